@@ -1,0 +1,94 @@
+#include "arena.h"
+
+#include <stdalign.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ARENA_BLOCK_BYTES = 64 * 1024 };
+
+struct arena_block {
+    struct arena_block *next;
+    size_t capacity;
+    size_t used;
+    alignas(max_align_t) unsigned char data[];
+};
+
+static struct arena_block *block_new(size_t capacity)
+{
+    struct arena_block *block = malloc(sizeof *block + capacity);
+    if (block != NULL) {
+        block->next = NULL;
+        block->capacity = capacity;
+        block->used = 0;
+    }
+    return block;
+}
+
+void *arena_alloc(struct arena *arena, size_t bytes)
+{
+    if (bytes > SIZE_MAX / 2) {
+        return NULL;
+    }
+    size_t rounded = (bytes + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
+    struct arena_block *block = arena->blocks;
+
+    if (block == NULL || block->capacity - block->used < rounded) {
+        size_t capacity = rounded > ARENA_BLOCK_BYTES ? rounded : ARENA_BLOCK_BYTES;
+        block = block_new(capacity);
+        if (block == NULL) {
+            return NULL;
+        }
+        block->next = arena->blocks;
+        arena->blocks = block;
+        arena->total_bytes += capacity;
+    }
+    void *memory = block->data + block->used;
+    block->used += rounded;
+    memset(memory, 0, bytes);
+    return memory;
+}
+
+char *arena_copy(struct arena *arena, const void *data, size_t bytes)
+{
+    char *copy = arena_alloc(arena, bytes + 1);
+    if (copy != NULL && bytes > 0) {
+        memcpy(copy, data, bytes);
+    }
+    return copy;
+}
+
+void *arena_array(struct arena *arena, size_t count, size_t size)
+{
+    if (size != 0 && count > SIZE_MAX / size) {
+        return NULL;
+    }
+    return arena_alloc(arena, count * size);
+}
+
+void arena_reset(struct arena *arena, size_t keep_bytes)
+{
+    struct arena_block *block = arena->blocks;
+    struct arena_block *kept = NULL;
+    size_t kept_bytes = 0;
+
+    while (block != NULL) {
+        struct arena_block *next = block->next;
+        if (kept_bytes + block->capacity <= keep_bytes) {
+            block->used = 0;
+            block->next = kept;
+            kept = block;
+            kept_bytes += block->capacity;
+        } else {
+            free(block);
+        }
+        block = next;
+    }
+    arena->blocks = kept;
+    arena->total_bytes = kept_bytes;
+}
+
+void arena_free(struct arena *arena)
+{
+    arena_reset(arena, 0);
+}

@@ -1,0 +1,51 @@
+/* breaker.h - a circuit breaker: closed, open after N failures in a row, half-open with one probe.
+ *
+ * Pure: `now_ms` (monotonic) is passed in. One breaker per upstream and process; callers hold its
+ * lock (struct breaker has none): see workers/upstreams.h.
+ *
+ *   closed --N failures in a row--> open --pause over--> half-open --probe ok--> closed (ramp 1, 2,
+ * 4 ...)
+ *                                    ^----------------------probe failed----'
+ */
+#ifndef STILLHOUSE_COMMON_BREAKER_H
+#define STILLHOUSE_COMMON_BREAKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "status.h"
+
+enum breaker_state { BREAKER_CLOSED = 0, BREAKER_HALF_OPEN = 1, BREAKER_OPEN = 2 };
+
+struct breaker {
+    int64_t failures_to_open; /* > 0 */
+    int64_t pause_ms;
+    enum breaker_state state;
+    int64_t failures_in_a_row;
+    int64_t opened_at_ms;
+    int64_t probe_until_ms; /* while half-open: a probe that never reports is given up then */
+    int64_t ramp;           /* after closing: how many jobs a batch may have; 0 = no limit */
+    uint64_t opened_total;
+};
+
+void breaker_init(struct breaker *breaker, int64_t failures_to_open, int64_t pause_ms);
+
+/* How many jobs of a batch of `wanted` may go to the upstream now: 0 = none (open, or a probe is
+ * under way). In half-open exactly one caller gets 1. */
+size_t breaker_allow(struct breaker *breaker, int64_t now_ms, size_t wanted) MUSTCHECK;
+
+/* How a call that was allowed ended. A failure is the upstream's fault (no answer, 408, 429, 5xx),
+ * not the caller's (other 4xx). */
+void breaker_success(struct breaker *breaker, int64_t now_ms);
+void breaker_failure(struct breaker *breaker, int64_t now_ms);
+
+/* The state as seen now (an open one whose pause is over shows as half-open). */
+enum breaker_state breaker_peek(const struct breaker *breaker, int64_t now_ms);
+
+/* ms until a probe may be made; 0 when calls are allowed. */
+int64_t breaker_wait_ms(const struct breaker *breaker, int64_t now_ms);
+
+const char *breaker_state_name(enum breaker_state state); /* closed half-open open */
+
+#endif

@@ -1,0 +1,66 @@
+/* embedder.h - texts to vectors: builtin, OpenAI-compatible, or Ollama.
+ *
+ *     struct embedder *embedder = embedder_new(&config, &err);
+ *     float *vectors = arena_array(&arena, count * embedder_dimension(embedder), sizeof *vectors);
+ *     embedder_embed(embedder, texts, count, vectors, verdicts, &err);
+ *
+ * `builtin` is lexical, not semantic: signed feature hashing of words and character n-grams,
+ * sublinear weights, unit length, 384 dimensions, the same bits on every machine. The others speak
+ * HTTP. Vectors are validated: length, finite, not all zero; then scaled to unit length. One thread
+ * per handle.
+ */
+#ifndef STILLHOUSE_COMMON_EMBEDDER_H
+#define STILLHOUSE_COMMON_EMBEDDER_H
+
+#include <stddef.h>
+
+#include "http.h"
+#include "job.h"
+#include "settings.h"
+#include "status.h"
+
+struct embedder; /* opaque */
+
+struct embedder_config {
+    enum settings_embedder kind;
+    const char *url; /* "" = http://127.0.0.1:11434 (ollama), https://api.openai.com/v1 (openai) */
+    const char *model; /* "" = text-embedding-3-small (openai), nomic-embed-text (ollama) */
+    const char *key;   /* "" = none */
+    size_t dimension;  /* 0 = 384 (builtin), 1536 (openai), 768 (ollama) */
+    int timeout_ms;
+    http_observer *observer;
+    void *observer_context;
+};
+
+/* STATUS_INVALID names the setting that is wrong (builtin with a dimension other than 64..4096). */
+enum status embedder_new(const struct embedder_config *config, struct embedder **out,
+                         struct error *err) MUSTCHECK;
+void embedder_free(struct embedder *embedder);
+
+size_t embedder_dimension(const struct embedder *embedder);
+
+/* The identity: "builtin-384-v1", "openai/text-embedding-3-small", "ollama/nomic-embed-text". It
+ * names the model in cache keys and in a collection's metadata. Lives as long as the embedder. */
+const char *embedder_model(const struct embedder *embedder);
+
+/* Embeds `count` texts (valid UTF-8, not blank: STATUS_INVALID otherwise, before any call) into
+ * vectors[count * dimension], in requests of at most 256 texts. Whole or not at all.
+ * INVALID: the server refused the data. GARBLED: wrong count, wrong length, NaN, all zero, not
+ * JSON; the text names the index, the length found and expected. Others as in chroma.h. */
+enum status embedder_embed(struct embedder *embedder, const struct slice *texts, size_t count,
+                           float *vectors, struct error *err) MUSTCHECK;
+
+/* The check made on every vector, also on those from the cache: finite and not all zero. Scales to
+ * unit length. Pure. */
+enum status embedder_normalise(float *vector, size_t dimension, struct error *err) MUSTCHECK;
+
+/* The pure builtin embedding: deterministic, never fails on a text that is not blank. */
+void embedder_builtin(const char *text, size_t bytes, float *vector, size_t dimension);
+
+/* The decoders of foreign bytes, apart for the fuzzer. Each fills vectors[count * dimension]. */
+enum status embedder_decode_openai(const char *body, size_t bytes, size_t count, size_t dimension,
+                                   float *vectors, struct error *err) MUSTCHECK;
+enum status embedder_decode_ollama(const char *body, size_t bytes, size_t count, size_t dimension,
+                                   float *vectors, struct error *err) MUSTCHECK;
+
+#endif

@@ -1,0 +1,79 @@
+/* http.h - one reused libcurl handle: blocking requests with hard bounds.
+ *
+ *     struct http *http = http_new(&(struct http_config){.upstream = "chroma", .timeout_ms = 30000,
+ * ...}); struct http_request req = {.method = "POST", .url = url, .body = body.data, .body_bytes =
+ * body.bytes}; struct http_response res = {0}; if (http_perform(http, &req, &res, &err) ==
+ * STATUS_OK && res.code == 200) ... http_response_free(&res);
+ *
+ * Bounds: connect 3 s, a total timeout, a stalled transfer (under 1 byte/s for 10 s), the response
+ * size (in the write callback, so chunked bodies too). http and https only, no redirects, no
+ * Expect, no signals. A handle belongs to one thread. http_global_init once per process before
+ * threads.
+ */
+#ifndef STILLHOUSE_COMMON_HTTP_H
+#define STILLHOUSE_COMMON_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "status.h"
+#include "strbuf.h"
+
+struct http; /* opaque; one thread */
+
+/* Called after each request from the thread that performed it (metrics): `code` 0 = no answer,
+ * `new_connections` how many connections were opened for it, `seconds` the whole duration. */
+typedef void http_observer(void *context, const char *upstream, const char *operation, int code,
+                           long new_connections, double seconds, enum status status);
+
+struct http_config {
+    const char *upstream;      /* "chroma", "embedder"; a literal */
+    int connect_timeout_ms;    /* 0 = 3000 */
+    int timeout_ms;            /* 0 = 30000 */
+    size_t max_response_bytes; /* 0 = 64 MiB */
+    const char *const
+        *headers;            /* "Name: value", NULL-terminated, sent with every request; copied */
+    http_observer *observer; /* NULL = none */
+    void *observer_context;
+};
+
+struct http_request {
+    const char *method; /* GET POST PUT DELETE */
+    const char *url;
+    const char *operation; /* for metrics: "query"; a literal */
+    const char *body;      /* NULL = none; sent as application/json */
+    size_t body_bytes;
+    int timeout_ms; /* 0 = the handle's */
+};
+
+struct http_response {
+    int code;
+    struct strbuf body; /* reused between requests: zero-initialise once, free at the end */
+    int retry_after_ms; /* from Retry-After (seconds or HTTP date), capped at 1 h; 0 = not named */
+};
+
+enum status http_global_init(struct error *err) MUSTCHECK;
+
+struct http *http_new(const struct http_config *config) MUSTCHECK; /* NULL: out of memory */
+void http_free(struct http *http);
+
+/* STATUS_OK whenever a whole HTTP answer came, whatever its code. Else UNREACHABLE (refused, DNS,
+ * TLS, reset, empty reply), TIMEOUT, FULL (response over the cap) with the URL named without user
+ * info. */
+enum status http_perform(struct http *http, const struct http_request *request,
+                         struct http_response *response, struct error *err) MUSTCHECK;
+
+void http_response_free(struct http_response *response);
+
+/* Maps an HTTP code that is not 2xx: 401/403 -> REFUSED, 404 -> NOT_FOUND, 408/429/502/503/504 ->
+ * UNAVAILABLE (err->retry_after_ms set), other 4xx -> INVALID, other 5xx -> FAILED. The text holds
+ * the code and an excerpt of the body. */
+enum status http_code_status(const struct http_response *response, const char *what,
+                             struct error *err) MUSTCHECK;
+
+/* http(s)://host[:port][/path], no user info, no query: STATUS_INVALID names the URL and what is
+ * wrong. */
+enum status http_check_url(const char *url, struct error *err) MUSTCHECK;
+
+#endif

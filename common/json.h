@@ -1,0 +1,24 @@
+/* json.h - writing JSON into a strbuf; documents are read with cJSON.
+ *
+ * Any thread; one strbuf one thread.
+ */
+#ifndef STILLHOUSE_COMMON_JSON_H
+#define STILLHOUSE_COMMON_JSON_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "strbuf.h"
+
+/* "text" with quotes; bytes must be valid UTF-8; control characters escaped, NUL as \u0000. */
+void json_string(struct strbuf *out, const char *text, size_t bytes);
+void json_str(struct strbuf *out, const char *text);
+void json_int(struct strbuf *out, int64_t number);
+
+/* The shortest text that reads back as the same double; NaN and infinities as null. */
+void json_double(struct strbuf *out, double number);
+
+/* [0.1,-2,...] with the shortest text that reads back as the same float32. Finite numbers only. */
+void json_floats(struct strbuf *out, const float *numbers, size_t count);
+
+#endif

@@ -1,0 +1,238 @@
+/* queue.h - the queue: C wrappers of the Redis Functions in queue.lua (contract, section 3).
+ *
+ * A queue is its base key "sh:{enrich}". Each call is one round trip on a caller's connection; the
+ * rules (what moves where, what is counted, who may finish) live in the functions and are atomic
+ * there. All calls are idempotent: after STATUS_TIMEOUT or STATUS_UNREACHABLE they may be repeated.
+ * A connection belongs to one thread at a time, and so does what is passed here.
+ */
+#ifndef STILLHOUSE_COMMON_QUEUE_H
+#define STILLHOUSE_COMMON_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "job.h"
+#include "redis_conn.h"
+#include "status.h"
+#include "strbuf.h"
+
+enum { QUEUE_BASE_BYTES = 160, QUEUE_NAME_MAX = 32, QUEUE_BATCH_MAX = 1000 };
+
+/* A queue's name and keys. Fill with queue_init. */
+struct queue {
+    char name[QUEUE_NAME_MAX + 1];
+    char base[QUEUE_BASE_BYTES];                        /* "sh:{enrich}" */
+    char stream[JOB_PRIORITIES][QUEUE_BASE_BYTES + 16]; /* by enum job_priority */
+    char delayed[QUEUE_BASE_BYTES + 16];
+    char dead[QUEUE_BASE_BYTES + 16];
+    char paused[QUEUE_BASE_BYTES + 16];
+};
+
+/* `name` is [a-z0-9][a-z0-9._-]{0,31}, optionally with a partition ("enrich.3"). */
+enum status queue_init(struct queue *queue, const char *prefix, const char *name,
+                       struct error *err) MUSTCHECK;
+
+/* ---- the function library ------------------------------------------------------------------ */
+
+/* Loads the library when it is missing or older than ours. STATUS_INVALID on a Redis older than 7.0
+ * ("redis 6.2.6 at ...: 7.0 or newer is needed"). Sets *loaded (may be NULL) when it did load. */
+enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *err) MUSTCHECK;
+
+/* Creates group "fleet" at 0 on the three streams where it is missing. */
+enum status queue_prepare(struct redis_conn *conn, const struct queue *queue,
+                          struct error *err) MUSTCHECK;
+
+/* ---- producers ----------------------------------------------------------------------------- */
+
+struct queue_item {
+    struct slice id;      /* text_is_id */
+    struct slice domain;  /* text_is_domain */
+    struct slice options; /* job_options_format */
+    struct slice body;
+};
+
+/* What stands for one item now. */
+struct queue_answer {
+    bool full;                /* the bound was reached; nothing was added */
+    char id[TEXT_ID_MAX + 1]; /* its own id or the outstanding twin's; "" when full */
+};
+
+/* Enqueues 1..1000 items in one call; answers[i] belongs to items[i]. All or nothing on an error.
+ */
+enum status queue_enqueue(struct redis_conn *conn, const struct queue *queue, int64_t max_backlog,
+                          const struct queue_item *items, size_t count,
+                          struct queue_answer *answers, struct error *err) MUSTCHECK;
+
+/* The same for pipelining: append now, collect later, in order. */
+enum status queue_enqueue_append(struct redis_conn *conn, const struct queue *queue,
+                                 int64_t max_backlog, const struct queue_item *items, size_t count,
+                                 struct error *err) MUSTCHECK;
+enum status queue_enqueue_collect(struct redis_conn *conn, size_t count,
+                                  struct queue_answer *answers, struct error *err) MUSTCHECK;
+
+/* Waits up to `wait_ms` for the reply of job `id` (BLMOVE onto itself, so that several can wait).
+ * The bytes are appended to `out`. STATUS_TIMEOUT when there was none in time (connection still
+ * good). */
+enum status queue_await_reply(struct redis_conn *conn, const struct queue *queue, const char *id,
+                              int64_t wait_ms, struct strbuf *out, struct error *err) MUSTCHECK;
+
+/* ---- the fleet: what a lane holds ------------------------------------------------------------ */
+
+/* Jobs parsed from replies; owns the replies they point into. Zero-initialise. */
+struct queue_batch {
+    struct job *jobs;
+    size_t count;
+    size_t capacity;
+    redisReply **replies;
+    size_t reply_count;
+    size_t reply_capacity;
+};
+
+void queue_batch_reset(struct queue_batch *batch); /* frees the replies, keeps the arrays */
+void queue_batch_free(struct queue_batch *batch);
+
+/* How one job ended; the outcome of queue_finish and the others for each job. */
+enum queue_fate {
+    QUEUE_MOVED,        /* it was ours and it moved */
+    QUEUE_MOVED_WANTED, /* moved, and a twin's asker waits for a reply under this job's id */
+    QUEUE_LOST, /* the fence said no: taken over, or gone; nothing changed, nothing counted */
+};
+
+/* One job to finish. `reply` is pushed under its id in the same step ({NULL,0} = none). */
+struct queue_finish_item {
+    const struct job *job;
+    bool expired; /* counted as expired instead of done */
+    struct slice reply;
+    enum queue_fate fate; /* out */
+};
+
+/* Acknowledge + delete + count + release the unique key (+ push the reply), for a whole batch in
+ * one call. Allowed when Redis is out of memory. */
+enum status queue_finish(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                         struct queue_finish_item *items, size_t count,
+                         struct error *err) MUSTCHECK;
+
+/* One job to move to delayed. */
+struct queue_retry_item {
+    const struct job *job;
+    int64_t delay_ms;
+    bool parked;          /* the upstream was down: attempt and `retried` stay as they are */
+    enum queue_fate fate; /* out */
+};
+enum status queue_retry(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                        struct queue_retry_item *items, size_t count, struct error *err) MUSTCHECK;
+
+/* One job to bury. */
+struct queue_bury_item {
+    const struct job *job;
+    const char *reason;   /* retries_exhausted rejected malformed oversize crash_loop */
+    const char *error;    /* NUL-terminated text */
+    struct slice reply;   /* pushed for a waiting asker; {NULL,0} = none */
+    enum queue_fate fate; /* out */
+};
+enum status queue_bury(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                       const char *worker, struct queue_bury_item *items, size_t count,
+                       struct error *err) MUSTCHECK;
+
+/* Pushes a reply late (QUEUE_MOVED_WANTED). */
+enum status queue_push_reply(struct redis_conn *conn, const struct queue *queue, struct slice id,
+                             struct slice reply, struct error *err) MUSTCHECK;
+
+/* Gives unstarted jobs back. `again`: added anew at the tail, as never delivered (a queue was
+ * paused); otherwise claimable at once with the delivery uncounted (SIGTERM). */
+enum status queue_release(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                          int64_t visibility_ms, bool again, const struct job *const *jobs,
+                          size_t count, size_t *released, struct error *err) MUSTCHECK;
+
+/* Resets the idle time of jobs that are still ours (fenced). Allowed when out of memory. */
+enum status queue_heartbeat(struct redis_conn *conn, const struct queue *queue,
+                            const char *consumer, const struct job *const *jobs, size_t count,
+                            size_t *alive, struct error *err) MUSTCHECK;
+
+/* Takes over up to `count` jobs of one stream that were idle for `visibility_ms`, for `consumer`.
+ * Jobs delivered more than `max_deliveries` times are buried as crash_loop inside the call.
+ * `cursor` starts as "0-0" and is moved; it is "0-0" again when the stream was seen whole. */
+enum status queue_reclaim(struct redis_conn *conn, const struct queue *queue,
+                          enum job_priority stream, const char *consumer, const char *worker,
+                          int64_t visibility_ms, int64_t max_deliveries, size_t count,
+                          char cursor[48], struct queue_batch *batch, size_t *buried,
+                          struct error *err) MUSTCHECK;
+
+/* Moves up to `limit` due jobs from delayed to their streams. *next_ms = ms until the next is due,
+ * -1 for none. Does nothing while the queue is paused. */
+enum status queue_promote(struct redis_conn *conn, const struct queue *queue, size_t limit,
+                          size_t *moved, int64_t *next_ms, struct error *err) MUSTCHECK;
+
+/* Removes `consumer` from the group where it holds nothing (inside the function). */
+enum status queue_leave(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                        struct error *err) MUSTCHECK;
+
+/* Removes every consumer that holds nothing and was idle for `idle_ms`. */
+enum status queue_reap(struct redis_conn *conn, const struct queue *queue, int64_t idle_ms,
+                       size_t *removed, struct error *err) MUSTCHECK;
+
+/* ---- reading: XREADGROUP in one pipeline ------------------------------------------------------
+ */
+
+/* Appends "XREADGROUP GROUP fleet <consumer> COUNT n [BLOCK ms] STREAMS <keys> > ..." */
+enum status queue_read_append(struct redis_conn *conn, const char *consumer, size_t count,
+                              int64_t block_ms, const char *const *streams, size_t stream_count,
+                              struct error *err) MUSTCHECK;
+
+/* Parses one XREADGROUP reply (nil = nothing) for the entries of the given queue's streams into
+ * `batch`. Takes ownership of *reply when it has entries of this queue or `last`; entries of other
+ * queues in the same reply are left for the next call with another queue. Freshly read jobs have
+ * deliveries 1. A malformed entry becomes a job with its fields as they are: check with job_check.
+ */
+enum status queue_read_parse(const struct queue *queue, const redisReply *reply,
+                             struct queue_batch *batch, struct error *err) MUSTCHECK;
+
+/* Hands the reply over to the batch, which frees it on reset. */
+enum status queue_batch_own(struct queue_batch *batch, redisReply *reply,
+                            struct error *err) MUSTCHECK;
+
+/* STATUS_INVALID with the field named when a parsed job's plain fields are not as the contract
+ * says. */
+enum status queue_job_check(const struct job *job, struct error *err) MUSTCHECK;
+
+/* ---- operators ---------------------------------------------------------------------------------
+ */
+
+enum { QUEUE_COUNTERS = 11 };
+
+struct queue_stats {
+    int64_t waiting, running, delayed, dead;
+    bool paused;
+    int64_t oldest_ms;
+    /* enqueued deduplicated refused done retried buried expired reclaimed requeued discarded parked
+     */
+    int64_t counters[QUEUE_COUNTERS];
+};
+
+extern const char *const queue_counter_names[QUEUE_COUNTERS];
+
+enum status queue_get_stats(struct redis_conn *conn, const struct queue *queue,
+                            struct queue_stats *out, struct error *err) MUSTCHECK;
+
+/* left - right of the two conservation laws; both 0 when the books balance. Pure. */
+struct queue_balance {
+    int64_t
+        jobs; /* enqueued + requeued - (done + buried + expired + waiting + running + delayed) */
+    int64_t dead; /* buried - (dead + requeued + discarded) */
+};
+struct queue_balance queue_check_balance(const struct queue_stats *stats);
+
+/* Dead letters by their entry ids (at most 1000): back to work with attempts 0, or away for good.
+ */
+enum status queue_requeue(struct redis_conn *conn, const struct queue *queue,
+                          const struct slice *entries, size_t count, size_t *moved,
+                          struct error *err) MUSTCHECK;
+enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
+                          const struct slice *entries, size_t count, size_t *moved,
+                          struct error *err) MUSTCHECK;
+
+enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool paused,
+                        struct error *err) MUSTCHECK;
+
+#endif

@@ -1,0 +1,122 @@
+/* redis_conn.h - one blocking Redis connection with deadlines, that reconnects by itself.
+ *
+ *     struct redis_url url;
+ *     redis_url_parse("redis://127.0.0.1:6379/0", &url, &err);
+ *     struct redis_conn *conn = redis_conn_new(&url, (struct redis_timeouts){3000, 5000});
+ *     struct redis_args args = {0};
+ *     redis_args_str(&args, "GET"); redis_args_add(&args, key, key_bytes);
+ *     status = redis_conn_command(conn, &args, &reply, &err);
+ *     ...
+ *     freeReplyObject(reply);
+ *
+ * A call connects first when there is no connection (AUTH and SELECT included). After an I/O error
+ * or a timeout the connection is closed (hiredis leaves it unusable) and the outcome is unknown:
+ * STATUS_UNREACHABLE or STATUS_TIMEOUT; repeat only what is idempotent. An error reply is a
+ * refusal; its first word decides the status, see redis_classify. One thread at a time; one context
+ * per thread.
+ */
+#ifndef STILLHOUSE_COMMON_REDIS_CONN_H
+#define STILLHOUSE_COMMON_REDIS_CONN_H
+
+#include <hiredis/hiredis.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "status.h"
+
+struct redis_url {
+    char host[256]; /* "" for a unix socket */
+    char path[256]; /* unix socket, else "" */
+    int port;
+    int db;
+    char user[128];     /* "" = none */
+    char password[256]; /* "" = none */
+    bool tls;           /* rediss:// */
+};
+
+/* Parses redis://user:password@host:port/db, unix:///path?db=N, rediss://... (percent-decoding user
+ * and password). STATUS_INVALID with a text that names the URL without its password. */
+enum status redis_url_parse(const char *text, struct redis_url *url, struct error *err) MUSTCHECK;
+
+/* "127.0.0.1:6379/0" or the socket's path: for messages, without secrets. Returns `out`. */
+const char *redis_url_describe(const struct redis_url *url, char out[320]);
+
+struct redis_timeouts {
+    int connect_ms; /* > 0 */
+    int command_ms; /* > 0: the bound on one write or one reply */
+};
+
+struct redis_conn; /* opaque; heap */
+
+/* A connection object, not connected yet. `url` is copied. NULL when memory is short. */
+struct redis_conn *redis_conn_new(const struct redis_url *url,
+                                  struct redis_timeouts timeouts) MUSTCHECK;
+void redis_conn_free(struct redis_conn *conn); /* NULL is fine */
+
+/* Connects now if there is no connection. rediss:// without TLS in hiredis: STATUS_INVALID. */
+enum status redis_conn_connect(struct redis_conn *conn, struct error *err) MUSTCHECK;
+
+/* Closes the connection; the next call opens a new one. */
+void redis_conn_close(struct redis_conn *conn);
+bool redis_conn_is_open(const struct redis_conn *conn);
+
+/* Changes the bound on one write or reply from the next call on. */
+void redis_conn_set_command_timeout(struct redis_conn *conn, int command_ms);
+
+/* How often a TCP/unix connection was opened (1 = never lost). */
+uint64_t redis_conn_opened(const struct redis_conn *conn);
+
+/* The argument vector of one command. Pointers are borrowed until the command is sent; numbers are
+ * printed into the vector's own space. Grows on the heap past its inline room; redis_args_free.
+ * redis_args_reset keeps the memory. A failed allocation sticks and fails the command. */
+struct redis_args {
+    const char **values;
+    size_t *bytes;
+    size_t count;
+    size_t capacity;
+    char (*numbers)[24]; /* blocks are chained so that printed numbers do not move */
+    size_t numbers_used;
+    void *number_blocks;
+    bool failed;
+};
+
+void redis_args_reset(struct redis_args *args);
+void redis_args_free(struct redis_args *args);
+void redis_args_add(struct redis_args *args, const void *data, size_t bytes);
+void redis_args_str(struct redis_args *args, const char *text);
+void redis_args_int(struct redis_args *args, int64_t number);
+
+/* Sends one command and reads its reply into *reply (the caller frees it with freeReplyObject).
+ * STATUS_OK only when the reply is not an error; on any other status *reply is NULL. */
+enum status redis_conn_command(struct redis_conn *conn, const struct redis_args *args,
+                               redisReply **reply, struct error *err) MUSTCHECK;
+
+/* Pipelining: append any number, then collect exactly one reply for each, in order.
+ * Append buffers only (connecting first if needed). Collect flushes, then reads one reply. Its
+ * status is STATUS_OK also for an error reply: *reply is then of type REDIS_REPLY_ERROR and the
+ * caller looks (redis_reply_status). On any I/O failure the connection is closed and all later
+ * replies are lost. */
+enum status redis_conn_append(struct redis_conn *conn, const struct redis_args *args,
+                              struct error *err) MUSTCHECK;
+enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply,
+                               struct error *err) MUSTCHECK;
+
+/* What an error reply means, by its first word alone (texts differ between Redis and Valkey).
+ *   OOM -> OOM; BUSY LOADING MASTERDOWN TRYAGAIN CLUSTERDOWN MISCONF NOREPLICAS READONLY UNBLOCKED
+ *   -> UNAVAILABLE; NOGROUP -> NOT_FOUND; NOAUTH WRONGPASS NOPERM, ERR and all others -> REFUSED.
+ * FULL, INVALID, STALE as our functions say them: SHFULL -> FULL, SHINVALID -> INVALID. */
+enum status redis_classify(const char *text, size_t bytes);
+
+/* STATUS_OK for a reply that is not an error; else its class, with the text in *err. */
+enum status redis_reply_status(const redisReply *reply, struct error *err) MUSTCHECK;
+
+/* True when the class means "this server is not for us now": close, resolve again, back off
+ * (READONLY LOADING MASTERDOWN UNBLOCKED MISCONF). */
+bool redis_reply_wants_reconnect(const redisReply *reply) MUSTCHECK;
+
+/* The server's clock minus ours, from one TIME command, in ms. */
+enum status redis_conn_clock_offset(struct redis_conn *conn, int64_t *offset_ms,
+                                    struct error *err) MUSTCHECK;
+
+#endif

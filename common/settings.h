@@ -1,0 +1,113 @@
+/* settings.h - one table of settings; flags, environment, help and the sample file come from it.
+ *
+ *     struct settings settings;
+ *     settings_defaults(&settings);
+ *     if (settings_load_env(&settings, SETTINGS_WORKER, &err) != STATUS_OK) ...  // NAME and
+ * NAME_FILE if (settings_set(&settings, "lanes", "8", "--lanes", &err) != STATUS_OK) ...
+ *     settings_finish(&settings, &err);   // cross-checks, derived values
+ *
+ * A row is reached as flag --redis-url, variable STILLHOUSE_REDIS_URL, and in --print-config.
+ * Later sources win: defaults, then environment, then flags.
+ */
+#ifndef STILLHOUSE_COMMON_SETTINGS_H
+#define STILLHOUSE_COMMON_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "log.h"
+#include "status.h"
+
+enum { SETTINGS_TEXT_BYTES = 512 };
+
+enum settings_embedder { EMBEDDER_BUILTIN, EMBEDDER_OPENAI, EMBEDDER_OLLAMA };
+
+/* Which programs a row concerns; bits. */
+enum settings_scope { SETTINGS_WORKER = 1, SETTINGS_CLI = 2, SETTINGS_ALL = 3 };
+
+/* Read-only after settings_finish; then any thread. Times in milliseconds, sizes in bytes. */
+struct settings {
+    char redis_url[SETTINGS_TEXT_BYTES];    /* STILLHOUSE_REDIS_URL */
+    char cache_url[SETTINGS_TEXT_BYTES];    /* STILLHOUSE_CACHE_URL; "" = the same Redis */
+    char prefix[64];                        /* STILLHOUSE_PREFIX "sh" */
+    char chroma_url[SETTINGS_TEXT_BYTES];   /* STILLHOUSE_CHROMA_URL */
+    char chroma_tenant[128];                /* STILLHOUSE_CHROMA_TENANT */
+    char chroma_database[128];              /* STILLHOUSE_CHROMA_DATABASE */
+    char chroma_token[SETTINGS_TEXT_BYTES]; /* STILLHOUSE_CHROMA_TOKEN, secret; "" = none */
+    int64_t chroma_timeout_ms;              /* STILLHOUSE_CHROMA_TIMEOUT 30s, one request */
+    int64_t chroma_writers;                 /* STILLHOUSE_CHROMA_WRITERS 1, 1..64 */
+    bool store_text_as_metadata;            /* STILLHOUSE_STORE_TEXT=metadata */
+    int64_t twins;                          /* STILLHOUSE_TWINS 8, 1..64 */
+    double merge_distance;                  /* STILLHOUSE_MERGE_DISTANCE 0 = off, 0..2 */
+    enum settings_embedder embedder;        /* STILLHOUSE_EMBEDDER */
+    char embed_url[SETTINGS_TEXT_BYTES];    /* STILLHOUSE_EMBED_URL; "" = the embedder's default */
+    char embed_model[128];               /* STILLHOUSE_EMBED_MODEL; "" = the embedder's default */
+    char embed_key[SETTINGS_TEXT_BYTES]; /* STILLHOUSE_EMBED_KEY, secret */
+    int64_t embed_dimension;      /* STILLHOUSE_EMBED_DIMENSION; 0 = the embedder's default */
+    int64_t embed_timeout_ms;     /* STILLHOUSE_EMBED_TIMEOUT 30s */
+    int64_t embed_rate_count;     /* STILLHOUSE_EMBED_RATE "100/60s": 100; 0 = none */
+    int64_t embed_rate_window_ms; /* ... 60000 */
+    int64_t cache_ttl_ms;         /* STILLHOUSE_CACHE_TTL 1h */
+    int64_t cache_fresh_ms;       /* STILLHOUSE_CACHE_FRESH 60s */
+    int64_t experience_ttl_ms;    /* STILLHOUSE_EXPERIENCE_TTL 7d */
+    double min_quality;           /* STILLHOUSE_MIN_QUALITY 0.5, 0..1 */
+    int64_t max_body_bytes;       /* STILLHOUSE_MAX_BODY 256 KiB ("256KiB", "1MiB", "1000") */
+    int64_t max_backlog;          /* STILLHOUSE_MAX_BACKLOG 100000 */
+    int64_t max_attempts;         /* STILLHOUSE_MAX_ATTEMPTS 5, 1..1000 */
+    int64_t retry_base_ms;        /* STILLHOUSE_RETRY_BASE 2s */
+    int64_t retry_max_ms;         /* STILLHOUSE_RETRY_MAX 5m */
+    int64_t max_deliveries;       /* STILLHOUSE_MAX_DELIVERIES 5 */
+    int64_t visibility_ms;        /* STILLHOUSE_VISIBILITY 60s, at least 1s */
+    int64_t breaker_failures;     /* STILLHOUSE_BREAKER_FAILURES 5 */
+    int64_t breaker_pause_ms;     /* STILLHOUSE_BREAKER_PAUSE 60s */
+    int64_t drain_ms;             /* STILLHOUSE_DRAIN 25s */
+
+    /* the worker's own (scope SETTINGS_WORKER) */
+    char queues[128];         /* STILLHOUSE_QUEUES "enrich,distill,index,echo" */
+    int64_t lanes;            /* STILLHOUSE_LANES 4, 1..256 */
+    int64_t batch;            /* STILLHOUSE_BATCH 64, 1..1000 */
+    char http[128];           /* STILLHOUSE_HTTP "127.0.0.1:9464"; "off" = none */
+    char worker_id[65];       /* STILLHOUSE_WORKER_ID; "" = <host>-<pid>-<random> */
+    enum log_level log_level; /* STILLHOUSE_LOG_LEVEL info */
+};
+
+/* Fills every field with its default. */
+void settings_defaults(struct settings *settings);
+
+/* Reads STILLHOUSE_<NAME> for every row of `scope`; for a secret also STILLHOUSE_<NAME>_FILE (first
+ * line of that file). Errors name the variable, the value (secrets hidden) and what was expected.
+ */
+enum status settings_load_env(struct settings *settings, enum settings_scope scope,
+                              struct error *err) MUSTCHECK;
+
+/* Sets the row whose flag name is `name` ("redis-url"). `source` is named in the error ("--lanes"
+ * or the variable). STATUS_NOT_FOUND for an unknown name, STATUS_INVALID for a bad value. */
+enum status settings_set(struct settings *settings, const char *name, const char *value,
+                         const char *source, struct error *err) MUSTCHECK;
+
+/* Cross-checks (retry-max >= retry-base, ...) and URL syntax. */
+enum status settings_finish(const struct settings *settings, struct error *err) MUSTCHECK;
+
+/* One row, for building getopt tables, the README's table and the checks that keep them true. */
+struct settings_row_info {
+    const char *flag;         /* "redis-url" */
+    const char *env;          /* "STILLHOUSE_REDIS_URL" */
+    const char *default_text; /* "redis://127.0.0.1:6379/0" */
+    const char *range;        /* "1..256", "" */
+    const char *help;         /* one line */
+    enum settings_scope scope;
+    bool secret;
+};
+
+size_t settings_count(void);
+struct settings_row_info settings_row(size_t index);
+
+/* "  --lanes N   help (default 4)" for every row of `scope`. */
+void settings_print_help(FILE *out, enum settings_scope scope);
+
+/* "STILLHOUSE_LANES=4" for every row of `scope`; secrets as "***" when set. */
+void settings_print(FILE *out, const struct settings *settings, enum settings_scope scope);
+
+#endif

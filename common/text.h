@@ -1,0 +1,58 @@
+/* text.h - the text rules of the contract: normalising, hashing, domains, ids, UTF-8, durations.
+ *
+ * Pure functions, any thread. Nothing here allocates.
+ */
+#ifndef STILLHOUSE_COMMON_TEXT_H
+#define STILLHOUSE_COMMON_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "status.h"
+
+enum {
+    TEXT_HASH_CHARS = 32, /* without the NUL */
+    TEXT_ID_MAX = 64,     /* bytes of a job id */
+    TEXT_DOMAIN_MAX = 63, /* bytes of a domain */
+};
+
+/* The first 32 lower-case hex digits of SHA-256 over `text` after the contract's normalisation
+ * (outer ASCII white space removed, inner runs made one space): query_hash and text_hash.
+ * `out` holds TEXT_HASH_CHARS + 1 bytes. White space is " \t\n\r\v\f", as in Python's
+ * bytes.split(). */
+void text_hash(const char *text, size_t bytes, char out[TEXT_HASH_CHARS + 1]);
+
+/* The same digits over the bytes as they are: the content hash of an indexed document. */
+void text_hash_raw(const void *data, size_t bytes, char out[TEXT_HASH_CHARS + 1]);
+
+/* True when nothing but white space is left. */
+bool text_is_blank(const char *text, size_t bytes) MUSTCHECK;
+
+/* Well-formed UTF-8 (no overlong forms, no surrogates). NUL bytes are well-formed. */
+bool text_is_utf8(const char *text, size_t bytes) MUSTCHECK;
+
+/* The largest n <= `limit` such that text[0..n) does not end inside a UTF-8 sequence. */
+size_t text_utf8_cut(const char *text, size_t bytes, size_t limit) MUSTCHECK;
+
+/* [a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])? */
+bool text_is_domain(const char *text, size_t bytes) MUSTCHECK;
+
+/* 1-64 bytes of [A-Za-z0-9._:-] */
+bool text_is_id(const char *text, size_t bytes) MUSTCHECK;
+
+/* A new UUIDv7 as text (36 bytes and NUL) from `unix_ms` and the kernel's random numbers. */
+void text_make_id(int64_t unix_ms, char out[37]);
+
+/* "250ms", "5s", "2m", "1h", "7d" or a bare number of milliseconds "0" (only zero may lack a unit).
+ * False when it is anything else, negative, or over INT64_MAX / 2. */
+bool text_parse_duration(const char *text, int64_t *out_ms) MUSTCHECK;
+
+/* "1s", "1500ms", "7d": the shortest form that parses back. Returns `out`. */
+const char *text_format_duration(int64_t ms, char out[32]);
+
+/* Appends to nothing, writes into `out`: a printable, quoted-safe excerpt of foreign bytes for
+ * error texts: control and non-ASCII bytes become '?', longer ones end in "...". Returns `out`. */
+const char *text_excerpt(const void *data, size_t bytes, char out[48]);
+
+#endif
