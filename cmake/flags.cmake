@@ -1,8 +1,9 @@
 # Compiler flags of every target.
 add_compile_definitions(_GNU_SOURCE)
 add_compile_options(-Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes)
-# Texts are cut to fixed buffers on purpose, and marked so where it matters.
-add_compile_options(-Wno-format-truncation)
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+  add_compile_options(-Wno-format-truncation) # error texts are cut to their buffer on purpose
+endif()
 if(STILLHOUSE_WERROR)
   add_compile_options(-Werror)
 endif()
