@@ -59,8 +59,10 @@ struct http *http_new(const struct http_config *config) MUSTCHECK; /* NULL: out 
 void http_free(struct http *http);
 
 /* STATUS_OK whenever a whole HTTP answer came, whatever its code. Else UNREACHABLE (refused, DNS,
- * TLS, reset, empty reply), TIMEOUT, FULL (response over the cap) with the URL named without user
- * info. */
+ * TLS, reset, empty or half reply, no connection in time), TIMEOUT (connected, no whole answer in
+ * time), FULL (response over the cap), GARBLED (what answered does not speak HTTP), INVALID (not a
+ * URL of http or https), OOM; the text names the method and the URL without user info and query.
+ * The response's code is then 0. */
 enum status http_perform(struct http *http, const struct http_request *request,
                          struct http_response *response, struct error *err) MUSTCHECK;
 

@@ -1,0 +1,373 @@
+/* chroma_decode.c - the server's answers, every field of which may be anything at all.
+ *
+ * An answer to get has one list a field (ids, documents, metadatas), one to query a list of such
+ * lists, one a query, and distances. Lists that were not asked for are null. cJSON keeps lists as
+ * chains, so they are walked together and never indexed.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "chroma_internal.h"
+
+static const double EXACT_INTEGER_MAX = 9007199254740992.0; /* 2^53 */
+
+enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct error *err)
+{
+    char excerpt[48];
+    const char *end = NULL;
+
+    *out = NULL;
+    if (bytes == 0) {
+        return error_set(err, STATUS_GARBLED, "the answer is empty, not JSON");
+    }
+    if (text_is_utf8(data, bytes)) {
+        *out = cJSON_ParseWithLengthOpts(data, bytes + 1, &end, true);
+    }
+    if (*out != NULL && end == data + bytes) {
+        return STATUS_OK;
+    }
+    cJSON_Delete(*out);
+    *out = NULL;
+    return error_set(err, STATUS_GARBLED, "the answer is not JSON: \"%s\"",
+                     text_excerpt(data, bytes, excerpt));
+}
+
+static bool is_absent(const cJSON *value)
+{
+    return value == NULL || cJSON_IsNull(value);
+}
+
+static bool is_whole(const cJSON *value)
+{
+    return cJSON_IsNumber(value) && value->valuedouble == trunc(value->valuedouble) &&
+           fabs(value->valuedouble) <= EXACT_INTEGER_MAX;
+}
+
+static enum status copy_string(const char *text, struct arena *arena, struct slice *out,
+                               struct error *err)
+{
+    size_t bytes = strlen(text);
+    const char *copy = arena_copy(arena, text, bytes);
+    if (copy == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
+    }
+    *out = (struct slice){copy, bytes};
+    return STATUS_OK;
+}
+
+/* False for what a metadata value of ours cannot be: null, lists, objects. */
+static bool is_scalar(const cJSON *value)
+{
+    return cJSON_IsString(value) || cJSON_IsBool(value) ||
+           (cJSON_IsNumber(value) && isfinite(value->valuedouble));
+}
+
+static enum status decode_value(const cJSON *value, struct arena *arena, struct meta_value *out,
+                                struct error *err)
+{
+    if (cJSON_IsString(value)) {
+        out->type = META_STRING;
+        return copy_string(value->valuestring, arena, &out->string, err);
+    }
+    if (cJSON_IsBool(value)) {
+        out->type = META_BOOL;
+        out->boolean = cJSON_IsTrue(value);
+        return STATUS_OK;
+    }
+    if (is_whole(value)) {
+        out->type = META_INT;
+        out->integer = (int64_t)value->valuedouble;
+        return STATUS_OK;
+    }
+    out->type = META_FLOAT;
+    out->number = value->valuedouble;
+    return STATUS_OK;
+}
+
+/* The scalar pairs of `metadata` into `example`, `hidden` left out (may be NULL). */
+static enum status decode_metadata(const cJSON *metadata, const cJSON *hidden, struct arena *arena,
+                                   struct example *example, struct error *err)
+{
+    const cJSON *value = NULL;
+    size_t count = 0;
+
+    cJSON_ArrayForEach(value, metadata)
+    {
+        count += is_scalar(value) && value != hidden ? 1 : 0;
+    }
+    example->metadata = arena_array(arena, count, sizeof *example->metadata);
+    if (example->metadata == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
+    }
+
+    cJSON_ArrayForEach(value, metadata)
+    {
+        if (!is_scalar(value) || value == hidden) {
+            continue;
+        }
+        struct meta_pair *pair = &example->metadata[example->metadata_count++];
+        if (copy_string(value->string, arena, &pair->key, err) != STATUS_OK ||
+            decode_value(value, arena, &pair->value, err) != STATUS_OK) {
+            return STATUS_OOM;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* The fields of one record, or the lists of one query, or the heads of chains walked together. */
+struct fields {
+    const cJSON *ids;
+    const cJSON *documents;
+    const cJSON *metadatas;
+    const cJSON *distances;
+};
+
+static const cJSON *after(const cJSON *value)
+{
+    return value == NULL ? NULL : value->next;
+}
+
+static void step(struct fields *chains)
+{
+    chains->ids = after(chains->ids);
+    chains->documents = after(chains->documents);
+    chains->metadatas = after(chains->metadatas);
+    chains->distances = after(chains->distances);
+}
+
+static enum status chain(const cJSON *list, const char *field, size_t count, const cJSON **first,
+                         struct error *err)
+{
+    *first = NULL;
+    if (is_absent(list)) {
+        return STATUS_OK;
+    }
+    if (!cJSON_IsArray(list) || (size_t)cJSON_GetArraySize(list) != count) {
+        return error_set(err, STATUS_GARBLED, "field \"%s\" of the answer is not a list of %zu",
+                         field, count);
+    }
+    *first = list->child;
+    return STATUS_OK;
+}
+
+/* The first elements of lists that must all have `count`. */
+static enum status chains(const struct fields *lists, size_t count, struct fields *out,
+                          struct error *err)
+{
+    if (!cJSON_IsArray(lists->ids)) {
+        return error_set(err, STATUS_GARBLED, "field \"ids\" of the answer is not a list");
+    }
+    enum status status = chain(lists->ids, "ids", count, &out->ids, err);
+    if (status == STATUS_OK) {
+        status = chain(lists->documents, "documents", count, &out->documents, err);
+    }
+    if (status == STATUS_OK) {
+        status = chain(lists->metadatas, "metadatas", count, &out->metadatas, err);
+    }
+    if (status == STATUS_OK) {
+        status = chain(lists->distances, "distances", count, &out->distances, err);
+    }
+    return status;
+}
+
+static struct fields lists_of(const cJSON *root)
+{
+    return (struct fields){
+        .ids = cJSON_GetObjectItemCaseSensitive(root, "ids"),
+        .documents = cJSON_GetObjectItemCaseSensitive(root, "documents"),
+        .metadatas = cJSON_GetObjectItemCaseSensitive(root, "metadatas"),
+        .distances = cJSON_GetObjectItemCaseSensitive(root, "distances"),
+    };
+}
+
+static enum status check_types(const struct fields *record, struct error *err)
+{
+    if (!cJSON_IsString(record->ids)) {
+        return error_set(err, STATUS_GARBLED, "an id in the answer is not a string");
+    }
+    if (!is_absent(record->documents) && !cJSON_IsString(record->documents)) {
+        return error_set(err, STATUS_GARBLED, "a document in the answer is not a string");
+    }
+    if (!is_absent(record->metadatas) && !cJSON_IsObject(record->metadatas)) {
+        return error_set(err, STATUS_GARBLED, "metadata in the answer is not an object");
+    }
+    if (!is_absent(record->distances) && !cJSON_IsNumber(record->distances)) {
+        return error_set(err, STATUS_GARBLED, "a distance in the answer is not a number");
+    }
+    return STATUS_OK;
+}
+
+/* The metadata value that is the record's text, or NULL: where texts are stored as metadata, or
+ * were when this record was written and it has no document. */
+static const cJSON *text_in(const struct fields *record, bool text_in_metadata)
+{
+    const cJSON *text = cJSON_GetObjectItemCaseSensitive(record->metadatas, "document");
+    bool no_document = cJSON_IsNull(record->documents);
+    return cJSON_IsString(text) && (text_in_metadata || no_document) ? text : NULL;
+}
+
+static enum status decode_record(const struct fields *record, bool text_in_metadata,
+                                 struct arena *arena, struct example *out, struct error *err)
+{
+    const cJSON *moved = text_in(record, text_in_metadata);
+    const cJSON *text = moved != NULL ? moved : record->documents;
+    const char *text_data = cJSON_IsString(text) ? text->valuestring : "";
+    double distance = cJSON_IsNumber(record->distances) ? record->distances->valuedouble : 0;
+
+    out->distance = distance > 0 ? distance : 0;
+    if (copy_string(record->ids->valuestring, arena, &out->id, err) != STATUS_OK ||
+        copy_string(text_data, arena, &out->text, err) != STATUS_OK) {
+        return STATUS_OOM;
+    }
+    return decode_metadata(record->metadatas, moved, arena, out, err);
+}
+
+/* True for a hit that is whole: while a record is deleted, parts of it are null. */
+static bool is_whole_hit(const struct fields *record)
+{
+    return cJSON_IsObject(record->metadatas) && cJSON_IsNumber(record->distances) &&
+           isfinite(record->distances->valuedouble);
+}
+
+static enum status decode_list(const struct fields *lists, bool is_query, bool text_in_metadata,
+                               struct arena *arena, struct chroma_hits *out, struct error *err)
+{
+    size_t count = (size_t)cJSON_GetArraySize(lists->ids);
+    struct fields record;
+    enum status status = chains(lists, count, &record, err);
+
+    *out = (struct chroma_hits){0};
+    if (status != STATUS_OK) {
+        return status;
+    }
+    out->examples = arena_array(arena, count, sizeof *out->examples);
+    if (out->examples == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
+    }
+    for (; record.ids != NULL && status == STATUS_OK; step(&record)) {
+        status = check_types(&record, err);
+        if (status == STATUS_OK && (!is_query || is_whole_hit(&record))) {
+            status =
+                decode_record(&record, text_in_metadata, arena, &out->examples[out->count], err);
+            out->count++;
+        }
+    }
+    return status;
+}
+
+enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, struct arena *arena,
+                                  struct chroma_hits *out, struct error *err)
+{
+    struct fields lists = lists_of(root);
+    lists.distances = NULL;
+    return decode_list(&lists, false, text_in_metadata, arena, out, err);
+}
+
+enum status chroma_decode_query(const cJSON *root, size_t count, size_t n_results,
+                                bool text_in_metadata, struct arena *arena,
+                                struct chroma_hits *hits, struct error *err)
+{
+    struct fields outer = lists_of(root);
+    struct fields lists;
+    enum status status = chains(&outer, count, &lists, err);
+
+    for (size_t i = 0; i < count && status == STATUS_OK; i++, step(&lists)) {
+        status = decode_list(&lists, true, text_in_metadata, arena, &hits[i], err);
+        if (status == STATUS_OK && hits[i].count > n_results) {
+            status = error_set(err, STATUS_GARBLED, "the answer has %zu hits where %zu were asked",
+                               hits[i].count, n_results);
+        }
+    }
+    return status;
+}
+
+enum status chroma_decode_count(const cJSON *root, int64_t *count, struct error *err)
+{
+    if (!is_whole(root) || root->valuedouble < 0) {
+        return error_set(err, STATUS_GARBLED, "the answer is not a count");
+    }
+    *count = (int64_t)root->valuedouble;
+    return STATUS_OK;
+}
+
+/* A string of foreign JSON fit for an error text; "none" where it is not a string. */
+static const char *shown(const cJSON *value, char out[48])
+{
+    if (!cJSON_IsString(value)) {
+        return "none";
+    }
+    return text_excerpt(value->valuestring, strlen(value->valuestring), out);
+}
+
+static bool is_string(const cJSON *value, const char *expected)
+{
+    return cJSON_IsString(value) && strcmp(value->valuestring, expected) == 0;
+}
+
+static bool is_dimension(const cJSON *value, size_t expected)
+{
+    return cJSON_IsNumber(value) && value->valuedouble == (double)expected;
+}
+
+static enum status check_space(const cJSON *root, const char *name, struct error *err)
+{
+    char text[48];
+    const cJSON *configuration = cJSON_GetObjectItemCaseSensitive(root, "configuration_json");
+    const cJSON *index = cJSON_GetObjectItemCaseSensitive(configuration, "hnsw");
+    if (is_absent(index)) {
+        index = cJSON_GetObjectItemCaseSensitive(configuration, "spann"); /* distributed servers */
+    }
+
+    const cJSON *space = cJSON_GetObjectItemCaseSensitive(index, "space");
+    if (!is_string(space, "cosine")) {
+        return error_set(err, STATUS_MISMATCH,
+                         "collection \"%s\" has distance space \"%s\", ours is \"cosine\"", name,
+                         shown(space, text));
+    }
+    return STATUS_OK;
+}
+
+static enum status check_identity(const cJSON *root, const char *name,
+                                  const struct chroma_identity *identity, struct error *err)
+{
+    char text[48];
+    const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(root, "metadata");
+    const cJSON *model = cJSON_GetObjectItemCaseSensitive(metadata, "embedder");
+    const cJSON *said = cJSON_GetObjectItemCaseSensitive(metadata, "dimension");
+    const cJSON *actual = cJSON_GetObjectItemCaseSensitive(root, "dimension"); /* null = empty */
+    const cJSON *dimension = is_absent(actual) ? said : actual;
+
+    if (is_string(model, identity->model) && is_dimension(dimension, identity->dimension)) {
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_MISMATCH,
+                     "collection \"%s\" was made with embedder \"%s\" of %.0f dimensions, ours is "
+                     "\"%s\" of %zu",
+                     name, shown(model, text),
+                     cJSON_IsNumber(dimension) ? dimension->valuedouble : 0.0, identity->model,
+                     identity->dimension);
+}
+
+enum status chroma_decode_collection(const cJSON *root, const char *name,
+                                     const struct chroma_identity *identity,
+                                     char id[CHROMA_ID_BYTES], struct error *err)
+{
+    const cJSON *uuid = cJSON_GetObjectItemCaseSensitive(root, "id");
+    if (!cJSON_IsString(uuid)) {
+        return error_set(err, STATUS_GARBLED, "the answer is not a collection");
+    }
+    size_t bytes = strlen(uuid->valuestring);
+    if (bytes == 0 || bytes >= CHROMA_ID_BYTES ||
+        strspn(uuid->valuestring, "0123456789abcdefABCDEF-") != bytes) {
+        return error_set(err, STATUS_GARBLED, "the id of collection \"%s\" is not a UUID", name);
+    }
+
+    enum status status = check_space(root, name, err);
+    if (status == STATUS_OK) {
+        status = check_identity(root, name, identity, err);
+    }
+    if (status == STATUS_OK) {
+        memcpy(id, uuid->valuestring, bytes + 1);
+    }
+    return status;
+}

@@ -1,0 +1,78 @@
+/* chroma_internal.h - what the files of the Chroma client share.
+ *
+ * chroma.c          the handle, one call, the collection of a domain
+ * chroma_records.c  the calls on a collection's records: upsert, query, get, page, delete, count
+ * chroma_decode.c   pure: the server's JSON to our structures; everything in it is foreign
+ */
+#ifndef STILLHOUSE_COMMON_CHROMA_INTERNAL_H
+#define STILLHOUSE_COMMON_CHROMA_INTERNAL_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "chroma.h"
+#include "http.h"
+#include "status.h"
+#include "strbuf.h"
+#include "text.h"
+
+enum {
+    CHROMA_BATCH_MAX = 100, /* records a write: more make other clients' queries stall */
+    CHROMA_ID_BYTES = 64,   /* of a collection's UUID, with room to spare */
+    CHROMA_NAME_BYTES = TEXT_DOMAIN_MAX + 4,
+};
+
+struct chroma_collection; /* chroma.c */
+
+struct chroma {
+    struct chroma_config config; /* its strings are owned, but for identity.model */
+    char *api_url;               /* ".../api/v2" */
+    char *database_url;          /* ".../api/v2/tenants/T/databases/D" */
+    struct http *http;
+    struct http_response response;         /* of the last call */
+    struct strbuf url;                     /* of the call under way */
+    struct strbuf request;                 /* body of a call on records */
+    struct chroma_collection *collections; /* by domain; only checked ones are in it */
+};
+
+/* Empties and returns chroma->request. */
+struct strbuf *chroma_request(struct chroma *chroma);
+
+/* One call on the domain's collection: `action` is the path behind its UUID and the operation in
+ * the metrics; chroma->request is the body of a POST. Looks the collection up (creates it where
+ * `create`); on a 404 forgets it and does all of it once more. STATUS_OK: chroma->response is a
+ * 2xx. */
+enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool create,
+                                 const char *method, const char *action,
+                                 struct error *err) MUSTCHECK;
+
+/* The last response as JSON; the caller frees it with cJSON_Delete. GARBLED names `what`. */
+enum status chroma_answer(const struct chroma *chroma, const char *what, cJSON **out,
+                          struct error *err) MUSTCHECK;
+
+/* Exactly one JSON document of well-formed UTF-8. `data[bytes]` must be NUL. GARBLED otherwise. */
+enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct error *err) MUSTCHECK;
+
+/* The answer to a query of `count` vectors into hits[count]; `text_in_metadata` as in
+ * chroma_config. */
+enum status chroma_decode_query(const cJSON *root, size_t count, size_t n_results,
+                                bool text_in_metadata, struct arena *arena,
+                                struct chroma_hits *hits, struct error *err) MUSTCHECK;
+
+/* The answer to a get: every record, distance 0, also those without metadata or text. */
+enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, struct arena *arena,
+                                  struct chroma_hits *out, struct error *err) MUSTCHECK;
+
+/* A whole number that is not negative. */
+enum status chroma_decode_count(const cJSON *root, int64_t *count, struct error *err) MUSTCHECK;
+
+/* A collection: its UUID into `id`, after its space, embedder and dimension were found to be ours;
+ * else MISMATCH with both named. */
+enum status chroma_decode_collection(const cJSON *root, const char *name,
+                                     const struct chroma_identity *identity,
+                                     char id[CHROMA_ID_BYTES], struct error *err) MUSTCHECK;
+
+#endif

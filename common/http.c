@@ -1,0 +1,366 @@
+/* http.c - see http.h.
+ *
+ * Happy path: one easy handle, set up once; a request sets its URL, method, body and timeout, and
+ * curl finds the connection of the last request still open.
+ *
+ * Failure modes: what curl reports is mapped to a status by fault_status(); the write callback
+ * stops a response that grows over the cap; header lines are read for Retry-After only. A
+ * connection that the server closed while it was idle is noticed and replaced by curl itself.
+ *
+ * On close: http_free closes the connection.
+ */
+#include "http.h"
+
+#include <ctype.h>
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "http_internal.h"
+
+enum {
+    CONNECT_TIMEOUT_DEFAULT_MS = 3000,
+    TIMEOUT_DEFAULT_MS = 30000,
+    STALL_BYTES_PER_SECOND = 1,
+    STALL_SECONDS = 10,
+    KEEPALIVE_IDLE_SECONDS = 30,
+    KEEPALIVE_INTERVAL_SECONDS = 10,
+    HEADERS_MAX_BYTES = 256 * 1024,
+    KEEP_BODY_BYTES = 4 * 1024 * 1024, /* what a response keeps of its memory between requests */
+    BODY_EXCERPT_BYTES = 160,
+};
+
+static const size_t MAX_RESPONSE_DEFAULT_BYTES = (size_t)64 * 1024 * 1024;
+
+struct http {
+    CURL *easy;
+    struct curl_slist *headers;
+    struct http_config config;
+    char curl_text[CURL_ERROR_SIZE];
+
+    /* The request under way. */
+    struct http_response *response;
+    size_t header_bytes;
+    bool over_cap;
+};
+
+enum status http_global_init(struct error *err)
+{
+    CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (code != CURLE_OK) {
+        return error_set(err, STATUS_FAILED, "cannot start libcurl: %s", curl_easy_strerror(code));
+    }
+    return STATUS_OK;
+}
+
+/* curl's write callback: returning less than it was given ends the transfer. */
+static size_t take_body(char *data, size_t size, size_t count, void *context)
+{
+    struct http *http = context;
+    struct strbuf *body = &http->response->body;
+    size_t bytes = size * count;
+
+    if (bytes > http->config.max_response_bytes - body->bytes) {
+        http->over_cap = true;
+        return 0;
+    }
+    strbuf_append(body, data, bytes);
+    return strbuf_ok(body) ? bytes : 0;
+}
+
+static size_t take_header(char *line, size_t size, size_t count, void *context)
+{
+    struct http *http = context;
+    size_t bytes = size * count;
+    size_t value_bytes = 0;
+
+    http->header_bytes += bytes; /* older curl keeps every line it is sent */
+    if (http->header_bytes > HEADERS_MAX_BYTES) {
+        http->over_cap = true;
+        return 0;
+    }
+    if (bytes >= 5 && memcmp(line, "HTTP/", 5) == 0) {
+        http->response->retry_after_ms = 0; /* a 1xx answer came before this one */
+    }
+    const char *value = http_header_value(line, bytes, "Retry-After", &value_bytes);
+    if (value != NULL) {
+        http->response->retry_after_ms =
+            http_retry_after_ms(value, value_bytes, clock_unix_ms() / 1000);
+    }
+    return bytes;
+}
+
+static bool add_header(struct http *http, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(http->headers, line);
+    if (longer == NULL) {
+        return false;
+    }
+    http->headers = longer;
+    return true;
+}
+
+static bool add_headers(struct http *http, const char *const *lines)
+{
+    /* "Expect:" removes it: waiting for "100 Continue" costs a second above 1 MB. */
+    if (!add_header(http, "Expect:") || !add_header(http, "Content-Type: application/json") ||
+        !add_header(http, "Accept: application/json")) {
+        return false;
+    }
+    for (; lines != NULL && *lines != NULL; lines++) {
+        if (!add_header(http, *lines)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool set_bounds(CURL *easy, const struct http_config *config)
+{
+    return curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms) ==
+               CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES_PER_SECOND) ==
+               CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SECONDS) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_INTERVAL_SECONDS) ==
+               CURLE_OK;
+}
+
+static bool set_callbacks(struct http *http)
+{
+    return curl_easy_setopt(http->easy, CURLOPT_ERRORBUFFER, http->curl_text) == CURLE_OK &&
+           curl_easy_setopt(http->easy, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
+           curl_easy_setopt(http->easy, CURLOPT_WRITEDATA, http) == CURLE_OK &&
+           curl_easy_setopt(http->easy, CURLOPT_HEADERFUNCTION, take_header) == CURLE_OK &&
+           curl_easy_setopt(http->easy, CURLOPT_HEADERDATA, http) == CURLE_OK &&
+           curl_easy_setopt(http->easy, CURLOPT_HTTPHEADER, http->headers) == CURLE_OK;
+}
+
+struct http *http_new(const struct http_config *config)
+{
+    struct http *http = calloc(1, sizeof *http);
+    if (http == NULL) {
+        return NULL;
+    }
+    http->config = *config;
+    http->config.headers = NULL; /* the caller's; ours are the copies in http->headers */
+    if (http->config.connect_timeout_ms <= 0) {
+        http->config.connect_timeout_ms = CONNECT_TIMEOUT_DEFAULT_MS;
+    }
+    if (http->config.timeout_ms <= 0) {
+        http->config.timeout_ms = TIMEOUT_DEFAULT_MS;
+    }
+    if (http->config.max_response_bytes == 0) {
+        http->config.max_response_bytes = MAX_RESPONSE_DEFAULT_BYTES;
+    }
+
+    http->easy = curl_easy_init();
+    if (http->easy == NULL || !add_headers(http, config->headers) ||
+        !set_bounds(http->easy, &http->config) || !set_callbacks(http)) {
+        http_free(http);
+        return NULL;
+    }
+    return http;
+}
+
+void http_free(struct http *http)
+{
+    if (http == NULL) {
+        return;
+    }
+    curl_easy_cleanup(http->easy);
+    curl_slist_free_all(http->headers);
+    free(http);
+}
+
+void http_response_free(struct http_response *response)
+{
+    strbuf_free(&response->body);
+}
+
+static bool set_method(CURL *easy, const struct http_request *request)
+{
+    bool has_body = request->body != NULL || strcmp(request->method, "POST") == 0 ||
+                    strcmp(request->method, "PUT") == 0;
+
+    if (!has_body) {
+        return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK &&
+               curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
+    }
+    return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body == NULL ? "" : request->body) ==
+               CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_bytes) ==
+               CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
+}
+
+static bool set_request(struct http *http, const struct http_request *request)
+{
+    int timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : http->config.timeout_ms;
+    /* A proxy from the environment is for the world outside, never for this machine. */
+    const char *no_proxy = http_is_loopback(request->url) ? "*" : NULL;
+
+    return curl_easy_setopt(http->easy, CURLOPT_URL, request->url) == CURLE_OK &&
+           curl_easy_setopt(http->easy, CURLOPT_NOPROXY, no_proxy) == CURLE_OK &&
+           curl_easy_setopt(http->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK &&
+           set_method(http->easy, request);
+}
+
+/* True when the request had gone out, or could have: the connection stood. */
+static bool was_connected(CURL *easy)
+{
+    curl_off_t pretransfer_us = 0;
+    return curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &pretransfer_us) == CURLE_OK &&
+           pretransfer_us > 0;
+}
+
+static enum status fault_status(const struct http *http, CURLcode code)
+{
+    switch (code) {
+    case CURLE_OK:
+        return STATUS_OK;
+    case CURLE_OPERATION_TIMEDOUT:
+        return was_connected(http->easy) ? STATUS_TIMEOUT : STATUS_UNREACHABLE;
+    case CURLE_WRITE_ERROR:
+        return http->over_cap ? STATUS_FULL : STATUS_OOM;
+    case CURLE_OUT_OF_MEMORY:
+        return STATUS_OOM;
+    case CURLE_URL_MALFORMAT:
+        return STATUS_INVALID;
+    case CURLE_UNSUPPORTED_PROTOCOL: /* of the URL; or the answer was not HTTP at all */
+        return was_connected(http->easy) ? STATUS_GARBLED : STATUS_INVALID;
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_BAD_CONTENT_ENCODING:
+        return STATUS_GARBLED;
+    default:
+        return STATUS_UNREACHABLE;
+    }
+}
+
+static enum status fault(const struct http *http, const struct http_request *request, CURLcode code,
+                         struct error *err)
+{
+    enum status status = fault_status(http, code);
+    if (status == STATUS_OK) {
+        return STATUS_OK;
+    }
+
+    char url[HTTP_URL_TEXT_BYTES];
+    http_public_url(request->url, url);
+    if (status == STATUS_FULL) {
+        return error_set(err, status, "%s \"%s\": the answer is over %zu bytes", request->method,
+                         url, http->config.max_response_bytes);
+    }
+    const char *text = http->curl_text[0] != '\0' ? http->curl_text : curl_easy_strerror(code);
+    return error_set(err, status, "%s \"%s\": %s", request->method, url, text);
+}
+
+static void observe(const struct http *http, const struct http_request *request, int64_t started_ns,
+                    enum status status)
+{
+    if (http->config.observer == NULL) {
+        return;
+    }
+    long connects = 0;
+    if (curl_easy_getinfo(http->easy, CURLINFO_NUM_CONNECTS, &connects) != CURLE_OK) {
+        connects = 0;
+    }
+    double seconds = (double)(clock_now_ns() - started_ns) / 1e9;
+    const char *operation = request->operation == NULL ? "" : request->operation;
+    http->config.observer(http->config.observer_context, http->config.upstream, operation,
+                          http->response->code, connects, seconds, status);
+}
+
+enum status http_perform(struct http *http, const struct http_request *request,
+                         struct http_response *response, struct error *err)
+{
+    strbuf_trim(&response->body, KEEP_BODY_BYTES);
+    response->code = 0;
+    response->retry_after_ms = 0;
+    http->response = response;
+    http->header_bytes = 0;
+    http->over_cap = false;
+    http->curl_text[0] = '\0';
+    if (!set_request(http, request)) {
+        return error_set(err, STATUS_OOM, "cannot set up a request: out of memory");
+    }
+
+    int64_t started_ns = clock_now_ns();
+    CURLcode code = curl_easy_perform(http->easy);
+    enum status status = fault(http, request, code, err);
+    long http_code = 0;
+    if (status == STATUS_OK &&
+        curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &http_code) == CURLE_OK) {
+        response->code = (int)http_code;
+    }
+    observe(http, request, started_ns, status);
+    return status;
+}
+
+/* The body's beginning, fit for an error text: one line, nothing but printable ASCII. */
+static const char *body_excerpt(const struct strbuf *body, char out[BODY_EXCERPT_BYTES])
+{
+    size_t used = 0;
+    size_t i = 0;
+
+    for (; i < body->bytes && used < BODY_EXCERPT_BYTES - 4; i++) {
+        unsigned char c = (unsigned char)body->data[i];
+        if (isspace(c)) {
+            if (used > 0 && out[used - 1] != ' ') {
+                out[used++] = ' ';
+            }
+        } else {
+            out[used++] = c < 0x7f && isprint(c) ? (char)c : '?';
+        }
+    }
+    if (i < body->bytes) {
+        memcpy(out + used, "...", 3);
+        used += 3;
+    }
+    out[used] = '\0';
+    return out;
+}
+
+static enum status code_status(int code)
+{
+    switch (code) {
+    case 401:
+    case 403:
+        return STATUS_REFUSED;
+    case 404:
+        return STATUS_NOT_FOUND;
+    case 408:
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+        return STATUS_UNAVAILABLE;
+    default:
+        return code >= 400 && code < 500 ? STATUS_INVALID : STATUS_FAILED;
+    }
+}
+
+enum status http_code_status(const struct http_response *response, const char *what,
+                             struct error *err)
+{
+    char excerpt[BODY_EXCERPT_BYTES];
+    enum status status = code_status(response->code);
+
+    if (response->body.bytes == 0) {
+        error_set(err, status, "%s: http %d", what, response->code);
+    } else {
+        error_set(err, status, "%s: http %d: %s", what, response->code,
+                  body_excerpt(&response->body, excerpt));
+    }
+    if (err != NULL && status == STATUS_UNAVAILABLE) {
+        err->retry_after_ms = response->retry_after_ms;
+    }
+    return status;
+}
