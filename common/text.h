@@ -1,6 +1,6 @@
 /* text.h - the text rules of the contract: normalising, hashing, domains, ids, UTF-8, durations.
  *
- * Pure functions, any thread. Nothing here allocates.
+ * Any thread; pure but for text_make_id. Nothing is left allocated.
  */
 #ifndef STILLHOUSE_COMMON_TEXT_H
 #define STILLHOUSE_COMMON_TEXT_H
@@ -20,7 +20,8 @@ enum {
 /* The first 32 lower-case hex digits of SHA-256 over `text` after the contract's normalisation
  * (outer ASCII white space removed, inner runs made one space): query_hash and text_hash.
  * `out` holds TEXT_HASH_CHARS + 1 bytes. White space is " \t\n\r\v\f", as in Python's
- * bytes.split(). */
+ * bytes.split(). Where libcrypto has no memory the digits are random: a key that nothing else has
+ * is a miss everywhere, never another text's hit. */
 void text_hash(const char *text, size_t bytes, char out[TEXT_HASH_CHARS + 1]);
 
 /* The same digits over the bytes as they are: the content hash of an indexed document. */
@@ -32,7 +33,8 @@ bool text_is_blank(const char *text, size_t bytes) MUSTCHECK;
 /* Well-formed UTF-8 (no overlong forms, no surrogates). NUL bytes are well-formed. */
 bool text_is_utf8(const char *text, size_t bytes) MUSTCHECK;
 
-/* The largest n <= `limit` such that text[0..n) does not end inside a UTF-8 sequence. */
+/* The largest n <= `limit` and <= `bytes` such that text[0..n) does not end inside a UTF-8
+ * sequence. */
 size_t text_utf8_cut(const char *text, size_t bytes, size_t limit) MUSTCHECK;
 
 /* [a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])? */
@@ -48,11 +50,12 @@ void text_make_id(int64_t unix_ms, char out[37]);
  * False when it is anything else, negative, or over INT64_MAX / 2. */
 bool text_parse_duration(const char *text, int64_t *out_ms) MUSTCHECK;
 
-/* "1s", "1500ms", "7d": the shortest form that parses back. Returns `out`. */
+/* "0", "1s", "1500ms", "7d": the shortest form that parses back. Returns `out`. */
 const char *text_format_duration(int64_t ms, char out[32]);
 
 /* Appends to nothing, writes into `out`: a printable, quoted-safe excerpt of foreign bytes for
- * error texts: control and non-ASCII bytes become '?', longer ones end in "...". Returns `out`. */
+ * error texts: control bytes, non-ASCII bytes, quotes and backslashes become '?', longer ones end
+ * in "...". Returns `out`. */
 const char *text_excerpt(const void *data, size_t bytes, char out[48]);
 
 #endif
