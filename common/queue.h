@@ -175,20 +175,24 @@ enum status queue_reap(struct redis_conn *conn, const struct queue *queue, int64
 /* ---- reading: XREADGROUP in one pipeline ------------------------------------------------------
  */
 
-/* Appends "XREADGROUP GROUP fleet <consumer> COUNT n [BLOCK ms] STREAMS <keys> > ..." */
+/* Appends "XREADGROUP GROUP fleet <consumer> COUNT n [BLOCK ms] STREAMS <keys> > ..."; block_ms <=
+ * 0 does not block. The connection's command timeout must exceed block_ms. Collect the reply with
+ * redis_conn_collect: nil, an array for queue_read_parse, or an error (NOGROUP: queue_prepare). */
 enum status queue_read_append(struct redis_conn *conn, const char *consumer, size_t count,
                               int64_t block_ms, const char *const *streams, size_t stream_count,
                               struct error *err) MUSTCHECK;
 
 /* Parses one XREADGROUP reply (nil = nothing) for the entries of the given queue's streams into
- * `batch`. Takes ownership of *reply when it has entries of this queue or `last`; entries of other
- * queues in the same reply are left for the next call with another queue. Freshly read jobs have
- * deliveries 1. A malformed entry becomes a job with its fields as they are: check with job_check.
- */
+ * `batch`; other queues' streams in the same reply are left for a call with that queue. The jobs
+ * point into the reply: hand it to queue_batch_own of the batch, or keep it as long. Freshly read
+ * jobs have deliveries 1. A malformed entry becomes a job with its fields as they are (missing ones
+ * {NULL, 0}, a bad attempt -1, bad options as if empty): check with queue_job_check. batch->jobs
+ * may move: take pointers to jobs after the last call. */
 enum status queue_read_parse(const struct queue *queue, const redisReply *reply,
                              struct queue_batch *batch, struct error *err) MUSTCHECK;
 
-/* Hands the reply over to the batch, which frees it on reset. */
+/* Hands the reply over to the batch, which frees it on reset. On STATUS_OOM it stays the caller's.
+ */
 enum status queue_batch_own(struct queue_batch *batch, redisReply *reply,
                             struct error *err) MUSTCHECK;
 

@@ -63,6 +63,10 @@ bool redis_conn_is_open(const struct redis_conn *conn);
 
 /* Changes the bound on one write or reply from the next call on. */
 void redis_conn_set_command_timeout(struct redis_conn *conn, int command_ms);
+int redis_conn_command_timeout(const struct redis_conn *conn);
+
+/* The server as redis_url_describe names it; lives as long as the connection object. */
+const char *redis_conn_where(const struct redis_conn *conn);
 
 /* How often a TCP/unix connection was opened (1 = never lost). */
 uint64_t redis_conn_opened(const struct redis_conn *conn);

@@ -1,0 +1,133 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "queue_internal.h"
+
+enum { CURSOR_BYTES = 48, PROMOTE_MAX = 1000 };
+
+/* ---- takeovers ---------------------------------------------------------------------------------
+ */
+
+static bool is_taken(const redisReply *taken)
+{
+    return taken->type == REDIS_REPLY_ARRAY && taken->elements == 3 &&
+           taken->element[0]->type == REDIS_REPLY_STRING &&
+           taken->element[1]->type == REDIS_REPLY_INTEGER &&
+           taken->element[2]->type == REDIS_REPLY_ARRAY;
+}
+
+/* {cursor, buried, {entry, deliveries, fields}, ...} */
+static enum status parse_reclaimed(enum job_priority stream, const redisReply *reply,
+                                   char cursor[CURSOR_BYTES], struct queue_batch *batch,
+                                   size_t *buried, struct error *err)
+{
+    if (reply->elements < 2 || reply->element[0]->type != REDIS_REPLY_STRING ||
+        (size_t)reply->element[0]->len >= CURSOR_BYTES ||
+        reply->element[1]->type != REDIS_REPLY_INTEGER || reply->element[1]->integer < 0) {
+        return queue_bad_shape("sh_reclaim", err);
+    }
+    for (size_t i = 2; i < reply->elements; i++) {
+        const redisReply *taken = reply->element[i];
+        if (!is_taken(taken)) {
+            return queue_bad_shape("sh_reclaim", err);
+        }
+        const enum status status = queue_batch_add(
+            batch, stream, taken->element[0], taken->element[2], taken->element[1]->integer, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    snprintf(cursor, CURSOR_BYTES, "%s", reply->element[0]->str);
+    *buried = (size_t)reply->element[1]->integer;
+    return STATUS_OK;
+}
+
+enum status queue_reclaim(struct redis_conn *conn, const struct queue *queue,
+                          enum job_priority stream, const char *consumer, const char *worker,
+                          int64_t visibility_ms, int64_t max_deliveries, size_t count,
+                          char cursor[CURSOR_BYTES], struct queue_batch *batch, size_t *buried,
+                          struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    *buried = 0;
+    queue_args_start(&args, "sh_reclaim", queue->base);
+    redis_args_int(&args, stream);
+    redis_args_str(&args, consumer);
+    redis_args_str(&args, worker);
+    redis_args_int(&args, visibility_ms);
+    redis_args_int(&args, max_deliveries);
+    redis_args_int(&args, (int64_t)count);
+    redis_args_str(&args, cursor);
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+
+    const size_t before = batch->count;
+    status = parse_reclaimed(stream, reply, cursor, batch, buried, err);
+    if (status == STATUS_OK && batch->count > before) {
+        status = queue_batch_own(batch, reply, err);
+        if (status == STATUS_OK) {
+            return STATUS_OK;
+        }
+    }
+    if (status != STATUS_OK) {
+        batch->count = before; /* they point into the reply; taken over again later */
+    }
+    freeReplyObject(reply);
+    return status;
+}
+
+/* ---- delayed jobs ------------------------------------------------------------------------------
+ */
+
+enum status queue_promote(struct redis_conn *conn, const struct queue *queue, size_t limit,
+                          size_t *moved, int64_t *next_ms, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    *moved = 0;
+    *next_ms = -1;
+    queue_args_start(&args, "sh_promote", queue->base);
+    redis_args_int(&args, limit > PROMOTE_MAX ? PROMOTE_MAX : (int64_t)limit);
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_INTEGER &&
+        reply->element[0]->integer >= 0 && reply->element[1]->type == REDIS_REPLY_INTEGER) {
+        *moved = (size_t)reply->element[0]->integer;
+        *next_ms = reply->element[1]->integer;
+    } else {
+        status = queue_bad_shape("sh_promote", err);
+    }
+    freeReplyObject(reply);
+    return status;
+}
+
+/* ---- consumers ---------------------------------------------------------------------------------
+ */
+
+enum status queue_leave(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                        struct error *err)
+{
+    struct redis_args args = {0};
+
+    queue_args_start(&args, "sh_leave", queue->base);
+    redis_args_str(&args, consumer);
+    return queue_call_count(conn, &args, NULL, err);
+}
+
+enum status queue_reap(struct redis_conn *conn, const struct queue *queue, int64_t idle_ms,
+                       size_t *removed, struct error *err)
+{
+    struct redis_args args = {0};
+
+    *removed = 0;
+    queue_args_start(&args, "sh_reap", queue->base);
+    redis_args_int(&args, idle_ms);
+    return queue_call_count(conn, &args, removed, err);
+}

@@ -1,0 +1,152 @@
+#include <string.h>
+
+#include "queue_internal.h"
+
+enum {
+    ENQUEUED,
+    DEDUPLICATED,
+    REFUSED,
+    DONE,
+    RETRIED,
+    BURIED,
+    EXPIRED,
+    RECLAIMED,
+    REQUEUED,
+    DISCARDED,
+    PARKED
+};
+
+const char *const queue_counter_names[QUEUE_COUNTERS] = {
+    [ENQUEUED] = "enqueued", [DEDUPLICATED] = "deduplicated",
+    [REFUSED] = "refused",   [DONE] = "done",
+    [RETRIED] = "retried",   [BURIED] = "buried",
+    [EXPIRED] = "expired",   [RECLAIMED] = "reclaimed",
+    [REQUEUED] = "requeued", [DISCARDED] = "discarded",
+    [PARKED] = "parked",
+};
+
+/* ---- stats -------------------------------------------------------------------------------------
+ */
+
+/* Where the value of a field goes; NULL for one that a newer library added. */
+static int64_t *place_of(struct queue_stats *stats, int64_t *paused, const char *name)
+{
+    const struct {
+        const char *name;
+        int64_t *place;
+    } places[] = {
+        {"waiting", &stats->waiting}, {"running", &stats->running},
+        {"delayed", &stats->delayed}, {"dead", &stats->dead},
+        {"paused", paused},           {"oldest_ms", &stats->oldest_ms},
+    };
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        if (strcmp(places[i].name, name) == 0) {
+            return places[i].place;
+        }
+    }
+    for (size_t i = 0; i < QUEUE_COUNTERS; i++) {
+        if (strcmp(queue_counter_names[i], name) == 0) {
+            return &stats->counters[i];
+        }
+    }
+    return NULL;
+}
+
+static enum status parse_stats(const redisReply *reply, struct queue_stats *out, struct error *err)
+{
+    int64_t paused = 0;
+
+    *out = (struct queue_stats){0};
+    for (size_t i = 0; i + 1 < reply->elements; i += 2) {
+        const redisReply *name = reply->element[i];
+        const redisReply *value = reply->element[i + 1];
+        if (name->type != REDIS_REPLY_STRING || value->type != REDIS_REPLY_INTEGER) {
+            return queue_bad_shape("sh_stats", err);
+        }
+        int64_t *place = place_of(out, &paused, name->str);
+        if (place != NULL) {
+            *place = value->integer;
+        }
+    }
+    out->paused = paused != 0;
+    return STATUS_OK;
+}
+
+enum status queue_get_stats(struct redis_conn *conn, const struct queue *queue,
+                            struct queue_stats *out, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    redis_args_str(&args, "FCALL_RO");
+    redis_args_str(&args, "sh_stats");
+    redis_args_str(&args, "1");
+    redis_args_str(&args, queue->base);
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    if (status == STATUS_OK) {
+        status = parse_stats(reply, out, err);
+        freeReplyObject(reply);
+    }
+    return status;
+}
+
+struct queue_balance queue_check_balance(const struct queue_stats *stats)
+{
+    const int64_t *counters = stats->counters;
+
+    return (struct queue_balance){
+        .jobs = counters[ENQUEUED] + counters[REQUEUED] -
+                (counters[DONE] + counters[BURIED] + counters[EXPIRED] + stats->waiting +
+                 stats->running + stats->delayed),
+        .dead = counters[BURIED] - (stats->dead + counters[REQUEUED] + counters[DISCARDED]),
+    };
+}
+
+/* ---- dead letters and the pause ----------------------------------------------------------------
+ */
+
+static enum status move_dead(struct redis_conn *conn, const struct queue *queue,
+                             const char *function, const struct slice *entries, size_t count,
+                             size_t *moved, struct error *err)
+{
+    struct redis_args args = {0};
+
+    *moved = 0;
+    if (count == 0) {
+        return STATUS_OK;
+    }
+    if (count > QUEUE_BATCH_MAX) {
+        return error_set(err, STATUS_INVALID, "%zu dead letters in a call: expected at most %d",
+                         count, QUEUE_BATCH_MAX);
+    }
+    queue_args_start(&args, function, queue->base);
+    for (size_t i = 0; i < count; i++) {
+        queue_args_slice(&args, entries[i]);
+    }
+    return queue_call_count(conn, &args, moved, err);
+}
+
+enum status queue_requeue(struct redis_conn *conn, const struct queue *queue,
+                          const struct slice *entries, size_t count, size_t *moved,
+                          struct error *err)
+{
+    return move_dead(conn, queue, "sh_requeue", entries, count, moved, err);
+}
+
+enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
+                          const struct slice *entries, size_t count, size_t *moved,
+                          struct error *err)
+{
+    return move_dead(conn, queue, "sh_discard", entries, count, moved, err);
+}
+
+enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool paused,
+                        struct error *err)
+{
+    struct redis_args args = {0};
+
+    queue_args_start(&args, "sh_pause", queue->base);
+    redis_args_str(&args, paused ? "1" : "0");
+    return queue_call_ok(conn, &args, err);
+}

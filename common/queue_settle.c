@@ -1,0 +1,219 @@
+/* queue_settle.c - how a lane ends or keeps the jobs it holds: one call of a fenced function each.
+ *
+ * A function takes up to QUEUE_BATCH_MAX jobs. More are sent in several calls; when one of them
+ * fails, the fates of the earlier ones stand and the rest is QUEUE_LOST to the caller, who treats
+ * the whole as unknown.
+ */
+#include "queue_internal.h"
+
+enum { FLAG_EXPIRED = 1, FLAG_REPLY = 2 };
+
+/* What the functions answer for a job, as in queue.lua. */
+static enum queue_fate fate_of(const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_INTEGER || reply->integer == 0) {
+        return QUEUE_LOST;
+    }
+    return reply->integer == 2 ? QUEUE_MOVED_WANTED : QUEUE_MOVED;
+}
+
+/* Makes the call; the answer has one fate for each of `count` jobs. */
+static enum status call_fates(struct redis_conn *conn, struct redis_args *args,
+                              const char *function, size_t count, redisReply **reply,
+                              struct error *err)
+{
+    enum status status = queue_call(conn, args, REDIS_REPLY_ARRAY, reply, err);
+
+    if (status == STATUS_OK && (*reply)->elements != count) {
+        freeReplyObject(*reply);
+        *reply = NULL;
+        status = queue_bad_shape(function, err);
+    }
+    return status;
+}
+
+static size_t slice_of(size_t left)
+{
+    return left < QUEUE_BATCH_MAX ? left : QUEUE_BATCH_MAX;
+}
+
+static enum status finish_some(struct redis_conn *conn, const struct queue *queue,
+                               const char *consumer, struct queue_finish_item *items, size_t count,
+                               struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    queue_args_start(&args, "sh_finish", queue->base);
+    redis_args_str(&args, consumer);
+    for (size_t i = 0; i < count; i++) {
+        const struct job *job = items[i].job;
+        queue_args_fence(&args, job);
+        queue_args_slice(&args, job->id);
+        queue_args_slice(&args, job->domain);
+        queue_args_slice(&args, job->options.unique);
+        redis_args_int(&args, (items[i].expired ? FLAG_EXPIRED : 0) |
+                                  (items[i].reply.data != NULL ? FLAG_REPLY : 0));
+        queue_args_slice(&args, items[i].reply);
+    }
+    const enum status status = call_fates(conn, &args, "sh_finish", count, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < count; i++) {
+        items[i].fate = fate_of(reply->element[i]);
+    }
+    freeReplyObject(reply);
+    return STATUS_OK;
+}
+
+enum status queue_finish(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                         struct queue_finish_item *items, size_t count, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < count; i++) {
+        items[i].fate = QUEUE_LOST;
+    }
+    for (size_t at = 0; status == STATUS_OK && at < count; at += QUEUE_BATCH_MAX) {
+        status = finish_some(conn, queue, consumer, items + at, slice_of(count - at), err);
+    }
+    return status;
+}
+
+static enum status retry_some(struct redis_conn *conn, const struct queue *queue,
+                              const char *consumer, struct queue_retry_item *items, size_t count,
+                              struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    queue_args_start(&args, "sh_retry", queue->base);
+    redis_args_str(&args, consumer);
+    for (size_t i = 0; i < count; i++) {
+        queue_args_fence(&args, items[i].job);
+        redis_args_int(&args, items[i].delay_ms < 0 ? 0 : items[i].delay_ms);
+        redis_args_str(&args, items[i].parked ? "1" : "0");
+    }
+    const enum status status = call_fates(conn, &args, "sh_retry", count, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < count; i++) {
+        items[i].fate = fate_of(reply->element[i]);
+    }
+    freeReplyObject(reply);
+    return STATUS_OK;
+}
+
+enum status queue_retry(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                        struct queue_retry_item *items, size_t count, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < count; i++) {
+        items[i].fate = QUEUE_LOST;
+    }
+    for (size_t at = 0; status == STATUS_OK && at < count; at += QUEUE_BATCH_MAX) {
+        status = retry_some(conn, queue, consumer, items + at, slice_of(count - at), err);
+    }
+    return status;
+}
+
+static enum status bury_some(struct redis_conn *conn, const struct queue *queue,
+                             const char *consumer, const char *worker,
+                             struct queue_bury_item *items, size_t count, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    queue_args_start(&args, "sh_bury", queue->base);
+    redis_args_str(&args, consumer);
+    redis_args_str(&args, worker);
+    for (size_t i = 0; i < count; i++) {
+        queue_args_fence(&args, items[i].job);
+        redis_args_str(&args, items[i].reason);
+        redis_args_str(&args, items[i].error);
+        redis_args_int(&args, items[i].reply.data != NULL ? FLAG_REPLY : 0);
+        queue_args_slice(&args, items[i].reply);
+    }
+    const enum status status = call_fates(conn, &args, "sh_bury", count, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < count; i++) {
+        items[i].fate = fate_of(reply->element[i]);
+    }
+    freeReplyObject(reply);
+    return STATUS_OK;
+}
+
+enum status queue_bury(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                       const char *worker, struct queue_bury_item *items, size_t count,
+                       struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < count; i++) {
+        items[i].fate = QUEUE_LOST;
+    }
+    for (size_t at = 0; status == STATUS_OK && at < count; at += QUEUE_BATCH_MAX) {
+        status = bury_some(conn, queue, consumer, worker, items + at, slice_of(count - at), err);
+    }
+    return status;
+}
+
+enum status queue_push_reply(struct redis_conn *conn, const struct queue *queue, struct slice id,
+                             struct slice reply, struct error *err)
+{
+    struct redis_args args = {0};
+
+    queue_args_start(&args, "sh_reply", queue->base);
+    queue_args_slice(&args, id);
+    queue_args_slice(&args, reply);
+    return queue_call_ok(conn, &args, err);
+}
+
+enum status queue_release(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                          int64_t visibility_ms, bool again, const struct job *const *jobs,
+                          size_t count, size_t *released, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    *released = 0;
+    for (size_t at = 0; status == STATUS_OK && at < count; at += QUEUE_BATCH_MAX) {
+        struct redis_args args = {0};
+        size_t some = 0;
+        queue_args_start(&args, "sh_release", queue->base);
+        redis_args_str(&args, consumer);
+        redis_args_int(&args, visibility_ms);
+        redis_args_str(&args, again ? "1" : "0");
+        for (size_t i = at; i < at + slice_of(count - at); i++) {
+            queue_args_fence(&args, jobs[i]);
+        }
+        status = queue_call_count(conn, &args, &some, err);
+        *released += some;
+    }
+    return status;
+}
+
+enum status queue_heartbeat(struct redis_conn *conn, const struct queue *queue,
+                            const char *consumer, const struct job *const *jobs, size_t count,
+                            size_t *alive, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    *alive = 0;
+    for (size_t at = 0; status == STATUS_OK && at < count; at += QUEUE_BATCH_MAX) {
+        struct redis_args args = {0};
+        size_t some = 0;
+        queue_args_start(&args, "sh_heartbeat", queue->base);
+        redis_args_str(&args, consumer);
+        for (size_t i = at; i < at + slice_of(count - at); i++) {
+            queue_args_fence(&args, jobs[i]);
+        }
+        status = queue_call_count(conn, &args, &some, err);
+        *alive += some;
+    }
+    return status;
+}

@@ -1,0 +1,98 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "redis_conn.h"
+
+/* What the first word of an error reply means. `reconnect`: this server is not for us now. */
+static const struct error_class {
+    const char *word;
+    enum status status;
+    bool reconnect;
+} classes[] = {
+    {"OOM", STATUS_OOM, false},
+    {"BUSY", STATUS_UNAVAILABLE, false},
+    {"LOADING", STATUS_UNAVAILABLE, true},
+    {"MASTERDOWN", STATUS_UNAVAILABLE, true},
+    {"TRYAGAIN", STATUS_UNAVAILABLE, false},
+    {"CLUSTERDOWN", STATUS_UNAVAILABLE, false},
+    {"MISCONF", STATUS_UNAVAILABLE, true},
+    {"NOREPLICAS", STATUS_UNAVAILABLE, false},
+    {"READONLY", STATUS_UNAVAILABLE, true},
+    {"UNBLOCKED", STATUS_UNAVAILABLE, true},
+    {"NOGROUP", STATUS_NOT_FOUND, false},
+    {"SHFULL", STATUS_FULL, false},
+    {"SHINVALID", STATUS_INVALID, false},
+};
+
+static const struct error_class *find_class(const char *text, size_t bytes)
+{
+    const char *space = bytes == 0 ? NULL : memchr(text, ' ', bytes);
+    const size_t word_bytes = space == NULL ? bytes : (size_t)(space - text);
+
+    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
+        if (strlen(classes[i].word) == word_bytes &&
+            memcmp(classes[i].word, text, word_bytes) == 0) {
+            return &classes[i];
+        }
+    }
+    return NULL;
+}
+
+enum status redis_classify(const char *text, size_t bytes)
+{
+    const struct error_class *found = find_class(text, bytes);
+
+    return found == NULL ? STATUS_REFUSED : found->status;
+}
+
+enum status redis_reply_status(const redisReply *reply, struct error *err)
+{
+    if (reply->type != REDIS_REPLY_ERROR) {
+        return STATUS_OK;
+    }
+
+    const enum status status = redis_classify(reply->str, (size_t)reply->len);
+    const char *text = reply->str;
+    if (status == STATUS_INVALID || status == STATUS_FULL) {
+        text = strchr(text, ' ') == NULL ? text : strchr(text, ' ') + 1; /* our own marker */
+    }
+    return error_set(err, status, "%s", text);
+}
+
+bool redis_reply_wants_reconnect(const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_ERROR) {
+        return false;
+    }
+    const struct error_class *found = find_class(reply->str, (size_t)reply->len);
+    return found != NULL && found->reconnect;
+}
+
+enum status redis_conn_clock_offset(struct redis_conn *conn, int64_t *offset_ms, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    const int64_t before_ms = clock_unix_ms();
+    redis_args_str(&args, "TIME");
+    enum status status = redis_conn_command(conn, &args, &reply, err);
+    redis_args_free(&args);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const int64_t after_ms = clock_unix_ms();
+
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+        reply->element[0]->type == REDIS_REPLY_STRING &&
+        reply->element[1]->type == REDIS_REPLY_STRING) {
+        const int64_t server_ms = strtoll(reply->element[0]->str, NULL, 10) * 1000 +
+                                  strtoll(reply->element[1]->str, NULL, 10) / 1000;
+        *offset_ms = server_ms - (before_ms + (after_ms - before_ms) / 2);
+    } else {
+        status = error_set(err, STATUS_GARBLED, "TIME: an answer of another shape");
+    }
+    freeReplyObject(reply);
+    return status;
+}

@@ -1,0 +1,254 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "redis_conn.h"
+
+enum { DEFAULT_PORT = 6379, DATABASES_MAX = 65536 };
+
+/* A part of the URL's text. */
+struct part {
+    const char *data;
+    size_t bytes;
+};
+
+/* The URL as it may stand in a message: what is between "//" and the last '@' is hidden. */
+static const char *without_secret(const char *text, char out[160])
+{
+    const char *start = strstr(text, "//");
+    const char *at = strrchr(text, '@');
+
+    if (start == NULL || at == NULL || at < start) {
+        snprintf(out, 160, "%.100s", at == NULL ? text : "***");
+        return out;
+    }
+    snprintf(out, 160, "%.*s***%.80s", (int)(start + 2 - text < 40 ? start + 2 - text : 40), text,
+             at);
+    return out;
+}
+
+static enum status bad_url(const char *text, const char *what, struct error *err)
+{
+    char shown[160];
+
+    return error_set(err, STATUS_INVALID,
+                     "redis URL \"%s\": %s; expected redis://[user:password@]host[:port][/db], "
+                     "rediss://... or unix:///path[?db=N]",
+                     without_secret(text, shown), what);
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Copies `part` with its %XX decoded; false when it does not fit, is broken or holds a NUL. */
+static bool decode(struct part part, char *out, size_t size)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < part.bytes; i++) {
+        char c = part.data[i];
+        if (c == '%') {
+            const int high = i + 2 < part.bytes ? hex_value(part.data[i + 1]) : -1;
+            const int low = i + 2 < part.bytes ? hex_value(part.data[i + 2]) : -1;
+            if (high < 0 || low < 0 || high + low == 0) {
+                return false;
+            }
+            c = (char)(high * 16 + low);
+            i += 2;
+        }
+        if (used + 1 >= size) {
+            return false;
+        }
+        out[used++] = c;
+    }
+    out[used] = '\0';
+    return true;
+}
+
+static bool parse_number(struct part part, int max, int *out)
+{
+    int number = 0;
+
+    if (part.bytes == 0 || part.bytes > 6) {
+        return false;
+    }
+    for (size_t i = 0; i < part.bytes; i++) {
+        if (part.data[i] < '0' || part.data[i] > '9') {
+            return false;
+        }
+        number = number * 10 + (part.data[i] - '0');
+    }
+    *out = number;
+    return number <= max;
+}
+
+/* Everything up to the first `c`, which is dropped; *rest is what follows. All of it without one.
+ */
+static struct part cut(struct part *rest, char c)
+{
+    const char *found = rest->bytes == 0 ? NULL : memchr(rest->data, c, rest->bytes);
+    if (found == NULL) {
+        const struct part all = *rest;
+        rest->data += rest->bytes;
+        rest->bytes = 0;
+        return all;
+    }
+
+    const struct part first = {rest->data, (size_t)(found - rest->data)};
+    rest->data = found + 1;
+    rest->bytes -= first.bytes + 1;
+    return first;
+}
+
+/* "user:password", ":password" or "user" (a password is then missing, which is an error). */
+static enum status parse_secret(const char *text, struct part secret, struct redis_url *url,
+                                struct error *err)
+{
+    if (memchr(secret.data, ':', secret.bytes) == NULL) {
+        return bad_url(text, "a user without a password", err);
+    }
+    const struct part user = cut(&secret, ':');
+    if (!decode(user, url->user, sizeof url->user)) {
+        return bad_url(text, "the user cannot be decoded or is too long", err);
+    }
+    if (secret.bytes == 0 || !decode(secret, url->password, sizeof url->password)) {
+        return bad_url(text, "the password is empty, cannot be decoded or is too long", err);
+    }
+    return STATUS_OK;
+}
+
+/* Takes "user:password@" off the front. */
+static enum status take_secret(const char *text, struct part *rest, struct redis_url *url,
+                               struct error *err)
+{
+    /* A password may hold '@' and '/'; hosts and ports never hold '@', paths seldom do. */
+    const char *at = rest->bytes == 0 ? NULL : memrchr(rest->data, '@', rest->bytes);
+    if (at == NULL || rest->data[0] == '/') {
+        return STATUS_OK;
+    }
+    const struct part secret = {rest->data, (size_t)(at - rest->data)};
+    rest->bytes -= secret.bytes + 1;
+    rest->data = at + 1;
+    return parse_secret(text, secret, url, err);
+}
+
+static enum status parse_unix(const char *text, struct part rest, struct redis_url *url,
+                              struct error *err)
+{
+    const struct part path = cut(&rest, '?');
+
+    if (path.bytes == 0 || path.data[0] != '/') {
+        return bad_url(text, "the socket's path must begin with /", err);
+    }
+    /* 108 bytes is what the kernel's sockaddr_un holds. */
+    if (!decode(path, url->path, 108)) {
+        return bad_url(text, "the socket's path is too long or cannot be decoded", err);
+    }
+    if (rest.bytes == 0) {
+        return STATUS_OK;
+    }
+    const struct part key = cut(&rest, '=');
+    if (key.bytes != 2 || memcmp(key.data, "db", 2) != 0 ||
+        !parse_number(rest, DATABASES_MAX, &url->db)) {
+        return bad_url(text, "unknown query", err);
+    }
+    return STATUS_OK;
+}
+
+/* "host", "host:port", "[::1]:port"; an empty host is 127.0.0.1. */
+static enum status parse_host(const char *text, struct part where, struct redis_url *url,
+                              struct error *err)
+{
+    struct part host;
+
+    if (where.bytes > 0 && where.data[0] == '[') {
+        where.data++;
+        where.bytes--;
+        if (memchr(where.data, ']', where.bytes) == NULL) {
+            return bad_url(text, "[ without ]", err);
+        }
+        host = cut(&where, ']');
+        if (where.bytes > 0 && cut(&where, ':').bytes != 0) {
+            return bad_url(text, "something stands between ] and the port", err);
+        }
+    } else {
+        const bool has_port = where.bytes > 0 && memchr(where.data, ':', where.bytes) != NULL;
+        host = cut(&where, ':');
+        if (has_port && where.bytes == 0) {
+            return bad_url(text, "the port is missing", err);
+        }
+    }
+    if (host.bytes == 0) {
+        host = (struct part){"127.0.0.1", 9};
+    }
+    if (!decode(host, url->host, sizeof url->host)) {
+        return bad_url(text, "the host is too long or cannot be decoded", err);
+    }
+    if (where.bytes > 0 && (!parse_number(where, 65535, &url->port) || url->port == 0)) {
+        return bad_url(text, "the port must be 1 to 65535", err);
+    }
+    return STATUS_OK;
+}
+
+static enum status parse_network(const char *text, struct part rest, struct redis_url *url,
+                                 struct error *err)
+{
+    const enum status status = parse_host(text, cut(&rest, '/'), url, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (rest.bytes > 0 && !parse_number(rest, DATABASES_MAX, &url->db)) {
+        return bad_url(text, "the database must be a number", err);
+    }
+    return STATUS_OK;
+}
+
+/* Skips `scheme` at the start of `text`. */
+static bool has_scheme(const char *text, const char *scheme, struct part *rest)
+{
+    const size_t bytes = strlen(scheme);
+
+    if (strncmp(text, scheme, bytes) != 0) {
+        return false;
+    }
+    *rest = (struct part){text + bytes, strlen(text + bytes)};
+    return true;
+}
+
+enum status redis_url_parse(const char *text, struct redis_url *url, struct error *err)
+{
+    struct part rest;
+
+    *url = (struct redis_url){.port = DEFAULT_PORT};
+    const bool local = has_scheme(text, "unix://", &rest);
+    url->tls = !local && has_scheme(text, "rediss://", &rest);
+    if (!local && !url->tls && !has_scheme(text, "redis://", &rest)) {
+        return bad_url(text, "unknown scheme", err);
+    }
+
+    const enum status status = take_secret(text, &rest, url, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    return local ? parse_unix(text, rest, url, err) : parse_network(text, rest, url, err);
+}
+
+const char *redis_url_describe(const struct redis_url *url, char out[320])
+{
+    if (url->path[0] != '\0') {
+        snprintf(out, 320, url->db == 0 ? "%s" : "%s?db=%d", url->path, url->db);
+    } else if (strchr(url->host, ':') != NULL) {
+        snprintf(out, 320, "[%s]:%d/%d", url->host, url->port, url->db);
+    } else {
+        snprintf(out, 320, "%s:%d/%d", url->host, url->port, url->db);
+    }
+    return out;
+}
