@@ -175,6 +175,9 @@ static void load_argv(const struct test_server *server, char *argv[ARGV_MAX])
     }
     argv[count] = NULL;
     fclose(file);
+    if (count == 0) {
+        fail("no command in \"%s/argv\"", server->folder);
+    }
 }
 
 static void free_argv(char *argv[ARGV_MAX])
