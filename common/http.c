@@ -5,7 +5,8 @@
  *
  * Failure modes: what curl reports is mapped to a status by fault_status(); the write callback
  * stops a response that grows over the cap; header lines are read for Retry-After only. A
- * connection that the server closed while it was idle is noticed and replaced by curl itself.
+ * connection that the server closed while it was idle is replaced by curl itself, which then sends
+ * the request again: so a request may arrive twice, and all of ours are harmless twice.
  *
  * On close: http_free closes the connection.
  */

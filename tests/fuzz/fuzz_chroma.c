@@ -1,0 +1,96 @@
+/* fuzz_chroma.c - whatever a server answers: the first byte chooses the decoder, the rest is the
+ * answer. What was decoded is read to its last byte, so that the sanitizers see a wrong length. */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chroma_internal.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static uint64_t touched;
+
+static void touch(struct slice slice)
+{
+    for (size_t i = 0; i < slice.bytes; i++) {
+        touched += (unsigned char)slice.data[i];
+    }
+}
+
+static void touch_hits(const struct chroma_hits *hits)
+{
+    for (size_t i = 0; i < hits->count; i++) {
+        const struct example *example = &hits->examples[i];
+        touch(example->id);
+        touch(example->text);
+        if (!(example->distance >= 0)) {
+            abort();
+        }
+        for (size_t m = 0; m < example->metadata_count; m++) {
+            touch(example->metadata[m].key);
+            touch(example->metadata[m].value.string);
+        }
+    }
+}
+
+static void decode(uint8_t choice, const cJSON *root)
+{
+    static const struct chroma_identity identity = {.model = "m", .dimension = 2};
+    struct arena arena = {0};
+    struct chroma_hits hits[4] = {0};
+    struct error err = {0};
+    char id[CHROMA_ID_BYTES];
+    int64_t count = 0;
+    bool text_in_metadata = (choice & 4) != 0;
+    size_t queries = 1 + (choice >> 3 & 3U);
+
+    switch (choice & 3) {
+    case 0:
+        if (chroma_decode_query(root, queries, 20, text_in_metadata, &arena, hits, &err) ==
+            STATUS_OK) {
+            for (size_t i = 0; i < queries; i++) {
+                touch_hits(&hits[i]);
+            }
+        }
+        break;
+    case 1:
+        if (chroma_decode_records(root, text_in_metadata, &arena, hits, &err) == STATUS_OK) {
+            touch_hits(&hits[0]);
+        }
+        break;
+    case 2:
+        if (chroma_decode_collection(root, "sh-x", &identity, id, &err) == STATUS_OK) {
+            touched += strlen(id);
+        }
+        break;
+    default:
+        if (chroma_decode_count(root, &count, &err) == STATUS_OK && count < 0) {
+            abort();
+        }
+        break;
+    }
+    arena_free(&arena);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct error err = {0};
+    cJSON *root = NULL;
+
+    if (size == 0) {
+        return 0;
+    }
+    char *text = malloc(size); /* exactly as long as it may be read: text and its NUL */
+    if (text == NULL) {
+        abort();
+    }
+    memcpy(text, data + 1, size - 1);
+    text[size - 1] = '\0';
+    if (chroma_parse(text, size - 1, &root, &err) == STATUS_OK) {
+        decode(data[0], root);
+    }
+    cJSON_Delete(root);
+    free(text);
+    return 0;
+}
