@@ -15,10 +15,12 @@ void json_string(struct strbuf *out, const char *text, size_t bytes);
 void json_str(struct strbuf *out, const char *text);
 void json_int(struct strbuf *out, int64_t number);
 
-/* The shortest text that reads back as the same double; NaN and infinities as null. */
+/* The shortest text that reads back as the same double, with a point or an exponent, so that a
+ * reader that tells integers from floats keeps it a float (1.0); NaN and infinities as null. */
 void json_double(struct strbuf *out, double number);
 
-/* [0.1,-2,...] with the shortest text that reads back as the same float32. Finite numbers only. */
+/* [0.1,-2,1e-7...] with the shortest text that reads back as the same float32. Finite numbers only
+ * (others become null). */
 void json_floats(struct strbuf *out, const float *numbers, size_t count);
 
 #endif

@@ -1,0 +1,96 @@
+#include "json_internal.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *escape_of(unsigned char c, char room[8])
+{
+    switch (c) {
+    case '"':
+        return "\\\"";
+    case '\\':
+        return "\\\\";
+    case '\n':
+        return "\\n";
+    case '\r':
+        return "\\r";
+    case '\t':
+        return "\\t";
+    default:
+        snprintf(room, 8, "\\u%04x", c);
+        return room;
+    }
+}
+
+void json_string(struct strbuf *out, const char *text, size_t bytes)
+{
+    size_t from = 0;
+    char room[8];
+
+    strbuf_append_char(out, '"');
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c >= 0x20 && c != '"' && c != '\\') {
+            continue;
+        }
+        strbuf_append(out, text + from, i - from);
+        strbuf_append_str(out, escape_of(c, room));
+        from = i + 1;
+    }
+    strbuf_append(out, bytes == 0 ? "" : text + from, bytes - from);
+    strbuf_append_char(out, '"');
+}
+
+void json_str(struct strbuf *out, const char *text)
+{
+    json_string(out, text, strlen(text));
+}
+
+void json_int(struct strbuf *out, int64_t number)
+{
+    char text[24];
+    int bytes = snprintf(text, sizeof text, "%" PRId64, number);
+    strbuf_append(out, text, (size_t)bytes);
+}
+
+size_t json_use_full_stop(char *text)
+{
+    size_t bytes = 0;
+    bool in_point = false;
+
+    for (size_t i = 0; text[i] != '\0'; i++) {
+        bool of_number = strchr("0123456789+-e", text[i]) != NULL;
+        if (of_number) {
+            text[bytes++] = text[i];
+        } else if (!in_point) {
+            text[bytes++] = '.';
+        }
+        in_point = !of_number;
+    }
+    text[bytes] = '\0';
+    return bytes;
+}
+
+void json_double(struct strbuf *out, double number)
+{
+    char text[48];
+
+    if (!isfinite(number)) {
+        strbuf_append_str(out, "null");
+        return;
+    }
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, number);
+        if (strtod(text, NULL) == number) {
+            break;
+        }
+    }
+    strbuf_append(out, text, json_use_full_stop(text));
+    if (strpbrk(text, ".e") == NULL) {
+        strbuf_append_str(out, ".0");
+    }
+}
