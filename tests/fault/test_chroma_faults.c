@@ -421,8 +421,9 @@ Test(chroma_faults, an_answer_nested_without_end_is_garbled)
 
 static void answer_query_with(const char *body)
 {
-    const struct fake_step script[] = {FIND, ANSWER("200 OK", COLLECTION(UUID_1)), QUERY(UUID_1),
-                                       ANSWER("200 OK", body), END};
+    static struct fake_step script[] = {FIND, ANSWER("200 OK", COLLECTION(UUID_1)), QUERY(UUID_1),
+                                        ANSWER("200 OK", NULL), END};
+    script[3].body = body;
     start(script);
     cr_assert_eq(query(), STATUS_OK, "%s", err.text);
 }
@@ -618,4 +619,20 @@ Test(chroma_faults, empty_calls_do_nothing)
     cr_assert_eq(hits.count, 0);
     cr_assert_eq(fake_server_connections(server), 0);
     stop();
+}
+
+Test(chroma_faults, slashes_at_the_end_of_the_url_do_not_count)
+{
+    static const struct fake_step script[] = {EXPECT("GET /base/api/v2/heartbeat "),
+                                              ANSWER("200 OK", "{\"nanosecond heartbeat\":1}"),
+                                              END};
+    char url[128];
+    server = fake_server_start(script);
+    snprintf(url, sizeof url, "%s/base//", fake_server_url(server, "http"));
+    chroma = chroma_new(&(struct chroma_config){
+        .url = url, .tenant = "t", .database = "d", .identity = {.model = "m", .dimension = 2}});
+    cr_assert_not_null(chroma);
+    cr_assert_eq(chroma_heartbeat(chroma, 1000, &err), STATUS_OK, "%s", err.text);
+    stop();
+    chroma_free(NULL);
 }

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "chroma.h"
 #include "servers.h"
@@ -473,6 +474,8 @@ Test(chroma, a_frozen_server_is_noticed_by_the_timeout)
 {
     put_simple("a", 0);
     test_server_freeze(&server, true);
+    siginfo_t info;
+    cr_assert_eq(waitid(P_PID, (id_t)server.pid, &info, WSTOPPED | WNOWAIT), 0); /* not before */
     cr_assert_eq(chroma_heartbeat(chroma, 300, &err), STATUS_TIMEOUT, "%s", err.text);
     test_server_freeze(&server, false);
     ok(chroma_heartbeat(chroma, 5000, &err));
