@@ -65,7 +65,9 @@ struct chroma_record {
 };
 
 /* Writes up to 100 records in one request into the domain's collection (created on first use). Ids
- * must be distinct within a call. All or nothing; the same ids again are harmless. */
+ * must be distinct within a call. All or nothing; the same ids again are harmless. INVALID, and
+ * nothing sent: more records, an empty id, a number that is not finite. No NUL bytes in texts: they
+ * are stored, but a text is read back only up to its first. */
 enum status chroma_upsert(struct chroma *chroma, const char *domain,
                           const struct chroma_record *records, size_t count,
                           struct error *err) MUSTCHECK;
@@ -78,7 +80,8 @@ struct chroma_hits {
 
 /* Nearest `n_results` of each of `count` vectors (count x dimension floats, one after the other) in
  * one request; hits[count]. Hits without metadata or distance (being deleted) are left out.
- * NOT_FOUND: no collection. */
+ * NOT_FOUND: no collection. INVALID, and nothing sent: n_results 0 (the server's handler dies of
+ * it), a number that is not finite. */
 enum status chroma_query(struct chroma *chroma, const char *domain, const float *vectors,
                          size_t count, size_t n_results, struct arena *arena,
                          struct chroma_hits *hits, struct error *err) MUSTCHECK;

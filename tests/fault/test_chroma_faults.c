@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "chroma.h"
+#include "chroma_internal.h"
 #include "clock.h"
 #include "fake_server.h"
 
@@ -417,6 +417,16 @@ Test(chroma_faults, an_answer_nested_without_end_is_garbled)
     static char body[100001];
     memset(body, '[', sizeof body - 1);
     assert_query_ends("200 OK", body, STATUS_GARBLED, "not JSON");
+}
+
+Test(chroma_faults, what_stands_behind_a_nul_byte_is_not_overlooked)
+{
+    static const char body[] = "{\"ids\":[[]]}\0{";
+    cJSON *root = NULL;
+    cr_assert_eq(chroma_parse(body, 12, &root, &err), STATUS_OK, "%s", err.text);
+    cJSON_Delete(root);
+    cr_assert_eq(chroma_parse(body, sizeof body - 1, &root, &err), STATUS_GARBLED);
+    cr_assert_null(root);
 }
 
 static void answer_query_with(const char *body)
