@@ -130,15 +130,6 @@ struct strbuf *chroma_request(struct chroma *chroma)
     return &chroma->request;
 }
 
-/* One request and what is common to all: `what` names it in errors, `operation` in metrics. */
-struct call {
-    const char *method;
-    const char *operation;
-    const char *what;
-    const struct strbuf *body; /* NULL = none */
-    int timeout_ms;            /* 0 = the handle's */
-};
-
 static bool wants_repeating(const struct http_response *response)
 {
     static const char text[] = "Error finding id";
@@ -146,7 +137,8 @@ static bool wants_repeating(const struct http_response *response)
            memmem(response->body.data, response->body.bytes, text, strlen(text)) != NULL;
 }
 
-static enum status send_once(struct chroma *chroma, const struct call *call, struct error *err)
+static enum status send_once(struct chroma *chroma, const struct chroma_call *call,
+                             struct error *err)
 {
     return http_perform(chroma->http,
                         &(struct http_request){
@@ -167,8 +159,7 @@ static bool is_web_page(const struct http_response *response)
     return body->bytes > 0 && body->data[strspn(body->data, " \t\r\n")] == '<';
 }
 
-/* Performs `call` on chroma->url. STATUS_OK: the answer is a 2xx. */
-static enum status perform(struct chroma *chroma, const struct call *call, struct error *err)
+enum status chroma_perform(struct chroma *chroma, const struct chroma_call *call, struct error *err)
 {
     if (!strbuf_ok(&chroma->url) || (call->body != NULL && !strbuf_ok(call->body))) {
         return error_set(err, STATUS_OOM, "chroma: %s: out of memory", call->what);
@@ -203,7 +194,7 @@ enum status chroma_answer(const struct chroma *chroma, const char *what, cJSON *
     return status;
 }
 
-static void set_url(struct chroma *chroma, const char *base, const char *path)
+void chroma_set_url(struct chroma *chroma, const char *base, const char *path)
 {
     strbuf_reset(&chroma->url);
     strbuf_append_str(&chroma->url, base);
@@ -234,9 +225,10 @@ static enum status find_collection(struct chroma *chroma, const char *name, stru
 {
     char what[CHROMA_NAME_BYTES + 32];
     snprintf(what, sizeof what, "collection \"%s\"", name);
-    set_url(chroma, chroma->database_url, "/collections/");
+    chroma_set_url(chroma, chroma->database_url, "/collections/");
     strbuf_append_str(&chroma->url, name);
-    return perform(chroma, &(struct call){.method = "GET", .operation = "open", .what = what}, err);
+    return chroma_perform(
+        chroma, &(struct chroma_call){.method = "GET", .operation = "open", .what = what}, err);
 }
 
 static enum status create_collection(struct chroma *chroma, const char *name, struct error *err)
@@ -244,11 +236,12 @@ static enum status create_collection(struct chroma *chroma, const char *name, st
     struct strbuf body = {0};
     char what[CHROMA_NAME_BYTES + 32];
     snprintf(what, sizeof what, "create collection \"%s\"", name);
-    set_url(chroma, chroma->database_url, "/collections");
+    chroma_set_url(chroma, chroma->database_url, "/collections");
     write_create_request(chroma, name, &body);
-    enum status status = perform(
+    enum status status = chroma_perform(
         chroma,
-        &(struct call){.method = "POST", .operation = "create", .what = what, .body = &body}, err);
+        &(struct chroma_call){.method = "POST", .operation = "create", .what = what, .body = &body},
+        err);
     strbuf_free(&body);
     if (status != STATUS_OK && chroma->response.code == 409) {
         return find_collection(chroma, name, err); /* somebody else was quicker */
@@ -327,16 +320,16 @@ static enum status call_collection(struct chroma *chroma, const char *domain,
     bool has_body = strcmp(method, "POST") == 0;
 
     snprintf(what, sizeof what, "%s \"sh-%s\"", action, domain);
-    set_url(chroma, chroma->database_url, "/collections/");
+    chroma_set_url(chroma, chroma->database_url, "/collections/");
     strbuf_append_str(&chroma->url, collection->id);
     strbuf_append_char(&chroma->url, '/');
     strbuf_append_str(&chroma->url, action);
-    return perform(chroma,
-                   &(struct call){.method = method,
-                                  .operation = action,
-                                  .what = what,
-                                  .body = has_body ? &chroma->request : NULL},
-                   err);
+    return chroma_perform(chroma,
+                          &(struct chroma_call){.method = method,
+                                                .operation = action,
+                                                .what = what,
+                                                .body = has_body ? &chroma->request : NULL},
+                          err);
 }
 
 enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool create,
@@ -355,76 +348,6 @@ enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool
             return status;
         }
         forget(chroma, collection);
-    }
-    return status;
-}
-
-/* ---- the server ---- */
-
-/* GET `base``path` and its answer as JSON. */
-static enum status ask_server(struct chroma *chroma, const char *base, const char *path,
-                              int timeout_ms, cJSON **out, struct error *err)
-{
-    const char *operation = path + 1;
-    set_url(chroma, base, path);
-    enum status status = perform(
-        chroma,
-        &(struct call){
-            .method = "GET", .operation = operation, .what = operation, .timeout_ms = timeout_ms},
-        err);
-    if (status == STATUS_NOT_FOUND) { /* no page of that name: not a Chroma of API v2 */
-        status = error_set(err, STATUS_GARBLED,
-                           "chroma at \"%.64s\": http 404 for %s; this does not look like a Chroma "
-                           "with API v2",
-                           chroma->config.url, path);
-    }
-    return status == STATUS_OK ? chroma_answer(chroma, operation, out, err) : status;
-}
-
-static enum status not_chroma(const struct chroma *chroma, const char *what, struct error *err)
-{
-    return error_set(err, STATUS_GARBLED,
-                     "chroma at \"%.64s\": the answer to %s does not look like a Chroma's",
-                     chroma->config.url, what);
-}
-
-enum status chroma_heartbeat(struct chroma *chroma, int timeout_ms, struct error *err)
-{
-    cJSON *root = NULL;
-    enum status status = ask_server(chroma, chroma->api_url, "/heartbeat", timeout_ms, &root, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    bool known = cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(root, "nanosecond heartbeat"));
-    cJSON_Delete(root);
-    return known ? STATUS_OK : not_chroma(chroma, "heartbeat", err);
-}
-
-enum status chroma_version(struct chroma *chroma, char out[64], struct error *err)
-{
-    cJSON *root = NULL;
-    enum status status = ask_server(chroma, chroma->api_url, "/version", 0, &root, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    bool known = cJSON_IsString(root);
-    if (known) {
-        char excerpt[48];
-        snprintf(out, 64, "%s",
-                 text_excerpt(root->valuestring, strlen(root->valuestring), excerpt));
-    }
-    cJSON_Delete(root);
-    return known ? STATUS_OK : not_chroma(chroma, "version", err);
-}
-
-enum status chroma_collection_count(struct chroma *chroma, int64_t *count, struct error *err)
-{
-    cJSON *root = NULL;
-    enum status status =
-        ask_server(chroma, chroma->database_url, "/collections_count", 0, &root, err);
-    if (status == STATUS_OK) {
-        status = chroma_decode_count(root, count, err);
-        cJSON_Delete(root);
     }
     return status;
 }

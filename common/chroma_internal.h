@@ -1,6 +1,7 @@
 /* chroma_internal.h - what the files of the Chroma client share.
  *
  * chroma.c          the handle, one call, the collection of a domain
+ * chroma_server.c   heartbeat, version, how many collections
  * chroma_records.c  the calls on a collection's records: upsert, query, get, page, delete, count
  * chroma_decode.c   pure: the server's JSON to our structures; everything in it is foreign
  */
@@ -40,6 +41,22 @@ struct chroma {
 
 /* Empties and returns chroma->request. */
 struct strbuf *chroma_request(struct chroma *chroma);
+
+/* chroma->url = `base` and `path`. */
+void chroma_set_url(struct chroma *chroma, const char *base, const char *path);
+
+/* One request: `what` names it in errors, `operation` in metrics. */
+struct chroma_call {
+    const char *method;
+    const char *operation;
+    const char *what;
+    const struct strbuf *body; /* NULL = none */
+    int timeout_ms;            /* 0 = the handle's */
+};
+
+/* Performs `call` on chroma->url. STATUS_OK: chroma->response is a 2xx. */
+enum status chroma_perform(struct chroma *chroma, const struct chroma_call *call,
+                           struct error *err) MUSTCHECK;
 
 /* One call on the domain's collection: `action` is the path behind its UUID and the operation in
  * the metrics; chroma->request is the body of a POST. Looks the collection up (creates it where
