@@ -1,0 +1,408 @@
+#include "lease.h"
+#include "queue_fixture.h"
+#include "ratelimit.h"
+
+TestSuite(queue_janitor, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
+
+/* ---- promote -----------------------------------------------------------------------------------
+ */
+
+Test(queue_janitor, due_jobs_are_promoted_to_the_stream_of_their_priority)
+{
+    struct queue_batch batch = {0};
+    int64_t next_ms = 0;
+
+    add("soon", "delay_ms=1 priority=low unique=u");
+    add("later", "delay_ms=60000");
+    const int64_t until_ms = clock_now_ms() + 5000;
+    while (promote(&next_ms) == 0) {
+        cr_assert_lt(clock_now_ms(), until_ms);
+    }
+    cr_assert_gt(next_ms, 50000);
+    cr_assert_leq(next_ms, 60000);
+    cr_assert_eq(stats().delayed, 1);
+
+    const struct job *job = read_one("me", &batch);
+    assert_slice(job->id, "soon");
+    assert_slice(job->body, "body");
+    assert_slice(job->options.unique, "u");
+    cr_assert_eq(job->stream, JOB_LOW);
+    cr_assert_gt(job->options.since_unix_ms, 0);
+    cr_assert_eq(finish_as("me", job), QUEUE_MOVED);
+    queue_batch_free(&batch);
+}
+
+Test(queue_janitor, nothing_delayed_means_no_next_one)
+{
+    int64_t next_ms = 0;
+
+    cr_assert_eq(promote(&next_ms), 0);
+    cr_assert_eq(next_ms, -1);
+}
+
+Test(queue_janitor, at_most_limit_jobs_are_promoted_in_a_call)
+{
+    size_t moved = 0;
+    int64_t next_ms = -1;
+
+    for (int i = 0; i < 5; i++) {
+        add("a", "delay_ms=1");
+    }
+    const int64_t until_ms = clock_now_ms() + 5000;
+    size_t total = 0;
+    while (total < 5) {
+        OK(queue_promote(conn, &queue, 2, &moved, &next_ms, &err));
+        cr_assert_leq(moved, 2);
+        total += moved;
+        cr_assert_lt(clock_now_ms(), until_ms);
+    }
+    cr_assert_eq(next_ms, -1);
+    OK(queue_promote(conn, &queue, 100000, &moved, &next_ms, &err));
+    cr_assert_eq(queue_promote(conn, &queue, 0, &moved, &next_ms, &err), STATUS_INVALID);
+}
+
+Test(queue_janitor, bodies_with_any_bytes_come_through_the_delayed_set)
+{
+    static const char body[] = "line\n\0\xff\n line";
+    struct queue_batch batch = {0};
+    struct queue_answer answer;
+    const struct queue_item item = {
+        text("a"), text("legal"), text("delay_ms=1"), {body, sizeof body}};
+
+    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    const int64_t until_ms = clock_now_ms() + 5000;
+    while (promote(NULL) == 0) {
+        cr_assert_lt(clock_now_ms(), until_ms);
+    }
+    const struct job *job = read_one("me", &batch);
+    cr_assert_eq(job->body.bytes, sizeof body);
+    cr_assert_eq(memcmp(job->body.data, body, sizeof body), 0);
+    queue_batch_free(&batch);
+}
+
+Test(queue_janitor, a_foreign_member_of_delayed_is_buried_and_does_not_stand_in_the_way)
+{
+    ask("ZADD", queue.delayed, "1", "junk", NULL);
+    ask("HINCRBY", "sh:{enrich}:counters", "enqueued", "1", NULL);
+    cr_assert_eq(promote(NULL), 1);
+    cr_assert_str_eq(first_field(queue.dead, "reason"), "malformed");
+    cr_assert_str_eq(first_field(queue.dead, "body"), "junk");
+    cr_assert_eq(stats().delayed, 0);
+}
+
+/* ---- takeovers ---------------------------------------------------------------------------------
+ */
+
+static size_t reclaim(const char *consumer, int64_t visibility_ms, int64_t max_deliveries,
+                      struct queue_batch *batch)
+{
+    char cursor[48] = "0-0";
+    size_t buried = 0;
+
+    OK(queue_reclaim(conn, &queue, JOB_NORMAL, consumer, "worker-2", visibility_ms, max_deliveries,
+                     100, cursor, batch, &buried, &err));
+    cr_assert_str_eq(cursor, "0-0");
+    return buried;
+}
+
+Test(queue_janitor, an_idle_job_is_taken_over_and_its_old_holder_is_fenced_off)
+{
+    struct queue_batch batch = {0};
+    struct queue_batch taken = {0};
+
+    add("a", "");
+    const struct job held = *read_one("me", &batch);
+    cr_assert_eq(reclaim("you", 60000, 5, &taken), 0);
+    cr_assert_eq(taken.count, 0, "it was not idle for so long");
+    cr_assert_eq(reclaim("you", 0, 5, &taken), 0);
+    cr_assert_eq(taken.count, 1);
+    assert_slice(taken.jobs[0].id, "a");
+    cr_assert_eq(taken.jobs[0].deliveries, 2);
+    cr_assert_eq(counter("reclaimed"), 1);
+    cr_assert_eq(finish_as("me", &held), QUEUE_LOST);
+    cr_assert_eq(finish_as("you", &taken.jobs[0]), QUEUE_MOVED);
+    queue_batch_free(&taken);
+    queue_batch_free(&batch);
+}
+
+Test(queue_janitor, its_own_late_holder_is_fenced_off_by_the_count)
+{
+    struct queue_batch batch = {0};
+    struct queue_batch taken = {0};
+
+    add("a", "");
+    const struct job held = *read_one("me", &batch);
+    (void)reclaim("me", 0, 5, &taken);
+    cr_assert_eq(finish_as("me", &held), QUEUE_LOST);
+    cr_assert_eq(finish_as("me", &taken.jobs[0]), QUEUE_MOVED);
+    queue_batch_free(&taken);
+    queue_batch_free(&batch);
+}
+
+Test(queue_janitor, a_job_that_kills_its_workers_is_buried_as_a_crash_loop)
+{
+    struct queue_batch batch = {0};
+
+    add("killer", "");
+    add("fine", "");
+    (void)read_one("me", &batch);
+    cr_assert_eq(reclaim("me", 0, 2, &batch), 0);
+    cr_assert_eq(batch.jobs[1].deliveries, 2);
+    assert_slice(read_one("me", &batch)->id, "fine");
+    cr_assert_eq(reclaim("me", 0, 2, &batch), 1);
+    cr_assert_eq(batch.count, 4);
+    assert_slice(batch.jobs[3].id, "fine");
+
+    cr_assert_str_eq(first_field(queue.dead, "id"), "killer");
+    cr_assert_str_eq(first_field(queue.dead, "reason"), "crash_loop");
+    cr_assert_str_eq(first_field(queue.dead, "error"), "handed out 2 times without an end");
+    cr_assert_str_eq(first_field(queue.dead, "attempts"), "0");
+    cr_assert_str_eq(first_field(queue.dead, "deliveries"), "2");
+    cr_assert_str_eq(first_field(queue.dead, "worker"), "worker-2");
+    cr_assert_eq(counter("buried"), 1);
+    cr_assert_eq(counter("reclaimed"), 2);
+    queue_batch_free(&batch);
+}
+
+Test(queue_janitor, the_cursor_walks_through_a_long_list)
+{
+    enum { JOBS = 25 };
+    struct queue_batch batch = {0};
+    struct queue_batch taken = {0};
+    char cursor[48] = "0-0";
+    size_t buried = 0;
+    int calls = 0;
+
+    for (int i = 0; i < JOBS; i++) {
+        add("a", "");
+    }
+    read_jobs("me", JOBS, &batch);
+    do {
+        OK(queue_reclaim(conn, &queue, JOB_NORMAL, "you", "w", 0, 5, 10, cursor, &taken, &buried,
+                         &err));
+        calls++;
+    } while (strcmp(cursor, "0-0") != 0 && calls < 10);
+    cr_assert_eq(calls, 3);
+    cr_assert_eq(taken.count, JOBS);
+    cr_assert_eq(taken.reply_count, 3);
+    queue_batch_free(&taken);
+    queue_batch_free(&batch);
+}
+
+Test(queue_janitor, a_deleted_entry_is_not_handed_out)
+{
+    struct queue_batch batch = {0};
+    struct queue_batch taken = {0};
+
+    add("a", "");
+    add("b", "");
+    read_jobs("me", 2, &batch);
+    ask("XDEL", queue.stream[JOB_NORMAL], first_entry(queue.stream[JOB_NORMAL]), NULL);
+    ask("HINCRBY", "sh:{enrich}:counters", "enqueued", "-1", NULL);
+    (void)reclaim("you", 0, 5, &taken);
+    cr_assert_eq(taken.count, 1);
+    assert_slice(taken.jobs[0].id, "b");
+    queue_batch_free(&taken);
+    queue_batch_free(&batch);
+}
+
+Test(queue_janitor, without_a_group_there_is_nothing_to_take_over)
+{
+    struct queue_batch taken = {0};
+
+    ask("DEL", queue.stream[JOB_NORMAL], NULL);
+    cr_assert_eq(reclaim("me", 0, 5, &taken), 0);
+    cr_assert_eq(taken.count, 0);
+    queue_batch_free(&taken);
+}
+
+Test(queue_janitor, a_paused_queue_is_left_alone)
+{
+    struct queue_batch batch = {0};
+    struct queue_batch taken = {0};
+    int64_t next_ms = 0;
+
+    add("due", "delay_ms=1");
+    add("held", "");
+    (void)read_one("me", &batch);
+    OK(queue_pause(conn, &queue, true, &err));
+    cr_assert(stats().paused);
+    ask("ZADD", queue.delayed, "XX", "1", "none", NULL);
+    clock_sleep_ms(3);
+    cr_assert_eq(promote(&next_ms), 0);
+    cr_assert_eq(next_ms, -1);
+    (void)reclaim("you", 0, 5, &taken);
+    cr_assert_eq(taken.count, 0);
+
+    OK(queue_pause(conn, &queue, false, &err));
+    cr_assert_not(stats().paused);
+    (void)reclaim("you", 0, 5, &taken);
+    cr_assert_eq(taken.count, 1);
+    cr_assert_eq(promote(&next_ms), 1);
+    queue_batch_free(&taken);
+    queue_batch_free(&batch);
+}
+
+/* ---- consumers ---------------------------------------------------------------------------------
+ */
+
+static size_t consumers(enum job_priority stream)
+{
+    redisReply *reply = ask_reply("XINFO", "CONSUMERS", queue.stream[stream], "fleet", NULL);
+    const size_t count = reply->elements;
+
+    freeReplyObject(reply);
+    return count;
+}
+
+Test(queue_janitor, a_consumer_leaves_only_where_it_holds_nothing)
+{
+    struct queue_batch batch = {0};
+
+    add("a", "");
+    add("b", "priority=high");
+    read_jobs("me", 1, &batch);
+    cr_assert_eq(batch.count, 2);
+    cr_assert_eq(batch.jobs[0].stream, JOB_HIGH);
+    cr_assert_eq(finish_as("me", &batch.jobs[0]), QUEUE_MOVED);
+    OK(queue_leave(conn, &queue, "me", &err));
+    cr_assert_eq(consumers(JOB_HIGH), 0);
+    cr_assert_eq(consumers(JOB_NORMAL), 1);
+    cr_assert_eq(finish_as("me", &batch.jobs[1]), QUEUE_MOVED, "its job went with it");
+    OK(queue_leave(conn, &queue, "me", &err));
+    OK(queue_leave(conn, &queue, "nobody", &err));
+    cr_assert_eq(consumers(JOB_NORMAL), 0);
+    queue_batch_free(&batch);
+}
+
+Test(queue_janitor, idle_consumers_that_hold_nothing_are_reaped)
+{
+    struct queue_batch batch = {0};
+    size_t removed = 0;
+
+    add("a", "");
+    read_jobs("busy", 1, &batch);
+    ask("XGROUP", "CREATECONSUMER", queue.stream[JOB_NORMAL], "fleet", "idle", NULL);
+    ask("XGROUP", "CREATECONSUMER", queue.stream[JOB_HIGH], "fleet", "idle", NULL);
+    ask("XGROUP", "CREATECONSUMER", queue.stream[JOB_NORMAL], "fleet", "idler", NULL);
+    OK(queue_reap(conn, &queue, 60000, &removed, &err));
+    cr_assert_eq(removed, 0);
+    OK(queue_reap(conn, &queue, 0, &removed, &err));
+    cr_assert_eq(removed, 2);
+    cr_assert_eq(consumers(JOB_NORMAL), 1);
+    cr_assert_eq(finish_as("busy", &batch.jobs[0]), QUEUE_MOVED);
+    ask("DEL", queue.stream[JOB_HIGH], NULL);
+    OK(queue_reap(conn, &queue, 0, &removed, &err));
+    queue_batch_free(&batch);
+}
+
+Test(queue_janitor, preparing_twice_is_fine_and_a_wrong_type_is_told)
+{
+    OK(queue_prepare(conn, &queue, &err));
+    ask("DEL", queue.stream[JOB_LOW], NULL);
+    OK(queue_prepare(conn, &queue, &err));
+    cr_assert_eq(consumers(JOB_LOW), 0);
+    ask("DEL", queue.stream[JOB_LOW], NULL);
+    ask("SET", queue.stream[JOB_LOW], "x", NULL);
+    cr_assert_eq(queue_prepare(conn, &queue, &err), STATUS_REFUSED);
+    ask("DEL", queue.stream[JOB_LOW], NULL);
+}
+
+Test(queue_janitor, jobs_that_came_before_the_group_are_seen)
+{
+    struct queue_batch batch = {0};
+
+    ask("DEL", queue.stream[JOB_NORMAL], NULL);
+    add("early", "");
+    OK(queue_prepare(conn, &queue, &err));
+    assert_slice(read_one("me", &batch)->id, "early");
+    queue_batch_free(&batch);
+}
+
+/* ---- a rate and leases
+ * --------------------------------------------------------------------------- */
+
+static int64_t take(const char *key, int64_t count, int64_t window_ms, int64_t cost)
+{
+    int64_t wait_ms = -1;
+
+    OK(ratelimit_take(conn, key, count, window_ms, cost, &wait_ms, &err));
+    return wait_ms;
+}
+
+Test(queue_janitor, a_rate_gives_its_count_and_then_says_how_long_to_wait)
+{
+    for (int i = 0; i < 10; i++) {
+        cr_assert_eq(take("sh:rate:x", 10, 600000, 1), 0);
+    }
+    const int64_t wait_ms = take("sh:rate:x", 10, 600000, 1);
+    cr_assert_gt(wait_ms, 50000);
+    cr_assert_leq(wait_ms, 60000);
+    cr_assert_eq(take("sh:rate:other", 10, 600000, 10), 0);
+    cr_assert_gt(take("sh:rate:other", 10, 600000, 10), 500000);
+    cr_assert_gt(atoll(ask("PTTL", "sh:rate:x", NULL)), 0);
+}
+
+Test(queue_janitor, a_rate_fills_up_again)
+{
+    cr_assert_eq(take("sh:rate:x", 100, 1000, 100), 0);
+    const int64_t wait_ms = take("sh:rate:x", 100, 1000, 1);
+    cr_assert_gt(wait_ms, 0);
+    cr_assert_leq(wait_ms, 10);
+    const int64_t until_ms = clock_now_ms() + 5000;
+    while (take("sh:rate:x", 100, 1000, 1) > 0) {
+        cr_assert_lt(clock_now_ms(), until_ms);
+    }
+}
+
+Test(queue_janitor, more_than_the_count_at_once_waits_for_a_full_bucket_and_leaves_a_debt)
+{
+    cr_assert_eq(take("sh:rate:x", 10, 60000, 30), 0);
+    cr_assert_gt(take("sh:rate:x", 10, 60000, 1), 100000);
+    cr_assert_eq(take("sh:rate:free", 10, 60000, 0), 0);
+    cr_assert_str_eq(ask("EXISTS", "sh:rate:free", NULL), "0");
+    int64_t wait_ms = 0;
+    cr_assert_eq(ratelimit_take(conn, "sh:rate:x", 0, 1, 1, &wait_ms, &err), STATUS_INVALID);
+}
+
+Test(queue_janitor, a_lease_has_one_holder)
+{
+    bool yes = false;
+
+    OK(lease_take(conn, "sh:lease:x", "me", 60000, &yes, &err));
+    cr_assert(yes);
+    OK(lease_take(conn, "sh:lease:x", "you", 60000, &yes, &err));
+    cr_assert_not(yes);
+    OK(lease_take(conn, "sh:lease:x", "me", 90000, &yes, &err));
+    cr_assert(yes);
+    cr_assert_gt(atoll(ask("PTTL", "sh:lease:x", NULL)), 60000);
+
+    OK(lease_renew(conn, "sh:lease:x", "you", 60000, &yes, &err));
+    cr_assert_not(yes);
+    OK(lease_renew(conn, "sh:lease:x", "me", 200000, &yes, &err));
+    cr_assert(yes);
+    cr_assert_gt(atoll(ask("PTTL", "sh:lease:x", NULL)), 90000);
+
+    OK(lease_release(conn, "sh:lease:x", "you", &err));
+    cr_assert_str_eq(ask("GET", "sh:lease:x", NULL), "me");
+    OK(lease_release(conn, "sh:lease:x", "me", &err));
+    OK(lease_release(conn, "sh:lease:x", "me", &err));
+    OK(lease_renew(conn, "sh:lease:x", "me", 60000, &yes, &err));
+    cr_assert_not(yes, "a renewal took a free lease");
+    OK(lease_take(conn, "sh:lease:x", "you", 60000, &yes, &err));
+    cr_assert(yes);
+    cr_assert_eq(lease_take(conn, "sh:lease:x", "", 60000, &yes, &err), STATUS_INVALID);
+    cr_assert_eq(lease_renew(conn, "sh:lease:x", "me", 0, &yes, &err), STATUS_INVALID);
+}
+
+Test(queue_janitor, a_lease_ends_by_itself)
+{
+    bool taken = false;
+
+    OK(lease_take(conn, "sh:lease:x", "dead", 20, &taken, &err));
+    const int64_t until_ms = clock_now_ms() + 5000;
+    do {
+        OK(lease_take(conn, "sh:lease:x", "me", 60000, &taken, &err));
+        cr_assert_lt(clock_now_ms(), until_ms);
+    } while (!taken);
+}
