@@ -1,5 +1,6 @@
 #include "json_internal.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
@@ -83,7 +84,8 @@ void json_double(struct strbuf *out, double number)
         strbuf_append_str(out, "null");
         return;
     }
-    for (int digits = 15; digits <= 17; digits++) {
+    /* 15 digits survive the way through a normal double, so fewer need not be tried */
+    for (int digits = fabs(number) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, number);
         if (strtod(text, NULL) == number) {
             break;

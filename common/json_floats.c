@@ -81,9 +81,13 @@ static bool shortest_decimal(float magnitude, struct decimal *out)
     int digits = FLOAT_DIGITS_USUAL;
 
     if (!try_digits(magnitude, wide, exponent, digits, out)) {
-        return try_digits(magnitude, wide, exponent, FLOAT_DIGITS_MAX, out);
+        digits = FLOAT_DIGITS_MAX;
+        if (!try_digits(magnitude, wide, exponent, digits, out)) {
+            return false;
+        }
     }
-    while (digits > 1 && try_digits(magnitude, wide, exponent, digits - 1, out)) {
+    while (digits > 1 && digits <= FLOAT_DIGITS_USUAL &&
+           try_digits(magnitude, wide, exponent, digits - 1, out)) {
         digits--;
     }
     while (out->digits % 10 == 0) {
