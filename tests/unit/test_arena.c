@@ -1,0 +1,84 @@
+#include <criterion/criterion.h>
+#include <stdalign.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "arena.h"
+
+Test(arena, memory_is_zeroed_aligned_and_apart)
+{
+    struct arena arena = {0};
+    char *last = NULL;
+    for (size_t bytes = 1; bytes < 200; bytes++) {
+        char *memory = arena_alloc(&arena, bytes);
+        cr_assert_not_null(memory);
+        cr_assert_eq((uintptr_t)memory % alignof(max_align_t), 0);
+        for (size_t i = 0; i < bytes; i++) {
+            cr_assert_eq(memory[i], 0);
+        }
+        memset(memory, 0xff, bytes);
+        cr_assert(last == NULL || (size_t)(memory - last) >= bytes - 1);
+        last = memory;
+    }
+    arena_free(&arena);
+}
+
+Test(arena, memory_used_again_is_zeroed_again)
+{
+    struct arena arena = {0};
+    char *first = arena_alloc(&arena, 100);
+    cr_assert_not_null(first);
+    memset(first, 0xff, 100);
+    arena_reset(&arena, SIZE_MAX);
+    char *second = arena_alloc(&arena, 100);
+    cr_assert_eq(first, second, "the block is kept");
+    for (size_t i = 0; i < 100; i++) {
+        cr_assert_eq(second[i], 0);
+    }
+    arena_free(&arena);
+}
+
+Test(arena, a_large_piece_gets_a_block_of_its_own)
+{
+    struct arena arena = {0};
+    char *large = arena_alloc(&arena, 1 << 20);
+    cr_assert_not_null(large);
+    large[(1 << 20) - 1] = 1;
+    cr_assert_geq(arena.total_bytes, 1 << 20);
+    cr_assert_not_null(arena_alloc(&arena, 10));
+    arena_free(&arena);
+    cr_assert_eq(arena.total_bytes, 0);
+    cr_assert_null(arena.blocks);
+}
+
+Test(arena, a_reset_keeps_no_more_than_asked)
+{
+    struct arena arena = {0};
+    for (int i = 0; i < 10; i++) {
+        cr_assert_not_null(arena_alloc(&arena, 64 * 1024));
+    }
+    cr_assert_geq(arena.total_bytes, 10 * 64 * 1024);
+    arena_reset(&arena, 3 * 64 * 1024);
+    cr_assert_leq(arena.total_bytes, 3 * 64 * 1024);
+    cr_assert_gt(arena.total_bytes, 0);
+    arena_free(&arena);
+}
+
+Test(arena, a_copy_ends_in_nul)
+{
+    struct arena arena = {0};
+    char *copy = arena_copy(&arena, "abcdef", 3);
+    cr_assert_str_eq(copy, "abc");
+    cr_assert_str_eq(arena_copy(&arena, NULL, 0), "");
+    arena_free(&arena);
+}
+
+Test(arena, sizes_that_overflow_are_refused)
+{
+    struct arena arena = {0};
+    cr_assert_null(arena_alloc(&arena, SIZE_MAX));
+    cr_assert_null(arena_array(&arena, SIZE_MAX / 2, 4));
+    cr_assert_not_null(arena_array(&arena, 10, 10));
+    cr_assert_not_null(arena_array(&arena, 10, 0));
+    arena_free(&arena);
+}

@@ -1,0 +1,191 @@
+/* The small ones: log, clock, keys. */
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "keys.h"
+#include "log.h"
+
+/* What `write_lines` writes to standard error. */
+static const char *logged(void (*write_lines)(void), char *out, size_t size)
+{
+    int ends[2];
+    int saved = dup(STDERR_FILENO);
+    cr_assert_eq(pipe(ends), 0);
+    cr_assert_geq(dup2(ends[1], STDERR_FILENO), 0);
+    write_lines();
+    cr_assert_geq(dup2(saved, STDERR_FILENO), 0);
+    close(saved);
+    close(ends[1]);
+    ssize_t bytes = 0;
+    for (ssize_t got = 1; got > 0; bytes += got) {
+        got = read(ends[0], out + bytes, size - 1 - (size_t)bytes);
+        cr_assert_geq(got, 0);
+    }
+    close(ends[0]);
+    out[bytes] = '\0';
+    return out;
+}
+
+static void log_one_of_each(void)
+{
+    log_error("number %d", 1);
+    log_warning("two");
+    log_info("three");
+    log_debug("four");
+}
+
+Test(log, a_line_has_time_level_and_text)
+{
+    char out[1024];
+    int year, month, day, hour, minute, second, ms, end = 0;
+    logged(log_one_of_each, out, sizeof out);
+    cr_assert_eq(sscanf(out, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ error number 1\n%n", &year, &month, &day,
+                        &hour, &minute, &second, &ms, &end),
+                 7);
+    cr_assert_gt(end, 0, "found %s", out);
+    cr_assert_not_null(strstr(out, "Z warning two\n"));
+    cr_assert_not_null(strstr(out, "Z info three\n"));
+    cr_assert_null(strstr(out, "four"));
+}
+
+Test(log, the_level_decides_what_is_written)
+{
+    char out[1024];
+    log_set_level(LOG_ERROR);
+    logged(log_one_of_each, out, sizeof out);
+    cr_assert_not_null(strstr(out, "number 1"));
+    cr_assert_null(strstr(out, "two"));
+    log_set_level(LOG_DEBUG);
+    logged(log_one_of_each, out, sizeof out);
+    cr_assert_not_null(strstr(out, "Z debug four\n"));
+}
+
+static void log_foreign_text(void)
+{
+    log_info("%s", "a\nb\x1b[31mc\x7f%n");
+}
+
+Test(log, control_characters_cannot_forge_a_line)
+{
+    char out[1024];
+    logged(log_foreign_text, out, sizeof out);
+    cr_assert_not_null(strstr(out, "a?b?[31mc?%n\n"));
+    cr_assert_eq(strchr(out, '\n') - out, (ptrdiff_t)strlen(out) - 1);
+}
+
+static void log_a_long_text(void)
+{
+    char text[5000];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    log_info("%s", text);
+}
+
+Test(log, a_long_line_is_cut_at_a_kibibyte)
+{
+    char out[6000];
+    logged(log_a_long_text, out, sizeof out);
+    cr_assert_leq(strlen(out), 1024);
+    cr_assert_gt(strlen(out), 1000);
+    cr_assert_eq(out[strlen(out) - 1], '\n');
+}
+
+Test(log, levels_are_read_by_name)
+{
+    enum log_level level = LOG_ERROR;
+    cr_assert(log_level_parse("debug", &level));
+    cr_assert_eq(level, LOG_DEBUG);
+    cr_assert(log_level_parse("warning", &level));
+    cr_assert_eq(level, LOG_WARNING);
+    cr_assert_not(log_level_parse("Warning", &level));
+    cr_assert_not(log_level_parse("", &level));
+    cr_assert_eq(level, LOG_WARNING);
+}
+
+Test(log, a_limit_lets_one_line_through_an_interval_and_counts_the_rest)
+{
+    struct log_limit limit = {0};
+    long long suppressed = -1;
+    cr_assert(log_limit_allow(&limit, 1000, 100, &suppressed));
+    cr_assert_eq(suppressed, 0);
+    cr_assert_not(log_limit_allow(&limit, 1000, 100, &suppressed));
+    cr_assert_not(log_limit_allow(&limit, 1099, 100, &suppressed));
+    cr_assert(log_limit_allow(&limit, 1100, 100, &suppressed));
+    cr_assert_eq(suppressed, 2);
+}
+
+Test(clock, time_goes_on_and_units_agree)
+{
+    int64_t ns = clock_now_ns();
+    int64_t ms = clock_now_ms();
+    cr_assert_leq(ns / 1000000, ms);
+    cr_assert_leq(ms - ns / 1000000, 1000);
+    cr_assert_gt(clock_unix_ms(), INT64_C(1577836800000), "later than 2020");
+}
+
+Test(clock, a_sleep_lasts_as_long_as_asked)
+{
+    int64_t start = clock_now_ms();
+    clock_sleep_ms(0);
+    clock_sleep_ms(-5);
+    cr_assert_leq(clock_now_ms() - start, 1000);
+    start = clock_now_ns();
+    clock_sleep_ms(20);
+    cr_assert_geq(clock_now_ns() - start, INT64_C(20000000));
+}
+
+static void ignore_signal(int number)
+{
+    (void)number;
+}
+
+static void *disturb(void *arg)
+{
+    pthread_t sleeper = *(pthread_t *)arg;
+    for (int i = 0; i < 5; i++) {
+        clock_sleep_ms(5);
+        pthread_kill(sleeper, SIGUSR1);
+    }
+    return NULL;
+}
+
+Test(clock, a_signal_does_not_cut_a_sleep_short)
+{
+    struct sigaction action = {.sa_handler = ignore_signal};
+    pthread_t self = pthread_self();
+    pthread_t thread;
+    cr_assert_eq(sigaction(SIGUSR1, &action, NULL), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, disturb, &self), 0);
+    int64_t start = clock_now_ns();
+    clock_sleep_ms(60);
+    cr_assert_geq(clock_now_ns() - start, INT64_C(60000000));
+    pthread_join(thread, NULL);
+}
+
+Test(keys, names_are_those_of_the_contract)
+{
+    char out[KEYS_BYTES];
+    cr_assert_str_eq(keys_cache(out, "sh", "legal", "abc"), "sh:cache:{legal}:abc");
+    cr_assert_str_eq(keys_epoch(out, "sh", "legal"), "sh:epoch:{legal}");
+    cr_assert_str_eq(keys_twins(out, "sh", "legal", "abc"), "sh:twins:{legal}:abc");
+    cr_assert_str_eq(keys_embed(out, "sh", "builtin-384-v1", "abc"), "sh:embed:builtin-384-v1:abc");
+    cr_assert_str_eq(keys_plain(out, "sh", "prompts"), "sh:prompts");
+    cr_assert_str_eq(keys_worker(out, "sh", "w1"), "sh:worker:w1");
+    cr_assert_str_eq(keys_lease(out, "sh", 2), "sh:lease:chroma:2");
+    cr_assert_str_eq(keys_rate(out, "x", "embed"), "x:rate:embed");
+}
+
+Test(keys, a_name_that_is_too_long_is_cut)
+{
+    char out[KEYS_BYTES];
+    char prefix[2 * KEYS_BYTES];
+    memset(prefix, 'p', sizeof prefix - 1);
+    prefix[sizeof prefix - 1] = '\0';
+    cr_assert_eq(strlen(keys_cache(out, prefix, "legal", "abc")), KEYS_BYTES - 1);
+}
