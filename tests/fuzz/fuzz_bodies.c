@@ -1,0 +1,156 @@
+/* Foreign bytes through the scanner, every decoder and the JSON writer. What a decoder accepts must
+ * be within the documented bounds and come back the same after being encoded. */
+#include <cjson/cJSON.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bodies.h"
+#include "text.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void must(bool condition)
+{
+    if (!condition) {
+        abort();
+    }
+}
+
+static bool same(const struct strbuf *a, const struct strbuf *b)
+{
+    return a->bytes == b->bytes && memcmp(a->data, b->data, a->bytes) == 0;
+}
+
+static void check_text(struct slice text)
+{
+    must(text.bytes == 0 ||
+         (text_is_utf8(text.data, text.bytes) && memchr(text.data, '\0', text.bytes) == NULL));
+}
+
+static void check_metadata(const struct meta_pair *pairs, size_t count)
+{
+    must(count <= BODIES_METADATA_MAX);
+    for (size_t i = 0; i < count; i++) {
+        check_text(pairs[i].key);
+        if (pairs[i].value.type == META_STRING) {
+            check_text(pairs[i].value.string);
+        }
+    }
+}
+
+static void try_enrich(const void *data, size_t size, struct error *err)
+{
+    struct enrich_body body;
+    struct enrich_body again;
+    struct strbuf first = {0};
+    struct strbuf second = {0};
+
+    if (bodies_decode_enrich(data, size, &body, err) == STATUS_OK) {
+        check_text(body.query);
+        must(body.k >= 1 && body.k <= BODIES_K_MAX);
+        bodies_encode_enrich(&body, &first);
+        must(bodies_decode_enrich(first.data, first.bytes, &again, err) == STATUS_OK);
+        bodies_encode_enrich(&again, &second);
+        must(same(&first, &second));
+    }
+    strbuf_free(&first);
+    strbuf_free(&second);
+}
+
+static void try_distill(const void *data, size_t size, struct arena *arena, struct error *err)
+{
+    struct distill_body body;
+    struct distill_body again;
+    struct strbuf first = {0};
+    struct strbuf second = {0};
+
+    if (bodies_decode_distill(data, size, arena, &body, err) == STATUS_OK) {
+        check_text(body.task_id);
+        check_text(body.prompt);
+        check_text(body.result);
+        check_metadata(body.metadata, body.metadata_count);
+        must(!body.has_quality || (body.quality >= 0 && body.quality <= 1));
+        bodies_encode_distill(&body, &first);
+        must(bodies_decode_distill(first.data, first.bytes, arena, &again, err) == STATUS_OK);
+        bodies_encode_distill(&again, &second);
+        must(same(&first, &second));
+    }
+    strbuf_free(&first);
+    strbuf_free(&second);
+}
+
+static void try_index(const void *data, size_t size, struct arena *arena, struct error *err)
+{
+    struct index_body body;
+    struct index_body again;
+    struct strbuf first = {0};
+    struct strbuf second = {0};
+
+    if (bodies_decode_index(data, size, arena, &body, err) == STATUS_OK) {
+        must(body.count >= 1);
+        for (size_t i = 0; i < body.count; i++) {
+            check_text(body.documents[i].id);
+            check_text(body.documents[i].text);
+            check_metadata(body.documents[i].metadata, body.documents[i].metadata_count);
+        }
+        bodies_encode_index(&body, &first);
+        must(bodies_decode_index(first.data, first.bytes, arena, &again, err) == STATUS_OK);
+        bodies_encode_index(&again, &second);
+        must(same(&first, &second));
+    }
+    strbuf_free(&first);
+    strbuf_free(&second);
+}
+
+static void try_result(const void *data, size_t size, struct arena *arena, struct error *err)
+{
+    struct enrich_result result;
+    struct enrich_result again;
+    struct strbuf first = {0};
+    struct strbuf second = {0};
+
+    if (bodies_decode_result(data, size, arena, &result, err) == STATUS_OK) {
+        check_text(result.few_shot);
+        for (size_t i = 0; i < result.count; i++) {
+            check_text(result.examples[i].text);
+            check_metadata(result.examples[i].metadata, result.examples[i].metadata_count);
+        }
+        bodies_encode_result(&result, &first);
+        must(bodies_decode_result(first.data, first.bytes, arena, &again, err) == STATUS_OK);
+        bodies_encode_result(&again, &second);
+        must(same(&first, &second));
+    }
+    strbuf_free(&first);
+    strbuf_free(&second);
+}
+
+static void try_json(const void *data, size_t size, bool sound, struct error *err)
+{
+    struct strbuf json = {0};
+
+    must((bodies_to_json(data, size, &json, err) == STATUS_OK) == sound);
+    if (sound) {
+        cJSON *document = cJSON_ParseWithLength(json.data, json.bytes);
+        must(document != NULL);
+        cJSON_Delete(document);
+    }
+    strbuf_free(&json);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct arena arena = {0};
+    struct error err = {0};
+    bool sound = bodies_scan(data, size, &err) == STATUS_OK;
+
+    must(sound || (err.status == STATUS_INVALID && err.text[0] != '\0'));
+    must(memchr(err.text, '\0', sizeof err.text) != NULL);
+    try_json(data, size, sound, &err);
+    try_enrich(data, size, &err);
+    try_distill(data, size, &arena, &err);
+    try_index(data, size, &arena, &err);
+    try_result(data, size, &arena, &err);
+    arena_free(&arena);
+    return 0;
+}
