@@ -2,7 +2,7 @@
 
 TestSuite(queue_enqueue, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 
-Test(queue_enqueue, an_enqueued_job_waits_readably_in_its_stream)
+BOOKED_TEST(queue_enqueue, an_enqueued_job_waits_readably_in_its_stream)
 {
     char shown[512] = "";
 
@@ -15,7 +15,7 @@ Test(queue_enqueue, an_enqueued_job_waits_readably_in_its_stream)
     cr_assert_eq(counter("enqueued"), 1);
 }
 
-Test(queue_enqueue, a_job_that_was_read_and_finished_is_gone)
+BOOKED_TEST(queue_enqueue, a_job_that_was_read_and_finished_is_gone)
 {
     struct queue_batch batch = {0};
 
@@ -38,7 +38,7 @@ Test(queue_enqueue, a_job_that_was_read_and_finished_is_gone)
     cr_assert_eq(counter("done"), 1);
 }
 
-Test(queue_enqueue, a_batch_is_answered_job_by_job_in_order)
+BOOKED_TEST(queue_enqueue, a_batch_is_answered_job_by_job_in_order)
 {
     enum { JOBS = 1000 };
     struct queue_answer *answers = calloc(JOBS, sizeof *answers);
@@ -78,7 +78,7 @@ Test(queue_enqueue, a_batch_is_answered_job_by_job_in_order)
     free(answers);
 }
 
-Test(queue_enqueue, calls_can_be_pipelined)
+BOOKED_TEST(queue_enqueue, calls_can_be_pipelined)
 {
     const struct queue_item one = {text("job-1"), text("legal"), text(""), text("b")};
     const struct queue_item bad = {text("job 2"), text("legal"), text(""), text("b")};
@@ -96,7 +96,7 @@ Test(queue_enqueue, calls_can_be_pipelined)
     cr_assert_eq(counter("enqueued"), 2);
 }
 
-Test(queue_enqueue, priorities_have_streams_of_their_own)
+BOOKED_TEST(queue_enqueue, priorities_have_streams_of_their_own)
 {
     struct queue_batch batch = {0};
 
@@ -114,7 +114,7 @@ Test(queue_enqueue, priorities_have_streams_of_their_own)
     cr_assert_eq(counter("done"), 3);
 }
 
-Test(queue_enqueue, a_twin_of_an_outstanding_job_is_answered_with_its_id)
+BOOKED_TEST(queue_enqueue, a_twin_of_an_outstanding_job_is_answered_with_its_id)
 {
     add("first", "unique=key");
     cr_assert_str_eq(add_bounded(0, "second", "unique=key").id, "first");
@@ -123,7 +123,7 @@ Test(queue_enqueue, a_twin_of_an_outstanding_job_is_answered_with_its_id)
     cr_assert_eq(counter("deduplicated"), 1);
 }
 
-Test(queue_enqueue, a_repeated_call_adds_nothing)
+BOOKED_TEST(queue_enqueue, a_repeated_call_adds_nothing)
 {
     add("first", "unique=key");
     cr_assert_str_eq(add_bounded(0, "first", "unique=key").id, "first");
@@ -131,7 +131,7 @@ Test(queue_enqueue, a_repeated_call_adds_nothing)
     cr_assert_eq(counter("deduplicated"), 1);
 }
 
-Test(queue_enqueue, twins_in_one_call_are_one_job)
+BOOKED_TEST(queue_enqueue, twins_in_one_call_are_one_job)
 {
     const struct queue_item items[] = {
         {text("first"), text("legal"), text("unique=key"), text("b")},
@@ -147,7 +147,7 @@ Test(queue_enqueue, twins_in_one_call_are_one_job)
     cr_assert_eq(stats().waiting, 2);
 }
 
-Test(queue_enqueue, the_unique_key_of_a_query_counts_per_domain_and_others_do_not)
+BOOKED_TEST(queue_enqueue, the_unique_key_of_a_query_counts_per_domain_and_others_do_not)
 {
     const char *query = "unique=0123456789abcdef0123456789abcdef.3";
     const struct queue_item items[] = {
@@ -169,7 +169,7 @@ Test(queue_enqueue, the_unique_key_of_a_query_counts_per_domain_and_others_do_no
     cr_assert_geq(atoll(ask("PTTL", "sh:{enrich}:unique:plain", NULL)), 86000000);
 }
 
-Test(queue_enqueue, a_full_queue_refuses_and_counts_it)
+BOOKED_TEST(queue_enqueue, a_full_queue_refuses_and_counts_it)
 {
     const struct queue_item items[] = {
         {text("a"), text("legal"), text(""), text("b")},
@@ -196,7 +196,7 @@ Test(queue_enqueue, a_full_queue_refuses_and_counts_it)
     cr_assert_not(add_bounded(0, "i", "").full);
 }
 
-Test(queue_enqueue, a_delayed_job_is_readable_and_keeps_when_it_came)
+BOOKED_TEST(queue_enqueue, a_delayed_job_is_readable_and_keeps_when_it_came)
 {
     char expected[160];
 
@@ -212,7 +212,7 @@ Test(queue_enqueue, a_delayed_job_is_readable_and_keeps_when_it_came)
     cr_assert_eq(stats().waiting, 0);
 }
 
-Test(queue_enqueue, the_very_same_delayed_job_twice_is_kept_twice)
+BOOKED_TEST(queue_enqueue, the_very_same_delayed_job_twice_is_kept_twice)
 {
     const struct queue_item item = {text("a"), text("legal"), text("delay_ms=60000"), text("b")};
     const struct queue_item items[] = {item, item, item};
@@ -234,7 +234,7 @@ static void refuse_item(struct queue_item item, const char *why)
     cr_assert_not_null(strstr(err.text, why), "\"%s\" without \"%s\"", err.text, why);
 }
 
-Test(queue_enqueue, a_malformed_call_names_field_value_and_expectation_and_adds_nothing)
+BOOKED_TEST(queue_enqueue, a_malformed_call_names_field_value_and_expectation_and_adds_nothing)
 {
     char long_id[66];
 
@@ -280,7 +280,7 @@ Test(queue_enqueue, a_malformed_call_names_field_value_and_expectation_and_adds_
     cr_assert_str_eq(ask("XLEN", queue.stream[JOB_NORMAL], NULL), "0");
 }
 
-Test(queue_enqueue, a_body_over_16_mib_is_refused)
+BOOKED_TEST(queue_enqueue, a_body_over_16_mib_is_refused)
 {
     const size_t bytes = (16u << 20) + 1;
     char *body = calloc(1, bytes);
@@ -291,7 +291,7 @@ Test(queue_enqueue, a_body_over_16_mib_is_refused)
     free(body);
 }
 
-Test(queue_enqueue, wrong_arguments_are_refused)
+BOOKED_TEST(queue_enqueue, wrong_arguments_are_refused)
 {
     const char *base = queue.base;
 
@@ -314,7 +314,7 @@ Test(queue_enqueue, wrong_arguments_are_refused)
     cr_assert_eq(stats().waiting, 0);
 }
 
-Test(queue_enqueue, a_reply_is_waited_for_and_several_can_have_it)
+BOOKED_TEST(queue_enqueue, a_reply_is_waited_for_and_several_can_have_it)
 {
     struct queue_batch batch = {0};
     struct strbuf out = {0};

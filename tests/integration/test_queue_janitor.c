@@ -7,7 +7,7 @@ TestSuite(queue_janitor, .init = queue_setup, .fini = queue_teardown, .timeout =
 /* ---- promote -----------------------------------------------------------------------------------
  */
 
-Test(queue_janitor, due_jobs_are_promoted_to_the_stream_of_their_priority)
+BOOKED_TEST(queue_janitor, due_jobs_are_promoted_to_the_stream_of_their_priority)
 {
     struct queue_batch batch = {0};
     int64_t next_ms = 0;
@@ -32,7 +32,7 @@ Test(queue_janitor, due_jobs_are_promoted_to_the_stream_of_their_priority)
     queue_batch_free(&batch);
 }
 
-Test(queue_janitor, nothing_delayed_means_no_next_one)
+BOOKED_TEST(queue_janitor, nothing_delayed_means_no_next_one)
 {
     int64_t next_ms = 0;
 
@@ -40,7 +40,7 @@ Test(queue_janitor, nothing_delayed_means_no_next_one)
     cr_assert_eq(next_ms, -1);
 }
 
-Test(queue_janitor, at_most_limit_jobs_are_promoted_in_a_call)
+BOOKED_TEST(queue_janitor, at_most_limit_jobs_are_promoted_in_a_call)
 {
     size_t moved = 0;
     int64_t next_ms = -1;
@@ -61,7 +61,7 @@ Test(queue_janitor, at_most_limit_jobs_are_promoted_in_a_call)
     cr_assert_eq(queue_promote(conn, &queue, 0, &moved, &next_ms, &err), STATUS_INVALID);
 }
 
-Test(queue_janitor, bodies_with_any_bytes_come_through_the_delayed_set)
+BOOKED_TEST(queue_janitor, bodies_with_any_bytes_come_through_the_delayed_set)
 {
     static const char body[] = "line\n\0\xff\n line";
     struct queue_batch batch = {0};
@@ -80,7 +80,7 @@ Test(queue_janitor, bodies_with_any_bytes_come_through_the_delayed_set)
     queue_batch_free(&batch);
 }
 
-Test(queue_janitor, a_foreign_member_of_delayed_is_buried_and_does_not_stand_in_the_way)
+BOOKED_TEST(queue_janitor, a_foreign_member_of_delayed_is_buried_and_does_not_stand_in_the_way)
 {
     ask("ZADD", queue.delayed, "1", "junk", NULL);
     ask("HINCRBY", "sh:{enrich}:counters", "enqueued", "1", NULL);
@@ -105,7 +105,7 @@ static size_t reclaim(const char *consumer, int64_t visibility_ms, int64_t max_d
     return buried;
 }
 
-Test(queue_janitor, an_idle_job_is_taken_over_and_its_old_holder_is_fenced_off)
+BOOKED_TEST(queue_janitor, an_idle_job_is_taken_over_and_its_old_holder_is_fenced_off)
 {
     struct queue_batch batch = {0};
     struct queue_batch taken = {0};
@@ -125,7 +125,7 @@ Test(queue_janitor, an_idle_job_is_taken_over_and_its_old_holder_is_fenced_off)
     queue_batch_free(&batch);
 }
 
-Test(queue_janitor, its_own_late_holder_is_fenced_off_by_the_count)
+BOOKED_TEST(queue_janitor, its_own_late_holder_is_fenced_off_by_the_count)
 {
     struct queue_batch batch = {0};
     struct queue_batch taken = {0};
@@ -139,7 +139,7 @@ Test(queue_janitor, its_own_late_holder_is_fenced_off_by_the_count)
     queue_batch_free(&batch);
 }
 
-Test(queue_janitor, a_job_that_kills_its_workers_is_buried_as_a_crash_loop)
+BOOKED_TEST(queue_janitor, a_job_that_kills_its_workers_is_buried_as_a_crash_loop)
 {
     struct queue_batch batch = {0};
 
@@ -164,7 +164,7 @@ Test(queue_janitor, a_job_that_kills_its_workers_is_buried_as_a_crash_loop)
     queue_batch_free(&batch);
 }
 
-Test(queue_janitor, the_cursor_walks_through_a_long_list)
+BOOKED_TEST(queue_janitor, the_cursor_walks_through_a_long_list)
 {
     enum { JOBS = 25 };
     struct queue_batch batch = {0};
@@ -189,7 +189,7 @@ Test(queue_janitor, the_cursor_walks_through_a_long_list)
     queue_batch_free(&batch);
 }
 
-Test(queue_janitor, a_deleted_entry_is_not_handed_out)
+BOOKED_TEST(queue_janitor, a_deleted_entry_is_not_handed_out)
 {
     struct queue_batch batch = {0};
     struct queue_batch taken = {0};
@@ -206,7 +206,7 @@ Test(queue_janitor, a_deleted_entry_is_not_handed_out)
     queue_batch_free(&batch);
 }
 
-Test(queue_janitor, without_a_group_there_is_nothing_to_take_over)
+BOOKED_TEST(queue_janitor, without_a_group_there_is_nothing_to_take_over)
 {
     struct queue_batch taken = {0};
 
@@ -216,7 +216,7 @@ Test(queue_janitor, without_a_group_there_is_nothing_to_take_over)
     queue_batch_free(&taken);
 }
 
-Test(queue_janitor, a_paused_queue_is_left_alone)
+BOOKED_TEST(queue_janitor, a_paused_queue_is_left_alone)
 {
     struct queue_batch batch = {0};
     struct queue_batch taken = {0};
@@ -255,7 +255,7 @@ static size_t consumers(enum job_priority stream)
     return count;
 }
 
-Test(queue_janitor, a_consumer_leaves_only_where_it_holds_nothing)
+BOOKED_TEST(queue_janitor, a_consumer_leaves_only_where_it_holds_nothing)
 {
     struct queue_batch batch = {0};
 
@@ -275,7 +275,7 @@ Test(queue_janitor, a_consumer_leaves_only_where_it_holds_nothing)
     queue_batch_free(&batch);
 }
 
-Test(queue_janitor, idle_consumers_that_hold_nothing_are_reaped)
+BOOKED_TEST(queue_janitor, idle_consumers_that_hold_nothing_are_reaped)
 {
     struct queue_batch batch = {0};
     size_t removed = 0;
@@ -296,7 +296,7 @@ Test(queue_janitor, idle_consumers_that_hold_nothing_are_reaped)
     queue_batch_free(&batch);
 }
 
-Test(queue_janitor, preparing_twice_is_fine_and_a_wrong_type_is_told)
+BOOKED_TEST(queue_janitor, preparing_twice_is_fine_and_a_wrong_type_is_told)
 {
     OK(queue_prepare(conn, &queue, &err));
     ask("DEL", queue.stream[JOB_LOW], NULL);
@@ -308,7 +308,7 @@ Test(queue_janitor, preparing_twice_is_fine_and_a_wrong_type_is_told)
     ask("DEL", queue.stream[JOB_LOW], NULL);
 }
 
-Test(queue_janitor, jobs_that_came_before_the_group_are_seen)
+BOOKED_TEST(queue_janitor, jobs_that_came_before_the_group_are_seen)
 {
     struct queue_batch batch = {0};
 
@@ -330,7 +330,7 @@ static int64_t take(const char *key, int64_t count, int64_t window_ms, int64_t c
     return wait_ms;
 }
 
-Test(queue_janitor, a_rate_gives_its_count_and_then_says_how_long_to_wait)
+BOOKED_TEST(queue_janitor, a_rate_gives_its_count_and_then_says_how_long_to_wait)
 {
     for (int i = 0; i < 10; i++) {
         cr_assert_eq(take("sh:rate:x", 10, 600000, 1), 0);
@@ -343,7 +343,7 @@ Test(queue_janitor, a_rate_gives_its_count_and_then_says_how_long_to_wait)
     cr_assert_gt(atoll(ask("PTTL", "sh:rate:x", NULL)), 0);
 }
 
-Test(queue_janitor, a_rate_fills_up_again)
+BOOKED_TEST(queue_janitor, a_rate_fills_up_again)
 {
     cr_assert_eq(take("sh:rate:x", 100, 1000, 100), 0);
     const int64_t wait_ms = take("sh:rate:x", 100, 1000, 1);
@@ -355,7 +355,7 @@ Test(queue_janitor, a_rate_fills_up_again)
     }
 }
 
-Test(queue_janitor, more_than_the_count_at_once_waits_for_a_full_bucket_and_leaves_a_debt)
+BOOKED_TEST(queue_janitor, more_than_the_count_at_once_waits_for_a_full_bucket_and_leaves_a_debt)
 {
     cr_assert_eq(take("sh:rate:x", 10, 60000, 30), 0);
     cr_assert_gt(take("sh:rate:x", 10, 60000, 1), 100000);
@@ -365,7 +365,7 @@ Test(queue_janitor, more_than_the_count_at_once_waits_for_a_full_bucket_and_leav
     cr_assert_eq(ratelimit_take(conn, "sh:rate:x", 0, 1, 1, &wait_ms, &err), STATUS_INVALID);
 }
 
-Test(queue_janitor, a_lease_has_one_holder)
+BOOKED_TEST(queue_janitor, a_lease_has_one_holder)
 {
     bool yes = false;
 
@@ -395,7 +395,7 @@ Test(queue_janitor, a_lease_has_one_holder)
     cr_assert_eq(lease_renew(conn, "sh:lease:x", "me", 0, &yes, &err), STATUS_INVALID);
 }
 
-Test(queue_janitor, a_lease_ends_by_itself)
+BOOKED_TEST(queue_janitor, a_lease_ends_by_itself)
 {
     bool taken = false;
 

@@ -5,7 +5,7 @@ TestSuite(queue_operate, .init = queue_setup, .fini = queue_teardown, .timeout =
 /* ---- stats -------------------------------------------------------------------------------------
  */
 
-Test(queue_operate, stats_of_a_queue_that_never_was_are_all_zero)
+BOOKED_TEST(queue_operate, stats_of_a_queue_that_never_was_are_all_zero)
 {
     static const struct queue_stats nothing;
 
@@ -15,7 +15,7 @@ Test(queue_operate, stats_of_a_queue_that_never_was_are_all_zero)
     cr_assert_str_eq(ask("KEYS", "sh:{never}*", NULL), "[0]");
 }
 
-Test(queue_operate, stats_are_a_flat_list_in_the_published_order)
+BOOKED_TEST(queue_operate, stats_are_a_flat_list_in_the_published_order)
 {
     char shown[512] = "";
 
@@ -27,7 +27,7 @@ Test(queue_operate, stats_are_a_flat_list_in_the_published_order)
                             "reclaimed 0 requeued 0 discarded 0 parked 0");
 }
 
-Test(queue_operate, stats_count_every_state)
+BOOKED_TEST(queue_operate, stats_count_every_state)
 {
     struct queue_batch batch = {0};
 
@@ -46,7 +46,7 @@ Test(queue_operate, stats_count_every_state)
     queue_batch_free(&batch);
 }
 
-Test(queue_operate, without_a_group_all_jobs_wait)
+BOOKED_TEST(queue_operate, without_a_group_all_jobs_wait)
 {
     add("a", "");
     ask("XGROUP", "DESTROY", queue.stream[JOB_NORMAL], "fleet", NULL);
@@ -54,7 +54,7 @@ Test(queue_operate, without_a_group_all_jobs_wait)
     cr_assert_eq(stats().running, 0);
 }
 
-Test(queue_operate, the_oldest_waiting_job_has_an_age)
+BOOKED_TEST(queue_operate, the_oldest_waiting_job_has_an_age)
 {
     struct queue_batch batch = {0};
     char old[32];
@@ -73,7 +73,7 @@ Test(queue_operate, the_oldest_waiting_job_has_an_age)
     queue_batch_free(&batch);
 }
 
-Test(queue_operate, the_balance_tells_what_is_missing)
+BOOKED_TEST(queue_operate, the_balance_tells_what_is_missing)
 {
     struct queue_stats out = {.waiting = 2, .running = 3, .delayed = 4, .dead = 5};
 
@@ -96,7 +96,7 @@ static struct slice dead_entry(void)
     return text(first_entry(queue.dead));
 }
 
-Test(queue_operate, a_requeued_job_starts_anew)
+BOOKED_TEST(queue_operate, a_requeued_job_starts_anew)
 {
     struct queue_batch batch = {0};
     size_t moved = 0;
@@ -126,7 +126,7 @@ Test(queue_operate, a_requeued_job_starts_anew)
     queue_batch_free(&batch);
 }
 
-Test(queue_operate, a_job_that_was_buried_at_once_keeps_its_first_time_when_requeued)
+BOOKED_TEST(queue_operate, a_job_that_was_buried_at_once_keeps_its_first_time_when_requeued)
 {
     struct queue_batch batch = {0};
     size_t moved = 0;
@@ -141,7 +141,7 @@ Test(queue_operate, a_job_that_was_buried_at_once_keeps_its_first_time_when_requ
     queue_batch_free(&batch);
 }
 
-Test(queue_operate, a_requeued_job_takes_its_unique_key_again_unless_a_twin_is_outstanding)
+BOOKED_TEST(queue_operate, a_requeued_job_takes_its_unique_key_again_unless_a_twin_is_outstanding)
 {
     struct queue_batch batch = {0};
     size_t moved = 0;
@@ -166,7 +166,7 @@ Test(queue_operate, a_requeued_job_takes_its_unique_key_again_unless_a_twin_is_o
     queue_batch_free(&batch);
 }
 
-Test(queue_operate, a_malformed_dead_letter_can_be_requeued_and_is_malformed_again)
+BOOKED_TEST(queue_operate, a_malformed_dead_letter_can_be_requeued_and_is_malformed_again)
 {
     struct queue_batch batch = {0};
     size_t moved = 0;
@@ -182,7 +182,7 @@ Test(queue_operate, a_malformed_dead_letter_can_be_requeued_and_is_malformed_aga
     queue_batch_free(&batch);
 }
 
-Test(queue_operate, discarded_letters_are_gone_and_counted_once)
+BOOKED_TEST(queue_operate, discarded_letters_are_gone_and_counted_once)
 {
     struct queue_batch batch = {0};
     size_t moved = 0;
@@ -217,7 +217,7 @@ static void load_version(const char *version)
     cr_assert_str_eq(ask("FUNCTION", "LOAD", "REPLACE", code, NULL), "stillhouse");
 }
 
-Test(queue_operate, the_library_is_loaded_when_missing_or_older_and_left_when_newer)
+BOOKED_TEST(queue_operate, the_library_is_loaded_when_missing_or_older_and_left_when_newer)
 {
     bool loaded = true;
 
@@ -240,7 +240,7 @@ Test(queue_operate, the_library_is_loaded_when_missing_or_older_and_left_when_ne
     OK(queue_install(conn, NULL, &err));
 }
 
-Test(queue_operate, a_user_who_may_not_load_functions_is_told)
+BOOKED_TEST(queue_operate, a_user_who_may_not_load_functions_is_told)
 {
     struct redis_url url;
 
@@ -259,7 +259,7 @@ Test(queue_operate, a_user_who_may_not_load_functions_is_told)
 /* ---- out of memory
  * ------------------------------------------------------------------------------- */
 
-Test(queue_operate, out_of_memory_nothing_comes_in_and_everything_can_end)
+BOOKED_TEST(queue_operate, out_of_memory_nothing_comes_in_and_everything_can_end)
 {
     struct queue_batch batch = {0};
     struct queue_answer answer;
@@ -307,7 +307,7 @@ Test(queue_operate, out_of_memory_nothing_comes_in_and_everything_can_end)
 /* ---- names -------------------------------------------------------------------------------------
  */
 
-Test(queue_operate, names_of_queues_are_checked)
+BOOKED_TEST(queue_operate, names_of_queues_are_checked)
 {
     struct queue other;
 

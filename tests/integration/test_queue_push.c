@@ -39,7 +39,7 @@ static void refused(const char *answer, const char *why)
     cr_assert_not_null(strstr(answer, why), "\"%s\" without \"%s\"", answer, why);
 }
 
-Test(queue_push, an_enrichment_is_made_of_plain_words)
+BOOKED_TEST(queue_push, an_enrichment_is_made_of_plain_words)
 {
     static const char body[] = "\x82\xa5query\xb9notice period for tenants\xa1k\x05";
     struct queue_batch batch = {0};
@@ -57,7 +57,7 @@ Test(queue_push, an_enrichment_is_made_of_plain_words)
     queue_batch_free(&batch);
 }
 
-Test(queue_push, a_distillation_has_typed_fields_and_succeeds_unless_said)
+BOOKED_TEST(queue_push, a_distillation_has_typed_fields_and_succeeds_unless_said)
 {
     static const char body[] =
         "\x85\xa7task_id\xa2t1\xa6prompt\xa1p\xa6result\xa1r\xa7success\xc3\xa7quality"
@@ -78,7 +78,7 @@ Test(queue_push, a_distillation_has_typed_fields_and_succeeds_unless_said)
     assert_body("sh:{distill.2}:jobs", failed, sizeof failed - 1);
 }
 
-Test(queue_push, another_queue_takes_a_body_or_a_map_of_its_fields)
+BOOKED_TEST(queue_push, another_queue_takes_a_body_or_a_map_of_its_fields)
 {
     static const char map[] = "\x82\xa6"
                               "colour\xa3red\xa4size\xa1"
@@ -96,7 +96,7 @@ Test(queue_push, another_queue_takes_a_body_or_a_map_of_its_fields)
             "field \"colour\": expected nothing beside body");
 }
 
-Test(queue_push, a_delayed_push_waits_and_a_twin_is_named)
+BOOKED_TEST(queue_push, a_delayed_push_waits_and_a_twin_is_named)
 {
     const char *first = push(queue.base, "domain", "x", "query", "q", "delay_ms", "60000", "unique",
                              "k", "deadline_ms", "99999999999999", "traceparent", "t", NULL);
@@ -106,7 +106,7 @@ Test(queue_push, a_delayed_push_waits_and_a_twin_is_named)
     cr_assert_eq(counter("deduplicated"), 1);
 }
 
-Test(queue_push, every_push_has_its_own_id)
+BOOKED_TEST(queue_push, every_push_has_its_own_id)
 {
     char first[80];
 
@@ -114,7 +114,7 @@ Test(queue_push, every_push_has_its_own_id)
     cr_assert_str_neq(push(queue.base, "domain", "x", "query", "q", NULL), first);
 }
 
-Test(queue_push, what_is_wrong_is_named_with_field_value_and_expectation)
+BOOKED_TEST(queue_push, what_is_wrong_is_named_with_field_value_and_expectation)
 {
     const char *base = queue.base;
     const char *distill = "sh:{distill}";
@@ -153,7 +153,7 @@ Test(queue_push, what_is_wrong_is_named_with_field_value_and_expectation)
     cr_assert_str_eq(ask("DBSIZE", NULL), "3", "only the prepared streams");
 }
 
-Test(queue_push, a_full_queue_says_so)
+BOOKED_TEST(queue_push, a_full_queue_says_so)
 {
     enum { CALLS = 100 };
     struct queue_item *items = calloc(QUEUE_BATCH_MAX, sizeof *items);

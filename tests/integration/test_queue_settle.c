@@ -5,7 +5,7 @@ TestSuite(queue_settle, .init = queue_setup, .fini = queue_teardown, .timeout = 
 /* ---- finish ------------------------------------------------------------------------------------
  */
 
-Test(queue_settle, only_the_holder_finishes_a_job)
+BOOKED_TEST(queue_settle, only_the_holder_finishes_a_job)
 {
     struct queue_batch batch = {0};
 
@@ -27,7 +27,7 @@ Test(queue_settle, only_the_holder_finishes_a_job)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_job_that_is_named_twice_in_a_call_is_finished_once)
+BOOKED_TEST(queue_settle, a_job_that_is_named_twice_in_a_call_is_finished_once)
 {
     struct queue_batch batch = {0};
 
@@ -41,7 +41,7 @@ Test(queue_settle, a_job_that_is_named_twice_in_a_call_is_finished_once)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, the_fence_finds_jobs_among_many_others_of_the_same_consumer)
+BOOKED_TEST(queue_settle, the_fence_finds_jobs_among_many_others_of_the_same_consumer)
 {
     enum { JOBS = 60 };
     struct queue_batch batch = {0};
@@ -64,7 +64,7 @@ Test(queue_settle, the_fence_finds_jobs_among_many_others_of_the_same_consumer)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, entry_ids_are_compared_as_numbers)
+BOOKED_TEST(queue_settle, entry_ids_are_compared_as_numbers)
 {
     static const char *const entries[] = {"9-1", "9-9", "9-10", "10-1", "100000000000000000-1"};
     struct queue_batch batch = {0};
@@ -89,7 +89,7 @@ Test(queue_settle, entry_ids_are_compared_as_numbers)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, done_and_expired_are_counted_apart)
+BOOKED_TEST(queue_settle, done_and_expired_are_counted_apart)
 {
     struct queue_batch batch = {0};
 
@@ -105,7 +105,7 @@ Test(queue_settle, done_and_expired_are_counted_apart)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, an_empty_reply_is_a_reply)
+BOOKED_TEST(queue_settle, an_empty_reply_is_a_reply)
 {
     struct queue_batch batch = {0};
     struct strbuf out = {0};
@@ -119,7 +119,7 @@ Test(queue_settle, an_empty_reply_is_a_reply)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, more_jobs_than_a_call_takes_are_sent_in_several)
+BOOKED_TEST(queue_settle, more_jobs_than_a_call_takes_are_sent_in_several)
 {
     enum { JOBS = 1300, HALF = JOBS / 2 };
     struct queue_batch batch = {0};
@@ -150,7 +150,7 @@ Test(queue_settle, more_jobs_than_a_call_takes_are_sent_in_several)
     free(items);
 }
 
-Test(queue_settle, without_a_group_every_job_is_lost_and_nothing_breaks)
+BOOKED_TEST(queue_settle, without_a_group_every_job_is_lost_and_nothing_breaks)
 {
     struct queue_batch batch = {0};
     size_t alive = 1;
@@ -175,7 +175,7 @@ static bool is_free(const char *key)
     return strcmp(ask("EXISTS", key, NULL), "0") == 0;
 }
 
-Test(queue_settle, every_end_frees_the_unique_key)
+BOOKED_TEST(queue_settle, every_end_frees_the_unique_key)
 {
     struct queue_batch batch = {0};
     const char *key = "sh:{enrich}:unique:k";
@@ -205,7 +205,7 @@ Test(queue_settle, every_end_frees_the_unique_key)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_retry_keeps_the_unique_key_for_its_delay_and_a_day)
+BOOKED_TEST(queue_settle, a_retry_keeps_the_unique_key_for_its_delay_and_a_day)
 {
     struct queue_batch batch = {0};
 
@@ -216,7 +216,7 @@ Test(queue_settle, a_retry_keeps_the_unique_key_for_its_delay_and_a_day)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_key_that_went_to_another_job_meanwhile_is_left_to_it)
+BOOKED_TEST(queue_settle, a_key_that_went_to_another_job_meanwhile_is_left_to_it)
 {
     struct queue_batch batch = {0};
 
@@ -227,7 +227,7 @@ Test(queue_settle, a_key_that_went_to_another_job_meanwhile_is_left_to_it)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_twin_that_asked_late_makes_the_job_wanted)
+BOOKED_TEST(queue_settle, a_twin_that_asked_late_makes_the_job_wanted)
 {
     struct queue_batch batch = {0};
     struct strbuf out = {0};
@@ -245,7 +245,7 @@ Test(queue_settle, a_twin_that_asked_late_makes_the_job_wanted)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_job_that_answered_already_is_not_wanted)
+BOOKED_TEST(queue_settle, a_job_that_answered_already_is_not_wanted)
 {
     struct queue_batch batch = {0};
 
@@ -258,7 +258,7 @@ Test(queue_settle, a_job_that_answered_already_is_not_wanted)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_twin_s_asker_is_known_even_when_the_key_ran_out)
+BOOKED_TEST(queue_settle, a_twin_s_asker_is_known_even_when_the_key_ran_out)
 {
     struct queue_batch batch = {0};
 
@@ -272,7 +272,7 @@ Test(queue_settle, a_twin_s_asker_is_known_even_when_the_key_ran_out)
 /* ---- retry -------------------------------------------------------------------------------------
  */
 
-Test(queue_settle, a_retried_job_comes_back_with_one_more_attempt_and_its_first_time)
+BOOKED_TEST(queue_settle, a_retried_job_comes_back_with_one_more_attempt_and_its_first_time)
 {
     struct queue_batch batch = {0};
     char since[64];
@@ -300,7 +300,7 @@ Test(queue_settle, a_retried_job_comes_back_with_one_more_attempt_and_its_first_
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, parking_burns_no_attempt)
+BOOKED_TEST(queue_settle, parking_burns_no_attempt)
 {
     struct queue_batch batch = {0};
 
@@ -313,7 +313,7 @@ Test(queue_settle, parking_burns_no_attempt)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_retry_by_somebody_else_moves_nothing)
+BOOKED_TEST(queue_settle, a_retry_by_somebody_else_moves_nothing)
 {
     struct queue_batch batch = {0};
 
@@ -327,7 +327,7 @@ Test(queue_settle, a_retry_by_somebody_else_moves_nothing)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, copies_of_one_job_are_not_swallowed_by_the_delayed_set)
+BOOKED_TEST(queue_settle, copies_of_one_job_are_not_swallowed_by_the_delayed_set)
 {
     enum { COPIES = 20 };
     struct queue_batch batch = {0};
@@ -348,7 +348,7 @@ Test(queue_settle, copies_of_one_job_are_not_swallowed_by_the_delayed_set)
 /* ---- bury --------------------------------------------------------------------------------------
  */
 
-Test(queue_settle, a_dead_letter_has_the_job_and_why_it_died)
+BOOKED_TEST(queue_settle, a_dead_letter_has_the_job_and_why_it_died)
 {
     struct queue_batch batch = {0};
     char shown[1024] = "";
@@ -374,7 +374,7 @@ Test(queue_settle, a_dead_letter_has_the_job_and_why_it_died)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_reply_tells_the_asker_of_a_buried_job)
+BOOKED_TEST(queue_settle, a_reply_tells_the_asker_of_a_buried_job)
 {
     struct queue_batch batch = {0};
     struct strbuf out = {0};
@@ -391,7 +391,7 @@ Test(queue_settle, a_reply_tells_the_asker_of_a_buried_job)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_long_error_is_cut)
+BOOKED_TEST(queue_settle, a_long_error_is_cut)
 {
     struct queue_batch batch = {0};
     char error[3000];
@@ -406,7 +406,7 @@ Test(queue_settle, a_long_error_is_cut)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, only_the_holder_buries)
+BOOKED_TEST(queue_settle, only_the_holder_buries)
 {
     struct queue_batch batch = {0};
 
@@ -441,7 +441,7 @@ static void assert_malformed(const struct job *job, const char *why)
     cr_assert_eq(bury_as("me", job, "malformed"), QUEUE_MOVED);
 }
 
-Test(queue_settle, a_malformed_entry_is_named_and_buried)
+BOOKED_TEST(queue_settle, a_malformed_entry_is_named_and_buried)
 {
     struct queue_batch batch = {0};
 
@@ -454,7 +454,7 @@ Test(queue_settle, a_malformed_entry_is_named_and_buried)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, bad_options_are_named_and_read_as_none)
+BOOKED_TEST(queue_settle, bad_options_are_named_and_read_as_none)
 {
     struct queue_batch batch = {0};
     const struct job *job = foreign(&batch, "a", "legal", "0", "reply=1 priority=urgent");
@@ -467,7 +467,7 @@ Test(queue_settle, bad_options_are_named_and_read_as_none)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, an_entry_without_our_fields_is_buried_as_it_is)
+BOOKED_TEST(queue_settle, an_entry_without_our_fields_is_buried_as_it_is)
 {
     struct queue_batch batch = {0};
 
@@ -482,7 +482,7 @@ Test(queue_settle, an_entry_without_our_fields_is_buried_as_it_is)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, missing_fields_are_named)
+BOOKED_TEST(queue_settle, missing_fields_are_named)
 {
     struct job job = {.id = text("a"), .domain = text("x"), .attempt = 0};
 
@@ -495,7 +495,7 @@ Test(queue_settle, missing_fields_are_named)
     OK(queue_job_check(&job, &err));
 }
 
-Test(queue_settle, an_entry_that_was_deleted_while_it_ran_is_lost_to_retry_and_bury)
+BOOKED_TEST(queue_settle, an_entry_that_was_deleted_while_it_ran_is_lost_to_retry_and_bury)
 {
     struct queue_batch batch = {0};
 
@@ -511,7 +511,7 @@ Test(queue_settle, an_entry_that_was_deleted_while_it_ran_is_lost_to_retry_and_b
 /* ---- release and heartbeat
  * ------------------------------------------------------------------------ */
 
-Test(queue_settle, a_released_job_is_taken_at_once_with_the_delivery_uncounted)
+BOOKED_TEST(queue_settle, a_released_job_is_taken_at_once_with_the_delivery_uncounted)
 {
     struct queue_batch batch = {0};
     char cursor[48] = "0-0";
@@ -538,7 +538,7 @@ Test(queue_settle, a_released_job_is_taken_at_once_with_the_delivery_uncounted)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_job_released_again_stands_at_the_tail_as_never_delivered)
+BOOKED_TEST(queue_settle, a_job_released_again_stands_at_the_tail_as_never_delivered)
 {
     struct queue_batch batch = {0};
     size_t released = 0;
@@ -563,7 +563,7 @@ Test(queue_settle, a_job_released_again_stands_at_the_tail_as_never_delivered)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_heartbeat_resets_idle_and_nothing_else)
+BOOKED_TEST(queue_settle, a_heartbeat_resets_idle_and_nothing_else)
 {
     struct queue_batch batch = {0};
     size_t alive = 0;
@@ -587,7 +587,7 @@ Test(queue_settle, a_heartbeat_resets_idle_and_nothing_else)
     queue_batch_free(&batch);
 }
 
-Test(queue_settle, a_heartbeat_does_not_steal_a_job_back)
+BOOKED_TEST(queue_settle, a_heartbeat_does_not_steal_a_job_back)
 {
     struct queue_batch batch = {0};
     struct queue_batch taken = {0};
@@ -611,7 +611,7 @@ Test(queue_settle, a_heartbeat_does_not_steal_a_job_back)
 /* ---- calls that no wrapper makes
  * ------------------------------------------------------------------ */
 
-Test(queue_settle, malformed_calls_of_the_fleet_are_refused)
+BOOKED_TEST(queue_settle, malformed_calls_of_the_fleet_are_refused)
 {
     const char *base = queue.base;
     static const char *const calls[][9] = {
