@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/random.h>
@@ -42,20 +41,29 @@ static void write_hex(const unsigned char *bytes, size_t count, char *out)
     }
 }
 
-static EVP_MD *sha256; /* written once, by fetch_sha256 */
-static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
+static _Atomic(EVP_MD *) sha256; /* fetched once, kept for the life of the process */
 
-static void fetch_sha256(void)
+/* No pthread_once: a fetch that failed for want of memory is tried again with the next hash. */
+static EVP_MD *fetch_sha256(void)
 {
-    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    EVP_MD *known = atomic_load_explicit(&sha256, memory_order_acquire);
+    if (known != NULL) {
+        return known;
+    }
+    EVP_MD *fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (fetched == NULL || atomic_compare_exchange_strong(&sha256, &known, fetched)) {
+        return fetched;
+    }
+    EVP_MD_free(fetched); /* another thread was first: `known` is its */
+    return known;
 }
 
 /* NULL when libcrypto has no memory or no SHA-256. */
 static EVP_MD_CTX *hash_begin(void)
 {
-    pthread_once(&sha256_once, fetch_sha256);
-    EVP_MD_CTX *context = sha256 == NULL ? NULL : EVP_MD_CTX_new();
-    if (context != NULL && EVP_DigestInit_ex2(context, sha256, NULL) != 1) {
+    EVP_MD *digest = fetch_sha256();
+    EVP_MD_CTX *context = digest == NULL ? NULL : EVP_MD_CTX_new();
+    if (context != NULL && EVP_DigestInit_ex2(context, digest, NULL) != 1) {
         EVP_MD_CTX_free(context);
         return NULL;
     }

@@ -321,3 +321,12 @@ Test(bodies_result, json_of_broken_bytes_is_an_error_and_nothing_is_written)
     cr_assert_str_eq(json.data, "before");
     cr_assert_str_eq(err.text, "an array at byte 0 claims 2 elements, 1 bytes are left");
 }
+
+Test(bodies_result, json_without_memory_is_an_error)
+{
+    struct strbuf full = {.failed = true};
+    struct error err = {0};
+    cr_assert_eq(bodies_to_json(BYTES("\x92\x01\x02"), &full, &err), STATUS_OOM);
+    cr_assert_str_eq(err.text, "out of memory");
+    cr_assert_eq(full.bytes, 0);
+}

@@ -4,6 +4,13 @@
 
 #include "strbuf.h"
 
+/* Under AddressSanitizer, too, a malloc that asks too much shall return NULL. */
+const char *__asan_default_options(void);
+__attribute__((visibility("default"), used)) const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
 Test(strbuf, appends_follow_one_another_and_end_in_nul)
 {
     struct strbuf buf;
@@ -70,6 +77,16 @@ Test(strbuf, a_failure_sticks_until_the_next_reset)
     cr_assert_str_eq(buf.data, "");
     strbuf_append_str(&buf, "again");
     cr_assert_str_eq(buf.data, "again");
+    strbuf_free(&buf);
+}
+
+Test(strbuf, memory_that_cannot_be_had_is_a_failure_and_keeps_what_was_there)
+{
+    struct strbuf buf = {0};
+    strbuf_append_str(&buf, "kept");
+    cr_assert_null(strbuf_reserve(&buf, SIZE_MAX / 8));
+    cr_assert_not(strbuf_ok(&buf));
+    cr_assert_str_eq(buf.data, "kept");
     strbuf_free(&buf);
 }
 
