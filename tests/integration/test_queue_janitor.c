@@ -288,7 +288,8 @@ BOOKED_TEST(queue_janitor, idle_consumers_that_hold_nothing_are_reaped)
     OK(queue_reap(conn, &queue, 60000, &removed, &err));
     cr_assert_eq(removed, 0);
     OK(queue_reap(conn, &queue, 0, &removed, &err));
-    cr_assert_eq(removed, 2);
+    cr_assert_geq(removed, 2, "from 7.2 on, busy has consumers in the other streams too");
+    cr_assert_eq(consumers(JOB_HIGH), 0);
     cr_assert_eq(consumers(JOB_NORMAL), 1);
     cr_assert_eq(finish_as("busy", &batch.jobs[0]), QUEUE_MOVED);
     ask("DEL", queue.stream[JOB_HIGH], NULL);
