@@ -22,7 +22,9 @@ enum { BODIES_K_DEFAULT = 3, BODIES_K_MAX = 20, BODIES_DEPTH_MAX = 16, BODIES_ME
 /* STATUS_OK when `data` is exactly one well-formed msgpack value within the limits above. */
 enum status bodies_scan(const void *data, size_t bytes, struct error *err) MUSTCHECK;
 
-/* A metadata value as Chroma can hold it. */
+/* A metadata value as Chroma can hold it. Keys are 1-128 bytes of text, no two of one map equal
+ * (the last one wins), at most BODIES_METADATA_MAX. In job bodies our own keys are refused, and
+ * those that begin with '#', '$' or "chroma:", for which Chroma would refuse the whole batch. */
 enum meta_type { META_STRING, META_INT, META_FLOAT, META_BOOL, META_NULL };
 
 struct meta_value {
@@ -67,7 +69,9 @@ struct index_body {
     size_t count; /* 1..1000 */
 };
 
-/* STATUS_INVALID with the field named; *out is then unspecified. Arrays come from `arena`. */
+/* STATUS_INVALID with the field named, or OOM; *out is then unspecified. Arrays come from `arena`.
+ * nil counts as absent; bin is taken as text if it is UTF-8; no text may hold a NUL byte; a float
+ * with a whole value is an integer; of equal keys the last one counts. */
 enum status bodies_decode_enrich(const void *data, size_t bytes, struct enrich_body *out,
                                  struct error *err) MUSTCHECK;
 /* success=false and quality under a floor are NOT errors here: the handler judges them. */
@@ -105,12 +109,14 @@ struct enrich_result {
     struct slice error;    /* {NULL, 0} = none */
 };
 
+/* Decoding is patient with what others wrote: absent fields are "" or 0 (k: the default), odd
+ * metadata and distances are left out. INVALID: a field of the wrong type, or `v` other than 1. */
 void bodies_encode_result(const struct enrich_result *result, struct strbuf *out);
 enum status bodies_decode_result(const void *data, size_t bytes, struct arena *arena,
                                  struct enrich_result *out, struct error *err) MUSTCHECK;
 
 /* Appends one msgpack value as JSON (bin as base64 text, NaN/inf as null, map keys as text).
- * The bytes must have passed bodies_scan. For `stillhouse peek`, `dead show`, `result`. */
+ * Scans first: INVALID appends nothing. For `stillhouse peek`, `dead show`, `result`. */
 enum status bodies_to_json(const void *data, size_t bytes, struct strbuf *out,
                            struct error *err) MUSTCHECK;
 
