@@ -224,7 +224,7 @@ local function entry_ms(entry)
     return match(entry, '^%d+')
 end
 
----- delayed: "<id> <domain> <attempt> <options>\n<body>", scored by its due time ----------------------
+---- delayed: "<id> <domain> <attempt> <options>\n<body>", scored by its due time ------------------
 
 -- Adds the whole job as one member. A set holds a member once: where the very same job stands there
 -- already, `since` moves on by a millisecond, so that none is swallowed.
@@ -238,7 +238,7 @@ local function delay_job(base, due, id, domain, attempt, options, body, since)
     end
 end
 
----- unique keys and replies ---------------------------------------------------------------------------
+---- unique keys and replies -----------------------------------------------------------------------
 
 -- The one place that names a unique key. A query's key, <query_hash>.<k>, counts per domain.
 local function unique_key(base, domain, unique)
@@ -282,7 +282,7 @@ local function settle(base, id, domain, unique, replies, reply)
     return wanted and WANTED or MOVED
 end
 
----- producers -----------------------------------------------------------------------------------------
+---- producers -------------------------------------------------------------------------------------
 
 local function backlog_of(base)
     local backlog = call('ZCARD', base .. ':delayed')
@@ -395,7 +395,7 @@ local function sh_enqueue(base, args)
     return enqueue(base, backlog_max, args, 2, total, parsed)
 end
 
----- push: the same for a human ------------------------------------------------------------------------
+---- push: the same for a human --------------------------------------------------------------------
 
 local PUSH_OPTIONS = {'priority', 'delay_ms', 'deadline_ms', 'unique', 'reply', 'traceparent'}
 
@@ -576,7 +576,7 @@ local function sh_push(base, args)
     return answer
 end
 
----- the fence -----------------------------------------------------------------------------------------
+---- the fence -------------------------------------------------------------------------------------
 
 -- Decimal numbers of any length without leading zeros.
 local function number_before(a, b)
@@ -685,7 +685,7 @@ local function remove(stream, entries)
     return acked
 end
 
----- the fleet: how a running job ends -----------------------------------------------------------------
+---- the fleet: how a running job ends -------------------------------------------------------------
 
 -- consumer, then for each job: stream entry deliveries id domain unique flags reply
 local function sh_finish(base, args)
@@ -867,7 +867,7 @@ local function sh_heartbeat(base, args)
     return alive
 end
 
----- the janitor ---------------------------------------------------------------------------------------
+---- the janitor -----------------------------------------------------------------------------------
 
 -- Buries an entry that was handed out too often. `deliveries` counts this takeover, which hands
 -- nothing out any more.
@@ -1003,7 +1003,7 @@ local function sh_reap(base, args)
     return removed
 end
 
----- operators -----------------------------------------------------------------------------------------
+---- operators -------------------------------------------------------------------------------------
 
 local COUNTERS = {
     'enqueued', 'deduplicated', 'refused', 'done', 'retried', 'buried', 'expired', 'reclaimed',
@@ -1112,7 +1112,7 @@ local function sh_pause(base, args)
     return redis.status_reply('OK')
 end
 
----- a rate and leases, kept by the whole fleet; their keys are literal --------------------------------
+---- a rate and leases, kept by the whole fleet; their keys are literal ----------------------------
 
 -- count window_ms cost. A generic cell rate: the key holds the time, in us, when the bucket is full
 -- again. Returns 0 when `cost` was taken, else how many ms to wait. More than `count` at once needs a
@@ -1174,7 +1174,7 @@ local function sh_version()
     return VERSION
 end
 
----- registration --------------------------------------------------------------------------------------
+---- registration ----------------------------------------------------------------------------------
 
 local function register(name, callback, flags)
     redis.register_function{

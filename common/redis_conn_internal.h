@@ -1,0 +1,44 @@
+/* redis_conn_internal.h - the connection object and its bounded reads and writes, for redis_conn.c
+ * and redis_io.c alone. */
+#ifndef STILLHOUSE_COMMON_REDIS_CONN_INTERNAL_H
+#define STILLHOUSE_COMMON_REDIS_CONN_INTERNAL_H
+
+#include <sys/time.h>
+
+#include "redis_conn.h"
+
+#ifdef HAVE_HIREDIS_SSL
+#include <hiredis/hiredis_ssl.h>
+#endif
+
+struct redis_conn {
+    struct redis_url url;
+    struct redis_timeouts timeouts;
+    char where[320];
+    redisContext *context; /* NULL = not connected */
+    size_t pending;        /* appended, not collected yet */
+    bool unsent;           /* the output buffer holds something */
+    int receive_ms;        /* SO_RCVTIMEO and SO_SNDTIMEO as they are now */
+    int send_ms;
+    uint64_t opened;
+#ifdef HAVE_HIREDIS_SSL
+    redisSSLContext *ssl;
+#endif
+};
+
+struct timeval redis_io_to_timeval(int ms);
+
+/* Sets SO_RCVTIMEO or SO_SNDTIMEO where it is not so already (*current). */
+bool redis_io_set_timeout(struct redis_conn *conn, int option, int ms, int *current) MUSTCHECK;
+
+/* Judges hiredis' error, closes the connection, returns the status. `doing` is for the message. */
+enum status redis_io_fail(struct redis_conn *conn, const char *doing, int saved_errno,
+                          struct error *err) MUSTCHECK;
+
+/* Sends what is in the output buffer, within the command timeout. */
+enum status redis_io_flush(struct redis_conn *conn, struct error *err) MUSTCHECK;
+
+/* Reads one reply, within the command timeout from now; the caller frees it. */
+enum status redis_io_read(struct redis_conn *conn, redisReply **reply, struct error *err) MUSTCHECK;
+
+#endif

@@ -1,0 +1,197 @@
+/* redis_io.c - bounded writes and reads of one connection.
+ *
+ * hiredis only knows a timeout for a single read(2), which a server that drips bytes resets for
+ * ever, so the loops stand here and shorten the socket's timeout as the deadline comes nearer.
+ * SIGPIPE is held back in the writing thread, because a library may not change its process'
+ * disposition and hiredis 0.14 writes with write(2).
+ */
+#include "redis_conn_internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+
+/* ---- deadlines ------------------------------------------------------------------------------- */
+
+struct timeval redis_io_to_timeval(int ms)
+{
+    return (struct timeval){.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
+}
+
+/* What is left until `deadline_ms`, at least 1: 0 would mean no timeout to the kernel. */
+static int left_ms(int64_t deadline_ms)
+{
+    const int64_t left = deadline_ms - clock_now_ms();
+
+    if (left > INT_MAX) {
+        return INT_MAX;
+    }
+    return left < 1 ? 1 : (int)left;
+}
+
+bool redis_io_set_timeout(struct redis_conn *conn, int option, int ms, int *current)
+{
+    const struct timeval timeout = redis_io_to_timeval(ms);
+
+    if (*current == ms) {
+        return true;
+    }
+    if (setsockopt(conn->context->fd, SOL_SOCKET, option, &timeout, sizeof timeout) != 0) {
+        return false;
+    }
+    *current = ms;
+    return true;
+}
+
+/* ---- failures -------------------------------------------------------------------------------- */
+
+static bool timed_out(const redisContext *context, int saved_errno)
+{
+#ifdef REDIS_ERR_TIMEOUT
+    if (context->err == REDIS_ERR_TIMEOUT) {
+        return true;
+    }
+#endif
+    return context->err == REDIS_ERR_IO && (saved_errno == EAGAIN || saved_errno == EWOULDBLOCK ||
+                                            saved_errno == ETIMEDOUT || saved_errno == EINPROGRESS);
+}
+
+static enum status fail_timeout(struct redis_conn *conn, const char *doing, struct error *err)
+{
+    redis_conn_close(conn);
+    return error_set(err, STATUS_TIMEOUT, "redis %s: %s took longer than %d ms", conn->where, doing,
+                     conn->timeouts.command_ms);
+}
+
+enum status redis_io_fail(struct redis_conn *conn, const char *doing, int saved_errno,
+                          struct error *err)
+{
+    const redisContext *context = conn->context;
+
+    if (timed_out(context, saved_errno)) {
+        return fail_timeout(conn, doing, err);
+    }
+    enum status status = STATUS_UNREACHABLE;
+    const char *what = "connection lost";
+    if (context->err == REDIS_ERR_PROTOCOL) {
+        status = STATUS_GARBLED;
+        what = "what answers there does not speak the Redis protocol";
+    } else if (context->err == REDIS_ERR_OOM) {
+        status = STATUS_OOM;
+        what = "no memory";
+    }
+    (void)error_set(err, status, "redis %s: %s: %s (%s)", conn->where, doing, what,
+                    context->errstr);
+    redis_conn_close(conn);
+    return status;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+struct pipe_guard {
+    sigset_t old;
+    bool blocked; /* by us */
+};
+
+static void guard_begin(struct pipe_guard *guard)
+{
+    sigset_t pipe_only;
+
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    guard->blocked = pthread_sigmask(SIG_BLOCK, &pipe_only, &guard->old) == 0 &&
+                     sigismember(&guard->old, SIGPIPE) == 0;
+}
+
+/* Takes a SIGPIPE that the write raised off the thread before it can be delivered. */
+static void guard_end(const struct pipe_guard *guard, bool broken)
+{
+    sigset_t pipe_only;
+    const struct timespec at_once = {0, 0};
+
+    if (!guard->blocked) {
+        return;
+    }
+    if (broken) {
+        sigemptyset(&pipe_only);
+        sigaddset(&pipe_only, SIGPIPE);
+        while (sigtimedwait(&pipe_only, NULL, &at_once) < 0 && errno == EINTR) {
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &guard->old, NULL);
+}
+
+static int write_some(redisContext *context, int *done, int *saved_errno)
+{
+    struct pipe_guard guard;
+
+    guard_begin(&guard);
+    errno = 0;
+    const int result = redisBufferWrite(context, done);
+    *saved_errno = errno;
+    guard_end(&guard, result != REDIS_OK);
+    return result;
+}
+
+enum status redis_io_flush(struct redis_conn *conn, struct error *err)
+{
+    const int64_t deadline_ms = clock_now_ms() + conn->timeouts.command_ms;
+    int done = 0;
+    int saved_errno = 0;
+
+    if (!conn->unsent) {
+        return STATUS_OK;
+    }
+    if (!redis_io_set_timeout(conn, SO_SNDTIMEO, conn->timeouts.command_ms, &conn->send_ms)) {
+        return redis_io_fail(conn, "sending", errno, err);
+    }
+    for (;;) {
+        if (write_some(conn->context, &done, &saved_errno) != REDIS_OK) {
+            return redis_io_fail(conn, "sending", saved_errno, err);
+        }
+        if (done) {
+            conn->unsent = false;
+            return STATUS_OK;
+        }
+        if (clock_now_ms() >= deadline_ms) {
+            return fail_timeout(conn, "sending", err);
+        }
+        if (!redis_io_set_timeout(conn, SO_SNDTIMEO, left_ms(deadline_ms), &conn->send_ms)) {
+            return redis_io_fail(conn, "sending", errno, err);
+        }
+    }
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+enum status redis_io_read(struct redis_conn *conn, redisReply **reply, struct error *err)
+{
+    const int64_t deadline_ms = clock_now_ms() + conn->timeouts.command_ms;
+    int wait_ms = conn->timeouts.command_ms;
+
+    for (;;) {
+        void *parsed = NULL;
+        if (redisGetReplyFromReader(conn->context, &parsed) != REDIS_OK) {
+            return redis_io_fail(conn, "reading", 0, err);
+        }
+        if (parsed != NULL) {
+            *reply = parsed;
+            return STATUS_OK;
+        }
+        if (clock_now_ms() >= deadline_ms) {
+            return fail_timeout(conn, "the answer", err);
+        }
+        if (!redis_io_set_timeout(conn, SO_RCVTIMEO, wait_ms, &conn->receive_ms)) {
+            return redis_io_fail(conn, "reading", errno, err);
+        }
+        errno = 0;
+        if (redisBufferRead(conn->context) != REDIS_OK) {
+            return redis_io_fail(conn, "the answer", errno, err);
+        }
+        wait_ms = left_ms(deadline_ms);
+    }
+}
