@@ -1,0 +1,124 @@
+/* cmd_verify.c - the two conservation laws of every queue, with all their terms. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "connections.h"
+#include "fleet.h"
+#include "json.h"
+#include "output.h"
+
+static int64_t counter(const struct queue_stats *stats, const char *name)
+{
+    for (size_t i = 0; i < QUEUE_COUNTERS; i++) {
+        if (strcmp(queue_counter_names[i], name) == 0) {
+            return stats->counters[i];
+        }
+    }
+    return 0;
+}
+
+static bool balances(const struct queue_stats *stats)
+{
+    const struct queue_balance balance = queue_check_balance(stats);
+
+    return balance.jobs == 0 && balance.dead == 0;
+}
+
+static void verdict(int64_t difference)
+{
+    if (difference == 0) {
+        puts("   ok");
+    } else {
+        printf("   DOES NOT HOLD: %+" PRId64 "\n", difference);
+    }
+}
+
+static void print_books(const char *name, const struct queue_stats *stats)
+{
+    const struct queue_balance balance = queue_check_balance(stats);
+
+    printf("%s\n", name);
+    printf("  enqueued %" PRId64 " + requeued %" PRId64 " = done %" PRId64 " + buried %" PRId64
+           " + expired %" PRId64 " + waiting %" PRId64 " + running %" PRId64 " + delayed %" PRId64,
+           counter(stats, "enqueued"), counter(stats, "requeued"), counter(stats, "done"),
+           counter(stats, "buried"), counter(stats, "expired"), stats->waiting, stats->running,
+           stats->delayed);
+    verdict(balance.jobs);
+    printf("  buried %" PRId64 " = dead %" PRId64 " + requeued %" PRId64 " + discarded %" PRId64,
+           counter(stats, "buried"), stats->dead, counter(stats, "requeued"),
+           counter(stats, "discarded"));
+    verdict(balance.dead);
+}
+
+static void append_books(struct strbuf *out, const char *name, const struct queue_stats *stats)
+{
+    static const char *const terms[] = {"enqueued", "requeued", "done",
+                                        "buried",   "expired",  "discarded"};
+    const struct queue_balance balance = queue_check_balance(stats);
+
+    json_key(out, name);
+    strbuf_printf(out, "{\"ok\":%s,\"jobs_difference\":%" PRId64 ",\"dead_difference\":%" PRId64,
+                  balances(stats) ? "true" : "false", balance.jobs, balance.dead);
+    for (size_t i = 0; i < sizeof terms / sizeof terms[0]; i++) {
+        json_key(out, terms[i]);
+        json_int(out, counter(stats, terms[i]));
+    }
+    strbuf_printf(out,
+                  ",\"waiting\":%" PRId64 ",\"running\":%" PRId64 ",\"delayed\":%" PRId64
+                  ",\"dead\":%" PRId64 "}",
+                  stats->waiting, stats->running, stats->delayed, stats->dead);
+}
+
+static int verify(const struct cli *cli, struct redis_conn *conn, const struct queue_list *list)
+{
+    struct strbuf document = {0};
+    struct error err = {0};
+    bool ok = true;
+    int code = CLI_DONE;
+
+    strbuf_append_str(&document, "{\"queues\":{");
+    for (size_t i = 0; i < list->count; i++) {
+        struct queue_stats stats;
+        if (queue_get_stats(conn, &list->queues[i], &stats, &err) != STATUS_OK) {
+            strbuf_free(&document);
+            return cli_fail(&err);
+        }
+        ok = ok && balances(&stats);
+        if (cli->json) {
+            append_books(&document, list->queues[i].name, &stats);
+        } else {
+            print_books(list->queues[i].name, &stats);
+        }
+    }
+    strbuf_printf(&document, "},\"ok\":%s}", ok ? "true" : "false");
+    if (cli->json) {
+        code = json_print(&document);
+    }
+    strbuf_free(&document);
+    if (!ok) {
+        cli_message("the books do not balance");
+    }
+    return code == CLI_DONE && !ok ? CLI_FAILED : code;
+}
+
+int cmd_verify(struct cli *cli)
+{
+    struct redis_conn *conn = NULL;
+    struct queue_list list = {0};
+    struct error err = {0};
+
+    int code = cli_check_arguments(cli, 0, 0, "");
+    if (code == CLI_DONE) {
+        code = connect_queue(cli, &conn);
+    }
+    if (code != CLI_DONE) {
+        return code;
+    }
+    code = fleet_queues(conn, cli->settings.prefix, &list, &err) == STATUS_OK
+               ? verify(cli, conn, &list)
+               : cli_fail(&err);
+    queue_list_free(&list);
+    redis_conn_free(conn);
+    return code;
+}

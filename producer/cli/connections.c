@@ -1,0 +1,118 @@
+#include "connections.h"
+
+#include <string.h>
+
+enum status open_redis(const char *text, struct redis_conn **out, struct error *err)
+{
+    struct redis_url url;
+
+    enum status status = redis_url_parse(text, &url, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct redis_conn *conn =
+        redis_conn_new(&url, (struct redis_timeouts){CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS});
+    explicit_bzero(&url, sizeof url);
+    if (conn == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory");
+    }
+    status = redis_conn_connect(conn, err);
+    if (status != STATUS_OK) {
+        redis_conn_free(conn);
+        return status;
+    }
+    *out = conn;
+    return STATUS_OK;
+}
+
+static int connect_to(const char *text, struct redis_conn **out)
+{
+    struct error err = {0};
+
+    return open_redis(text, out, &err) == STATUS_OK ? CLI_DONE : cli_fail(&err);
+}
+
+int connect_queue(const struct cli *cli, struct redis_conn **conn)
+{
+    return connect_to(cli->settings.redis_url, conn);
+}
+
+int connect_cache(const struct cli *cli, struct redis_conn **conn)
+{
+    const struct settings *settings = &cli->settings;
+
+    return connect_to(settings->cache_url[0] == '\0' ? settings->redis_url : settings->cache_url,
+                      conn);
+}
+
+int connect_client(const struct cli *cli, int connect_ms, int command_ms,
+                   stillhouse_client **client)
+{
+    const struct settings *settings = &cli->settings;
+    const stillhouse_options options = {
+        .size = sizeof options,
+        .redis_url = settings->redis_url,
+        .cache_url = settings->cache_url[0] == '\0' ? settings->redis_url : settings->cache_url,
+        .prefix = settings->prefix,
+        .connect_timeout_ms = connect_ms,
+        .command_timeout_ms = command_ms,
+        .max_backlog = settings->max_backlog,
+        .max_body_bytes = settings->max_body_bytes,
+    };
+
+    const stillhouse_status status = stillhouse_open(&options, client);
+    if (status != STILLHOUSE_OK) {
+        cli_message("%s", stillhouse_open_error());
+    }
+    return (int)status;
+}
+
+int client_fail(const stillhouse_client *client, stillhouse_status status)
+{
+    struct error err = {0};
+
+    (void)error_set(&err, STATUS_FAILED, "%s", stillhouse_error(client));
+    (void)cli_fail(&err);
+    return (int)status;
+}
+
+enum status make_embedder(const struct cli *cli, struct embedder **out, struct error *err)
+{
+    const struct settings *settings = &cli->settings;
+    const struct embedder_config config = {
+        .kind = settings->embedder,
+        .url = settings->embed_url,
+        .model = settings->embed_model,
+        .key = settings->embed_key,
+        .dimension = (size_t)settings->embed_dimension,
+        .timeout_ms = (int)settings->embed_timeout_ms,
+    };
+
+    return embedder_new(&config, out, err);
+}
+
+struct chroma *make_chroma(const struct cli *cli, const struct embedder *embedder)
+{
+    const struct settings *settings = &cli->settings;
+    const struct chroma_config config = {
+        .url = settings->chroma_url,
+        .tenant = settings->chroma_tenant,
+        .database = settings->chroma_database,
+        .token = settings->chroma_token,
+        .timeout_ms = (int)settings->chroma_timeout_ms,
+        .identity = {embedder_model(embedder), embedder_dimension(embedder)},
+        .store_text_as_metadata = settings->store_text_as_metadata,
+    };
+
+    return chroma_new(&config);
+}
+
+int cli_queue(const struct cli *cli, size_t index, struct queue *queue)
+{
+    struct error err = {0};
+
+    if (queue_init(queue, cli->settings.prefix, cli->arguments[index], &err) != STATUS_OK) {
+        return cli_usage(cli->command, "%s", err.text);
+    }
+    return CLI_DONE;
+}

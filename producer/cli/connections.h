@@ -1,0 +1,43 @@
+/* connections.h - the servers of a command, as its settings name them.
+ *
+ * Generous bounds, since a person or a script waits: 3 s to connect, 5 s a command. Each call that
+ * returns an exit code has said what went wrong when it is not CLI_DONE. One thread.
+ */
+#ifndef STILLHOUSE_CLI_CONNECTIONS_H
+#define STILLHOUSE_CLI_CONNECTIONS_H
+
+#include "chroma.h"
+#include "cli.h"
+#include "embedder.h"
+#include "queue.h"
+#include "redis_conn.h"
+#include "stillhouse.h"
+
+enum { CONNECT_TIMEOUT_MS = 3000, COMMAND_TIMEOUT_MS = 5000 };
+
+/* A connection to the server of a URL; says nothing. */
+enum status open_redis(const char *text, struct redis_conn **out, struct error *err) MUSTCHECK;
+
+/* The queue's Redis, connected. The caller frees it. */
+int connect_queue(const struct cli *cli, struct redis_conn **conn) MUSTCHECK;
+
+/* The cache's Redis, which may be the same server. */
+int connect_cache(const struct cli *cli, struct redis_conn **conn) MUSTCHECK;
+
+/* A client of the producer library with the command's settings. stillhouse_close. */
+int connect_client(const struct cli *cli, int connect_ms, int command_ms,
+                   stillhouse_client **client) MUSTCHECK;
+
+/* Says why a call on the client failed and returns the exit code, which is its status. */
+int client_fail(const stillhouse_client *client, stillhouse_status status);
+
+/* The embedder and Chroma of the settings; no connection is made. */
+enum status make_embedder(const struct cli *cli, struct embedder **out,
+                          struct error *err) MUSTCHECK;
+/* `embedder` must outlive the handle. NULL: out of memory. */
+struct chroma *make_chroma(const struct cli *cli, const struct embedder *embedder) MUSTCHECK;
+
+/* The queue named by argument `index`. */
+int cli_queue(const struct cli *cli, size_t index, struct queue *queue) MUSTCHECK;
+
+#endif

@@ -1,0 +1,98 @@
+/* doctor_upstreams.c - Chroma and the embedder: there, ours, and not overfull? */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "connections.h"
+#include "doctor.h"
+
+enum { HEARTBEAT_MS = 3000, COLLECTIONS_WARNING = 200 };
+
+static void check_collections(struct doctor *doctor, struct chroma *chroma)
+{
+    struct error err = {0};
+    int64_t count = 0;
+
+    if (chroma_collection_count(chroma, &count, &err) != STATUS_OK) {
+        doctor_note(doctor, FINDING_ERROR, "chroma collections",
+                    "check STILLHOUSE_CHROMA_TENANT, _DATABASE and _TOKEN", "%s", err.text);
+        return;
+    }
+    doctor_note(doctor, count > COLLECTIONS_WARNING ? FINDING_WARNING : FINDING_OK,
+                "chroma collections",
+                count > COLLECTIONS_WARNING
+                    ? "each takes memory and files that are not given back; use fewer domains"
+                    : "",
+                "%" PRId64, count);
+}
+
+static void check_chroma(struct doctor *doctor, struct chroma *chroma)
+{
+    const char *url = doctor->cli->settings.chroma_url;
+    struct error err = {0};
+    char version[64];
+
+    const int64_t start_ns = clock_now_ns();
+    if (chroma_heartbeat(chroma, HEARTBEAT_MS, &err) != STATUS_OK) {
+        doctor_note(doctor, FINDING_ERROR, "chroma",
+                    "start it, or name another in STILLHOUSE_CHROMA_URL", "%s", err.text);
+        return;
+    }
+    doctor_note(doctor, FINDING_OK, "chroma", "", "%s answers in %.1f ms", url,
+                (double)(clock_now_ns() - start_ns) / 1e6);
+    if (chroma_version(chroma, version, &err) == STATUS_OK) {
+        doctor_note(doctor, FINDING_OK, "chroma version", "", "says %s", version);
+    } else {
+        doctor_note(doctor, FINDING_WARNING, "chroma version", "", "%s", err.text);
+    }
+    check_collections(doctor, chroma);
+}
+
+static void check_embedder(struct doctor *doctor, struct embedder *embedder)
+{
+    static const char text[] = "the doctor's test sentence";
+    const struct slice texts[] = {{text, sizeof text - 1}};
+    const size_t dimension = embedder_dimension(embedder);
+    struct error err = {0};
+    float *vector = calloc(dimension, sizeof *vector);
+
+    if (vector == NULL) {
+        doctor_note(doctor, FINDING_ERROR, "embedder", "", "out of memory");
+        return;
+    }
+    const int64_t start_ns = clock_now_ns();
+    if (embedder_embed(embedder, texts, 1, vector, &err) == STATUS_OK) {
+        doctor_note(doctor, FINDING_OK, "embedder", "", "%s, %zu dimensions, a text in %.1f ms",
+                    embedder_model(embedder), dimension, (double)(clock_now_ns() - start_ns) / 1e6);
+    } else {
+        doctor_note(doctor, FINDING_ERROR, "embedder",
+                    "check STILLHOUSE_EMBED_URL, _MODEL, _KEY and _DIMENSION",
+                    "%s, %zu "
+                    "dimensions: %s",
+                    embedder_model(embedder), dimension, err.text);
+    }
+    free(vector);
+}
+
+void doctor_upstreams(struct doctor *doctor)
+{
+    struct embedder *embedder = NULL;
+    struct error err = {0};
+
+    if (http_global_init(&err) != STATUS_OK ||
+        make_embedder(doctor->cli, &embedder, &err) != STATUS_OK) {
+        doctor_note(doctor, FINDING_ERROR, "embedder", "", "%s", err.text);
+        return;
+    }
+    struct chroma *chroma = make_chroma(doctor->cli, embedder);
+    if (chroma == NULL) {
+        doctor_note(doctor, FINDING_ERROR, "chroma", "", "out of memory");
+    } else {
+        check_chroma(doctor, chroma);
+    }
+    check_embedder(doctor, embedder);
+    chroma_free(chroma);
+    embedder_free(embedder);
+}

@@ -1,0 +1,248 @@
+/* enqueue_lines.c - one job a line.
+ *
+ * A line that is no good job is reported with its number and left out; the others go in. What ends
+ * it early: --stop-on-error at the first such line, a queue that is full (without --wait-full), a
+ * Redis that fails. What was accepted by then stays, and the counts say how much that is.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "connections.h"
+#include "enqueue.h"
+#include "feed.h"
+#include "input.h"
+#include "line_job.h"
+#include "output.h"
+
+enum { PROGRESS_MS = 200, LINE_SLACK_BYTES = 64 * 1024 };
+enum { MOST_ESCAPED = 6 /* bytes of JSON for one byte of text: \u001f */ };
+
+struct lines {
+    const struct cli *cli;
+    FILE *file;
+    struct line_defaults defaults;
+    struct feed feed;
+    struct line_job job;
+    struct arena scratch;
+    struct strbuf line;
+    size_t number; /* of the line, from 1 */
+    size_t jobs;   /* good lines so far */
+    size_t invalid;
+    bool stopped;  /* --stop-on-error */
+    bool progress; /* standard error is a terminal */
+    int64_t start_ms;
+    int64_t shown_ms;
+    int64_t file_bytes; /* 0 = not known */
+};
+
+/* ---- progress ----------------------------------------------------------------------------------
+ */
+
+static void clear_progress(const struct lines *lines)
+{
+    if (lines->progress && lines->shown_ms > 0) {
+        fputs("\r\033[K", stderr);
+    }
+}
+
+static void show_progress(struct lines *lines)
+{
+    const int64_t now_ms = clock_now_ms();
+    const int64_t took_ms = now_ms - lines->start_ms + 1;
+
+    if (!lines->progress || now_ms - lines->shown_ms < PROGRESS_MS) {
+        return;
+    }
+    lines->shown_ms = now_ms;
+    fprintf(stderr, "\r\033[K%zu jobs, %" PRId64 " a second", lines->jobs,
+            (int64_t)lines->jobs * 1000 / took_ms);
+    const off_t at = lines->file_bytes > 0 ? ftello(lines->file) : -1;
+    if (at >= 0) {
+        fprintf(stderr, ", %" PRId64 " %%", (int64_t)at * 100 / lines->file_bytes);
+    }
+    fflush(stderr);
+}
+
+static void start_progress(struct lines *lines)
+{
+    struct stat info;
+
+    lines->progress = isatty(STDERR_FILENO) != 0;
+    lines->start_ms = clock_now_ms();
+    if (fstat(fileno(lines->file), &info) == 0 && S_ISREG(info.st_mode)) {
+        lines->file_bytes = info.st_size;
+    }
+}
+
+/* ---- lines -------------------------------------------------------------------------------------
+ */
+
+static void report_line(struct lines *lines, const char *text)
+{
+    clear_progress(lines);
+    cli_message("line %zu: %s", lines->number, text);
+    lines->invalid++;
+    lines->stopped = cli_has(lines->cli, "stop-on-error");
+}
+
+/* One line that is there. A failure is the server's, or a lack of memory. */
+static enum status take_line(struct lines *lines, struct error *err)
+{
+    const char *text = lines->line.bytes == 0 ? "" : lines->line.data;
+    size_t bytes = lines->line.bytes;
+
+    if (lines->number == 1 && bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
+        text += 3; /* a byte order mark */
+        bytes -= 3;
+    }
+    if (text_is_blank(text, bytes)) {
+        return STATUS_OK;
+    }
+    const enum status status =
+        line_job_decode(&lines->defaults, text, bytes, &lines->scratch, &lines->job, err);
+    if (status == STATUS_INVALID) {
+        report_line(lines, err->text);
+        return STATUS_OK;
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    lines->jobs++;
+    return feed_add(&lines->feed, &lines->job, err);
+}
+
+static enum status read_lines(struct lines *lines, struct error *err)
+{
+    const size_t most = (size_t)lines->defaults.max_body_bytes * MOST_ESCAPED + LINE_SLACK_BYTES;
+    enum status status = STATUS_OK;
+
+    while (status == STATUS_OK && !lines->stopped && !lines->feed.full) {
+        const enum input_line found = input_line(lines->file, most, &lines->line);
+        lines->number++;
+        if (found == INPUT_END) {
+            return STATUS_OK;
+        }
+        if (found == INPUT_ERROR) {
+            return error_set(err, STATUS_FAILED, "line %zu: %s", lines->number,
+                             strbuf_ok(&lines->line) ? strerror(errno) : "out of memory");
+        }
+        if (found == INPUT_TOO_LONG) {
+            char text[96];
+            snprintf(text, sizeof text, "longer than %zu bytes: no body of at most %" PRId64, most,
+                     lines->defaults.max_body_bytes);
+            report_line(lines, text);
+        } else {
+            status = take_line(lines, err);
+        }
+        show_progress(lines);
+    }
+    return status;
+}
+
+/* ---- the end -----------------------------------------------------------------------------------
+ */
+
+static int print_counts(const struct lines *lines)
+{
+    const struct feed *feed = &lines->feed;
+    struct strbuf document = {0};
+
+    if (lines->cli->json) {
+        strbuf_printf(&document,
+                      "{\"accepted\":%zu,\"deduplicated\":%zu,\"refused\":%zu,\"invalid\":%zu,"
+                      "\"failed\":%zu,\"unknown\":%zu}",
+                      feed->accepted, feed->deduplicated, feed->refused, lines->invalid,
+                      feed->failed, feed->unknown);
+        const int code = json_print(&document);
+        strbuf_free(&document);
+        return code;
+    }
+    printf("%zu accepted, %zu deduplicated, %zu refused, %zu invalid", feed->accepted,
+           feed->deduplicated, feed->refused, lines->invalid);
+    if (feed->failed > 0) {
+        printf(", %zu failed", feed->failed);
+    }
+    if (feed->unknown > 0) {
+        printf(", %zu unknown (the connection broke before their answer)", feed->unknown);
+    }
+    putchar('\n');
+    return CLI_DONE;
+}
+
+static int finish(struct lines *lines, enum status status, struct error *err)
+{
+    struct error late = {0};
+
+    const enum status finished = feed_finish(&lines->feed, &late);
+    clear_progress(lines);
+    int code = CLI_DONE;
+    if (status != STATUS_OK) {
+        code = cli_fail(err);
+    } else if (finished != STATUS_OK) {
+        code = cli_fail(&late);
+    } else if (lines->feed.full) {
+        cli_message("queue \"%s\" is full (--max-backlog %" PRId64 "), ended in line %zu; "
+                    "--wait-full waits for room",
+                    lines->defaults.queue, lines->feed.max_backlog, lines->number);
+        code = CLI_FULL;
+    } else if (lines->invalid > 0) {
+        code = CLI_FAILED;
+    }
+    const int printed = print_counts(lines);
+    return code == CLI_DONE ? printed : code;
+}
+
+static int feed_lines(struct lines *lines, struct redis_conn *conn, const struct queue *queue)
+{
+    const struct settings *settings = &lines->cli->settings;
+    struct error err = {0};
+    int code;
+
+    start_progress(lines);
+    if (feed_init(&lines->feed, conn, queue, settings->max_backlog,
+                  cli_has(lines->cli, "wait-full"), &err) != STATUS_OK) {
+        code = cli_fail(&err);
+    } else {
+        code = finish(lines, read_lines(lines, &err), &err);
+    }
+    feed_free(&lines->feed);
+    arena_free(&lines->scratch);
+    strbuf_free(&lines->job.body);
+    strbuf_free(&lines->line);
+    return code;
+}
+
+int enqueue_lines(const struct cli *cli, const struct enqueue_request *request)
+{
+    struct lines lines = {
+        .cli = cli,
+        .defaults = {.queue = request->queue,
+                     .domain = request->domain,
+                     .priority = request->priority,
+                     .delay_ms = request->delay_ms,
+                     .deadline_ms = request->deadline_ms,
+                     .max_body_bytes = cli->settings.max_body_bytes},
+    };
+    struct queue queue;
+    struct redis_conn *conn = NULL;
+
+    int code = cli_queue(cli, 0, &queue);
+    if (code == CLI_DONE) {
+        code = input_open(cli, "jsonl", cli_value(cli, "jsonl"), &lines.file);
+    }
+    if (code != CLI_DONE) {
+        return code;
+    }
+    code = connect_queue(cli, &conn);
+    if (code == CLI_DONE) {
+        code = feed_lines(&lines, conn, &queue);
+    }
+    redis_conn_free(conn);
+    input_close(lines.file);
+    return code;
+}

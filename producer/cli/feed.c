@@ -1,0 +1,208 @@
+#include "feed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+
+enum { SLOTS = FEED_IN_FLIGHT + 1, PAUSE_MIN_MS = 50, PAUSE_MAX_MS = 2000 };
+
+static struct queue_answer answers[QUEUE_BATCH_MAX]; /* of the call that is read now */
+
+enum status feed_init(struct feed *feed, struct redis_conn *conn, const struct queue *queue,
+                      int64_t max_backlog, bool wait_full, struct error *err)
+{
+    *feed = (struct feed){
+        .conn = conn, .queue = queue, .max_backlog = max_backlog, .wait_full = wait_full};
+    feed->calls = calloc(SLOTS, sizeof *feed->calls);
+    return feed->calls == NULL ? error_set(err, STATUS_OOM, "out of memory") : STATUS_OK;
+}
+
+void feed_free(struct feed *feed)
+{
+    for (size_t i = 0; feed->calls != NULL && i < SLOTS; i++) {
+        arena_free(&feed->calls[i].arena);
+    }
+    free(feed->calls);
+    feed->calls = NULL;
+}
+
+static void empty(struct feed_call *call)
+{
+    arena_reset(&call->arena, FEED_CALL_BYTES);
+    call->count = 0;
+    call->bytes = 0;
+}
+
+/* Counts the answers of a call, and keeps the refused items where they will be sent again. */
+static void take_answers(struct feed *feed, struct feed_call *call)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < call->count; i++) {
+        const struct slice id = call->items[i].id;
+        if (answers[i].full) {
+            call->items[kept++] = call->items[i];
+        } else if (strncmp(answers[i].id, id.data, id.bytes) == 0) {
+            feed->accepted++;
+        } else {
+            feed->deduplicated++;
+        }
+    }
+    call->count = kept;
+    if (kept > 0 && !feed->wait_full) {
+        feed->refused += kept;
+        feed->full = true;
+        call->count = 0;
+    }
+    if (call->count == 0) {
+        empty(call);
+    }
+}
+
+/* Nothing more can be read: whatever is on its way may have arrived or not. */
+static void give_up(struct feed *feed)
+{
+    for (; feed->in_flight > 0; feed->in_flight--) {
+        struct feed_call *call = &feed->calls[feed->oldest];
+        feed->unknown += call->count;
+        empty(call);
+        feed->oldest = (feed->oldest + 1) % SLOTS;
+    }
+}
+
+/* Reads the answers of the oldest call; its refused items stay in it. */
+static enum status collect_oldest(struct feed *feed, struct error *err)
+{
+    struct feed_call *call = &feed->calls[feed->oldest];
+
+    const enum status status = queue_enqueue_collect(feed->conn, call->count, answers, err);
+    if (status == STATUS_OK) {
+        take_answers(feed, call);
+    } else if (!redis_conn_is_open(feed->conn)) {
+        give_up(feed);
+        return status;
+    } else {
+        feed->failed += call->count;
+        empty(call);
+    }
+    feed->oldest = (feed->oldest + 1) % SLOTS;
+    feed->in_flight--;
+    return status;
+}
+
+/* Sends a call's refused items until they are in. Nothing else is on its way. */
+static enum status send_until_in(struct feed *feed, struct feed_call *call, struct error *err)
+{
+    int64_t pause_ms = PAUSE_MIN_MS;
+
+    while (call->count > 0) {
+        const size_t before = call->count;
+        clock_sleep_ms(pause_ms);
+        const enum status status = queue_enqueue(feed->conn, feed->queue, feed->max_backlog,
+                                                 call->items, call->count, answers, err);
+        if (status != STATUS_OK) {
+            if (redis_conn_is_open(feed->conn)) {
+                feed->failed += call->count;
+            } else {
+                feed->unknown += call->count;
+            }
+            empty(call);
+            return status;
+        }
+        take_answers(feed, call);
+        pause_ms = call->count < before ? PAUSE_MIN_MS : pause_ms * 2;
+        pause_ms = pause_ms > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause_ms;
+    }
+    return STATUS_OK;
+}
+
+/* Reads all answers, then sends again what was refused; then no slot holds anything. */
+static enum status drain(struct feed *feed, struct error *err)
+{
+    enum status worst = STATUS_OK;
+
+    while (feed->in_flight > 0) {
+        const enum status status = collect_oldest(feed, worst == STATUS_OK ? err : NULL);
+        worst = worst == STATUS_OK ? status : worst;
+    }
+    for (size_t i = 0; i < SLOTS; i++) {
+        struct feed_call *call = &feed->calls[i];
+        if (worst == STATUS_OK) {
+            worst = send_until_in(feed, call, err);
+        } else {
+            feed->refused += call->count;
+            empty(call);
+        }
+    }
+    return worst;
+}
+
+/* Puts the call that is being filled on its way. */
+static enum status send_call(struct feed *feed, struct error *err)
+{
+    struct feed_call *call = &feed->calls[(feed->oldest + feed->in_flight) % SLOTS];
+
+    if (call->count == 0) {
+        return STATUS_OK;
+    }
+    enum status status = queue_enqueue_append(feed->conn, feed->queue, feed->max_backlog,
+                                              call->items, call->count, err);
+    if (status != STATUS_OK) {
+        feed->failed += call->count;
+        empty(call);
+        if (!redis_conn_is_open(feed->conn)) {
+            give_up(feed);
+        }
+        return status;
+    }
+    feed->in_flight++;
+    if (feed->in_flight < FEED_IN_FLIGHT) {
+        return STATUS_OK;
+    }
+    const struct feed_call *oldest = &feed->calls[feed->oldest];
+    status = collect_oldest(feed, err);
+    return status == STATUS_OK && oldest->count > 0 ? drain(feed, err) : status;
+}
+
+static bool copy_slice(struct arena *arena, const char *data, size_t bytes, struct slice *out)
+{
+    *out = (struct slice){arena_copy(arena, data, bytes), bytes};
+    return out->data != NULL;
+}
+
+enum status feed_add(struct feed *feed, const struct line_job *job, struct error *err)
+{
+    struct feed_call *call = &feed->calls[(feed->oldest + feed->in_flight) % SLOTS];
+    struct queue_item *item = &call->items[call->count];
+
+    if (!copy_slice(&call->arena, job->id, strlen(job->id), &item->id) ||
+        !copy_slice(&call->arena, job->domain, strlen(job->domain), &item->domain) ||
+        !copy_slice(&call->arena, job->options, strlen(job->options), &item->options) ||
+        !copy_slice(&call->arena, job->body.data, job->body.bytes, &item->body)) {
+        return error_set(err, STATUS_OOM, "out of memory");
+    }
+    call->count++;
+    call->bytes += job->body.bytes;
+    if (call->count < QUEUE_BATCH_MAX && call->bytes < FEED_CALL_BYTES) {
+        return STATUS_OK;
+    }
+    const enum status status = send_call(feed, err);
+    feed->broken = status != STATUS_OK;
+    return status;
+}
+
+enum status feed_finish(struct feed *feed, struct error *err)
+{
+    enum status sent = STATUS_OK;
+
+    if (!feed->broken && !feed->full) {
+        sent = send_call(feed, err);
+    } else { /* no use in sending more: it counts as refused */
+        struct feed_call *call = &feed->calls[(feed->oldest + feed->in_flight) % SLOTS];
+        feed->refused += call->count;
+        empty(call);
+    }
+    const enum status drained = drain(feed, sent == STATUS_OK ? err : NULL);
+    return sent == STATUS_OK ? drained : sent;
+}

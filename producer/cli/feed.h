@@ -1,0 +1,59 @@
+/* feed.h - many jobs into one queue: calls of up to 1,000, several on their way at once.
+ *
+ *     struct feed feed;
+ *     feed_init(&feed, conn, &queue, max_backlog, wait_full);
+ *     while (... feed_add(&feed, &job, &err) == STATUS_OK && !feed.full) ...
+ *     status = feed_finish(&feed, &err);      // also after a failure: what is on its way counts
+ *     feed_free(&feed);
+ *
+ * Happy path: a call is appended, and the answers of the oldest are read once enough are on their
+ * way. Failure modes: refused as full - counted, `full` is set, or with `wait_full` sent again with
+ * growing pauses until there is room; an error answer - the call's jobs count as failed, nothing of
+ * it was added; a lost connection - what was on its way counts as unknown. One thread.
+ */
+#ifndef STILLHOUSE_CLI_FEED_H
+#define STILLHOUSE_CLI_FEED_H
+
+#include "arena.h"
+#include "line_job.h"
+#include "queue.h"
+
+enum { FEED_IN_FLIGHT = 4, FEED_CALL_BYTES = 4 * 1024 * 1024 };
+
+/* One call. */
+struct feed_call {
+    struct arena arena; /* what the items point to */
+    struct queue_item items[QUEUE_BATCH_MAX];
+    size_t count;
+    size_t bytes;
+};
+
+struct feed {
+    struct redis_conn *conn;
+    const struct queue *queue;
+    int64_t max_backlog;
+    bool wait_full;
+    struct feed_call *calls; /* FEED_IN_FLIGHT of them on their way, and the one being filled */
+    size_t oldest;
+    size_t in_flight;
+
+    size_t accepted; /* new jobs */
+    size_t deduplicated;
+    size_t refused; /* full, or not sent after a failure */
+    size_t failed;  /* the server refused their call */
+    size_t unknown; /* the connection broke: they may be in */
+    bool full;      /* something was refused: no use in going on */
+    bool broken;    /* a call failed: nothing more is sent */
+};
+
+enum status feed_init(struct feed *feed, struct redis_conn *conn, const struct queue *queue,
+                      int64_t max_backlog, bool wait_full, struct error *err) MUSTCHECK;
+void feed_free(struct feed *feed);
+
+/* Adds a copy of the job, and sends a call when one is complete. */
+enum status feed_add(struct feed *feed, const struct line_job *job, struct error *err) MUSTCHECK;
+
+/* Sends what is left and reads every answer that can still be read. */
+enum status feed_finish(struct feed *feed, struct error *err) MUSTCHECK;
+
+#endif

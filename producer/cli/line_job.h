@@ -1,0 +1,43 @@
+/* line_job.h - one line of JSON to one job, with the fields checked as a worker would check them.
+ *
+ *     {"domain": "legal", "query": "notice period", "k": 3, "priority": "low", "delay": "5s"}
+ *
+ * Pure but for the id and the clock. One thread.
+ */
+#ifndef STILLHOUSE_CLI_LINE_JOB_H
+#define STILLHOUSE_CLI_LINE_JOB_H
+
+#include <stdint.h>
+
+#include "arena.h"
+#include "job.h"
+#include "queue.h"
+#include "status.h"
+#include "strbuf.h"
+#include "text.h"
+
+enum { LINE_OPTIONS_BYTES = 640 };
+
+/* What holds for a line that does not say otherwise. */
+struct line_defaults {
+    const char *queue;  /* enrich distill index echo */
+    const char *domain; /* NULL = each line must have one */
+    enum job_priority priority;
+    int64_t delay_ms;
+    int64_t deadline_ms; /* from now; 0 = none */
+    int64_t max_body_bytes;
+};
+
+struct line_job {
+    char id[37];
+    char domain[TEXT_DOMAIN_MAX + 1];
+    char options[LINE_OPTIONS_BYTES];
+    struct strbuf body; /* reused from line to line: zero-initialise once, strbuf_free at the end */
+};
+
+/* STATUS_INVALID names the field, what it was and what was expected. `scratch` is reset. */
+enum status line_job_decode(const struct line_defaults *defaults, const char *text, size_t bytes,
+                            struct arena *scratch, struct line_job *out,
+                            struct error *err) MUSTCHECK;
+
+#endif

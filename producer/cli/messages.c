@@ -1,0 +1,87 @@
+/* messages.c - what a person reads on standard error, and the exit code that goes with it. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+enum { MESSAGE_BYTES = 1024 };
+
+static void say(const char *text)
+{
+    char line[MESSAGE_BYTES];
+    size_t bytes = 0;
+
+    for (; text[bytes] != '\0' && bytes + 1 < sizeof line; bytes++) {
+        const unsigned char c = (unsigned char)text[bytes];
+        line[bytes] = c < 0x20 || c == 0x7f ? '?' : text[bytes];
+    }
+    fprintf(stderr, "stillhouse: %.*s\n", (int)bytes, line);
+}
+
+void cli_message(const char *fmt, ...)
+{
+    char text[MESSAGE_BYTES];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    say(text);
+}
+
+int cli_usage(const struct command *command, const char *fmt, ...)
+{
+    char text[MESSAGE_BYTES - 128];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (command == NULL) {
+        cli_message("%s; see `stillhouse help`", text);
+    } else {
+        cli_message("%s; see `stillhouse help %s`", text, command->name);
+    }
+    return CLI_USAGE;
+}
+
+int cli_exit_code(enum status status)
+{
+    switch (status) {
+    case STATUS_OK:
+        return CLI_DONE;
+    case STATUS_INVALID:
+        return CLI_USAGE;
+    case STATUS_UNREACHABLE:
+    case STATUS_TIMEOUT:
+    case STATUS_UNAVAILABLE:
+        return CLI_UNREACHABLE;
+    case STATUS_NOT_FOUND:
+        return CLI_NOT_FOUND;
+    case STATUS_FULL:
+        return CLI_FULL;
+    case STATUS_FAILED:
+    case STATUS_REFUSED:
+    case STATUS_OOM:
+    case STATUS_MISMATCH:
+    case STATUS_GARBLED:
+        break;
+    }
+    return CLI_FAILED;
+}
+
+int cli_fail(const struct error *err)
+{
+    const bool no_library = strcasestr(err->text, "function not found") != NULL;
+
+    cli_message("%s%s", err->text[0] == '\0' ? status_text(err->status) : err->text,
+                no_library ? "; run `stillhouse init` first" : "");
+    return cli_exit_code(err->status);
+}
+
+int cli_out_of_memory(void)
+{
+    cli_message("out of memory");
+    return CLI_FAILED;
+}
