@@ -1,0 +1,514 @@
+/* The parts of the program stillhouse that need no server: tables, lines, values, entries. */
+#include <criterion/criterion.h>
+
+#include "cli/entries.c"
+#include "cli/input.c"
+#include "cli/line_job.c"
+#include "cli/messages.c"
+#include "cli/output.c"
+#include "cli/server_info.c"
+#include "cli/values.c"
+
+static const struct command command = {.name = "enqueue"};
+
+/* ---- tables ------------------------------------------------------------------------------------
+ */
+
+static char printed[4096];
+
+static const char *print_it(const struct table *table)
+{
+    FILE *out = fmemopen(printed, sizeof printed, "w");
+
+    cr_assert_not_null(out);
+    cr_assert(table_print(table, out));
+    fclose(out);
+    return printed;
+}
+
+Test(cli_parts, a_table_aligns_text_to_the_left_and_numbers_to_the_right)
+{
+    struct table table;
+
+    table_init(&table, (const char *const[]){"queue", ">waiting", "note", NULL});
+    table_text(&table, "enrich");
+    table_int(&table, 12345678);
+    table_printf(&table, "%d%%", 5);
+    table_text(&table, "x");
+    table_int(&table, -1);
+    table_text(&table, "");
+    cr_assert_str_eq(print_it(&table), "queue    waiting  note\n"
+                                       "enrich  12345678  5%\n"
+                                       "x             -1  \n");
+    table_free(&table);
+}
+
+Test(cli_parts, a_table_shows_foreign_bytes_as_question_marks_and_keeps_utf8)
+{
+    struct table table;
+
+    table_init(&table, (const char *const[]){"", ">", NULL});
+    table_bytes(&table, "a\x1b[2J\n", 6);
+    table_text(&table, "1");
+    table_text(&table, "\xc3\xa9\xc3\xa9");
+    table_text(&table, "22");
+    table_bytes(&table, "\xff\xfe", 2);
+    table_text(&table, "3");
+    table_text(&table, "half a row is left out");
+    cr_assert_str_eq(print_it(&table), "a?[2J?                   1\n"
+                                       "\xc3\xa9\xc3\xa9                      22\n"
+                                       "??                       3\n");
+    table_free(&table);
+}
+
+Test(cli_parts, the_width_of_a_text_counts_its_code_points)
+{
+    cr_assert_eq(table_width(""), 0);
+    cr_assert_eq(table_width("abc"), 3);
+    cr_assert_eq(table_width("\xc3\xa9\xe2\x82\xac"), 2);
+}
+
+Test(cli_parts, ages_and_sizes_read_well)
+{
+    char out[32];
+
+    cr_assert_str_eq(output_age(0, out), "0 ms");
+    cr_assert_str_eq(output_age(999, out), "999 ms");
+    cr_assert_str_eq(output_age(1500, out), "1.5 s");
+    cr_assert_str_eq(output_age(600000, out), "10 min");
+    cr_assert_str_eq(output_age(3 * 3600000, out), "3.0 h");
+    cr_assert_str_eq(output_age((int64_t)72 * 3600000, out), "3.0 d");
+    cr_assert_str_eq(output_bytes(1000, out), "1000 bytes");
+    cr_assert_str_eq(output_bytes(1536, out), "1.5 KiB");
+    cr_assert_str_eq(output_bytes((int64_t)3 << 30, out), "3.0 GiB");
+}
+
+/* ---- JSON --------------------------------------------------------------------------------------
+ */
+
+Test(cli_parts, bytes_that_are_not_utf8_still_make_valid_json)
+{
+    struct strbuf out = {0};
+
+    strbuf_append_char(&out, '{');
+    json_key(&out, "a");
+    json_bytes(&out, "x\xff\"", 3);
+    json_key(&out, "b");
+    json_bytes(&out, "\xc3\xa9", 2);
+    strbuf_append_char(&out, '}');
+    cr_assert_str_eq(out.data, "{\"a\":\"x?\\\"\",\"b\":\"\xc3\xa9\"}");
+    strbuf_free(&out);
+}
+
+/* ---- exit codes --------------------------------------------------------------------------------
+ */
+
+Test(cli_parts, every_status_has_its_exit_code)
+{
+    cr_assert_eq(cli_exit_code(STATUS_OK), CLI_DONE);
+    cr_assert_eq(cli_exit_code(STATUS_INVALID), CLI_USAGE);
+    cr_assert_eq(cli_exit_code(STATUS_UNREACHABLE), CLI_UNREACHABLE);
+    cr_assert_eq(cli_exit_code(STATUS_TIMEOUT), CLI_UNREACHABLE);
+    cr_assert_eq(cli_exit_code(STATUS_UNAVAILABLE), CLI_UNREACHABLE);
+    cr_assert_eq(cli_exit_code(STATUS_NOT_FOUND), CLI_NOT_FOUND);
+    cr_assert_eq(cli_exit_code(STATUS_FULL), CLI_FULL);
+    cr_assert_eq(cli_exit_code(STATUS_OOM), CLI_FAILED);
+    cr_assert_eq(cli_exit_code(STATUS_REFUSED), CLI_FAILED);
+}
+
+/* ---- values ------------------------------------------------------------------------------------
+ */
+
+static struct cli with(struct cli_given *given, size_t count)
+{
+    return (struct cli){.command = &command, .given = given, .given_count = count};
+}
+
+Test(cli_parts, the_last_of_two_values_counts)
+{
+    struct cli_given given[] = {{"k", "1"}, {"k", "7"}, {"all", NULL}};
+    struct cli cli = with(given, 3);
+    int64_t k = 0;
+
+    cr_assert_eq(cli_get_int(&cli, "k", 1, 20, &k), CLI_DONE);
+    cr_assert_eq(k, 7);
+    cr_assert(cli_has(&cli, "all"));
+    cr_assert_not(cli_has(&cli, "limit"));
+    cr_assert_null(cli_value(&cli, "limit"));
+}
+
+Test(cli_parts, a_value_that_is_not_given_leaves_the_default)
+{
+    struct cli cli = with(NULL, 0);
+    int64_t k = 3;
+    double quality = -1;
+    int64_t wait_ms = 42;
+    const char *domain = "x";
+
+    cr_assert_eq(cli_get_int(&cli, "k", 1, 20, &k), CLI_DONE);
+    cr_assert_eq(cli_get_number(&cli, "quality", 0, 1, &quality), CLI_DONE);
+    cr_assert_eq(cli_get_duration(&cli, "wait", 1000, &wait_ms), CLI_DONE);
+    cr_assert_eq(cli_get_domain(&cli, false, &domain), CLI_DONE);
+    cr_assert(k == 3 && quality < 0 && wait_ms == 42 && domain == NULL);
+    cr_assert_eq(cli_get_domain(&cli, true, &domain), CLI_USAGE);
+    cr_assert_eq(cli_get_text(&cli, "query", &domain), CLI_USAGE);
+}
+
+Test(cli_parts, values_out_of_their_range_are_bad_usage)
+{
+    static const char *const bad_integers[] = {
+        "", "0", "21", "x", "3x", " 3", "+3", "3.0", "1e1", "-1", "99999999999999999999"};
+    static const char *const bad_numbers[] = {"", "1.1", "-0.1", "nan", "inf", "0.5x"};
+    static const char *const bad_durations[] = {"", "5", "-5s", "2h", "5 s", "s"};
+    struct cli_given given[] = {{"v", NULL}};
+    struct cli cli = with(given, 1);
+    int64_t integer = 0;
+    double number = 0;
+
+    for (size_t i = 0; i < sizeof bad_integers / sizeof bad_integers[0]; i++) {
+        given[0].value = bad_integers[i];
+        cr_assert_eq(cli_get_int(&cli, "v", 1, 20, &integer), CLI_USAGE, "%s", given[0].value);
+    }
+    for (size_t i = 0; i < sizeof bad_numbers / sizeof bad_numbers[0]; i++) {
+        given[0].value = bad_numbers[i];
+        cr_assert_eq(cli_get_number(&cli, "v", 0, 1, &number), CLI_USAGE, "%s", given[0].value);
+    }
+    for (size_t i = 0; i < sizeof bad_durations / sizeof bad_durations[0]; i++) {
+        given[0].value = bad_durations[i];
+        cr_assert_eq(cli_get_duration(&cli, "v", 3600000, &integer), CLI_USAGE, "%s",
+                     given[0].value);
+    }
+}
+
+Test(cli_parts, texts_and_domains_are_checked)
+{
+    struct cli_given given[] = {{"query", "\xff"}, {"domain", "Legal"}};
+    struct cli cli = with(given, 2);
+    const char *text = NULL;
+
+    cr_assert_eq(cli_get_text(&cli, "query", &text), CLI_USAGE);
+    given[0].value = " \n";
+    cr_assert_eq(cli_get_text(&cli, "query", &text), CLI_USAGE);
+    given[0].value = "notice";
+    cr_assert_eq(cli_get_text(&cli, "query", &text), CLI_DONE);
+    cr_assert_str_eq(text, "notice");
+    cr_assert_eq(cli_get_domain(&cli, true, &text), CLI_USAGE);
+    given[1].value = "legal";
+    cr_assert_eq(cli_get_domain(&cli, true, &text), CLI_DONE);
+}
+
+/* ---- lines of input ----------------------------------------------------------------------------
+ */
+
+static FILE *input_of(const char *text, size_t bytes)
+{
+    FILE *file = tmpfile();
+
+    cr_assert_not_null(file);
+    cr_assert_eq(fwrite(text, 1, bytes, file), bytes);
+    rewind(file);
+    return file;
+}
+
+Test(cli_parts, lines_are_read_with_and_without_a_last_line_end)
+{
+    static const char text[] = "one\r\n\ntwo";
+    FILE *file = input_of(text, sizeof text - 1);
+    struct strbuf line = {0};
+
+    cr_assert_eq(input_line(file, 10, &line), INPUT_LINE);
+    cr_assert_str_eq(line.data, "one");
+    cr_assert_eq(input_line(file, 10, &line), INPUT_LINE);
+    cr_assert_eq(line.bytes, 0);
+    cr_assert_eq(input_line(file, 10, &line), INPUT_LINE);
+    cr_assert_str_eq(line.data, "two");
+    cr_assert_eq(input_line(file, 10, &line), INPUT_END);
+    strbuf_free(&line);
+    fclose(file);
+}
+
+Test(cli_parts, a_line_that_is_too_long_is_read_over)
+{
+    static const char text[] = "123456\nok\n";
+    FILE *file = input_of(text, sizeof text - 1);
+    struct strbuf line = {0};
+
+    cr_assert_eq(input_line(file, 5, &line), INPUT_TOO_LONG);
+    cr_assert_eq(line.bytes, 5);
+    cr_assert_eq(input_line(file, 5, &line), INPUT_LINE);
+    cr_assert_str_eq(line.data, "ok");
+    strbuf_free(&line);
+    fclose(file);
+}
+
+/* ---- a line to a job ---------------------------------------------------------------------------
+ */
+
+static struct line_defaults defaults_for(const char *queue)
+{
+    return (struct line_defaults){.queue = queue, .priority = JOB_NORMAL, .max_body_bytes = 1000};
+}
+
+/* Decodes; the error's text where it is refused, else "". */
+static const char *decode_line(const struct line_defaults *defaults, const char *text,
+                               struct line_job *job)
+{
+    static struct error err;
+    struct arena scratch = {0};
+
+    err = (struct error){0};
+    const enum status status = line_job_decode(defaults, text, strlen(text), &scratch, job, &err);
+    arena_free(&scratch);
+    cr_assert(status == STATUS_OK || status == STATUS_INVALID);
+    return status == STATUS_OK ? "" : err.text;
+}
+
+Test(cli_parts, a_line_becomes_an_enrichment_with_its_unique_key)
+{
+    const struct line_defaults defaults = defaults_for("enrich");
+    struct line_job job = {0};
+    struct enrich_body body;
+    struct job_options options;
+    char hash[TEXT_HASH_CHARS + 1];
+    char unique[64];
+
+    cr_assert_str_eq(decode_line(&defaults,
+                                 "{\"domain\":\"legal\",\"query\":\" notice  period \",\"k\":5,"
+                                 "\"priority\":\"low\",\"delay\":\"5s\",\"deadline\":60000,"
+                                 "\"unknown\":[1]}",
+                                 &job),
+                     "");
+    cr_assert_eq(bodies_decode_enrich(job.body.data, job.body.bytes, &body, NULL), STATUS_OK);
+    cr_assert_eq(body.k, 5);
+    cr_assert_eq(body.query.bytes, strlen(" notice  period "));
+    cr_assert_str_eq(job.domain, "legal");
+    cr_assert(text_is_id(job.id, strlen(job.id)));
+
+    cr_assert_eq(job_options_parse(job.options, strlen(job.options), false, &options, NULL),
+                 STATUS_OK);
+    text_hash("notice period", strlen("notice period"), hash);
+    snprintf(unique, sizeof unique, "%s.5", hash);
+    cr_assert_eq(options.unique.bytes, strlen(unique));
+    cr_assert_eq(memcmp(options.unique.data, unique, strlen(unique)), 0);
+    cr_assert_eq(options.priority, JOB_LOW);
+    cr_assert_eq(options.delay_ms, 5000);
+    cr_assert_gt(options.deadline_unix_ms, clock_unix_ms() + 30000);
+    cr_assert_lt(options.deadline_unix_ms, clock_unix_ms() + 90000);
+    strbuf_free(&job.body);
+}
+
+Test(cli_parts, a_distillation_keeps_the_types_of_its_metadata)
+{
+    const struct line_defaults defaults = defaults_for("distill");
+    struct line_job job = {0};
+    struct distill_body body;
+    struct arena arena = {0};
+
+    cr_assert_str_eq(decode_line(&defaults,
+                                 "{\"domain\":\"d\",\"task_id\":\"t\",\"prompt\":\"p\","
+                                 "\"result\":\"r\",\"quality\":0.75,\"model\":\"m\","
+                                 "\"metadata\":{\"s\":\"x\",\"i\":7,\"f\":1.5,\"b\":false}}",
+                                 &job),
+                     "");
+    cr_assert_eq(bodies_decode_distill(job.body.data, job.body.bytes, &arena, &body, NULL),
+                 STATUS_OK);
+    cr_assert(body.success, "a line without \"success\" is a success");
+    cr_assert_float_eq(body.quality, 0.75, 1e-9);
+    cr_assert_eq(body.metadata_count, 4);
+    cr_assert_eq(body.metadata[0].value.type, META_STRING);
+    cr_assert_eq(body.metadata[1].value.type, META_INT);
+    cr_assert_eq(body.metadata[1].value.integer, 7);
+    cr_assert_eq(body.metadata[2].value.type, META_FLOAT);
+    cr_assert_eq(body.metadata[3].value.type, META_BOOL);
+
+    cr_assert_str_eq(decode_line(&defaults,
+                                 "{\"domain\":\"d\",\"task_id\":\"t\",\"prompt\":\"p\","
+                                 "\"result\":\"r\",\"success\":false}",
+                                 &job),
+                     "");
+    cr_assert_eq(bodies_decode_distill(job.body.data, job.body.bytes, &arena, &body, NULL),
+                 STATUS_OK);
+    cr_assert_not(body.success);
+    arena_free(&arena);
+    strbuf_free(&job.body);
+}
+
+Test(cli_parts, documents_and_echoes_are_packed)
+{
+    struct line_defaults defaults = defaults_for("index");
+    struct line_job job = {0};
+    struct index_body body;
+    struct arena arena = {0};
+
+    defaults.domain = "docs";
+    cr_assert_str_eq(decode_line(&defaults,
+                                 "{\"documents\":[{\"id\":\"1\",\"text\":\"a\"},"
+                                 "{\"id\":\"2\",\"text\":\"b\",\"metadata\":{\"n\":null}}]}",
+                                 &job),
+                     "");
+    cr_assert_eq(bodies_decode_index(job.body.data, job.body.bytes, &arena, &body, NULL),
+                 STATUS_OK);
+    cr_assert_eq(body.count, 2);
+    cr_assert_str_eq(job.domain, "docs", "the default of the command line");
+
+    defaults.queue = "echo";
+    cr_assert_str_eq(decode_line(&defaults, "{\"text\":\"hi\"}", &job), "");
+    cr_assert_eq(memcmp(job.body.data, "\x81\xa4text\xa2hi", 9), 0);
+    arena_free(&arena);
+    strbuf_free(&job.body);
+}
+
+Test(cli_parts, a_bad_line_is_refused_with_its_field_named)
+{
+    static const struct {
+        const char *line;
+        const char *says;
+    } bad[] = {
+        {"{", "not JSON"},
+        {"[]", "expected a JSON object"},
+        {"{} x", "behind the JSON object"},
+        {"{\"query\":\"\xff\"}", "UTF-8"},
+        {"{\"domain\":\"d\",\"query\":\"a\\u0000b\"}", "NUL"},
+        {"{\"query\":\"q\"}", "field \"domain\" is missing"},
+        {"{\"domain\":\"A B\",\"query\":\"q\"}", "field \"domain\""},
+        {"{\"domain\":7,\"query\":\"q\"}", "field \"domain\""},
+        {"{\"domain\":null,\"query\":\"q\"}", "field \"domain\""},
+        {"{\"domain\":\"d\"}", "field \"query\""},
+        {"{\"domain\":\"d\",\"query\":\" \"}", "field \"query\""},
+        {"{\"domain\":\"d\",\"query\":5}", "field \"query\""},
+        {"{\"domain\":\"d\",\"query\":\"q\",\"k\":0}", "field \"k\""},
+        {"{\"domain\":\"d\",\"query\":\"q\",\"k\":1000}", "field \"k\""},
+        {"{\"domain\":\"d\",\"query\":\"q\",\"k\":1.5}", "field \"k\""},
+        {"{\"domain\":\"d\",\"query\":\"q\",\"k\":\"x\"}", "field \"k\""},
+        {"{\"domain\":\"d\",\"query\":\"q\",\"priority\":\"urgent\"}", "field \"priority\""},
+        {"{\"domain\":\"d\",\"query\":\"q\",\"priority\":1}", "field \"priority\""},
+        {"{\"domain\":\"d\",\"query\":\"q\",\"delay\":\"soon\"}", "field \"delay\""},
+        {"{\"domain\":\"d\",\"query\":\"q\",\"delay\":-1}", "field \"delay\""},
+        {"{\"domain\":\"d\",\"query\":\"q\",\"deadline\":[]}", "field \"deadline\""},
+    };
+    const struct line_defaults defaults = defaults_for("enrich");
+    struct line_job job = {0};
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        const char *text = decode_line(&defaults, bad[i].line, &job);
+        cr_assert(strstr(text, bad[i].says) != NULL, "%s: \"%s\"", bad[i].line, text);
+    }
+    strbuf_free(&job.body);
+}
+
+Test(cli_parts, a_nul_byte_or_a_body_over_the_limit_is_refused)
+{
+    static const char with_nul[] = "{\"domain\":\"d\",\"query\":\"a\0b\"}";
+    const struct line_defaults defaults = defaults_for("enrich");
+    struct line_job job = {0};
+    struct arena scratch = {0};
+    struct error err = {0};
+    struct strbuf line = {0};
+
+    cr_assert_eq(line_job_decode(&defaults, with_nul, sizeof with_nul - 1, &scratch, &job, &err),
+                 STATUS_INVALID);
+    cr_assert(strstr(err.text, "NUL") != NULL, "%s", err.text);
+
+    strbuf_append_str(&line, "{\"domain\":\"d\",\"query\":\"");
+    for (int i = 0; i < 1000; i++) {
+        strbuf_append_char(&line, 'x');
+    }
+    strbuf_append_str(&line, "\"}");
+    cr_assert(strstr(decode_line(&defaults, line.data, &job), "at most 1000") != NULL);
+    strbuf_free(&line);
+    strbuf_free(&job.body);
+    arena_free(&scratch);
+}
+
+Test(cli_parts, an_escaped_backslash_before_u0000_is_no_nul)
+{
+    cr_assert(has_escaped_nul("\\u0000", 6));
+    cr_assert_not(has_escaped_nul("\\\\u0000", 7));
+    cr_assert(has_escaped_nul("\\\\\\u0000", 8));
+    cr_assert_not(has_escaped_nul("\\u000", 5));
+}
+
+/* ---- entries -----------------------------------------------------------------------------------
+ */
+
+/* Replies are foreign to their parsers: these are put together by hand. */
+static redisReply text_reply(char *text)
+{
+    return (redisReply){.type = REDIS_REPLY_STRING, .str = text, .len = strlen(text)};
+}
+
+Test(cli_parts, a_stream_entry_shows_its_fields_and_its_body)
+{
+    redisReply values[] = {text_reply("id"),           text_reply("j-1"),     text_reply("domain"),
+                           text_reply("legal"),        text_reply("attempt"), text_reply("2"),
+                           text_reply("options"),      text_reply(""),        text_reply("body"),
+                           text_reply("\x81\xa1q\x05")};
+    redisReply *fields[10];
+    for (size_t i = 0; i < 10; i++) {
+        fields[i] = &values[i];
+    }
+    redisReply id = text_reply("1700000000000-3");
+    redisReply list = {.type = REDIS_REPLY_ARRAY, .elements = 10, .element = fields};
+    redisReply *parts[] = {&id, &list};
+    const redisReply element = {.type = REDIS_REPLY_ARRAY, .elements = 2, .element = parts};
+    struct entry entry;
+    struct strbuf out = {0};
+
+    cr_assert(entry_from_stream(&element, ENTRY_WAITING, &entry));
+    cr_assert_eq(entry_time_ms(&entry), 1700000000000);
+    entry_to_json(&entry, &out);
+    cr_assert_str_eq(out.data, "{\"state\":\"waiting\",\"priority\":\"normal\","
+                               "\"entry\":\"1700000000000-3\",\"id\":\"j-1\",\"domain\":\"legal\","
+                               "\"attempt\":2,\"options\":\"\",\"body\":{\"q\":5}}");
+    strbuf_free(&out);
+
+    cr_assert_not(entry_from_stream(&id, ENTRY_WAITING, &entry));
+    parts[1] = &id;
+    cr_assert_not(entry_from_stream(&element, ENTRY_WAITING, &entry));
+}
+
+Test(cli_parts, a_body_that_is_not_msgpack_is_shown_in_base64)
+{
+    redisReply member = text_reply("j-1 legal 0 priority=high\n\xc1");
+    struct entry entry;
+    struct strbuf out = {0};
+
+    cr_assert(entry_from_delayed(&member, 5, &entry));
+    cr_assert_eq(entry.priority, JOB_HIGH);
+    entry_to_json(&entry, &out);
+    cr_assert(strstr(out.data,
+                     "\"due\":5,\"id\":\"j-1\",\"domain\":\"legal\",\"attempt\":0,"
+                     "\"options\":\"priority=high\",\"body\":null,\"body_error\":\"") != NULL);
+    cr_assert(strstr(out.data, "\"body_base64\":\"wQ==\"}") != NULL, "%s", out.data);
+    strbuf_free(&out);
+
+    member = text_reply("no line end");
+    cr_assert_not(entry_from_delayed(&member, 5, &entry));
+    member = text_reply("\n");
+    cr_assert(entry_from_delayed(&member, 5, &entry));
+    cr_assert_eq(entry.id.bytes, 0);
+}
+
+Test(cli_parts, stream_ids_are_told_from_job_ids)
+{
+    cr_assert(entry_is_stream_id("1700000000000-0"));
+    cr_assert_not(entry_is_stream_id("1700000000000"));
+    cr_assert_not(entry_is_stream_id("0192f1a0-7000"
+                                     "-x"));
+    cr_assert_not(entry_is_stream_id("-1"));
+    cr_assert_not(entry_is_stream_id("1-"));
+    cr_assert_not(entry_is_stream_id("111111111111111111111-1"));
+}
+
+Test(cli_parts, info_lines_are_found_at_their_beginning_only)
+{
+    struct strbuf info = {0};
+    char out[128];
+
+    strbuf_append_str(&info, "\n# Memory\r\nused_memory:123\r\nmaxmemory_policy:noeviction\r\n");
+    cr_assert_eq(server_info_number(&info, "used_memory"), 123);
+    cr_assert_eq(server_info_number(&info, "memory"), 0);
+    cr_assert_str_eq(server_info_text(&info, "maxmemory_policy", out), "noeviction");
+    cr_assert_str_eq(server_info_text(&info, "role", out), "");
+    strbuf_free(&info);
+}
