@@ -1,0 +1,314 @@
+/* The program stillhouse: usage, settings, and what operators do with queues. */
+#include <signal.h>
+
+#include "test_cli_fixture.h"
+
+TestSuite(cli, .init = start_redis, .fini = stop_redis);
+
+/* ---- usage -------------------------------------------------------------------------------------
+ */
+
+Test(cli, help_names_every_command_and_each_has_its_own)
+{
+    static const char *const names[] = {"init",    "enqueue", "prompt", "result", "stats",
+                                        "workers", "ping",    "dead",   "peek",   "pause",
+                                        "resume",  "verify",  "doctor", "export"};
+
+    RUN(0, "--help");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        PRINTS(names[i]);
+    }
+    PRINTS("--redis-url");
+    PRINTS("exit codes");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char usage[64];
+        RUN(0, "help", names[i]);
+        snprintf(usage, sizeof usage, "usage: stillhouse %s", names[i]);
+        PRINTS(usage);
+        RUN(0, names[i], "--help");
+        PRINTS(usage);
+    }
+    RUN(0, "help");
+    RUN(0, "-h");
+}
+
+Test(cli, bad_usage_is_exit_code_2_and_names_what_is_wrong)
+{
+    RUN(2, "frobnicate");
+    SAYS("frobnicate");
+    RUN(2, "help", "frobnicate");
+    SAYS("frobnicate");
+    RUN(2, "stats", "--frob=1");
+    SAYS("--frob");
+    SAYS("stillhouse help stats");
+    RUN(2, "stats", "-x");
+    SAYS("-x");
+    RUN(2, "--frob", "stats");
+    SAYS("--frob");
+    RUN(2, "stats", "--json=1");
+    SAYS("takes no value");
+    RUN(2, "stats", "--redis-url");
+    SAYS("--redis-url");
+    RUN(2, "stats", "now");
+    SAYS("now");
+    RUN(2, "pause");
+    SAYS("QUEUE");
+    RUN(2, "pause", "NO GOOD");
+    SAYS("NO GOOD");
+    RUN(2, "pause", "enrich", "distill");
+    SAYS("distill");
+    cr_assert_eq(run_with(NULL, NULL), 2);
+    SAYS("which command");
+}
+
+Test(cli, messages_never_carry_a_terminal_s_control_characters)
+{
+    RUN(2, "a\x1b[2Jb");
+    cr_assert_null(strchr(err_out, '\x1b'));
+    SAYS("a?[2Jb");
+}
+
+Test(cli, settings_come_from_flags_before_the_environment)
+{
+    setenv("STILLHOUSE_PREFIX", "env", 1);
+    RUN(0, "--print-config");
+    PRINTS("STILLHOUSE_PREFIX=env");
+    RUN(0, "stats", "--prefix", "flag", "--print-config");
+    PRINTS("STILLHOUSE_PREFIX=flag");
+    RUN(0, "--prefix=front", "stats", "--print-config");
+    PRINTS("STILLHOUSE_PREFIX=front");
+    setenv("STILLHOUSE_CHROMA_TOKEN", "very-secret", 1);
+    RUN(0, "--print-config");
+    cr_assert_null(strstr(out, "very-secret"));
+    unsetenv("STILLHOUSE_PREFIX");
+}
+
+Test(cli, a_setting_out_of_its_range_is_named)
+{
+    RUN(2, "stats", "--max-backlog", "many");
+    SAYS("--max-backlog");
+    SAYS("many");
+    RUN(2, "stats", "--redis-url", "http://x");
+    SAYS("http://x");
+    setenv("STILLHOUSE_MAX_BODY", "-5", 1);
+    RUN(2, "stats");
+    SAYS("STILLHOUSE_MAX_BODY");
+    unsetenv("STILLHOUSE_MAX_BODY");
+}
+
+Test(cli, version_is_one_line)
+{
+    RUN(0, "--version");
+    cr_assert_str_eq(out, "stillhouse 0.1.0\n");
+}
+
+Test(cli, output_that_cannot_be_written_is_a_failure)
+{
+    char line[1024];
+    char program[512];
+
+    snprintf(line, sizeof line, "%s help > /dev/full", test_program("stillhouse", program));
+    const char *const argv[] = {"/bin/sh", "-c", line, NULL};
+    cr_assert_eq(test_run(argv, NULL, out, sizeof out, err_out, sizeof err_out), 1);
+    SAYS("standard output");
+}
+
+/* ---- servers that are not there ----------------------------------------------------------------
+ */
+
+Test(cli, an_unreachable_server_is_exit_code_3)
+{
+    static const char *const commands[] = {"init", "stats", "workers", "verify", "ping"};
+    char url[64];
+
+    snprintf(url, sizeof url, "redis://127.0.0.1:%d/0", test_free_port());
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        RUN(3, commands[i], "--redis-url", url);
+        cr_assert_str_eq(out, "", "%s", commands[i]);
+        cr_assert_eq(strncmp(err_out, "stillhouse: ", 12), 0, "%s", err_out);
+    }
+    RUN(3, "enqueue", "enrich", "--domain", "d", "--query", "q", "--redis-url", url);
+    RUN_WITH(3, "{}\n", "enqueue", "enrich", "--jsonl", "-", "--redis-url", url);
+    RUN(3, "result", "--domain", "d", "--query", "q", "--redis-url", url);
+    RUN(3, "dead", "list", "enrich", "--redis-url", url);
+    RUN(3, "peek", "enrich", "--redis-url", url);
+    RUN(3, "pause", "enrich", "--redis-url", url);
+}
+
+Test(cli, before_init_the_message_says_so)
+{
+    DO("FUNCTION", "FLUSH");
+    RUN(1, "stats");
+    SAYS("stillhouse init");
+    RUN(1, "enqueue", "enrich", "--domain", "d", "--query", "q");
+    SAYS("stillhouse init");
+    RUN_WITH(1, "{\"domain\":\"d\",\"query\":\"q\"}\n", "enqueue", "enrich", "--jsonl", "-",
+             "--json");
+    SAYS("stillhouse init");
+    cJSON *counts = document();
+    cr_assert_eq(number_at(counts, "accepted"), 0);
+    cr_assert_eq(number_at(counts, "failed"), 1);
+    cJSON_Delete(counts);
+}
+
+/* ---- init --------------------------------------------------------------------------------------
+ */
+
+Test(cli, init_loads_the_functions_and_prepares_the_queues_once)
+{
+    DO("FUNCTION", "FLUSH");
+    RUN(0, "init", "--json");
+    cJSON *first = document();
+    cr_assert(cJSON_IsTrue(cJSON_GetObjectItem(first, "loaded")));
+    cJSON_Delete(first);
+    RUN(0, "init");
+    PRINTS("there already");
+    DO("XINFO", "GROUPS", "sh:{enrich}:jobs");
+    DO("XINFO", "GROUPS", "sh:{echo}:jobs:low");
+}
+
+Test(cli, init_warns_of_a_redis_that_throws_keys_away)
+{
+    DO("CONFIG", "SET", "maxmemory-policy", "allkeys-lru");
+    RUN(0, "init");
+    SAYS("allkeys-lru");
+    SAYS("noeviction");
+}
+
+/* ---- stats, verify, workers --------------------------------------------------------------------
+ */
+
+Test(cli, stats_have_the_contract_s_shape_and_find_queues_of_other_names)
+{
+    RUN(0, "init");
+    DO("FCALL", "sh_push", "1", "sh:{enrich}", "domain", "legal", "query", "a");
+    DO("FCALL", "sh_push", "1", "sh:{enrich.3}", "domain", "legal", "query", "b", "delay_ms",
+       "60000");
+    RUN(0, "stats", "--json");
+    cJSON *stats = document();
+    cr_assert_eq(number_at(stats, "queues.enrich.waiting"), 1);
+    cr_assert_eq(number_at(stats, "queues.enrich.counters.enqueued"), 1);
+    cr_assert_eq(number_at(stats, "queues.echo.oldest_ms"), 0);
+    cr_assert_eq(number_at(stats, "workers"), 0);
+    const cJSON *queues = cJSON_GetObjectItem(stats, "queues");
+    cr_assert_eq(cJSON_GetArraySize(queues), 5);
+    cr_assert_eq(
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItem(queues, "enrich.3"), "delayed")
+            ->valueint,
+        1);
+    cr_assert(cJSON_IsFalse(cJSON_GetObjectItem(cJSON_GetObjectItem(queues, "echo"), "paused")));
+    cJSON_Delete(stats);
+
+    RUN(0, "stats");
+    PRINTS("enrich.3");
+    PRINTS("0 workers");
+}
+
+Test(cli, watching_prints_again_every_second_until_interrupted)
+{
+    char line[1024];
+    char program[512];
+
+    snprintf(line, sizeof line, "timeout -s INT 2.6 %s stats --watch --json",
+             test_program("stillhouse", program));
+    const char *const argv[] = {"/bin/sh", "-c", line, NULL};
+    const int code = test_run(argv, NULL, out, sizeof out, err_out, sizeof err_out);
+    cr_assert(code == 124, "timeout(1) ended it: %d", code);
+    char *second = strchr(out, '\n');
+    cr_assert_not_null(second);
+    cr_assert_not_null(strchr(second + 1, '\n'), "%s", out);
+
+    snprintf(line, sizeof line, "%s stats --watch & sleep 1.5; kill -INT $!; wait $!", program);
+    cr_assert_eq(test_run(argv, NULL, out, sizeof out, err_out, sizeof err_out), 0);
+    PRINTS("done/s");
+}
+
+Test(cli, verify_holds_on_good_days_and_names_the_difference_on_others)
+{
+    DO("FCALL", "sh_push", "1", "sh:{enrich}", "domain", "legal", "query", "a");
+    RUN(0, "verify");
+    PRINTS("enqueued 1 + requeued 0 = done 0 + buried 0 + expired 0 + waiting 1");
+    RUN(0, "verify", "--json");
+    cJSON *books = document();
+    cr_assert(cJSON_IsTrue(cJSON_GetObjectItem(books, "ok")));
+    cr_assert_eq(number_at(books, "queues.enrich.waiting"), 1);
+    cJSON_Delete(books);
+
+    DO("HINCRBY", "sh:{enrich}:counters", "enqueued", "2");
+    DO("HINCRBY", "sh:{distill}:counters", "discarded", "1");
+    RUN(1, "verify");
+    PRINTS("+2");
+    PRINTS("-1");
+    RUN(1, "verify", "--json");
+    books = document();
+    cr_assert(cJSON_IsFalse(cJSON_GetObjectItem(books, "ok")));
+    cr_assert_eq(number_at(books, "queues.enrich.jobs_difference"), 2);
+    cr_assert_eq(number_at(books, "queues.distill.dead_difference"), -1);
+    cJSON_Delete(books);
+}
+
+Test(cli, workers_shows_the_living_and_the_gone)
+{
+    RUN(0, "workers");
+    PRINTS("no worker");
+    DO("ZADD", "sh:workers", "1700000000000", "w-1", "1700000000000", "w-2");
+    DO("HSET", "sh:worker:w-1", "host", "alpha", "pid", "17", "version", "0.1.0", "queues",
+       "enrich,distill", "lanes", "4", "busy", "1", "in_flight", "9", "breakers",
+       "chroma=closed embedder=open", "started_ms", "1600000000000", "beat_ms", "1700000000000");
+    RUN(0, "workers");
+    PRINTS("alpha");
+    PRINTS("embedder=open");
+    PRINTS("gone");
+    RUN(0, "workers", "--json");
+    cJSON *workers = document();
+    const cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItem(workers, "workers"), 0);
+    cr_assert_str_eq(text_at(first, "id"), "w-1");
+    cr_assert_str_eq(text_at(first, "version"), "0.1.0");
+    cr_assert_eq(number_at(first, "in_flight"), 9);
+    cr_assert(cJSON_IsTrue(cJSON_GetObjectItem(first, "alive")));
+    cJSON_Delete(workers);
+    cr_assert_eq(stat_of("workers"), 1);
+}
+
+Test(cli, pause_and_resume_move_the_key)
+{
+    RUN(0, "pause", "enrich");
+    PRINTS("enrich is paused");
+    cr_assert_eq(integer_of(command("EXISTS", "sh:{enrich}:paused", NULL)), 1);
+    RUN(0, "stats");
+    PRINTS("paused");
+    RUN(0, "resume", "enrich", "--json");
+    cJSON *answer = document();
+    cr_assert(cJSON_IsFalse(cJSON_GetObjectItem(answer, "paused")));
+    cJSON_Delete(answer);
+    cr_assert_eq(integer_of(command("EXISTS", "sh:{enrich}:paused", NULL)), 0);
+}
+
+/* ---- ping --------------------------------------------------------------------------------------
+ */
+
+Test(cli, ping_measures_the_way_there_and_back)
+{
+    const pid_t worker = start_worker("echo", NULL, 0);
+
+    RUN(0, "ping", "--count", "3");
+    PRINTS("3 sent, 3 answered, round trip min/avg/max");
+    RUN(0, "ping", "--count", "2", "--json");
+    cJSON *answer = document();
+    cr_assert_eq(number_at(answer, "answered"), 2);
+    cr_assert_gt(number_at(answer, "min_ms"), 0);
+    cr_assert_leq(number_at(answer, "min_ms"), number_at(answer, "max_ms"));
+    cJSON_Delete(answer);
+    stop_worker(worker);
+}
+
+Test(cli, a_ping_that_nobody_answers_is_exit_code_4)
+{
+    RUN(4, "ping", "--count", "2", "--wait", "100ms");
+    PRINTS("2 sent, 0 answered");
+    SAYS("worker");
+    RUN(2, "ping", "--count", "0");
+    SAYS("--count");
+    RUN(2, "ping", "--wait", "0");
+    SAYS("--wait");
+}
