@@ -93,15 +93,13 @@ static int show(struct cli *cli, struct redis_conn *conn, const struct queue *qu
     struct entry letter;
     struct strbuf document = {0};
     redisReply *reply = NULL;
-    int code = CLI_DONE;
 
     if (entries_find(conn, queue->dead, cli->arguments[2], ENTRY_DEAD, &reply, &letter, &err) !=
         STATUS_OK) {
         return cli_fail(&err);
     }
     entry_to_json(&letter, &document);
-    code = strbuf_ok(&document) ? json_print_text(document.data, document.bytes, !cli->json)
-                                : cli_out_of_memory();
+    const int code = cli->json ? json_print(&document) : json_print_indented(&document);
     strbuf_free(&document);
     freeReplyObject(reply);
     return code;

@@ -47,10 +47,12 @@ static void show(struct peek *peek, const struct entry *entry)
     struct strbuf document = {0};
 
     entry_to_json(entry, &document);
-    if (!strbuf_ok(&document)) {
+    if (peek->json) {
+        peek->code = json_print(&document);
+    } else if (peek->whole) {
+        peek->code = json_print_indented(&document);
+    } else if (!strbuf_ok(&document)) {
         peek->code = cli_out_of_memory();
-    } else if (peek->json || peek->whole) {
-        peek->code = json_print_text(document.data, document.bytes, !peek->json);
     } else {
         add_row(&peek->table, entry, document.data);
     }

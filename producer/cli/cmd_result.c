@@ -76,9 +76,7 @@ static int print_result(const struct cli *cli, const struct strbuf *result, int6
         document.bytes--; /* the map's closing brace */
         strbuf_printf(&document, ",\"stale\":%s}", stale ? "true" : "false");
     }
-    const int code = strbuf_ok(&document)
-                         ? json_print_text(document.data, document.bytes, !cli->json)
-                         : cli_out_of_memory();
+    const int code = cli->json ? json_print(&document) : json_print_indented(&document);
     strbuf_free(&document);
     return code;
 }

@@ -71,7 +71,7 @@ const struct command cli_commands[] = {
     {"enqueue",
      "enrich --domain D --query Q [--k N]\n"
      "distill --domain D --task-id T --prompt P --result R [--quality F] [--meta K=V ...]\n"
-     "echo [--text T]\n"
+     "echo --domain D [--text T]\n"
      "enrich|distill|index|echo --jsonl FILE|-",
      "add one job, or one a line",
      "Prints the id that stands for the job. Fields of a line: domain priority delay deadline and\n"

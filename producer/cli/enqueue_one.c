@@ -176,13 +176,13 @@ static int send_echo(struct sender *sender)
 /* A person is shown the examples themselves, where there are some. */
 static int print_document(const struct cli *cli, const struct strbuf *text)
 {
-    cJSON *document = cJSON_ParseWithLength(text->data, text->bytes);
+    cJSON *document = strbuf_ok(text) ? cJSON_ParseWithLength(text->data, text->bytes) : NULL;
     const cJSON *error = cJSON_GetObjectItemCaseSensitive(document, "error");
     const cJSON *few_shot = cJSON_GetObjectItemCaseSensitive(document, "few_shot");
     int code = CLI_DONE;
 
     if (cli->json || !cJSON_IsString(few_shot) || cJSON_IsString(error)) {
-        code = json_print_text(text->data, text->bytes, !cli->json);
+        code = cli->json ? json_print(text) : json_print_indented(text);
     } else if (few_shot->valuestring[0] == '\0') {
         puts("no examples");
     } else {
@@ -209,7 +209,7 @@ static int print_reply(const struct cli *cli, const void *body, size_t bytes)
     if (status != STATUS_OK) {
         cli_message("the reply: %s", err.text);
     } else {
-        code = strbuf_ok(&text) ? print_document(cli, &text) : cli_out_of_memory();
+        code = print_document(cli, &text);
     }
     strbuf_free(&text);
     return code;

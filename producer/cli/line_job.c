@@ -12,8 +12,9 @@
 
 enum { KEEP_SCRATCH_BYTES = 1024 * 1024 };
 
-#define EXACT_INTEGER_MAX 9007199254740992.0 /* 2^53: whole numbers beyond are not exact in JSON   \
-                                              */
+#define EXACT_INTEGER_MAX                                                                          \
+    9007199254740992.0 /* 2^53: whole numbers beyond are not exact in JSON                         \
+                        */
 #define DURATION_MAX_MS ((int64_t)366 * 24 * 60 * 60 * 1000)
 
 /* The fields of each queue's body; others in a line are ignored. */

@@ -175,21 +175,47 @@ int json_print(const struct strbuf *document)
     return CLI_DONE;
 }
 
-int json_print_text(const char *text, size_t bytes, bool pretty)
+static void line_end(int depth)
 {
-    if (!pretty) {
-        fwrite(text, 1, bytes, stdout);
-        fputc('\n', stdout);
-        return CLI_DONE;
+    printf("\n%*s", 2 * depth, "");
+}
+
+/* JSON as our writers make it, without white space: each member on a line of its own. */
+static void print_indented(const char *text, size_t bytes)
+{
+    bool quoted = false;
+    int depth = 0;
+
+    for (size_t i = 0; i < bytes; i++) {
+        const char c = text[i];
+        const char next = i + 1 < bytes ? text[i + 1] : '\0';
+        if (!quoted && (c == '}' || c == ']') && text[i - (i > 0)] != '{' &&
+            text[i - (i > 0)] != '[') {
+            line_end(--depth);
+        }
+        putchar(c);
+        if (c == '"') {
+            quoted = !quoted;
+        } else if (quoted && c == '\\') {
+            putchar(next);
+            i++;
+        } else if (!quoted && (c == '{' || c == '[') && next != '}' && next != ']') {
+            line_end(++depth);
+        } else if (!quoted && c == ',') {
+            line_end(depth);
+        } else if (!quoted && c == ':') {
+            putchar(' ');
+        }
     }
-    cJSON *document = cJSON_ParseWithLength(text, bytes);
-    char *printed = document == NULL ? NULL : cJSON_Print(document);
-    cJSON_Delete(document);
-    if (printed == NULL) { /* deeper than cJSON goes: as it is */
-        return json_print_text(text, bytes, false);
+}
+
+int json_print_indented(const struct strbuf *document)
+{
+    if (!strbuf_ok(document)) {
+        return cli_out_of_memory();
     }
-    puts(printed);
-    cJSON_free(printed);
+    print_indented(document->data, document->bytes);
+    putchar('\n');
     return CLI_DONE;
 }
 

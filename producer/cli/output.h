@@ -12,7 +12,6 @@
 #ifndef STILLHOUSE_CLI_OUTPUT_H
 #define STILLHOUSE_CLI_OUTPUT_H
 
-#include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,8 +60,8 @@ void json_key(struct strbuf *out, const char *name);
 /* Writes the document and a line end to standard output. CLI_FAILED when memory was short. */
 int json_print(const struct strbuf *document) MUSTCHECK;
 
-/* The same of a JSON text, indented for people where `pretty`. */
-int json_print_text(const char *text, size_t bytes, bool pretty) MUSTCHECK;
+/* The same, indented for people. The document has no white space between its parts. */
+int json_print_indented(const struct strbuf *document) MUSTCHECK;
 
 /* "812 ms", "4.2 s", "3 min", "5 h", "2 d": a duration for people. Returns `out`. */
 const char *output_age(int64_t ms, char out[32]);
