@@ -1,0 +1,310 @@
+/* distill - a finished task becomes an experience: validate, embed its prompt, store it.
+ *
+ * Happy path, for the whole batch: decode and judge; one embedding call for the distinct prompts;
+ * one Chroma upsert a domain under the writer lease; twins trimmed; the domains' epochs moved. All
+ * of it before the job is finished, and all of it harmless twice: the document's id is the task's,
+ * its times are the job's. Failure modes: bad body -> MALFORMED; a task that must not be learnt
+ * from -> REJECT; Chroma or the embedder down -> PARK (breaker open) or RETRY; twins or epoch not
+ * moved -> RETRY.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "embedding.h"
+#include "merge.h"
+#include "records.h"
+#include "store.h"
+#include "twins.h"
+
+enum { OWN_KEYS = 8 };
+
+struct distill_item {
+    struct task *task;
+    struct distill_body body;
+    const char *domain;
+    int64_t created_unix_ms;
+    struct embedding *embedding;
+    struct slice document;
+    struct meta_pair *metadata;
+    size_t metadata_count;
+    bool judged; /* has its verdict, or waits for that of a twin with the same task id */
+    struct distill_item *stands_for; /* a later job with the same task id: its verdict is ours */
+};
+
+struct distill_batch {
+    struct lane_tools *tools;
+    struct distill_item *items;
+    size_t count;
+};
+
+/* When the job was first enqueued, so that doing it again writes the same times. */
+static int64_t enqueued_unix_ms(const struct job *job)
+{
+    if (job->options.since_unix_ms > 0) {
+        return job->options.since_unix_ms;
+    }
+    char entry[24] = {0};
+    size_t bytes = job->entry.bytes < sizeof entry - 1 ? job->entry.bytes : sizeof entry - 1;
+    memcpy(entry, job->entry.data, bytes);
+    return strtoll(entry, NULL, 10);
+}
+
+static bool is_worth_learning(const struct lane_tools *tools, const struct distill_body *body,
+                              struct task *task)
+{
+    if (!body->success) {
+        task_judge(task, VERDICT_REJECT, "field \"success\": false, expected true");
+        return false;
+    }
+    if (body->has_quality && body->quality < tools->settings->min_quality) {
+        task_judge(task, VERDICT_REJECT,
+                   "field \"quality\": %g, expected at least %g (STILLHOUSE_MIN_QUALITY)",
+                   body->quality, tools->settings->min_quality);
+        return false;
+    }
+    return true;
+}
+
+static void decode(struct distill_batch *batch, struct task *tasks, size_t count)
+{
+    struct lane_tools *tools = batch->tools;
+
+    for (size_t i = 0; i < count; i++) {
+        struct distill_item *item = &batch->items[batch->count];
+        const struct job *job = tasks[i].job;
+        struct error err = {0};
+        enum status status = bodies_decode_distill(job->body.data, job->body.bytes, &tools->arena,
+                                                   &item->body, &err);
+        if (status == STATUS_OOM) {
+            task_judge(&tasks[i], VERDICT_RETRY, "%s", err.text);
+        } else if (status != STATUS_OK) {
+            /* Bytes that are no msgpack are malformed; fields that are missing or wrong, rejected.
+             */
+            struct error scan = {0};
+            bool readable = bodies_scan(job->body.data, job->body.bytes, &scan) == STATUS_OK;
+            task_judge(&tasks[i], readable ? VERDICT_REJECT : VERDICT_MALFORMED, "%s", err.text);
+        } else if (is_worth_learning(tools, &item->body, &tasks[i])) {
+            item->task = &tasks[i];
+            item->domain = tools_text(tools, job->domain);
+            item->created_unix_ms = enqueued_unix_ms(job);
+            batch->count++;
+        }
+    }
+}
+
+/* Of several jobs with the same task id the last one is written; the others share its fate. */
+static void merge_same_ids(struct distill_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        for (size_t j = i + 1; j < batch->count; j++) {
+            struct slice a = batch->items[i].body.task_id;
+            struct slice b = batch->items[j].body.task_id;
+            if (a.bytes == b.bytes && memcmp(a.data, b.data, a.bytes) == 0 &&
+                strcmp(batch->items[i].domain, batch->items[j].domain) == 0) {
+                batch->items[i].stands_for = &batch->items[j];
+                batch->items[i].judged = true;
+                break;
+            }
+        }
+    }
+}
+
+static void add_string(struct distill_item *item, const char *key, struct slice value)
+{
+    item->metadata[item->metadata_count++] =
+        (struct meta_pair){{key, strlen(key)}, {.type = META_STRING, .string = value}};
+}
+
+static void add_int(struct distill_item *item, const char *key, int64_t value)
+{
+    item->metadata[item->metadata_count++] =
+        (struct meta_pair){{key, strlen(key)}, {.type = META_INT, .integer = value}};
+}
+
+/* The document (prompt, blank line, result) and its metadata. False when memory is short. */
+static bool build(struct lane_tools *tools, struct distill_item *item)
+{
+    const struct distill_body *body = &item->body;
+    size_t bytes = body->prompt.bytes + 2 + body->result.bytes;
+    char *text = arena_alloc(&tools->arena, bytes + 1);
+
+    item->metadata =
+        arena_array(&tools->arena, body->metadata_count + OWN_KEYS, sizeof *item->metadata);
+    if (text == NULL || item->metadata == NULL) {
+        return false;
+    }
+    memcpy(text, body->prompt.data, body->prompt.bytes);
+    memcpy(text + body->prompt.bytes, "\n\n", 2);
+    memcpy(text + body->prompt.bytes + 2, body->result.data, body->result.bytes);
+    item->document = (struct slice){text, bytes};
+
+    if (body->metadata_count > 0) {
+        memcpy(item->metadata, body->metadata, body->metadata_count * sizeof *item->metadata);
+    }
+    item->metadata_count = body->metadata_count;
+    add_string(item, "task_id", body->task_id);
+    add_string(item, "domain", (struct slice){item->domain, strlen(item->domain)});
+    item->metadata[item->metadata_count++] =
+        (struct meta_pair){{"success", 7}, {.type = META_BOOL, .boolean = true}};
+    if (body->has_quality) {
+        item->metadata[item->metadata_count++] =
+            (struct meta_pair){{"quality", 7}, {.type = META_FLOAT, .number = body->quality}};
+    }
+    if (body->model.data != NULL) {
+        add_string(item, "model", body->model);
+    }
+    add_int(item, "created_ms", item->created_unix_ms);
+    add_int(item, "expires_ms", item->created_unix_ms + tools->settings->experience_ttl_ms);
+    if (memmem(body->prompt.data, body->prompt.bytes, "\n\n", 2) != NULL) {
+        /* Where the first blank line does not end the prompt, the export needs to know what does.
+         */
+        add_int(item, "prompt_bytes", (int64_t)body->prompt.bytes);
+    }
+    return true;
+}
+
+static void embed(struct distill_batch *batch)
+{
+    struct arena *arena = &batch->tools->arena;
+    struct embedding *embeddings = arena_array(arena, batch->count, sizeof *embeddings);
+    struct distill_item **owners = arena_array(arena, batch->count, sizeof *owners);
+    size_t count = 0;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        struct distill_item *item = &batch->items[i];
+        if (item->judged) {
+            continue;
+        }
+        if (embeddings == NULL || owners == NULL || !build(batch->tools, item)) {
+            task_judge(item->task, VERDICT_RETRY, "no memory for the document");
+            item->judged = true;
+            continue;
+        }
+        embeddings[count].text = item->body.prompt;
+        owners[count++] = item;
+    }
+    if (count == 0) {
+        return;
+    }
+    embedding_resolve(batch->tools, embeddings, count);
+    for (size_t i = 0; i < count; i++) {
+        owners[i]->embedding = &embeddings[i];
+        if (embeddings[i].vector == NULL) {
+            embedding_judge(batch->tools, &embeddings[i], owners[i]->task);
+            owners[i]->judged = true;
+        }
+    }
+}
+
+/* An experience written again by a redelivery: same text, same times. */
+static bool is_same(const struct chroma_record *record, const struct example *stored)
+{
+    const struct meta_value *own =
+        records_meta(record->metadata, record->metadata_count, "created_ms");
+    const struct meta_value *old =
+        records_meta(stored->metadata, stored->metadata_count, "created_ms");
+
+    return own != NULL && old != NULL && old->type == META_INT && own->integer == old->integer &&
+           record->metadata_count == stored->metadata_count &&
+           record->document.bytes == stored->text.bytes &&
+           memcmp(record->document.data, stored->text.data, stored->text.bytes) == 0;
+}
+
+static void remember_twins(struct lane_tools *tools, const char *domain,
+                           struct distill_item *const *items, const struct record_write *writes,
+                           size_t count)
+{
+    struct twin *twins = arena_array(&tools->arena, count, sizeof *twins);
+    struct error err = {0};
+    size_t written = 0;
+
+    for (size_t i = 0; i < count && twins != NULL; i++) {
+        const struct distill_body *body = &items[i]->body;
+        if (!writes[i].failed) {
+            struct twin *twin = &twins[written++];
+            twin->task_id = body->task_id;
+            twin->quality = body->has_quality ? body->quality : 1.0;
+            twin->created_unix_ms = items[i]->created_unix_ms;
+            text_hash(body->prompt.data, body->prompt.bytes, twin->text_hash);
+        }
+    }
+    if (written == 0) {
+        return;
+    }
+    enum status status = twins_trim(tools, domain, twins, written, &err);
+    if (status == STATUS_OK) {
+        status = store_bump_epochs(tools, &domain, 1, &err);
+    }
+    for (size_t i = 0; i < count && status != STATUS_OK; i++) {
+        if (!writes[i].failed) {
+            task_judge(items[i]->task, VERDICT_RETRY, "%s", err.text);
+        }
+    }
+}
+
+static void write_domain(struct lane_tools *tools, const char *domain,
+                         struct distill_item *const *items, size_t count)
+{
+    struct record_write *writes = arena_array(&tools->arena, count, sizeof *writes);
+
+    for (size_t i = 0; i < count; i++) {
+        struct distill_item *item = items[i];
+        item->judged = true;
+        if (writes == NULL) {
+            task_judge(item->task, VERDICT_RETRY, "no memory for %zu records", count);
+            continue;
+        }
+        item->task->verdict = VERDICT_DONE;
+        writes[i] = (struct record_write){
+            .record = {item->body.task_id, item->embedding->vector, item->document, item->metadata,
+                       item->metadata_count},
+            .task = item->task,
+        };
+    }
+    if (writes == NULL) {
+        return;
+    }
+    merge_near(tools, domain, writes, count);
+    records_write(tools, domain, writes, count, is_same);
+    remember_twins(tools, domain, items, writes, count);
+}
+
+static void distill_process(struct lane_tools *tools, struct task *tasks, size_t count)
+{
+    struct distill_batch batch = {
+        .tools = tools,
+        .items = arena_array(&tools->arena, count, sizeof *batch.items),
+    };
+    struct distill_item **group = arena_array(&tools->arena, count, sizeof *group);
+
+    if (batch.items == NULL || group == NULL) {
+        for (size_t i = 0; i < count; i++) {
+            task_judge(&tasks[i], VERDICT_RETRY, "no memory for a batch of %zu", count);
+        }
+        return;
+    }
+    decode(&batch, tasks, count);
+    merge_same_ids(&batch);
+    embed(&batch);
+    for (size_t i = 0; i < batch.count; i++) {
+        size_t size = 0;
+        for (size_t j = i; j < batch.count && !batch.items[i].judged; j++) {
+            if (!batch.items[j].judged &&
+                strcmp(batch.items[j].domain, batch.items[i].domain) == 0) {
+                group[size++] = &batch.items[j];
+            }
+        }
+        if (size > 0) {
+            write_domain(tools, batch.items[i].domain, group, size);
+        }
+    }
+    for (size_t i = batch.count; i-- > 0;) {
+        if (batch.items[i].stands_for != NULL) {
+            const struct task *fate = batch.items[i].stands_for->task;
+            task_judge(batch.items[i].task, fate->verdict, "%s", fate->error);
+            batch.items[i].task->wait_ms = fate->wait_ms;
+        }
+    }
+}
+
+const struct handler handler_distill = {.name = "distill", .process = distill_process};

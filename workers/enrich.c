@@ -1,0 +1,348 @@
+/* enrich - find the best past examples for a query.
+ *
+ * Happy path, for the whole batch: decode; one pipelined read of results and epochs; one embedding
+ * call for the distinct missing queries; one Chroma query a domain; render; one pipelined write of
+ * the results. Failure modes: Chroma's breaker open -> the cached result, stale if need be, else an
+ * empty one at once (not cached); a failed call -> RETRY; no collection -> zero examples, cached
+ * for a short time.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "embedding.h"
+#include "few_shot.h"
+#include "log.h"
+#include "store.h"
+
+enum {
+    EMPTY_TTL_MS = 10000, /* a domain without a collection may get one any moment */
+    SPARE_RESULTS = 4,    /* asked for on top of k, to make up for expired experiences */
+    QUERY_BATCH_MAX = 64, /* vectors in one Chroma request (design, section 7) */
+};
+
+/* One distinct task of the batch and what became of it. */
+struct enrich_item {
+    struct task *task;
+    struct enrich_body body;
+    const char *domain;
+    char hash[TEXT_HASH_CHARS + 1];
+    struct store_result *cached;
+    struct embedding *embedding;
+    bool finished; /* has its verdict */
+};
+
+struct enrich_batch {
+    struct lane_tools *tools;
+    struct enrich_item *items;
+    size_t count;
+    struct store_result *cached; /* one an item */
+    int64_t now_unix_ms;
+};
+
+static void finish_with(struct enrich_item *item, struct slice reply)
+{
+    item->task->verdict = VERDICT_DONE;
+    item->task->reply = reply;
+    item->finished = true;
+}
+
+static void decode(struct enrich_batch *batch, struct task *tasks, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct enrich_item *item = &batch->items[batch->count];
+        struct error err = {0};
+        const struct job *job = tasks[i].job;
+
+        if (bodies_decode_enrich(job->body.data, job->body.bytes, &item->body, &err) != STATUS_OK) {
+            task_judge(&tasks[i], VERDICT_MALFORMED, "%s", err.text);
+            continue;
+        }
+        item->task = &tasks[i];
+        item->domain = tools_text(batch->tools, job->domain);
+        text_hash(item->body.query.data, item->body.query.bytes, item->hash);
+        batch->count++;
+    }
+}
+
+static bool is_current(const struct enrich_batch *batch, const struct enrich_item *item)
+{
+    const struct store_result *cached = item->cached;
+    int64_t age_ms = batch->now_unix_ms - cached->result.created_unix_ms;
+
+    return cached->result.epoch == cached->epoch ||
+           (age_ms >= 0 && age_ms < batch->tools->settings->cache_fresh_ms);
+}
+
+/* Finishes the items whose result stands in the cache already. */
+static void look_up(struct enrich_batch *batch)
+{
+    struct lane_tools *tools = batch->tools;
+    struct error err = {0};
+    uint64_t counts[METRICS_LOOKUPS] = {0};
+
+    for (size_t i = 0; i < batch->count; i++) {
+        struct enrich_item *item = &batch->items[i];
+        item->cached = &batch->cached[i];
+        item->cached->domain = item->domain;
+        item->cached->query_hash = item->hash;
+    }
+    if (store_read_results(tools, batch->cached, batch->count, &err) != STATUS_OK) {
+        log_debug("result cache: %s", err.text);
+        upstreams_report(tools->upstreams, METRICS_REDIS, err.status, err.text);
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        struct enrich_item *item = &batch->items[i];
+        if (!item->cached->found || item->cached->result.k < item->body.k) {
+            item->cached->found = false;
+            counts[METRICS_MISS]++;
+        } else if (!is_current(batch, item)) {
+            counts[METRICS_STALE]++;
+        } else {
+            counts[METRICS_HIT]++;
+            finish_with(item, item->cached->bytes);
+        }
+    }
+    for (int i = 0; i < METRICS_LOOKUPS; i++) {
+        metrics_cache_lookup(tools->metrics, METRICS_REDIS_LAYER, (enum metrics_lookup)i,
+                             counts[i]);
+    }
+}
+
+/* Encodes a result into the arena; {NULL, 0} when memory is short. */
+static struct slice encode(struct lane_tools *tools, const struct enrich_result *result)
+{
+    struct strbuf packed = {0};
+    struct slice out = {0};
+
+    bodies_encode_result(result, &packed);
+    if (strbuf_ok(&packed)) {
+        out.data = arena_copy(&tools->arena, packed.data, packed.bytes);
+        out.bytes = out.data != NULL ? packed.bytes : 0;
+    }
+    strbuf_free(&packed);
+    return out;
+}
+
+static struct slice make_result(struct enrich_batch *batch, const struct enrich_item *item,
+                                struct example *examples, size_t count)
+{
+    struct strbuf few_shot = {0};
+    struct slice out = {0};
+
+    few_shot_render(examples, count, &few_shot);
+    if (strbuf_ok(&few_shot)) {
+        const struct enrich_result result = {
+            .domain = {item->domain, strlen(item->domain)},
+            .query_hash = {item->hash, TEXT_HASH_CHARS},
+            .created_unix_ms = batch->now_unix_ms,
+            .epoch = item->cached->epoch,
+            .k = item->body.k,
+            .examples = examples,
+            .count = count,
+            .few_shot = {few_shot.data != NULL ? few_shot.data : "", few_shot.bytes},
+        };
+        out = encode(batch->tools, &result);
+    }
+    strbuf_free(&few_shot);
+    return out;
+}
+
+/* While an upstream is out of reach: stale beats nothing, and nothing comes at once. */
+static void answer_without_upstream(struct enrich_batch *batch, struct enrich_item *item)
+{
+    if (item->cached->found) {
+        finish_with(item, item->cached->bytes);
+        return;
+    }
+    finish_with(item, make_result(batch, item, NULL, 0));
+}
+
+static void embed(struct enrich_batch *batch)
+{
+    struct arena *arena = &batch->tools->arena;
+    struct embedding *embeddings = arena_array(arena, batch->count, sizeof *embeddings);
+    struct enrich_item **owners = arena_array(arena, batch->count, sizeof *owners);
+    size_t count = 0;
+
+    if (embeddings == NULL || owners == NULL) {
+        return; /* no embedding: judged as out of memory below */
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        if (!batch->items[i].finished) {
+            embeddings[count].text = batch->items[i].body.query;
+            owners[count++] = &batch->items[i];
+        }
+    }
+    if (count == 0) {
+        return;
+    }
+    embedding_resolve(batch->tools, embeddings, count);
+    for (size_t i = 0; i < count; i++) {
+        owners[i]->embedding = &embeddings[i];
+        if (embeddings[i].parked) {
+            answer_without_upstream(batch, owners[i]);
+        } else if (embeddings[i].vector == NULL) {
+            embedding_judge(batch->tools, &embeddings[i], owners[i]->task);
+            owners[i]->finished = true;
+        }
+    }
+}
+
+static bool is_expired(const struct example *example, int64_t now_unix_ms)
+{
+    for (size_t i = 0; i < example->metadata_count; i++) {
+        const struct meta_pair *pair = &example->metadata[i];
+        if (pair->key.bytes == 10 && memcmp(pair->key.data, "expires_ms", 10) == 0) {
+            int64_t expires =
+                pair->value.type == META_FLOAT ? (int64_t)pair->value.number : pair->value.integer;
+            return expires <= now_unix_ms;
+        }
+    }
+    return false;
+}
+
+/* The first k hits that have not expired, moved to the front. */
+static size_t choose(struct chroma_hits *hits, int k, int64_t now_unix_ms)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < hits->count && kept < (size_t)k; i++) {
+        if (!is_expired(&hits->examples[i], now_unix_ms)) {
+            hits->examples[kept++] = hits->examples[i];
+        }
+    }
+    return kept;
+}
+
+/* The still unfinished items of one domain: at most QUERY_BATCH_MAX. */
+struct enrich_group {
+    struct enrich_item *items[QUERY_BATCH_MAX];
+    size_t count;
+    int k_max;
+};
+
+static void write_group(struct enrich_batch *batch, struct enrich_group *group,
+                        struct chroma_hits *hits, int64_t ttl_ms)
+{
+    struct store_write writes[QUERY_BATCH_MAX];
+    size_t write_count = 0;
+    struct error err = {0};
+
+    for (size_t i = 0; i < group->count; i++) {
+        struct enrich_item *item = group->items[i];
+        size_t kept = choose(&hits[i], item->body.k, batch->now_unix_ms);
+        struct slice bytes = make_result(batch, item, hits[i].examples, kept);
+        if (bytes.data == NULL) {
+            task_judge(item->task, VERDICT_RETRY, "no memory for the result");
+            item->finished = true;
+            continue;
+        }
+        finish_with(item, bytes);
+        writes[write_count++] = (struct store_write){item->domain, item->hash, bytes, ttl_ms};
+    }
+    if (store_write_results(batch->tools, writes, write_count, &err) == STATUS_OK) {
+        return;
+    }
+    for (size_t i = 0; i < group->count; i++) {
+        task_judge(group->items[i]->task, VERDICT_RETRY, "result cache: %s", err.text);
+    }
+}
+
+static enum status query(struct enrich_batch *batch, const struct enrich_group *group,
+                         struct chroma_hits *hits, struct error *err)
+{
+    struct lane_tools *tools = batch->tools;
+    const size_t dimension = embedder_dimension(tools->embedder);
+    float *vectors = arena_array(&tools->arena, group->count * dimension, sizeof *vectors);
+
+    if (vectors == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for %zu vectors", group->count);
+    }
+    for (size_t i = 0; i < group->count; i++) {
+        memcpy(vectors + i * dimension, group->items[i]->embedding->vector,
+               dimension * sizeof *vectors);
+    }
+    enum status status =
+        chroma_query(tools->chroma, group->items[0]->domain, vectors, group->count,
+                     (size_t)group->k_max + SPARE_RESULTS, &tools->arena, hits, err);
+    upstreams_report(tools->upstreams, METRICS_CHROMA, status, err->text);
+    tools_progress(tools);
+    return status;
+}
+
+static void run_group(struct enrich_batch *batch, struct enrich_group *group)
+{
+    struct chroma_hits hits[QUERY_BATCH_MAX] = {0};
+    struct error err = {0};
+    size_t allowed = upstreams_allow(batch->tools->upstreams, METRICS_CHROMA, group->count);
+
+    for (size_t i = allowed; i < group->count; i++) {
+        answer_without_upstream(batch, group->items[i]);
+    }
+    group->count = allowed;
+    if (allowed == 0) {
+        return;
+    }
+
+    enum status status = query(batch, group, hits, &err);
+    if (status == STATUS_OK) {
+        write_group(batch, group, hits, batch->tools->settings->cache_ttl_ms);
+    } else if (status == STATUS_NOT_FOUND) {
+        memset(hits, 0, sizeof hits);
+        write_group(batch, group, hits, EMPTY_TTL_MS);
+    } else {
+        for (size_t i = 0; i < group->count; i++) {
+            task_judge_error(group->items[i]->task, &err);
+            group->items[i]->finished = true;
+        }
+    }
+}
+
+/* Groups the unfinished items by domain, and runs group after group. */
+static void ask_chroma(struct enrich_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->items[i].finished) {
+            continue;
+        }
+        struct enrich_group group = {0};
+        for (size_t j = i; j < batch->count && group.count < QUERY_BATCH_MAX; j++) {
+            struct enrich_item *item = &batch->items[j];
+            if (item->finished || strcmp(item->domain, batch->items[i].domain) != 0) {
+                continue;
+            }
+            if (item->embedding == NULL) {
+                task_judge(item->task, VERDICT_RETRY, "no memory for the embedding");
+                item->finished = true;
+                continue;
+            }
+            group.items[group.count++] = item;
+            group.k_max = item->body.k > group.k_max ? item->body.k : group.k_max;
+        }
+        if (group.count > 0) {
+            run_group(batch, &group);
+        }
+    }
+}
+
+static void enrich_process(struct lane_tools *tools, struct task *tasks, size_t count)
+{
+    struct enrich_batch batch = {
+        .tools = tools,
+        .items = arena_array(&tools->arena, count, sizeof *batch.items),
+        .cached = arena_array(&tools->arena, count, sizeof *batch.cached),
+        .now_unix_ms = tools_now_unix_ms(tools),
+    };
+
+    if (batch.items == NULL || batch.cached == NULL) {
+        for (size_t i = 0; i < count; i++) {
+            task_judge(&tasks[i], VERDICT_RETRY, "no memory for a batch of %zu", count);
+        }
+        return;
+    }
+    decode(&batch, tasks, count);
+    look_up(&batch);
+    embed(&batch);
+    ask_chroma(&batch);
+}
+
+const struct handler handler_enrich = {.name = "enrich", .process = enrich_process};

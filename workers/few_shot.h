@@ -1,0 +1,26 @@
+/* few_shot.h - examples rendered as one prompt block: data, not instructions.
+ *
+ * Each example stands between two lines that carry a boundary: a hash that occurs in none of the
+ * texts, so no text can forge its own end. Control tokens of chat templates ("<|im_start|>",
+ * "[INST]", "Human:" at the start of a line ...) are broken by a space; control and invisible
+ * characters are dropped. The whole is bounded. Pure.
+ */
+#ifndef STILLHOUSE_WORKERS_FEW_SHOT_H
+#define STILLHOUSE_WORKERS_FEW_SHOT_H
+
+#include <stddef.h>
+
+#include "bodies.h"
+#include "strbuf.h"
+
+enum { FEW_SHOT_MAX_BYTES = 16 * 1024, FEW_SHOT_EXAMPLE_MAX_BYTES = 4 * 1024 };
+
+/* Appends the block to `out` (nothing for no examples); at most FEW_SHOT_MAX_BYTES. Check
+ * strbuf_ok. */
+void few_shot_render(const struct example *examples, size_t count, struct strbuf *out);
+
+/* Appends one text with control tokens broken and invisible characters dropped, at most `max_bytes`
+ * of it, cut between characters. */
+void few_shot_neutralise(const char *text, size_t bytes, size_t max_bytes, struct strbuf *out);
+
+#endif

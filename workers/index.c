@@ -1,0 +1,270 @@
+/* index - documents into a domain's collection; unchanged ones are neither embedded nor written
+ * again.
+ *
+ * Happy path: decode all jobs of the batch; for each domain: read the stored content hashes, embed
+ * what changed in one call, upsert in slices under the writer lease, move the epoch. A job is done
+ * when all of its documents stand. Failure modes: bad body -> MALFORMED; one document refused ->
+ * its job is dead, with the document's id in the error; upstream down -> PARK or RETRY, and what
+ * was written already is found unchanged the next time.
+ */
+#include <string.h>
+
+#include "embedding.h"
+#include "log.h"
+#include "records.h"
+#include "store.h"
+
+enum { OWN_KEYS = 3 };
+
+struct index_item {
+    struct task *task;
+    struct index_document *document;
+    const char *domain;
+    char content_hash[TEXT_HASH_CHARS + 1];
+    bool unchanged;
+    bool grouped; /* its domain was dealt with, or a later document has the same id */
+    struct embedding *embedding;
+};
+
+struct index_batch {
+    struct lane_tools *tools;
+    struct index_item *items;
+    size_t count;
+};
+
+static void hash_content(struct index_item *item)
+{
+    struct strbuf content = {0};
+    const struct index_body body = {item->document, 1};
+
+    bodies_encode_index(&body, &content); /* text and metadata, in the caller's order */
+    text_hash_raw(content.data != NULL ? content.data : "", content.bytes, item->content_hash);
+    strbuf_free(&content);
+}
+
+/* Decodes every job; the items are all their documents. False when memory is short. */
+static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
+{
+    struct lane_tools *tools = batch->tools;
+    struct index_body *bodies = arena_array(&tools->arena, count, sizeof *bodies);
+    size_t total = 0;
+
+    for (size_t i = 0; i < count && bodies != NULL; i++) {
+        const struct job *job = tasks[i].job;
+        struct error err = {0};
+        enum status status =
+            bodies_decode_index(job->body.data, job->body.bytes, &tools->arena, &bodies[i], &err);
+        tasks[i].verdict = VERDICT_DONE;
+        if (status != STATUS_OK) {
+            bodies[i].count = 0;
+            task_judge(&tasks[i], status == STATUS_OOM ? VERDICT_RETRY : VERDICT_MALFORMED, "%s",
+                       err.text);
+        }
+        total += bodies[i].count;
+    }
+    batch->items = arena_array(&tools->arena, total, sizeof *batch->items);
+    if (bodies == NULL || batch->items == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *domain = tools_text(tools, tasks[i].job->domain);
+        for (size_t j = 0; j < bodies[i].count; j++) {
+            struct index_item *item = &batch->items[batch->count++];
+            item->task = &tasks[i];
+            item->document = &bodies[i].documents[j];
+            item->domain = domain;
+            hash_content(item);
+        }
+    }
+    return true;
+}
+
+/* Of documents with the same id in one batch the last one stands. */
+static void drop_repeats(struct index_item **group, size_t *count)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < *count; i++) {
+        bool repeated = false;
+        for (size_t j = i + 1; j < *count && !repeated; j++) {
+            repeated = group[i]->document->id.bytes == group[j]->document->id.bytes &&
+                       memcmp(group[i]->document->id.data, group[j]->document->id.data,
+                              group[i]->document->id.bytes) == 0;
+        }
+        if (!repeated) {
+            group[kept++] = group[i];
+        }
+    }
+    *count = kept;
+}
+
+static bool same_hash(const struct meta_value *stored, const char *hash)
+{
+    return stored != NULL && stored->type == META_STRING &&
+           stored->string.bytes == TEXT_HASH_CHARS &&
+           memcmp(stored->string.data, hash, TEXT_HASH_CHARS) == 0;
+}
+
+/* Marks the documents whose content hash stands in Chroma already. */
+static enum status find_unchanged(struct lane_tools *tools, const char *domain,
+                                  struct index_item *const *group, size_t count, struct error *err)
+{
+    for (size_t done = 0; done < count; done += RECORDS_SLICE) {
+        struct slice ids[RECORDS_SLICE];
+        struct chroma_hits stored = {0};
+        size_t slice = count - done < RECORDS_SLICE ? count - done : RECORDS_SLICE;
+
+        for (size_t i = 0; i < slice; i++) {
+            ids[i] = group[done + i]->document->id;
+        }
+        enum status status =
+            chroma_get(tools->chroma, domain, ids, slice, false, &tools->arena, &stored, err);
+        tools_progress(tools);
+        if (status != STATUS_OK) {
+            return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+        }
+        for (size_t i = 0; i < slice; i++) {
+            for (size_t j = 0; j < stored.count; j++) {
+                const struct example *hit = &stored.examples[j];
+                if (hit->id.bytes == ids[i].bytes &&
+                    memcmp(hit->id.data, ids[i].data, ids[i].bytes) == 0) {
+                    const struct meta_value *old =
+                        records_meta(hit->metadata, hit->metadata_count, "content_hash");
+                    group[done + i]->unchanged = same_hash(old, group[done + i]->content_hash);
+                }
+            }
+        }
+    }
+    return STATUS_OK;
+}
+
+static bool build(struct lane_tools *tools, const struct index_item *item,
+                  struct chroma_record *record, int64_t now_unix_ms)
+{
+    const struct index_document *document = item->document;
+    struct meta_pair *metadata =
+        arena_array(&tools->arena, document->metadata_count + OWN_KEYS, sizeof *metadata);
+    size_t count = document->metadata_count;
+
+    if (metadata == NULL) {
+        return false;
+    }
+    if (count > 0) {
+        memcpy(metadata, document->metadata, count * sizeof *metadata);
+    }
+    metadata[count++] =
+        (struct meta_pair){{"content_hash", 12},
+                           {.type = META_STRING, .string = {item->content_hash, TEXT_HASH_CHARS}}};
+    metadata[count++] = (struct meta_pair){
+        {"domain", 6}, {.type = META_STRING, .string = {item->domain, strlen(item->domain)}}};
+    metadata[count++] =
+        (struct meta_pair){{"created_ms", 10}, {.type = META_INT, .integer = now_unix_ms}};
+    *record = (struct chroma_record){document->id, item->embedding->vector, document->text,
+                                     metadata, count};
+    return true;
+}
+
+/* Embeds and writes the changed documents of one domain; returns how many were written. */
+static size_t write_changed(struct lane_tools *tools, const char *domain,
+                            struct index_item *const *changed, size_t count)
+{
+    struct embedding *embeddings = arena_array(&tools->arena, count, sizeof *embeddings);
+    struct record_write *writes = arena_array(&tools->arena, count, sizeof *writes);
+    int64_t now_unix_ms = tools_now_unix_ms(tools);
+    size_t ready = 0;
+
+    if (embeddings == NULL || writes == NULL) {
+        task_judge(changed[0]->task, VERDICT_RETRY, "no memory for %zu documents", count);
+        return 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        embeddings[i].text = changed[i]->document->text;
+    }
+    embedding_resolve(tools, embeddings, count);
+    for (size_t i = 0; i < count; i++) {
+        changed[i]->embedding = &embeddings[i];
+        if (embeddings[i].vector == NULL) {
+            embedding_judge(tools, &embeddings[i], changed[i]->task);
+        } else if (build(tools, changed[i], &writes[ready].record, now_unix_ms)) {
+            writes[ready++].task = changed[i]->task;
+        } else {
+            task_judge(changed[i]->task, VERDICT_RETRY, "no memory for a document");
+        }
+    }
+    records_write(tools, domain, writes, ready, NULL);
+
+    size_t written = 0;
+    for (size_t i = 0; i < ready; i++) {
+        written += !writes[i].failed;
+    }
+    return written;
+}
+
+static void judge_all(struct index_item *const *group, size_t count, const struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        task_judge_error(group[i]->task, err);
+    }
+}
+
+static void write_domain(struct lane_tools *tools, const char *domain, struct index_item **group,
+                         size_t count)
+{
+    struct error err = {0};
+
+    drop_repeats(group, &count);
+    if (upstreams_allow(tools->upstreams, METRICS_CHROMA, count) == 0) {
+        for (size_t i = 0; i < count; i++) {
+            task_park(tools, group[i]->task, METRICS_CHROMA);
+        }
+        return;
+    }
+    enum status status = find_unchanged(tools, domain, group, count, &err);
+    upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
+    if (status != STATUS_OK) {
+        judge_all(group, count, &err);
+        return;
+    }
+
+    size_t changed = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!group[i]->unchanged) {
+            group[changed++] = group[i];
+        }
+    }
+    log_debug("index \"%s\": %zu documents, %zu changed", domain, count, changed);
+    if (changed > 0 && write_changed(tools, domain, group, changed) > 0 &&
+        store_bump_epochs(tools, &domain, 1, &err) != STATUS_OK) {
+        judge_all(group, changed, &err);
+    }
+}
+
+static void index_process(struct lane_tools *tools, struct task *tasks, size_t count)
+{
+    struct index_batch batch = {.tools = tools};
+    bool decoded = decode(&batch, tasks, count);
+    struct index_item **group =
+        decoded ? arena_array(&tools->arena, batch.count, sizeof *group) : NULL;
+
+    if (!decoded || group == NULL) {
+        for (size_t i = 0; i < count; i++) {
+            task_judge(&tasks[i], VERDICT_RETRY, "no memory for a batch of %zu", count);
+        }
+        return;
+    }
+    for (size_t i = 0; i < batch.count; i++) {
+        const char *domain = batch.items[i].domain;
+        size_t size = 0;
+        for (size_t j = i; j < batch.count && !batch.items[i].grouped; j++) {
+            if (!batch.items[j].grouped && strcmp(batch.items[j].domain, domain) == 0) {
+                batch.items[j].grouped = j > i;
+                group[size++] = &batch.items[j];
+            }
+        }
+        batch.items[i].grouped = true;
+        if (size > 0) {
+            write_domain(tools, domain, group, size);
+        }
+    }
+}
+
+const struct handler handler_index = {.name = "index", .process = index_process};

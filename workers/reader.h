@@ -1,0 +1,71 @@
+/* reader.h - the process's one reading connection; lanes take turns at it (leader / followers).
+ *
+ * One blocked reader a process, because Redis re-runs XREADGROUP for every client blocked on a
+ * stream at every XADD. The lane whose turn it is reads at most what it can start at once, so
+ * nothing is hoarded.
+ *
+ * A turn: take over stale jobs when that is due; else read the queues that had jobs last time, in
+ * turn, each high before normal before low in one pipeline; else block on all queues for at most
+ * half a second. Low and normal come first now and then, so that a busy high stream starves nobody.
+ * A queue that is paused, or whose upstream is down, is not read.
+ */
+#ifndef STILLHOUSE_WORKERS_READER_H
+#define STILLHOUSE_WORKERS_READER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "metrics.h"
+#include "queue.h"
+#include "settings.h"
+#include "upstreams.h"
+
+enum { READER_QUEUES_MAX = 32, READER_BLOCK_MS = 500 };
+
+struct reader; /* opaque; one a process */
+
+/* The jobs of one queue that a turn brought. */
+struct take {
+    size_t queue; /* index into the queues given to reader_new */
+    struct queue_batch batch;
+};
+
+/* What a turn brought: one entry a queue, `count` of them in use. Owned by the lane;
+ * zero-initialise. */
+struct takes {
+    struct take each[READER_QUEUES_MAX];
+    size_t count;
+};
+
+struct reader_config {
+    const struct settings *settings;
+    struct metrics *metrics;
+    struct upstreams *upstreams;
+    const struct queue *queues; /* must outlive the reader */
+    size_t queue_count;
+    const char *worker_id;
+};
+
+enum status reader_new(const struct reader_config *config, struct reader **out,
+                       struct error *err) MUSTCHECK;
+void reader_free(struct reader *reader);
+
+/* Waits for the turn, takes it, fills `takes` for `consumer`. Returns false when reading failed
+ * (the reader has backed off already) or `stopping` was set meanwhile. Any lane's thread. */
+bool reader_take(struct reader *reader, const char *consumer, struct takes *takes,
+                 bool (*stopping)(void *), void *context);
+
+/* Says whether a queue is paused, as the janitor saw it. Any thread. */
+void reader_set_paused(struct reader *reader, size_t queue, bool paused);
+
+/* Monotonic ms of the last turn that ended, however it ended; and whether the last one failed. Any
+ * thread. */
+int64_t reader_last_turn_ms(const struct reader *reader);
+bool reader_is_connected(const struct reader *reader);
+
+/* Frees what the takes hold; they can be used again. */
+void takes_reset(struct takes *takes);
+void takes_free(struct takes *takes);
+
+#endif

@@ -1,0 +1,167 @@
+#include "tools.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "clock.h"
+
+enum { LANE_CONNECT_MS = 3000, LANE_COMMAND_MS = 5000, PARK_RAMP_MS = 1000 };
+
+static void observe_http(void *context, const char *upstream, const char *operation, int code,
+                         long new_connections, double seconds, enum status status)
+{
+    struct metrics *metrics = context;
+    enum metrics_upstream which =
+        strcmp(upstream, "chroma") == 0 ? METRICS_CHROMA : METRICS_EMBEDDER;
+
+    metrics_http_request(metrics, which, code, new_connections);
+    metrics_upstream_seconds(metrics, which, operation, seconds);
+    if (status != STATUS_OK) {
+        metrics_upstream_error(metrics, which, status);
+    }
+}
+
+static enum status open_redis(struct lane_tools *tools, struct error *err)
+{
+    const struct settings *settings = tools->settings;
+    const struct redis_timeouts timeouts = {LANE_CONNECT_MS, LANE_COMMAND_MS};
+    struct redis_url url;
+    enum status status = redis_url_parse(settings->redis_url, &url, err);
+
+    if (status != STATUS_OK) {
+        return status;
+    }
+    tools->redis = redis_conn_new(&url, timeouts);
+    tools->cache = tools->redis;
+    if (settings->cache_url[0] != '\0') {
+        status = redis_url_parse(settings->cache_url, &url, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        tools->cache = redis_conn_new(&url, timeouts);
+    }
+    if (tools->redis == NULL || tools->cache == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for a redis connection");
+    }
+    return STATUS_OK;
+}
+
+static enum status open_upstreams(struct lane_tools *tools, struct error *err)
+{
+    const struct settings *settings = tools->settings;
+    const struct embedder_config embedder = {
+        .kind = settings->embedder,
+        .url = settings->embed_url,
+        .model = settings->embed_model,
+        .key = settings->embed_key,
+        .dimension = (size_t)settings->embed_dimension,
+        .timeout_ms = (int)settings->embed_timeout_ms,
+        .observer = observe_http,
+        .observer_context = tools->metrics,
+    };
+    enum status status = embedder_new(&embedder, &tools->embedder, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+
+    const struct chroma_config chroma = {
+        .url = settings->chroma_url,
+        .tenant = settings->chroma_tenant,
+        .database = settings->chroma_database,
+        .token = settings->chroma_token,
+        .timeout_ms = (int)settings->chroma_timeout_ms,
+        .identity = {embedder_model(tools->embedder), embedder_dimension(tools->embedder)},
+        .store_text_as_metadata = settings->store_text_as_metadata,
+        .observer = observe_http,
+        .observer_context = tools->metrics,
+    };
+    tools->chroma = chroma_new(&chroma);
+    if (tools->chroma == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for the chroma client");
+    }
+    return STATUS_OK;
+}
+
+enum status tools_open(struct lane_tools *tools, struct error *err)
+{
+    if (getrandom(&tools->random.state, sizeof tools->random.state, 0) < 0) {
+        tools->random.state = (uint64_t)clock_now_ns();
+    }
+    tools_progress(tools);
+
+    enum status status = open_redis(tools, err);
+    if (status == STATUS_OK) {
+        status = open_upstreams(tools, err);
+    }
+    if (status != STATUS_OK) {
+        tools_close(tools);
+    }
+    return status;
+}
+
+void tools_close(struct lane_tools *tools)
+{
+    chroma_free(tools->chroma);
+    embedder_free(tools->embedder);
+    if (tools->cache != tools->redis) {
+        redis_conn_free(tools->cache);
+    }
+    redis_conn_free(tools->redis);
+    arena_free(&tools->arena);
+    tools->chroma = NULL;
+    tools->embedder = NULL;
+    tools->cache = NULL;
+    tools->redis = NULL;
+}
+
+int64_t tools_now_unix_ms(const struct lane_tools *tools)
+{
+    return clock_unix_ms() + atomic_load_explicit(tools->clock_offset_ms, memory_order_relaxed);
+}
+
+void tools_progress(struct lane_tools *tools)
+{
+    atomic_store_explicit(&tools->progress_ms, clock_now_ms(), memory_order_relaxed);
+}
+
+const char *tools_text(struct lane_tools *tools, struct slice slice)
+{
+    const char *copy = arena_copy(&tools->arena, slice.data, slice.bytes);
+    return copy != NULL ? copy : "";
+}
+
+void task_judge(struct task *task, enum verdict verdict, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(task->error, sizeof task->error, fmt, args);
+    va_end(args);
+    task->verdict = verdict;
+}
+
+enum verdict verdict_of_status(enum status status)
+{
+    switch (status) {
+    case STATUS_INVALID:
+    case STATUS_MISMATCH:
+        return VERDICT_REJECT;
+    default:
+        return VERDICT_RETRY;
+    }
+}
+
+void task_judge_error(struct task *task, const struct error *err)
+{
+    task_judge(task, verdict_of_status(err->status), "%s", err->text);
+    task->wait_ms = err->retry_after_ms;
+}
+
+void task_park(struct lane_tools *tools, struct task *task, enum metrics_upstream upstream)
+{
+    int64_t wait_ms = upstreams_wait_ms(tools->upstreams, upstream);
+    int64_t spread_ms = wait_ms / 4 + PARK_RAMP_MS;
+
+    task_judge(task, VERDICT_PARK, "upstream paused by its circuit breaker");
+    task->wait_ms = wait_ms + (int64_t)(backoff_random_next(&tools->random) % (uint64_t)spread_ms);
+}

@@ -1,0 +1,64 @@
+/* tools.h - what a lane hands to a handler: its own clients, its arena, and the process's shared
+ * parts.
+ *
+ * Everything here belongs to one lane and its thread, except where `shared` is said.
+ */
+#ifndef STILLHOUSE_WORKERS_TOOLS_H
+#define STILLHOUSE_WORKERS_TOOLS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "backoff.h"
+#include "chroma.h"
+#include "embedder.h"
+#include "handler.h"
+#include "metrics.h"
+#include "redis_conn.h"
+#include "settings.h"
+#include "upstreams.h"
+#include "writer.h"
+
+struct lane_tools {
+    const struct settings *settings; /* shared, read-only */
+    struct metrics *metrics;         /* shared, atomics */
+    struct upstreams *upstreams;     /* shared, locks inside */
+    struct writer *writer;           /* shared, locks inside */
+
+    struct redis_conn *redis; /* the queue's Redis */
+    struct redis_conn *cache; /* the cache's Redis; the same object where there is only one */
+    struct chroma *chroma;
+    struct embedder *embedder;
+
+    struct arena arena; /* one batch's memory */
+    struct backoff_random random;
+    const atomic_llong *clock_offset_ms; /* shared: Redis' clock minus ours */
+    atomic_llong progress_ms;            /* when this lane last moved; read by the janitor */
+    char token[80];                      /* this lane's name in leases */
+};
+
+/* Opens a lane's clients (nothing connects yet). STATUS_INVALID names the setting. */
+enum status tools_open(struct lane_tools *tools, struct error *err) MUSTCHECK;
+void tools_close(struct lane_tools *tools);
+
+/* Unix ms by Redis' clock: what deadlines and expiry are judged by. */
+int64_t tools_now_unix_ms(const struct lane_tools *tools);
+
+/* "This lane moves": called between phases, so that its jobs' heartbeats go on. */
+void tools_progress(struct lane_tools *tools);
+
+/* NUL-terminated copy in the arena; "" when memory is short. */
+const char *tools_text(struct lane_tools *tools, struct slice slice);
+
+/* The verdict that a failed upstream call gives the jobs that needed it: RETRY for what may pass,
+ * REJECT for what never will (INVALID, MISMATCH). */
+enum verdict verdict_of_status(enum status status);
+
+/* Judges one task by a failed call. */
+void task_judge_error(struct task *task, const struct error *err);
+
+/* Judges a task PARK: the upstream's breaker is open or ramping up. */
+void task_park(struct lane_tools *tools, struct task *task, enum metrics_upstream upstream);
+
+#endif
