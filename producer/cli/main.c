@@ -25,6 +25,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is seen as a failed write */
     int code = arguments_parse(argc, argv, &cli);
     if (code == CLI_DONE && cli.command != NULL) {
+        log_set_level(cli.settings.log_level);
         code = cli.command->run(&cli);
     }
     arguments_free(&cli);
