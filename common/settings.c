@@ -1,4 +1,4 @@
-#include "settings.h"
+#include "settings_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -6,95 +6,219 @@
 
 #include "http.h"
 #include "redis_conn.h"
-#include "settings_table.h"
-#include "text.h"
+
+enum { BUILTIN_DIMENSION_MIN = 64, BUILTIN_DIMENSION_MAX = 4096 };
+
+#define ENV_PREFIX "STILLHOUSE_"
+#define FIELD_BYTES(field) sizeof(((struct settings *)NULL)->field)
+
+/* ROW(scope, type, field, flag, variable without its prefix, default, range, help) */
+#define ROW(scope_, type_, field, flag_, variable, default_, range_, help_)                        \
+    {                                                                                              \
+        {flag_,                                                                                    \
+         ENV_PREFIX variable,                                                                      \
+         default_,                                                                                 \
+         range_,                                                                                   \
+         help_,                                                                                    \
+         SETTINGS_##scope_,                                                                        \
+         SETTINGS_##type_ == SETTINGS_SECRET},                                                     \
+            SETTINGS_##type_, offsetof(struct settings, field), FIELD_BYTES(field)                 \
+    }
+
+/* The table. A range is "lowest..highest" in the row's own notation, or "one|two|three". */
+const struct settings_row settings_rows[] = {
+    ROW(ALL, URL, redis_url, "redis-url", "REDIS_URL", "redis://127.0.0.1:6379/0", "",
+        "the queue's Redis; also redis://user:password@host:port/db, unix:///path, rediss://"),
+    ROW(ALL, URL, cache_url, "cache-url", "CACHE_URL", "", "",
+        "the Redis of cached results and embeddings; empty = the same"),
+    ROW(ALL, PREFIX, prefix, "prefix", "PREFIX", "sh", "", "prefix of every key"),
+    ROW(ALL, URL, chroma_url, "chroma-url", "CHROMA_URL", "http://127.0.0.1:8000", "",
+        "the Chroma server"),
+    ROW(ALL, TEXT, chroma_tenant, "chroma-tenant", "CHROMA_TENANT", "default_tenant", "",
+        "its tenant"),
+    ROW(ALL, TEXT, chroma_database, "chroma-database", "CHROMA_DATABASE", "default_database", "",
+        "its database"),
+    ROW(ALL, SECRET, chroma_token, "chroma-token", "CHROMA_TOKEN", "", "",
+        "secret, sent to it (or to a proxy in front of it)"),
+    ROW(ALL, DURATION, chroma_timeout_ms, "chroma-timeout", "CHROMA_TIMEOUT", "30s", "10ms..1h",
+        "bound of one request"),
+    ROW(WORKER, INTEGER, chroma_writers, "chroma-writers", "CHROMA_WRITERS", "1", "1..64",
+        "writers at once in the whole fleet"),
+    ROW(ALL, CHOICE, store_text_as_metadata, "store-text", "STORE_TEXT", "document",
+        "document|metadata", "where an experience's text stands"),
+    ROW(WORKER, INTEGER, twins, "twins", "TWINS", "8", "1..64",
+        "experiences with the very same prompt that a domain keeps"),
+    ROW(WORKER, NUMBER, merge_distance, "merge-distance", "MERGE_DISTANCE", "0", "0..2",
+        "cosine distance below which near twins are merged; 0 = off"),
+    ROW(ALL, CHOICE, embedder, "embedder", "EMBEDDER", "builtin", "builtin|openai|ollama",
+        "what makes vectors of texts"),
+    ROW(ALL, URL, embed_url, "embed-url", "EMBED_URL", "", "", "empty = the embedder's own"),
+    ROW(ALL, TEXT, embed_model, "embed-model", "EMBED_MODEL", "", "", "empty = the embedder's own"),
+    ROW(ALL, SECRET, embed_key, "embed-key", "EMBED_KEY", "", "", "secret, sent to the embedder"),
+    ROW(ALL, INTEGER, embed_dimension, "embed-dimension", "EMBED_DIMENSION", "0", "0..16384",
+        "0 = the embedder's own"),
+    ROW(ALL, DURATION, embed_timeout_ms, "embed-timeout", "EMBED_TIMEOUT", "30s", "10ms..1h",
+        "bound of one request"),
+    ROW(WORKER, RATE, embed_rate_count, "embed-rate", "EMBED_RATE", "", "",
+        "e.g. 100/60s, kept by the whole fleet together; empty = none"),
+    ROW(WORKER, DURATION, cache_ttl_ms, "cache-ttl", "CACHE_TTL", "1h", "1s..3650d",
+        "how long a cached result lives"),
+    ROW(WORKER, DURATION, cache_fresh_ms, "cache-fresh", "CACHE_FRESH", "60s", "0..3650d",
+        "a stale result younger than this is not refreshed"),
+    ROW(WORKER, DURATION, experience_ttl_ms, "experience-ttl", "EXPERIENCE_TTL", "7d", "1s..36500d",
+        "how long an experience is worth keeping"),
+    ROW(WORKER, NUMBER, min_quality, "min-quality", "MIN_QUALITY", "0.5", "0..1",
+        "experiences below it are rejected"),
+    ROW(ALL, SIZE, max_body_bytes, "max-body", "MAX_BODY", "256KiB", "64..64MiB",
+        "bound of a job's body"),
+    ROW(ALL, INTEGER, max_backlog, "max-backlog", "MAX_BACKLOG", "100000", "0..1000000000",
+        "waiting jobs a queue takes; 0 = no bound"),
+    ROW(WORKER, INTEGER, max_attempts, "max-attempts", "MAX_ATTEMPTS", "5", "1..1000",
+        "failures until a job is a dead letter"),
+    ROW(WORKER, DURATION, retry_base_ms, "retry-base", "RETRY_BASE", "2s", "1ms..1d",
+        "first wait between attempts, doubled with full jitter"),
+    ROW(WORKER, DURATION, retry_max_ms, "retry-max", "RETRY_MAX", "5m", "1ms..30d",
+        "longest wait between attempts"),
+    ROW(WORKER, INTEGER, max_deliveries, "max-deliveries", "MAX_DELIVERIES", "5", "1..1000",
+        "a job taken so often without an end is dead as crash_loop"),
+    ROW(WORKER, DURATION, visibility_ms, "visibility", "VISIBILITY", "60s", "1s..1d",
+        "a running job whose worker shows no life for so long is taken over"),
+    ROW(WORKER, INTEGER, breaker_failures, "breaker-failures", "BREAKER_FAILURES", "5", "1..1000",
+        "failures in a row that open a breaker"),
+    ROW(WORKER, DURATION, breaker_pause_ms, "breaker-pause", "BREAKER_PAUSE", "60s", "1ms..1d",
+        "how long it stays open"),
+    ROW(WORKER, DURATION, drain_ms, "drain", "DRAIN", "25s", "0..1h",
+        "what SIGTERM leaves running jobs to finish"),
+    ROW(WORKER, QUEUES, queues, "queues", "QUEUES", "enrich,distill,index,echo", "",
+        "queues this worker serves"),
+    ROW(WORKER, INTEGER, lanes, "lanes", "LANES", "4", "1..256", "threads"),
+    ROW(WORKER, INTEGER, batch, "batch", "BATCH", "64", "1..1000", "jobs a lane takes at once"),
+    ROW(WORKER, ADDRESS, http, "http", "HTTP", "127.0.0.1:9464", "",
+        "health and metrics; off = none"),
+    ROW(WORKER, ID, worker_id, "worker-id", "WORKER_ID", "", "",
+        "empty = host, pid and a random part"),
+    ROW(ALL, CHOICE, log_level, "log-level", "LOG_LEVEL", "info", "error|warning|info|debug",
+        "the least important lines written"),
+};
+
+enum { ROWS = sizeof settings_rows / sizeof settings_rows[0] };
+
+/* A rate is two fields. */
+_Static_assert(offsetof(struct settings, embed_rate_window_ms) ==
+                   offsetof(struct settings, embed_rate_count) + sizeof(int64_t),
+               "embed_rate_window_ms stands behind embed_rate_count");
+
+size_t settings_count(void)
+{
+    return ROWS;
+}
+
+struct settings_row_info settings_row(size_t index)
+{
+    return index < ROWS ? settings_rows[index].info : (struct settings_row_info){0};
+}
 
 void settings_defaults(struct settings *settings)
 {
-    memset(settings, 0, sizeof *settings);
-    for (size_t i = 0; i < settings_table_count; i++) {
-        struct error err = {0};
-        enum status status =
-            settings_parse(&settings_table[i], settings_table[i].default_text, settings, &err);
-        (void)status; /* that every default parses is a test */
-    }
-}
+    struct error err;
 
-static enum status set_entry(struct settings *settings, const struct settings_entry *entry,
-                             const char *value, const char *source, struct error *err)
-{
-    struct error own = {0};
-    if (settings_parse(entry, value, settings, &own) == STATUS_OK) {
-        return STATUS_OK;
+    memset(settings, 0, sizeof *settings);
+    for (size_t i = 0; i < ROWS; i++) {
+        const struct settings_row *row = &settings_rows[i];
+        if (settings_parse(row, row->info.default_text, row->info.env, settings, &err) !=
+            STATUS_OK) {
+            log_error("default of %s", err.text);
+            abort(); /* the table itself is wrong */
+        }
     }
-    return error_set(err, STATUS_INVALID, "%s: %s", source, own.text);
 }
 
 enum status settings_set(struct settings *settings, const char *name, const char *value,
                          const char *source, struct error *err)
 {
-    for (size_t i = 0; i < settings_table_count; i++) {
-        if (strcmp(settings_table[i].flag, name) == 0) {
-            return set_entry(settings, &settings_table[i], value, source, err);
+    for (size_t i = 0; i < ROWS; i++) {
+        if (strcmp(settings_rows[i].info.flag, name) == 0) {
+            return settings_parse(&settings_rows[i], value, source, settings, err);
         }
     }
-    return error_set(err, STATUS_NOT_FOUND, "%s: there is no setting \"%s\"", source, name);
+    return error_set(err, STATUS_NOT_FOUND, "%.64s: no such setting", source);
 }
 
-/* The first line of the file that `variable` names. */
-static enum status read_secret(const char *variable, const char *path, char *out, size_t size,
-                               struct error *err)
+/* ---- environment ----------------------------------------------------------------------------- */
+
+/* The first line of `path` without its end, in `line`. */
+static enum status read_first_line(const char *path, const char *source, char *line, size_t size,
+                                   struct error *err)
 {
     FILE *file = fopen(path, "re");
     if (file == NULL) {
-        return error_set(err, STATUS_INVALID, "%s: cannot read \"%s\": %s", variable, path,
+        return error_set(err, STATUS_INVALID, "%s: cannot read \"%.160s\": %s", source, path,
                          strerror(errno));
     }
-    bool read = fgets(out, (int)size, file) != NULL;
-    fclose(file);
-    if (!read) {
-        return error_set(err, STATUS_INVALID, "%s: \"%s\" is empty", variable, path);
+
+    enum status status = STATUS_OK;
+    setvbuf(file, NULL, _IONBF, 0); /* leaves no copy of the secret behind */
+    errno = 0;
+    if (fgets(line, (int)size, file) == NULL) {
+        status = error_set(err, STATUS_INVALID, "%s: cannot read \"%.160s\": %s", source, path,
+                           ferror(file) != 0 ? strerror(errno) : "it is empty");
+    } else if (strchr(line, '\n') == NULL && strlen(line) + 1 == size) {
+        status = error_set(err, STATUS_INVALID, "%s: the first line of \"%.160s\" is too long",
+                           source, path);
+    } else {
+        line[strcspn(line, "\r\n")] = '\0';
     }
-    out[strcspn(out, "\r\n")] = '\0';
-    return STATUS_OK;
+    fclose(file);
+    return status;
 }
 
-static enum status load_secret_file(struct settings *settings, const struct settings_entry *entry,
-                                    struct error *err)
+static enum status load_file(const struct settings_row *row, const char *path, const char *source,
+                             struct settings *settings, struct error *err)
 {
-    char variable[80];
-    char secret[SETTINGS_TEXT_BYTES + 2];
+    char line[SETTINGS_TEXT_BYTES + 1];
 
-    snprintf(variable, sizeof variable, "%s_FILE", entry->env);
-    const char *path = getenv(variable);
-    if (path == NULL) {
-        return STATUS_OK;
+    enum status status = read_first_line(path, source, line, sizeof line, err);
+    if (status == STATUS_OK && line[0] == '\0') {
+        status = error_set(err, STATUS_INVALID, "%s: the first line of \"%.160s\" is empty", source,
+                           path);
     }
-    if (getenv(entry->env) != NULL) {
+    if (status == STATUS_OK) {
+        status = settings_parse(row, line, source, settings, err);
+    }
+    explicit_bzero(line, sizeof line);
+    return status;
+}
+
+static enum status load_row(const struct settings_row *row, struct settings *settings,
+                            struct error *err)
+{
+    const char *value = getenv(row->info.env);
+    const char *path = NULL;
+    char file_env[80];
+
+    snprintf(file_env, sizeof file_env, "%s_FILE", row->info.env);
+    if (row->info.secret || row->type == SETTINGS_URL) {
+        path = getenv(file_env);
+    }
+    if (path == NULL || path[0] == '\0') {
+        return value == NULL ? STATUS_OK
+                             : settings_parse(row, value, row->info.env, settings, err);
+    }
+    if (value != NULL && value[0] != '\0') {
         return error_set(err, STATUS_INVALID, "%s and %s are both set, expected one of them",
-                         entry->env, variable);
+                         row->info.env, file_env);
     }
-    enum status status = read_secret(variable, path, secret, sizeof secret, err);
-    return status == STATUS_OK ? set_entry(settings, entry, secret, variable, err) : status;
+    return load_file(row, path, file_env, settings, err);
 }
 
 enum status settings_load_env(struct settings *settings, enum settings_scope scope,
                               struct error *err)
 {
-    for (size_t i = 0; i < settings_table_count; i++) {
-        const struct settings_entry *entry = &settings_table[i];
-        const char *value = getenv(entry->env);
-        enum status status = STATUS_OK;
-
-        if ((entry->scope & scope) == 0) {
+    for (size_t i = 0; i < ROWS; i++) {
+        if ((settings_rows[i].info.scope & scope) == 0) {
             continue;
         }
-        if (value != NULL) {
-            status = set_entry(settings, entry, value, entry->env, err);
-        }
-        if (status == STATUS_OK && entry->secret) {
-            status = load_secret_file(settings, entry, err);
-        }
+        enum status status = load_row(&settings_rows[i], settings, err);
         if (status != STATUS_OK) {
             return status;
         }
@@ -102,196 +226,58 @@ enum status settings_load_env(struct settings *settings, enum settings_scope sco
     return STATUS_OK;
 }
 
-static bool is_known_queue(const char *name, size_t bytes)
-{
-    static const char *const known[] = {"enrich", "distill", "index", "echo"};
-    const char *dot = memchr(name, '.', bytes);
-    size_t base = dot != NULL ? (size_t)(dot - name) : bytes;
-    size_t digits = bytes - base;
+/* ---- cross-checks ---------------------------------------------------------------------------- */
 
-    if (dot != NULL && (digits < 2 || digits > 6 || strspn(dot + 1, "0123456789") < digits - 1)) {
-        return false;
-    }
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (strlen(known[i]) == base && memcmp(known[i], name, base) == 0) {
-            return true;
-        }
-    }
-    return false;
+static enum status check_redis_url(const char *flag, const char *text, struct error *err)
+{
+    struct redis_url url;
+
+    enum status status = redis_url_parse(text, &url, err);
+    explicit_bzero(&url, sizeof url);
+    return status == STATUS_OK ? STATUS_OK : error_wrap(err, "%s", flag);
 }
 
-static bool was_named(const char *list, const char *name, size_t bytes)
+static enum status check_http_url(const char *flag, const char *text, struct error *err)
 {
-    for (const char *at = list; at < name; at += strcspn(at, ",") + 1) {
-        if (strcspn(at, ",") == bytes && memcmp(at, name, bytes) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static enum status check_queues(const char *list, struct error *err)
-{
-    size_t count = 0;
-
-    for (const char *at = list;;) {
-        size_t bytes = strcspn(at, ",");
-        if (!is_known_queue(at, bytes)) {
-            return error_set(
-                err, STATUS_INVALID,
-                "STILLHOUSE_QUEUES: \"%.*s\" is not one of enrich, distill, index, echo",
-                (int)bytes, at);
-        }
-        if (was_named(list, at, bytes)) {
-            return error_set(err, STATUS_INVALID, "STILLHOUSE_QUEUES: \"%.*s\" is named twice",
-                             (int)bytes, at);
-        }
-        if (++count > 32) {
-            return error_set(err, STATUS_INVALID, "STILLHOUSE_QUEUES: more than 32 queues");
-        }
-        if (at[bytes] == '\0') {
-            return STATUS_OK;
-        }
-        at += bytes + 1;
-    }
-}
-
-static enum status check_http(const char *text, struct error *err)
-{
-    const char *colon = strrchr(text, ':');
-    char *end = NULL;
-
-    if (strcmp(text, "off") == 0) {
-        return STATUS_OK;
-    }
-    long port = colon != NULL && colon != text ? strtol(colon + 1, &end, 10) : -1;
-    if (end == NULL || end == colon + 1 || *end != '\0' || port < 0 || port > 65535) {
-        return error_set(err, STATUS_INVALID,
-                         "STILLHOUSE_HTTP: \"%s\" is not HOST:PORT, [::1]:PORT or off", text);
-    }
-    return STATUS_OK;
-}
-
-static enum status check_names(const struct settings *settings, struct error *err)
-{
-    static const char letters[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-
-    if (strspn(settings->prefix, letters) != strlen(settings->prefix)) {
-        return error_set(err, STATUS_INVALID,
-                         "STILLHOUSE_PREFIX: \"%s\" has characters other than [A-Za-z0-9._-]",
-                         settings->prefix);
-    }
-    if (strspn(settings->worker_id, letters) != strlen(settings->worker_id)) {
-        return error_set(err, STATUS_INVALID,
-                         "STILLHOUSE_WORKER_ID: \"%s\" has characters other than [A-Za-z0-9._-]",
-                         settings->worker_id);
-    }
-    return STATUS_OK;
+    return http_check_url(text, err) == STATUS_OK ? STATUS_OK : error_wrap(err, "%s", flag);
 }
 
 static enum status check_urls(const struct settings *settings, struct error *err)
 {
-    struct redis_url url;
-
-    if (redis_url_parse(settings->redis_url, &url, err) != STATUS_OK) {
-        return error_wrap(err, "STILLHOUSE_REDIS_URL");
-    }
-    if (settings->cache_url[0] != '\0' &&
-        redis_url_parse(settings->cache_url, &url, err) != STATUS_OK) {
-        return error_wrap(err, "STILLHOUSE_CACHE_URL");
-    }
-    if (http_check_url(settings->chroma_url, err) != STATUS_OK) {
-        return error_wrap(err, "STILLHOUSE_CHROMA_URL");
-    }
-    if (settings->embed_url[0] != '\0' && http_check_url(settings->embed_url, err) != STATUS_OK) {
-        return error_wrap(err, "STILLHOUSE_EMBED_URL");
-    }
-    return STATUS_OK;
-}
-
-enum status settings_finish(const struct settings *settings, struct error *err)
-{
-    enum status status = check_urls(settings, err);
-    if (status == STATUS_OK) {
-        status = check_names(settings, err);
+    enum status status = check_redis_url("redis-url", settings->redis_url, err);
+    if (status == STATUS_OK && settings->cache_url[0] != '\0') {
+        status = check_redis_url("cache-url", settings->cache_url, err);
     }
     if (status == STATUS_OK) {
-        status = check_queues(settings->queues, err);
+        status = check_http_url("chroma-url", settings->chroma_url, err);
     }
-    if (status == STATUS_OK) {
-        status = check_http(settings->http, err);
-    }
-    if (status == STATUS_OK && settings->retry_max_ms < settings->retry_base_ms) {
-        char longest[32];
-        char first[32];
-        status = error_set(err, STATUS_INVALID,
-                           "STILLHOUSE_RETRY_MAX: %s is shorter than STILLHOUSE_RETRY_BASE, %s",
-                           text_format_duration(settings->retry_max_ms, longest),
-                           text_format_duration(settings->retry_base_ms, first));
+    if (status == STATUS_OK && settings->embed_url[0] != '\0') {
+        status = check_http_url("embed-url", settings->embed_url, err);
     }
     return status;
 }
 
-size_t settings_count(void)
+enum status settings_finish(const struct settings *settings, struct error *err)
 {
-    return settings_table_count;
-}
+    struct error own; /* error_wrap wants one */
+    struct error *detail = err != NULL ? err : &own;
 
-struct settings_row_info settings_row(size_t index)
-{
-    const struct settings_entry *entry = &settings_table[index];
-    return (struct settings_row_info){entry->flag, entry->env,   entry->default_text, entry->range,
-                                      entry->help, entry->scope, entry->secret};
-}
-
-void settings_print_help(FILE *out, enum settings_scope scope)
-{
-    for (size_t i = 0; i < settings_table_count; i++) {
-        const struct settings_entry *entry = &settings_table[i];
-        if ((entry->scope & scope) == 0) {
-            continue;
-        }
-        fprintf(out, "  --%-18s %s", entry->flag, entry->help);
-        if (entry->range[0] != '\0') {
-            fprintf(out, " [%s]", entry->range);
-        }
-        fprintf(out, " (%s, default %s)\n", entry->env,
-                entry->default_text[0] != '\0' ? entry->default_text : "none");
+    enum status status = check_urls(settings, detail);
+    if (status != STATUS_OK) {
+        return status;
     }
-}
-
-/* Hides the password of "scheme://user:password@host". */
-static void hide_password(char *text)
-{
-    char *start = strstr(text, "://");
-    char *at = strrchr(text, '@');
-    if (start == NULL || at == NULL || at < start) {
-        return;
+    if (settings->retry_max_ms < settings->retry_base_ms) {
+        return error_set(detail, STATUS_INVALID,
+                         "retry-max is %lld ms, expected at least retry-base, %lld ms",
+                         (long long)settings->retry_max_ms, (long long)settings->retry_base_ms);
     }
-    char *colon = memchr(start + 3, ':', (size_t)(at - start - 3));
-    if (colon != NULL) {
-        size_t tail = strlen(at) + 1;
-        size_t room = (size_t)(at - colon - 1);
-        size_t stars = room < 3 ? room : 3;
-        memset(colon + 1, '*', stars);
-        memmove(colon + 1 + stars, at, tail);
+    if (settings->embedder == EMBEDDER_BUILTIN && settings->embed_dimension != 0 &&
+        (settings->embed_dimension < BUILTIN_DIMENSION_MIN ||
+         settings->embed_dimension > BUILTIN_DIMENSION_MAX)) {
+        return error_set(detail, STATUS_INVALID,
+                         "embed-dimension is %lld, the builtin embedder takes %d to %d, or 0",
+                         (long long)settings->embed_dimension, BUILTIN_DIMENSION_MIN,
+                         BUILTIN_DIMENSION_MAX);
     }
-}
-
-void settings_print(FILE *out, const struct settings *settings, enum settings_scope scope)
-{
-    for (size_t i = 0; i < settings_table_count; i++) {
-        const struct settings_entry *entry = &settings_table[i];
-        char value[SETTINGS_TEXT_BYTES];
-        if ((entry->scope & scope) == 0) {
-            continue;
-        }
-        settings_format(entry, settings, value, sizeof value);
-        if (entry->secret && value[0] != '\0') {
-            snprintf(value, sizeof value, "***");
-        }
-        hide_password(value);
-        fprintf(out, "%s=%s\n", entry->env, value);
-    }
+    return STATUS_OK;
 }

@@ -2,9 +2,9 @@
  *
  *     struct settings settings;
  *     settings_defaults(&settings);
- *     if (settings_load_env(&settings, SETTINGS_WORKER, &err) != STATUS_OK) ...  // NAME and
- * NAME_FILE if (settings_set(&settings, "lanes", "8", "--lanes", &err) != STATUS_OK) ...
- *     settings_finish(&settings, &err);   // cross-checks, derived values
+ *     status = settings_load_env(&settings, SETTINGS_WORKER, &err);        // NAME and NAME_FILE
+ *     status = settings_set(&settings, "lanes", "8", "--lanes", &err);     // each flag
+ *     status = settings_finish(&settings, &err);                           // cross-checks
  *
  * A row is reached as flag --redis-url, variable STILLHOUSE_REDIS_URL, and in --print-config.
  * Later sources win: defaults, then environment, then flags.
@@ -20,7 +20,7 @@
 #include "log.h"
 #include "status.h"
 
-enum { SETTINGS_TEXT_BYTES = 512 };
+enum { SETTINGS_TEXT_BYTES = 512, SETTINGS_HOST_BYTES = 128 };
 
 enum settings_embedder { EMBEDDER_BUILTIN, EMBEDDER_OPENAI, EMBEDDER_OLLAMA };
 
@@ -76,9 +76,10 @@ struct settings {
 /* Fills every field with its default. */
 void settings_defaults(struct settings *settings);
 
-/* Reads STILLHOUSE_<NAME> for every row of `scope`; for a secret also STILLHOUSE_<NAME>_FILE (first
- * line of that file). Errors name the variable, the value (secrets hidden) and what was expected.
- */
+/* Reads STILLHOUSE_<NAME> for every row of `scope`; for a secret or a URL also
+ * STILLHOUSE_<NAME>_FILE (first line of that file; both given is an error, an empty variable is not
+ * given). Errors name the variable, the value (secrets hidden) and what was expected. Reads the
+ * environment: before threads start. */
 enum status settings_load_env(struct settings *settings, enum settings_scope scope,
                               struct error *err) MUSTCHECK;
 
@@ -90,12 +91,16 @@ enum status settings_set(struct settings *settings, const char *name, const char
 /* Cross-checks (retry-max >= retry-base, ...) and URL syntax. */
 enum status settings_finish(const struct settings *settings, struct error *err) MUSTCHECK;
 
+/* Splits "HOST:PORT" or "[::1]:PORT" (port 0..65535), as in STILLHOUSE_HTTP; `host` comes out
+ * without brackets. False when it is neither. */
+bool settings_split_address(const char *text, char host[SETTINGS_HOST_BYTES], int *port) MUSTCHECK;
+
 /* One row, for building getopt tables, the README's table and the checks that keep them true. */
 struct settings_row_info {
     const char *flag;         /* "redis-url" */
     const char *env;          /* "STILLHOUSE_REDIS_URL" */
     const char *default_text; /* "redis://127.0.0.1:6379/0" */
-    const char *range;        /* "1..256", "" */
+    const char *range;        /* "1..256", "first|second", "" */
     const char *help;         /* one line */
     enum settings_scope scope;
     bool secret;
@@ -104,10 +109,11 @@ struct settings_row_info {
 size_t settings_count(void);
 struct settings_row_info settings_row(size_t index);
 
-/* "  --lanes N   help (default 4)" for every row of `scope`. */
+/* "  --lanes N  threads: 1..256 (default 4)" for every row of `scope`. */
 void settings_print_help(FILE *out, enum settings_scope scope);
 
-/* "STILLHOUSE_LANES=4" for every row of `scope`; secrets as "***" when set. */
+/* "STILLHOUSE_LANES=4" for every row of `scope`; secrets as "***" when set, passwords in
+ * URLs too. A value that is the default is written as the table writes it. */
 void settings_print(FILE *out, const struct settings *settings, enum settings_scope scope);
 
 #endif

@@ -1,0 +1,184 @@
+#include "embedder.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "embedder_internal.h"
+#include "text.h"
+
+enum { BUILTIN_DIMENSION = 384, BUILTIN_MIN = 64, BUILTIN_MAX = 4096 };
+
+static const struct {
+    const char *url;
+    const char *model;
+    size_t dimension;
+} presets[] = {
+    [EMBEDDER_BUILTIN] = {"", "", BUILTIN_DIMENSION},
+    [EMBEDDER_OPENAI] = {"https://api.openai.com/v1", "text-embedding-3-small", 1536},
+    [EMBEDDER_OLLAMA] = {"http://127.0.0.1:11434", "nomic-embed-text", 768},
+};
+
+static const char *text_or(const char *text, const char *preset)
+{
+    return text != NULL && text[0] != '\0' ? text : preset;
+}
+
+static enum status open_http(struct embedder *embedder, const struct embedder_config *config,
+                             struct error *err)
+{
+    char authorization[SETTINGS_TEXT_BYTES + 32];
+    const char *headers[] = {NULL, NULL};
+
+    if (config->key != NULL && config->key[0] != '\0') {
+        snprintf(authorization, sizeof authorization, "Authorization: Bearer %s", config->key);
+        headers[0] = authorization;
+    }
+    const struct http_config http = {
+        .upstream = "embedder",
+        .timeout_ms = config->timeout_ms,
+        .headers = headers,
+        .observer = config->observer,
+        .observer_context = config->observer_context,
+    };
+    embedder->http = http_new(&http);
+    if (embedder->http == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for the embedder's client");
+    }
+    return STATUS_OK;
+}
+
+static enum status name_it(struct embedder *embedder, const struct embedder_config *config,
+                           struct error *err)
+{
+    if (config->kind == EMBEDDER_BUILTIN) {
+        if (embedder->dimension < BUILTIN_MIN || embedder->dimension > BUILTIN_MAX) {
+            return error_set(err, STATUS_INVALID,
+                             "STILLHOUSE_EMBED_DIMENSION: %zu, expected %d to %d for the builtin "
+                             "embedder",
+                             embedder->dimension, BUILTIN_MIN, BUILTIN_MAX);
+        }
+        snprintf(embedder->identity, sizeof embedder->identity, "builtin-%zu-v1",
+                 embedder->dimension);
+        return STATUS_OK;
+    }
+    snprintf(embedder->model, sizeof embedder->model, "%s",
+             text_or(config->model, presets[config->kind].model));
+    snprintf(embedder->identity, sizeof embedder->identity, "%s/%s",
+             config->kind == EMBEDDER_OPENAI ? "openai" : "ollama", embedder->model);
+    snprintf(embedder->url, sizeof embedder->url, "%s",
+             text_or(config->url, presets[config->kind].url));
+    while (embedder->url[0] != '\0' && embedder->url[strlen(embedder->url) - 1] == '/') {
+        embedder->url[strlen(embedder->url) - 1] = '\0';
+    }
+    return http_check_url(embedder->url, err);
+}
+
+enum status embedder_new(const struct embedder_config *config, struct embedder **out,
+                         struct error *err)
+{
+    struct embedder *embedder = calloc(1, sizeof *embedder);
+    if (embedder == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for the embedder");
+    }
+    embedder->kind = config->kind;
+    embedder->ask_dimension = config->dimension > 0;
+    embedder->dimension =
+        config->dimension > 0 ? config->dimension : presets[config->kind].dimension;
+
+    enum status status = name_it(embedder, config, err);
+    if (status == STATUS_OK && config->kind != EMBEDDER_BUILTIN) {
+        status = open_http(embedder, config, err);
+    }
+    if (status != STATUS_OK) {
+        embedder_free(embedder);
+        return status;
+    }
+    *out = embedder;
+    return STATUS_OK;
+}
+
+void embedder_free(struct embedder *embedder)
+{
+    if (embedder != NULL) {
+        http_free(embedder->http);
+        http_response_free(&embedder->response);
+        strbuf_free(&embedder->request);
+        free(embedder);
+    }
+}
+
+size_t embedder_dimension(const struct embedder *embedder)
+{
+    return embedder->dimension;
+}
+
+const char *embedder_model(const struct embedder *embedder)
+{
+    return embedder->identity;
+}
+
+enum status embedder_normalise(float *vector, size_t dimension, struct error *err)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < dimension; i++) {
+        if (!isfinite(vector[i])) {
+            return error_set(err, STATUS_GARBLED, "number %zu is not finite", i);
+        }
+        sum += (double)vector[i] * (double)vector[i];
+    }
+    if (sum == 0) {
+        return error_set(err, STATUS_GARBLED, "all %zu numbers are zero", dimension);
+    }
+    double scale = sqrt(sum);
+    for (size_t i = 0; i < dimension; i++) {
+        vector[i] = (float)((double)vector[i] / scale);
+    }
+    return STATUS_OK;
+}
+
+static enum status check_texts(const struct slice *texts, size_t count, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (text_is_blank(texts[i].data, texts[i].bytes)) {
+            return error_set(err, STATUS_INVALID, "text %zu of %zu is blank", i + 1, count);
+        }
+        if (!text_is_utf8(texts[i].data, texts[i].bytes)) {
+            return error_set(err, STATUS_INVALID, "text %zu of %zu is not UTF-8", i + 1, count);
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status ask(struct embedder *embedder, const struct slice *texts, size_t count,
+                       float *vectors, struct error *err)
+{
+    if (embedder->kind == EMBEDDER_OPENAI) {
+        return embedder_ask_openai(embedder, texts, count, vectors, err);
+    }
+    return embedder_ask_ollama(embedder, texts, count, vectors, err);
+}
+
+enum status embedder_embed(struct embedder *embedder, const struct slice *texts, size_t count,
+                           float *vectors, struct error *err)
+{
+    enum status status = check_texts(texts, count, err);
+
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (embedder->kind == EMBEDDER_BUILTIN) {
+        for (size_t i = 0; i < count; i++) {
+            embedder_builtin(texts[i].data, texts[i].bytes, vectors + i * embedder->dimension,
+                             embedder->dimension);
+        }
+        return STATUS_OK;
+    }
+    for (size_t done = 0; done < count && status == STATUS_OK; done += EMBEDDER_REQUEST_MAX) {
+        size_t part = count - done < EMBEDDER_REQUEST_MAX ? count - done : EMBEDDER_REQUEST_MAX;
+        status = ask(embedder, texts + done, part, vectors + done * embedder->dimension, err);
+    }
+    return status;
+}

@@ -1,0 +1,128 @@
+/* Requests to OpenAI-compatible servers and to Ollama. The answers are read in embedder_decode.c.
+ */
+#include <stdio.h>
+
+#include "embedder_internal.h"
+#include "json.h"
+
+static void start_request(struct embedder *embedder)
+{
+    strbuf_trim(&embedder->request, 1024 * 1024);
+    strbuf_append_str(&embedder->request, "{\"model\":");
+    json_str(&embedder->request, embedder->model);
+}
+
+static void add_texts(struct strbuf *request, const struct slice *texts, size_t count)
+{
+    strbuf_append_str(request, ",\"input\":[");
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0) {
+            strbuf_append_char(request, ',');
+        }
+        json_string(request, texts[i].data, texts[i].bytes);
+    }
+    strbuf_append_char(request, ']');
+}
+
+/* Posts the request; STATUS_OK whenever an answer came, whatever its code. */
+static enum status post(struct embedder *embedder, const char *path, struct error *err)
+{
+    char url[EMBEDDER_URL_BYTES];
+
+    if (!strbuf_ok(&embedder->request)) {
+        return error_set(err, STATUS_OOM, "no memory for an embedding request");
+    }
+    snprintf(url, sizeof url, "%s%s", embedder->url, path);
+    const struct http_request request = {
+        .method = "POST",
+        .url = url,
+        .operation = "embed",
+        .body = embedder->request.data,
+        .body_bytes = embedder->request.bytes,
+    };
+    return http_perform(embedder->http, &request, &embedder->response, err);
+}
+
+static enum status check_code(const struct embedder *embedder, struct error *err)
+{
+    if (embedder->response.code == 200 || embedder->response.code == 201) {
+        return STATUS_OK;
+    }
+    return http_code_status(&embedder->response, "embedder", err);
+}
+
+enum status embedder_ask_openai(struct embedder *embedder, const struct slice *texts, size_t count,
+                                float *vectors, struct error *err)
+{
+    start_request(embedder);
+    strbuf_append_str(&embedder->request, ",\"encoding_format\":\"base64\"");
+    if (embedder->ask_dimension) {
+        strbuf_printf(&embedder->request, ",\"dimensions\":%zu", embedder->dimension);
+    }
+    add_texts(&embedder->request, texts, count);
+    strbuf_append_char(&embedder->request, '}');
+
+    enum status status = post(embedder, "/embeddings", err);
+    if (status == STATUS_OK) {
+        status = check_code(embedder, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    return embedder_decode_openai(embedder->response.body.data, embedder->response.body.bytes,
+                                  count, embedder->dimension, vectors, err);
+}
+
+/* /api/embeddings of older servers: one text a request. */
+static enum status ask_singly(struct embedder *embedder, const struct slice *texts, size_t count,
+                              float *vectors, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        start_request(embedder);
+        strbuf_append_str(&embedder->request, ",\"prompt\":");
+        json_string(&embedder->request, texts[i].data, texts[i].bytes);
+        strbuf_append_char(&embedder->request, '}');
+
+        enum status status = post(embedder, "/api/embeddings", err);
+        if (status == STATUS_OK) {
+            status = check_code(embedder, err);
+        }
+        if (status == STATUS_OK) {
+            status = embedder_decode_ollama(embedder->response.body.data,
+                                            embedder->response.body.bytes, 1, embedder->dimension,
+                                            vectors + i * embedder->dimension, err);
+        }
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+enum status embedder_ask_ollama(struct embedder *embedder, const struct slice *texts, size_t count,
+                                float *vectors, struct error *err)
+{
+    if (embedder->ollama_singly) {
+        return ask_singly(embedder, texts, count, vectors, err);
+    }
+    start_request(embedder);
+    add_texts(&embedder->request, texts, count);
+    strbuf_append_char(&embedder->request, '}');
+
+    enum status status = post(embedder, "/api/embed", err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (embedder->response.code == 404 || embedder->response.code == 405) {
+        /* An old server, or a model it does not have: the old path then says which. */
+        status = ask_singly(embedder, texts, count, vectors, err);
+        embedder->ollama_singly = status == STATUS_OK;
+        return status;
+    }
+    status = check_code(embedder, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    return embedder_decode_ollama(embedder->response.body.data, embedder->response.body.bytes,
+                                  count, embedder->dimension, vectors, err);
+}

@@ -1,0 +1,31 @@
+/* embedder_internal.h - shared by embedder*.c only. */
+#ifndef STILLHOUSE_COMMON_EMBEDDER_INTERNAL_H
+#define STILLHOUSE_COMMON_EMBEDDER_INTERNAL_H
+
+#include <stdbool.h>
+
+#include "embedder.h"
+#include "strbuf.h"
+
+enum { EMBEDDER_REQUEST_MAX = 256, EMBEDDER_URL_BYTES = SETTINGS_TEXT_BYTES + 32 };
+
+struct embedder {
+    enum settings_embedder kind;
+    char model[160];    /* what the server is asked for */
+    char identity[192]; /* the name in keys and collections */
+    size_t dimension;
+    bool ask_dimension; /* it was configured: sent to an OpenAI-compatible server */
+    bool ollama_singly; /* /api/embed is not there: /api/embeddings, one text a request */
+    char url[SETTINGS_TEXT_BYTES];
+    struct http *http;
+    struct http_response response;
+    struct strbuf request;
+};
+
+/* One request for `count` <= EMBEDDER_REQUEST_MAX texts. */
+enum status embedder_ask_openai(struct embedder *embedder, const struct slice *texts, size_t count,
+                                float *vectors, struct error *err) MUSTCHECK;
+enum status embedder_ask_ollama(struct embedder *embedder, const struct slice *texts, size_t count,
+                                float *vectors, struct error *err) MUSTCHECK;
+
+#endif
