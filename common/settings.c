@@ -146,46 +146,60 @@ enum status settings_set(struct settings *settings, const char *name, const char
 
 /* ---- environment ----------------------------------------------------------------------------- */
 
-/* The first line of `path` without its end, in `line`. */
-static enum status read_first_line(const char *path, const char *source, char *line, size_t size,
-                                   struct error *err)
+/* What a secret's file holds, as far as it fits; *bytes may be `size`. */
+static enum status read_start(const char *path, const char *source, char *out, size_t size,
+                              size_t *bytes, struct error *err)
 {
     FILE *file = fopen(path, "re");
-    if (file == NULL) {
+    int failure = errno;
+
+    if (file != NULL) {
+        setvbuf(file, NULL, _IONBF, 0); /* leaves no copy of the secret behind */
+        *bytes = fread(out, 1, size, file);
+        failure = ferror(file) != 0 ? errno : 0;
+        fclose(file);
+    }
+    if (file == NULL || failure != 0) {
         return error_set(err, STATUS_INVALID, "%s: cannot read \"%.160s\": %s", source, path,
-                         strerror(errno));
+                         strerror(failure));
+    }
+    return STATUS_OK;
+}
+
+/* Cuts `text` behind its first line; what is wrong with that line, or NULL. */
+static const char *cut_line(char *text, size_t bytes, size_t size)
+{
+    char *end = memchr(text, '\n', bytes);
+    if (end == NULL && bytes == size) {
+        return "is too long";
     }
 
-    enum status status = STATUS_OK;
-    setvbuf(file, NULL, _IONBF, 0); /* leaves no copy of the secret behind */
-    errno = 0;
-    if (fgets(line, (int)size, file) == NULL) {
-        status = error_set(err, STATUS_INVALID, "%s: cannot read \"%.160s\": %s", source, path,
-                           ferror(file) != 0 ? strerror(errno) : "it is empty");
-    } else if (strchr(line, '\n') == NULL && strlen(line) + 1 == size) {
-        status = error_set(err, STATUS_INVALID, "%s: the first line of \"%.160s\" is too long",
-                           source, path);
-    } else {
-        line[strcspn(line, "\r\n")] = '\0';
+    size_t length = end == NULL ? bytes : (size_t)(end - text);
+    if (length > 0 && text[length - 1] == '\r') {
+        length--;
     }
-    fclose(file);
-    return status;
+    text[length] = '\0';
+    if (length == 0) {
+        return "is empty";
+    }
+    return memchr(text, '\0', length) != NULL ? "holds a NUL byte" : NULL;
 }
 
 static enum status load_file(const struct settings_row *row, const char *path, const char *source,
                              struct settings *settings, struct error *err)
 {
-    char line[SETTINGS_TEXT_BYTES + 1];
+    char text[SETTINGS_TEXT_BYTES + 1];
+    size_t bytes = 0;
 
-    enum status status = read_first_line(path, source, line, sizeof line, err);
-    if (status == STATUS_OK && line[0] == '\0') {
-        status = error_set(err, STATUS_INVALID, "%s: the first line of \"%.160s\" is empty", source,
-                           path);
-    }
+    enum status status = read_start(path, source, text, sizeof text, &bytes, err);
     if (status == STATUS_OK) {
-        status = settings_parse(row, line, source, settings, err);
+        const char *wrong = cut_line(text, bytes, sizeof text);
+        status = wrong == NULL
+                     ? settings_parse(row, text, source, settings, err)
+                     : error_set(err, STATUS_INVALID, "%s: the first line of \"%.160s\" %s", source,
+                                 path, wrong);
     }
-    explicit_bzero(line, sizeof line);
+    explicit_bzero(text, sizeof text);
     return status;
 }
 
@@ -201,8 +215,7 @@ static enum status load_row(const struct settings_row *row, struct settings *set
         path = getenv(file_env);
     }
     if (path == NULL || path[0] == '\0') {
-        return value == NULL ? STATUS_OK
-                             : settings_parse(row, value, row->info.env, settings, err);
+        return value == NULL ? STATUS_OK : settings_parse(row, value, row->info.env, settings, err);
     }
     if (value != NULL && value[0] != '\0') {
         return error_set(err, STATUS_INVALID, "%s and %s are both set, expected one of them",

@@ -1,256 +1,407 @@
-#include <math.h>
-#include <stdio.h>
+#include "settings_internal.h"
+
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "settings_table.h"
 #include "text.h"
 
-static void *field_of(const struct settings_entry *entry, struct settings *settings)
-{
-    return (char *)settings + entry->offset;
-}
+enum { PORT_MAX = 65535, RATE_MAX = 1000000, WORD_BYTES = 32 };
 
-static const void *const_field_of(const struct settings_entry *entry,
-                                  const struct settings *settings)
-{
-    return (const char *)settings + entry->offset;
-}
+static const char digit_characters[] = "0123456789";
 
-/* The whole of `text` as a decimal integer. */
-static bool whole_integer(const char *text, int64_t *out)
+/* ---- amounts --------------------------------------------------------------------------------- */
+
+/* Digits only, up to the end or to `end` when that is given. */
+static bool parse_integer(const char *text, const char **end, int64_t *out)
 {
-    char *end = NULL;
-    if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text) || strlen(text) > 18) {
+    size_t digits = strspn(text, digit_characters);
+    if (digits == 0 || (end == NULL && text[digits] != '\0')) {
         return false;
     }
-    *out = strtoll(text, &end, 10);
-    return *end == '\0';
+
+    errno = 0;
+    *out = strtoll(text, NULL, 10);
+    if (end != NULL) {
+        *end = text + digits;
+    }
+    return errno == 0;
 }
 
 static bool parse_size(const char *text, int64_t *out)
 {
     static const struct {
         const char *name;
-        int64_t factor;
-    } units[] = {{"KiB", 1024}, {"MiB", 1048576}, {"kB", 1000}, {"MB", 1000000}};
-    char digits[24];
-    size_t length = strspn(text, "0123456789");
+        int shift;
+    } units[] = {{"", 0}, {"B", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}};
+    const char *unit = NULL;
+    int64_t count = 0;
 
-    if (length == 0 || length > 12) {
+    if (!parse_integer(text, &unit, &count)) {
         return false;
-    }
-    memcpy(digits, text, length);
-    digits[length] = '\0';
-    *out = strtoll(digits, NULL, 10);
-    if (text[length] == '\0') {
-        return true;
     }
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        if (strcmp(text + length, units[i].name) == 0) {
-            *out *= units[i].factor;
+        if (strcmp(unit, units[i].name) == 0 && count <= INT64_MAX >> units[i].shift) {
+            *out = count << units[i].shift;
             return true;
         }
     }
     return false;
 }
 
-/* "100/60s"; empty = none. */
-static bool parse_rate(const char *text, int64_t *pair)
+/* Digits with at most one point among them: no sign, no exponent, no "nan". */
+static bool parse_number(const char *text, double *out)
 {
-    char count[24];
-    const char *slash = strchr(text, '/');
+    size_t digits = strspn(text, digit_characters);
+    size_t fraction = 0;
+    size_t bytes = digits;
 
-    pair[0] = 0;
-    pair[1] = 0;
-    if (text[0] == '\0') {
-        return true;
+    if (text[digits] == '.') {
+        fraction = strspn(text + digits + 1, digit_characters);
+        bytes += 1 + fraction;
     }
-    if (slash == NULL || (size_t)(slash - text) >= sizeof count) {
+    if (digits + fraction == 0 || text[bytes] != '\0') {
         return false;
     }
-    memcpy(count, text, (size_t)(slash - text));
-    count[slash - text] = '\0';
-    return whole_integer(count, &pair[0]) && pair[0] >= 1 && pair[0] <= 1000000 &&
-           text_parse_duration(slash + 1, &pair[1]) && pair[1] >= 1;
+    *out = strtod(text, NULL);
+    return true;
 }
 
-static bool parse_choice(const char *value, const char *const *names, size_t count, size_t *out)
+/* "100/60s"; "" = none, which is zeros. */
+static bool parse_rate(const char *text, int64_t out[2])
 {
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(value, names[i]) == 0) {
-            *out = i;
-            return true;
+    const char *slash = NULL;
+
+    if (text[0] == '\0') {
+        out[0] = 0;
+        out[1] = 0;
+        return true;
+    }
+    return parse_integer(text, &slash, &out[0]) && out[0] > 0 && out[0] <= RATE_MAX &&
+           *slash == '/' && text_parse_duration(slash + 1, &out[1]) && out[1] > 0;
+}
+
+static bool parse_amount(enum settings_type type, const char *text, int64_t *out)
+{
+    switch (type) {
+    case SETTINGS_INTEGER:
+        return parse_integer(text, NULL, out);
+    case SETTINGS_SIZE:
+        return parse_size(text, out);
+    default:
+        return text_parse_duration(text, out);
+    }
+}
+
+/* ---- ranges ---------------------------------------------------------------------------------- */
+
+struct range {
+    char low[WORD_BYTES];
+    char high[WORD_BYTES];
+};
+
+/* "1..256" as its two texts. */
+static struct range range_of(const struct settings_row *row)
+{
+    const char *range = row->info.range;
+    const char *dots = strstr(range, "..");
+    struct range out = {"", ""};
+
+    if (dots != NULL) {
+        snprintf(out.low, sizeof out.low, "%.*s", (int)(dots - range), range);
+        snprintf(out.high, sizeof out.high, "%s", dots + 2);
+    }
+    return out;
+}
+
+static bool amount_in_range(const struct settings_row *row, const char *text, int64_t *out)
+{
+    const struct range range = range_of(row);
+    int64_t low = 0;
+    int64_t high = 0;
+
+    return parse_amount(row->type, text, out) && parse_amount(row->type, range.low, &low) &&
+           parse_amount(row->type, range.high, &high) && *out >= low && *out <= high;
+}
+
+static bool number_in_range(const struct settings_row *row, const char *text, double *out)
+{
+    const struct range range = range_of(row);
+    double low = 0;
+    double high = 0;
+
+    return parse_number(text, out) && parse_number(range.low, &low) &&
+           parse_number(range.high, &high) && *out >= low && *out <= high;
+}
+
+/* The position of `text` in "first|second"; -1 when it is not there. */
+static int choice_position(const struct settings_row *row, const char *text)
+{
+    size_t bytes = strlen(text);
+    const char *at = row->info.range;
+
+    for (int position = 0;; position++) {
+        size_t length = strcspn(at, "|");
+        if (length == bytes && memcmp(at, text, bytes) == 0) {
+            return position;
         }
+        if (at[length] == '\0') {
+            return -1;
+        }
+        at += length + 1;
+    }
+}
+
+/* ---- texts ----------------------------------------------------------------------------------- */
+
+bool settings_split_address(const char *text, char host[SETTINGS_HOST_BYTES], int *port)
+{
+    static const char name_characters[] =
+        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_";
+    static const char ipv6_characters[] = "0123456789abcdefABCDEF:.";
+    bool bracketed = text[0] == '[';
+    const char *start = bracketed ? text + 1 : text;
+    size_t bytes = strspn(start, bracketed ? ipv6_characters : name_characters);
+    const char *behind = start + bytes;
+    int64_t number = 0;
+
+    if (bytes == 0 || bytes >= SETTINGS_HOST_BYTES || (bracketed && *behind++ != ']') ||
+        *behind != ':' || !parse_integer(behind + 1, NULL, &number) || number > PORT_MAX) {
+        return false;
+    }
+    memcpy(host, start, bytes);
+    host[bytes] = '\0';
+    *port = (int)number;
+    return true;
+}
+
+/* enrich, distill, index or echo, a partition's number behind a point allowed. */
+static bool is_queue(const char *name, size_t bytes)
+{
+    static const char *const known[] = {"enrich", "distill", "index", "echo"};
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        size_t length = strlen(known[i]);
+        if (bytes < length || memcmp(name, known[i], length) != 0) {
+            continue;
+        }
+        size_t digits = bytes - length;
+        return digits == 0 || (name[length] == '.' && digits >= 2 && digits <= 5 &&
+                               strspn(name + length + 1, digit_characters) >= digits - 1);
     }
     return false;
 }
 
-static const char *const embedder_names[] = {"builtin", "openai", "ollama"};
-static const char *const store_names[] = {"document", "metadata"};
-static const char *const level_names[] = {"error", "warning", "info", "debug"};
-
-static bool parse_number(const char *value, double *out)
+static bool is_listed(const char *list, const char *end, const char *name, size_t bytes)
 {
-    char *end = NULL;
-    *out = strtod(value, &end);
-    return end != value && *end == '\0' && isfinite(*out);
-}
-
-static bool in_range(const struct settings_entry *entry, double number)
-{
-    return number >= entry->low && number <= entry->high;
-}
-
-static bool parse_int64(const struct settings_entry *entry, const char *value, int64_t *out)
-{
-    bool parsed = false;
-
-    if (entry->type == SETTING_INTEGER) {
-        parsed = whole_integer(value, out);
-    } else if (entry->type == SETTING_DURATION) {
-        parsed = text_parse_duration(value, out);
-    } else {
-        parsed = parse_size(value, out);
+    while (list < end) {
+        size_t length = strcspn(list, ",");
+        if (length == bytes && memcmp(list, name, bytes) == 0) {
+            return true;
+        }
+        list += length + 1;
     }
-    return parsed && in_range(entry, (double)*out);
+    return false;
 }
 
-static enum status refuse(const struct settings_entry *entry, const char *value, struct error *err)
+static enum status check_queues(const char *value, const char *source, struct error *err)
 {
-    char excerpt[48];
-    const char *shown = entry->secret ? "(hidden)" : text_excerpt(value, strlen(value), excerpt);
-    char low[32];
-    char high[32];
+    char shown[48];
 
-    switch (entry->type) {
-    case SETTING_TEXT:
-        return error_set(err, STATUS_INVALID, "\"%s\" is not a text of %d to %d bytes", shown,
-                         (int)entry->low, (int)entry->high);
-    case SETTING_INTEGER:
-        return error_set(err, STATUS_INVALID, "\"%s\" is not an integer from %.0f to %.0f", shown,
-                         entry->low, entry->high);
-    case SETTING_NUMBER:
-        return error_set(err, STATUS_INVALID, "\"%s\" is not a number from %g to %g", shown,
-                         entry->low, entry->high);
-    case SETTING_DURATION:
-        return error_set(err, STATUS_INVALID,
-                         "\"%s\" is not a duration from %s to %s (as 250ms, 5s, 2m, 1h, 7d)", shown,
-                         text_format_duration((int64_t)entry->low, low),
-                         text_format_duration((int64_t)entry->high, high));
-    case SETTING_SIZE:
-        return error_set(err, STATUS_INVALID,
-                         "\"%s\" is not a size from %.0f to %.0f bytes (as 1000, 256KiB, 1MiB)",
-                         shown, entry->low, entry->high);
-    case SETTING_RATE:
-        return error_set(err, STATUS_INVALID, "\"%s\" is not a rate (as 100/60s)", shown);
-    default:
-        return error_set(err, STATUS_INVALID, "\"%s\" is not one of %s", shown, entry->range);
+    for (const char *at = value;; at++) {
+        size_t bytes = strcspn(at, ",");
+        if (!is_queue(at, bytes)) {
+            return error_set(err, STATUS_INVALID,
+                             "%s: \"%s\" is not a queue: expected enrich, distill, index or echo, "
+                             "separated by commas, or a partition such as enrich.3",
+                             source, text_excerpt(at, bytes, shown));
+        }
+        if (is_listed(value, at, at, bytes)) {
+            return error_set(err, STATUS_INVALID, "%s: queue \"%s\" is named twice", source,
+                             text_excerpt(at, bytes, shown));
+        }
+        at += bytes;
+        if (*at == '\0') {
+            return STATUS_OK;
+        }
     }
 }
 
-static bool parse_chosen(const struct settings_entry *entry, const char *value, void *field)
+static bool is_plain_text(const char *text)
 {
-    size_t choice = 0;
-
-    switch (entry->type) {
-    case SETTING_EMBEDDER:
-        if (!parse_choice(value, embedder_names, 3, &choice)) {
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f) {
             return false;
         }
-        *(enum settings_embedder *)field = (enum settings_embedder)choice;
-        return true;
-    case SETTING_STORE:
-        if (!parse_choice(value, store_names, 2, &choice)) {
-            return false;
+    }
+    return true;
+}
+
+/* What holds for every text. The value may be a secret, so it is not shown. */
+static enum status check_text(const struct settings_row *row, const char *value, const char *source,
+                              struct error *err)
+{
+    if (value[0] == '\0') {
+        return row->info.default_text[0] == '\0'
+                   ? STATUS_OK
+                   : error_set(err, STATUS_INVALID, "%s: must not be empty", source);
+    }
+    if (strlen(value) >= row->bytes) {
+        return error_set(err, STATUS_INVALID, "%s: the value has %zu bytes, expected at most %zu",
+                         source, strlen(value), row->bytes - 1);
+    }
+    if (!is_plain_text(value)) {
+        return error_set(err, STATUS_INVALID, "%s: the value holds a control character", source);
+    }
+    return STATUS_OK;
+}
+
+/* What the type wants besides, in words; NULL when the text is fine. */
+static const char *text_fault(enum settings_type type, const char *value)
+{
+    char host[SETTINGS_HOST_BYTES];
+    int port = 0;
+
+    switch (type) {
+    case SETTINGS_ID:
+        return value[0] == '\0' || text_is_id(value, strlen(value))
+                   ? NULL
+                   : "an id of 1 to 64 characters A-Z a-z 0-9 . _ : -";
+    case SETTINGS_PREFIX:
+        for (const char *c = value; *c != '\0'; c++) {
+            if (*c <= ' ' || *c > '~' || *c == '{' || *c == '}') {
+                return "a prefix of ASCII characters without spaces, { and }";
+            }
         }
-        *(bool *)field = choice == 1;
-        return true;
+        return NULL;
+    case SETTINGS_ADDRESS:
+        return strcmp(value, "off") == 0 || settings_split_address(value, host, &port)
+                   ? NULL
+                   : "an address such as 127.0.0.1:9464 or [::1]:9464, or off";
     default:
-        return log_level_parse(value, field);
+        return NULL;
     }
 }
 
-enum status settings_parse(const struct settings_entry *entry, const char *value,
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+static enum status parse_text(const struct settings_row *row, const char *value, const char *source,
+                              char *out, struct error *err)
+{
+    char shown[48];
+
+    enum status status = check_text(row, value, source, err);
+    if (status == STATUS_OK && row->type == SETTINGS_QUEUES) {
+        status = check_queues(value, source, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const char *wanted = text_fault(row->type, value);
+    if (wanted != NULL) {
+        return error_set(err, STATUS_INVALID, "%s: \"%s\" is not %s", source,
+                         text_excerpt(value, strlen(value), shown), wanted);
+    }
+    explicit_bzero(out, row->bytes);
+    memcpy(out, value, strlen(value) + 1);
+    return STATUS_OK;
+}
+
+static enum status bad_amount(const struct settings_row *row, const char *value, const char *source,
+                              struct error *err)
+{
+    static const char *const kinds[SETTINGS_TYPE_COUNT] = {
+        [SETTINGS_INTEGER] = "an integer",
+        [SETTINGS_NUMBER] = "a number",
+        [SETTINGS_DURATION] = "a duration (such as 250ms, 5s, 2m, 1h, 7d)",
+        [SETTINGS_SIZE] = "a size (such as 1000, 256KiB, 1MiB)",
+    };
+    const struct range range = range_of(row);
+    char shown[48];
+
+    text_excerpt(value, strlen(value), shown);
+    if (row->type == SETTINGS_RATE) {
+        return error_set(err, STATUS_INVALID, "%s: \"%s\" is not a rate such as 100/60s", source,
+                         shown);
+    }
+    if (row->type == SETTINGS_CHOICE) {
+        return error_set(err, STATUS_INVALID, "%s: \"%s\" is not one of %s", source, shown,
+                         row->info.range);
+    }
+    return error_set(err, STATUS_INVALID, "%s: \"%s\" is not %s from %s to %s", source, shown,
+                     kinds[row->type], range.low, range.high);
+}
+
+/* Enums are unsigned int, a choice of two may be a bool. */
+static bool parse_choice(const struct settings_row *row, const char *value, void *field)
+{
+    int position = choice_position(row, value);
+    if (position < 0) {
+        return false;
+    }
+
+    unsigned int as_enum = (unsigned int)position;
+    bool as_bool = position != 0;
+    memcpy(field, row->bytes == sizeof as_bool ? (void *)&as_bool : (void *)&as_enum, row->bytes);
+    return true;
+}
+
+static bool parse_number_row(const struct settings_row *row, const char *value, void *field)
+{
+    double number = 0;
+
+    if (!number_in_range(row, value, &number)) {
+        return false;
+    }
+    memcpy(field, &number, sizeof number);
+    return true;
+}
+
+static bool parse_rate_row(const char *value, void *field)
+{
+    int64_t rate[2];
+
+    if (!parse_rate(value, rate)) {
+        return false;
+    }
+    memcpy(field, rate, sizeof rate);
+    return true;
+}
+
+static bool parse_amount_row(const struct settings_row *row, const char *value, void *field)
+{
+    int64_t amount = 0;
+
+    if (!amount_in_range(row, value, &amount)) {
+        return false;
+    }
+    memcpy(field, &amount, sizeof amount);
+    return true;
+}
+
+enum status settings_parse(const struct settings_row *row, const char *value, const char *source,
                            struct settings *settings, struct error *err)
 {
-    void *field = field_of(entry, settings);
+    void *field = (char *)settings + row->offset;
     bool parsed = false;
 
-    switch (entry->type) {
-    case SETTING_TEXT:
-        parsed = in_range(entry, (double)strlen(value));
-        if (parsed) {
-            memcpy(field, value, strlen(value) + 1);
-        }
+    switch (row->type) {
+    case SETTINGS_CHOICE:
+        parsed = parse_choice(row, value, field);
         break;
-    case SETTING_NUMBER: {
-        double number = 0;
-        parsed = parse_number(value, &number) && in_range(entry, number);
-        if (parsed) {
-            *(double *)field = number;
-        }
+    case SETTINGS_NUMBER:
+        parsed = parse_number_row(row, value, field);
         break;
+    case SETTINGS_RATE:
+        parsed = parse_rate_row(value, field);
+        break;
+    case SETTINGS_INTEGER:
+    case SETTINGS_DURATION:
+    case SETTINGS_SIZE:
+        parsed = parse_amount_row(row, value, field);
+        break;
+    default:
+        return parse_text(row, value, source, field, err);
     }
-    case SETTING_INTEGER:
-    case SETTING_DURATION:
-    case SETTING_SIZE: {
-        int64_t number = 0;
-        parsed = parse_int64(entry, value, &number);
-        if (parsed) {
-            *(int64_t *)field = number;
-        }
-        break;
-    }
-    case SETTING_RATE:
-        parsed = parse_rate(value, field);
-        break;
-    case SETTING_EMBEDDER:
-    case SETTING_STORE:
-    case SETTING_LEVEL:
-        parsed = parse_chosen(entry, value, field);
-        break;
-    }
-    return parsed ? STATUS_OK : refuse(entry, value, err);
-}
-
-void settings_format(const struct settings_entry *entry, const struct settings *settings, char *out,
-                     size_t size)
-{
-    const void *field = const_field_of(entry, settings);
-    char duration[32];
-
-    switch (entry->type) {
-    case SETTING_TEXT:
-        snprintf(out, size, "%s", (const char *)field);
-        break;
-    case SETTING_NUMBER:
-        snprintf(out, size, "%g", *(const double *)field);
-        break;
-    case SETTING_DURATION:
-        snprintf(out, size, "%s", text_format_duration(*(const int64_t *)field, duration));
-        break;
-    case SETTING_INTEGER:
-    case SETTING_SIZE:
-        snprintf(out, size, "%lld", (long long)*(const int64_t *)field);
-        break;
-    case SETTING_RATE: {
-        const int64_t *pair = field;
-        out[0] = '\0';
-        if (pair[0] > 0) {
-            snprintf(out, size, "%lld/%s", (long long)pair[0],
-                     text_format_duration(pair[1], duration));
-        }
-        break;
-    }
-    case SETTING_EMBEDDER:
-        snprintf(out, size, "%s", embedder_names[*(const enum settings_embedder *)field]);
-        break;
-    case SETTING_STORE:
-        snprintf(out, size, "%s", store_names[*(const bool *)field ? 1 : 0]);
-        break;
-    case SETTING_LEVEL:
-        snprintf(out, size, "%s", level_names[*(const enum log_level *)field]);
-        break;
-    }
+    return parsed ? STATUS_OK : bad_amount(row, value, source, err);
 }
