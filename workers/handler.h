@@ -21,6 +21,7 @@ enum verdict {
     VERDICT_REJECT, /* will never work: dead at once, reason `rejected` */
     VERDICT_MALFORMED, /* cannot be decoded: dead at once, reason `malformed` */
     VERDICT_EXPIRED,   /* its deadline has passed: counted as expired, not run */
+    VERDICT_OVERSIZE,  /* body over STILLHOUSE_MAX_BODY: dead at once, reason `oversize` */
 };
 
 /* One job in a handler's hands. */

@@ -1,0 +1,250 @@
+#include "commit.h"
+
+#include <string.h>
+
+#include "bodies.h"
+#include "clock.h"
+#include "log.h"
+
+enum { COMMIT_TRIES = 4, COMMIT_BASE_MS = 50, COMMIT_MAX_MS = 1000 };
+
+/* The verdicts of a batch, sorted by what is to be done. Arrays in the arena. */
+struct plan {
+    struct queue_finish_item *finish;
+    size_t finish_count;
+    struct queue_retry_item *retry;
+    size_t retry_count;
+    struct queue_bury_item *bury;
+    size_t bury_count;
+};
+
+static bool plan_alloc(struct lane_tools *tools, size_t count, struct plan *plan)
+{
+    plan->finish = arena_array(&tools->arena, count, sizeof *plan->finish);
+    plan->retry = arena_array(&tools->arena, count, sizeof *plan->retry);
+    plan->bury = arena_array(&tools->arena, count, sizeof *plan->bury);
+    return plan->finish != NULL && plan->retry != NULL && plan->bury != NULL;
+}
+
+/* Somebody who waits for a dead job is told why, instead of waiting in vain. */
+static struct slice error_reply(struct lane_tools *tools, const struct task *task)
+{
+    const struct enrich_result result = {
+        .domain = task->job->domain,
+        .created_unix_ms = tools_now_unix_ms(tools),
+        .k = BODIES_K_DEFAULT,
+        .error = {task->error, strlen(task->error)},
+    };
+    struct strbuf packed = {0};
+    struct slice out = {0};
+
+    bodies_encode_result(&result, &packed);
+    if (strbuf_ok(&packed)) {
+        out.data = arena_copy(&tools->arena, packed.data, packed.bytes);
+        out.bytes = out.data != NULL ? packed.bytes : 0;
+    }
+    strbuf_free(&packed);
+    return out;
+}
+
+static void plan_bury(struct lane_tools *tools, struct plan *plan, const struct task *task,
+                      const char *reason)
+{
+    struct queue_bury_item *item = &plan->bury[plan->bury_count++];
+
+    *item = (struct queue_bury_item){.job = task->job, .reason = reason, .error = task->error};
+    if (task->job->options.reply) {
+        item->reply = error_reply(tools, task);
+    }
+}
+
+static void plan_retry(struct lane_tools *tools, struct plan *plan, const struct task *task)
+{
+    const struct settings *settings = tools->settings;
+    int64_t failures = task->job->attempt + 1;
+
+    if (!backoff_should_retry(failures, settings->max_attempts)) {
+        plan_bury(tools, plan, task, "retries_exhausted");
+        return;
+    }
+    plan->retry[plan->retry_count++] = (struct queue_retry_item){
+        .job = task->job,
+        .delay_ms = backoff_delay_ms(&tools->random, failures, settings->retry_base_ms,
+                                     settings->retry_max_ms, task->wait_ms),
+    };
+}
+
+static void plan_task(struct lane_tools *tools, struct plan *plan, const struct task *task)
+{
+    switch (task->verdict) {
+    case VERDICT_DONE:
+    case VERDICT_EXPIRED:
+        plan->finish[plan->finish_count++] = (struct queue_finish_item){
+            .job = task->job,
+            .expired = task->verdict == VERDICT_EXPIRED,
+            .reply = task->job->options.reply ? task->reply : (struct slice){0},
+        };
+        break;
+    case VERDICT_RETRY:
+        plan_retry(tools, plan, task);
+        break;
+    case VERDICT_PARK:
+        plan->retry[plan->retry_count++] =
+            (struct queue_retry_item){.job = task->job, .delay_ms = task->wait_ms, .parked = true};
+        break;
+    case VERDICT_REJECT:
+        plan_bury(tools, plan, task, "rejected");
+        break;
+    case VERDICT_MALFORMED:
+        plan_bury(tools, plan, task, "malformed");
+        break;
+    case VERDICT_OVERSIZE:
+        plan_bury(tools, plan, task, "oversize");
+        break;
+    }
+}
+
+static enum status run_finish(struct lane_tools *tools, const struct commit_target *target,
+                              struct plan *plan, struct error *err)
+{
+    return queue_finish(tools->redis, target->queue, target->consumer, plan->finish,
+                        plan->finish_count, err);
+}
+
+static enum status run_retry(struct lane_tools *tools, const struct commit_target *target,
+                             struct plan *plan, struct error *err)
+{
+    return queue_retry(tools->redis, target->queue, target->consumer, plan->retry,
+                       plan->retry_count, err);
+}
+
+static enum status run_bury(struct lane_tools *tools, const struct commit_target *target,
+                            struct plan *plan, struct error *err)
+{
+    return queue_bury(tools->redis, target->queue, target->consumer, target->worker_id, plan->bury,
+                      plan->bury_count, err);
+}
+
+typedef enum status commit_step(struct lane_tools *, const struct commit_target *, struct plan *,
+                                struct error *);
+
+/* Repeats an idempotent step while its outcome is unknown; then the jobs stay pending. */
+static bool persist(struct lane_tools *tools, const struct commit_target *target, struct plan *plan,
+                    const char *what, size_t count, commit_step *step)
+{
+    struct error err = {0};
+    int64_t started_ns = clock_now_ns();
+
+    for (int64_t i = 1; count > 0; i++) {
+        enum status status = step(tools, target, plan, &err);
+        if (status == STATUS_OK) {
+            metrics_upstream_seconds(tools->metrics, METRICS_REDIS, "finish",
+                                     (double)(clock_now_ns() - started_ns) / 1e9);
+            return true;
+        }
+        metrics_upstream_error(tools->metrics, METRICS_REDIS, status);
+        bool unknown = status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT ||
+                       status == STATUS_UNAVAILABLE;
+        if (!unknown || i >= COMMIT_TRIES) {
+            log_warning("queue \"%s\": %s of %zu jobs failed, they stay pending: %s",
+                        target->queue->name, what, count, err.text);
+            return false;
+        }
+        clock_sleep_ms(
+            backoff_delay_ms(&tools->random, i, COMMIT_BASE_MS, COMMIT_MAX_MS, COMMIT_BASE_MS));
+        tools_progress(tools);
+    }
+    return false;
+}
+
+static const struct task *task_of(const struct task *tasks, size_t count, const struct job *job)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (tasks[i].job == job) {
+            return &tasks[i];
+        }
+    }
+    return NULL;
+}
+
+static void account_finished(struct lane_tools *tools, const struct commit_target *target,
+                             const struct plan *plan, const struct task *tasks, size_t count)
+{
+    uint64_t done = 0;
+    uint64_t expired = 0;
+
+    for (size_t i = 0; i < plan->finish_count; i++) {
+        const struct queue_finish_item *item = &plan->finish[i];
+        if (item->fate == QUEUE_LOST) {
+            log_info("queue \"%s\": job \"%.*s\" was taken over meanwhile", target->queue->name,
+                     (int)item->job->id.bytes, item->job->id.data);
+            continue;
+        }
+        done += !item->expired;
+        expired += item->expired;
+        const struct task *task = task_of(tasks, count, item->job);
+        struct error err = {0};
+        if (item->fate == QUEUE_MOVED_WANTED && task != NULL && task->reply.data != NULL &&
+            queue_push_reply(tools->redis, target->queue, item->job->id, task->reply, &err) !=
+                STATUS_OK) {
+            log_warning("late reply of job \"%.*s\": %s", (int)item->job->id.bytes,
+                        item->job->id.data, err.text);
+        }
+    }
+    enum metrics_queue kind = metrics_queue_of(target->queue->name);
+    metrics_jobs(tools->metrics, kind, METRICS_DONE, done);
+    metrics_jobs(tools->metrics, kind, METRICS_EXPIRED, expired);
+}
+
+static void account_retried(struct lane_tools *tools, const struct commit_target *target,
+                            const struct plan *plan)
+{
+    enum metrics_queue kind = metrics_queue_of(target->queue->name);
+
+    for (size_t i = 0; i < plan->retry_count; i++) {
+        if (plan->retry[i].fate != QUEUE_LOST) {
+            metrics_jobs(tools->metrics, kind,
+                         plan->retry[i].parked ? METRICS_PARKED : METRICS_RETRIED, 1);
+        }
+    }
+}
+
+static void account_buried(struct lane_tools *tools, const struct commit_target *target,
+                           const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->bury_count; i++) {
+        const struct queue_bury_item *item = &plan->bury[i];
+        if (item->fate != QUEUE_LOST) {
+            metrics_jobs(tools->metrics, metrics_queue_of(target->queue->name), METRICS_BURIED, 1);
+            log_warning("queue \"%s\": job \"%.*s\" is dead (%s): %s", target->queue->name,
+                        (int)item->job->id.bytes, item->job->id.data, item->reason, item->error);
+        }
+    }
+}
+
+void commit_tasks(struct lane_tools *tools, const struct commit_target *target,
+                  const struct task *tasks, size_t count)
+{
+    struct plan plan = {0};
+
+    if (!plan_alloc(tools, count, &plan)) {
+        log_error("no memory to commit %zu jobs, they stay pending", count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (tasks[i].verdict == VERDICT_RETRY) {
+            log_info("queue \"%s\": job \"%.*s\" failed: %s", target->queue->name,
+                     (int)tasks[i].job->id.bytes, tasks[i].job->id.data, tasks[i].error);
+        }
+        plan_task(tools, &plan, &tasks[i]);
+    }
+    if (persist(tools, target, &plan, "finishing", plan.finish_count, run_finish)) {
+        account_finished(tools, target, &plan, tasks, count);
+    }
+    if (persist(tools, target, &plan, "retrying", plan.retry_count, run_retry)) {
+        account_retried(tools, target, &plan);
+    }
+    if (persist(tools, target, &plan, "burying", plan.bury_count, run_bury)) {
+        account_buried(tools, target, &plan);
+    }
+}

@@ -1,0 +1,375 @@
+/* The janitor: one thread a process for what no lane should wait for.
+ *
+ * Every 200 ms it promotes due jobs and looks whether queues are paused; every second it renews
+ * writer leases; every third of the visibility timeout it beats for batches that run long; every 2
+ * s it registers; every 5 s it feeds the gauges and asks Redis for the time; every minute it
+ * removes consumers that are long gone. Failure modes: any failure ends the round, the next one
+ * begins with a new connection. Nothing here is needed for safety: other janitors do the same, and
+ * what is missed is done a little later.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "fleet.h"
+#include "keys.h"
+#include "log.h"
+
+enum {
+    TICK_MS = 200,
+    RENEW_EVERY_MS = 1000,
+    REGISTER_EVERY_MS = 2000,
+    GAUGES_EVERY_MS = 5000,
+    REAP_EVERY_MS = 60000,
+    REAP_IDLE_MS = 600000,
+    WORKER_TTL_MS = 15000,
+    GONE_MS = 3600000,
+    PROMOTE_LIMIT = 1000,
+    STUCK_MS = 300000, /* a lane that has not moved for so long gets no more heartbeats */
+};
+
+struct janitor {
+    struct fleet *fleet;
+    struct redis_conn *conn;
+    int64_t renew_at_ms;
+    int64_t register_at_ms;
+    int64_t gauges_at_ms;
+    int64_t reap_at_ms;
+    struct log_limit log_limit;
+};
+
+static enum status promote_all(struct janitor *janitor, struct error *err)
+{
+    struct fleet *fleet = janitor->fleet;
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
+        size_t moved = 0;
+        int64_t next_ms = 0;
+        do {
+            status = queue_promote(janitor->conn, &fleet->queues[i], PROMOTE_LIMIT, &moved,
+                                   &next_ms, err);
+        } while (status == STATUS_OK && moved == PROMOTE_LIMIT);
+    }
+    return status;
+}
+
+static enum status watch_pauses(struct janitor *janitor, struct error *err)
+{
+    struct fleet *fleet = janitor->fleet;
+    struct redis_args args = {0};
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
+        redis_args_reset(&args);
+        redis_args_str(&args, "EXISTS");
+        redis_args_str(&args, fleet->queues[i].paused);
+        status = redis_conn_append(janitor->conn, &args, err);
+    }
+    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
+        redisReply *reply = NULL;
+        status = redis_conn_collect(janitor->conn, &reply, err);
+        if (status == STATUS_OK) {
+            reader_set_paused(fleet->reader, i,
+                              reply->type == REDIS_REPLY_INTEGER && reply->integer > 0);
+        }
+        freeReplyObject(reply);
+    }
+    redis_args_free(&args);
+    return status;
+}
+
+/* Beats for the jobs of one take. The lane's lock is held: the jobs cannot go away meanwhile. */
+static enum status beat_take(struct janitor *janitor, const struct lane *lane,
+                             const struct take *take, struct error *err)
+{
+    const struct job **jobs = calloc(take->batch.count + 1, sizeof *jobs);
+    size_t alive = 0;
+
+    if (jobs == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for a heartbeat");
+    }
+    for (size_t i = 0; i < take->batch.count; i++) {
+        jobs[i] = &take->batch.jobs[i];
+    }
+    enum status status = queue_heartbeat(janitor->conn, &janitor->fleet->queues[take->queue],
+                                         lane->consumer, jobs, take->batch.count, &alive, err);
+    free(jobs);
+    return status;
+}
+
+static enum status beat_lane(struct janitor *janitor, struct lane *lane, struct error *err)
+{
+    int64_t now_ms = clock_now_ms();
+    int64_t moved_ms = atomic_load_explicit(&lane->tools.progress_ms, memory_order_relaxed);
+    enum status status = STATUS_OK;
+
+    pthread_mutex_lock(&lane->lock);
+    bool due = lane->inflight_count > 0 && now_ms - moved_ms < STUCK_MS &&
+               now_ms - lane->beat_ms >= janitor->fleet->settings->visibility_ms / 3;
+    for (size_t i = lane->inflight; due && i < lane->inflight_count && status == STATUS_OK; i++) {
+        status = beat_take(janitor, lane, &lane->takes.each[i], err);
+    }
+    if (due && status == STATUS_OK) {
+        lane->beat_ms = now_ms;
+    }
+    pthread_mutex_unlock(&lane->lock);
+    return status;
+}
+
+static void add_field(struct redis_args *args, const char *name, const char *value)
+{
+    redis_args_str(args, name);
+    redis_args_str(args, value);
+}
+
+static size_t count_inflight(struct fleet *fleet, size_t *busy)
+{
+    size_t jobs = 0;
+
+    for (size_t i = 0; i < fleet->lane_count; i++) {
+        struct lane *lane = &fleet->lanes[i];
+        pthread_mutex_lock(&lane->lock);
+        *busy += lane->inflight_count > 0;
+        for (size_t j = lane->inflight; j < lane->inflight_count; j++) {
+            jobs += lane->takes.each[j].batch.count;
+        }
+        pthread_mutex_unlock(&lane->lock);
+    }
+    return jobs;
+}
+
+static void describe_worker(struct janitor *janitor, struct redis_args *args, char *host,
+                            char *breakers, int64_t now_unix_ms)
+{
+    struct fleet *fleet = janitor->fleet;
+    size_t busy = 0;
+    size_t inflight = count_inflight(fleet, &busy);
+
+    add_field(args, "host", host);
+    redis_args_str(args, "pid");
+    redis_args_int(args, getpid());
+    add_field(args, "version", STILLHOUSE_VERSION_TEXT);
+    add_field(args, "queues", fleet->settings->queues);
+    redis_args_str(args, "lanes");
+    redis_args_int(args, (int64_t)fleet->lane_count);
+    redis_args_str(args, "busy");
+    redis_args_int(args, (int64_t)busy);
+    redis_args_str(args, "in_flight");
+    redis_args_int(args, (int64_t)inflight);
+    add_field(args, "breakers", breakers);
+    redis_args_str(args, "started_ms");
+    redis_args_int(args, fleet->started_unix_ms);
+    redis_args_str(args, "beat_ms");
+    redis_args_int(args, now_unix_ms);
+}
+
+static enum status send(struct janitor *janitor, const struct redis_args *args, struct error *err)
+{
+    redisReply *reply = NULL;
+    enum status status = redis_conn_command(janitor->conn, args, &reply, err);
+    freeReplyObject(reply);
+    return status;
+}
+
+static enum status register_worker(struct janitor *janitor, struct error *err)
+{
+    struct fleet *fleet = janitor->fleet;
+    int64_t now_unix_ms = clock_unix_ms() + atomic_load(&fleet->clock_offset_ms);
+    struct redis_args args = {0};
+    char key[KEYS_BYTES];
+    char host[65] = "";
+    char breakers[96];
+
+    gethostname(host, sizeof host - 1);
+    snprintf(breakers, sizeof breakers, "chroma=%s embedder=%s",
+             breaker_state_name(upstreams_state(fleet->upstreams, METRICS_CHROMA)),
+             breaker_state_name(upstreams_state(fleet->upstreams, METRICS_EMBEDDER)));
+    redis_args_str(&args, "HSET");
+    redis_args_str(&args, keys_worker(key, fleet->settings->prefix, fleet->id));
+    describe_worker(janitor, &args, host, breakers, now_unix_ms);
+    enum status status = send(janitor, &args, err);
+    if (status == STATUS_OK) {
+        redis_args_reset(&args);
+        redis_args_str(&args, "PEXPIRE");
+        redis_args_str(&args, key);
+        redis_args_int(&args, WORKER_TTL_MS);
+        status = send(janitor, &args, err);
+    }
+    keys_plain(key, fleet->settings->prefix, "workers");
+    if (status == STATUS_OK) {
+        redis_args_reset(&args);
+        redis_args_str(&args, "ZADD");
+        redis_args_str(&args, key);
+        redis_args_int(&args, now_unix_ms);
+        redis_args_str(&args, fleet->id);
+        status = send(janitor, &args, err);
+    }
+    if (status == STATUS_OK) {
+        redis_args_reset(&args);
+        redis_args_str(&args, "ZREMRANGEBYSCORE");
+        redis_args_str(&args, key);
+        redis_args_str(&args, "-inf");
+        redis_args_int(&args, now_unix_ms - GONE_MS);
+        status = send(janitor, &args, err);
+    }
+    redis_args_free(&args);
+    return status;
+}
+
+/* On a clean end the worker is gone at once. */
+static void unregister_worker(struct janitor *janitor)
+{
+    struct redis_args args = {0};
+    struct error err = {0};
+    char key[KEYS_BYTES];
+
+    redis_args_str(&args, "DEL");
+    redis_args_str(&args, keys_worker(key, janitor->fleet->settings->prefix, janitor->fleet->id));
+    enum status status = send(janitor, &args, &err);
+    redis_args_reset(&args);
+    redis_args_str(&args, "ZREM");
+    redis_args_str(&args, keys_plain(key, janitor->fleet->settings->prefix, "workers"));
+    redis_args_str(&args, janitor->fleet->id);
+    if (status == STATUS_OK) {
+        status = send(janitor, &args, &err);
+    }
+    if (status != STATUS_OK) {
+        log_debug("registration ends by itself: %s", err.text);
+    }
+    redis_args_free(&args);
+}
+
+static enum status feed_prompts(struct janitor *janitor, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+    char key[KEYS_BYTES];
+    uint64_t counts[3] = {0};
+    static const char *const names[] = {"enriched", "stale", "fallback"};
+
+    redis_args_str(&args, "HMGET");
+    redis_args_str(&args, keys_plain(key, janitor->fleet->settings->prefix, "prompts"));
+    for (int i = 0; i < 3; i++) {
+        redis_args_str(&args, names[i]);
+    }
+    enum status status = redis_conn_command(janitor->conn, &args, &reply, err);
+    for (size_t i = 0;
+         status == STATUS_OK && reply->type == REDIS_REPLY_ARRAY && i < 3 && i < reply->elements;
+         i++) {
+        if (reply->element[i]->type == REDIS_REPLY_STRING) {
+            counts[i] = strtoull(reply->element[i]->str, NULL, 10);
+        }
+    }
+    if (status == STATUS_OK) {
+        metrics_prompts(janitor->fleet->metrics, counts[0], counts[1], counts[2]);
+    }
+    freeReplyObject(reply);
+    redis_args_free(&args);
+    return status;
+}
+
+static enum status feed_gauges(struct janitor *janitor, struct error *err)
+{
+    struct fleet *fleet = janitor->fleet;
+    int64_t offset_ms = 0;
+    enum status status = redis_conn_clock_offset(janitor->conn, &offset_ms, err);
+
+    if (status == STATUS_OK) {
+        atomic_store(&fleet->clock_offset_ms, offset_ms);
+        status = feed_prompts(janitor, err);
+    }
+    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
+        struct queue_stats stats;
+        enum metrics_queue kind = metrics_queue_of(fleet->queues[i].name);
+        status = queue_get_stats(janitor->conn, &fleet->queues[i], &stats, err);
+        if (status == STATUS_OK) {
+            metrics_queue_jobs(fleet->metrics, kind, METRICS_WAITING, stats.waiting);
+            metrics_queue_jobs(fleet->metrics, kind, METRICS_RUNNING, stats.running);
+            metrics_queue_jobs(fleet->metrics, kind, METRICS_DELAYED, stats.delayed);
+            metrics_queue_jobs(fleet->metrics, kind, METRICS_DEAD, stats.dead);
+        }
+    }
+    return status;
+}
+
+static enum status reap_all(struct janitor *janitor, struct error *err)
+{
+    struct fleet *fleet = janitor->fleet;
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
+        size_t removed = 0;
+        status = queue_reap(janitor->conn, &fleet->queues[i], REAP_IDLE_MS, &removed, err);
+        if (removed > 0) {
+            log_info("queue \"%s\": %zu gone consumers removed", fleet->queues[i].name, removed);
+        }
+    }
+    return status;
+}
+
+static bool is_due(int64_t *at_ms, int64_t now_ms, int64_t every_ms)
+{
+    if (now_ms < *at_ms) {
+        return false;
+    }
+    *at_ms = now_ms + every_ms;
+    return true;
+}
+
+static enum status tick(struct janitor *janitor, struct error *err)
+{
+    struct fleet *fleet = janitor->fleet;
+    int64_t now_ms = clock_now_ms();
+    enum status status = promote_all(janitor, err);
+
+    if (status == STATUS_OK) {
+        status = watch_pauses(janitor, err);
+    }
+    for (size_t i = 0; i < fleet->lane_count && status == STATUS_OK; i++) {
+        status = beat_lane(janitor, &fleet->lanes[i], err);
+    }
+    if (status == STATUS_OK && is_due(&janitor->renew_at_ms, now_ms, RENEW_EVERY_MS)) {
+        writer_renew(fleet->writer, janitor->conn);
+    }
+    if (status == STATUS_OK && is_due(&janitor->register_at_ms, now_ms, REGISTER_EVERY_MS)) {
+        status = register_worker(janitor, err);
+    }
+    if (status == STATUS_OK && is_due(&janitor->gauges_at_ms, now_ms, GAUGES_EVERY_MS)) {
+        status = feed_gauges(janitor, err);
+    }
+    if (status == STATUS_OK && is_due(&janitor->reap_at_ms, now_ms, REAP_EVERY_MS)) {
+        status = reap_all(janitor, err);
+    }
+    return status;
+}
+
+void *janitor_run(void *argument)
+{
+    struct janitor janitor = {.fleet = argument};
+    struct redis_url url;
+    struct error err = {0};
+
+    if (redis_url_parse(janitor.fleet->settings->redis_url, &url, &err) == STATUS_OK) {
+        janitor.conn = redis_conn_new(&url, (struct redis_timeouts){3000, 5000});
+    }
+    if (janitor.conn == NULL) {
+        log_error("janitor: no connection object");
+        return NULL;
+    }
+    while (atomic_load(&janitor.fleet->lanes_running) > 0) {
+        long long suppressed = 0;
+        if (tick(&janitor, &err) != STATUS_OK) {
+            redis_conn_close(janitor.conn);
+            if (log_limit_allow(&janitor.log_limit, clock_now_ms(), 5000, &suppressed)) {
+                log_warning("janitor: %s (%lld more like it)", err.text, suppressed);
+            }
+        }
+        clock_sleep_ms(TICK_MS);
+    }
+    unregister_worker(&janitor);
+    redis_conn_free(janitor.conn);
+    return NULL;
+}

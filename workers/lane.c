@@ -1,0 +1,198 @@
+/* A lane's life, top to bottom: take, check, process, commit, account; again.
+ *
+ * Happy path: reader_take brings the jobs of one or a few queues; each queue's jobs are one batch
+ * of its handler. Failure modes: jobs that are malformed, oversize or past their deadline never
+ * reach the handler. On drain, what was not begun is released. On close, the consumer leaves the
+ * group where it holds nothing.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "clock.h"
+#include "commit.h"
+#include "fleet.h"
+#include "log.h"
+
+enum { ARENA_KEEP_BYTES = 4 * 1024 * 1024 };
+
+static bool is_stopping(void *context)
+{
+    const struct fleet *fleet = context;
+    return fleet_get_mode(fleet) != FLEET_RUN;
+}
+
+static void publish_inflight(struct lane *lane, size_t index, size_t count)
+{
+    pthread_mutex_lock(&lane->lock);
+    lane->inflight = index;
+    lane->inflight_count = count;
+    lane->inflight_since_ms = clock_now_ms();
+    lane->beat_ms = lane->inflight_since_ms;
+    pthread_mutex_unlock(&lane->lock);
+}
+
+static void advance_inflight(struct lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    lane->inflight++;
+    pthread_mutex_unlock(&lane->lock);
+}
+
+/* What must not reach a handler is judged here; true when the task goes on. */
+static bool is_fit(struct lane *lane, struct task *task, int64_t now_unix_ms)
+{
+    const struct job *job = task->job;
+    const struct settings *settings = lane->tools.settings;
+    struct error err = {0};
+
+    if (queue_job_check(job, &err) != STATUS_OK) {
+        task_judge(task, VERDICT_MALFORMED, "%s", err.text);
+        return false;
+    }
+    if (job->body.bytes > (size_t)settings->max_body_bytes) {
+        task_judge(task, VERDICT_OVERSIZE, "body of %zu bytes, expected at most %lld",
+                   job->body.bytes, (long long)settings->max_body_bytes);
+        return false;
+    }
+    if (!text_is_domain(job->domain.data, job->domain.bytes)) {
+        char excerpt[48];
+        task_judge(task, VERDICT_REJECT,
+                   "domain \"%s\": expected [a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?",
+                   text_excerpt(job->domain.data, job->domain.bytes, excerpt));
+        return false;
+    }
+    if (job->options.deadline_unix_ms > 0 && now_unix_ms > job->options.deadline_unix_ms) {
+        task_judge(task, VERDICT_EXPIRED, "deadline passed");
+        return false;
+    }
+    return true;
+}
+
+static void account_wait(struct lane *lane, enum metrics_queue kind, const struct job *job,
+                         int64_t now_unix_ms)
+{
+    char entry[24] = {0};
+    int64_t since_ms = job->options.since_unix_ms;
+
+    if (since_ms == 0) {
+        snprintf(entry, sizeof entry, "%.*s", (int)(job->entry.bytes < 20 ? job->entry.bytes : 20),
+                 job->entry.data);
+        since_ms = strtoll(entry, NULL, 10);
+    }
+    metrics_job_wait_seconds(lane->tools.metrics, kind, (double)(now_unix_ms - since_ms) / 1e3);
+}
+
+/* Sorts the fit tasks to the front, so that the handler gets one run of them. */
+static size_t sort_fit(struct lane *lane, const struct queue_batch *batch, struct task *tasks,
+                       enum metrics_queue kind)
+{
+    int64_t now_unix_ms = tools_now_unix_ms(&lane->tools);
+    size_t fit = 0;
+    size_t unfit = batch->count;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        struct task task = {.job = &batch->jobs[i]};
+        account_wait(lane, kind, task.job, now_unix_ms);
+        if (is_fit(lane, &task, now_unix_ms)) {
+            tasks[fit++] = task;
+        } else {
+            tasks[--unfit] = task;
+        }
+    }
+    return fit;
+}
+
+static void process_take(struct lane *lane, struct take *take)
+{
+    struct fleet *fleet = lane->fleet;
+    enum metrics_queue kind = metrics_queue_of(fleet->queues[take->queue].name);
+    int64_t started_ns = clock_now_ns();
+    size_t count = take->batch.count;
+    struct task *tasks = arena_array(&lane->tools.arena, count, sizeof *tasks);
+
+    if (tasks == NULL) {
+        log_error("no memory for %zu jobs, they stay pending", count);
+        return;
+    }
+    size_t fit = sort_fit(lane, &take->batch, tasks, kind);
+    if (fit > 0) {
+        fleet->handlers[take->queue]->process(&lane->tools, tasks, fit);
+    }
+    tools_progress(&lane->tools);
+
+    const struct commit_target target = {&fleet->queues[take->queue], lane->consumer, fleet->id};
+    commit_tasks(&lane->tools, &target, tasks, count);
+    metrics_job_seconds(lane->tools.metrics, kind, (double)(clock_now_ns() - started_ns) / 1e9,
+                        count);
+    tools_progress(&lane->tools);
+}
+
+static void hand_back(struct lane *lane, struct take *take)
+{
+    const struct job **jobs = arena_array(&lane->tools.arena, take->batch.count, sizeof *jobs);
+    struct error err = {0};
+    size_t released = 0;
+
+    for (size_t i = 0; i < take->batch.count && jobs != NULL; i++) {
+        jobs[i] = &take->batch.jobs[i];
+    }
+    if (jobs == NULL || queue_release(lane->tools.redis, &lane->fleet->queues[take->queue],
+                                      lane->consumer, lane->tools.settings->visibility_ms, false,
+                                      jobs, take->batch.count, &released, &err) != STATUS_OK) {
+        log_warning("jobs not begun stay pending: %s", err.text);
+        return;
+    }
+    log_info("%zu jobs not begun are handed back", released);
+}
+
+static void process_takes(struct lane *lane)
+{
+    publish_inflight(lane, 0, lane->takes.count);
+    metrics_lanes(lane->tools.metrics, METRICS_IDLE, -1);
+    metrics_lanes(lane->tools.metrics, METRICS_BUSY, 1);
+    for (size_t i = 0; i < lane->takes.count; i++) {
+        if (fleet_get_mode(lane->fleet) == FLEET_RUN) {
+            process_take(lane, &lane->takes.each[i]);
+        } else {
+            hand_back(lane, &lane->takes.each[i]);
+        }
+        advance_inflight(lane);
+        arena_reset(&lane->tools.arena, ARENA_KEEP_BYTES);
+    }
+    publish_inflight(lane, 0, 0);
+    metrics_lanes(lane->tools.metrics, METRICS_BUSY, -1);
+    metrics_lanes(lane->tools.metrics, METRICS_IDLE, 1);
+}
+
+static void leave(struct lane *lane)
+{
+    struct error err = {0};
+
+    for (size_t i = 0; i < lane->fleet->queue_count; i++) {
+        if (queue_leave(lane->tools.redis, &lane->fleet->queues[i], lane->consumer, &err) !=
+            STATUS_OK) {
+            log_debug("consumer \"%s\" is left to the janitors: %s", lane->consumer, err.text);
+            return;
+        }
+    }
+}
+
+void *lane_run(void *argument)
+{
+    struct lane *lane = argument;
+
+    metrics_lanes(lane->tools.metrics, METRICS_IDLE, 1);
+    while (fleet_get_mode(lane->fleet) == FLEET_RUN) {
+        tools_progress(&lane->tools);
+        if (reader_take(lane->fleet->reader, lane->consumer, &lane->takes, is_stopping,
+                        lane->fleet) &&
+            lane->takes.count > 0) {
+            process_takes(lane);
+        }
+        takes_reset(&lane->takes);
+    }
+    leave(lane);
+    metrics_lanes(lane->tools.metrics, METRICS_IDLE, -1);
+    atomic_fetch_sub(&lane->fleet->lanes_running, 1);
+    return NULL;
+}
