@@ -1,0 +1,35 @@
+/* health.h - the HTTP endpoint: /healthz, /readyz, /metrics (contract, section 6).
+ *
+ * One thread of libmicrohttpd answers; it reads atomics and locked state only. Start and stop from
+ * the main thread.
+ */
+#ifndef STILLHOUSE_WORKERS_HEALTH_H
+#define STILLHOUSE_WORKERS_HEALTH_H
+
+#include <stdbool.h>
+
+#include "metrics.h"
+#include "status.h"
+#include "upstreams.h"
+
+struct health; /* opaque */
+
+/* Everything is borrowed and must outlive the endpoint. The callbacks run in its thread. */
+struct health_config {
+    const char *bind; /* "127.0.0.1:9464", "[::1]:9464"; port 0 = any */
+    const struct metrics *metrics;
+    struct upstreams *upstreams;
+    bool (*alive)(void *context);       /* the process makes progress */
+    bool (*redis_ready)(void *context); /* Redis answered the last time */
+    void *context;
+};
+
+/* STATUS_INVALID for an address that cannot be parsed, STATUS_FAILED when it cannot be listened on.
+ */
+enum status health_start(const struct health_config *config, struct health **out,
+                         struct error *err) MUSTCHECK;
+void health_stop(struct health *health); /* NULL is fine */
+
+int health_port(const struct health *health);
+
+#endif

@@ -1,0 +1,113 @@
+#include "preflight.h"
+
+#include <string.h>
+
+#include "clock.h"
+#include "log.h"
+#include "queue.h"
+#include "redis_conn.h"
+
+enum { TRY_FOR_MS = 5000, TRY_EVERY_MS = 250 };
+
+/* The value of "name:value\r\n" in an INFO text, copied. */
+static bool info_value(const char *info, const char *name, char *out, size_t size)
+{
+    size_t bytes = strlen(name);
+
+    for (const char *line = info; line != NULL && *line != '\0';) {
+        if (strncmp(line, name, bytes) == 0 && line[bytes] == ':') {
+            size_t length = strcspn(line + bytes + 1, "\r\n");
+            length = length < size - 1 ? length : size - 1;
+            memcpy(out, line + bytes + 1, length);
+            out[length] = '\0';
+            return true;
+        }
+        line = strchr(line, '\n');
+        line = line != NULL ? line + 1 : NULL;
+    }
+    return false;
+}
+
+static enum status read_info(struct redis_conn *conn, const char *section, redisReply **reply,
+                             struct error *err)
+{
+    struct redis_args args = {0};
+
+    redis_args_str(&args, "INFO");
+    redis_args_str(&args, section);
+    enum status status = redis_conn_command(conn, &args, reply, err);
+    redis_args_free(&args);
+    return status;
+}
+
+/* A queue's Redis must refuse writes when it is full, not throw away what it holds. */
+static enum status check_eviction(struct redis_conn *conn, struct error *err)
+{
+    redisReply *reply = NULL;
+    char policy[64] = "";
+    enum status status = read_info(conn, "memory", &reply, err);
+
+    if (status == STATUS_OK && reply->type == REDIS_REPLY_STRING) {
+        info_value(reply->str, "maxmemory_policy", policy, sizeof policy);
+    }
+    freeReplyObject(reply);
+    if (status == STATUS_OK && strncmp(policy, "allkeys-", 8) == 0) {
+        return error_set(err, STATUS_INVALID,
+                         "redis evicts jobs (maxmemory-policy is \"%s\"): CONFIG SET "
+                         "maxmemory-policy noeviction",
+                         policy);
+    }
+    if (status == STATUS_OK && strncmp(policy, "volatile-", 9) == 0) {
+        log_warning("redis may evict cached results and unique keys (maxmemory-policy is \"%s\"): "
+                    "noeviction is meant for a queue",
+                    policy);
+    }
+    return status;
+}
+
+static void warn_persistence(struct redis_conn *conn)
+{
+    redisReply *reply = NULL;
+    struct error err = {0};
+    char enabled[8] = "";
+
+    if (read_info(conn, "persistence", &reply, &err) == STATUS_OK &&
+        reply->type == REDIS_REPLY_STRING &&
+        info_value(reply->str, "aof_enabled", enabled, sizeof enabled) && enabled[0] == '0') {
+        log_warning("redis keeps no append-only file: jobs are lost when it dies (CONFIG SET "
+                    "appendonly yes)");
+    }
+    freeReplyObject(reply);
+}
+
+enum status preflight_redis(const struct settings *settings, struct error *err)
+{
+    struct redis_url url;
+    enum status status = redis_url_parse(settings->redis_url, &url, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct redis_conn *conn = redis_conn_new(&url, (struct redis_timeouts){2000, 2000});
+    if (conn == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for a redis connection");
+    }
+
+    int64_t until_ms = clock_now_ms() + TRY_FOR_MS;
+    for (;;) {
+        status = check_eviction(conn, err);
+        bool again = status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT ||
+                     status == STATUS_UNAVAILABLE;
+        if (!again || clock_now_ms() >= until_ms) {
+            break;
+        }
+        clock_sleep_ms(TRY_EVERY_MS);
+    }
+    if (status == STATUS_OK) {
+        status = queue_install(conn, NULL, err);
+    }
+    if (status == STATUS_OK) {
+        warn_persistence(conn);
+    }
+    redis_conn_free(conn);
+    return status;
+}
