@@ -25,14 +25,35 @@ static const char *text_or(const char *text, const char *preset)
     return text != NULL && text[0] != '\0' ? text : preset;
 }
 
+/* A line break in it would begin another header. */
+static enum status check_key(const char *key, struct error *err)
+{
+    for (const char *c = key; *c != '\0'; c++) {
+        if ((unsigned char)*c < ' ' || *c == 0x7f) {
+            return error_set(err, STATUS_INVALID,
+                             "STILLHOUSE_EMBED_KEY: holds a control "
+                             "character");
+        }
+    }
+    return strlen(key) < SETTINGS_TEXT_BYTES
+               ? STATUS_OK
+               : error_set(err, STATUS_INVALID, "STILLHOUSE_EMBED_KEY: longer than %d bytes",
+                           SETTINGS_TEXT_BYTES - 1);
+}
+
 static enum status open_http(struct embedder *embedder, const struct embedder_config *config,
                              struct error *err)
 {
     char authorization[SETTINGS_TEXT_BYTES + 32];
     const char *headers[] = {NULL, NULL};
 
-    if (config->key != NULL && config->key[0] != '\0') {
-        snprintf(authorization, sizeof authorization, "Authorization: Bearer %s", config->key);
+    const char *key = text_or(config->key, "");
+    enum status status = check_key(key, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (key[0] != '\0') {
+        snprintf(authorization, sizeof authorization, "Authorization: Bearer %s", key);
         headers[0] = authorization;
     }
     const struct http_config http = {
@@ -72,7 +93,10 @@ static enum status name_it(struct embedder *embedder, const struct embedder_conf
     while (embedder->url[0] != '\0' && embedder->url[strlen(embedder->url) - 1] == '/') {
         embedder->url[strlen(embedder->url) - 1] = '\0';
     }
-    return http_check_url(embedder->url, err);
+    if (http_check_url(embedder->url, err) != STATUS_OK) {
+        return error_wrap(err, "STILLHOUSE_EMBED_URL");
+    }
+    return STATUS_OK;
 }
 
 enum status embedder_new(const struct embedder_config *config, struct embedder **out,

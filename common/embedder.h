@@ -32,7 +32,8 @@ struct embedder_config {
     void *observer_context;
 };
 
-/* STATUS_INVALID names the setting that is wrong (builtin with a dimension other than 64..4096). */
+/* STATUS_INVALID names the setting that is wrong (builtin with a dimension other than 64..4096, a
+ * URL, a key with control characters). */
 enum status embedder_new(const struct embedder_config *config, struct embedder **out,
                          struct error *err) MUSTCHECK;
 void embedder_free(struct embedder *embedder);
@@ -54,10 +55,12 @@ enum status embedder_embed(struct embedder *embedder, const struct slice *texts,
  * unit length. Pure. */
 enum status embedder_normalise(float *vector, size_t dimension, struct error *err) MUSTCHECK;
 
-/* The pure builtin embedding: deterministic, never fails on a text that is not blank. */
+/* The pure builtin embedding: deterministic, never fails on a text that is not blank. Words after
+ * the 4096th do not count. Needs 256 KiB of stack. */
 void embedder_builtin(const char *text, size_t bytes, float *vector, size_t dimension);
 
-/* The decoders of foreign bytes, apart for the fuzzer. Each fills vectors[count * dimension]. */
+/* The decoders of foreign bytes, apart for the fuzzer. Each fills vectors[count * dimension], count
+ * > 0, with vectors of unit length; on failure what is in there means nothing. */
 enum status embedder_decode_openai(const char *body, size_t bytes, size_t count, size_t dimension,
                                    float *vectors, struct error *err) MUSTCHECK;
 enum status embedder_decode_ollama(const char *body, size_t bytes, size_t count, size_t dimension,

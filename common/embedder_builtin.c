@@ -18,7 +18,7 @@
 enum { WORD_MAX = 48, WORDS_MAX = 4096, GRAM_MIN = 3, GRAM_MAX = 5, TF_MAX = 16 };
 
 static const float WORD_WEIGHT = 1.0F;
-static const float PAIR_WEIGHT = 0.35F;
+static const float PAIR_WEIGHT = 0.5F;
 static const float GRAMS_WEIGHT = 0.6F; /* of all n-grams of a word together, in length */
 
 /* 1 + ln n */
@@ -38,10 +38,10 @@ static const char *const stop_words[] = {
     "what", "when",  "where", "which", "who",   "will",   "with",  "would", "you",  "your",
 };
 
+/* Small, because WORDS_MAX of them stand on the stack: nothing here may fail. */
 struct word {
     char text[WORD_MAX + 1];
-    size_t bytes;
-    unsigned times;
+    unsigned char bytes;
     bool stop;
 };
 
@@ -85,7 +85,7 @@ static bool ends_with(const struct word *word, const char *suffix)
 
 static void cut(struct word *word, size_t bytes)
 {
-    word->bytes -= bytes;
+    word->bytes = (unsigned char)(word->bytes - bytes);
     word->text[word->bytes] = '\0';
 }
 
@@ -124,7 +124,6 @@ static size_t split(const char *text, size_t bytes, struct word *words)
     for (size_t i = 0; i < bytes && count < WORDS_MAX;) {
         struct word *word = &words[count];
         word->bytes = 0;
-        word->times = 1;
         while (i < bytes && is_word_byte((unsigned char)text[i])) {
             char c = text[i++];
             if (word->bytes < WORD_MAX) {
@@ -139,6 +138,7 @@ static size_t split(const char *text, size_t bytes, struct word *words)
         word->stop = is_stop_word(word->text);
         if (!word->stop) {
             stem(word);
+            word->stop = is_stop_word(word->text); /* "needed"; equal texts must agree in it */
         }
         count++;
     }
@@ -148,7 +148,7 @@ static size_t split(const char *text, size_t bytes, struct word *words)
 static void add_grams(float *vector, size_t dimension, const struct word *word, float weight)
 {
     char padded[WORD_MAX + 3];
-    size_t bytes = word->bytes + 2;
+    size_t bytes = word->bytes + 2U;
     size_t grams = 0;
 
     padded[0] = '^';
@@ -172,10 +172,8 @@ static int compare_words(const void *a, const void *b)
 {
     const struct word *left = a;
     const struct word *right = b;
-    size_t shorter = left->bytes < right->bytes ? left->bytes : right->bytes;
-    int order = memcmp(left->text, right->text, shorter);
-
-    return order != 0 ? order : (left->bytes > right->bytes) - (left->bytes < right->bytes);
+    /* A word has no NUL: only letters, digits and bytes >= 0x80. */
+    return strcmp(left->text, right->text);
 }
 
 static void add_pairs(float *vector, size_t dimension, const struct word *words, size_t count)
@@ -225,19 +223,16 @@ static bool is_zero(const float *vector, size_t dimension)
 
 void embedder_builtin(const char *text, size_t bytes, float *vector, size_t dimension)
 {
-    struct word *words = malloc(WORDS_MAX * sizeof *words);
+    struct word words[WORDS_MAX];
     struct error err = {0};
+    size_t count = split(text, bytes, words);
 
     memset(vector, 0, dimension * sizeof *vector);
-    if (words != NULL) {
-        size_t count = split(text, bytes, words);
-        add_pairs(vector, dimension, words, count);
-        qsort(words, count, sizeof *words, compare_words);
-        add_words(vector, dimension, words, count, false);
-        if (is_zero(vector, dimension)) {
-            add_words(vector, dimension, words, count, true);
-        }
-        free(words);
+    add_pairs(vector, dimension, words, count);
+    qsort(words, count, sizeof words[0], compare_words);
+    add_words(vector, dimension, words, count, false);
+    if (is_zero(vector, dimension)) {
+        add_words(vector, dimension, words, count, true);
     }
     if (is_zero(vector, dimension)) {
         vector[hash_bytes(text, bytes, 4) % dimension] = 1.0F; /* no word at all: "?!" */

@@ -1,5 +1,6 @@
 /* The answers of embedding servers: foreign bytes. Pure. */
 #include <cjson/cJSON.h>
+#include <math.h>
 #include <string.h>
 
 #include "embedder.h"
@@ -87,6 +88,10 @@ static enum status decode_packed(const char *text, size_t index, size_t count, s
     if (bad) {
         return error_set(err, STATUS_GARBLED, "embedding %zu of %zu: not base64", index + 1, count);
     }
+    if (bytes % sizeof *vector != 0) {
+        return error_set(err, STATUS_GARBLED, "embedding %zu of %zu: %zu bytes are no float32",
+                         index + 1, count, bytes);
+    }
     if (bytes != dimension * sizeof *vector) {
         return wrong_length(index, count, bytes / sizeof *vector, dimension, err);
     }
@@ -123,28 +128,31 @@ static enum status decode_items(const cJSON *list, size_t count, size_t dimensio
                                 struct error *err)
 {
     size_t position = 0;
-    size_t seen = 0; /* sum of indices, so that one that comes twice is noticed */
     const cJSON *item = NULL;
 
+    /* What is not a number has not come yet: `count` items, none twice, are all of them. */
+    for (size_t i = 0; i < count; i++) {
+        vectors[i * dimension] = NAN;
+    }
     cJSON_ArrayForEach(item, list)
     {
         const cJSON *index = cJSON_GetObjectItemCaseSensitive(item, "index");
         double at = cJSON_IsNumber(index) ? index->valuedouble : (double)position;
-        if (!(at >= 0 && at < (double)count)) {
+        if (!(at >= 0 && at < (double)count && at == floor(at))) {
             return error_set(err, STATUS_GARBLED, "embedding %zu of %zu has a wrong index",
                              position + 1, count);
         }
-        enum status status =
-            decode_any(cJSON_GetObjectItemCaseSensitive(item, "embedding"), (size_t)at, count,
-                       dimension, vectors + (size_t)at * dimension, err);
+        float *vector = vectors + (size_t)at * dimension;
+        if (!isnan(vector[0])) {
+            return error_set(err, STATUS_GARBLED, "embedding %zu of %zu comes twice",
+                             (size_t)at + 1, count);
+        }
+        enum status status = decode_any(cJSON_GetObjectItemCaseSensitive(item, "embedding"),
+                                        (size_t)at, count, dimension, vector, err);
         if (status != STATUS_OK) {
             return status;
         }
-        seen += (size_t)at;
         position++;
-    }
-    if (seen != count * (count - 1) / 2) {
-        return error_set(err, STATUS_GARBLED, "embedder's answer names an index twice");
     }
     return STATUS_OK;
 }

@@ -45,7 +45,7 @@ static enum status post(struct embedder *embedder, const char *path, struct erro
 
 static enum status check_code(const struct embedder *embedder, struct error *err)
 {
-    if (embedder->response.code == 200 || embedder->response.code == 201) {
+    if (embedder->response.code >= 200 && embedder->response.code < 300) {
         return STATUS_OK;
     }
     return http_code_status(&embedder->response, "embedder", err);
