@@ -1,53 +1,111 @@
 #include "breaker.h"
 
-enum { PROBE_GIVEN_UP_MS = 60000, RAMP_LIMIT = 1024 };
+/* Which fields count in which state: failures_in_a_row and ramp while closed, opened_at_ms while
+ * open, probe_until_ms while half-open. */
+
+enum { RAMP_END = 1024 }; /* from here on a batch has no limit */
+enum {
+    PROBE_MIN_MS = 30 * 1000,
+    ASK_AGAIN_MS = 1000
+}; /* a probe's patience; see breaker_wait_ms */
 
 void breaker_init(struct breaker *breaker, int64_t failures_to_open, int64_t pause_ms)
 {
-    *breaker = (struct breaker){.failures_to_open = failures_to_open, .pause_ms = pause_ms};
+    *breaker = (struct breaker){
+        .failures_to_open = failures_to_open > 0 ? failures_to_open : 1,
+        .pause_ms = pause_ms > 0 ? pause_ms : 0,
+        .state = BREAKER_CLOSED,
+    };
+}
+
+static void open_at(struct breaker *breaker, int64_t now_ms)
+{
+    breaker->state = BREAKER_OPEN;
+    breaker->opened_at_ms = now_ms;
+    breaker->failures_in_a_row = 0;
+    breaker->ramp = 0;
+    breaker->opened_total++;
+}
+
+static void close_with_ramp(struct breaker *breaker, int64_t ramp)
+{
+    breaker->state = BREAKER_CLOSED;
+    breaker->failures_in_a_row = 0;
+    breaker->ramp = ramp;
+}
+
+static size_t allow_probe(struct breaker *breaker, int64_t now_ms)
+{
+    breaker->state = BREAKER_HALF_OPEN;
+    breaker->probe_until_ms =
+        now_ms + (breaker->pause_ms > PROBE_MIN_MS ? breaker->pause_ms : PROBE_MIN_MS);
+    return 1;
 }
 
 size_t breaker_allow(struct breaker *breaker, int64_t now_ms, size_t wanted)
 {
-    if (wanted == 0 || breaker_wait_ms(breaker, now_ms) > 0) {
+    if (wanted == 0) {
         return 0;
     }
-    if (breaker->state == BREAKER_CLOSED) {
-        if (breaker->ramp > 0 && (size_t)breaker->ramp < wanted) {
-            return (size_t)breaker->ramp;
-        }
-        return wanted;
+
+    switch (breaker->state) {
+    case BREAKER_OPEN:
+        return now_ms - breaker->opened_at_ms < breaker->pause_ms ? 0
+                                                                  : allow_probe(breaker, now_ms);
+    case BREAKER_HALF_OPEN:
+        return now_ms < breaker->probe_until_ms ? 0 : allow_probe(breaker, now_ms);
+    case BREAKER_CLOSED:
+    default:
+        return breaker->ramp > 0 && wanted > (size_t)breaker->ramp ? (size_t)breaker->ramp : wanted;
     }
-    breaker->state = BREAKER_HALF_OPEN;
-    breaker->probe_until_ms = now_ms + PROBE_GIVEN_UP_MS;
-    return 1;
 }
 
 void breaker_success(struct breaker *breaker, int64_t now_ms)
 {
     (void)now_ms;
-    breaker->failures_in_a_row = 0;
-    if (breaker->state == BREAKER_HALF_OPEN) {
-        breaker->state = BREAKER_CLOSED;
-        breaker->ramp = 1;
-    } else if (breaker->state == BREAKER_CLOSED && breaker->ramp > 0) {
-        breaker->ramp = breaker->ramp * 2 > RAMP_LIMIT ? 0 : breaker->ramp * 2;
+    switch (breaker->state) {
+    case BREAKER_OPEN: /* of a call from before it opened: only a probe closes it */
+        return;
+    case BREAKER_HALF_OPEN:
+        close_with_ramp(breaker, 1);
+        return;
+    case BREAKER_CLOSED:
+    default:
+        close_with_ramp(breaker, breaker->ramp >= RAMP_END / 2 ? 0 : breaker->ramp * 2);
+        return;
     }
-    /* A success while open belongs to a call from before it opened: it proves nothing new. */
 }
 
 void breaker_failure(struct breaker *breaker, int64_t now_ms)
 {
-    breaker->failures_in_a_row++;
-    bool opens = breaker->state == BREAKER_HALF_OPEN ||
-                 (breaker->state == BREAKER_CLOSED &&
-                  breaker->failures_in_a_row >= breaker->failures_to_open);
-    if (opens) {
-        breaker->state = BREAKER_OPEN;
-        breaker->opened_at_ms = now_ms;
-        breaker->ramp = 0;
-        breaker->opened_total++;
+    switch (breaker->state) {
+    case BREAKER_OPEN: /* of a call from before it opened: the pause does not start anew */
+        return;
+    case BREAKER_HALF_OPEN:
+        open_at(breaker, now_ms);
+        return;
+    case BREAKER_CLOSED:
+    default:
+        breaker->failures_in_a_row++;
+        if (breaker->failures_in_a_row >= breaker->failures_to_open) {
+            open_at(breaker, now_ms);
+        } else if (breaker->ramp > 0) {
+            breaker->ramp = 1;
+        }
+        return;
     }
+}
+
+void breaker_cancel(struct breaker *breaker, int64_t now_ms)
+{
+    if (breaker->state == BREAKER_HALF_OPEN) {
+        breaker->probe_until_ms = now_ms;
+    }
+}
+
+void breaker_reset(struct breaker *breaker)
+{
+    close_with_ramp(breaker, 0);
 }
 
 enum breaker_state breaker_peek(const struct breaker *breaker, int64_t now_ms)
@@ -60,25 +118,26 @@ enum breaker_state breaker_peek(const struct breaker *breaker, int64_t now_ms)
 
 int64_t breaker_wait_ms(const struct breaker *breaker, int64_t now_ms)
 {
-    int64_t until_ms = now_ms;
+    int64_t wait_ms = 0;
 
     if (breaker->state == BREAKER_OPEN) {
-        until_ms = breaker->opened_at_ms + breaker->pause_ms;
+        wait_ms = breaker->opened_at_ms + breaker->pause_ms - now_ms;
     } else if (breaker->state == BREAKER_HALF_OPEN) {
-        until_ms = breaker->probe_until_ms;
+        wait_ms = breaker->probe_until_ms - now_ms;
+        wait_ms = wait_ms > ASK_AGAIN_MS ? ASK_AGAIN_MS : wait_ms;
     }
-    return until_ms > now_ms ? until_ms - now_ms : 0;
+    return wait_ms > 0 ? wait_ms : 0;
 }
 
 const char *breaker_state_name(enum breaker_state state)
 {
     switch (state) {
-    case BREAKER_CLOSED:
-        return "closed";
-    case BREAKER_HALF_OPEN:
-        return "half-open";
     case BREAKER_OPEN:
         return "open";
+    case BREAKER_HALF_OPEN:
+        return "half_open";
+    case BREAKER_CLOSED:
+    default:
+        return "closed";
     }
-    return "unknown";
 }

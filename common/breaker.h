@@ -3,9 +3,10 @@
  * Pure: `now_ms` (monotonic) is passed in. One breaker per upstream and process; callers hold its
  * lock (struct breaker has none): see workers/upstreams.h.
  *
- *   closed --N failures in a row--> open --pause over--> half-open --probe ok--> closed (ramp 1, 2,
- * 4 ...)
- *                                    ^----------------------probe failed----'
+ *   closed --N failures in a row--> open --pause over--> half-open --probe ok--> closed
+ *                                     ^----------probe failed---------'
+ *
+ * After closing, batches may have 1, 2, 4 ... jobs.
  */
 #ifndef STILLHOUSE_COMMON_BREAKER_H
 #define STILLHOUSE_COMMON_BREAKER_H
@@ -36,16 +37,24 @@ void breaker_init(struct breaker *breaker, int64_t failures_to_open, int64_t pau
 size_t breaker_allow(struct breaker *breaker, int64_t now_ms, size_t wanted) MUSTCHECK;
 
 /* How a call that was allowed ended. A failure is the upstream's fault (no answer, 408, 429, 5xx),
- * not the caller's (other 4xx). */
+ * not the caller's (other 4xx). Reports while open are of calls from before and change nothing. */
 void breaker_success(struct breaker *breaker, int64_t now_ms);
 void breaker_failure(struct breaker *breaker, int64_t now_ms);
+
+/* A call that was allowed was not made: another caller may probe. */
+void breaker_cancel(struct breaker *breaker, int64_t now_ms);
+
+/* Closed at once, without a ramp: for an upstream that is reported on but whose callers do not ask
+ * breaker_allow. */
+void breaker_reset(struct breaker *breaker);
 
 /* The state as seen now (an open one whose pause is over shows as half-open). */
 enum breaker_state breaker_peek(const struct breaker *breaker, int64_t now_ms);
 
-/* ms until a probe may be made; 0 when calls are allowed. */
+/* ms until a probe may be made; 0 when calls are allowed. While another's probe is under way: how
+ * long to wait before asking again, at most 1 s. */
 int64_t breaker_wait_ms(const struct breaker *breaker, int64_t now_ms);
 
-const char *breaker_state_name(enum breaker_state state); /* closed half-open open */
+const char *breaker_state_name(enum breaker_state state); /* closed half_open open */
 
 #endif

@@ -16,14 +16,16 @@
 struct lru; /* opaque; heap */
 
 /* At most `max_entries` entries and `max_bytes` of values; entries older than `max_age_ms` are
- * misses. */
+ * misses. NULL: out of memory. */
 struct lru *lru_new(size_t max_entries, size_t max_bytes, int64_t max_age_ms) MUSTCHECK;
 void lru_free(struct lru *lru);
 
-/* A copy is kept. A value over max_bytes is not stored. False when memory is short. */
+/* A copy is kept; it takes the place of the key's old value. False when it is not kept, for it is
+ * over max_bytes or memory is short: the key then has no value. */
 bool lru_put(struct lru *lru, const char *key, const void *value, size_t bytes, int64_t now_ms);
 
-/* The value, valid until the next call on this lru; NULL for a miss. */
+/* The value, aligned for any type, valid until the next call on this lru; NULL for a miss (*bytes
+ * is then untouched). */
 const void *lru_get(struct lru *lru, const char *key, int64_t now_ms, size_t *bytes) MUSTCHECK;
 
 void lru_remove(struct lru *lru, const char *key);
