@@ -44,6 +44,7 @@ enum metrics_job_state {
 
 struct metrics; /* opaque; heap; any thread */
 
+/* NULL: out of memory. */
 struct metrics *metrics_new(void) MUSTCHECK;
 void metrics_free(struct metrics *metrics);
 
@@ -52,6 +53,7 @@ enum metrics_queue metrics_queue_of(const char *name);
 
 void metrics_jobs(struct metrics *m, enum metrics_queue queue, enum metrics_outcome outcome,
                   uint64_t count);
+/* Each of `jobs` jobs took `seconds`: a job takes as long as its batch. */
 void metrics_job_seconds(struct metrics *m, enum metrics_queue queue, double seconds,
                          uint64_t jobs);
 void metrics_job_wait_seconds(struct metrics *m, enum metrics_queue queue, double seconds);
@@ -60,21 +62,24 @@ void metrics_upstream_seconds(struct metrics *m, enum metrics_upstream upstream,
                               const char *operation, double seconds);
 /* `reason` = status of the failure. */
 void metrics_upstream_error(struct metrics *m, enum metrics_upstream upstream, enum status reason);
+/* `code` 0 = no answer. */
 void metrics_http_request(struct metrics *m, enum metrics_upstream upstream, int code,
                           long new_connections);
+/* State and lifetime count of a breaker, as upstreams.h knows them. */
 void metrics_breaker(struct metrics *m, enum metrics_upstream upstream, int state,
                      uint64_t opened_total);
 void metrics_cache_lookup(struct metrics *m, enum metrics_layer layer, enum metrics_lookup result,
                           uint64_t count);
 void metrics_embedded(struct metrics *m, enum metrics_source source, uint64_t texts);
-/* Gauges, set by the janitor. */
+/* Gauges, set by the janitor; a queue that nobody has set is not shown. */
 void metrics_queue_jobs(struct metrics *m, enum metrics_queue queue, enum metrics_job_state state,
                         int64_t count);
 void metrics_lanes(struct metrics *m, enum metrics_lane state, int64_t delta);
-/* Producers' sums from sh:prompts: enriched, stale and fallback. */
+/* Producers' sums from sh:prompts: enriched, stale (shown as enriched) and fallback. */
 void metrics_prompts(struct metrics *m, uint64_t enriched, uint64_t stale, uint64_t fallback);
 
-/* Appends the Prometheus text of every family: # HELP, # TYPE, samples. Any thread. */
+/* Appends the Prometheus text (0.0.4) of every family: # HELP, # TYPE, samples; check strbuf_ok.
+ * Any thread. */
 void metrics_render(const struct metrics *m, struct strbuf *out);
 
 #endif
