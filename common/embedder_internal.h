@@ -1,4 +1,4 @@
-/* embedder_internal.h - shared by embedder*.c only. */
+/* embedder_internal.h - shared by the embedders only. */
 #ifndef STILLHOUSE_COMMON_EMBEDDER_INTERNAL_H
 #define STILLHOUSE_COMMON_EMBEDDER_INTERNAL_H
 

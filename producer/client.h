@@ -1,0 +1,56 @@
+/* client.h - what the files of the producer library share: the client and its configuration. */
+#ifndef STILLHOUSE_PRODUCER_CLIENT_H
+#define STILLHOUSE_PRODUCER_CLIENT_H
+
+#include "arena.h"
+#include "counts.h"
+#include "memory.h"
+#include "queue.h"
+#include "status.h"
+#include "stillhouse.h"
+#include "strbuf.h"
+#include "wire.h"
+
+enum { CLIENT_URL_BYTES = 512, CLIENT_PREFIX_BYTES = 64, CLIENT_KEEP_BYTES = 64 * 1024 };
+
+/* What stillhouse_options and the environment come to. */
+struct client_config {
+    char redis_url[CLIENT_URL_BYTES];
+    char cache_url[CLIENT_URL_BYTES]; /* "" = the same */
+    char prefix[CLIENT_PREFIX_BYTES];
+    struct wire_bounds bounds;
+    size_t memory_entries;
+    int64_t memory_ttl_ms;
+    int64_t max_backlog;
+    int64_t max_body_bytes;
+    int64_t cache_fresh_ms;
+};
+
+/* `options` may be NULL. INVALID names the field or the variable. */
+enum status client_configure(const stillhouse_options *options, struct client_config *config,
+                             struct error *err) MUSTCHECK;
+
+struct stillhouse_client {
+    struct client_config config;
+    struct wire *wire;       /* the queues' Redis */
+    struct wire *cache_wire; /* the cache's; may be the same */
+    struct memory memory;
+    struct counts counts;
+    struct queue enrich;
+    struct queue distill;
+    struct queue index;
+    struct strbuf body;  /* of the job in hand */
+    struct arena arena;  /* of the call in hand */
+    struct error err;    /* of the last call that failed */
+};
+
+/* Keeps the error's text for stillhouse_error and returns what the caller is told. */
+stillhouse_status client_failed(stillhouse_client *client, const struct error *err);
+
+/* What an inner status is to the caller. Pure. */
+stillhouse_status client_status(enum status status);
+
+/* Gives large memory of the last call back. */
+void client_tidy(stillhouse_client *client);
+
+#endif
