@@ -3,9 +3,9 @@
  * bits on every machine.
  *
  * Features: words (lower-cased, lightly stemmed, stop words dropped), pairs of neighbours, and
- * character n-grams inside each padded word, so that "tenant" meets "tenants" and "tenancy". A word
- * that occurs n times weighs 1 + ln n. Each feature goes to two positions with signs of their own,
- * which halves what a collision does.
+ * character n-grams inside each padded word, so that "tenant" meets "tenants" and "tenancy". What
+ * occurs n times weighs 1 + ln n times as much. Each feature goes to two positions with signs of
+ * their own, which halves what a collision does.
  */
 #include <math.h>
 #include <stdbool.h>
@@ -176,9 +176,24 @@ static int compare_words(const void *a, const void *b)
     return strcmp(left->text, right->text);
 }
 
+static float times_weight(size_t times)
+{
+    return tf_weight[times < TF_MAX ? times : TF_MAX];
+}
+
+static int compare_hashes(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a;
+    uint64_t right = *(const uint64_t *)b;
+    return (left > right) - (left < right);
+}
+
+/* Neighbours, in the order of the text; stop words between them do not part them. */
 static void add_pairs(float *vector, size_t dimension, const struct word *words, size_t count)
 {
+    uint64_t pairs[WORDS_MAX];
     const struct word *previous = NULL;
+    size_t pair_count = 0;
 
     for (size_t i = 0; i < count; i++) {
         if (words[i].stop) {
@@ -186,10 +201,18 @@ static void add_pairs(float *vector, size_t dimension, const struct word *words,
         }
         if (previous != NULL) {
             uint64_t left = hash_bytes(previous->text, previous->bytes, 2);
-            add_feature(vector, dimension, hash_bytes(words[i].text, words[i].bytes, left),
-                        PAIR_WEIGHT);
+            pairs[pair_count++] = hash_bytes(words[i].text, words[i].bytes, left);
         }
         previous = &words[i];
+    }
+    qsort(pairs, pair_count, sizeof pairs[0], compare_hashes);
+    for (size_t i = 0; i < pair_count;) {
+        size_t same = 1;
+        while (i + same < pair_count && pairs[i] == pairs[i + same]) {
+            same++;
+        }
+        add_feature(vector, dimension, pairs[i], PAIR_WEIGHT * times_weight(same));
+        i += same;
     }
 }
 
@@ -203,7 +226,7 @@ static void add_words(float *vector, size_t dimension, const struct word *words,
             same++;
         }
         if (!words[i].stop || with_stops) {
-            float weight = WORD_WEIGHT * tf_weight[same < TF_MAX ? same : TF_MAX];
+            float weight = WORD_WEIGHT * times_weight(same);
             add_feature(vector, dimension, hash_bytes(words[i].text, words[i].bytes, 1), weight);
             add_grams(vector, dimension, &words[i], weight);
         }
