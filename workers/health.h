@@ -1,7 +1,13 @@
 /* health.h - the HTTP endpoint: /healthz, /readyz, /metrics (contract, section 6).
  *
- * One thread of libmicrohttpd answers; it reads atomics and locked state only. Start and stop from
- * the main thread.
+ *     GET /healthz  200 "ok", or 503 "stuck" when the process makes no progress
+ *     GET /readyz   200 when Redis answers, else 503; a JSON object with "status" ok, degraded (a
+ *                   breaker is not closed) or unready, and what is known of each upstream
+ *     GET /metrics  Prometheus text
+ *     GET /         the three above
+ *
+ * One thread of libmicrohttpd answers; it reads atomics and locked state only. At most 32
+ * connections, each given up after 10 s of silence. Start and stop from the main thread.
  */
 #ifndef STILLHOUSE_WORKERS_HEALTH_H
 #define STILLHOUSE_WORKERS_HEALTH_H
@@ -24,12 +30,13 @@ struct health_config {
     void *context;
 };
 
-/* STATUS_INVALID for an address that cannot be parsed, STATUS_FAILED when it cannot be listened on.
- */
+/* STATUS_INVALID for an address that cannot be parsed, STATUS_FAILED when it cannot be listened on;
+ * the text names it. */
 enum status health_start(const struct health_config *config, struct health **out,
                          struct error *err) MUSTCHECK;
-void health_stop(struct health *health); /* NULL is fine */
+void health_stop(struct health *health); /* waits for the thread; NULL is fine */
 
+/* The port in use, also where 0 was asked for. */
 int health_port(const struct health *health);
 
 #endif
