@@ -1,0 +1,136 @@
+/* The fleet when its servers misbehave for real: nothing is lost, the books balance, work goes on.
+ */
+#include "../integration/fleet_fixture.h"
+
+TestSuite(fleet_faults, .init = setup, .fini = teardown, .timeout = 180);
+
+Test(fleet_faults, while_chroma_is_down_distillations_wait_and_then_are_done)
+{
+    settings.breaker_failures = 2;
+    settings.max_attempts = 1000;
+    start_fleet();
+    test_server_kill(&chroma_server);
+    for (int i = 0; i < 6; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "t-%d", i);
+        push_distill("legal", id, id, "a result", 0.9, "");
+    }
+    wait_for("distill", COUNT_RETRIED, 2);
+    int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    while (upstreams_state(fleet.upstreams, METRICS_CHROMA) == BREAKER_CLOSED) {
+        cr_assert(clock_now_ms() < until_ms, "the breaker did not open");
+        clock_sleep_ms(POLL_MS);
+    }
+    test_server_restart(&chroma_server);
+    wait_for("distill", COUNT_DONE, 6);
+    cr_assert_eq(documents_in("legal"), 6);
+    cr_assert_eq(stats_of("distill").dead, 0);
+    stop_fleet();
+}
+
+Test(fleet_faults, while_the_breaker_is_open_enrichments_are_answered_at_once_with_nothing)
+{
+    struct queue queue = queue_named("enrich");
+    struct strbuf reply = {0};
+    struct arena arena = {0};
+    struct enrich_result result;
+    struct error err = {0};
+
+    settings.breaker_failures = 1;
+    settings.breaker_pause_ms = 60000;
+    settings.max_attempts = 1000;
+    start_fleet();
+    test_server_kill(&chroma_server);
+    push_enrich("legal", "first", "a query", 3, "");
+    int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    while (upstreams_state(fleet.upstreams, METRICS_CHROMA) != BREAKER_OPEN) {
+        cr_assert(clock_now_ms() < until_ms, "the breaker did not open");
+        clock_sleep_ms(POLL_MS);
+    }
+    push_enrich("legal", "second", "another query", 3, "reply=1");
+    cr_assert_eq(queue_await_reply(conn, &queue, "second", 5000, &reply, &err), STATUS_OK, "%s",
+                 err.text);
+    cr_assert_eq(bodies_decode_result(reply.data, reply.bytes, &arena, &result, &err), STATUS_OK);
+    cr_assert_eq(result.count, 0);
+    wait_for("enrich", COUNT_DONE, 2);
+    strbuf_free(&reply);
+    arena_free(&arena);
+    stop_fleet();
+}
+
+Test(fleet_faults, a_job_that_fails_every_time_is_dead_after_its_attempts)
+{
+    char said[400];
+
+    settings.max_attempts = 3;
+    settings.breaker_failures = 1000;
+    start_fleet();
+    test_server_kill(&chroma_server);
+    push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
+    wait_for("distill", COUNT_BURIED, 1);
+    dead_letter("distill", said, sizeof said);
+    cr_assert_eq(strncmp(said, "retries_exhausted: ", 19), 0, "%s", said);
+    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 2);
+    stop_fleet();
+}
+
+/* Reads jobs as a worker that dies with them. */
+static void die_with_jobs(const char *queue_name)
+{
+    struct queue queue = queue_named(queue_name);
+    const char *stream = queue.stream[JOB_NORMAL];
+    redisReply *reply = NULL;
+    struct error err = {0};
+
+    cr_assert_eq(queue_prepare(conn, &queue, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(queue_read_append(conn, "dead-worker.0", 10, 0, &stream, 1, &err), STATUS_OK);
+    cr_assert_eq(redis_conn_collect(conn, &reply, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(reply->type, REDIS_REPLY_ARRAY);
+    freeReplyObject(reply);
+}
+
+Test(fleet_faults, the_jobs_of_a_dead_worker_are_taken_over)
+{
+    settings.visibility_ms = 1000;
+    push("echo", "a", "legal", "", "x", 1);
+    push("echo", "b", "legal", "", "x", 1);
+    die_with_jobs("echo");
+    cr_assert_eq(stats_of("echo").running, 2);
+    start_fleet();
+    wait_for("echo", COUNT_DONE, 2);
+    cr_assert_eq(stats_of("echo").counters[7], 2, "takeovers are counted");
+    stop_fleet();
+}
+
+Test(fleet_faults, a_fleet_that_loses_everything_in_redis_prepares_it_again)
+{
+    start_fleet();
+    push("echo", "a", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 1);
+    freeReplyObject(ask("FUNCTION", "FLUSH"));
+    freeReplyObject(ask("FLUSHALL", "SYNC"));
+
+    struct error err = {0};
+    cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
+    push("echo", "b", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 1);
+    stop_fleet();
+}
+
+Test(fleet_faults, a_fleet_outlives_a_restart_of_redis)
+{
+    start_fleet();
+    push("echo", "a", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 1);
+    test_server_kill(&redis);
+    test_server_restart(&redis);
+
+    struct error err = {0};
+    redis_conn_close(conn);
+    cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
+    push("echo", "b", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 1);
+    cr_assert(fleet_is_alive(&fleet));
+    cr_assert(fleet_redis_ready(&fleet));
+    stop_fleet();
+}

@@ -1,0 +1,268 @@
+/* The main job, on a real Redis and a real Chroma: what the handlers leave behind. */
+#include "fleet_fixture.h"
+
+TestSuite(fleet, .init = setup, .fini = teardown, .timeout = 120);
+
+static bool is_slice(struct slice slice, const char *text)
+{
+    return slice.bytes == strlen(text) && memcmp(slice.data, text, slice.bytes) == 0;
+}
+
+Test(fleet, a_distilled_task_is_found_by_an_enrichment)
+{
+    struct arena arena = {0};
+    struct enrich_result result;
+
+    start_fleet();
+    push_distill("legal", "t1", "notice period for tenants", "three months", 0.9, "");
+    push_distill("legal", "t2", "how to bake bread", "with flour", 0.9, "");
+    wait_for("distill", COUNT_DONE, 2);
+    push_enrich("legal", "e1", "notice period for a tenant", 1, "");
+    wait_for("enrich", COUNT_DONE, 1);
+
+    cr_assert(cached("legal", " notice  period for a tenant", &arena, &result));
+    cr_assert_eq(result.count, 1);
+    cr_assert(is_slice(result.examples[0].id, "t1"));
+    cr_assert(is_slice(result.examples[0].text, "notice period for tenants\n\nthree months"));
+    cr_assert_not_null(memmem(result.few_shot.data, result.few_shot.bytes, "three months", 12));
+    cr_assert_geq(result.epoch, 1);
+    arena_free(&arena);
+    stop_fleet();
+}
+
+Test(fleet, the_same_task_twice_is_one_document)
+{
+    start_fleet();
+    push_distill("legal", "t1", "notice period", "three months", 0.9, "");
+    wait_for("distill", COUNT_DONE, 1);
+    push_distill("legal", "t1", "notice period", "four months", 0.9, "");
+    wait_for("distill", COUNT_DONE, 2);
+    cr_assert_eq(documents_in("legal"), 1);
+    stop_fleet();
+}
+
+Test(fleet, of_many_twins_the_best_and_newest_stay)
+{
+    struct arena arena = {0};
+    struct chroma_hits hits = {0};
+    struct error err = {0};
+    struct slice best = {"task-0", 6};
+    char id[16];
+
+    settings.twins = 3;
+    start_fleet();
+    for (int i = 0; i < 10; i++) {
+        snprintf(id, sizeof id, "task-%d", i);
+        push_distill("legal", id, "the very same prompt", id, i == 0 ? 1.0 : 0.6, "");
+        wait_for("distill", COUNT_DONE, i + 1);
+    }
+    cr_assert_eq(documents_in("legal"), 3);
+    cr_assert_eq(chroma_get(chroma, "legal", &best, 1, true, &arena, &hits, &err), STATUS_OK);
+    cr_assert_eq(hits.count, 1, "the best one left");
+    arena_free(&arena);
+    stop_fleet();
+}
+
+Test(fleet, an_unfit_experience_is_dead_with_the_field_named)
+{
+    static const struct {
+        const char *body;
+        size_t bytes;
+        const char *said;
+    } bad[] = {
+        {"\xc1", 1, "malformed: "},
+        {"\x81\xa7task_id\xa1t", 11, "rejected: "},
+    };
+    char said[400];
+
+    start_fleet();
+    for (size_t i = 0; i < 2; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "bad-%zu", i);
+        push("distill", id, "legal", "", bad[i].body, bad[i].bytes);
+        wait_for("distill", COUNT_BURIED, (int64_t)i + 1);
+        dead_letter("distill", said, sizeof said);
+        cr_assert_eq(strncmp(said, bad[i].said, strlen(bad[i].said)), 0, "%s", said);
+    }
+    push_distill("legal", "low", "prompt", "result", 0.1, "");
+    wait_for("distill", COUNT_BURIED, 3);
+    dead_letter("distill", said, sizeof said);
+    cr_assert_not_null(strstr(said, "quality"), "%s", said);
+    stop_fleet();
+}
+
+Test(fleet, a_body_over_the_bound_is_oversize)
+{
+    static char body[2000];
+    char said[400];
+
+    settings.max_body_bytes = 1000;
+    start_fleet();
+    push("echo", "big", "legal", "", body, sizeof body);
+    wait_for("echo", COUNT_BURIED, 1);
+    dead_letter("echo", said, sizeof said);
+    cr_assert_eq(strncmp(said, "oversize: body of 2000 bytes", 28), 0, "%s", said);
+    stop_fleet();
+}
+
+Test(fleet, a_domain_without_a_collection_gives_no_examples_and_no_error)
+{
+    struct arena arena = {0};
+    struct enrich_result result;
+
+    start_fleet();
+    push_enrich("nowhere", "e1", "anything", 3, "");
+    wait_for("enrich", COUNT_DONE, 1);
+    cr_assert(cached("nowhere", "anything", &arena, &result));
+    cr_assert_eq(result.count, 0);
+    cr_assert_eq(result.few_shot.bytes, 0);
+    arena_free(&arena);
+    stop_fleet();
+}
+
+Test(fleet, a_job_past_its_deadline_is_expired_and_not_run)
+{
+    start_fleet();
+    push_enrich("legal", "late", "anything", 3, "deadline_ms=1000");
+    wait_for("enrich", COUNT_EXPIRED, 1);
+    stop_fleet();
+}
+
+Test(fleet, a_reply_comes_to_who_asked_and_to_the_twins_asker)
+{
+    struct queue queue = queue_named("enrich");
+    struct strbuf reply = {0};
+    struct error err = {0};
+
+    start_fleet();
+    push_enrich("legal", "asked", "anything", 3, "reply=1");
+    cr_assert_eq(queue_await_reply(conn, &queue, "asked", 5000, &reply, &err), STATUS_OK, "%s",
+                 err.text);
+    cr_assert_gt(reply.bytes, 0);
+    strbuf_free(&reply);
+    wait_for("enrich", COUNT_DONE, 1);
+    stop_fleet();
+}
+
+Test(fleet, somebody_who_waits_for_a_dead_job_is_told_why)
+{
+    struct queue queue = queue_named("distill");
+    struct strbuf reply = {0};
+    struct arena arena = {0};
+    struct enrich_result result;
+    struct error err = {0};
+
+    start_fleet();
+    push_distill("legal", "low", "prompt", "result", 0.1, "reply=1");
+    cr_assert_eq(queue_await_reply(conn, &queue, "low", 5000, &reply, &err), STATUS_OK, "%s",
+                 err.text);
+    cr_assert_eq(bodies_decode_result(reply.data, reply.bytes, &arena, &result, &err), STATUS_OK);
+    cr_assert_not_null(memmem(result.error.data, result.error.bytes, "quality", 7));
+    strbuf_free(&reply);
+    arena_free(&arena);
+    stop_fleet();
+}
+
+static void push_index(const char *job, const char *text)
+{
+    struct strbuf body = {0};
+    struct meta_pair meta = {{"page", 4}, {.type = META_INT, .integer = 7}};
+    struct index_document documents[2] = {
+        {{"d1", 2}, {text, strlen(text)}, &meta, 1},
+        {{"d2", 2}, {"another text", 12}, NULL, 0},
+    };
+    const struct index_body index = {documents, 2};
+
+    bodies_encode_index(&index, &body);
+    push("index", job, "books", "", body.data, body.bytes);
+    strbuf_free(&body);
+}
+
+Test(fleet, unchanged_documents_are_not_written_again)
+{
+    char key[KEYS_BYTES];
+
+    start_fleet();
+    push_index("i1", "the first text");
+    wait_for("index", COUNT_DONE, 1);
+    push_index("i2", "the first text");
+    wait_for("index", COUNT_DONE, 2);
+    redisReply *epoch = ask("GET", keys_epoch(key, "sh", "books"));
+    cr_assert_str_eq(epoch->str, "1", "the second time nothing was written");
+    freeReplyObject(epoch);
+
+    push_index("i3", "a changed text");
+    wait_for("index", COUNT_DONE, 3);
+    epoch = ask("GET", keys_epoch(key, "sh", "books"));
+    cr_assert_str_eq(epoch->str, "2");
+    freeReplyObject(epoch);
+    cr_assert_eq(documents_in("books"), 2);
+    stop_fleet();
+}
+
+Test(fleet, near_twins_are_merged_where_the_setting_says_so)
+{
+    settings.merge_distance = 0.2;
+    start_fleet();
+    push_distill("legal", "t1", "notice period for tenants", "three months", 0.6, "");
+    wait_for("distill", COUNT_DONE, 1);
+    push_distill("legal", "t2", "notice period for tenants!", "four months", 0.9, "");
+    wait_for("distill", COUNT_DONE, 2);
+    cr_assert_eq(documents_in("legal"), 1);
+    push_distill("legal", "t3", "notice period for tenants?", "worse", 0.6, "");
+    wait_for("distill", COUNT_DONE, 3);
+    cr_assert_eq(documents_in("legal"), 1);
+    stop_fleet();
+}
+
+Test(fleet, a_collection_of_another_embedder_is_refused_with_both_named)
+{
+    char said[400];
+
+    push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
+    start_fleet();
+    wait_for("distill", COUNT_DONE, 1);
+    stop_fleet();
+
+    settings.embed_dimension = 128;
+    start_fleet();
+    push_distill("legal", "t2", "a prompt", "a result", 0.9, "");
+    wait_for("distill", COUNT_BURIED, 1);
+    dead_letter("distill", said, sizeof said);
+    cr_assert_not_null(strstr(said, "builtin-384"), "%s", said);
+    cr_assert_not_null(strstr(said, "builtin-128"), "%s", said);
+    stop_fleet();
+}
+
+Test(fleet, a_paused_queue_keeps_its_jobs_until_it_is_resumed)
+{
+    struct queue queue = queue_named("echo");
+    struct error err = {0};
+
+    start_fleet();
+    push("echo", "before", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 1);
+    cr_assert_eq(queue_pause(conn, &queue, true, &err), STATUS_OK, "%s", err.text);
+    push("echo", "held", "legal", "", "x", 1);
+    int64_t until_ms = clock_now_ms() + 700; /* longer than a read blocked when the pause came */
+    while (clock_now_ms() < until_ms) {
+        cr_assert_eq(stats_of("echo").counters[COUNT_DONE], 1, "a paused queue worked");
+        clock_sleep_ms(POLL_MS);
+    }
+    cr_assert_eq(stats_of("echo").waiting, 1);
+    cr_assert_eq(stats_of("echo").counters[COUNT_DONE], 1);
+    cr_assert_eq(queue_pause(conn, &queue, false, &err), STATUS_OK, "%s", err.text);
+    wait_for("echo", COUNT_DONE, 2);
+    stop_fleet();
+}
+
+Test(fleet, delayed_jobs_run_when_they_are_due_and_priorities_are_served)
+{
+    start_fleet();
+    push("echo", "later", "legal", "delay_ms=300", "x", 1);
+    push("echo", "high", "legal", "priority=high", "x", 1);
+    push("echo", "low", "legal", "priority=low", "x", 1);
+    wait_for("echo", COUNT_DONE, 3);
+    cr_assert_eq(stats_of("echo").delayed, 0);
+    stop_fleet();
+}
