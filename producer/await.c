@@ -1,62 +1,132 @@
+#include "await.h"
+
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "client.h"
+#include "clock.h"
+#include "lookup.h"
 
-static enum status await_bytes(stillhouse_client *client, const char *queue, const char *id,
-                               int wait_ms, struct strbuf *out)
+struct waiting {
+    struct wire *wire;
+    const struct queue *queue;
+    const char *id;
+    int64_t deadline_ms; /* of the whole wait, also where the connection has to be made anew */
+    struct strbuf *out;
+};
+
+/* Redis looks at the clocks of those who wait about ten times a second, so its "nothing came" can
+ * be later than we may wait: then the connection is given up. That is no sign of a server that
+ * hangs, unless nothing was ever answered on this connection: hence the question before. */
+static enum status wait_for_reply(struct redis_conn *conn, void *context, struct error *err)
 {
-    struct queue keys;
+    const struct waiting *waiting = context;
 
-    client->error.text[0] = '\0';
+    enum status status = wire_prove(waiting->wire, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const int64_t left_ms = waiting->deadline_ms - clock_now_ms();
+    strbuf_reset(waiting->out);
+    status = queue_await_reply(conn, waiting->queue, waiting->id, left_ms < 0 ? 0 : left_ms,
+                               waiting->out, err);
+    return status == STATUS_TIMEOUT
+               ? error_set(err, STATUS_NOT_FOUND, "no reply for job \"%.64s\" in time", waiting->id)
+               : status;
+}
+
+enum status await_reply(stillhouse_client *client, const struct queue *queue, const char *id,
+                        int wait_ms, struct strbuf *out, struct error *err)
+{
+    struct waiting waiting = {
+        .wire = client->wire,
+        .queue = queue,
+        .id = id,
+        .deadline_ms = clock_now_ms() + wait_ms,
+        .out = out,
+    };
+
+    return wire_run(client->wire, wait_for_reply, &waiting, err);
+}
+
+/* ---- the public calls
+ * ---------------------------------------------------------------------------- */
+
+static enum status check_arguments(const stillhouse_client *client, const char *queue,
+                                   const char *id, int wait_ms, struct queue *target,
+                                   struct error *err)
+{
     if (id == NULL || !text_is_id(id, strlen(id))) {
-        return error_set(&client->error, STATUS_INVALID,
-                         "job id: expected 1 to %d of [A-Za-z0-9._:-]", TEXT_ID_MAX);
+        return error_set(err, STATUS_INVALID, "id \"%.64s\": expected 1 to 64 of A-Za-z0-9._:-",
+                         id == NULL ? "(null)" : id);
     }
-    enum status status = queue_init(&keys, client->prefix, queue, &client->error);
-    if (status == STATUS_OK) {
-        status = client_connect(client, &client->queue);
+    if (wait_ms < 0) {
+        return error_set(err, STATUS_INVALID, "wait_ms %d: expected 0 or more", wait_ms);
     }
-    if (status == STATUS_OK) {
-        status = queue_await_reply(client->queue.conn, &keys, id, wait_ms > 0 ? wait_ms : 0, out,
-                                   &client->error);
-        if (status == STATUS_TIMEOUT && redis_conn_is_open(client->queue.conn)) {
-            status = error_set(&client->error, STATUS_NOT_FOUND, "no reply to job \"%s\" in %d ms",
-                               id, wait_ms); /* the connection is good, the reply is late */
-        }
-        client_note(client, &client->queue, status);
-    }
-    return status;
+    return queue_init(target, client->config.prefix, queue == NULL ? "" : queue, err);
+}
+
+static enum status await_named(stillhouse_client *client, const char *queue, const char *id,
+                               int wait_ms, struct strbuf *out, struct error *err)
+{
+    struct queue target;
+
+    const enum status status = check_arguments(client, queue, id, wait_ms, &target, err);
+    return status == STATUS_OK ? await_reply(client, &target, id, wait_ms, out, err) : status;
 }
 
 stillhouse_status stillhouse_await_raw(stillhouse_client *client, const char *queue, const char *id,
                                        int wait_ms, void **body, size_t *body_bytes)
 {
-    struct strbuf bytes = {0};
-    enum status status = await_bytes(client, queue, id, wait_ms, &bytes);
+    struct strbuf out = {0};
+    struct error err = {0};
 
-    *body = NULL;
-    *body_bytes = 0;
-    if (status == STATUS_OK) {
-        *body = bytes.data; /* malloc'ed: the caller's from now on */
-        *body_bytes = bytes.bytes;
-        return STILLHOUSE_OK;
+    if (body != NULL) {
+        *body = NULL;
     }
-    strbuf_free(&bytes);
-    return client_status(client, status);
+    if (client == NULL) {
+        return STILLHOUSE_INVALID;
+    }
+    if (body == NULL || body_bytes == NULL) {
+        (void)error_set(&err, STATUS_INVALID, "body, body_bytes: expected places for them");
+        return client_failed(client, &err);
+    }
+    *body_bytes = 0;
+    err.status = await_named(client, queue, id, wait_ms, &out, &err);
+    if (err.status != STATUS_OK) {
+        strbuf_free(&out);
+        return client_failed(client, &err);
+    }
+    *body = out.data; /* of malloc, as the caller's free() wants it */
+    *body_bytes = out.bytes;
+    return STILLHOUSE_OK;
 }
 
 stillhouse_status stillhouse_await(stillhouse_client *client, const char *queue, const char *id,
                                    int wait_ms, stillhouse_result **result)
 {
-    struct strbuf bytes = {0};
-    enum status status = await_bytes(client, queue, id, wait_ms, &bytes);
+    struct strbuf out = {0};
+    struct error err = {0};
 
-    *result = NULL;
-    if (status == STATUS_OK) {
-        *result = client_make_result(client, bytes.data, bytes.bytes, false);
-        status = *result != NULL ? STATUS_OK : client->error.status;
+    if (result != NULL) {
+        *result = NULL;
     }
-    strbuf_free(&bytes);
-    return client_status(client, status);
+    if (client == NULL) {
+        return STILLHOUSE_INVALID;
+    }
+    if (result == NULL) {
+        (void)error_set(&err, STATUS_INVALID, "result: expected a place for it, got NULL");
+        return client_failed(client, &err);
+    }
+    enum status status = await_named(client, queue, id, wait_ms, &out, &err);
+    if (status == STATUS_OK) {
+        const struct lookup_bytes bytes = {.data = out.data, .bytes = out.bytes};
+        status = lookup_decode(client, &bytes, NULL, NULL, 0, result, &err);
+        if (status == STATUS_GARBLED) {
+            status = STATUS_FAILED; /* Redis is well: the job was of another kind */
+        }
+    }
+    strbuf_free(&out);
+    err.status = status;
+    return status == STATUS_OK ? STILLHOUSE_OK : client_failed(client, &err);
 }

@@ -39,9 +39,9 @@ struct stillhouse_client {
     struct queue enrich;
     struct queue distill;
     struct queue index;
-    struct strbuf body;  /* of the job in hand */
-    struct arena arena;  /* of the call in hand */
-    struct error err;    /* of the last call that failed */
+    struct strbuf body; /* of the job in hand */
+    struct arena arena; /* of the call in hand */
+    struct error err;   /* of the last call that failed */
 };
 
 /* Keeps the error's text for stillhouse_error and returns what the caller is told. */

@@ -1,63 +1,77 @@
-/* Enqueueing one job: check, encode, one call. */
+#include "enqueue.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include "jobs.h"
+#include "clock.h"
 
-/* Sends the body in client->body as one job of `queue_name`. */
-static enum status enqueue(stillhouse_client *client, const char *queue_name, const char *domain,
-                           const stillhouse_job_options *options, const char *unique,
-                           struct slice body, char *id)
+struct sending {
+    stillhouse_client *client;
+    const struct queue *queue;
+    struct queue_item item;
+    struct queue_answer answer;
+};
+
+/* The same item may be sent twice: a job's effects are idempotent by its id. */
+static enum status send_one(struct redis_conn *conn, void *context, struct error *err)
 {
-    struct ready_job job;
-    struct queue queue;
-    struct queue_answer answer = {0};
-    enum status status = queue_init(&queue, client->prefix, queue_name, &client->error);
+    struct sending *sending = context;
+    struct counts *counts = &sending->client->counts;
+    const int64_t deadline_ms = clock_now_ms() + redis_conn_command_timeout(conn);
 
-    if (status == STATUS_OK) {
-        status = jobs_finish(client, &job, domain, options, unique, body);
-    }
-    if (status == STATUS_OK) {
-        status = client_connect(client, &client->queue);
-    }
+    enum status status = queue_enqueue_append(
+        conn, sending->queue, sending->client->config.max_backlog, &sending->item, 1, err);
     if (status != STATUS_OK) {
         return status;
     }
-    status = queue_enqueue(client->queue.conn, &queue, client->max_backlog, &job.item, 1, &answer,
-                           &client->error);
-    client_note(client, &client->queue, status);
-    if (status == STATUS_OK && answer.full) {
-        return error_set(&client->error, STATUS_FULL,
-                         "queue \"%s\" is full: %lld jobs (STILLHOUSE_MAX_BACKLOG)", queue_name,
-                         (long long)client->max_backlog);
-    }
-    if (status == STATUS_OK && id != NULL) {
-        snprintf(id, STILLHOUSE_ID_BYTES, "%s", answer.id);
-    }
-    client_flush_counts(client, false);
+    counts_append(counts, conn);
+    status = queue_enqueue_collect(conn, 1, &sending->answer, err);
+    wire_limit(conn, deadline_ms);
+    counts_collect(counts, conn);
     return status;
 }
 
-static struct slice scratch(const stillhouse_client *client)
+enum status enqueue_draft(stillhouse_client *client, const struct queue *queue,
+                          const struct jobs_draft *draft, char id[STILLHOUSE_ID_BYTES],
+                          struct error *err)
 {
-    return (struct slice){client->body.data, client->body.bytes};
-}
+    struct sending sending = {.client = client, .queue = queue, .item = jobs_item(client, draft)};
 
-/* What all public calls share: a clean scratch buffer, and its failure noticed. */
-static enum status finish_body(stillhouse_client *client, enum status status)
-{
-    if (status == STATUS_OK && !strbuf_ok(&client->body)) {
-        return error_set(&client->error, STATUS_OOM, "out of memory");
+    const enum status status = wire_run(client->wire, send_one, &sending, err);
+    if (status != STATUS_OK) {
+        return status;
     }
-    return status;
+    if (sending.answer.full) {
+        return error_set(err, STATUS_FULL, "queue \"%s\" is full: %lld jobs wait already",
+                         queue->name, (long long)client->config.max_backlog);
+    }
+    if (id != NULL) {
+        snprintf(id, STILLHOUSE_ID_BYTES, "%s", sending.answer.id);
+    }
+    return STATUS_OK;
 }
 
-static void start_body(stillhouse_client *client, char *id)
+/* ---- the public calls
+ * ---------------------------------------------------------------------------- */
+
+/* Sends a draft that was made with `made`, or says why there is none. */
+static stillhouse_status finish(stillhouse_client *client, enum status made,
+                                const struct queue *queue, const struct jobs_draft *draft, char *id,
+                                struct error *err)
 {
-    strbuf_trim(&client->body, 1024 * 1024);
+    const enum status status =
+        made == STATUS_OK ? enqueue_draft(client, queue, draft, id, err) : made;
+
+    client_tidy(client);
+    return status == STATUS_OK ? STILLHOUSE_OK : client_failed(client, err);
+}
+
+static bool start(const stillhouse_client *client, char *id)
+{
     if (id != NULL) {
         id[0] = '\0';
     }
+    return client != NULL;
 }
 
 stillhouse_status stillhouse_enqueue_enrich(stillhouse_client *client, const char *domain,
@@ -65,16 +79,15 @@ stillhouse_status stillhouse_enqueue_enrich(stillhouse_client *client, const cha
                                             const stillhouse_job_options *options,
                                             char id[STILLHOUSE_ID_BYTES])
 {
-    char unique[48];
+    const stillhouse_enrichment enrichment = {.domain = domain, .query = query, .k = k};
+    struct jobs_draft draft;
+    struct error err = {0};
 
-    start_body(client, id);
-    enum status status =
-        finish_body(client, jobs_enrich_body(client, domain, query, &k, &client->body));
-    if (status == STATUS_OK) {
-        jobs_unique(query, k, unique);
-        status = enqueue(client, "enrich", domain, options, unique, scratch(client), id);
+    if (!start(client, id)) {
+        return STILLHOUSE_INVALID;
     }
-    return client_status(client, status);
+    const enum status made = jobs_make_enrich(client, &enrichment, options, &draft, &err);
+    return finish(client, made, &client->enrich, &draft, id, &err);
 }
 
 stillhouse_status stillhouse_enqueue_distill(stillhouse_client *client,
@@ -82,12 +95,14 @@ stillhouse_status stillhouse_enqueue_distill(stillhouse_client *client,
                                              const stillhouse_job_options *options,
                                              char id[STILLHOUSE_ID_BYTES])
 {
-    start_body(client, id);
-    enum status status = finish_body(client, jobs_distill_body(client, experience, &client->body));
-    if (status == STATUS_OK) {
-        status = enqueue(client, "distill", experience->domain, options, "", scratch(client), id);
+    struct jobs_draft draft;
+    struct error err = {0};
+
+    if (!start(client, id)) {
+        return STILLHOUSE_INVALID;
     }
-    return client_status(client, status);
+    const enum status made = jobs_make_distill(client, experience, options, &draft, &err);
+    return finish(client, made, &client->distill, &draft, id, &err);
 }
 
 stillhouse_status stillhouse_enqueue_index(stillhouse_client *client, const char *domain,
@@ -95,13 +110,15 @@ stillhouse_status stillhouse_enqueue_index(stillhouse_client *client, const char
                                            const stillhouse_job_options *options,
                                            char id[STILLHOUSE_ID_BYTES])
 {
-    start_body(client, id);
-    enum status status =
-        finish_body(client, jobs_index_body(client, domain, documents, count, &client->body));
-    if (status == STATUS_OK) {
-        status = enqueue(client, "index", domain, options, "", scratch(client), id);
+    struct jobs_draft draft;
+    struct error err = {0};
+
+    if (!start(client, id)) {
+        return STILLHOUSE_INVALID;
     }
-    return client_status(client, status);
+    const enum status made =
+        jobs_make_index(client, domain, documents, count, options, &draft, &err);
+    return finish(client, made, &client->index, &draft, id, &err);
 }
 
 stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client, const char *queue,
@@ -109,10 +126,16 @@ stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client, const char *
                                          const stillhouse_job_options *options,
                                          char id[STILLHOUSE_ID_BYTES])
 {
-    start_body(client, id);
-    enum status status = client_check_domain(client, domain);
-    if (status == STATUS_OK) {
-        status = enqueue(client, queue, domain, options, "", (struct slice){body, body_bytes}, id);
+    struct queue target;
+    struct jobs_draft draft;
+    struct error err = {0};
+
+    if (!start(client, id)) {
+        return STILLHOUSE_INVALID;
     }
-    return client_status(client, status);
+    enum status made = queue_init(&target, client->config.prefix, queue == NULL ? "" : queue, &err);
+    if (made == STATUS_OK) {
+        made = jobs_make_raw(client, domain, body, body_bytes, options, &draft, &err);
+    }
+    return finish(client, made, &target, &draft, id, &err);
 }

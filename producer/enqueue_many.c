@@ -1,196 +1,370 @@
-/* Enqueueing many jobs: calls of up to 1,000 jobs or about 1 MiB, a few of them in flight. */
+/* Many jobs in few calls: while the server works on some calls, the next one is encoded.
+ *
+ * Happy path: each element is checked and encoded behind those before it; at 1,000 jobs or 1 MiB
+ * they go out as one call; with IN_FLIGHT calls out, the oldest one's answer is read first.
+ * Failure modes: an invalid element is left out; a refused call, or an answer that does not come,
+ * ends the run, and what was not sent shares its outcome. Calls are not sent twice.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "jobs.h"
 
-enum { CALL_JOBS = 1000, CALL_BYTES = 1024 * 1024, IN_FLIGHT = 4 };
+enum {
+    CALL_BYTES = 1024 * 1024,
+    IN_FLIGHT = 3,
+    BYTES_PER_MS = 16 * 1024, /* what the slowest network worth waiting for carries */
+};
 
-/* One call: its jobs, and which of the caller's each one is. */
-struct call {
-    struct arena arena;
-    struct ready_job *jobs;
-    struct queue_item *items;
-    size_t *owner;
+/* Where a job of the call that is being filled stands in the text. */
+struct many_job {
+    size_t index; /* of the caller's element */
+    size_t domain_at, domain_bytes;
+    size_t options_at, options_bytes;
+    size_t body_at, body_bytes;
+    char id[37];
+};
+
+/* What is remembered of a call that is out. */
+struct many_call {
+    size_t indexes[QUEUE_BATCH_MAX];
     size_t count;
     size_t bytes;
 };
 
-struct many {
+/* What the caller wants done. */
+struct many_order {
     stillhouse_client *client;
-    struct queue queue;
-    struct call calls[IN_FLIGHT];
-    size_t first; /* oldest call in flight */
-    size_t flying;
-    enum status broken; /* why the connection is of no more use */
-    stillhouse_status *outcome;
+    const struct queue *queue;
+    const void *elements;
+    size_t count;
+    const stillhouse_job_options *options;
+    stillhouse_status *outcome; /* may be NULL, as ids */
     char (*ids)[STILLHOUSE_ID_BYTES];
-    stillhouse_status worst;
+    enum status (*make)(const struct many_order *order, size_t index, struct jobs_draft *draft,
+                        struct error *err);
 };
 
-static void settle(struct many *many, size_t index, stillhouse_status status, const char *id)
+struct many {
+    const struct many_order *order;
+    struct many_job jobs[QUEUE_BATCH_MAX]; /* the call that is being filled */
+    size_t job_count;
+    struct strbuf text;
+    struct many_call calls[IN_FLIGHT]; /* a ring */
+    size_t oldest;
+    size_t in_flight;
+    size_t next; /* element to look at */
+    stillhouse_status worst;
+    struct queue_item items[QUEUE_BATCH_MAX];
+    struct queue_answer answers[QUEUE_BATCH_MAX];
+};
+
+/* ---- outcomes ----------------------------------------------------------------------------------
+ */
+
+static int severity(stillhouse_status status)
 {
-    if (many->outcome != NULL) {
-        many->outcome[index] = status;
+    static const int ranks[] = {
+        [STILLHOUSE_OK] = 0,      [STILLHOUSE_NOT_FOUND] = 1, [STILLHOUSE_FULL] = 2,
+        [STILLHOUSE_INVALID] = 3, [STILLHOUSE_FAILED] = 4,    [STILLHOUSE_UNREACHABLE] = 5,
+    };
+
+    return ranks[status];
+}
+
+static void set_outcome(struct many *many, size_t index, stillhouse_status status, const char *id)
+{
+    if (many->order->outcome != NULL) {
+        many->order->outcome[index] = status;
     }
-    if (many->ids != NULL) {
-        snprintf(many->ids[index], STILLHOUSE_ID_BYTES, "%s", id);
+    if (many->order->ids != NULL) {
+        snprintf(many->order->ids[index], STILLHOUSE_ID_BYTES, "%s", id);
     }
-    if (status > many->worst) {
+    if (severity(status) > severity(many->worst)) {
         many->worst = status;
     }
 }
 
-static void settle_call(struct many *many, const struct call *call, enum status status)
+/* Keeps the text of the run's first failure. */
+static void note(struct many *many, const struct error *err)
+{
+    if (many->worst == STILLHOUSE_OK) {
+        (void)client_failed(many->order->client, err);
+    }
+}
+
+static void take_answers(struct many *many, const struct many_call *call)
 {
     for (size_t i = 0; i < call->count; i++) {
-        settle(many, call->owner[i], client_status(many->client, status), "");
+        const struct queue_answer *answer = &many->answers[i];
+        if (answer->full) {
+            struct error err = {0};
+            (void)error_set(&err, STATUS_FULL, "queue \"%s\" is full: %lld jobs wait already",
+                            many->order->queue->name,
+                            (long long)many->order->client->config.max_backlog);
+            note(many, &err);
+        }
+        set_outcome(many, call->indexes[i], answer->full ? STILLHOUSE_FULL : STILLHOUSE_OK,
+                    answer->id);
     }
 }
 
-static bool call_open(struct call *call)
+/* All that is out, waits to be sent, or was not looked at shares one outcome. */
+static void give_up(struct many *many, const struct error *err)
 {
-    arena_reset(&call->arena, CALL_BYTES);
-    call->count = 0;
-    call->bytes = 0;
-    call->jobs = arena_array(&call->arena, CALL_JOBS, sizeof *call->jobs);
-    call->items = arena_array(&call->arena, CALL_JOBS, sizeof *call->items);
-    call->owner = arena_array(&call->arena, CALL_JOBS, sizeof *call->owner);
-    return call->jobs != NULL && call->items != NULL && call->owner != NULL;
+    const stillhouse_status status = client_status(err->status);
+
+    note(many, err);
+    for (; many->in_flight > 0; many->in_flight--) {
+        const struct many_call *call = &many->calls[many->oldest];
+        for (size_t i = 0; i < call->count; i++) {
+            set_outcome(many, call->indexes[i], status, "");
+        }
+        many->oldest = (many->oldest + 1) % IN_FLIGHT;
+    }
+    for (size_t i = 0; i < many->job_count; i++) {
+        set_outcome(many, many->jobs[i].index, status, "");
+    }
+    for (; many->next < many->order->count; many->next++) {
+        set_outcome(many, many->next, status, "");
+    }
 }
 
-/* Reads the answers of the oldest call in flight. */
-static void collect_oldest(struct many *many)
-{
-    struct call *call = &many->calls[many->first];
-    struct queue_answer *answers = arena_array(&call->arena, call->count, sizeof *answers);
-    enum status status = many->broken;
+/* ---- calls -------------------------------------------------------------------------------------
+ */
 
-    if (status == STATUS_OK && answers == NULL) {
-        status = STATUS_OOM; /* an answer is left unread: the connection cannot go on */
-        redis_conn_close(many->client->queue.conn);
-        many->broken = status;
+static void set_bound(struct many *many, struct redis_conn *conn)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < many->in_flight; i++) {
+        bytes += many->calls[(many->oldest + i) % IN_FLIGHT].bytes;
+    }
+    redis_conn_set_command_timeout(conn, many->order->client->config.bounds.command_ms +
+                                             (int)(bytes / BYTES_PER_MS));
+}
+
+/* Reads the oldest call's answers. A refusal is that call's alone; a broken connection all calls'.
+ */
+static enum status collect(struct many *many, struct redis_conn *conn, struct error *err)
+{
+    const struct many_call *call = &many->calls[many->oldest];
+
+    set_bound(many, conn);
+    const enum status status = queue_enqueue_collect(conn, call->count, many->answers, err);
+    if (status != STATUS_OK && !redis_conn_is_open(conn)) {
+        return status;
     }
     if (status == STATUS_OK) {
-        status = queue_enqueue_collect(many->client->queue.conn, call->count, answers,
-                                       &many->client->error);
-        client_note(many->client, &many->client->queue, status);
-        if (!redis_conn_is_open(many->client->queue.conn)) {
-            many->broken = status;
+        take_answers(many, call);
+    } else {
+        note(many, err);
+        for (size_t i = 0; i < call->count; i++) {
+            set_outcome(many, call->indexes[i], client_status(status), "");
         }
     }
-    if (status != STATUS_OK) {
-        settle_call(many, call, status);
-    }
-    for (size_t i = 0; i < call->count && status == STATUS_OK; i++) {
-        settle(many, call->owner[i], answers[i].full ? STILLHOUSE_FULL : STILLHOUSE_OK,
-               answers[i].id);
-    }
-    many->first = (many->first + 1) % IN_FLIGHT;
-    many->flying--;
+    many->oldest = (many->oldest + 1) % IN_FLIGHT;
+    many->in_flight--;
+    return status;
 }
 
-/* The call being filled stands behind those in flight. */
-static struct call *filling(struct many *many)
+static enum status collect_all(struct many *many, struct redis_conn *conn, struct error *err)
 {
-    return &many->calls[(many->first + many->flying) % IN_FLIGHT];
+    enum status worst = STATUS_OK;
+
+    while (many->in_flight > 0) {
+        struct error detail = {0};
+        const enum status status = collect(many, conn, &detail);
+        if (worst == STATUS_OK && status != STATUS_OK) {
+            worst = status;
+            *err = detail;
+        }
+        if (!redis_conn_is_open(conn)) {
+            break;
+        }
+    }
+    return worst;
 }
 
-static void send_call(struct many *many)
+static void list_items(struct many *many, struct many_call *call)
 {
-    struct call *call = filling(many);
+    const char *text = many->text.data;
 
-    if (call->count == 0) {
-        return;
+    for (size_t i = 0; i < many->job_count; i++) {
+        const struct many_job *job = &many->jobs[i];
+        call->indexes[i] = job->index;
+        many->items[i] = (struct queue_item){
+            .id = {job->id, strlen(job->id)},
+            .domain = {text + job->domain_at, job->domain_bytes},
+            .options = {text + job->options_at, job->options_bytes},
+            .body = {text + job->body_at, job->body_bytes},
+        };
     }
-    for (size_t i = 0; i < call->count; i++) {
-        call->items[i] = call->jobs[i].item;
+    call->count = many->job_count;
+    call->bytes = many->text.bytes;
+}
+
+/* Puts the filled call on its way, once there is a place for it. */
+static enum status send_call(struct many *many, struct redis_conn *conn, struct error *err)
+{
+    if (many->job_count == 0) {
+        return STATUS_OK;
     }
-    enum status status = many->broken;
+    if (many->in_flight == IN_FLIGHT) {
+        const enum status status = collect(many, conn, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    struct many_call *call = &many->calls[(many->oldest + many->in_flight) % IN_FLIGHT];
+    list_items(many, call);
+    const enum status status =
+        queue_enqueue_append(conn, many->order->queue, many->order->client->config.max_backlog,
+                             many->items, many->job_count, err);
+    if (status == STATUS_OK) { /* hiredis has a copy */
+        many->in_flight++;
+        many->job_count = 0;
+        strbuf_reset(&many->text);
+    }
+    return status;
+}
+
+/* ---- elements ----------------------------------------------------------------------------------
+ */
+
+static size_t put(struct strbuf *text, const char *data, size_t bytes)
+{
+    const size_t at = text->bytes;
+
+    strbuf_append(text, data, bytes);
+    return at;
+}
+
+static enum status add_job(struct many *many, size_t index, const struct jobs_draft *draft,
+                           struct error *err)
+{
+    const struct queue_item item = jobs_item(many->order->client, draft);
+    struct many_job *job = &many->jobs[many->job_count];
+
+    *job = (struct many_job){
+        .index = index,
+        .domain_bytes = item.domain.bytes,
+        .options_bytes = item.options.bytes,
+        .body_bytes = item.body.bytes,
+    };
+    memcpy(job->id, draft->id, sizeof job->id);
+    job->domain_at = put(&many->text, item.domain.data, item.domain.bytes);
+    job->options_at = put(&many->text, item.options.data, item.options.bytes);
+    job->body_at = put(&many->text, item.body.data, item.body.bytes);
+    if (!strbuf_ok(&many->text)) {
+        return error_set(err, STATUS_OOM, "out of memory for a call");
+    }
+    many->job_count++;
+    return STATUS_OK;
+}
+
+/* Checks and adds the next element; an invalid one has its outcome and is no failure. */
+static enum status take_element(struct many *many, struct error *err)
+{
+    struct jobs_draft draft;
+    struct error detail = {0};
+    const size_t index = many->next;
+
+    const enum status made = many->order->make(many->order, index, &draft, &detail);
+    if (made == STATUS_INVALID) {
+        (void)error_wrap(&detail, "[%zu]", index);
+        note(many, &detail);
+        set_outcome(many, index, STILLHOUSE_INVALID, "");
+        many->next++;
+        return STATUS_OK;
+    }
+    if (made != STATUS_OK) {
+        *err = detail;
+        return made;
+    }
+    const enum status status = add_job(many, index, &draft, err);
     if (status == STATUS_OK) {
-        status =
-            queue_enqueue_append(many->client->queue.conn, &many->queue, many->client->max_backlog,
-                                 call->items, call->count, &many->client->error);
+        many->next++;
     }
-    if (status != STATUS_OK) {
-        many->broken = status;
-        settle_call(many, call, status);
-        call->count = 0;
-        return;
-    }
-    many->flying++;
-    if (many->flying == IN_FLIGHT) {
-        collect_oldest(many);
-    }
+    return status;
 }
 
-/* Adds one job with the body in client->body to the call being filled. */
-static void add(struct many *many, size_t index, const char *domain,
-                const stillhouse_job_options *options, const char *unique)
+static enum status send_all(struct redis_conn *conn, void *context, struct error *err)
 {
-    struct call *call = filling(many);
-    const struct strbuf *body = &many->client->body;
+    struct many *many = context;
+    enum status status = STATUS_OK;
 
-    if (call->count == CALL_JOBS || (call->count > 0 && call->bytes + body->bytes > CALL_BYTES)) {
-        send_call(many);
-        call = filling(many);
-        call->count = 0;
+    while (status == STATUS_OK && many->next < many->order->count) {
+        status = take_element(many, err);
+        if (status == STATUS_OK &&
+            (many->job_count == QUEUE_BATCH_MAX || many->text.bytes >= CALL_BYTES)) {
+            status = send_call(many, conn, err);
+        }
     }
-    if (call->count == 0 && !call_open(call)) {
-        settle(many, index, STILLHOUSE_FAILED, "");
-        return;
+    if (status == STATUS_OK) {
+        status = send_call(many, conn, err);
     }
-    char *copy = arena_copy(&call->arena, body->data, body->bytes);
-    char *name = arena_copy(&call->arena, domain, strlen(domain));
-    if (copy == NULL || name == NULL) {
-        settle(many, index, STILLHOUSE_FAILED, "");
-        return;
+    struct error detail = {0};
+    const enum status collected = collect_all(many, conn, &detail);
+    if (status == STATUS_OK && collected != STATUS_OK) {
+        *err = detail;
+        status = collected;
     }
-    enum status status = jobs_finish(many->client, &call->jobs[call->count], name, options, unique,
-                                     (struct slice){copy, body->bytes});
-    if (status != STATUS_OK) {
-        settle(many, index, client_status(many->client, status), "");
-        return;
-    }
-    call->owner[call->count++] = index;
-    call->bytes += body->bytes;
+    return status;
 }
 
-static struct many *begin(stillhouse_client *client, const char *queue, stillhouse_status *outcome,
-                          char (*ids)[STILLHOUSE_ID_BYTES], enum status *status)
+/* ---- the public calls
+ * ---------------------------------------------------------------------------- */
+
+static enum status make_distill(const struct many_order *order, size_t index,
+                                struct jobs_draft *draft, struct error *err)
 {
+    const stillhouse_experience *experiences = order->elements;
+
+    return jobs_make_distill(order->client, &experiences[index], order->options, draft, err);
+}
+
+static enum status make_enrich(const struct many_order *order, size_t index,
+                               struct jobs_draft *draft, struct error *err)
+{
+    const stillhouse_enrichment *enrichments = order->elements;
+
+    return jobs_make_enrich(order->client, &enrichments[index], order->options, draft, err);
+}
+
+static stillhouse_status refuse(stillhouse_client *client, enum status status, const char *text)
+{
+    struct error err = {0};
+
+    (void)error_set(&err, status, "%s", text);
+    return client_failed(client, &err);
+}
+
+static stillhouse_status run(const struct many_order *order)
+{
+    struct error err = {0};
+
+    if (order->count == 0) {
+        return STILLHOUSE_OK;
+    }
+    if (order->elements == NULL) {
+        return refuse(order->client, STATUS_INVALID, "expected an array of jobs, got NULL");
+    }
     struct many *many = calloc(1, sizeof *many);
-
-    client->error.text[0] = '\0';
     if (many == NULL) {
-        *status = error_set(&client->error, STATUS_OOM, "out of memory");
-        return NULL;
+        return refuse(order->client, STATUS_OOM, "out of memory");
     }
-    many->client = client;
-    many->outcome = outcome;
-    many->ids = ids;
-    *status = queue_init(&many->queue, client->prefix, queue, &client->error);
-    if (*status == STATUS_OK) {
-        many->broken = client_connect(client, &client->queue);
+    many->order = order;
+    const enum status status = wire_run_once(order->client->wire, send_all, many, &err);
+    if (status != STATUS_OK) {
+        err.status = status;
+        give_up(many, &err);
     }
-    return many;
-}
-
-static stillhouse_status end(struct many *many)
-{
-    stillhouse_status worst = STILLHOUSE_OK;
-
-    send_call(many);
-    while (many->flying > 0) {
-        collect_oldest(many);
-    }
-    client_flush_counts(many->client, false);
-    worst = many->worst;
-    for (size_t i = 0; i < IN_FLIGHT; i++) {
-        arena_free(&many->calls[i].arena);
-    }
+    const stillhouse_status worst = many->worst;
+    strbuf_free(&many->text);
     free(many);
+    client_tidy(order->client);
     return worst;
 }
 
@@ -199,22 +373,11 @@ stillhouse_enqueue_distill_many(stillhouse_client *client, const stillhouse_expe
                                 size_t count, const stillhouse_job_options *options,
                                 stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES])
 {
-    enum status status = STATUS_OK;
-    struct many *many = begin(client, "distill", outcome, ids, &status);
-
-    if (many == NULL) {
-        return client_status(client, status);
+    if (client == NULL) {
+        return STILLHOUSE_INVALID;
     }
-    for (size_t i = 0; i < count; i++) {
-        strbuf_trim(&client->body, 1024 * 1024);
-        status = jobs_distill_body(client, &experiences[i], &client->body);
-        if (status == STATUS_OK) {
-            add(many, i, experiences[i].domain, options, "");
-        } else {
-            settle(many, i, client_status(client, status), "");
-        }
-    }
-    return end(many);
+    return run(&(struct many_order){client, &client->distill, experiences, count, options, outcome,
+                                    ids, make_distill});
 }
 
 stillhouse_status
@@ -222,24 +385,9 @@ stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enric
                                size_t count, const stillhouse_job_options *options,
                                stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES])
 {
-    enum status status = STATUS_OK;
-    struct many *many = begin(client, "enrich", outcome, ids, &status);
-
-    if (many == NULL) {
-        return client_status(client, status);
+    if (client == NULL) {
+        return STILLHOUSE_INVALID;
     }
-    for (size_t i = 0; i < count; i++) {
-        char unique[48];
-        int k = enrichments[i].k;
-        strbuf_trim(&client->body, 1024 * 1024);
-        status = jobs_enrich_body(client, enrichments[i].domain, enrichments[i].query, &k,
-                                  &client->body);
-        if (status == STATUS_OK) {
-            jobs_unique(enrichments[i].query, k, unique);
-            add(many, i, enrichments[i].domain, options, unique);
-        } else {
-            settle(many, i, client_status(client, status), "");
-        }
-    }
-    return end(many);
+    return run(&(struct many_order){client, &client->enrich, enrichments, count, options, outcome,
+                                    ids, make_enrich});
 }

@@ -1,214 +1,398 @@
 #include "jobs.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "bodies.h"
 #include "clock.h"
+#include "text.h"
 
-static struct slice slice_of(const char *text)
-{
-    return (struct slice){text, text != NULL ? strlen(text) : 0};
-}
+enum { TRACEPARENT_MAX = 128, UNIQUE_BYTES = TEXT_HASH_CHARS + 8 };
 
-static enum status check_text(stillhouse_client *client, const char *field, const char *text)
-{
-    if (text == NULL || text_is_blank(text, strlen(text))) {
-        return error_set(&client->error, STATUS_INVALID, "%s is empty, expected a text", field);
-    }
-    if (!text_is_utf8(text, strlen(text))) {
-        return error_set(&client->error, STATUS_INVALID, "%s is not UTF-8", field);
-    }
-    return STATUS_OK;
-}
+/* 15 digits are what a double, and so the queue's Lua, holds exactly; half of it leaves room for
+ * the clock. */
+static const int64_t span_max_ms = 500000000000000;
 
-enum status jobs_enrich_body(stillhouse_client *client, const char *domain, const char *query,
-                             int *k, struct strbuf *body)
-{
-    enum status status = client_check_domain(client, domain);
-    if (status == STATUS_OK) {
-        status = client_check_query(client, query, k);
-    }
-    if (status == STATUS_OK) {
-        const struct enrich_body enrich = {slice_of(query), *k};
-        bodies_encode_enrich(&enrich, body);
-    }
-    return status;
-}
-
-static struct meta_value value_of(const stillhouse_meta *meta)
-{
-    return (struct meta_value){
-        .type = (enum meta_type)meta->type,
-        .string = slice_of(meta->string),
-        .integer = meta->integer,
-        .number = meta->number,
-        .boolean = meta->boolean,
-    };
-}
-
-/* Copies metadata into `out`, which has room for BODIES_METADATA_MAX. */
-static enum status take_meta(stillhouse_client *client, const stillhouse_meta *meta, size_t count,
-                             struct meta_pair *out)
-{
-    if (count > BODIES_METADATA_MAX) {
-        return error_set(&client->error, STATUS_INVALID, "metadata: %zu keys, expected at most %d",
-                         count, BODIES_METADATA_MAX);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (meta[i].key == NULL || meta[i].key[0] == '\0') {
-            return error_set(&client->error, STATUS_INVALID, "metadata key %zu is empty", i);
-        }
-        out[i] = (struct meta_pair){slice_of(meta[i].key), value_of(&meta[i])};
-    }
-    return STATUS_OK;
-}
-
-/* What the worker's decoder says of the body is said here already, while the caller can still act.
+/* ---- arguments ---------------------------------------------------------------------------------
  */
-static enum status check_distill(stillhouse_client *client, const struct strbuf *body)
+
+enum status jobs_check_domain(const char *domain, struct error *err)
 {
-    struct arena arena = {0};
-    struct distill_body decoded;
-    enum status status =
-        bodies_decode_distill(body->data, body->bytes, &arena, &decoded, &client->error);
-    arena_free(&arena);
-    return status;
+    char shown[48];
+
+    if (domain == NULL) {
+        return error_set(err, STATUS_INVALID, "domain: expected a name, got NULL");
+    }
+    if (!text_is_domain(domain, strlen(domain))) {
+        return error_set(err, STATUS_INVALID,
+                         "domain \"%s\": expected [a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?",
+                         text_excerpt(domain, strlen(domain), shown));
+    }
+    return STATUS_OK;
 }
 
-enum status jobs_distill_body(stillhouse_client *client, const stillhouse_experience *experience,
-                              struct strbuf *body)
+static enum status take_text(const char *name, const char *text, struct slice *out,
+                             struct error *err)
 {
-    struct meta_pair metadata[BODIES_METADATA_MAX];
-    enum status status = client_check_domain(client, experience->domain);
+    if (text == NULL) {
+        return error_set(err, STATUS_INVALID, "%s: expected text, got NULL", name);
+    }
+    *out = (struct slice){text, strlen(text)};
+    return STATUS_OK;
+}
 
+static enum status check_span(const char *name, int64_t ms, struct error *err)
+{
+    return ms >= 0 && ms <= span_max_ms
+               ? STATUS_OK
+               : error_set(err, STATUS_INVALID,
+                           "%s %" PRId64 ": expected 0 to %" PRId64 " milliseconds", name, ms,
+                           span_max_ms);
+}
+
+static enum status check_traceparent(const char *text, struct error *err)
+{
+    const size_t bytes = strlen(text);
+    char shown[48];
+    bool good = bytes >= 1 && bytes <= TRACEPARENT_MAX;
+
+    for (size_t i = 0; good && i < bytes; i++) {
+        good = text[i] > ' ' && text[i] <= '~';
+    }
+    return good ? STATUS_OK
+                : error_set(err, STATUS_INVALID,
+                            "traceparent \"%s\": expected 1 to %d printable characters without "
+                            "spaces",
+                            text_excerpt(text, bytes, shown), TRACEPARENT_MAX);
+}
+
+static enum status take_priority(stillhouse_priority given, enum job_priority *out,
+                                 struct error *err)
+{
+    switch (given) {
+    case STILLHOUSE_NORMAL:
+        *out = JOB_NORMAL;
+        return STATUS_OK;
+    case STILLHOUSE_HIGH:
+        *out = JOB_HIGH;
+        return STATUS_OK;
+    case STILLHOUSE_LOW:
+        *out = JOB_LOW;
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_INVALID, "priority %d: expected one of stillhouse_priority",
+                     (int)given);
+}
+
+/* ---- what all jobs have ------------------------------------------------------------------------
+ */
+
+static enum status take_options(const stillhouse_job_options *given, int64_t now_unix_ms,
+                                struct job_options *out, struct error *err)
+{
+    enum status status = take_priority(given->priority, &out->priority, err);
     if (status == STATUS_OK) {
-        status = check_text(client, "task_id", experience->task_id);
+        status = check_span("delay_ms", given->delay_ms, err);
     }
     if (status == STATUS_OK) {
-        status = check_text(client, "prompt", experience->prompt);
+        status = check_span("deadline_ms", given->deadline_ms, err);
     }
-    if (status == STATUS_OK) {
-        status = check_text(client, "result", experience->result);
-    }
-    if (status == STATUS_OK) {
-        status = take_meta(client, experience->metadata, experience->metadata_count, metadata);
+    if (status == STATUS_OK && given->traceparent != NULL) {
+        status = check_traceparent(given->traceparent, err);
     }
     if (status != STATUS_OK) {
         return status;
     }
-    const struct distill_body distill = {
-        .task_id = slice_of(experience->task_id),
-        .prompt = slice_of(experience->prompt),
-        .result = slice_of(experience->result),
-        .success = experience->success,
-        .has_quality = experience->quality >= 0,
-        .quality = experience->quality,
-        .model = slice_of(experience->model),
-        .metadata = metadata,
-        .metadata_count = experience->metadata_count,
-    };
-    strbuf_reset(body);
-    bodies_encode_distill(&distill, body);
-    return strbuf_ok(body) ? check_distill(client, body)
-                           : error_set(&client->error, STATUS_OOM, "out of memory");
-}
-
-enum status jobs_index_body(stillhouse_client *client, const char *domain,
-                            const stillhouse_document *documents, size_t count, struct strbuf *body)
-{
-    struct arena arena = {0};
-    struct index_body decoded;
-    enum status status = client_check_domain(client, domain);
-    struct index_document *own = arena_array(&arena, count + 1, sizeof *own);
-
-    if (status == STATUS_OK && own == NULL) {
-        status = error_set(&client->error, STATUS_OOM, "out of memory");
-    }
-    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
-        size_t metas = documents[i].metadata_count;
-        own[i].metadata = arena_array(&arena, BODIES_METADATA_MAX, sizeof *own[i].metadata);
-        if (own[i].metadata == NULL) {
-            status = error_set(&client->error, STATUS_OOM, "out of memory");
-            break;
-        }
-        own[i].id = slice_of(documents[i].id);
-        own[i].text = slice_of(documents[i].text);
-        own[i].metadata_count = metas;
-        status = take_meta(client, documents[i].metadata, metas, own[i].metadata);
-    }
-    if (status == STATUS_OK) {
-        const struct index_body index = {own, count};
-        bodies_encode_index(&index, body);
-        status = strbuf_ok(body) ? bodies_decode_index(body->data, body->bytes, &arena, &decoded,
-                                                       &client->error)
-                                 : error_set(&client->error, STATUS_OOM, "out of memory");
-    }
-    arena_free(&arena);
-    return status;
-}
-
-void jobs_unique(const char *query, int k, char out[48])
-{
-    char hash[TEXT_HASH_CHARS + 1];
-
-    text_hash(query, strlen(query), hash);
-    snprintf(out, 48, "%s.%d", hash, k);
-}
-
-static enum job_priority priority_of(stillhouse_priority priority)
-{
-    return priority == STILLHOUSE_HIGH  ? JOB_HIGH
-           : priority == STILLHOUSE_LOW ? JOB_LOW
-                                        : JOB_NORMAL;
-}
-
-static enum status check_options(stillhouse_client *client, const stillhouse_job_options *options)
-{
-    const char *trace = options->traceparent;
-
-    if (options->delay_ms < 0 || options->deadline_ms < 0) {
-        return error_set(&client->error, STATUS_INVALID,
-                         "delay_ms and deadline_ms: expected 0 or more");
-    }
-    if (trace != NULL && (strlen(trace) > 128 || strpbrk(trace, " \t\r\n") != NULL)) {
-        return error_set(&client->error, STATUS_INVALID,
-                         "traceparent: expected at most 128 bytes without spaces");
+    out->delay_ms = given->delay_ms;
+    out->deadline_unix_ms = given->deadline_ms == 0 ? 0 : now_unix_ms + given->deadline_ms;
+    out->reply = given->reply;
+    if (given->traceparent != NULL) {
+        out->traceparent = (struct slice){given->traceparent, strlen(given->traceparent)};
     }
     return STATUS_OK;
 }
 
-enum status jobs_finish(stillhouse_client *client, struct ready_job *job, const char *domain,
-                        const stillhouse_job_options *options, const char *unique,
-                        struct slice body)
+/* Names the draft and writes its options; `unique` may be "". */
+static enum status start_draft(const char *domain, const stillhouse_job_options *options,
+                               const char *unique, struct jobs_draft *draft, struct error *err)
 {
     static const stillhouse_job_options none = {0};
-    const stillhouse_job_options *chosen = options != NULL ? options : &none;
-    int64_t now_unix_ms = clock_unix_ms();
-    enum status status = check_options(client, chosen);
+    const int64_t now_unix_ms = clock_unix_ms();
+    struct job_options parsed = {.unique = {unique, strlen(unique)}};
 
+    enum status status = jobs_check_domain(domain, err);
+    if (status == STATUS_OK) {
+        status = take_options(options == NULL ? &none : options, now_unix_ms, &parsed, err);
+    }
+    if (status == STATUS_OK) {
+        draft->domain = domain;
+        draft->options_bytes = job_options_format(&parsed, draft->options, sizeof draft->options);
+        text_make_id(now_unix_ms, draft->id);
+    }
+    return status;
+}
+
+/* The size first: a body over the bound need not be read. */
+static enum status check_body(const stillhouse_client *client, struct error *err)
+{
+    const struct strbuf *body = &client->body;
+
+    if (!strbuf_ok(body)) {
+        return error_set(err, STATUS_OOM, "out of memory for a body");
+    }
+    if ((int64_t)body->bytes > client->config.max_body_bytes) {
+        return error_set(err, STATUS_INVALID, "body of %zu bytes: expected at most %" PRId64,
+                         body->bytes, client->config.max_body_bytes);
+    }
+    return STATUS_OK;
+}
+
+struct queue_item jobs_item(const stillhouse_client *client, const struct jobs_draft *draft)
+{
+    return (struct queue_item){
+        .id = {draft->id, strlen(draft->id)},
+        .domain = {draft->domain, strlen(draft->domain)},
+        .options = {draft->options, draft->options_bytes},
+        .body = {client->body.data, client->body.bytes},
+    };
+}
+
+/* ---- metadata ----------------------------------------------------------------------------------
+ */
+
+static enum status take_meta(const stillhouse_meta *from, struct meta_pair *to, struct error *err)
+{
+    enum status status = take_text("metadata key", from->key, &to->key, err);
     if (status != STATUS_OK) {
         return status;
     }
-    if (body.bytes > (size_t)client->max_body_bytes) {
-        return error_set(&client->error, STATUS_INVALID,
-                         "body of %zu bytes, expected at most %lld (STILLHOUSE_MAX_BODY)",
-                         body.bytes, (long long)client->max_body_bytes);
+    switch (from->type) {
+    case STILLHOUSE_META_STRING:
+        to->value.type = META_STRING;
+        status = take_text("value", from->string, &to->value.string, err);
+        return status == STATUS_OK ? status : error_wrap(err, "metadata \"%.128s\"", from->key);
+    case STILLHOUSE_META_INT:
+        to->value.type = META_INT;
+        to->value.integer = from->integer;
+        return STATUS_OK;
+    case STILLHOUSE_META_FLOAT:
+        to->value.type = META_FLOAT;
+        to->value.number = from->number;
+        return STATUS_OK;
+    case STILLHOUSE_META_BOOL:
+        to->value.type = META_BOOL;
+        to->value.boolean = from->boolean;
+        return STATUS_OK;
     }
-    const struct job_options set = {
-        .priority = priority_of(chosen->priority),
-        .delay_ms = chosen->delay_ms,
-        .deadline_unix_ms = chosen->deadline_ms > 0 ? now_unix_ms + chosen->deadline_ms : 0,
-        .unique = slice_of(unique),
-        .reply = chosen->reply,
-        .traceparent = slice_of(chosen->traceparent),
-    };
-    size_t bytes = job_options_format(&set, job->options, sizeof job->options);
-    text_make_id(now_unix_ms, job->id);
-    job->item = (struct queue_item){
-        .id = slice_of(job->id),
-        .domain = slice_of(domain),
-        .options = {job->options, bytes},
-        .body = body,
-    };
+    return error_set(err, STATUS_INVALID,
+                     "metadata \"%.128s\": type %d, expected one of stillhouse_meta_type",
+                     from->key, (int)from->type);
+}
+
+static enum status take_metadata(struct arena *arena, const stillhouse_meta *metadata, size_t count,
+                                 struct meta_pair **out, struct error *err)
+{
+    *out = NULL;
+    if (count == 0) {
+        return STATUS_OK;
+    }
+    if (metadata == NULL || count > BODIES_METADATA_MAX) {
+        return error_set(err, STATUS_INVALID, "metadata: %zu values%s, expected at most %d", count,
+                         metadata == NULL ? " at NULL" : "", BODIES_METADATA_MAX);
+    }
+    struct meta_pair *pairs = arena_array(arena, count, sizeof *pairs);
+    if (pairs == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for metadata");
+    }
+    for (size_t i = 0; i < count; i++) {
+        const enum status status = take_meta(&metadata[i], &pairs[i], err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    *out = pairs;
     return STATUS_OK;
+}
+
+/* ---- enrich ------------------------------------------------------------------------------------
+ */
+
+static enum status encode_enrich(stillhouse_client *client, const stillhouse_enrichment *enrichment,
+                                 struct enrich_body *body, struct error *err)
+{
+    enum status status = take_text("query", enrichment->query, &body->query, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    body->k = enrichment->k == 0 ? BODIES_K_DEFAULT : enrichment->k;
+    strbuf_reset(&client->body);
+    bodies_encode_enrich(body, &client->body);
+    status = check_body(client, err);
+    if (status == STATUS_OK) {
+        struct enrich_body read; /* what the worker will say to it */
+        status = bodies_decode_enrich(client->body.data, client->body.bytes, &read, err);
+    }
+    return status;
+}
+
+enum status jobs_make_enrich(stillhouse_client *client, const stillhouse_enrichment *enrichment,
+                             const stillhouse_job_options *options, struct jobs_draft *draft,
+                             struct error *err)
+{
+    struct enrich_body body;
+    char hash[TEXT_HASH_CHARS + 1];
+    char unique[UNIQUE_BYTES];
+
+    enum status status = jobs_check_domain(enrichment->domain, err);
+    if (status == STATUS_OK) {
+        status = encode_enrich(client, enrichment, &body, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    text_hash(body.query.data, body.query.bytes, hash);
+    snprintf(unique, sizeof unique, "%s.%d", hash, body.k);
+    return start_draft(enrichment->domain, options, unique, draft, err);
+}
+
+/* ---- distill -----------------------------------------------------------------------------------
+ */
+
+static enum status take_experience(struct arena *arena, const stillhouse_experience *from,
+                                   struct distill_body *body, struct error *err)
+{
+    enum status status = take_text("task_id", from->task_id, &body->task_id, err);
+    if (status == STATUS_OK) {
+        status = take_text("prompt", from->prompt, &body->prompt, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_text("result", from->result, &body->result, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_metadata(arena, from->metadata, from->metadata_count, &body->metadata, err);
+    }
+    body->metadata_count = from->metadata_count;
+    body->success = from->success;
+    body->has_quality = !(from->quality < 0); /* NaN is given, and refused below */
+    body->quality = from->quality;
+    if (from->model != NULL) {
+        body->model = (struct slice){from->model, strlen(from->model)};
+    }
+    return status;
+}
+
+enum status jobs_make_distill(stillhouse_client *client, const stillhouse_experience *experience,
+                              const stillhouse_job_options *options, struct jobs_draft *draft,
+                              struct error *err)
+{
+    struct distill_body body = {0};
+
+    if (experience == NULL) {
+        return error_set(err, STATUS_INVALID, "experience: expected one, got NULL");
+    }
+    arena_reset(&client->arena, CLIENT_KEEP_BYTES);
+    enum status status = start_draft(experience->domain, options, "", draft, err);
+    if (status == STATUS_OK) {
+        status = take_experience(&client->arena, experience, &body, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    strbuf_reset(&client->body);
+    bodies_encode_distill(&body, &client->body);
+    status = check_body(client, err);
+    if (status == STATUS_OK) {
+        struct distill_body read;
+        status = bodies_decode_distill(client->body.data, client->body.bytes, &client->arena, &read,
+                                       err);
+    }
+    return status;
+}
+
+/* ---- index -------------------------------------------------------------------------------------
+ */
+
+static enum status take_document(struct arena *arena, const stillhouse_document *from,
+                                 struct index_document *to, struct error *err)
+{
+    enum status status = take_text("id", from->id, &to->id, err);
+    if (status == STATUS_OK) {
+        status = take_text("text", from->text, &to->text, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_metadata(arena, from->metadata, from->metadata_count, &to->metadata, err);
+    }
+    to->metadata_count = from->metadata_count;
+    return status;
+}
+
+static enum status take_documents(struct arena *arena, const stillhouse_document *documents,
+                                  size_t count, struct index_body *body, struct error *err)
+{
+    if (documents == NULL || count < 1 || count > QUEUE_BATCH_MAX) {
+        return error_set(err, STATUS_INVALID, "documents: %zu%s, expected 1 to %d", count,
+                         documents == NULL ? " at NULL" : "", QUEUE_BATCH_MAX);
+    }
+    body->documents = arena_array(arena, count, sizeof *body->documents);
+    if (body->documents == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for %zu documents", count);
+    }
+    for (; body->count < count; body->count++) {
+        const enum status status =
+            take_document(arena, &documents[body->count], &body->documents[body->count], err);
+        if (status != STATUS_OK) {
+            return error_wrap(err, "documents[%zu]", body->count);
+        }
+    }
+    return STATUS_OK;
+}
+
+enum status jobs_make_index(stillhouse_client *client, const char *domain,
+                            const stillhouse_document *documents, size_t count,
+                            const stillhouse_job_options *options, struct jobs_draft *draft,
+                            struct error *err)
+{
+    struct index_body body = {0};
+
+    arena_reset(&client->arena, CLIENT_KEEP_BYTES);
+    enum status status = start_draft(domain, options, "", draft, err);
+    if (status == STATUS_OK) {
+        status = take_documents(&client->arena, documents, count, &body, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    strbuf_reset(&client->body);
+    bodies_encode_index(&body, &client->body);
+    status = check_body(client, err);
+    if (status == STATUS_OK) {
+        struct index_body read;
+        status =
+            bodies_decode_index(client->body.data, client->body.bytes, &client->arena, &read, err);
+    }
+    return status;
+}
+
+/* ---- any other ---------------------------------------------------------------------------------
+ */
+
+enum status jobs_make_raw(stillhouse_client *client, const char *domain, const void *body,
+                          size_t body_bytes, const stillhouse_job_options *options,
+                          struct jobs_draft *draft, struct error *err)
+{
+    if (body == NULL) {
+        return error_set(err, STATUS_INVALID, "body: expected msgpack, got NULL");
+    }
+    enum status status = start_draft(domain, options, "", draft, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    strbuf_reset(&client->body);
+    strbuf_append(&client->body, body, body_bytes);
+    status = check_body(client, err);
+    if (status == STATUS_OK && bodies_scan(body, body_bytes, err) != STATUS_OK) {
+        status = error_wrap(err, "body");
+    }
+    return status;
 }

@@ -1,32 +1,45 @@
-/* jobs.h - making jobs from what callers hand in: checks, bodies, options. the library alone. */
+/* jobs.h - jobs made of the caller's arguments: checked by the rules that the worker will apply,
+ * encoded, named. No I/O.
+ *
+ *     struct jobs_draft draft;
+ *     status = jobs_make_enrich(client, &enrichment, options, &draft, &err);
+ *     const struct queue_item item = jobs_item(client, &draft);
+ */
 #ifndef STILLHOUSE_PRODUCER_JOBS_H
 #define STILLHOUSE_PRODUCER_JOBS_H
 
-#include "arena.h"
 #include "client.h"
 
-/* A job ready to be sent; texts inside, the body in the caller's arena or buffer. */
-struct ready_job {
+enum { JOBS_OPTIONS_BYTES = 640 };
+
+/* One job whose body is in client->body. Borrows the domain. */
+struct jobs_draft {
     char id[37];
-    char options[640];
-    struct queue_item item; /* points into this struct: do not copy it after jobs_finish */
+    char options[JOBS_OPTIONS_BYTES];
+    size_t options_bytes;
+    const char *domain;
 };
 
-/* Check the arguments and append the body to `body`. INVALID names what is wrong. */
-enum status jobs_enrich_body(stillhouse_client *client, const char *domain, const char *query,
-                             int *k, struct strbuf *body) MUSTCHECK;
-enum status jobs_distill_body(stillhouse_client *client, const stillhouse_experience *experience,
-                              struct strbuf *body) MUSTCHECK;
-enum status jobs_index_body(stillhouse_client *client, const char *domain,
+/* Each fills *draft and client->body. INVALID names the field, its value and what was expected;
+ * OOM. `options` may be NULL; the other pointers are the caller's arguments and are looked at. */
+enum status jobs_make_enrich(stillhouse_client *client, const stillhouse_enrichment *enrichment,
+                             const stillhouse_job_options *options, struct jobs_draft *draft,
+                             struct error *err) MUSTCHECK;
+enum status jobs_make_distill(stillhouse_client *client, const stillhouse_experience *experience,
+                              const stillhouse_job_options *options, struct jobs_draft *draft,
+                              struct error *err) MUSTCHECK;
+enum status jobs_make_index(stillhouse_client *client, const char *domain,
                             const stillhouse_document *documents, size_t count,
-                            struct strbuf *body) MUSTCHECK;
+                            const stillhouse_job_options *options, struct jobs_draft *draft,
+                            struct error *err) MUSTCHECK;
+enum status jobs_make_raw(stillhouse_client *client, const char *domain, const void *body,
+                          size_t body_bytes, const stillhouse_job_options *options,
+                          struct jobs_draft *draft, struct error *err) MUSTCHECK;
 
-/* Fills id, options and item. `unique` may be "". Checks the body's size. */
-enum status jobs_finish(stillhouse_client *client, struct ready_job *job, const char *domain,
-                        const stillhouse_job_options *options, const char *unique,
-                        struct slice body) MUSTCHECK;
+/* INVALID where it is none; NULL is none. */
+enum status jobs_check_domain(const char *domain, struct error *err) MUSTCHECK;
 
-/* "<query_hash>.<k>" */
-void jobs_unique(const char *query, int k, char out[48]);
+/* The draft as queue.h takes it; valid as long as the draft and client->body are left alone. */
+struct queue_item jobs_item(const stillhouse_client *client, const struct jobs_draft *draft);
 
 #endif

@@ -1,32 +1,83 @@
-/* Looking up a cached result: memory first (it cannot see a domain's changes, hence its short
- * life), then Redis. */
-#include <stdio.h>
+#include "lookup.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "client.h"
+#include "bodies.h"
 #include "clock.h"
-#include "keys.h"
+#include "jobs.h"
+#include "result.h"
+#include "text.h"
 
-enum { MEMORY_KEY_BYTES = 2048 };
-
-/* The raw query stands in the key, so that a hit costs no hash; NULL: too long for memory. */
-static const char *memory_key(char out[MEMORY_KEY_BYTES], const char *domain, const char *query,
-                              int k)
+enum status lookup_check(const char *domain, const char *query, int *k, struct error *err)
 {
-    int bytes = snprintf(out, MEMORY_KEY_BYTES, "%s\x1f%d\x1f%s", domain, k, query);
-    return bytes > 0 && bytes < MEMORY_KEY_BYTES ? out : NULL;
-}
-
-void client_remember(stillhouse_client *client, const char *domain, const char *query, int k,
-                     const struct strbuf *bytes)
-{
-    char key[MEMORY_KEY_BYTES];
-
-    if (memory_key(key, domain, query, k) != NULL) {
-        lru_put(client->memory, key, bytes->data, bytes->bytes, clock_now_ms());
+    const enum status status = jobs_check_domain(domain, err);
+    if (status != STATUS_OK) {
+        return status;
     }
+    if (query == NULL || text_is_blank(query, strlen(query))) {
+        return error_set(err, STATUS_INVALID, "query: expected text, got %s",
+                         query == NULL ? "NULL" : "nothing but white space");
+    }
+    if (!text_is_utf8(query, strlen(query))) {
+        return error_set(err, STATUS_INVALID, "query: expected UTF-8");
+    }
+    if (*k < 0 || *k > BODIES_K_MAX) {
+        return error_set(err, STATUS_INVALID, "k %d: expected 1 to %d, or 0 for %d", *k,
+                         BODIES_K_MAX, BODIES_K_DEFAULT);
+    }
+    *k = *k == 0 ? BODIES_K_DEFAULT : *k;
+    return STATUS_OK;
 }
+
+/* ---- decoding ----------------------------------------------------------------------------------
+ */
+
+static enum status make_result(stillhouse_client *client, const struct lookup_bytes *from, int k,
+                               struct enrich_result *decoded, stillhouse_result **out,
+                               size_t *bytes, struct error *err)
+{
+    const enum status status =
+        bodies_decode_result(from->data, from->bytes, &client->arena, decoded, err);
+    if (status != STATUS_OK) {
+        (void)error_wrap(err, "result");
+        return status == STATUS_INVALID ? STATUS_GARBLED : status;
+    }
+    if (decoded->k < k && decoded->error.data == NULL) {
+        return error_set(err, STATUS_NOT_FOUND, "the result has %d examples at most, expected %d",
+                         decoded->k, k);
+    }
+    const bool stale = from->epoch_known && decoded->epoch != from->epoch;
+    *out = result_make(decoded, stale, bytes);
+    return *out == NULL ? error_set(err, STATUS_OOM, "out of memory for a result") : STATUS_OK;
+}
+
+enum status lookup_decode(stillhouse_client *client, const struct lookup_bytes *from,
+                          const char *domain, const char *query, int k, stillhouse_result **out,
+                          struct error *err)
+{
+    struct enrich_result decoded;
+    size_t bytes = 0;
+
+    *out = NULL;
+    const enum status status = make_result(client, from, k, &decoded, out, &bytes, err);
+    if (status == STATUS_OK && query != NULL) {
+        memory_keep(&client->memory, domain, query, decoded.k, *out, bytes, clock_now_ms());
+    }
+    client_tidy(client);
+    return status;
+}
+
+/* ---- Redis -------------------------------------------------------------------------------------
+ */
+
+struct request {
+    char cache_key[KEYS_BYTES];
+    char epoch_key[KEYS_BYTES];
+    struct counts *counts; /* NULL: this is not their Redis */
+    redisReply *result;
+    redisReply *epoch;
+};
 
 static enum status append_get(struct redis_conn *conn, const char *key, struct error *err)
 {
@@ -34,117 +85,146 @@ static enum status append_get(struct redis_conn *conn, const char *key, struct e
 
     redis_args_str(&args, "GET");
     redis_args_str(&args, key);
-    enum status status = redis_conn_append(conn, &args, err);
+    const enum status status = redis_conn_append(conn, &args, err);
     redis_args_free(&args);
     return status;
 }
 
-/* Epoch and number of examples asked for, from the bytes of a result. */
-static enum status judge(stillhouse_client *client, const struct strbuf *bytes, int64_t epoch_now,
-                         int k, bool *stale)
+static void free_replies(struct request *request)
 {
-    struct arena arena = {0};
-    struct enrich_result result;
-    enum status status =
-        bodies_decode_result(bytes->data, bytes->bytes, &arena, &result, &client->error);
+    freeReplyObject(request->result);
+    freeReplyObject(request->epoch);
+    request->result = NULL;
+    request->epoch = NULL;
+}
 
-    if (status == STATUS_OK && result.k < k) {
-        status = error_set(&client->error, STATUS_NOT_FOUND,
-                           "the cached result was made for k = %d, not %d", result.k, k);
-    } else if (status == STATUS_OK) {
-        *stale = result.epoch != epoch_now;
+/* The result and the domain's epoch, and in their shadow what is to be counted. */
+static enum status get_both(struct redis_conn *conn, void *context, struct error *err)
+{
+    struct request *request = context;
+    const int64_t deadline_ms = clock_now_ms() + redis_conn_command_timeout(conn);
+
+    free_replies(request);
+    enum status status = append_get(conn, request->cache_key, err);
+    if (status == STATUS_OK) {
+        status = append_get(conn, request->epoch_key, err);
     }
-    arena_free(&arena);
+    if (status == STATUS_OK && request->counts != NULL) {
+        counts_append(request->counts, conn);
+    }
+    if (status == STATUS_OK) {
+        status = redis_conn_collect(conn, &request->result, err);
+    }
+    if (status == STATUS_OK) {
+        wire_limit(conn, deadline_ms);
+        status = redis_conn_collect(conn, &request->epoch, err);
+    }
+    if (request->counts != NULL) {
+        wire_limit(conn, deadline_ms);
+        counts_collect(request->counts, conn);
+    }
     return status;
 }
 
-/* GET result, GET epoch, in one round trip. */
-static enum status read_cache(stillhouse_client *client, struct redis_conn *conn,
-                              const char *domain, const char *query, struct strbuf *out,
-                              int64_t *epoch)
+/* The domain's epoch: 0 before its first write. False for what is no number. */
+static bool read_epoch(const redisReply *reply, int64_t *epoch)
 {
-    struct error *err = &client->error;
-    char hash[TEXT_HASH_CHARS + 1];
-    char key[KEYS_BYTES];
-    redisReply *value = NULL;
-    redisReply *number = NULL;
+    char *end = NULL;
 
-    text_hash(query, strlen(query), hash);
-    enum status status = append_get(conn, keys_cache(key, client->prefix, domain, hash), err);
-    if (status == STATUS_OK) {
-        status = append_get(conn, keys_epoch(key, client->prefix, domain), err);
+    *epoch = 0;
+    if (reply->type == REDIS_REPLY_NIL) {
+        return true;
     }
-    if (status == STATUS_OK) {
-        status = redis_conn_collect(conn, &value, err);
+    if (reply->type != REDIS_REPLY_STRING || reply->len == 0) {
+        return false;
     }
-    if (status == STATUS_OK) {
-        status = redis_conn_collect(conn, &number, err);
-    }
-    if (status == STATUS_OK) {
-        status = redis_reply_status(value, err);
-    }
-    if (status == STATUS_OK && value->type != REDIS_REPLY_STRING) {
-        status = error_set(err, STATUS_NOT_FOUND, "no cached result");
-    } else if (status == STATUS_OK) {
-        strbuf_append(out, value->str, (size_t)value->len);
-        *epoch = number->type == REDIS_REPLY_STRING ? strtoll(number->str, NULL, 10) : 0;
-        status = strbuf_ok(out) ? STATUS_OK : error_set(err, STATUS_OOM, "out of memory");
-    }
-    freeReplyObject(value);
-    freeReplyObject(number);
-    return status;
+    *epoch = strtoll(reply->str, &end, 10);
+    return *end == '\0';
 }
 
-enum status client_find(stillhouse_client *client, const char *domain, const char *query, int k,
-                        struct strbuf *out, bool *stale)
+static enum status read_replies(stillhouse_client *client, const struct request *request,
+                                const char *domain, const char *query, int k,
+                                stillhouse_result **out, struct error *err)
 {
-    char key[MEMORY_KEY_BYTES];
-    size_t bytes = 0;
-    const char *known = memory_key(key, domain, query, k);
-    const void *value =
-        known != NULL ? lru_get(client->memory, known, clock_now_ms(), &bytes) : NULL;
-
-    *stale = false;
-    client->error.text[0] = '\0';
-    if (value != NULL) {
-        strbuf_append(out, value, bytes);
-        return strbuf_ok(out) ? STATUS_OK : STATUS_OOM;
-    }
-
-    struct client_server *server = client->one_redis ? &client->queue : &client->cache;
     int64_t epoch = 0;
-    enum status status = client_connect(client, server);
+
+    enum status status = redis_reply_status(request->result, err);
     if (status == STATUS_OK) {
-        status = read_cache(client, server->conn, domain, query, out, &epoch);
-        client_note(client, server, status);
+        status = redis_reply_status(request->epoch, err);
     }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (request->result->type == REDIS_REPLY_NIL) {
+        return error_set(err, STATUS_NOT_FOUND, "nothing cached in domain \"%s\" for this query",
+                         domain);
+    }
+    if (request->result->type != REDIS_REPLY_STRING || !read_epoch(request->epoch, &epoch)) {
+        return error_set(err, STATUS_GARBLED, "\"%s\" or \"%s\" is of another kind",
+                         request->cache_key, request->epoch_key);
+    }
+    const struct lookup_bytes bytes = {
+        .data = request->result->str,
+        .bytes = (size_t)request->result->len,
+        .epoch_known = true,
+        .epoch = epoch,
+    };
+    return lookup_decode(client, &bytes, domain, query, k, out, err);
+}
+
+enum status lookup_fetch(stillhouse_client *client, const char *domain, const char *query, int k,
+                         stillhouse_result **out, struct error *err)
+{
+    struct request request = {.counts =
+                                  client->cache_wire == client->wire ? &client->counts : NULL};
+    char hash[TEXT_HASH_CHARS + 1];
+
+    *out = NULL;
+    text_hash(query, strlen(query), hash);
+    (void)keys_cache(request.cache_key, client->config.prefix, domain, hash);
+    (void)keys_epoch(request.epoch_key, client->config.prefix, domain);
+    enum status status = wire_run(client->cache_wire, get_both, &request, err);
     if (status == STATUS_OK) {
-        status = judge(client, out, epoch, k, stale);
+        status = read_replies(client, &request, domain, query, k, out, err);
     }
-    if (status == STATUS_OK && !*stale) {
-        client_remember(client, domain, query, k, out);
-    }
+    free_replies(&request);
     return status;
+}
+
+/* ---- the public call ---------------------------------------------------------------------------
+ */
+
+static enum status look_up(stillhouse_client *client, const char *domain, const char *query, int k,
+                           stillhouse_result **out, struct error *err)
+{
+    struct memory_hit hit;
+
+    /* What is in memory passed the checks when it came there. */
+    if (domain != NULL && query != NULL && k >= 0 && k <= BODIES_K_MAX &&
+        memory_find(&client->memory, domain, query, k == 0 ? BODIES_K_DEFAULT : k, clock_now_ms(),
+                    &hit)) {
+        *out = result_copy(hit.piece, hit.bytes, hit.made_at);
+        return *out != NULL ? STATUS_OK : error_set(err, STATUS_OOM, "out of memory for a result");
+    }
+    const enum status status = lookup_check(domain, query, &k, err);
+    return status == STATUS_OK ? lookup_fetch(client, domain, query, k, out, err) : status;
 }
 
 stillhouse_status stillhouse_lookup(stillhouse_client *client, const char *domain,
                                     const char *query, int k, stillhouse_result **result)
 {
-    struct strbuf bytes = {0};
-    bool stale = false;
+    struct error err = {0};
 
-    *result = NULL;
-    enum status status = client_check_domain(client, domain);
-    if (status == STATUS_OK) {
-        status = client_check_query(client, query, &k);
+    if (result != NULL) {
+        *result = NULL;
     }
-    if (status == STATUS_OK) {
-        status = client_find(client, domain, query, k, &bytes, &stale);
+    if (client == NULL) {
+        return STILLHOUSE_INVALID;
     }
-    if (status == STATUS_OK) {
-        *result = client_make_result(client, bytes.data, bytes.bytes, stale);
-        status = *result != NULL ? STATUS_OK : client->error.status;
+    if (result == NULL) {
+        (void)error_set(&err, STATUS_INVALID, "result: expected a place for it, got NULL");
+        return client_failed(client, &err);
     }
-    strbuf_free(&bytes);
-    return client_status(client, status);
+    err.status = look_up(client, domain, query, k, result, &err);
+    return err.status == STATUS_OK ? STILLHOUSE_OK : client_failed(client, &err);
 }

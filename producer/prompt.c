@@ -1,128 +1,225 @@
-/* The prompt of a task: enriched when examples are at hand, else as it is. Nothing here can fail a
- * task. */
+/* The prompt for a task. Whatever happens, one comes out.
+ *
+ * Happy path: the block of examples is in memory, and is copied in front of the base prompt.
+ * Failure modes: not in memory -> Redis is asked, bounded; not there -> the enrichment is enqueued,
+ * bounded, and waited for as long as the caller allows; whatever fails -> the base prompt itself,
+ * with the reason. */
+#include "prompt.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "client.h"
+#include "await.h"
+#include "bodies.h"
 #include "clock.h"
+#include "enqueue.h"
+#include "jobs.h"
+#include "lookup.h"
 
-/* few_shot, a blank line, base. NULL when there is nothing to put in front, or memory is short. */
-static char *enrich(const stillhouse_result *result, const char *base)
+struct asked {
+    stillhouse_client *client;
+    const char *domain;
+    const char *query;
+    const char *base;
+    int wait_ms;
+};
+
+/* ---- the layout --------------------------------------------------------------------------------
+ */
+
+char *prompt_compose(struct slice few_shot, const char *base)
 {
-    size_t front = strlen(result->few_shot);
-    size_t back = strlen(base);
+    const size_t base_bytes = strlen(base);
+    const bool ended = few_shot.bytes > 0 && few_shot.data[few_shot.bytes - 1] == '\n';
+    const size_t gap_bytes = ended ? 1 : 2;
 
-    if (result->count == 0 || front == 0) {
-        return NULL;
-    }
-    bool newline = result->few_shot[front - 1] == '\n';
-    char *text = malloc(front + 2 + back + 1);
+    char *text = malloc(few_shot.bytes + gap_bytes + base_bytes + 1);
     if (text == NULL) {
         return NULL;
     }
-    memcpy(text, result->few_shot, front);
-    text[front] = '\n';
-    text[front + 1] = '\n';
-    memcpy(text + front + (newline ? 1 : 2), base, back + 1);
+    memcpy(text, few_shot.data, few_shot.bytes);
+    memcpy(text + few_shot.bytes, "\n\n", gap_bytes);
+    memcpy(text + few_shot.bytes + gap_bytes, base, base_bytes + 1);
     return text;
 }
 
-static void use(stillhouse_client *client, const char *base, const void *bytes, size_t count,
-                bool stale, stillhouse_prompt_result *out)
+/* Fills *out with the examples in front; leaves the base prompt where there are none. */
+static enum status put_in_front(const struct asked *asked, struct slice few_shot, size_t count,
+                                bool stale, stillhouse_prompt_result *out, struct error *err)
 {
-    stillhouse_result *result = client_make_result(client, bytes, count, stale);
-
-    if (result == NULL) {
-        out->status = STILLHOUSE_FAILED;
-        return;
+    if (count == 0 || few_shot.bytes == 0) {
+        return STATUS_OK;
     }
-    out->status = STILLHOUSE_OK;
-    out->owned = enrich(result, base);
-    if (out->owned != NULL) {
-        out->text = out->owned;
-        out->kind = stale ? STILLHOUSE_PROMPT_STALE : STILLHOUSE_PROMPT_ENRICHED;
-        out->examples = result->count;
+    out->owned = prompt_compose(few_shot, asked->base);
+    if (out->owned == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for a prompt");
+    }
+    out->text = out->owned;
+    out->examples = count;
+    out->kind = stale ? STILLHOUSE_PROMPT_STALE : STILLHOUSE_PROMPT_ENRICHED;
+    return STATUS_OK;
+}
+
+static enum status use_result(const struct asked *asked, const stillhouse_result *result,
+                              stillhouse_prompt_result *out, struct error *err)
+{
+    if (result->error != NULL) {
+        return error_set(err, STATUS_FAILED, "enrichment: %.240s", result->error);
+    }
+    const struct slice few_shot = {result->few_shot, strlen(result->few_shot)};
+    return put_in_front(asked, few_shot, result->count, result->stale, out, err);
+}
+
+/* ---- a miss ------------------------------------------------------------------------------------
+ */
+
+static enum status order(const struct asked *asked, bool reply, char id[STILLHOUSE_ID_BYTES],
+                         struct error *err)
+{
+    stillhouse_client *client = asked->client;
+    const stillhouse_enrichment enrichment = {.domain = asked->domain, .query = asked->query};
+    const stillhouse_job_options options = {.reply = reply};
+    struct jobs_draft draft;
+
+    enum status status = jobs_make_enrich(client, &enrichment, &options, &draft, err);
+    if (status == STATUS_OK) {
+        status = enqueue_draft(client, &client->enrich, &draft, id, err);
+    }
+    client_tidy(client);
+    return status;
+}
+
+static enum status wait_for_result(const struct asked *asked, const char *id,
+                                   stillhouse_prompt_result *out, struct error *err)
+{
+    stillhouse_client *client = asked->client;
+    struct strbuf bytes = {0};
+    stillhouse_result *result = NULL;
+
+    enum status status = await_reply(client, &client->enrich, id, asked->wait_ms, &bytes, err);
+    if (status == STATUS_OK) {
+        const struct lookup_bytes from = {.data = bytes.data, .bytes = bytes.bytes};
+        status = lookup_decode(client, &from, asked->domain, asked->query, BODIES_K_DEFAULT,
+                               &result, err);
+    }
+    if (status == STATUS_OK) {
+        status = use_result(asked, result, out, err);
     }
     stillhouse_result_free(result);
+    strbuf_free(&bytes);
+    return status;
 }
 
-static bool is_old(stillhouse_client *client, const struct strbuf *bytes)
+/* What is not cached is ordered; NOT_FOUND when it is not there in time. */
+static enum status order_and_wait(const struct asked *asked, stillhouse_prompt_result *out,
+                                  struct error *err)
 {
-    struct arena arena = {0};
-    struct enrich_result result;
-    bool old = true;
-
-    if (bodies_decode_result(bytes->data, bytes->bytes, &arena, &result, &client->error) ==
-        STATUS_OK) {
-        int64_t age_ms = clock_unix_ms() - result.created_unix_ms;
-        old = age_ms < 0 || age_ms >= client->cache_fresh_ms;
-    }
-    arena_free(&arena);
-    return old;
-}
-
-/* Enqueues the enrichment, and waits for it where the caller gave it time. */
-static void ask(stillhouse_client *client, const char *domain, const char *query, const char *base,
-                int wait_ms, stillhouse_prompt_result *out)
-{
-    const stillhouse_job_options options = {.reply = wait_ms > 0};
     char id[STILLHOUSE_ID_BYTES];
-    void *body = NULL;
-    size_t bytes = 0;
-    stillhouse_status status = stillhouse_enqueue_enrich(client, domain, query, 0, &options, id);
 
-    if (status == STILLHOUSE_OK && wait_ms > 0) {
-        status = stillhouse_await_raw(client, "enrich", id, wait_ms, &body, &bytes);
-    } else if (status == STILLHOUSE_OK) {
-        status = STILLHOUSE_NOT_FOUND; /* a miss that will be a hit */
+    const enum status status = order(asked, asked->wait_ms > 0, id, err);
+    if (status != STATUS_OK) {
+        return status;
     }
-    if (status == STILLHOUSE_OK) {
-        use(client, base, body, bytes, false, out);
-    } else {
-        out->status = status;
+    if (asked->wait_ms > 0) {
+        return wait_for_result(asked, id, out, err);
     }
-    free(body);
+    return error_set(err, STATUS_NOT_FOUND, "not cached yet: the enrichment was enqueued");
 }
+
+/* ---- a hit -------------------------------------------------------------------------------------
+ */
+
+/* A refresh is ordered when the stale result is no longer fresh; that it cannot be is no matter:
+ * the next prompt tries again. */
+static void refresh(const struct asked *asked, const stillhouse_result *result)
+{
+    const int64_t age_ms = clock_unix_ms() - result->created_unix_ms;
+    struct error err = {0};
+
+    if (age_ms < 0 || age_ms >= asked->client->config.cache_fresh_ms) {
+        (void)order(asked, false, NULL, &err);
+    }
+}
+
+static enum status ask_redis(const struct asked *asked, stillhouse_prompt_result *out,
+                             struct error *err)
+{
+    stillhouse_result *result = NULL;
+    int k = 0;
+
+    enum status status = lookup_check(asked->domain, asked->query, &k, err);
+    if (status == STATUS_OK) {
+        status = lookup_fetch(asked->client, asked->domain, asked->query, k, &result, err);
+        if (status == STATUS_NOT_FOUND || status == STATUS_GARBLED) {
+            return order_and_wait(asked, out, err);
+        }
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = use_result(asked, result, out, err);
+    if (result->stale) {
+        refresh(asked, result);
+    }
+    stillhouse_result_free(result);
+    return status;
+}
+
+static enum status make_prompt(const struct asked *asked, stillhouse_prompt_result *out,
+                               struct error *err)
+{
+    struct memory_hit hit;
+
+    if (asked->base == NULL || asked->domain == NULL || asked->query == NULL ||
+        asked->wait_ms < 0) {
+        return error_set(err, STATUS_INVALID, "%s",
+                         asked->base == NULL     ? "base: expected text, got NULL"
+                         : asked->domain == NULL ? "domain: expected a name, got NULL"
+                         : asked->query == NULL  ? "query: expected text, got NULL"
+                                                 : "wait_ms: expected 0 or more");
+    }
+    if (memory_find(&asked->client->memory, asked->domain, asked->query, BODIES_K_DEFAULT,
+                    clock_now_ms(), &hit)) {
+        return put_in_front(asked, hit.few_shot, hit.count, false, out, err);
+    }
+    return ask_redis(asked, out, err);
+}
+
+/* ---- the public calls
+ * ---------------------------------------------------------------------------- */
 
 stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *client, const char *domain,
                                          const char *query, const char *base, int wait_ms,
                                          stillhouse_prompt_result *out)
 {
-    struct strbuf bytes = {0};
-    bool stale = false;
-    int k = 0;
+    const struct asked asked = {client, domain, query, base, wait_ms};
+    struct error err;
 
+    if (out == NULL) {
+        return STILLHOUSE_PROMPT_FALLBACK;
+    }
     *out = (stillhouse_prompt_result){
-        .text = base, .kind = STILLHOUSE_PROMPT_FALLBACK, .status = STILLHOUSE_OK};
-    enum status status = client_check_domain(client, domain);
-    if (status == STATUS_OK) {
-        status = client_check_query(client, query, &k);
+        .text = base == NULL ? "" : base,
+        .kind = STILLHOUSE_PROMPT_FALLBACK,
+        .status = STILLHOUSE_INVALID,
+    };
+    if (client == NULL) {
+        return out->kind;
     }
-    if (status == STATUS_OK) {
-        status = client_find(client, domain, query, k, &bytes, &stale);
-    }
-    if (status == STATUS_OK) {
-        bool refresh = stale && is_old(client, &bytes);
-        use(client, base, bytes.data, bytes.bytes, stale, out);
-        if (refresh) {
-            (void)stillhouse_enqueue_enrich(client, domain, query, 0, NULL, NULL);
-        }
-    } else if (status == STATUS_NOT_FOUND) {
-        ask(client, domain, query, base, wait_ms, out);
-    } else {
-        out->status = client_status(client, status);
-    }
-    strbuf_free(&bytes);
-
-    client->counts.enriched += out->kind == STILLHOUSE_PROMPT_ENRICHED;
-    client->counts.stale += out->kind == STILLHOUSE_PROMPT_STALE;
-    client->counts.fallback += out->kind == STILLHOUSE_PROMPT_FALLBACK;
+    err.status = STATUS_OK;
+    err.retry_after_ms = 0;
+    err.text[0] = '\0';
+    err.status = make_prompt(&asked, out, &err);
+    out->status = err.status == STATUS_OK ? STILLHOUSE_OK : client_failed(client, &err);
+    counts_add(&client->counts, out->kind);
     return out->kind;
 }
 
 void stillhouse_prompt_free(stillhouse_prompt_result *prompt)
 {
+    if (prompt == NULL) {
+        return;
+    }
     free(prompt->owned);
-    prompt->owned = NULL;
-    prompt->text = "";
+    *prompt = (stillhouse_prompt_result){.text = "", .kind = STILLHOUSE_PROMPT_FALLBACK};
 }

@@ -1,30 +1,43 @@
 /* stillhouse.h - the producer library: ask for examples, hand in finished tasks, never wait for it.
  *
  *     stillhouse_client *client = NULL;
- *     if (stillhouse_open(NULL, &client) != STILLHOUSE_OK) { ... }          // NULL: environment
- * and defaults
- *
+ *     if (stillhouse_open(NULL, &client) != STILLHOUSE_OK) {
+ *         fprintf(stderr, "%s\n", stillhouse_open_error());
+ *     }
  *     stillhouse_prompt_result prompt;
- *     stillhouse_prompt(client, "legal", "notice period for tenants", base_prompt, 0, &prompt);
- *     run_the_task(prompt.text);                                          // enriched, or
- * base_prompt unchanged stillhouse_prompt_free(&prompt);
+ *     stillhouse_prompt(client, "legal", "notice period for tenants", base, 0, &prompt);
+ *     run_the_task(prompt.text);              // enriched, or `base` itself, unchanged
+ *     stillhouse_prompt_free(&prompt);
  *
- *     stillhouse_experience done = {.domain = "legal", .task_id = "t-17", .prompt = "...", .result
- * = "...", .success = true, .quality = 0.9}; stillhouse_enqueue_distill(client, &done, NULL, NULL);
+ *     stillhouse_experience done = {
+ *         .domain = "legal", .task_id = "t-17", .prompt = "...", .result = "...",
+ *         .success = true, .quality = 0.9};
+ *     stillhouse_enqueue_distill(client, &done, NULL, NULL);
  *     stillhouse_close(client);
  *
- * What it promises: no call blocks longer than its bounds (100 ms to connect and 50 ms a command by
- * default, plus what the caller gives as wait_ms), no call aborts or exits, nothing is printed.
- * After a failed connection further calls fail at once for a second instead of trying again
- * (stillhouse_options.retry_ms).
+ * Time. No call blocks longer than its bounds. Connecting (the look-up of a host's name included)
+ * has connect_timeout_ms, 100 by default; with a password or a database in the URL, each of the two
+ * greeting commands has command_timeout_ms more. A round trip has command_timeout_ms, 50 by
+ * default, to be answered, and, where the server does not even take the bytes, as much before that
+ * to be sent. stillhouse_prompt makes one round trip, and a second one where it enqueues; all
+ * others make one. What the caller gives as wait_ms comes on top. After a failed attempt to
+ * connect, or a server that accepts connections and does not answer, calls fail at once for
+ * retry_ms instead of trying again. A connection that was lost since the last call is replaced
+ * within the next one.
  *
- * Threads: a client belongs to one thread at a time; it may move between threads when the caller
- * orders the calls. Different clients are independent. No call is safe in a signal handler. After
- * fork() the child opens its own.
+ * No call aborts, exits, prints, or raises SIGPIPE.
  *
- * Strings are UTF-8 and NUL-terminated unless a length stands beside them. What a call returns
- * through a pointer belongs to the caller, who frees it with the function named there. Errors:
- * stillhouse_error() has the text.
+ * Threads. A client belongs to one thread at a time; it may move between threads when the caller
+ * orders the calls. Different clients are independent. Results may be freed in any thread. No call
+ * is safe in a signal handler. After fork() the child opens its own client and leaves the parent's
+ * alone. A host given by name is looked up in a thread of the library's own, with all signals
+ * blocked, that may outlive the call and the client where the name server is silent; so do not
+ * dlclose() the library. Addresses, "localhost" and unix sockets need no such thread.
+ *
+ * Strings are UTF-8 and NUL-terminated unless a length stands beside them; arguments are borrowed
+ * for the call. What a call returns through a pointer belongs to the caller, who frees it with the
+ * function named there; on failure nothing is returned. Arguments are checked before anything is
+ * sent. The text of an error names the field, its value and what was expected: stillhouse_error().
  */
 #ifndef STILLHOUSE_H
 #define STILLHOUSE_H
@@ -43,48 +56,58 @@ extern "C" {
 #define STILLHOUSE_API
 #endif
 
-/* "0.1.0" */
+/* ---- clients --------------------------------------------------------------------------------- */
+
 #define STILLHOUSE_VERSION "0.1.0"
+
+/* The version of the library that is linked. */
 STILLHOUSE_API const char *stillhouse_version(void);
 
 typedef enum stillhouse_status {
     STILLHOUSE_OK = 0,
     STILLHOUSE_FAILED = 1,      /* the server refused it, or memory is short */
     STILLHOUSE_INVALID = 2,     /* an argument or a setting is wrong; the text names it */
-    STILLHOUSE_UNREACHABLE = 3, /* Redis could not be reached, or did not answer in time */
+    STILLHOUSE_UNREACHABLE = 3, /* no Redis there, or no answer in time: it may have happened */
     STILLHOUSE_NOT_FOUND = 4,   /* nothing cached, or no reply in the time given */
-    STILLHOUSE_FULL = 5,        /* the queue's bound is reached */
+    STILLHOUSE_FULL = 5,        /* the queue's bound is reached; nothing was added */
 } stillhouse_status;            /* the same numbers as the programs' exit codes */
 
 typedef struct stillhouse_client stillhouse_client;
 
-/* Zero or NULL = the environment's STILLHOUSE_* value, else the default. Set `size` to
+/* Zero or NULL = the environment's STILLHOUSE_REDIS_URL, _CACHE_URL, _PREFIX, _MAX_BACKLOG and
+ * _MAX_BODY, else the default. STILLHOUSE_CACHE_FRESH is read too. Set `size` to
  * sizeof(stillhouse_options). */
 typedef struct stillhouse_options {
     size_t size;
     const char *redis_url;
-    const char *cache_url;
-    const char *prefix;
-    int connect_timeout_ms; /* 100 */
+    const char *cache_url;  /* "" = the same Redis, whatever the environment says */
+    const char *prefix;     /* "sh" */
+    int connect_timeout_ms; /* 100; at most an hour, as the next three */
     int command_timeout_ms; /* 50 */
     int retry_ms;           /* 1000: how long a failed connection is not tried again */
-    size_t memory_entries;  /* 1000 results kept in memory */
     int memory_ttl_ms;      /* 300000 */
+    size_t memory_entries;  /* 1000 results kept in memory, of 64 MiB together at most */
     int64_t max_backlog;    /* 100000 */
     int64_t max_body_bytes; /* 262144 */
 } stillhouse_options;
 
-/* Makes a client; does not connect (that happens in the first call that needs it). INVALID with
- * *client NULL names nothing: use stillhouse_open_error() for the text (thread-local, valid until
- * the next open in this thread). */
+/* Makes a client; does not connect (that happens in the first call that needs it). INVALID or
+ * FAILED leave *client NULL: stillhouse_open_error() has the text. */
 STILLHOUSE_API stillhouse_status stillhouse_open(const stillhouse_options *options,
                                                  stillhouse_client **client);
-STILLHOUSE_API const char *stillhouse_open_error(void);
-STILLHOUSE_API void stillhouse_close(stillhouse_client *client); /* NULL is fine */
 
-/* The text of the last call on this client that did not return OK; "" before any. Valid until the
- * next call. */
+/* Why the last stillhouse_open of this thread failed; "" when it did not. Valid until the next. */
+STILLHOUSE_API const char *stillhouse_open_error(void);
+
+/* Sends what is left of the prompts' counts (one bounded round trip, none when Redis was last seen
+ * away) and frees everything but results and prompts. NULL is fine. */
+STILLHOUSE_API void stillhouse_close(stillhouse_client *client);
+
+/* The text of the last call on this client that did not return OK; "" before any, and for NULL.
+ * Valid until the next call. */
 STILLHOUSE_API const char *stillhouse_error(const stillhouse_client *client);
+
+/* ---- enqueueing ------------------------------------------------------------------------------ */
 
 typedef enum stillhouse_priority {
     STILLHOUSE_NORMAL = 0,
@@ -92,24 +115,26 @@ typedef enum stillhouse_priority {
     STILLHOUSE_LOW = 2
 } stillhouse_priority;
 
-/* NULL = all zero. */
+/* NULL = all zero. A deadline is added to this machine's clock and judged by the worker's. */
 typedef struct stillhouse_job_options {
     stillhouse_priority priority;
     int64_t delay_ms;        /* not before so long from now */
     int64_t deadline_ms;     /* not after so long from now (counts as expired); 0 = none */
     bool reply;              /* the worker pushes the result for stillhouse_await */
-    const char *traceparent; /* W3C; NULL = none */
+    const char *traceparent; /* W3C, 1 to 128 printable characters without spaces; NULL = none */
 } stillhouse_job_options;
 
 #define STILLHOUSE_ID_BYTES 65
 
-/* One metadata value. */
 typedef enum stillhouse_meta_type {
     STILLHOUSE_META_STRING,
     STILLHOUSE_META_INT,
-    STILLHOUSE_META_FLOAT,
+    STILLHOUSE_META_FLOAT, /* finite */
     STILLHOUSE_META_BOOL
 } stillhouse_meta_type;
+
+/* One metadata value. Keys are 1 to 128 bytes, at most 64 a map, and not one of our own
+ * (task_id domain success quality model created_ms expires_ms, content_hash in documents). */
 typedef struct stillhouse_meta {
     const char *key;
     stillhouse_meta_type type;
@@ -119,14 +144,15 @@ typedef struct stillhouse_meta {
     bool boolean;
 } stillhouse_meta;
 
-/* A finished task. */
+/* A finished task. One that did not succeed, or is under the fleet's STILLHOUSE_MIN_QUALITY, is
+ * accepted here and rejected by the worker. */
 typedef struct stillhouse_experience {
     const char *domain;
-    const char *task_id;
+    const char *task_id; /* the same id again replaces the document */
     const char *prompt;
     const char *result;
     bool success;
-    double quality;    /* 0..1; negative = not given */
+    double quality;    /* 0..1; negative = not given. Zero is a quality: the lowest */
     const char *model; /* NULL = not given */
     const stillhouse_meta *metadata;
     size_t metadata_count;
@@ -139,8 +165,10 @@ typedef struct stillhouse_document {
     size_t metadata_count;
 } stillhouse_document;
 
-/* Enqueue one job. k 0 = 3. `id` (may be NULL) receives the id that now stands for it: its own, or
- * that of the same enrichment already outstanding. Enrichments are unique per domain, query and k.
+/* Each enqueues one job. `id` (may be NULL) receives the id that now stands for it, "" where the
+ * call fails: its own, a UUIDv7, or that of the same enrichment already outstanding. k 0 = 3, at
+ * most 20. Enrichments are unique per domain, query and k; the others are not: a call that ends
+ * UNREACHABLE may have added the job, and adding it again is harmless (effects are idempotent).
  * INVALID FULL UNREACHABLE FAILED. */
 STILLHOUSE_API stillhouse_status stillhouse_enqueue_enrich(stillhouse_client *client,
                                                            const char *domain, const char *query,
@@ -151,35 +179,41 @@ STILLHOUSE_API stillhouse_status stillhouse_enqueue_distill(stillhouse_client *c
                                                             const stillhouse_experience *experience,
                                                             const stillhouse_job_options *options,
                                                             char id[STILLHOUSE_ID_BYTES]);
+/* 1 to 1000 documents. */
 STILLHOUSE_API stillhouse_status stillhouse_enqueue_index(
     stillhouse_client *client, const char *domain, const stillhouse_document *documents,
     size_t count, const stillhouse_job_options *options, char id[STILLHOUSE_ID_BYTES]);
-/* A job of any queue with a ready msgpack body (echo, or a queue of your own). */
+/* A job of any queue (echo, or one of your own, or a partition) with a ready msgpack body. */
 STILLHOUSE_API stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client,
                                                         const char *queue, const char *domain,
                                                         const void *body, size_t body_bytes,
                                                         const stillhouse_job_options *options,
                                                         char id[STILLHOUSE_ID_BYTES]);
 
-/* Many at once, pipelined: 1,000 a call, several calls in flight. outcome[i] and ids[i] (either may
- * be NULL) belong to experiences[i]; an invalid one is INVALID and the rest goes on. Returns the
- * worst outcome. */
+typedef struct stillhouse_enrichment {
+    const char *domain;
+    const char *query;
+    int k; /* 0 = 3 */
+} stillhouse_enrichment;
+
+/* Many at once, pipelined: up to 1,000 jobs or about 1 MiB a call, several calls in flight.
+ * outcome[i] and ids[i] (either array may be NULL) belong to element i. An invalid one is INVALID
+ * and the rest goes on; an answer that does not come, or a refusal, ends the run: what was not sent
+ * has the same outcome and was not added. Returns the worst outcome: UNREACHABLE before FAILED
+ * before INVALID before FULL; the text is that of the first. Bound: each call's answer has
+ * command_timeout_ms and a millisecond more for every 16 KiB in flight. */
 STILLHOUSE_API stillhouse_status
 stillhouse_enqueue_distill_many(stillhouse_client *client, const stillhouse_experience *experiences,
                                 size_t count, const stillhouse_job_options *options,
                                 stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES]);
-
-typedef struct stillhouse_enrichment {
-    const char *domain;
-    const char *query;
-    int k;
-} stillhouse_enrichment;
 STILLHOUSE_API stillhouse_status
 stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enrichment *enrichments,
                                size_t count, const stillhouse_job_options *options,
                                stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES]);
 
-/* One past task. */
+/* ---- results --------------------------------------------------------------------------------- */
+
+/* One past task or document. Metadata without a value of the four types is left out. */
 typedef struct stillhouse_example {
     const char *id;
     const char *text;
@@ -188,7 +222,7 @@ typedef struct stillhouse_example {
     size_t metadata_count;
 } stillhouse_example;
 
-/* The result of an enrichment. Everything belongs to it: stillhouse_result_free. */
+/* The result of an enrichment. Everything in it belongs to it: stillhouse_result_free. */
 typedef struct stillhouse_result {
     const char *domain;
     const char *query_hash;
@@ -200,16 +234,21 @@ typedef struct stillhouse_result {
     const char *few_shot; /* the examples as one block; "" when there are none */
     const char *error;    /* why the job ended without a result; NULL = it did not */
 } stillhouse_result;
+
 STILLHOUSE_API void stillhouse_result_free(stillhouse_result *result); /* NULL is fine */
 
-/* The cached result: memory first, then Redis. NOT_FOUND when there is none. Enqueues nothing. k 0
- * = 3. */
+/* The cached result: this client's memory first, then Redis. Enqueues nothing. k 0 = 3; a result
+ * that was made for fewer examples counts as none, one made for more is returned whole. What
+ * memory holds was current when it was read, at most memory_ttl_ms ago (a result without examples:
+ * 5 s); changes of the domain since then are not seen. Stale results are not kept in memory.
+ * NOT_FOUND INVALID UNREACHABLE FAILED. */
 STILLHOUSE_API stillhouse_status stillhouse_lookup(stillhouse_client *client, const char *domain,
                                                    const char *query, int k,
                                                    stillhouse_result **result);
 
-/* Waits up to wait_ms for the result of a job enqueued with `reply`. NOT_FOUND when it did not come
- * in time. */
+/* Waits up to wait_ms (0 = looks once) for the result of a job that was enqueued with `reply`.
+ * Several clients may wait for one job. NOT_FOUND when it did not come in time; INVALID
+ * UNREACHABLE; FAILED also where the reply is no enrichment's result. */
 STILLHOUSE_API stillhouse_status stillhouse_await(stillhouse_client *client, const char *queue,
                                                   const char *id, int wait_ms,
                                                   stillhouse_result **result);
@@ -218,8 +257,10 @@ STILLHOUSE_API stillhouse_status stillhouse_await_raw(stillhouse_client *client,
                                                       const char *id, int wait_ms, void **body,
                                                       size_t *body_bytes);
 
+/* ---- prompts --------------------------------------------------------------------------------- */
+
 typedef enum stillhouse_prompt_kind {
-    STILLHOUSE_PROMPT_ENRICHED, /* examples in front of the base prompt */
+    STILLHOUSE_PROMPT_ENRICHED, /* the examples, a blank line, the base prompt */
     STILLHOUSE_PROMPT_STALE,    /* the same, from a result older than the domain's last change */
     STILLHOUSE_PROMPT_FALLBACK, /* the base prompt, byte for byte */
 } stillhouse_prompt_kind;
@@ -228,20 +269,24 @@ typedef struct stillhouse_prompt_result {
     const char *text; /* never NULL: base itself, or memory that stillhouse_prompt_free frees */
     stillhouse_prompt_kind kind;
     size_t examples;
-    stillhouse_status status; /* why it is a fallback: NOT_FOUND (a miss), UNREACHABLE, ... */
+    stillhouse_status status; /* of a fallback: OK (there are no examples for it), NOT_FOUND (not
+                                 cached yet; the enrichment was enqueued), or what went wrong */
     char *owned;              /* private */
 } stillhouse_prompt_result;
 
-/* The prompt for a task: enriched when examples are at hand, else `base` unchanged. On a miss or a
- * stale hit the enrichment is enqueued for the next time; with wait_ms > 0 a miss waits that long
- * for it. Always fills *out with a usable text and returns its kind; `base` must outlive *out. */
+/* The prompt for a task, with 3 examples: enriched when they are at hand, else `base` unchanged. On
+ * a miss the enrichment is enqueued, and with wait_ms > 0 waited for that long; on a stale hit that
+ * is older than STILLHOUSE_CACHE_FRESH it is enqueued for the next time. Always fills *out with a
+ * usable text and returns its kind; `base` must outlive *out. The kinds are counted in sh:prompts,
+ * along with later calls' commands and in stillhouse_close. */
 STILLHOUSE_API stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *client,
                                                         const char *domain, const char *query,
                                                         const char *base, int wait_ms,
                                                         stillhouse_prompt_result *out);
+/* Frees and empties it. NULL is fine. */
 STILLHOUSE_API void stillhouse_prompt_free(stillhouse_prompt_result *prompt);
 
-/* query_hash of the contract: 32 hex digits and NUL. Pure. */
+/* query_hash of the contract: 32 hex digits and NUL. No client needed. */
 STILLHOUSE_API void stillhouse_query_hash(const char *query, char out[33]);
 
 #ifdef __cplusplus

@@ -1,0 +1,89 @@
+#include "counts.h"
+
+#include <string.h>
+
+static const char *const fields[COUNTS_KINDS] = {
+    [STILLHOUSE_PROMPT_ENRICHED] = "enriched",
+    [STILLHOUSE_PROMPT_STALE] = "stale",
+    [STILLHOUSE_PROMPT_FALLBACK] = "fallback",
+};
+
+void counts_init(struct counts *counts, const char *prefix)
+{
+    *counts = (struct counts){0};
+    (void)keys_plain(counts->key, prefix, "prompts");
+}
+
+void counts_add(struct counts *counts, stillhouse_prompt_kind kind)
+{
+    counts->waiting[kind]++;
+}
+
+static enum status append(struct redis_conn *conn, const char *key, const char *field, int64_t by)
+{
+    struct redis_args args = {0};
+
+    redis_args_str(&args, "HINCRBY");
+    redis_args_str(&args, key);
+    redis_args_str(&args, field);
+    redis_args_int(&args, by);
+    const enum status status = redis_conn_append(conn, &args, NULL);
+    redis_args_free(&args);
+    return status;
+}
+
+/* Whatever was on its way in an earlier pipeline that broke goes again. */
+static void take_back(struct counts *counts)
+{
+    for (int i = 0; i < COUNTS_KINDS; i++) {
+        counts->waiting[i] += counts->sent[i];
+        counts->sent[i] = 0;
+    }
+}
+
+void counts_append(struct counts *counts, struct redis_conn *conn)
+{
+    take_back(counts);
+    for (int i = 0; i < COUNTS_KINDS; i++) {
+        if (counts->waiting[i] > 0 && redis_conn_is_open(conn) &&
+            append(conn, counts->key, fields[i], counts->waiting[i]) == STATUS_OK) {
+            counts->sent[i] = counts->waiting[i];
+            counts->waiting[i] = 0;
+        }
+    }
+}
+
+void counts_collect(struct counts *counts, struct redis_conn *conn)
+{
+    for (int i = 0; i < COUNTS_KINDS; i++) {
+        redisReply *reply = NULL;
+        if (counts->sent[i] > 0 && redis_conn_collect(conn, &reply, NULL) == STATUS_OK) {
+            counts->sent[i] = 0; /* also where it was refused: it would be again */
+            freeReplyObject(reply);
+        }
+    }
+}
+
+static enum status flush(struct redis_conn *conn, void *context, struct error *err)
+{
+    struct counts *counts = context;
+
+    counts_append(counts, conn);
+    counts_collect(counts, conn);
+    return redis_conn_is_open(conn) ? STATUS_OK : error_set(err, STATUS_UNREACHABLE, "lost");
+}
+
+void counts_flush(struct counts *counts, struct wire *wire)
+{
+    struct error err = {0};
+
+    take_back(counts);
+    for (int i = 0; i < COUNTS_KINDS; i++) {
+        if (counts->waiting[i] > 0) {
+            if (wire_run(wire, flush, counts, &err) != STATUS_OK) {
+                take_back(counts);
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,35 @@
+/* counts.h - how prompts came out, added up here and sent along with commands that go out anyway.
+ *
+ * sh:prompts is a hash of three counters, and no prompt waits for it. Counts whose answer does not
+ * come are sent again: one too many is possible after a broken connection, none is lost before the
+ * client is closed. One thread at a time.
+ */
+#ifndef STILLHOUSE_PRODUCER_COUNTS_H
+#define STILLHOUSE_PRODUCER_COUNTS_H
+
+#include "keys.h"
+#include "stillhouse.h"
+#include "wire.h"
+
+enum { COUNTS_KINDS = 3 };
+
+struct counts {
+    char key[KEYS_BYTES];
+    int64_t waiting[COUNTS_KINDS]; /* by stillhouse_prompt_kind */
+    int64_t sent[COUNTS_KINDS];    /* appended, not answered yet */
+};
+
+void counts_init(struct counts *counts, const char *prefix);
+
+/* Any thread that holds the client; no I/O. */
+void counts_add(struct counts *counts, stillhouse_prompt_kind kind);
+
+/* Appends what waits to a pipeline; counts_collect once the pipeline's other answers are read.
+ * Without anything to send both do nothing. A connection that breaks here stays closed. */
+void counts_append(struct counts *counts, struct redis_conn *conn);
+void counts_collect(struct counts *counts, struct redis_conn *conn);
+
+/* Sends what waits in a bounded round trip of its own. */
+void counts_flush(struct counts *counts, struct wire *wire);
+
+#endif

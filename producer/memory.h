@@ -1,0 +1,44 @@
+/* memory.h - results this client has read, ready to be handed out again without asking Redis.
+ *
+ * The key is the domain and the query as the caller wrote it: hashing a query's normal form would
+ * cost more than the whole look-up. Kept are current results only, so that what is stale is asked
+ * for again, and results without examples for a moment only, because a domain may get its first
+ * documents any time. Callers pass the monotonic clock. One thread at a time.
+ */
+#ifndef STILLHOUSE_PRODUCER_MEMORY_H
+#define STILLHOUSE_PRODUCER_MEMORY_H
+
+#include "job.h"
+#include "lru.h"
+#include "stillhouse.h"
+#include "strbuf.h"
+
+enum { MEMORY_BYTES_MAX = 64 * 1024 * 1024, MEMORY_EMPTY_TTL_MS = 5000 };
+
+struct memory {
+    struct lru *lru;
+    struct strbuf key;
+};
+
+/* A result in memory. It points there: valid until the next call on the memory. */
+struct memory_hit {
+    const char *piece; /* result.h; of any alignment */
+    size_t bytes;
+    uintptr_t made_at;
+    size_t count; /* examples */
+    struct slice few_shot;
+};
+
+enum status memory_init(struct memory *memory, size_t entries, int64_t ttl_ms,
+                        struct error *err) MUSTCHECK;
+void memory_free(struct memory *memory);
+
+/* True where there is a result that was made for at least `k` examples. */
+bool memory_find(struct memory *memory, const char *domain, const char *query, int k,
+                 int64_t now_ms, struct memory_hit *hit) MUSTCHECK;
+
+/* Keeps a copy of the piece `result`, made for `k` examples; does nothing when memory is short. */
+void memory_keep(struct memory *memory, const char *domain, const char *query, int k,
+                 const stillhouse_result *result, size_t bytes, int64_t now_ms);
+
+#endif

@@ -1,0 +1,10 @@
+/* prompt.h - the layout of an enriched prompt. */
+#ifndef STILLHOUSE_PRODUCER_PROMPT_H
+#define STILLHOUSE_PRODUCER_PROMPT_H
+
+#include "job.h"
+
+/* The block, a blank line, the base prompt: free() it. NULL when memory is short. Pure. */
+char *prompt_compose(struct slice few_shot, const char *base) MUSTCHECK;
+
+#endif

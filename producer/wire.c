@@ -1,0 +1,185 @@
+#include "wire.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "resolve.h"
+
+enum { FAULT_BYTES = 240 };
+
+struct wire {
+    struct redis_url url;
+    struct wire_bounds bounds;
+    struct resolve names;    /* not for a unix socket */
+    struct redis_conn *conn; /* NULL before the first attempt */
+    bool proven;             /* something was answered on this connection */
+    int64_t quiet_until_ms;
+    char fault[FAULT_BYTES]; /* why it is quiet */
+};
+
+struct wire *wire_new(const char *url, const struct wire_bounds *bounds, struct error *err)
+{
+    struct wire *wire = calloc(1, sizeof *wire);
+
+    if (wire == NULL) {
+        (void)error_set(err, STATUS_OOM, "out of memory");
+        return NULL;
+    }
+    if (redis_url_parse(url, &wire->url, err) != STATUS_OK) {
+        wire_free(wire);
+        return NULL;
+    }
+    wire->bounds = *bounds;
+    resolve_init(&wire->names, wire->url.host);
+    return wire;
+}
+
+void wire_free(struct wire *wire)
+{
+    if (wire == NULL) {
+        return;
+    }
+    redis_conn_free(wire->conn);
+    resolve_free(&wire->names);
+    explicit_bzero(&wire->url, sizeof wire->url);
+    free(wire);
+}
+
+void wire_limit(struct redis_conn *conn, int64_t deadline_ms)
+{
+    const int64_t left = deadline_ms - clock_now_ms();
+
+    redis_conn_set_command_timeout(conn, left < 1 ? 1 : left > INT_MAX ? INT_MAX : (int)left);
+}
+
+/* ---- connecting ------------------------------------------------------------------------------ */
+
+static bool is_open(const struct wire *wire)
+{
+    return wire->conn != NULL && redis_conn_is_open(wire->conn);
+}
+
+bool wire_is_willing(const struct wire *wire)
+{
+    return is_open(wire) || clock_now_ms() >= wire->quiet_until_ms;
+}
+
+static void fall_quiet(struct wire *wire, const struct error *err)
+{
+    wire->quiet_until_ms = clock_now_ms() + wire->bounds.retry_ms;
+    snprintf(wire->fault, sizeof wire->fault, "%s", err->text);
+}
+
+/* A connection object for the address to try now, with what the look-up left of the time. */
+static enum status make_conn(struct wire *wire, struct error *err)
+{
+    const int64_t deadline_ms = clock_now_ms() + wire->bounds.connect_ms;
+    struct redis_url url = wire->url;
+    char address[RESOLVE_ADDRESS_BYTES];
+
+    if (url.path[0] == '\0') {
+        const enum status status =
+            resolve_address(&wire->names, wire->bounds.connect_ms, address, err);
+        if (status != STATUS_OK) {
+            return error_wrap(err, "redis");
+        }
+        if (!url.tls) { /* there the server's certificate goes by the name */
+            snprintf(url.host, sizeof url.host, "%s", address);
+        }
+    }
+    const int64_t left = deadline_ms - clock_now_ms();
+    redis_conn_free(wire->conn);
+    wire->conn = redis_conn_new(
+        &url, (struct redis_timeouts){left < 1 ? 1 : (int)left, wire->bounds.command_ms});
+    explicit_bzero(&url, sizeof url);
+    return wire->conn == NULL ? error_set(err, STATUS_OOM, "out of memory") : STATUS_OK;
+}
+
+static enum status connect_wire(struct wire *wire, struct error *err)
+{
+    const int64_t quiet_ms = wire->quiet_until_ms - clock_now_ms();
+
+    if (is_open(wire)) {
+        return STATUS_OK;
+    }
+    if (quiet_ms > 0) {
+        return error_set(err, STATUS_UNREACHABLE, "%s; not tried again for %" PRId64 " ms",
+                         wire->fault, quiet_ms);
+    }
+
+    wire->proven = false;
+    enum status status = make_conn(wire, err);
+    if (status == STATUS_OK) {
+        status = redis_conn_connect(wire->conn, err);
+        if (status != STATUS_OK) {
+            resolve_skip(&wire->names);
+        }
+    }
+    if (status != STATUS_OK) {
+        fall_quiet(wire, err);
+    }
+    return status;
+}
+
+/* ---- working --------------------------------------------------------------------------------- */
+
+static enum status attempt(struct wire *wire, wire_work work, void *context, struct error *err)
+{
+    const enum status status = work(wire->conn, context, err);
+
+    redis_conn_set_command_timeout(wire->conn, wire->bounds.command_ms);
+    if (status == STATUS_OK) {
+        wire->proven = true;
+    }
+    if (!is_open(wire)) {
+        resolve_forget(&wire->names);
+        if (!wire->proven || status == STATUS_UNAVAILABLE) {
+            fall_quiet(wire, err);
+        }
+    }
+    return status;
+}
+
+enum status wire_run(struct wire *wire, wire_work work, void *context, struct error *err)
+{
+    const bool reused = is_open(wire);
+
+    enum status status = connect_wire(wire, err);
+    if (status == STATUS_OK) {
+        status = attempt(wire, work, context, err);
+    }
+    if (status != STATUS_UNREACHABLE || !reused || is_open(wire)) {
+        return status;
+    }
+    status = connect_wire(wire, err);
+    return status == STATUS_OK ? attempt(wire, work, context, err) : status;
+}
+
+static enum status ping(struct redis_conn *conn, void *context, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    (void)context;
+    redis_args_str(&args, "PING");
+    const enum status status = redis_conn_command(conn, &args, &reply, err);
+    redis_args_free(&args);
+    freeReplyObject(reply);
+    return status;
+}
+
+enum status wire_run_once(struct wire *wire, wire_work work, void *context, struct error *err)
+{
+    const enum status status = wire_run(wire, ping, NULL, err);
+
+    return status == STATUS_OK ? attempt(wire, work, context, err) : status;
+}
+
+enum status wire_prove(struct wire *wire, struct error *err)
+{
+    return wire->proven ? STATUS_OK : ping(wire->conn, NULL, err);
+}
