@@ -168,7 +168,8 @@ static bool is_known(struct resolve *resolve)
         return false;
     }
     freeaddrinfo(found);
-    add_address(resolve, resolve->host);
+    memcpy(resolve->addresses[0], resolve->host, strlen(resolve->host) + 1);
+    resolve->count = 1;
     return true;
 }
 
