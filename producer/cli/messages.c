@@ -9,14 +9,14 @@ enum { MESSAGE_BYTES = 1024 };
 
 static void say(const char *text)
 {
-    char line[MESSAGE_BYTES];
+    char line[MESSAGE_BYTES] = "";
     size_t bytes = 0;
 
     for (; text[bytes] != '\0' && bytes + 1 < sizeof line; bytes++) {
         const unsigned char c = (unsigned char)text[bytes];
         line[bytes] = c < 0x20 || c == 0x7f ? '?' : text[bytes];
     }
-    fprintf(stderr, "stillhouse: %.*s\n", (int)bytes, line);
+    fprintf(stderr, "stillhouse: %s\n", line);
 }
 
 void cli_message(const char *fmt, ...)

@@ -57,7 +57,7 @@ Test(cli, bad_usage_is_exit_code_2_and_names_what_is_wrong)
     SAYS("NO GOOD");
     RUN(2, "pause", "enrich", "distill");
     SAYS("distill");
-    cr_assert_eq(run_with(NULL, NULL), 2);
+    cr_assert_eq(run_with(NULL, (const char *const[]){NULL}), 2);
     SAYS("which command");
 }
 
@@ -274,14 +274,14 @@ Test(cli, pause_and_resume_move_the_key)
 {
     RUN(0, "pause", "enrich");
     PRINTS("enrich is paused");
-    cr_assert_eq(integer_of(command("EXISTS", "sh:{enrich}:paused", NULL)), 1);
+    cr_assert_eq(integer_of(COMMAND("EXISTS", "sh:{enrich}:paused")), 1);
     RUN(0, "stats");
     PRINTS("paused");
     RUN(0, "resume", "enrich", "--json");
     cJSON *answer = document();
     cr_assert(cJSON_IsFalse(cJSON_GetObjectItem(answer, "paused")));
     cJSON_Delete(answer);
-    cr_assert_eq(integer_of(command("EXISTS", "sh:{enrich}:paused", NULL)), 0);
+    cr_assert_eq(integer_of(COMMAND("EXISTS", "sh:{enrich}:paused")), 0);
 }
 
 /* ---- ping --------------------------------------------------------------------------------------

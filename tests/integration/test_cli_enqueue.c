@@ -12,7 +12,7 @@ TestSuite(cli_enqueue, .init = start_redis, .fini = stop_redis);
 /* The only entry of a stream; the caller frees the reply. */
 static redisReply *only_entry(const char *stream)
 {
-    redisReply *entries = command("XRANGE", stream, "-", "+", NULL);
+    redisReply *entries = COMMAND("XRANGE", stream, "-", "+");
 
     cr_assert_eq(entries->elements, 1, "%zu entries in %s", entries->elements, stream);
     return entries;
@@ -296,7 +296,7 @@ Test(cli_enqueue, many_lines_go_in_by_many_calls)
 {
     RUN(0, "enqueue", "distill", "--jsonl", write_lines(12345));
     PRINTS("12345 accepted");
-    cr_assert_eq(integer_of(command("XLEN", "sh:{distill}:jobs", NULL)), 12345);
+    cr_assert_eq(integer_of(COMMAND("XLEN", "sh:{distill}:jobs")), 12345);
     RUN(0, "verify");
 }
 
@@ -308,7 +308,7 @@ Test(cli_enqueue, a_queue_that_becomes_full_says_how_many_are_in)
     cr_assert_eq(number_at(counts, "accepted"), 2500);
     cr_assert_gt(number_at(counts, "refused"), 0);
     cJSON_Delete(counts);
-    cr_assert_eq(integer_of(command("XLEN", "sh:{distill}:jobs", NULL)), 2500);
+    cr_assert_eq(integer_of(COMMAND("XLEN", "sh:{distill}:jobs")), 2500);
 }
 
 Test(cli_enqueue, wait_full_waits_for_room_until_every_job_is_in)

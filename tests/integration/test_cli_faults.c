@@ -51,7 +51,7 @@ Test(cli_faults, a_redis_older_than_7_is_refused_with_both_versions_named)
                                               SEND("-ERR unknown command\r\n"), EXPECT("INFO"),
                                               SEND("$21\r\nredis_version:6.2.6\r\n\r\n"), END};
 
-    const int code = run_with(NULL, "init", "--redis-url", play(script), NULL);
+    const int code = run_with(NULL, WORDS("init", "--redis-url", play(script)));
     cr_assert(code == 1 || code == 2, "%d", code);
     SAYS("6.2.6");
     SAYS("7.0");
@@ -62,7 +62,7 @@ Test(cli_faults, a_port_where_something_else_answers_is_named)
 {
     static const struct fake_step script[] = {SEND("HTTP/1.1 400 Bad Request\r\n\r\n"), HANG, END};
 
-    const int code = run_with(NULL, "stats", "--redis-url", play(script), NULL);
+    const int code = run_with(NULL, WORDS("stats", "--redis-url", play(script)));
     cr_assert(code == 1 || code == 3, "%d", code);
     SAYS("does not speak the Redis protocol");
     (void)fake_server_stop(server);

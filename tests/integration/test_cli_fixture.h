@@ -4,7 +4,6 @@
 
 #include <cjson/cJSON.h>
 #include <criterion/criterion.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,8 @@ static struct test_server redis;
 static struct redis_conn *conn;
 static char out[1 << 18];
 static char err_out[1 << 16];
+
+#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 /* ---- the server --------------------------------------------------------------------------------
  */
@@ -48,25 +49,23 @@ static UNUSED void stop_redis(void)
     test_server_stop(&redis);
 }
 
-/* One command, words up to NULL. The caller frees the reply. */
-static UNUSED redisReply *command(const char *word, ...)
+/* One command; `words` ends with NULL. The caller frees the reply. */
+static UNUSED redisReply *command(const char *const *words)
 {
     struct redis_args args = {0};
     struct error err = {0};
     redisReply *reply = NULL;
-    va_list words;
 
-    va_start(words, word);
-    for (; word != NULL; word = va_arg(words, const char *)) {
-        redis_args_str(&args, word);
+    for (; *words != NULL; words++) {
+        redis_args_str(&args, *words);
     }
-    va_end(words);
     cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
     redis_args_free(&args);
     return reply;
 }
 
-#define DO(...) freeReplyObject(command(__VA_ARGS__, NULL))
+#define COMMAND(...) command(WORDS(__VA_ARGS__))
+#define DO(...) freeReplyObject(COMMAND(__VA_ARGS__))
 
 static UNUSED long long integer_of(redisReply *reply)
 {
@@ -81,25 +80,21 @@ static UNUSED long long integer_of(redisReply *reply)
  */
 
 /* Runs `stillhouse words...` (up to NULL) with `input`; fills out and err_out; its exit code. */
-static UNUSED int run_with(const char *input, const char *word, ...)
+static UNUSED int run_with(const char *input, const char *const *words)
 {
     char program[512];
     const char *argv[32] = {test_program("stillhouse", program)};
-    size_t count = 1;
-    va_list words;
 
-    va_start(words, word);
-    for (; word != NULL && count < 31; word = va_arg(words, const char *)) {
-        argv[count++] = word;
+    for (size_t count = 1; *words != NULL && count < 31; count++) {
+        argv[count] = *words++;
     }
-    va_end(words);
     return test_run(argv, input, out, sizeof out, err_out, sizeof err_out);
 }
 
 /* The exit code must be `code`. */
 #define RUN_WITH(code, input, ...)                                                                 \
     do {                                                                                           \
-        const int ran = run_with(input, __VA_ARGS__, NULL);                                        \
+        const int ran = run_with(input, WORDS(__VA_ARGS__));                                       \
         cr_assert_eq(ran, code, "exit code %d, expected %d\n%s\n%s", ran, code, out, err_out);     \
     } while (0)
 #define RUN(code, ...) RUN_WITH(code, NULL, __VA_ARGS__)
