@@ -10,7 +10,8 @@ enum { FLAG_COLUMN_BYTES = 28 };
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-/* "redis://user:***@host": everything between the first ':' of the user info and its '@'. */
+/* "redis://user:***@host"; without a ':' the whole user info is hidden, for it may be a password.
+ */
 static const char *hide_password(const char *url, char out[SETTINGS_VALUE_BYTES])
 {
     const char *start = strstr(url, "//");
@@ -21,9 +22,9 @@ static const char *hide_password(const char *url, char out[SETTINGS_VALUE_BYTES]
         return out;
     }
     start += 2;
-    size_t user = strcspn(start, ":@");
-    snprintf(out, SETTINGS_VALUE_BYTES, "%.*s***%s",
-             (int)(start + user + (start[user] == ':') - url), url, at);
+    const char *colon = memchr(start, ':', (size_t)(at - start));
+    size_t shown = (size_t)((colon != NULL ? colon + 1 : start) - url);
+    snprintf(out, SETTINGS_VALUE_BYTES, "%.*s***%s", (int)shown, url, at);
     return out;
 }
 
