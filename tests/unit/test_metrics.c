@@ -1,0 +1,516 @@
+/* The text is read by a parser of its own that holds it to the rules of Prometheus' text format
+ * 0.0.4 and of `promtool check metrics`. */
+#include <criterion/criterion.h>
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "metrics.h"
+
+/* ---- a parser ---------------------------------------------------------------------------------
+ */
+
+enum { SAMPLES_MAX = 4096, FAMILIES_MAX = 32 };
+
+struct sample {
+    char name[96];
+    char labels[192]; /* as written, le left out */
+    char le[32];      /* "" = none */
+    double value;
+};
+
+static struct sample samples[SAMPLES_MAX];
+static size_t sample_count;
+static char families[FAMILIES_MAX][2][64]; /* name, type */
+static size_t family_count;
+
+static bool is_name(const char *text, size_t bytes)
+{
+    if (bytes == 0 || isdigit((unsigned char)text[0])) {
+        return false;
+    }
+    for (size_t i = 0; i < bytes; i++) {
+        if (!isalnum((unsigned char)text[i]) && text[i] != '_') {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* name="value",...; puts le apart. */
+static void parse_labels(const char *text, size_t bytes, struct sample *sample)
+{
+    const char *end = text + bytes;
+
+    while (text < end) {
+        const char *equals = memchr(text, '=', (size_t)(end - text));
+        cr_assert_not_null(equals);
+        cr_assert(is_name(text, (size_t)(equals - text)));
+        cr_assert_eq(equals[1], '"');
+        const char *close = memchr(equals + 2, '"', (size_t)(end - equals - 2));
+        cr_assert_not_null(close);
+        cr_assert_null(memchr(equals, '\\', (size_t)(close - equals)), "nothing needs escapes");
+        if (equals - text == 2 && memcmp(text, "le", 2) == 0) {
+            snprintf(sample->le, sizeof sample->le, "%.*s", (int)(close - equals - 2), equals + 2);
+        } else {
+            size_t used = strlen(sample->labels);
+            snprintf(sample->labels + used, sizeof sample->labels - used, "%s%.*s",
+                     used > 0 ? "," : "", (int)(close + 1 - text), text);
+        }
+        text = close + 1;
+        cr_assert(text == end || *text == ',');
+        text += *text == ',' ? 1 : 0;
+    }
+}
+
+static void parse_sample(const char *line)
+{
+    const struct sample fresh = {0};
+    const char *open = strchr(line, '{');
+    const char *close = strrchr(line, '}');
+    struct sample *sample = &samples[sample_count++];
+    char *end = NULL;
+
+    cr_assert_lt(sample_count, SAMPLES_MAX);
+    *sample = fresh;
+    cr_assert(open != NULL && close != NULL && open < close, "%s", line);
+    cr_assert(is_name(line, (size_t)(open - line)), "%s", line);
+    snprintf(sample->name, sizeof sample->name, "%.*s", (int)(open - line), line);
+    parse_labels(open + 1, (size_t)(close - open - 1), sample);
+    cr_assert_eq(close[1], ' ', "%s", line);
+    sample->value = strtod(close + 2, &end);
+    cr_assert(end != close + 2 && *end == '\0', "%s", line);
+
+    const char *family = families[family_count - 1][0];
+    size_t bytes = strlen(family);
+    const char *suffix = sample->name + bytes;
+    cr_assert_eq(strncmp(sample->name, family, bytes), 0, "%s stands under %s", line, family);
+    if (strcmp(families[family_count - 1][1], "histogram") == 0) {
+        cr_assert(strcmp(suffix, "_bucket") == 0 || strcmp(suffix, "_sum") == 0 ||
+                      strcmp(suffix, "_count") == 0,
+                  "%s", line);
+        cr_assert_eq(sample->le[0] != '\0', strcmp(suffix, "_bucket") == 0, "%s", line);
+    } else {
+        cr_assert_str_eq(suffix, "", "%s", line);
+        cr_assert_str_eq(sample->le, "");
+    }
+    for (size_t i = 0; i + 1 < sample_count; i++) {
+        cr_assert(strcmp(samples[i].name, sample->name) != 0 ||
+                      strcmp(samples[i].labels, sample->labels) != 0 ||
+                      strcmp(samples[i].le, sample->le) != 0,
+                  "%s stands there twice", line);
+    }
+}
+
+/* # HELP name text, then # TYPE name type. */
+static void parse_head(const char *help, const char *type)
+{
+    char name[64] = "";
+    char kind[64] = "";
+    char text[2] = "";
+    char name2[64] = "";
+
+    cr_assert_eq(sscanf(help, "# HELP %63s %1s", name, text), 2, "%s", help);
+    cr_assert_eq(sscanf(type, "# TYPE %63s %63s", name2, kind), 2, "%s", type);
+    cr_assert_str_eq(name, name2);
+    cr_assert_lt(family_count, FAMILIES_MAX);
+    for (size_t i = 0; i < family_count; i++) {
+        cr_assert_str_neq(families[i][0], name, "one block a family");
+    }
+    const char *total = strstr(name, "_total");
+    cr_assert_eq(total != NULL && total[6] == '\0', strcmp(kind, "counter") == 0,
+                 "counters end in _total, and only they: %s", name);
+    strcpy(families[family_count][0], name);
+    strcpy(families[family_count][1], kind);
+    family_count++;
+}
+
+static const struct sample *find(const char *name, const char *labels, const char *le)
+{
+    for (size_t i = 0; i < sample_count; i++) {
+        if (strcmp(samples[i].name, name) == 0 && strcmp(samples[i].labels, labels) == 0 &&
+            strcmp(samples[i].le, le) == 0) {
+            return &samples[i];
+        }
+    }
+    return NULL;
+}
+
+/* Bounds rise, counts do not fall, +Inf is the last and equals _count. */
+static void check_histograms(void)
+{
+    for (size_t i = 0; i < sample_count; i++) {
+        const struct sample *sample = &samples[i];
+        bool first = sample->le[0] != '\0' && (i == 0 || sample[-1].le[0] == '\0' ||
+                                               strcmp(sample[-1].labels, sample->labels) != 0);
+        if (!first) {
+            continue;
+        }
+        char name[96];
+        double bound = -1;
+        double count = 0;
+        while (strcmp(sample->le, "+Inf") != 0) {
+            cr_assert_gt(strtod(sample->le, NULL), bound);
+            cr_assert_geq(sample->value, count);
+            bound = strtod(sample->le, NULL);
+            count = sample->value;
+            sample++;
+        }
+        cr_assert_geq(sample->value, count);
+        snprintf(name, sizeof name, "%.*s_count", (int)(strlen(sample->name) - 7), sample->name);
+        const struct sample *total = find(name, sample->labels, "");
+        cr_assert_not_null(total);
+        cr_assert_eq(total->value, sample->value);
+        strcpy(strrchr(name, '_'), "_sum");
+        cr_assert_not_null(find(name, sample->labels, ""));
+    }
+}
+
+static void parse(const struct metrics *m)
+{
+    struct strbuf text = {0};
+    char *rest = NULL;
+
+    sample_count = 0;
+    family_count = 0;
+    metrics_render(m, &text);
+    cr_assert(strbuf_ok(&text));
+    cr_assert_eq(text.data[text.bytes - 1], '\n', "the last line ends");
+    cr_assert_null(strstr(text.data, "\n\n"));
+    for (char *line = strtok_r(text.data, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        if (line[0] == '#') {
+            char *type = strtok_r(NULL, "\n", &rest);
+            cr_assert_not_null(type);
+            parse_head(line, type);
+        } else {
+            cr_assert_gt(family_count, 0);
+            parse_sample(line);
+        }
+    }
+    strbuf_free(&text);
+    check_histograms();
+}
+
+static double value(const char *name, const char *labels)
+{
+    const struct sample *sample = find(name, labels, "");
+    return sample == NULL ? -4711 : sample->value;
+}
+
+static double bucket(const char *name, const char *labels, const char *le)
+{
+    const struct sample *sample = find(name, labels, le);
+    return sample == NULL ? -4711 : sample->value;
+}
+
+static struct metrics *make(void)
+{
+    struct metrics *m = metrics_new();
+    cr_assert_not_null(m);
+    return m;
+}
+
+/* ---- families ---------------------------------------------------------------------------------
+ */
+
+Test(metrics, the_families_are_those_of_the_contract)
+{
+    static const char *const contract[][2] = {
+        {"stillhouse_jobs_total", "counter"},
+        {"stillhouse_job_seconds", "histogram"},
+        {"stillhouse_job_wait_seconds", "histogram"},
+        {"stillhouse_upstream_seconds", "histogram"},
+        {"stillhouse_upstream_errors_total", "counter"},
+        {"stillhouse_http_requests_total", "counter"},
+        {"stillhouse_http_connections_total", "counter"},
+        {"stillhouse_breaker_state", "gauge"},
+        {"stillhouse_breaker_opened_total", "counter"},
+        {"stillhouse_cache_lookups_total", "counter"},
+        {"stillhouse_prompts_total", "counter"},
+        {"stillhouse_embedded_texts_total", "counter"},
+        {"stillhouse_queue_jobs", "gauge"},
+        {"stillhouse_lanes", "gauge"},
+    };
+    struct metrics *m = make();
+    parse(m);
+    cr_assert_eq(family_count, sizeof contract / sizeof contract[0]);
+    for (size_t i = 0; i < family_count; i++) {
+        cr_assert_str_eq(families[i][0], contract[i][0]);
+        cr_assert_str_eq(families[i][1], contract[i][1]);
+    }
+    metrics_free(m);
+}
+
+Test(metrics, counters_that_alerts_ask_for_start_at_zero)
+{
+    struct metrics *m = make();
+    parse(m);
+    cr_assert_eq(value("stillhouse_jobs_total", "queue=\"enrich\",outcome=\"done\""), 0);
+    cr_assert_eq(value("stillhouse_jobs_total", "queue=\"echo\",outcome=\"reclaimed\""), 0);
+    cr_assert_eq(
+        value("stillhouse_upstream_errors_total", "upstream=\"chroma\",reason=\"unreachable\""), 0);
+    cr_assert_eq(value("stillhouse_http_requests_total", "upstream=\"chroma\",code=\"200\""), 0);
+    cr_assert_eq(value("stillhouse_http_connections_total", "upstream=\"embedder\""), 0);
+    cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"redis\""), 0);
+    cr_assert_eq(value("stillhouse_prompts_total", "result=\"fallback\""), 0);
+    cr_assert_eq(value("stillhouse_job_seconds_count", "queue=\"index\""), 0);
+    cr_assert_eq(value("stillhouse_lanes", "state=\"paused\""), 0);
+    for (size_t i = 0; i < sample_count; i++) {
+        cr_assert_null(strstr(samples[i].labels, "other"), "%s", samples[i].labels);
+        cr_assert_str_neq(samples[i].name, "stillhouse_queue_jobs", "nobody has looked yet");
+    }
+    metrics_free(m);
+}
+
+Test(metrics, every_counter_lands_in_its_own_series)
+{
+    static const char *const queues[] = {"enrich", "distill", "index", "echo", "other"};
+    static const char *const outcomes[] = {"done",    "retried",   "buried",
+                                           "expired", "reclaimed", "parked"};
+    struct metrics *m = make();
+    for (int queue = 0; queue < METRICS_QUEUES; queue++) {
+        for (int outcome = 0; outcome < METRICS_OUTCOMES; outcome++) {
+            metrics_jobs(m, (enum metrics_queue)queue, (enum metrics_outcome)outcome,
+                         (uint64_t)(queue * 10 + outcome + 1));
+        }
+    }
+    metrics_cache_lookup(m, METRICS_MEMORY, METRICS_STALE, 3);
+    metrics_cache_lookup(m, METRICS_REDIS_LAYER, METRICS_HIT, 4);
+    metrics_cache_lookup(m, METRICS_REDIS_LAYER, METRICS_MISS, 5);
+    metrics_embedded(m, METRICS_FROM_MODEL, 6);
+    metrics_embedded(m, METRICS_FROM_CACHE, 7);
+    parse(m);
+    for (int queue = 0; queue < METRICS_QUEUES; queue++) {
+        for (int outcome = 0; outcome < METRICS_OUTCOMES; outcome++) {
+            char labels[80];
+            snprintf(labels, sizeof labels, "queue=\"%s\",outcome=\"%s\"", queues[queue],
+                     outcomes[outcome]);
+            cr_assert_eq(value("stillhouse_jobs_total", labels), queue * 10 + outcome + 1);
+        }
+    }
+    cr_assert_eq(value("stillhouse_cache_lookups_total", "layer=\"memory\",result=\"stale\""), 3);
+    cr_assert_eq(value("stillhouse_cache_lookups_total", "layer=\"redis\",result=\"hit\""), 4);
+    cr_assert_eq(value("stillhouse_cache_lookups_total", "layer=\"redis\",result=\"miss\""), 5);
+    cr_assert_eq(value("stillhouse_embedded_texts_total", "source=\"model\""), 6);
+    cr_assert_eq(value("stillhouse_embedded_texts_total", "source=\"cache\""), 7);
+    metrics_free(m);
+}
+
+Test(metrics, queues_are_known_by_name_and_partitions_belong_to_theirs)
+{
+    cr_assert_eq(metrics_queue_of("enrich"), METRICS_ENRICH);
+    cr_assert_eq(metrics_queue_of("distill"), METRICS_DISTILL);
+    cr_assert_eq(metrics_queue_of("index.12"), METRICS_INDEX);
+    cr_assert_eq(metrics_queue_of("echo"), METRICS_ECHO);
+    cr_assert_eq(metrics_queue_of("enriched"), METRICS_OTHER);
+    cr_assert_eq(metrics_queue_of("enric"), METRICS_OTHER);
+    cr_assert_eq(metrics_queue_of(""), METRICS_OTHER);
+    cr_assert_eq(metrics_queue_of("other"), METRICS_OTHER);
+    cr_assert_eq(metrics_queue_of(".enrich"), METRICS_OTHER);
+}
+
+/* ---- histograms -------------------------------------------------------------------------------
+ */
+
+Test(metrics, an_observation_counts_in_its_bucket_and_all_above)
+{
+    struct metrics *m = make();
+    const char *name = "stillhouse_job_seconds_bucket";
+    const char *labels = "queue=\"enrich\"";
+    metrics_job_seconds(m, METRICS_ENRICH, 0.0005, 1);
+    metrics_job_seconds(m, METRICS_ENRICH, 0.0006, 1);
+    metrics_job_seconds(m, METRICS_ENRICH, 30, 1);
+    metrics_job_seconds(m, METRICS_ENRICH, 31, 1);
+    parse(m);
+    cr_assert_eq(bucket(name, labels, "0.0005"), 1, "a bound belongs to its bucket");
+    cr_assert_eq(bucket(name, labels, "0.001"), 2);
+    cr_assert_eq(bucket(name, labels, "10"), 2);
+    cr_assert_eq(bucket(name, labels, "30"), 3);
+    cr_assert_eq(bucket(name, labels, "+Inf"), 4);
+    cr_assert_float_eq(value("stillhouse_job_seconds_sum", labels), 61.0011, 1e-6);
+    cr_assert_eq(value("stillhouse_job_seconds_count", "queue=\"distill\""), 0);
+    metrics_free(m);
+}
+
+Test(metrics, every_job_of_a_batch_took_as_long_as_the_batch)
+{
+    struct metrics *m = make();
+    metrics_job_seconds(m, METRICS_DISTILL, 0.25, 64);
+    metrics_job_seconds(m, METRICS_DISTILL, 0.25, 0);
+    parse(m);
+    cr_assert_eq(bucket("stillhouse_job_seconds_bucket", "queue=\"distill\"", "0.1"), 0);
+    cr_assert_eq(bucket("stillhouse_job_seconds_bucket", "queue=\"distill\"", "0.25"), 64);
+    cr_assert_eq(value("stillhouse_job_seconds_sum", "queue=\"distill\""), 16);
+    cr_assert_eq(value("stillhouse_job_seconds_count", "queue=\"distill\""), 64);
+    metrics_free(m);
+}
+
+Test(metrics, jobs_may_wait_for_longer_than_calls_take)
+{
+    struct metrics *m = make();
+    const char *name = "stillhouse_job_wait_seconds_bucket";
+    metrics_job_wait_seconds(m, METRICS_ECHO, 90);
+    metrics_job_wait_seconds(m, METRICS_ECHO, 7200);
+    metrics_job_wait_seconds(m, METRICS_OTHER, 0.5);
+    parse(m);
+    cr_assert_eq(bucket(name, "queue=\"echo\"", "60"), 0);
+    cr_assert_eq(bucket(name, "queue=\"echo\"", "300"), 1);
+    cr_assert_eq(bucket(name, "queue=\"echo\"", "3600"), 1);
+    cr_assert_eq(bucket(name, "queue=\"echo\"", "+Inf"), 2);
+    cr_assert_eq(value("stillhouse_job_wait_seconds_count", "queue=\"other\""), 1);
+    metrics_free(m);
+}
+
+Test(metrics, odd_durations_do_no_harm)
+{
+    struct metrics *m = make();
+    metrics_job_wait_seconds(m, METRICS_ECHO, -5);
+    metrics_job_wait_seconds(m, METRICS_ECHO, NAN);
+    metrics_job_wait_seconds(m, METRICS_INDEX, INFINITY);
+    metrics_job_wait_seconds(m, METRICS_INDEX, 1e300);
+    parse(m);
+    cr_assert_eq(bucket("stillhouse_job_wait_seconds_bucket", "queue=\"echo\"", "0.001"), 2);
+    cr_assert_eq(value("stillhouse_job_wait_seconds_sum", "queue=\"echo\""), 0);
+    cr_assert_eq(value("stillhouse_job_wait_seconds_count", "queue=\"index\""), 2);
+    cr_assert_eq(value("stillhouse_job_wait_seconds_sum", "queue=\"index\""), 2e6);
+    metrics_free(m);
+}
+
+/* ---- upstreams --------------------------------------------------------------------------------
+ */
+
+static double calls(const char *upstream, const char *operation)
+{
+    char labels[80];
+    snprintf(labels, sizeof labels, "upstream=\"%s\",operation=\"%s\"", upstream, operation);
+    return value("stillhouse_upstream_seconds_count", labels);
+}
+
+Test(metrics, calls_count_by_upstream_and_known_operation)
+{
+    static const char *const of_redis[] = {"read", "finish", "cache", "function"};
+    static const char *const of_chroma[] = {"query",      "upsert",    "get",  "delete",
+                                            "collection", "heartbeat", "other"};
+    struct metrics *m = make();
+    for (size_t i = 0; i < 4; i++) {
+        metrics_upstream_seconds(m, METRICS_REDIS, of_redis[i], 0.01);
+    }
+    for (size_t i = 0; i < 7; i++) {
+        metrics_upstream_seconds(m, METRICS_CHROMA, of_chroma[i], 0.01);
+    }
+    metrics_upstream_seconds(m, METRICS_CHROMA, "open", 0.01);
+    metrics_upstream_seconds(m, METRICS_CHROMA, "create", 0.01);
+    metrics_upstream_seconds(m, METRICS_CHROMA, "count", 0.01);
+    metrics_upstream_seconds(m, METRICS_CHROMA, "embed", 0.01);
+    metrics_upstream_seconds(m, METRICS_CHROMA, NULL, 0.01);
+    metrics_upstream_seconds(m, METRICS_EMBEDDER, "embed", 0.01);
+    metrics_upstream_seconds(m, METRICS_EMBEDDER, "heartbeat", 0.01);
+    parse(m);
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(calls("redis", of_redis[i]), 1, "%s", of_redis[i]);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(calls("chroma", of_chroma[i]), 1, "%s", of_chroma[i]);
+    }
+    cr_assert_eq(calls("chroma", "collection"), 3);
+    cr_assert_eq(calls("chroma", "heartbeat"), 1);
+    cr_assert_eq(calls("chroma", "other"), 4);
+    cr_assert_eq(calls("embedder", "embed"), 1);
+    cr_assert_eq(calls("embedder", "other"), 1);
+    cr_assert_eq(calls("redis", "other"), -4711, "what was never called is not shown");
+    metrics_free(m);
+}
+
+Test(metrics, errors_count_by_reason_in_one_word)
+{
+    struct metrics *m = make();
+    metrics_upstream_error(m, METRICS_CHROMA, STATUS_TIMEOUT);
+    metrics_upstream_error(m, METRICS_CHROMA, STATUS_TIMEOUT);
+    metrics_upstream_error(m, METRICS_EMBEDDER, STATUS_NOT_FOUND);
+    metrics_upstream_error(m, METRICS_REDIS, (enum status)4711);
+    parse(m);
+    const char *name = "stillhouse_upstream_errors_total";
+    cr_assert_eq(value(name, "upstream=\"chroma\",reason=\"timeout\""), 2);
+    cr_assert_eq(value(name, "upstream=\"embedder\",reason=\"not_found\""), 1);
+    cr_assert_eq(value(name, "upstream=\"redis\",reason=\"failed\""), 1);
+    cr_assert_eq(value(name, "upstream=\"chroma\",reason=\"not_found\""), -4711);
+    metrics_free(m);
+}
+
+Test(metrics, http_codes_are_a_closed_set)
+{
+    static const int known[] = {0,   200, 201, 204, 400, 401, 403, 404, 405, 408,
+                                409, 413, 415, 422, 429, 500, 502, 503, 504};
+    struct metrics *m = make();
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        metrics_http_request(m, METRICS_CHROMA, known[i], i == 0 ? 2 : 0);
+    }
+    metrics_http_request(m, METRICS_CHROMA, 418, 1);
+    metrics_http_request(m, METRICS_CHROMA, -1, -1);
+    metrics_http_request(m, METRICS_EMBEDDER, 200, 1);
+    parse(m);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        char labels[80];
+        snprintf(labels, sizeof labels, "upstream=\"chroma\",code=\"%d\"", known[i]);
+        cr_assert_eq(value("stillhouse_http_requests_total", labels), 1, "%s", labels);
+    }
+    cr_assert_eq(value("stillhouse_http_requests_total", "upstream=\"chroma\",code=\"other\""), 2);
+    cr_assert_eq(value("stillhouse_http_connections_total", "upstream=\"chroma\""), 3);
+    cr_assert_eq(value("stillhouse_http_connections_total", "upstream=\"embedder\""), 1);
+    cr_assert_eq(value("stillhouse_http_connections_total", "upstream=\"redis\""), -4711);
+    metrics_free(m);
+}
+
+/* ---- gauges -----------------------------------------------------------------------------------
+ */
+
+Test(metrics, gauges_show_what_was_set_last)
+{
+    struct metrics *m = make();
+    metrics_breaker(m, METRICS_EMBEDDER, 2, 7);
+    metrics_breaker(m, METRICS_CHROMA, 2, 1);
+    metrics_breaker(m, METRICS_CHROMA, 1, 3);
+    metrics_queue_jobs(m, METRICS_DISTILL, METRICS_WAITING, 17);
+    metrics_queue_jobs(m, METRICS_DISTILL, METRICS_WAITING, 3);
+    metrics_queue_jobs(m, METRICS_DISTILL, METRICS_DEAD, 0);
+    metrics_lanes(m, METRICS_IDLE, 4);
+    metrics_lanes(m, METRICS_IDLE, -1);
+    metrics_lanes(m, METRICS_BUSY, 1);
+    metrics_prompts(m, 10, 5, 2);
+    metrics_prompts(m, 11, 6, 3);
+    parse(m);
+    cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"embedder\""), 2);
+    cr_assert_eq(value("stillhouse_breaker_opened_total", "upstream=\"embedder\""), 7);
+    cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"chroma\""), 1);
+    cr_assert_eq(value("stillhouse_breaker_opened_total", "upstream=\"chroma\""), 3);
+    cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"waiting\""), 3);
+    cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"dead\""), 0);
+    cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"running\""), -4711);
+    cr_assert_eq(value("stillhouse_lanes", "state=\"idle\""), 3);
+    cr_assert_eq(value("stillhouse_lanes", "state=\"busy\""), 1);
+    cr_assert_eq(value("stillhouse_prompts_total", "result=\"enriched\""), 17, "stale ones too");
+    cr_assert_eq(value("stillhouse_prompts_total", "result=\"fallback\""), 3);
+    metrics_free(m);
+}
+
+Test(metrics, numbers_are_written_whole)
+{
+    struct metrics *m = make();
+    struct strbuf text = {0};
+    metrics_embedded(m, METRICS_FROM_MODEL, UINT64_C(12345678901234567890));
+    metrics_queue_jobs(m, METRICS_ECHO, METRICS_WAITING, INT64_C(9007199254740993));
+    metrics_render(m, &text);
+    cr_assert_not_null(strstr(
+        text.data, "stillhouse_embedded_texts_total{source=\"model\"} 12345678901234567890\n"));
+    cr_assert_not_null(strstr(text.data, "{queue=\"echo\",state=\"waiting\"} 9007199254740993\n"));
+    strbuf_free(&text);
+    metrics_free(m);
+}
+
+Test(metrics, freeing_none_is_fine)
+{
+    metrics_free(NULL);
+}
