@@ -205,6 +205,9 @@ static void add_pairs(float *vector, size_t dimension, const struct word *words,
         }
         previous = &words[i];
     }
+    if (pair_count == 0) {
+        return;
+    }
     qsort(pairs, pair_count, sizeof pairs[0], compare_hashes);
     for (size_t i = 0; i < pair_count;) {
         size_t same = 1;

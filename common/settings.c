@@ -272,7 +272,7 @@ static enum status check_urls(const struct settings *settings, struct error *err
 
 enum status settings_finish(const struct settings *settings, struct error *err)
 {
-    struct error own; /* error_wrap wants one */
+    struct error own = {0}; /* error_wrap wants one */
     struct error *detail = err != NULL ? err : &own;
 
     enum status status = check_urls(settings, detail);

@@ -83,7 +83,7 @@ bool fleet_is_alive(void *fleet);
 bool fleet_redis_ready(void *fleet);
 
 /* The threads' functions. */
-void *lane_run(void *lane);
-void *janitor_run(void *fleet);
+void *lane_run(void *argument);
+void *janitor_run(void *argument);
 
 #endif

@@ -110,6 +110,7 @@ static enum MHD_Result send_body(struct MHD_Connection *connection, unsigned cod
     return result;
 }
 
+/* The parameters are libmicrohttpd's. NOLINTNEXTLINE(readability-non-const-parameter) */
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *path,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_bytes, void **state)
@@ -120,7 +121,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     struct strbuf body = {0};
     (void)version;
     (void)upload;
-    (void)upload_bytes;
+    *upload_bytes = 0; /* a body is not read */
     (void)state;
 
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
