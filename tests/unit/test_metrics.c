@@ -274,7 +274,7 @@ Test(metrics, every_counter_lands_in_its_own_series)
     for (int queue = 0; queue < METRICS_QUEUES; queue++) {
         for (int outcome = 0; outcome < METRICS_OUTCOMES; outcome++) {
             metrics_jobs(m, (enum metrics_queue)queue, (enum metrics_outcome)outcome,
-                         (uint64_t)(queue * 10 + outcome + 1));
+                         (uint64_t)queue * 10 + (uint64_t)outcome + 1);
         }
     }
     metrics_cache_lookup(m, METRICS_MEMORY, METRICS_STALE, 3);
