@@ -95,6 +95,7 @@ static enum status call(struct lane_tools *tools, const struct embedding *items,
     float *vectors = arena_array(&tools->arena, count * dimension, sizeof *vectors);
 
     if (texts == NULL || vectors == NULL) {
+        upstreams_cancel(tools->upstreams, METRICS_EMBEDDER);
         return error_set(err, STATUS_OOM, "no memory for %zu vectors", count);
     }
     for (size_t i = 0; i < count; i++) {
@@ -102,6 +103,7 @@ static enum status call(struct lane_tools *tools, const struct embedding *items,
     }
     enum status status = take_rate(tools, err);
     if (status != STATUS_OK) {
+        upstreams_cancel(tools->upstreams, METRICS_EMBEDDER);
         return status;
     }
     status = embedder_embed(tools->embedder, texts, count, vectors, err);

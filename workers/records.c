@@ -194,7 +194,7 @@ void records_write(struct lane_tools *tools, const char *domain, struct record_w
     if (writer_acquire(tools->writer, tools->redis, &tools->random, WRITER_WAIT_MS, &slot, &err) !=
         STATUS_OK) {
         park_all(writes, allowed, &err);
-        upstreams_report(tools->upstreams, METRICS_CHROMA, STATUS_OK, NULL);
+        upstreams_cancel(tools->upstreams, METRICS_CHROMA); /* it was not called */
         return;
     }
     enum status status = STATUS_OK;
