@@ -271,9 +271,11 @@ static enum status feed_prompts(struct janitor *janitor, struct error *err)
     return status;
 }
 
+/* Gauges are by kind of work: partitions ("enrich.1", "enrich.2") are summed. */
 static enum status feed_gauges(struct janitor *janitor, struct error *err)
 {
     struct fleet *fleet = janitor->fleet;
+    int64_t sums[METRICS_QUEUES][METRICS_JOB_STATES] = {0};
     int64_t offset_ms = 0;
     enum status status = redis_conn_clock_offset(janitor->conn, &offset_ms, err);
 
@@ -282,14 +284,18 @@ static enum status feed_gauges(struct janitor *janitor, struct error *err)
         status = feed_prompts(janitor, err);
     }
     for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
-        struct queue_stats stats;
-        enum metrics_queue kind = metrics_queue_of(fleet->queues[i].name);
+        struct queue_stats stats = {0};
+        int64_t *sum = sums[metrics_queue_of(fleet->queues[i].name)];
         status = queue_get_stats(janitor->conn, &fleet->queues[i], &stats, err);
-        if (status == STATUS_OK) {
-            metrics_queue_jobs(fleet->metrics, kind, METRICS_WAITING, stats.waiting);
-            metrics_queue_jobs(fleet->metrics, kind, METRICS_RUNNING, stats.running);
-            metrics_queue_jobs(fleet->metrics, kind, METRICS_DELAYED, stats.delayed);
-            metrics_queue_jobs(fleet->metrics, kind, METRICS_DEAD, stats.dead);
+        sum[METRICS_WAITING] += stats.waiting;
+        sum[METRICS_RUNNING] += stats.running;
+        sum[METRICS_DELAYED] += stats.delayed;
+        sum[METRICS_DEAD] += stats.dead;
+    }
+    for (int queue = 0; queue < METRICS_QUEUES && status == STATUS_OK; queue++) {
+        for (int state = 0; state < METRICS_JOB_STATES; state++) {
+            metrics_queue_jobs(fleet->metrics, (enum metrics_queue)queue,
+                               (enum metrics_job_state)state, sums[queue][state]);
         }
     }
     return status;
