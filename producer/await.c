@@ -122,9 +122,6 @@ stillhouse_status stillhouse_await(stillhouse_client *client, const char *queue,
     if (status == STATUS_OK) {
         const struct lookup_bytes bytes = {.data = out.data, .bytes = out.bytes};
         status = lookup_decode(client, &bytes, NULL, NULL, 0, result, &err);
-        if (status == STATUS_GARBLED) {
-            status = STATUS_FAILED; /* Redis is well: the job was of another kind */
-        }
     }
     strbuf_free(&out);
     err.status = status;

@@ -41,7 +41,7 @@ static enum status make_result(stillhouse_client *client, const struct lookup_by
         bodies_decode_result(from->data, from->bytes, &client->arena, decoded, err);
     if (status != STATUS_OK) {
         (void)error_wrap(err, "result");
-        return status == STATUS_INVALID ? STATUS_GARBLED : status;
+        return status == STATUS_INVALID ? STATUS_FAILED : status;
     }
     if (decoded->k < k && decoded->error.data == NULL) {
         return error_set(err, STATUS_NOT_FOUND, "the result has %d examples at most, expected %d",
@@ -160,7 +160,7 @@ static enum status read_replies(stillhouse_client *client, const struct request 
                          domain);
     }
     if (request->result->type != REDIS_REPLY_STRING || !read_epoch(request->epoch, &epoch)) {
-        return error_set(err, STATUS_GARBLED, "\"%s\" or \"%s\" is of another kind",
+        return error_set(err, STATUS_FAILED, "\"%s\" or \"%s\" is of another kind",
                          request->cache_key, request->epoch_key);
     }
     const struct lookup_bytes bytes = {

@@ -9,18 +9,19 @@ enum status lookup_check(const char *domain, const char *query, int *k,
                          struct error *err) MUSTCHECK;
 
 /* The result in Redis, in one round trip; kept in memory where it is current. The caller frees it.
- * NOT_FOUND: none, or one for fewer than `k`. GARBLED: what is cached is no result. */
+ * NOT_FOUND: none, or one for fewer than `k`. FAILED: what is cached is no result. */
 enum status lookup_fetch(stillhouse_client *client, const char *domain, const char *query, int k,
                          stillhouse_result **out, struct error *err) MUSTCHECK;
 
-/* Decodes what a worker has written, and keeps it in memory where it is current. The caller frees
- * *out. `query` NULL: not kept. GARBLED, OOM; NOT_FOUND: one for fewer than `k`. */
+/* The bytes of a result. */
 struct lookup_bytes {
     const void *data;
     size_t bytes;
     bool epoch_known;
     int64_t epoch; /* of the domain now */
 };
+/* Decodes what a worker has written, and keeps it in memory where it is current. The caller frees
+ * *out. `query` NULL: not kept. FAILED: it is no result; OOM; NOT_FOUND: one for fewer than `k`. */
 enum status lookup_decode(stillhouse_client *client, const struct lookup_bytes *from,
                           const char *domain, const char *query, int k, stillhouse_result **out,
                           struct error *err) MUSTCHECK;

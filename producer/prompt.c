@@ -150,7 +150,7 @@ static enum status ask_redis(const struct asked *asked, stillhouse_prompt_result
     enum status status = lookup_check(asked->domain, asked->query, &k, err);
     if (status == STATUS_OK) {
         status = lookup_fetch(asked->client, asked->domain, asked->query, k, &result, err);
-        if (status == STATUS_NOT_FOUND || status == STATUS_GARBLED) {
+        if (status == STATUS_NOT_FOUND || status == STATUS_FAILED) {
             return order_and_wait(asked, out, err);
         }
     }

@@ -181,5 +181,10 @@ enum status wire_run_once(struct wire *wire, wire_work work, void *context, stru
 
 enum status wire_prove(struct wire *wire, struct error *err)
 {
-    return wire->proven ? STATUS_OK : ping(wire->conn, NULL, err);
+    if (wire->proven) {
+        return STATUS_OK;
+    }
+    const enum status status = ping(wire->conn, NULL, err);
+    wire->proven = status == STATUS_OK;
+    return status;
 }

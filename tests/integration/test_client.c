@@ -1,0 +1,724 @@
+/* The producer library on a real Redis: opening, enqueueing, results, replies. Prompts have a file
+ * of their own. */
+#include "client_fixture.h"
+
+#include <math.h>
+#include <unistd.h>
+
+TestSuite(client, .init = client_setup, .fini = client_teardown);
+TestSuite(client_open);
+
+/* ---- opening -----------------------------------------------------------------------------------
+ */
+
+#define REFUSED_TO_OPEN(part, ...)                                                                 \
+    do {                                                                                           \
+        const stillhouse_options refused_ = {__VA_ARGS__};                                         \
+        stillhouse_client *none_ = (void *)&refused_;                                              \
+        cr_assert_eq(stillhouse_open(&refused_, &none_), STILLHOUSE_INVALID);                      \
+        cr_assert_null(none_);                                                                     \
+        cr_assert_not_null(strstr(stillhouse_open_error(), part), "\"%s\" has no \"%s\"",          \
+                           stillhouse_open_error(), part);                                         \
+    } while (0)
+
+#define SIZED .size = sizeof(stillhouse_options)
+
+Test(client_open, an_option_that_is_wrong_is_named_with_what_was_expected)
+{
+    char url[700];
+
+    snprintf(url, sizeof url, "redis://%0600d", 1);
+    REFUSED_TO_OPEN("options.size 0", .retry_ms = 5);
+    REFUSED_TO_OPEN("options.size 9999", .size = 9999);
+    REFUSED_TO_OPEN("redis_url: redis URL \"http://x\"", SIZED, .redis_url = "http://x");
+    REFUSED_TO_OPEN("cache_url: redis URL \"x\"", SIZED, .cache_url = "x");
+    REFUSED_TO_OPEN("redis_url: 608 bytes, expected at most", SIZED, .redis_url = url);
+    REFUSED_TO_OPEN("cache_url: 608 bytes", SIZED, .cache_url = url);
+    REFUSED_TO_OPEN("prefix: 608 bytes", SIZED, .prefix = url);
+    REFUSED_TO_OPEN("prefix \"a{b\"", SIZED, .prefix = "a{b");
+    REFUSED_TO_OPEN("connect_timeout_ms -1: expected", SIZED, .connect_timeout_ms = -1);
+    REFUSED_TO_OPEN("command_timeout_ms 4000000", SIZED, .command_timeout_ms = 4000000);
+    REFUSED_TO_OPEN("retry_ms -5", SIZED, .retry_ms = -5);
+    REFUSED_TO_OPEN("memory_ttl_ms -1", SIZED, .memory_ttl_ms = -1);
+    REFUSED_TO_OPEN("memory_entries", SIZED, .memory_entries = SIZE_MAX);
+    REFUSED_TO_OPEN("max_backlog -1", SIZED, .max_backlog = -1);
+    REFUSED_TO_OPEN("max_body_bytes -1", SIZED, .max_body_bytes = -1);
+}
+
+Test(client_open, a_variable_that_is_wrong_is_named_unless_the_option_is_given)
+{
+    cr_assert_eq(setenv("STILLHOUSE_MAX_BACKLOG", "many", 1), 0);
+    REFUSED_TO_OPEN("STILLHOUSE_MAX_BACKLOG", SIZED);
+
+    const stillhouse_options options = {SIZED, .max_backlog = 5};
+    client = open_client(&options);
+    cr_assert_str_eq(stillhouse_open_error(), "");
+    cr_assert_str_eq(stillhouse_error(client), "");
+    stillhouse_close(client);
+}
+
+Test(client_open, options_of_an_older_version_are_read_as_far_as_they_go)
+{
+    const stillhouse_options options = {.size = offsetof(stillhouse_options, max_backlog),
+                                        .max_backlog = -1};
+    client = open_client(&options);
+    stillhouse_close(client);
+}
+
+Test(client, the_environment_says_where_redis_is)
+{
+    char id[STILLHOUSE_ID_BYTES];
+    stillhouse_client *other = NULL;
+
+    cr_assert_eq(setenv("STILLHOUSE_REDIS_URL", server.url, 1), 0);
+    cr_assert_eq(setenv("STILLHOUSE_PREFIX", "other", 1), 0);
+    cr_assert_eq(stillhouse_open(NULL, &other), STILLHOUSE_OK);
+    cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "q", 0, NULL, id), STILLHOUSE_OK, "%s",
+                 stillhouse_error(other));
+    cr_assert_str_eq(ask("XLEN", "other:{enrich}:jobs", NULL), "1");
+    stillhouse_close(other);
+}
+
+Test(client, a_host_may_be_given_by_the_name_localhost)
+{
+    char url[128];
+
+    snprintf(url, sizeof url, "redis://localhost:%d/2", server.port);
+    const stillhouse_options options = patient(url);
+    stillhouse_client *other = open_client(&options);
+    cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "q", 0, NULL, NULL), STILLHOUSE_OK, "%s",
+                 stillhouse_error(other));
+    cr_assert_str_eq(ask("XLEN", queue.stream[JOB_NORMAL], NULL), "0"); /* it went to database 2 */
+    stillhouse_close(other);
+}
+
+Test(client, a_wrong_password_is_a_refusal_and_the_right_one_is_let_in)
+{
+    char url[128];
+
+    cr_assert_str_eq(ask("CONFIG", "SET", "requirepass", "secret", NULL), "OK");
+    snprintf(url, sizeof url, "redis://:wrong@127.0.0.1:%d", server.port);
+    stillhouse_options options = patient(url);
+    stillhouse_client *other = open_client(&options);
+    cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "q", 0, NULL, NULL), STILLHOUSE_FAILED);
+    cr_assert_not_null(strstr(stillhouse_error(other), "WRONGPASS"), "%s", stillhouse_error(other));
+    cr_assert_null(strstr(stillhouse_error(other), "wrong@"));
+    stillhouse_close(other);
+
+    snprintf(url, sizeof url, "redis://:secret@127.0.0.1:%d", server.port);
+    options = patient(url);
+    other = open_client(&options);
+    cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "q", 0, NULL, NULL), STILLHOUSE_OK);
+    stillhouse_close(other);
+}
+
+/* ---- one job -----------------------------------------------------------------------------------
+ */
+
+static const char *field(const char *name)
+{
+    return first_field(queue.stream[JOB_NORMAL], name);
+}
+
+Test(client, an_enrichment_is_a_job_with_a_uuid_and_a_unique_key)
+{
+    char id[STILLHOUSE_ID_BYTES];
+    char hash[33];
+    char expected[96];
+
+    IS(stillhouse_enqueue_enrich(client, "legal", "notice period", 0, NULL, id), STILLHOUSE_OK);
+    cr_assert_eq(strlen(id), 36);
+    cr_assert_eq(id[14], '7', "%s is no UUIDv7", id);
+    cr_assert_str_eq(field("id"), id);
+    cr_assert_str_eq(field("domain"), "legal");
+    stillhouse_query_hash("notice period", hash);
+    snprintf(expected, sizeof expected, "unique=%s.3", hash);
+    cr_assert_str_eq(field("options"), expected);
+    check_books();
+}
+
+Test(client, the_same_enrichment_at_once_is_one_job_and_another_k_is_another)
+{
+    char first[STILLHOUSE_ID_BYTES];
+    char second[STILLHOUSE_ID_BYTES];
+    char third[STILLHOUSE_ID_BYTES];
+
+    IS(stillhouse_enqueue_enrich(client, "legal", "notice period", 3, NULL, first), STILLHOUSE_OK);
+    IS(stillhouse_enqueue_enrich(client, "legal", " notice  period\n", 0, NULL, second),
+       STILLHOUSE_OK);
+    IS(stillhouse_enqueue_enrich(client, "legal", "notice period", 4, NULL, third), STILLHOUSE_OK);
+    cr_assert_str_eq(first, second);
+    cr_assert_str_neq(first, third);
+    cr_assert_eq(counter("enqueued"), 2);
+    cr_assert_eq(counter("deduplicated"), 1);
+}
+
+Test(client, options_go_along)
+{
+    const stillhouse_job_options options = {.priority = STILLHOUSE_HIGH,
+                                            .deadline_ms = 60000,
+                                            .reply = true,
+                                            .traceparent = "00-ab-cd-01"};
+    struct job_options parsed;
+    const int64_t before = clock_unix_ms();
+
+    IS(stillhouse_enqueue_enrich(client, "legal", "q", 0, &options, NULL), STILLHOUSE_OK);
+    const char *written = first_field(queue.stream[JOB_HIGH], "options");
+    OK(job_options_parse(written, strlen(written), false, &parsed, &err));
+    cr_assert(parsed.reply);
+    assert_slice(parsed.traceparent, "00-ab-cd-01");
+    cr_assert(parsed.deadline_unix_ms >= before + 60000 &&
+              parsed.deadline_unix_ms <= clock_unix_ms() + 60000);
+
+    const stillhouse_job_options later = {.priority = STILLHOUSE_LOW, .delay_ms = 60000};
+    IS(stillhouse_enqueue_enrich(client, "legal", "q2", 0, &later, NULL), STILLHOUSE_OK);
+    cr_assert_eq(stats().delayed, 1);
+}
+
+#define REFUSED(call, part)                                                                        \
+    do {                                                                                           \
+        char id[STILLHOUSE_ID_BYTES] = "x";                                                        \
+        IS(call, STILLHOUSE_INVALID);                                                              \
+        cr_assert_str_eq(id, "");                                                                  \
+        says(part);                                                                                \
+    } while (0)
+
+static stillhouse_status with_options(const stillhouse_job_options *options, char *id)
+{
+    return stillhouse_enqueue_enrich(client, "legal", "q", 0, options, id);
+}
+
+#define REFUSED_OPTIONS(part, ...)                                                                 \
+    REFUSED(with_options(&(const stillhouse_job_options){__VA_ARGS__}, id), part)
+
+Test(client, an_enrichment_that_is_wrong_is_refused_before_anything_is_sent)
+{
+    char trace[200];
+
+    memset(trace, 'a', sizeof trace - 1);
+    trace[sizeof trace - 1] = '\0';
+    REFUSED(stillhouse_enqueue_enrich(client, "Legal!", "q", 0, NULL, id),
+            "domain \"Legal!\": expected [a-z0-9]");
+    REFUSED(stillhouse_enqueue_enrich(client, NULL, "q", 0, NULL, id), "domain");
+    REFUSED(stillhouse_enqueue_enrich(client, "legal", NULL, 0, NULL, id), "query");
+    REFUSED(stillhouse_enqueue_enrich(client, "legal", " \n", 0, NULL, id),
+            "\"query\" holds nothing");
+    REFUSED(stillhouse_enqueue_enrich(client, "legal", "\xff", 0, NULL, id), "UTF-8");
+    REFUSED(stillhouse_enqueue_enrich(client, "legal", "q", 1000, NULL, id), "\"k\": expected");
+    REFUSED(stillhouse_enqueue_enrich(client, "legal", "q", -1, NULL, id), "found -1");
+    REFUSED_OPTIONS("priority 9", .priority = (stillhouse_priority)9);
+    REFUSED_OPTIONS("delay_ms -1", .delay_ms = -1);
+    REFUSED_OPTIONS("deadline_ms", .deadline_ms = INT64_MAX);
+    REFUSED_OPTIONS("traceparent \"a reply=1\"", .traceparent = "a reply=1");
+    REFUSED_OPTIONS("traceparent", .traceparent = "");
+    REFUSED_OPTIONS("1 to 128", .traceparent = trace);
+    cr_assert_eq(counter("enqueued"), 0);
+}
+
+Test(client, a_body_over_the_bound_is_refused_with_both_sizes)
+{
+    char *query = malloc(1 << 20);
+
+    cr_assert_not_null(query);
+    memset(query, 'q', (1 << 20) - 1);
+    query[(1 << 20) - 1] = '\0';
+    REFUSED(stillhouse_enqueue_enrich(client, "legal", query, 0, NULL, id),
+            "expected at most 262144");
+    free(query);
+}
+
+/* ---- experiences and documents -----------------------------------------------------------------
+ */
+
+static const stillhouse_meta metas[] = {
+    {.key = "court", .type = STILLHOUSE_META_STRING, .string = "BGH"},
+    {.key = "year", .type = STILLHOUSE_META_INT, .integer = 2026},
+    {.key = "weight", .type = STILLHOUSE_META_FLOAT, .number = 0.5},
+    {.key = "final", .type = STILLHOUSE_META_BOOL, .boolean = true},
+};
+
+static const stillhouse_experience good = {
+    .domain = "legal",
+    .task_id = "t-1",
+    .prompt = "prompt",
+    .result = "result",
+    .success = true,
+    .quality = 0.9,
+    .model = "m",
+    .metadata = metas,
+    .metadata_count = 4,
+};
+
+/* The body of the first job of a queue's normal stream, decoded. */
+static void first_body(const char *stream, struct strbuf *out)
+{
+    redisReply *reply = ask_reply("XRANGE", stream, "-", "+", "COUNT", "1", NULL);
+
+    cr_assert(reply->type == REDIS_REPLY_ARRAY && reply->elements == 1);
+    const redisReply *body = reply->element[0]->element[1]->element[9];
+    strbuf_append(out, body->str, (size_t)body->len);
+    freeReplyObject(reply);
+}
+
+Test(client, an_experience_arrives_as_it_was_handed_in_and_carries_no_unique_key)
+{
+    struct strbuf bytes = {0};
+    struct arena arena = {0};
+    struct distill_body body;
+    char id[STILLHOUSE_ID_BYTES];
+
+    IS(stillhouse_enqueue_distill(client, &good, NULL, id), STILLHOUSE_OK);
+    cr_assert_str_eq(first_field("sh:{distill}:jobs", "id"), id);
+    cr_assert_str_eq(first_field("sh:{distill}:jobs", "options"), "");
+    first_body("sh:{distill}:jobs", &bytes);
+    OK(bodies_decode_distill(bytes.data, bytes.bytes, &arena, &body, &err));
+    assert_slice(body.task_id, "t-1");
+    assert_slice(body.prompt, "prompt");
+    assert_slice(body.result, "result");
+    assert_slice(body.model, "m");
+    cr_assert(body.success && body.has_quality && body.quality == 0.9);
+    cr_assert_eq(body.metadata_count, 4);
+    assert_slice(body.metadata[0].value.string, "BGH");
+    cr_assert_eq(body.metadata[1].value.integer, 2026);
+    cr_assert_eq(body.metadata[2].value.number, 0.5);
+    cr_assert(body.metadata[3].value.boolean);
+    arena_free(&arena);
+    strbuf_free(&bytes);
+}
+
+Test(client, what_is_not_given_of_an_experience_is_not_sent)
+{
+    const stillhouse_experience bare = {
+        .domain = "legal", .task_id = "t", .prompt = "p", .result = "r", .quality = -1};
+    struct strbuf bytes = {0};
+    struct arena arena = {0};
+    struct distill_body body;
+
+    IS(stillhouse_enqueue_distill(client, &bare, NULL, NULL), STILLHOUSE_OK);
+    first_body("sh:{distill}:jobs", &bytes);
+    OK(bodies_decode_distill(bytes.data, bytes.bytes, &arena, &body, &err));
+    cr_assert_not(body.has_quality);
+    cr_assert_not(body.success);
+    cr_assert_null(body.model.data);
+    cr_assert_eq(body.metadata_count, 0);
+    arena_free(&arena);
+    strbuf_free(&bytes);
+}
+
+/* `good` with one field changed. */
+#define REFUSED_EXPERIENCE(part, member, ...)                                                      \
+    do {                                                                                           \
+        stillhouse_experience changed_ = good;                                                     \
+        changed_.member = __VA_ARGS__;                                                             \
+        REFUSED(stillhouse_enqueue_distill(client, &changed_, NULL, id), part);                    \
+    } while (0)
+
+#define REFUSED_META(part, ...)                                                                    \
+    do {                                                                                           \
+        const stillhouse_meta meta_ = {__VA_ARGS__};                                               \
+        stillhouse_experience changed_ = good;                                                     \
+        changed_.metadata = &meta_;                                                                \
+        changed_.metadata_count = 1;                                                               \
+        REFUSED(stillhouse_enqueue_distill(client, &changed_, NULL, id), part);                    \
+    } while (0)
+
+Test(client, an_experience_that_is_wrong_is_refused_with_the_field_named)
+{
+    REFUSED(stillhouse_enqueue_distill(client, NULL, NULL, id), "experience");
+    REFUSED_EXPERIENCE("domain", domain, "a b");
+    REFUSED_EXPERIENCE("task_id", task_id, NULL);
+    REFUSED_EXPERIENCE("\"task_id\" is empty", task_id, "");
+    REFUSED_EXPERIENCE("prompt", prompt, NULL);
+    REFUSED_EXPERIENCE("\"prompt\" holds nothing", prompt, "  ");
+    REFUSED_EXPERIENCE("result", result, NULL);
+    REFUSED_EXPERIENCE("UTF-8", result, "\xc3(");
+    REFUSED_EXPERIENCE("\"quality\": expected a number from 0 to 1", quality, 2);
+    REFUSED_EXPERIENCE("\"quality\"", quality, (double)NAN);
+    REFUSED_EXPERIENCE("metadata: 65 values, expected at most 64", metadata_count, 65);
+    REFUSED_EXPERIENCE("metadata: 4 values at NULL", metadata, NULL);
+    REFUSED_META("metadata key", .key = NULL);
+    REFUSED_META("metadata \"a\": value", .key = "a", .type = STILLHOUSE_META_STRING);
+    REFUSED_META("metadata \"a\": type 7", .key = "a", .type = (stillhouse_meta_type)7);
+    REFUSED_META("a", .key = "a", .type = STILLHOUSE_META_FLOAT, .number = (double)INFINITY);
+    REFUSED_META("task_id", .key = "task_id", .type = STILLHOUSE_META_INT);
+    cr_assert_str_eq(ask("EXISTS", "sh:{distill}:counters", NULL), "0");
+}
+
+Test(client, documents_arrive_and_wrong_ones_are_named)
+{
+    const stillhouse_document documents[] = {
+        {.id = "a", .text = "one"},
+        {.id = "b", .text = "two", .metadata = metas, .metadata_count = 4}};
+    const stillhouse_document wrong[] = {{.id = "a", .text = "one"}, {.id = "b", .text = NULL}};
+    const stillhouse_document blank[] = {{.id = "a", .text = " "}};
+    const stillhouse_document nameless[] = {{.text = " "}};
+    struct strbuf bytes = {0};
+    struct arena arena = {0};
+    struct index_body body;
+
+    IS(stillhouse_enqueue_index(client, "legal", documents, 2, NULL, NULL), STILLHOUSE_OK);
+    first_body("sh:{index}:jobs", &bytes);
+    OK(bodies_decode_index(bytes.data, bytes.bytes, &arena, &body, &err));
+    cr_assert_eq(body.count, 2);
+    assert_slice(body.documents[1].text, "two");
+    cr_assert_eq(body.documents[1].metadata_count, 4);
+    arena_free(&arena);
+    strbuf_free(&bytes);
+
+    REFUSED(stillhouse_enqueue_index(client, "legal", wrong, 2, NULL, id), "documents[1]: text");
+    REFUSED(stillhouse_enqueue_index(client, "legal", blank, 1, NULL, id), "documents[0]: field");
+    REFUSED(stillhouse_enqueue_index(client, "legal", nameless, 1, NULL, id), "documents[0]: id");
+    REFUSED(stillhouse_enqueue_index(client, "legal", documents, 0, NULL, id), "1 to 1000");
+    REFUSED(stillhouse_enqueue_index(client, "legal", NULL, 1, NULL, id), "at NULL");
+    REFUSED(stillhouse_enqueue_index(client, "-", documents, 2, NULL, id), "domain");
+}
+
+Test(client, any_queue_takes_a_body_that_is_msgpack)
+{
+    IS(stillhouse_enqueue_raw(client, "echo", "legal", "\x81\xa1x\x01", 4, NULL, NULL),
+       STILLHOUSE_OK);
+    cr_assert_str_eq(ask("XLEN", "sh:{echo}:jobs", NULL), "1");
+    REFUSED(stillhouse_enqueue_raw(client, "echo", "legal", "\x81", 1, NULL, id), "body: ");
+    REFUSED(stillhouse_enqueue_raw(client, "echo", "legal", NULL, 0, NULL, id), "body");
+    REFUSED(stillhouse_enqueue_raw(client, "Echo", "legal", "\x80", 1, NULL, id), "queue \"Echo\"");
+    REFUSED(stillhouse_enqueue_raw(client, NULL, "legal", "\x80", 1, NULL, id), "queue \"\"");
+    REFUSED(stillhouse_enqueue_raw(client, "echo", "", "\x80", 1, NULL, id), "domain \"\"");
+}
+
+Test(client, a_full_queue_says_so)
+{
+    stillhouse_options options = patient(server.url);
+
+    options.max_backlog = 1;
+    stillhouse_client *other = open_client(&options);
+    IS(stillhouse_enqueue_enrich(client, "legal", "one", 0, NULL, NULL), STILLHOUSE_OK);
+    cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "two", 0, NULL, NULL), STILLHOUSE_FULL);
+    cr_assert_str_eq(stillhouse_error(other), "queue \"enrich\" is full: 1 jobs wait already");
+    stillhouse_close(other);
+    check_books();
+}
+
+Test(client, a_redis_without_our_functions_is_told_apart)
+{
+    cr_assert_str_eq(ask("FUNCTION", "FLUSH", NULL), "OK");
+    IS(stillhouse_enqueue_enrich(client, "legal", "q", 0, NULL, NULL), STILLHOUSE_FAILED);
+    says("stillhouse init");
+    OK(queue_install(conn, NULL, &err));
+}
+
+Test(client, a_connection_lost_since_the_last_call_is_replaced_in_the_next)
+{
+    IS(stillhouse_enqueue_enrich(client, "legal", "one", 0, NULL, NULL), STILLHOUSE_OK);
+    cr_assert_str_eq(ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", NULL), "1");
+    IS(stillhouse_enqueue_enrich(client, "legal", "two", 0, NULL, NULL), STILLHOUSE_OK);
+    cr_assert_eq(counter("enqueued"), 2);
+}
+
+/* ---- many --------------------------------------------------------------------------------------
+ */
+
+enum { MANY = 2500 };
+
+static stillhouse_experience many[MANY];
+static char many_ids[MANY][STILLHOUSE_ID_BYTES];
+static char task_ids[MANY][16];
+static stillhouse_status outcomes[MANY];
+
+static void fill_many(void)
+{
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(task_ids[i], sizeof task_ids[i], "t-%zu", i);
+        many[i] = good;
+        many[i].task_id = task_ids[i];
+    }
+}
+
+Test(client, many_experiences_go_in_few_calls_and_the_invalid_ones_stay_behind)
+{
+    fill_many();
+    many[7].prompt = "";
+    many[1700].domain = "?";
+    IS(stillhouse_enqueue_distill_many(client, many, MANY, NULL, outcomes, many_ids),
+       STILLHOUSE_INVALID);
+    says("[7]: field \"prompt\"");
+    for (size_t i = 0; i < MANY; i++) {
+        const bool wrong = i == 7 || i == 1700;
+        cr_assert_eq(outcomes[i], wrong ? STILLHOUSE_INVALID : STILLHOUSE_OK, "%zu", i);
+        cr_assert_eq(strlen(many_ids[i]), wrong ? 0 : 36);
+    }
+    cr_assert_str_eq(ask("HGET", "sh:{distill}:counters", "enqueued", NULL), "2498");
+    cr_assert_str_eq(first_field("sh:{distill}:jobs", "id"), many_ids[0]);
+}
+
+Test(client, many_large_bodies_are_cut_into_calls_by_their_size)
+{
+    enum { LARGE = 60, BYTES = 100000 };
+    char *prompt = malloc(BYTES);
+
+    cr_assert_not_null(prompt);
+    memset(prompt, 'p', BYTES - 1);
+    prompt[BYTES - 1] = '\0';
+    fill_many();
+    for (size_t i = 0; i < LARGE; i++) {
+        many[i].prompt = prompt;
+    }
+    IS(stillhouse_enqueue_distill_many(client, many, LARGE, NULL, NULL, NULL), STILLHOUSE_OK);
+    cr_assert_str_eq(ask("XLEN", "sh:{distill}:jobs", NULL), "60");
+    free(prompt);
+}
+
+Test(client, many_beyond_the_bound_are_told_which_did_not_fit)
+{
+    stillhouse_options options = patient(server.url);
+
+    options.max_backlog = 10;
+    stillhouse_client *other = open_client(&options);
+    fill_many();
+    many[3].result = NULL;
+    cr_assert_eq(stillhouse_enqueue_distill_many(other, many, 20, NULL, outcomes, many_ids),
+                 STILLHOUSE_INVALID);
+    size_t taken = 0;
+    for (size_t i = 0; i < 20; i++) {
+        taken += outcomes[i] == STILLHOUSE_OK;
+        cr_assert_eq(outcomes[i] == STILLHOUSE_OK, many_ids[i][0] != '\0');
+    }
+    cr_assert_eq(taken, 10);
+    cr_assert_eq(outcomes[19], STILLHOUSE_FULL);
+    stillhouse_close(other);
+}
+
+Test(client, many_enrichments_share_what_is_the_same)
+{
+    const stillhouse_enrichment enrichments[] = {
+        {"legal", "one", 0}, {"legal", "two", 5}, {"legal", "one", 3}, {"legal", "", 3}};
+    char ids[4][STILLHOUSE_ID_BYTES];
+
+    IS(stillhouse_enqueue_enrich_many(client, enrichments, 4, NULL, outcomes, ids),
+       STILLHOUSE_INVALID);
+    cr_assert_str_eq(ids[0], ids[2]);
+    cr_assert_str_neq(ids[0], ids[1]);
+    cr_assert_str_eq(ids[3], "");
+    cr_assert_eq(counter("enqueued"), 2);
+    IS(stillhouse_enqueue_enrich_many(client, NULL, 0, NULL, NULL, NULL), STILLHOUSE_OK);
+    IS(stillhouse_enqueue_enrich_many(client, NULL, 1, NULL, NULL, NULL), STILLHOUSE_INVALID);
+    check_books();
+}
+
+/* ---- results -----------------------------------------------------------------------------------
+ */
+
+static stillhouse_result *result;
+
+static stillhouse_status look_up(const char *query, int k)
+{
+    stillhouse_result_free(result);
+    return stillhouse_lookup(client, "legal", query, k, &result);
+}
+
+static void drop_result(void)
+{
+    stillhouse_result_free(result);
+    result = NULL;
+}
+
+Test(client, a_cached_result_is_found_and_then_remembered)
+{
+    IS(look_up("q", 0), STILLHOUSE_NOT_FOUND);
+    WRITE_RESULT(.query = "q", .examples = 2);
+    IS(look_up(" q ", 3), STILLHOUSE_OK);
+    cr_assert_eq(result->count, 2);
+    cr_assert_str_eq(result->domain, "legal");
+    cr_assert_str_eq(result->few_shot, "block\n");
+    cr_assert_str_eq(result->examples[1].text, "second");
+    cr_assert_str_eq(result->examples[0].metadata[0].key, "year");
+    cr_assert_eq(result->examples[0].metadata[0].integer, 2026);
+    cr_assert_not(result->stale);
+    cr_assert_str_eq(ask("DEL", cache_key("q"), NULL), "1");
+    IS(look_up(" q ", 3), STILLHOUSE_OK);
+    cr_assert_str_eq(result->examples[1].text, "second");
+    cr_assert_eq(result->examples[0].metadata[0].integer, 2026);
+    IS(look_up("q", 3), STILLHOUSE_NOT_FOUND); /* memory goes by the text as it is written */
+    drop_result();
+}
+
+Test(client, what_is_remembered_is_forgotten_in_time)
+{
+    stillhouse_options options = patient(server.url);
+    const int64_t until = clock_now_ms() + 5000;
+    stillhouse_status status = STILLHOUSE_OK;
+
+    options.memory_ttl_ms = 20;
+    stillhouse_client *other = open_client(&options);
+    WRITE_RESULT(.query = "q", .examples = 1);
+    cr_assert_eq(stillhouse_lookup(other, "legal", "q", 0, &result), STILLHOUSE_OK);
+    cr_assert_str_eq(ask("DEL", cache_key("q"), NULL), "1");
+    while (status == STILLHOUSE_OK && clock_now_ms() < until) {
+        stillhouse_result_free(result);
+        status = stillhouse_lookup(other, "legal", "q", 0, &result);
+    }
+    cr_assert_eq(status, STILLHOUSE_NOT_FOUND);
+    stillhouse_close(other);
+}
+
+Test(client, a_result_of_another_epoch_is_stale_and_not_remembered)
+{
+    WRITE_RESULT(.query = "q", .examples = 1, .epoch = 4);
+    cr_assert_str_eq(ask("SET", "sh:epoch:{legal}", "5", NULL), "OK");
+    IS(look_up("q", 0), STILLHOUSE_OK);
+    cr_assert(result->stale);
+    cr_assert_eq(result->epoch, 4);
+    cr_assert_str_eq(ask("SET", "sh:epoch:{legal}", "4", NULL), "OK");
+    IS(look_up("q", 0), STILLHOUSE_OK);
+    cr_assert_not(result->stale);
+    drop_result();
+}
+
+Test(client, a_result_for_fewer_examples_is_none_and_one_for_more_is_whole)
+{
+    WRITE_RESULT(.query = "q", .examples = 2, .k = 2);
+    IS(look_up("q", 3), STILLHOUSE_NOT_FOUND);
+    IS(look_up("q", 1), STILLHOUSE_OK);
+    cr_assert_eq(result->count, 2);
+    drop_result();
+}
+
+Test(client, what_is_cached_but_no_result_is_refused)
+{
+    cr_assert_str_eq(ask("SET", cache_key("a"), "junk", NULL), "OK");
+    IS(look_up("a", 0), STILLHOUSE_FAILED);
+    says("result: ");
+    cr_assert_str_eq(ask("RPUSH", cache_key("b"), "x", NULL), "1");
+    IS(look_up("b", 0), STILLHOUSE_FAILED);
+    says("WRONGTYPE");
+    WRITE_RESULT(.query = "c", .examples = 1);
+    cr_assert_str_eq(ask("SET", "sh:epoch:{legal}", "many", NULL), "OK");
+    IS(look_up("c", 0), STILLHOUSE_FAILED);
+    says("sh:epoch:{legal}");
+}
+
+Test(client, a_look_up_that_is_wrong_is_refused)
+{
+    IS(stillhouse_lookup(client, "L", "q", 0, &result), STILLHOUSE_INVALID);
+    cr_assert_null(result);
+    IS(stillhouse_lookup(client, NULL, "q", 0, &result), STILLHOUSE_INVALID);
+    IS(stillhouse_lookup(client, "legal", NULL, 0, &result), STILLHOUSE_INVALID);
+    says("query: expected text, got NULL");
+    IS(look_up(" ", 0), STILLHOUSE_INVALID);
+    says("white space");
+    IS(look_up("\xff", 0), STILLHOUSE_INVALID);
+    IS(look_up("q", 21), STILLHOUSE_INVALID);
+    says("k 21: expected 1 to 20");
+    IS(look_up("q", -1), STILLHOUSE_INVALID);
+    IS(stillhouse_lookup(client, "legal", "q", 0, NULL), STILLHOUSE_INVALID);
+}
+
+Test(client, the_cache_may_live_in_another_redis)
+{
+    struct test_server second;
+    struct redis_url url;
+
+    test_redis_start(&second, NULL);
+    OK(redis_url_parse(second.url, &url, &err));
+    struct redis_conn *to = redis_conn_new(&url, (struct redis_timeouts){3000, 3000});
+    cr_assert_not_null(to);
+    write_result_to(to, &(const struct written){.query = "q", .examples = 1});
+    redis_conn_free(to);
+
+    stillhouse_options options = patient(server.url);
+    options.cache_url = second.url;
+    stillhouse_client *other = open_client(&options);
+    cr_assert_eq(stillhouse_lookup(other, "legal", "q", 0, &result), STILLHOUSE_OK, "%s",
+                 stillhouse_error(other));
+    drop_result();
+    cr_assert_eq(stillhouse_lookup(other, "legal", "q2", 0, &result), STILLHOUSE_NOT_FOUND);
+    cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "q2", 0, NULL, NULL), STILLHOUSE_OK);
+    cr_assert_eq(counter("enqueued"), 1);
+    stillhouse_close(other);
+    test_server_stop(&second);
+}
+
+/* ---- replies -----------------------------------------------------------------------------------
+ */
+
+static void push_reply(const char *id, const void *data, size_t bytes)
+{
+    OK(queue_push_reply(conn, &queue, text(id), (struct slice){data, bytes}, &err));
+}
+
+Test(client, a_reply_is_awaited_by_as_many_as_want_it)
+{
+    struct strbuf packed = {0};
+    void *body = NULL;
+    size_t bytes = 0;
+
+    encode_written(&(const struct written){.query = "q", .examples = 2}, &packed);
+    push_reply("job-1", packed.data, packed.bytes);
+    IS(stillhouse_await(client, "enrich", "job-1", 1000, &result), STILLHOUSE_OK);
+    cr_assert_eq(result->count, 2);
+    drop_result();
+    IS(stillhouse_await_raw(client, "enrich", "job-1", 0, &body, &bytes), STILLHOUSE_OK);
+    cr_assert_eq(bytes, packed.bytes);
+    cr_assert_eq(memcmp(body, packed.data, bytes), 0);
+    free(body);
+    strbuf_free(&packed);
+}
+
+Test(client, a_reply_that_does_not_come_is_not_found_and_the_client_goes_on)
+{
+    const int64_t start = clock_now_ms();
+
+    IS(stillhouse_await(client, "enrich", "job-1", 0, &result), STILLHOUSE_NOT_FOUND);
+    IS(stillhouse_await(client, "enrich", "job-1", 50, &result), STILLHOUSE_NOT_FOUND);
+    says("no reply for job \"job-1\"");
+    cr_assert_null(result);
+    cr_assert_lt(clock_now_ms() - start, 2500);
+    IS(stillhouse_enqueue_enrich(client, "legal", "q", 0, NULL, NULL), STILLHOUSE_OK);
+}
+
+/* Redis may say "nothing came" a tenth of a second late, which is longer than we may wait. */
+Test(client, a_late_answer_to_a_wait_does_not_make_the_server_unreachable)
+{
+    const stillhouse_options options = {SIZED, .redis_url = server.url, .command_timeout_ms = 30};
+    stillhouse_client *other = open_client(&options);
+
+    for (int i = 0; i < 5; i++) {
+        const int64_t start = clock_now_ms();
+        cr_assert_eq(stillhouse_await(other, "enrich", "job-1", 10, &result), STILLHOUSE_NOT_FOUND,
+                     "%s", stillhouse_error(other));
+        cr_assert_lt(clock_now_ms() - start, 1000);
+    }
+    stillhouse_close(other);
+}
+
+Test(client, a_reply_that_is_an_error_has_its_text_and_other_replies_are_no_result)
+{
+    struct strbuf packed = {0};
+
+    encode_written(&(const struct written){.query = "q", .error = "rejected: k"}, &packed);
+    push_reply("job-1", packed.data, packed.bytes);
+    IS(stillhouse_await(client, "enrich", "job-1", 0, &result), STILLHOUSE_OK);
+    cr_assert_str_eq(result->error, "rejected: k");
+    drop_result();
+    strbuf_free(&packed);
+
+    push_reply("job-2", "\xc1", 1);
+    IS(stillhouse_await(client, "enrich", "job-2", 0, &result), STILLHOUSE_FAILED);
+    cr_assert_null(result);
+}
+
+Test(client, a_wait_that_is_wrong_is_refused)
+{
+    void *body = NULL;
+    size_t bytes = 0;
+
+    IS(stillhouse_await(client, "enrich", "a b", 0, &result), STILLHOUSE_INVALID);
+    says("id \"a b\": expected 1 to 64");
+    IS(stillhouse_await(client, "enrich", NULL, 0, &result), STILLHOUSE_INVALID);
+    IS(stillhouse_await(client, "enrich", "a", -1, &result), STILLHOUSE_INVALID);
+    says("wait_ms -1");
+    IS(stillhouse_await(client, NULL, "a", 0, &result), STILLHOUSE_INVALID);
+    IS(stillhouse_await(client, "enrich", "a", 0, NULL), STILLHOUSE_INVALID);
+    IS(stillhouse_await_raw(client, "e e", "a", 0, &body, &bytes), STILLHOUSE_INVALID);
+    IS(stillhouse_await_raw(client, "enrich", "a", 0, NULL, &bytes), STILLHOUSE_INVALID);
+    IS(stillhouse_await_raw(client, "enrich", "a", 0, &body, NULL), STILLHOUSE_INVALID);
+}

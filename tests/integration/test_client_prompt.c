@@ -1,0 +1,252 @@
+/* stillhouse_prompt() on a real Redis: what comes out, what is enqueued, what is counted. */
+#include <pthread.h>
+
+#include "client_fixture.h"
+
+TestSuite(client_prompt, .init = client_setup, .fini = client_teardown);
+
+static stillhouse_prompt_result prompt;
+
+static stillhouse_prompt_kind ask_prompt(stillhouse_client *of, const char *query, int wait_ms)
+{
+    stillhouse_prompt_free(&prompt);
+    const stillhouse_prompt_kind kind =
+        stillhouse_prompt(of, "legal", query, BASE, wait_ms, &prompt);
+    cr_assert_eq(kind, prompt.kind);
+    return kind;
+}
+
+static void is_base(stillhouse_status status)
+{
+    cr_assert_eq(prompt.kind, STILLHOUSE_PROMPT_FALLBACK);
+    cr_assert_str_eq(prompt.text, BASE);
+    cr_assert_null(prompt.owned);
+    cr_assert_eq(prompt.status, status, "%d: %s", (int)prompt.status, stillhouse_error(client));
+    cr_assert_eq(prompt.examples, 0);
+}
+
+Test(client_prompt, a_miss_gives_the_base_itself_and_enqueues_the_enrichment)
+{
+    static const char base[] = "base\r\n with \xf0\x9f\x8d\xba";
+
+    cr_assert_eq(stillhouse_prompt(client, "legal", "q", base, 0, &prompt),
+                 STILLHOUSE_PROMPT_FALLBACK);
+    cr_assert_eq(prompt.text, base);
+    cr_assert_eq(prompt.status, STILLHOUSE_NOT_FOUND);
+    says("enqueued");
+    cr_assert_eq(counter("enqueued"), 1);
+    cr_assert_null(strstr(first_field(queue.stream[JOB_NORMAL], "options"), "reply"));
+    ask_prompt(client, "q", 0);
+    is_base(STILLHOUSE_NOT_FOUND);
+    cr_assert_eq(counter("enqueued"), 1);
+    cr_assert_eq(counter("deduplicated"), 1);
+}
+
+Test(client_prompt, examples_stand_in_front_of_the_base_and_are_remembered)
+{
+    WRITE_RESULT(.query = "q", .examples = 2);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(ask_prompt(client, "q", 0), STILLHOUSE_PROMPT_ENRICHED);
+        cr_assert_str_eq(prompt.text, "block\n\n" BASE);
+        cr_assert_eq(prompt.examples, 2);
+        cr_assert_eq(prompt.status, STILLHOUSE_OK);
+        (void)ask("DEL", cache_key("q"), NULL); /* the second one is from memory */
+    }
+    cr_assert_eq(counter("enqueued"), 0);
+}
+
+Test(client_prompt, no_examples_leave_the_base_unchanged_and_ask_for_nothing)
+{
+    WRITE_RESULT(.query = "q", .examples = 0);
+    for (int i = 0; i < 2; i++) {
+        ask_prompt(client, "q", 0);
+        is_base(STILLHOUSE_OK);
+        (void)ask("DEL", cache_key("q"), NULL);
+    }
+    cr_assert_eq(counter("enqueued"), 0);
+}
+
+Test(client_prompt, a_stale_result_is_used_and_refreshed_once_it_is_no_longer_fresh)
+{
+    cr_assert_str_eq(ask("SET", "sh:epoch:{legal}", "9", NULL), "OK");
+    WRITE_RESULT(.query = "young", .examples = 1, .epoch = 8, .age_ms = 1000);
+    cr_assert_eq(ask_prompt(client, "young", 0), STILLHOUSE_PROMPT_STALE);
+    cr_assert_str_eq(prompt.text, "block\n\n" BASE);
+    cr_assert_eq(counter("enqueued"), 0);
+
+    WRITE_RESULT(.query = "old", .examples = 1, .epoch = 8, .age_ms = 120000);
+    cr_assert_eq(ask_prompt(client, "old", 0), STILLHOUSE_PROMPT_STALE);
+    cr_assert_eq(prompt.status, STILLHOUSE_OK);
+    cr_assert_eq(counter("enqueued"), 1);
+
+    WRITE_RESULT(.query = "old", .examples = 1, .epoch = 9);
+    cr_assert_eq(ask_prompt(client, "old", 0), STILLHOUSE_PROMPT_ENRICHED);
+    stillhouse_prompt_free(&prompt);
+}
+
+Test(client_prompt, a_cached_thing_that_is_no_result_is_replaced)
+{
+    cr_assert_str_eq(ask("SET", cache_key("q"), "junk", NULL), "OK");
+    ask_prompt(client, "q", 0);
+    is_base(STILLHOUSE_NOT_FOUND);
+    cr_assert_eq(counter("enqueued"), 1);
+}
+
+Test(client_prompt, a_full_queue_gives_the_base)
+{
+    stillhouse_options options = patient(server.url);
+
+    options.max_backlog = 1;
+    stillhouse_client *other = open_client(&options);
+    ask_prompt(other, "one", 0);
+    ask_prompt(other, "two", 1000);
+    is_base(STILLHOUSE_FULL);
+    stillhouse_close(other);
+}
+
+Test(client_prompt, wrong_arguments_give_the_base_with_the_field_named)
+{
+    ask_prompt(client, " ", 0);
+    is_base(STILLHOUSE_INVALID);
+    says("query");
+    ask_prompt(client, "q", -1);
+    is_base(STILLHOUSE_INVALID);
+    says("wait_ms");
+    cr_assert_eq(stillhouse_prompt(client, "L", "q", BASE, 0, &prompt), STILLHOUSE_PROMPT_FALLBACK);
+    is_base(STILLHOUSE_INVALID);
+    says("domain \"L\"");
+    cr_assert_eq(stillhouse_prompt(client, NULL, "q", BASE, 0, &prompt),
+                 STILLHOUSE_PROMPT_FALLBACK);
+    is_base(STILLHOUSE_INVALID);
+    cr_assert_eq(stillhouse_prompt(client, "legal", NULL, BASE, 0, &prompt),
+                 STILLHOUSE_PROMPT_FALLBACK);
+    is_base(STILLHOUSE_INVALID);
+    cr_assert_eq(stillhouse_prompt(client, "legal", "q", NULL, 0, &prompt),
+                 STILLHOUSE_PROMPT_FALLBACK);
+    cr_assert_str_eq(prompt.text, "");
+    says("base");
+}
+
+/* ---- waiting -----------------------------------------------------------------------------------
+ */
+
+/* Does the first job that comes as a worker would, and pushes `reply`. */
+struct worker {
+    pthread_t thread;
+    struct redis_conn *conn;
+    struct strbuf reply;
+    const char *fault;
+};
+
+static const char *do_one_job(struct worker *worker)
+{
+    const char *const streams[] = {queue.stream[JOB_NORMAL]};
+    struct queue_batch batch = {0};
+    struct queue_finish_item item = {.reply = {worker->reply.data, worker->reply.bytes}};
+    struct error detail = {0};
+    redisReply *reply = NULL;
+
+    if (queue_read_append(worker->conn, "w", 1, 5000, streams, 1, &detail) != STATUS_OK ||
+        redis_conn_collect(worker->conn, &reply, &detail) != STATUS_OK ||
+        queue_read_parse(&queue, reply, &batch, &detail) != STATUS_OK ||
+        queue_batch_own(&batch, reply, &detail) != STATUS_OK || batch.count != 1) {
+        return "no job came";
+    }
+    item.job = &batch.jobs[0];
+    const enum status status = queue_finish(worker->conn, &queue, "w", &item, 1, &detail);
+    queue_batch_free(&batch);
+    return status == STATUS_OK && item.fate != QUEUE_LOST ? NULL : "the job was not finished";
+}
+
+static void *work(void *argument)
+{
+    struct worker *worker = argument;
+
+    worker->fault = do_one_job(worker);
+    return NULL;
+}
+
+static void start_worker(struct worker *worker, const struct written *written)
+{
+    *worker = (struct worker){.conn = new_conn()};
+    encode_written(written, &worker->reply);
+    cr_assert_eq(pthread_create(&worker->thread, NULL, work, worker), 0);
+}
+
+static void stop_worker(struct worker *worker)
+{
+    cr_assert_eq(pthread_join(worker->thread, NULL), 0);
+    cr_assert_null(worker->fault, "%s", worker->fault);
+    redis_conn_free(worker->conn);
+    strbuf_free(&worker->reply);
+}
+
+Test(client_prompt, with_time_to_wait_a_miss_is_enriched_after_all)
+{
+    struct worker worker;
+
+    start_worker(&worker, &(const struct written){.query = "q", .examples = 1});
+    cr_assert_eq(ask_prompt(client, "q", 5000), STILLHOUSE_PROMPT_ENRICHED, "%s",
+                 stillhouse_error(client));
+    cr_assert_str_eq(prompt.text, "block\n\n" BASE);
+    stop_worker(&worker);
+    cr_assert_eq(ask_prompt(client, "q", 0), STILLHOUSE_PROMPT_ENRICHED); /* from memory */
+    stillhouse_prompt_free(&prompt);
+    check_books();
+}
+
+Test(client_prompt, an_enrichment_that_fails_gives_the_base)
+{
+    struct worker worker;
+
+    start_worker(&worker, &(const struct written){.query = "q", .error = "no embedder"});
+    ask_prompt(client, "q", 5000);
+    is_base(STILLHOUSE_FAILED);
+    says("enrichment: no embedder");
+    stop_worker(&worker);
+}
+
+Test(client_prompt, a_wait_ends_when_it_was_to_end)
+{
+    const int64_t start = clock_now_ms();
+
+    ask_prompt(client, "q", 100);
+    is_base(STILLHOUSE_NOT_FOUND);
+    const int64_t took_ms = clock_now_ms() - start;
+    cr_assert(took_ms >= 100 && took_ms < 2500, "%lld ms", (long long)took_ms);
+    cr_assert_not_null(strstr(first_field(queue.stream[JOB_NORMAL], "options"), "reply=1"));
+}
+
+/* ---- counting ----------------------------------------------------------------------------------
+ */
+
+Test(client_prompt, kinds_are_counted_along_with_later_commands_and_at_the_end)
+{
+    const stillhouse_options options = patient(server.url);
+    stillhouse_client *other = open_client(&options);
+
+    WRITE_RESULT(.query = "hit", .examples = 1);
+    ask_prompt(other, "miss", 0);
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "fallback", NULL), "(nil)");
+    ask_prompt(other, "hit", 0);
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "fallback", NULL), "1");
+    ask_prompt(other, "hit", 0);
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "enriched", NULL), "(nil)");
+    cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "other", 0, NULL, NULL), STILLHOUSE_OK);
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "enriched", NULL), "2");
+    cr_assert_str_eq(ask("SET", "sh:epoch:{legal}", "1", NULL), "OK");
+    WRITE_RESULT(.query = "stale", .examples = 1);
+    ask_prompt(other, "stale", 0);
+    stillhouse_prompt_free(&prompt);
+    stillhouse_close(other);
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "stale", NULL), "1");
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "fallback", NULL), "1");
+}
+
+Test(client_prompt, counts_that_a_broken_connection_swallowed_are_sent_again)
+{
+    ask_prompt(client, "one", 0);
+    cr_assert_str_eq(ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", NULL), "1");
+    ask_prompt(client, "two", 0);
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "fallback", NULL), "1");
+}

@@ -1,0 +1,182 @@
+/* Clients of the producer library in many threads: each thread its own, one handed from thread to
+ * thread, results freed elsewhere, names looked up by threads that outlive their client. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bodies.h"
+#include "keys.h"
+#include "queue.h"
+#include "servers.h"
+#include "stillhouse.h"
+#include "text.h"
+
+enum { THREADS = 4, ROUNDS = 60 };
+
+static struct test_server server;
+static _Atomic(stillhouse_result *) left_behind;
+static atomic_int enqueued;
+
+static void check(bool good, const char *what, const char *detail)
+{
+    if (!good) {
+        fprintf(stderr, "%s: %s\n", what, detail);
+        exit(1);
+    }
+}
+
+static stillhouse_client *open_client(const char *url, int bound_ms)
+{
+    const stillhouse_options options = {.size = sizeof options,
+                                        .redis_url = url,
+                                        .connect_timeout_ms = bound_ms,
+                                        .command_timeout_ms = bound_ms};
+    stillhouse_client *client = NULL;
+
+    check(stillhouse_open(&options, &client) == STILLHOUSE_OK, "open", stillhouse_open_error());
+    return client;
+}
+
+/* ---- what stands in Redis ----------------------------------------------------------------------
+ */
+
+static void write_result(struct redis_conn *conn)
+{
+    struct example example = {{"t-1", 3}, {"text", 4}, 0.5, NULL, 0};
+    char hash[TEXT_HASH_CHARS + 1];
+    char key[KEYS_BYTES];
+    struct strbuf packed = {0};
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+    struct error err = {0};
+
+    text_hash("hit", 3, hash);
+    const struct enrich_result result = {.domain = {"legal", 5},
+                                         .query_hash = {hash, TEXT_HASH_CHARS},
+                                         .k = 3,
+                                         .examples = &example,
+                                         .count = 1,
+                                         .few_shot = {"block\n", 6}};
+    bodies_encode_result(&result, &packed);
+    redis_args_str(&args, "SET");
+    redis_args_str(&args, keys_cache(key, "sh", "legal", hash));
+    redis_args_add(&args, packed.data, packed.bytes);
+    check(redis_conn_command(conn, &args, &reply, &err) == STATUS_OK, "SET", err.text);
+    freeReplyObject(reply);
+    redis_args_free(&args);
+    strbuf_free(&packed);
+}
+
+static void prepare(void)
+{
+    struct redis_url url;
+    struct error err = {0};
+
+    check(redis_url_parse(server.url, &url, &err) == STATUS_OK, "URL", err.text);
+    struct redis_conn *conn = redis_conn_new(&url, (struct redis_timeouts){5000, 5000});
+    check(conn != NULL, "conn", "no memory");
+    check(queue_install(conn, NULL, &err) == STATUS_OK, "install", err.text);
+    write_result(conn);
+    redis_conn_free(conn);
+}
+
+/* ---- threads -----------------------------------------------------------------------------------
+ */
+
+static void use_client(stillhouse_client *client, int thread, int round)
+{
+    char query[32];
+    stillhouse_prompt_result prompt;
+    stillhouse_result *result = NULL;
+
+    snprintf(query, sizeof query, "q-%d-%d", thread, round);
+    check(stillhouse_prompt(client, "legal", "hit", "base", 0, &prompt) ==
+              STILLHOUSE_PROMPT_ENRICHED,
+          "prompt", stillhouse_error(client));
+    stillhouse_prompt_free(&prompt);
+    check(stillhouse_enqueue_enrich(client, "legal", query, 0, NULL, NULL) == STILLHOUSE_OK,
+          "enqueue", stillhouse_error(client));
+    atomic_fetch_add(&enqueued, 1);
+    check(stillhouse_lookup(client, "legal", "hit", 0, &result) == STILLHOUSE_OK, "lookup",
+          stillhouse_error(client));
+    stillhouse_result_free(atomic_exchange(&left_behind, result)); /* another thread's */
+}
+
+static void *run(void *argument)
+{
+    const int thread = *(const int *)argument;
+    stillhouse_client *client = open_client(server.url, 5000);
+    stillhouse_client *lost = NULL;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        use_client(client, thread, round);
+        check(stillhouse_open(&(stillhouse_options){.size = 1}, &lost) == STILLHOUSE_INVALID,
+              "open", "1 is no size");
+        check(strstr(stillhouse_open_error(), "options.size 1") != NULL, "open error",
+              stillhouse_open_error());
+    }
+    stillhouse_close(client);
+    return NULL;
+}
+
+static void side_by_side(void)
+{
+    pthread_t threads[THREADS];
+    int names[THREADS];
+
+    for (int i = 0; i < THREADS; i++) {
+        names[i] = i;
+        check(pthread_create(&threads[i], NULL, run, &names[i]) == 0, "thread", "not started");
+    }
+    for (int i = 0; i < THREADS; i++) {
+        check(pthread_join(threads[i], NULL) == 0, "thread", "not joined");
+    }
+    check(atomic_load(&enqueued) == THREADS * ROUNDS, "enqueued", "not all");
+    stillhouse_result_free(atomic_exchange(&left_behind, NULL));
+}
+
+static void *take_over(void *argument)
+{
+    use_client(argument, 99, 0);
+    return NULL;
+}
+
+/* Opened here, used and left there: the join orders the calls. */
+static void handed_over(void)
+{
+    stillhouse_client *client = open_client(server.url, 5000);
+    pthread_t thread;
+
+    use_client(client, 98, 0);
+    check(pthread_create(&thread, NULL, take_over, client) == 0, "thread", "not started");
+    check(pthread_join(thread, NULL) == 0, "thread", "not joined");
+    use_client(client, 97, 0);
+    stillhouse_result_free(atomic_exchange(&left_behind, NULL));
+    stillhouse_close(client);
+}
+
+/* A bound of 1 ms is over before most look-ups are, so their threads end after the client. */
+static void names_that_are_late(void)
+{
+    for (int i = 0; i < 20; i++) {
+        stillhouse_client *client = open_client("redis://no-such-host.invalid", 1);
+        check(stillhouse_enqueue_enrich(client, "legal", "q", 0, NULL, NULL) ==
+                  STILLHOUSE_UNREACHABLE,
+              "enqueue", stillhouse_error(client));
+        stillhouse_close(client);
+    }
+}
+
+int main(void)
+{
+    test_redis_start(&server, NULL);
+    prepare();
+    side_by_side();
+    handed_over();
+    names_that_are_late();
+    test_server_stop(&server);
+    puts("1 passed, 0 failed");
+    return 0;
+}
