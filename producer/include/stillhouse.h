@@ -75,8 +75,8 @@ typedef enum stillhouse_status {
 typedef struct stillhouse_client stillhouse_client;
 
 /* Zero or NULL = the environment's STILLHOUSE_REDIS_URL, _CACHE_URL, _PREFIX, _MAX_BACKLOG and
- * _MAX_BODY, else the default. STILLHOUSE_CACHE_FRESH is read too. Set `size` to
- * sizeof(stillhouse_options). */
+ * _MAX_BODY (or the first line of the file that such a name with _FILE behind it gives), else the
+ * default. STILLHOUSE_CACHE_FRESH is read too. Set `size` to sizeof(stillhouse_options). */
 typedef struct stillhouse_options {
     size_t size;
     const char *redis_url;

@@ -79,6 +79,25 @@ Test(client, the_environment_says_where_redis_is)
     stillhouse_close(other);
 }
 
+Test(client, the_url_may_stand_in_a_file_but_not_in_two_places)
+{
+    char path[512];
+    stillhouse_client *other = NULL;
+
+    snprintf(path, sizeof path, "%s/url", server.folder);
+    cr_assert_eq(setenv("STILLHOUSE_REDIS_URL_FILE", path, 1), 0);
+    REFUSED_TO_OPEN("STILLHOUSE_REDIS_URL_FILE: cannot read", SIZED);
+    FILE *file = fopen(path, "w");
+    cr_assert_not_null(file);
+    cr_assert(fprintf(file, "%s\r\nrest\n", server.url) > 0 && fclose(file) == 0);
+    cr_assert_eq(stillhouse_open(NULL, &other), STILLHOUSE_OK, "%s", stillhouse_open_error());
+    cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "q", 0, NULL, NULL), STILLHOUSE_OK, "%s",
+                 stillhouse_error(other));
+    stillhouse_close(other);
+    cr_assert_eq(setenv("STILLHOUSE_REDIS_URL", server.url, 1), 0);
+    REFUSED_TO_OPEN("both set", SIZED);
+}
+
 Test(client, a_host_may_be_given_by_the_name_localhost)
 {
     char url[128];
