@@ -31,8 +31,7 @@ struct lru {
     uint64_t seed[2];
 };
 
-/* ---- SipHash-2-4: who chooses the keys cannot choose their hash -------------------------------
- */
+/* ---- SipHash-2-4: who chooses the keys cannot choose their hash ---- */
 
 static uint64_t rotate(uint64_t x, int bits)
 {

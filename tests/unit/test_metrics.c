@@ -9,8 +9,7 @@
 
 #include "metrics.h"
 
-/* ---- a parser ---------------------------------------------------------------------------------
- */
+/* ---- a parser ---- */
 
 enum { SAMPLES_MAX = 4096, FAMILIES_MAX = 32 };
 
@@ -213,8 +212,7 @@ static struct metrics *make(void)
     return m;
 }
 
-/* ---- families ---------------------------------------------------------------------------------
- */
+/* ---- families ---- */
 
 Test(metrics, the_families_are_those_of_the_contract)
 {
@@ -312,8 +310,7 @@ Test(metrics, queues_are_known_by_name_and_partitions_belong_to_theirs)
     cr_assert_eq(metrics_queue_of(".enrich"), METRICS_OTHER);
 }
 
-/* ---- histograms -------------------------------------------------------------------------------
- */
+/* ---- histograms ---- */
 
 Test(metrics, an_observation_counts_in_its_bucket_and_all_above)
 {
@@ -379,8 +376,7 @@ Test(metrics, odd_durations_do_no_harm)
     metrics_free(m);
 }
 
-/* ---- upstreams --------------------------------------------------------------------------------
- */
+/* ---- upstreams ---- */
 
 static double calls(const char *upstream, const char *operation)
 {
@@ -464,8 +460,7 @@ Test(metrics, http_codes_are_a_closed_set)
     metrics_free(m);
 }
 
-/* ---- gauges -----------------------------------------------------------------------------------
- */
+/* ---- gauges ---- */
 
 Test(metrics, gauges_show_what_was_set_last)
 {
