@@ -1,0 +1,162 @@
+/* The program stillhouse-worker, run as people run it. */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "fake_server.h"
+#include "servers.h"
+#include "settings.h"
+
+enum { PATIENCE_MS = 15000 };
+
+static char out[1 << 16];
+static char err_out[1 << 16];
+static char program[512];
+
+static void setup(void)
+{
+    test_program("stillhouse-worker", program);
+}
+
+TestSuite(worker, .init = setup, .timeout = 120);
+
+#define RUN(...) run((const char *const[]){program, __VA_ARGS__, NULL})
+
+static int run(const char *const *words)
+{
+    return test_run(words, NULL, out, sizeof out, err_out, sizeof err_out);
+}
+
+Test(worker, help_shows_every_setting_of_a_worker)
+{
+    cr_assert_eq(RUN("--help"), 0);
+    for (size_t i = 0; i < settings_count(); i++) {
+        char flag[64];
+        snprintf(flag, sizeof flag, "--%s ", settings_row(i).flag);
+        cr_assert_not_null(strstr(out, flag), "%s", flag);
+    }
+    cr_assert_eq(RUN("--version"), 0);
+    cr_assert_not_null(strstr(out, "stillhouse-worker"));
+}
+
+Test(worker, print_config_hides_secrets)
+{
+    cr_assert_eq(RUN("--print-config", "--embed-key", "very-secret"), 0);
+    cr_assert_null(strstr(out, "very-secret"));
+    cr_assert_not_null(strstr(out, "STILLHOUSE_LANES=4"));
+}
+
+Test(worker, bad_usage_is_exit_code_2_with_the_thing_named)
+{
+    static const struct {
+        const char *words[3];
+        const char *said;
+    } bad[] = {
+        {{"--lanes", "0"}, "--lanes"},         {{"--colour", "red"}, "colour"},
+        {{"surplus", NULL}, "surplus"},        {{"--chroma-url", "gopher://x"}, "gopher"},
+        {{"--queues", "enrich,brew"}, "brew"}, {{"--redis-url", "http://x"}, "http://x"},
+    };
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        cr_assert_eq(RUN(bad[i].words[0], bad[i].words[1]), 2, "%s", bad[i].words[0]);
+        cr_assert_not_null(strstr(err_out, bad[i].said), "%s: %s", bad[i].said, err_out);
+    }
+    setenv("STILLHOUSE_BATCH", "many", 1);
+    cr_assert_eq(RUN("--version"), 2);
+    cr_assert_not_null(strstr(err_out, "STILLHOUSE_BATCH"), "%s", err_out);
+}
+
+Test(worker, no_redis_is_exit_code_3)
+{
+    char url[64];
+
+    snprintf(url, sizeof url, "redis://127.0.0.1:%d/0", test_free_port());
+    cr_assert_eq(RUN("--redis-url", url, "--http", "off"), 3, "%s", err_out);
+}
+
+Test(worker, a_port_where_something_else_answers_is_said)
+{
+    static const struct fake_step script[] = {EXPECT("INFO"),
+                                              SEND("HTTP/1.1 400 Bad Request\r\n\r\n"), CLOSE, END};
+    struct fake_server *server = fake_server_start(script);
+    char url[64];
+
+    snprintf(url, sizeof url, "redis://127.0.0.1:%d/0", fake_server_port(server));
+    int code = RUN("--redis-url", url, "--http", "off");
+    cr_assert(code > 0 && code < 4, "exit code %d: %s", code, err_out);
+    cr_assert_gt(strlen(err_out), 10);
+    cr_assert_null(fake_server_stop(server));
+}
+
+Test(worker, a_redis_that_evicts_jobs_is_refused_with_what_to_set)
+{
+    struct test_server redis;
+    const char *extra[] = {"--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", NULL};
+
+    test_redis_start(&redis, extra);
+    cr_assert_eq(RUN("--redis-url", redis.url, "--http", "off"), 2);
+    cr_assert_not_null(strstr(err_out, "noeviction"), "%s", err_out);
+    test_server_stop(&redis);
+}
+
+/* Starts the program in the background with its standard error in a file of `folder`. */
+static pid_t start(const char *url, const char *http, const char *log)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        cr_assert_not_null(freopen(log, "w", stderr));
+        execl(program, program, "--redis-url", url, "--http", http, "--drain", "5s", NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+/* Waits until the log holds `text`. */
+static void wait_for_log(const char *log, const char *text)
+{
+    int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+
+    for (;;) {
+        FILE *file = fopen(log, "re");
+        size_t bytes = file != NULL ? fread(out, 1, sizeof out - 1, file) : 0;
+        out[bytes] = '\0';
+        if (file != NULL) {
+            fclose(file);
+        }
+        if (strstr(out, text) != NULL) {
+            return;
+        }
+        cr_assert(clock_now_ms() < until_ms, "no \"%s\" in: %s", text, out);
+        clock_sleep_ms(20);
+    }
+}
+
+Test(worker, sigterm_drains_and_a_second_worker_is_told_of_a_taken_port)
+{
+    struct test_server redis;
+    char http[64];
+    char log[300];
+    int state = 0;
+
+    test_redis_start(&redis, NULL);
+    snprintf(http, sizeof http, "127.0.0.1:%d", test_free_port());
+    snprintf(log, sizeof log, "%s/worker.log", redis.folder);
+    pid_t pid = start(redis.url, http, log);
+    wait_for_log(log, "lanes on");
+    cr_assert_eq(RUN("--redis-url", redis.url, "--http", http), 1, "%s", err_out);
+    cr_assert_not_null(strstr(err_out, http), "%s", err_out);
+
+    cr_assert_eq(kill(pid, SIGTERM), 0);
+    cr_assert_eq(waitpid(pid, &state, 0), pid);
+    cr_assert(WIFEXITED(state) && WEXITSTATUS(state) == 0, "state %d", state);
+    wait_for_log(log, "drained");
+    test_server_stop(&redis);
+}
