@@ -1,5 +1,6 @@
 /* The block of examples as a prompt gets it: what foreign text can and cannot do inside it. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
