@@ -127,8 +127,7 @@ enum status queue_call_ok(struct redis_conn *conn, struct redis_args *args, stru
     return status;
 }
 
-/* ---- the function library ----------------------------------------------------------------------
- */
+/* ---- the function library ------------------------------------------------------------------ */
 
 /* The VERSION of the library that is built in. */
 static long long own_version(void)

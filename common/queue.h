@@ -150,14 +150,38 @@ enum status queue_heartbeat(struct redis_conn *conn, const struct queue *queue,
                             const char *consumer, const struct job *const *jobs, size_t count,
                             size_t *alive, struct error *err) MUSTCHECK;
 
-/* Takes over up to `count` jobs of one stream that were idle for `visibility_ms`, for `consumer`.
- * Jobs delivered more than `max_deliveries` times are buried as crash_loop inside the call.
+/* Who takes over stale jobs of one stream, and which. */
+struct queue_takeover {
+    enum job_priority stream;
+    const char *consumer;
+    const char *worker;     /* stands in dead letters */
+    int64_t visibility_ms;  /* stale = idle for so long */
+    int64_t max_deliveries; /* handed out so often without an end: buried as crash_loop */
+    size_t count;           /* at most so many, 1..1000 */
+    bool suspects;          /* may bring a suspect */
+};
+
+/* Takes over stale jobs. A job that was handed out twice already without an end is a suspect (it
+ * may be what kills its workers): it comes alone, and only where `suspects` is set, so that the
+ * jobs that merely shared its batch end elsewhere. Jobs over the limit are buried inside the call.
  * `cursor` starts as "0-0" and is moved; it is "0-0" again when the stream was seen whole. */
 enum status queue_reclaim(struct redis_conn *conn, const struct queue *queue,
-                          enum job_priority stream, const char *consumer, const char *worker,
-                          int64_t visibility_ms, int64_t max_deliveries, size_t count,
-                          char cursor[48], struct queue_batch *batch, size_t *buried,
-                          struct error *err) MUSTCHECK;
+                          const struct queue_takeover *takeover, char cursor[48],
+                          struct queue_batch *batch, size_t *buried, struct error *err) MUSTCHECK;
+
+/* True for a job that came as a suspect: its lane tells the reader when it has ended. */
+bool queue_is_suspect(const struct job *job, int64_t max_deliveries);
+
+/* The black box of jobs that were taken over: notes which phase ("embed", lower-case letters) they
+ * are in and whose they are, so that the dead letter of a crash loop can say where the last worker
+ * died. The notes end by themselves after an hour. After an error the jobs go on without. */
+enum status queue_write_phase(struct redis_conn *conn, const struct queue *queue,
+                              const char *consumer, const char *phase,
+                              const struct job *const *jobs, size_t count,
+                              struct error *err) MUSTCHECK;
+enum status queue_erase_phase(struct redis_conn *conn, const struct queue *queue,
+                              const struct job *const *jobs, size_t count,
+                              struct error *err) MUSTCHECK;
 
 /* Moves up to `limit` due jobs from delayed to their streams. *next_ms = ms until the next is due,
  * -1 for none. Does nothing while the queue is paused. */
@@ -172,8 +196,7 @@ enum status queue_leave(struct redis_conn *conn, const struct queue *queue, cons
 enum status queue_reap(struct redis_conn *conn, const struct queue *queue, int64_t idle_ms,
                        size_t *removed, struct error *err) MUSTCHECK;
 
-/* ---- reading: XREADGROUP in one pipeline ------------------------------------------------------
- */
+/* ---- reading: XREADGROUP in one pipeline --------------------------------------------------- */
 
 /* Appends "XREADGROUP GROUP fleet <consumer> COUNT n [BLOCK ms] STREAMS <keys> > ..."; block_ms <=
  * 0 does not block. The connection's command timeout must exceed block_ms. Collect the reply with
@@ -200,8 +223,7 @@ enum status queue_batch_own(struct queue_batch *batch, redisReply *reply,
  * says. */
 enum status queue_job_check(const struct job *job, struct error *err) MUSTCHECK;
 
-/* ---- operators ---------------------------------------------------------------------------------
- */
+/* ---- operators ----------------------------------------------------------------------------- */
 
 enum { QUEUE_COUNTERS = 11 };
 

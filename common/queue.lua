@@ -31,6 +31,7 @@ local REPLY_TTL_MS = 5 * 60 * 1000
 local ERROR_MAX = 1000
 local FIELDS_MAX = 64  -- values of a foreign entry that a dead letter keeps; unpack() has a limit
 local FENCE_SLACK = 16
+local SUSPECT_AFTER = 2  -- deliveries without an end
 local LOST, MOVED, WANTED = 0, 1, 2
 local FLAG_EXPIRED, FLAG_REPLY = 1, 2
 
@@ -869,56 +870,110 @@ end
 
 ---- the janitor -----------------------------------------------------------------------------------
 
--- Buries an entry that was handed out too often. `deliveries` counts this takeover, which hands
--- nothing out any more.
+-- What the black box says of a job: the phase its last lane was in, and that lane's consumer name.
+-- Written by lanes for jobs that were taken over ("upsert host-7-3f.2"), see workers/blackbox.h.
+local function last_phase(base, id)
+    local text = id and call('GET', base .. ':phase:' .. id)
+    if text then
+        call('DEL', base .. ':phase:' .. id)
+        return match(text, '^(%l+) (.+)$')
+    end
+end
+
+-- Buries an entry that was handed out too often.
 local function bury_crash_loop(base, stream, entry, fields, deliveries, worker)
-    local job = add_dead(base, fields, entry, 'crash_loop',
-        format('handed out %d times without an end', deliveries - 1), deliveries - 1, worker)
+    local phase, last = last_phase(base, by_name(fields).id)
+    local text = format('handed out %d times without an end', deliveries)
+    if phase then
+        text = format('%s; the last worker, "%s", died in phase "%s"', text, last, phase)
+        worker = last
+    end
+    local job = add_dead(base, fields, entry, 'crash_loop', text, deliveries, worker)
     if job.id then
         release_unique(base, job.domain or '', read_options(job.options).unique, job.id)
     end
     return remove(stream, {entry})
 end
 
--- stream consumer worker visibility_ms max_deliveries count cursor
+-- Sorts idle entries by how often they were handed out: those to bury, those to take now, those to
+-- leave for the next one who asks. A job that was handed out twice without an end is a suspect: it
+-- may be what kills its workers, so it is taken alone, and only by one who takes suspects; the jobs
+-- that merely were in its batch end meanwhile.
+local function sort_idle(entries, held, limit, suspects)
+    local bury, take, leave = {}, {}, {}
+    local alone = false
+    local threshold = max(min(SUSPECT_AFTER, limit - 1), 1)
+    for _, entry in ipairs(entries) do
+        local deliveries = held[entry] or 1
+        local suspect = deliveries >= threshold
+        if deliveries >= limit then
+            bury[#bury + 1] = entry
+        elseif alone or (suspect and (#take > 0 or not suspects)) then
+            leave[#leave + 1] = entry
+        else
+            take[#take + 1] = entry
+            alone = suspect
+        end
+    end
+    return bury, take, leave
+end
+
+-- Entries that were claimed but are not taken are claimable again at once.
+local function leave_idle(stream, consumer, entries, visibility_ms)
+    if #entries > 0 then
+        local claim = {'XCLAIM', stream, GROUP, consumer, 0, unpack(entries)}
+        for _, word in ipairs({'IDLE', visibility_ms, 'JUSTID'}) do
+            claim[#claim + 1] = word
+        end
+        call(unpack(claim))
+    end
+end
+
+local function bury_all(base, stream, entries, held, worker)
+    local buried = 0
+    for _, entry in ipairs(entries) do
+        local found = call('XRANGE', stream, entry, entry)[1]
+        if found then
+            buried = buried + bury_crash_loop(base, stream, entry, found[2], held[entry] or 1, worker)
+        end
+    end
+    return buried
+end
+
+-- stream consumer worker visibility_ms max_deliveries count cursor suspects
 -- Returns {cursor, buried, {entry, deliveries, fields}, ...}.
 local function sh_reclaim(base, args)
     local stream = streams_of(base)[(tonumber(args[1]) or -1) + 1]
     local limit = integer(args[5])
-    if #args ~= 7 or not stream or not limit then
+    if #args ~= 8 or not stream or not limit or not integer(args[4]) then
         return invalid('arguments', tostring(#args),
-            'stream consumer worker visibility_ms max_deliveries count cursor')
+            'stream consumer worker visibility_ms max_deliveries count cursor suspects')
     end
     if is_paused(base) then
         return {'0-0', 0}
     end
-    local claimed = pcall_redis('XAUTOCLAIM', stream, GROUP, args[2], args[4], args[7], 'COUNT', args[6])
+    local claimed = pcall_redis('XAUTOCLAIM', stream, GROUP, args[2], args[4], args[7],
+        'COUNT', args[6], 'JUSTID')
     if claimed.err then
         return is_nogroup(claimed) and {'0-0', 0} or claimed
     end
     local answer = {claimed[1], 0}
-    local entries = {}
-    for i, found in ipairs(claimed[2]) do
-        entries[i] = found[1]
-    end
-    if #entries == 0 then
+    if #claimed[2] == 0 then
         return answer
     end
-    local held, problem = held_of(stream, args[2], entries)
+    local held, problem = held_of(stream, args[2], claimed[2])
     if problem then
         return problem
     end
-    local buried = 0
-    for _, found in ipairs(claimed[2]) do
-        local deliveries = held[found[1]] or 1
-        if deliveries > limit then
-            buried = buried + bury_crash_loop(base, stream, found[1], found[2], deliveries, args[3])
-        else
-            answer[#answer + 1] = {found[1], deliveries, found[2]}
+    local bury, take, leave = sort_idle(claimed[2], held, limit, args[8] == '1')
+    leave_idle(stream, args[2], leave, args[4])
+    answer[2] = bury_all(base, stream, bury, held, args[3])
+    if #take > 0 then
+        for _, found in ipairs(call('XCLAIM', stream, GROUP, args[2], 0, unpack(take))) do
+            answer[#answer + 1] = {found[1], (held[found[1]] or 1) + 1, found[2]}
         end
     end
-    answer[2] = buried
-    count(base, 'buried', buried)
+    count(base, 'buried', answer[2])
     count(base, 'reclaimed', #answer - 2)
     return answer
 end

@@ -3,10 +3,9 @@
 
 #include "queue_internal.h"
 
-enum { CURSOR_BYTES = 48, PROMOTE_MAX = 1000 };
+enum { CURSOR_BYTES = 48, PROMOTE_MAX = 1000, SUSPECT_AFTER = 2 /* as in queue.lua */ };
 
-/* ---- takeovers ---------------------------------------------------------------------------------
- */
+/* ---- takeovers ----------------------------------------------------------------------------- */
 
 static bool is_taken(const redisReply *taken)
 {
@@ -42,31 +41,37 @@ static enum status parse_reclaimed(enum job_priority stream, const redisReply *r
     return STATUS_OK;
 }
 
+bool queue_is_suspect(const struct job *job, int64_t max_deliveries)
+{
+    const int64_t lower = max_deliveries - 1 < SUSPECT_AFTER ? max_deliveries - 1 : SUSPECT_AFTER;
+
+    return job->deliveries > (lower < 1 ? 1 : lower);
+}
+
 enum status queue_reclaim(struct redis_conn *conn, const struct queue *queue,
-                          enum job_priority stream, const char *consumer, const char *worker,
-                          int64_t visibility_ms, int64_t max_deliveries, size_t count,
-                          char cursor[CURSOR_BYTES], struct queue_batch *batch, size_t *buried,
-                          struct error *err)
+                          const struct queue_takeover *takeover, char cursor[CURSOR_BYTES],
+                          struct queue_batch *batch, size_t *buried, struct error *err)
 {
     struct redis_args args = {0};
     redisReply *reply = NULL;
 
     *buried = 0;
     queue_args_start(&args, "sh_reclaim", queue->base);
-    redis_args_int(&args, stream);
-    redis_args_str(&args, consumer);
-    redis_args_str(&args, worker);
-    redis_args_int(&args, visibility_ms);
-    redis_args_int(&args, max_deliveries);
-    redis_args_int(&args, (int64_t)count);
+    redis_args_int(&args, takeover->stream);
+    redis_args_str(&args, takeover->consumer);
+    redis_args_str(&args, takeover->worker);
+    redis_args_int(&args, takeover->visibility_ms);
+    redis_args_int(&args, takeover->max_deliveries);
+    redis_args_int(&args, (int64_t)takeover->count);
     redis_args_str(&args, cursor);
+    redis_args_int(&args, takeover->suspects);
     enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
     if (status != STATUS_OK) {
         return status;
     }
 
     const size_t before = batch->count;
-    status = parse_reclaimed(stream, reply, cursor, batch, buried, err);
+    status = parse_reclaimed(takeover->stream, reply, cursor, batch, buried, err);
     if (status == STATUS_OK && batch->count > before) {
         status = queue_batch_own(batch, reply, err);
         if (status == STATUS_OK) {
@@ -80,8 +85,7 @@ enum status queue_reclaim(struct redis_conn *conn, const struct queue *queue,
     return status;
 }
 
-/* ---- delayed jobs ------------------------------------------------------------------------------
- */
+/* ---- delayed jobs -------------------------------------------------------------------------- */
 
 enum status queue_promote(struct redis_conn *conn, const struct queue *queue, size_t limit,
                           size_t *moved, int64_t *next_ms, struct error *err)
@@ -108,8 +112,7 @@ enum status queue_promote(struct redis_conn *conn, const struct queue *queue, si
     return status;
 }
 
-/* ---- consumers ---------------------------------------------------------------------------------
- */
+/* ---- consumers ----------------------------------------------------------------------------- */
 
 enum status queue_leave(struct redis_conn *conn, const struct queue *queue, const char *consumer,
                         struct error *err)

@@ -25,8 +25,7 @@ const char *const queue_counter_names[QUEUE_COUNTERS] = {
     [PARKED] = "parked",
 };
 
-/* ---- stats -------------------------------------------------------------------------------------
- */
+/* ---- stats --------------------------------------------------------------------------------- */
 
 /* Where the value of a field goes; NULL for one that a newer library added. */
 static int64_t *place_of(struct queue_stats *stats, int64_t *paused, const char *name)
@@ -103,8 +102,7 @@ struct queue_balance queue_check_balance(const struct queue_stats *stats)
     };
 }
 
-/* ---- dead letters and the pause ----------------------------------------------------------------
- */
+/* ---- dead letters and the pause ------------------------------------------------------------ */
 
 static enum status move_dead(struct redis_conn *conn, const struct queue *queue,
                              const char *function, const struct slice *entries, size_t count,

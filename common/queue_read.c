@@ -5,8 +5,7 @@
 
 enum { FIRST_JOBS = 64, FIRST_REPLIES = 4 };
 
-/* ---- the batch ---------------------------------------------------------------------------------
- */
+/* ---- the batch ----------------------------------------------------------------------------- */
 
 void queue_batch_reset(struct queue_batch *batch)
 {
@@ -55,8 +54,7 @@ static struct job *new_job(struct queue_batch *batch)
     return &batch->jobs[batch->count++];
 }
 
-/* ---- entries -----------------------------------------------------------------------------------
- */
+/* ---- entries ------------------------------------------------------------------------------- */
 
 static bool is_word(const redisReply *reply, const char *word)
 {
@@ -126,8 +124,7 @@ enum status queue_batch_add(struct queue_batch *batch, enum job_priority stream,
     return STATUS_OK;
 }
 
-/* ---- XREADGROUP --------------------------------------------------------------------------------
- */
+/* ---- XREADGROUP ---------------------------------------------------------------------------- */
 
 enum status queue_read_append(struct redis_conn *conn, const char *consumer, size_t count,
                               int64_t block_ms, const char *const *streams, size_t stream_count,

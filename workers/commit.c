@@ -238,6 +238,7 @@ void commit_tasks(struct lane_tools *tools, const struct commit_target *target,
         }
         plan_task(tools, &plan, &tasks[i]);
     }
+    tools_phase(tools, PHASE_FINISH);
     if (persist(tools, target, &plan, "finishing", plan.finish_count, run_finish)) {
         account_finished(tools, target, &plan, tasks, count);
     }

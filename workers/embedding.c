@@ -106,6 +106,7 @@ static enum status call(struct lane_tools *tools, const struct embedding *items,
         upstreams_cancel(tools->upstreams, METRICS_EMBEDDER);
         return status;
     }
+    tools_phase(tools, PHASE_EMBED);
     status = embedder_embed(tools->embedder, texts, count, vectors, err);
     upstreams_report(tools->upstreams, METRICS_EMBEDDER, status, err->text);
     tools_progress(tools);

@@ -261,6 +261,7 @@ static enum status query(struct enrich_batch *batch, const struct enrich_group *
         memcpy(vectors + i * dimension, group->items[i]->embedding->vector,
                dimension * sizeof *vectors);
     }
+    tools_phase(tools, PHASE_QUERY);
     enum status status =
         chroma_query(tools->chroma, group->items[0]->domain, vectors, group->count,
                      (size_t)group->k_max + SPARE_RESULTS, &tools->arena, hits, err);

@@ -101,7 +101,10 @@ static enum status init_lane(struct fleet *fleet, struct lane *lane, size_t inde
     lane->tools.writer = fleet->writer;
     lane->tools.clock_offset_ms = &fleet->clock_offset_ms;
     fleet->lane_count++;
-    return tools_open(&lane->tools, err);
+    enum status status = tools_open(&lane->tools, err);
+    lane->tools.blackbox.conn = lane->tools.redis;
+    lane->tools.blackbox.consumer = lane->consumer;
+    return status;
 }
 
 static enum status start_threads(struct fleet *fleet, struct error *err)

@@ -114,6 +114,9 @@ static void process_take(struct lane *lane, struct take *take)
         log_error("no memory for %zu jobs, they stay pending", count);
         return;
     }
+    blackbox_begin(&lane->tools.blackbox, &lane->tools.arena, &take->batch);
+    lane->tools.blackbox.queue = &fleet->queues[take->queue];
+    tools_phase(&lane->tools, PHASE_DECODE);
     size_t fit = sort_fit(lane, &take->batch, tasks, kind);
     if (fit > 0) {
         fleet->handlers[take->queue]->process(&lane->tools, tasks, fit);
@@ -122,6 +125,7 @@ static void process_take(struct lane *lane, struct take *take)
 
     const struct commit_target target = {&fleet->queues[take->queue], lane->consumer, fleet->id};
     commit_tasks(&lane->tools, &target, tasks, count);
+    blackbox_end(&lane->tools.blackbox);
     metrics_job_seconds(lane->tools.metrics, kind, (double)(clock_now_ns() - started_ns) / 1e9,
                         count);
     tools_progress(&lane->tools);
@@ -155,6 +159,9 @@ static void process_takes(struct lane *lane)
             process_take(lane, &lane->takes.each[i]);
         } else {
             hand_back(lane, &lane->takes.each[i]);
+        }
+        if (lane->takes.each[i].suspect) {
+            reader_end_suspect(lane->fleet->reader);
         }
         advance_inflight(lane);
         arena_reset(&lane->tools.arena, ARENA_KEEP_BYTES);

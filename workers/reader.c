@@ -37,7 +37,8 @@ struct reader {
     int64_t cold_at_ms;
     size_t next; /* where the round over hot queues goes on */
     struct log_limit log_limit;
-    bool prepared; /* functions and groups are known to stand */
+    atomic_bool suspect_out; /* a lane of this process works on one */
+    bool prepared;           /* functions and groups are known to stand */
     struct reader_queue queues[READER_QUEUES_MAX];
     atomic_llong last_turn_ms;
     atomic_bool connected;
@@ -87,6 +88,11 @@ void reader_set_paused(struct reader *reader, size_t queue, bool paused)
     atomic_store_explicit(&reader->queues[queue].paused, paused, memory_order_relaxed);
 }
 
+void reader_end_suspect(struct reader *reader)
+{
+    atomic_store(&reader->suspect_out, false);
+}
+
 int64_t reader_last_turn_ms(const struct reader *reader)
 {
     return atomic_load_explicit(&reader->last_turn_ms, memory_order_relaxed);
@@ -101,6 +107,7 @@ void takes_reset(struct takes *takes)
 {
     for (size_t i = 0; i < takes->count; i++) {
         queue_batch_reset(&takes->each[i].batch);
+        takes->each[i].suspect = false;
     }
     takes->count = 0;
 }
@@ -212,6 +219,10 @@ static enum status hand_back_paused(struct reader *reader, const char *consumer,
                               true, jobs, take->batch.count, &released, err);
         }
         free(jobs);
+        if (take->suspect) {
+            take->suspect = false;
+            reader_end_suspect(reader);
+        }
     }
     /* The batches of the queues that were paused lie behind the kept ones. A reply may be owned by
      * one of them while a kept one points into it, so they are freed with the takes, not here. */
@@ -329,39 +340,71 @@ static enum status read_all(struct reader *reader, const char *consumer, int64_t
     return status;
 }
 
-/* Takes over stale jobs of all queues, up to a batch; a stream's cursor goes on where it stopped.
- */
+/* One pass over one stream's idle jobs, from where the last one stopped, until it brings some. */
+static enum status reclaim_stream(struct reader *reader, size_t index, enum job_priority priority,
+                                  const char *consumer, struct take *take, size_t *buried,
+                                  struct error *err)
+{
+    const struct settings *settings = reader->config.settings;
+    char *cursor = reader->queues[index].cursor[priority];
+    const struct queue_takeover takeover = {
+        .stream = priority,
+        .consumer = consumer,
+        .worker = reader->config.worker_id,
+        .visibility_ms = settings->visibility_ms,
+        .max_deliveries = settings->max_deliveries,
+        .count = (size_t)settings->batch,
+        .suspects = !atomic_load(&reader->suspect_out),
+    };
+    enum status status = STATUS_OK;
+
+    do {
+        size_t dead = 0;
+        status = queue_reclaim(reader->conn, &reader->config.queues[index], &takeover, cursor,
+                               &take->batch, &dead, err);
+        *buried += dead;
+    } while (status == STATUS_OK && take->batch.count == 0 && strcmp(cursor, "0-0") != 0);
+    return status;
+}
+
+static void account_reclaimed(struct reader *reader, size_t index, size_t taken, size_t buried)
+{
+    const char *name = reader->config.queues[index].name;
+    enum metrics_queue kind = metrics_queue_of(name);
+
+    metrics_jobs(reader->config.metrics, kind, METRICS_RECLAIMED, taken);
+    metrics_jobs(reader->config.metrics, kind, METRICS_BURIED, buried);
+    if (taken > 0) {
+        log_info("queue \"%s\": %zu stale jobs taken over", name, taken);
+    }
+    if (buried > 0) {
+        log_warning("queue \"%s\": %zu jobs buried as crash_loop", name, buried);
+    }
+}
+
+/* Takes over stale jobs of one stream, up to a batch, or one suspect. */
 static enum status reclaim(struct reader *reader, const char *consumer, struct takes *takes,
                            struct error *err)
 {
-    const struct settings *settings = reader->config.settings;
+    struct take *take = &takes->each[0];
     enum status status = STATUS_OK;
 
     for (size_t i = 0; i < reader->config.queue_count && takes->count == 0; i++) {
-        struct take *take = &takes->each[0];
         size_t buried = 0;
-        for (int p = 0; p < JOB_PRIORITIES && is_readable(reader, i) && status == STATUS_OK; p++) {
-            char *cursor = reader->queues[i].cursor[p];
-            do {
-                status =
-                    queue_reclaim(reader->conn, &reader->config.queues[i], (enum job_priority)p,
-                                  consumer, reader->config.worker_id, settings->visibility_ms,
-                                  settings->max_deliveries, (size_t)settings->batch,
-                                  reader->queues[i].cursor[p], &take->batch, &buried, err);
-            } while (status == STATUS_OK && take->batch.count == 0 && strcmp(cursor, "0-0") != 0);
+        for (int p = 0; p < JOB_PRIORITIES && is_readable(reader, i) && status == STATUS_OK &&
+                        take->batch.count == 0;
+             p++) {
+            status = reclaim_stream(reader, i, (enum job_priority)p, consumer, take, &buried, err);
         }
-        enum metrics_queue kind = metrics_queue_of(reader->config.queues[i].name);
-        metrics_jobs(reader->config.metrics, kind, METRICS_RECLAIMED, take->batch.count);
-        metrics_jobs(reader->config.metrics, kind, METRICS_BURIED, buried);
+        account_reclaimed(reader, i, take->batch.count, buried);
         if (take->batch.count > 0) {
             take->queue = i;
+            take->suspect =
+                queue_is_suspect(&take->batch.jobs[0], reader->config.settings->max_deliveries);
             takes->count = 1;
-            log_info("queue \"%s\": %zu stale jobs taken over", reader->config.queues[i].name,
-                     take->batch.count);
         }
-        if (buried > 0) {
-            log_warning("queue \"%s\": %zu jobs buried as crash_loop",
-                        reader->config.queues[i].name, buried);
+        if (take->suspect) {
+            atomic_store(&reader->suspect_out, true);
         }
     }
     if (takes->count == 0) {
@@ -449,6 +492,9 @@ bool reader_take(struct reader *reader, const char *consumer, struct takes *take
         }
         reader->failures = 0;
     } else {
+        if (takes->count > 0 && takes->each[0].suspect) {
+            reader_end_suspect(reader); /* it stays pending until its time has come again */
+        }
         recover(reader, &err);
     }
     atomic_store_explicit(&reader->last_turn_ms, clock_now_ms(), memory_order_relaxed);

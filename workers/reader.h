@@ -28,6 +28,7 @@ struct reader; /* opaque; one a process */
 /* The jobs of one queue that a turn brought. */
 struct take {
     size_t queue; /* index into the queues given to reader_new */
+    bool suspect; /* one job that may be what kills its workers: reader_end_suspect when it ended */
     struct queue_batch batch;
 };
 
@@ -55,6 +56,10 @@ void reader_free(struct reader *reader);
  * (the reader has backed off already) or `stopping` was set meanwhile. Any lane's thread. */
 bool reader_take(struct reader *reader, const char *consumer, struct takes *takes,
                  bool (*stopping)(void *), void *context);
+
+/* The suspect that a take brought has ended, or goes on elsewhere. A process has one at a time, so
+ * that of two jobs that die together it is known which one it was. Any lane's thread. */
+void reader_end_suspect(struct reader *reader);
 
 /* Says whether a queue is paused, as the janitor saw it. Any thread. */
 void reader_set_paused(struct reader *reader, size_t queue, bool paused);

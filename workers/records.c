@@ -75,6 +75,7 @@ static enum status read_stored(struct lane_tools *tools, const char *domain,
     for (size_t i = 0; i < count; i++) {
         ids[i] = writes[i].record.id;
     }
+    tools_phase(tools, PHASE_QUERY);
     enum status status =
         chroma_get(tools->chroma, domain, ids, count, true, &tools->arena, stored, err);
     tools_progress(tools);
@@ -103,6 +104,7 @@ static enum status upsert(struct lane_tools *tools, const char *domain,
     for (size_t i = 0; i < count; i++) {
         records[i] = chosen[i]->record;
     }
+    tools_phase(tools, PHASE_UPSERT);
     enum status status = chroma_upsert(tools->chroma, domain, records, count, err);
     tools_progress(tools);
     if (status != STATUS_INVALID || count == 1) {
@@ -226,6 +228,7 @@ enum status records_delete(struct lane_tools *tools, const char *domain, const s
     if (status != STATUS_OK) {
         return status;
     }
+    tools_phase(tools, PHASE_UPSERT);
     status = chroma_delete(tools->chroma, domain, ids, count, err);
     upstreams_report(tools->upstreams, METRICS_CHROMA, status, err->text);
     writer_release(tools->writer, tools->redis, slot);

@@ -125,6 +125,12 @@ void tools_progress(struct lane_tools *tools)
     atomic_store_explicit(&tools->progress_ms, clock_now_ms(), memory_order_relaxed);
 }
 
+void tools_phase(struct lane_tools *tools, enum phase phase)
+{
+    tools_progress(tools);
+    blackbox_note(&tools->blackbox, phase);
+}
+
 const char *tools_text(struct lane_tools *tools, struct slice slice)
 {
     const char *copy = arena_copy(&tools->arena, slice.data, slice.bytes);

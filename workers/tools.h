@@ -11,6 +11,7 @@
 
 #include "arena.h"
 #include "backoff.h"
+#include "blackbox.h"
 #include "chroma.h"
 #include "embedder.h"
 #include "handler.h"
@@ -35,6 +36,7 @@ struct lane_tools {
     struct backoff_random random;
     const atomic_llong *clock_offset_ms; /* shared: Redis' clock minus ours */
     atomic_llong progress_ms;            /* when this lane last moved; read by the janitor */
+    struct blackbox blackbox;            /* what is noted of the batch in hand */
     char token[80];                      /* this lane's name in leases */
 };
 
@@ -47,6 +49,9 @@ int64_t tools_now_unix_ms(const struct lane_tools *tools);
 
 /* "This lane moves": called between phases, so that its jobs' heartbeats go on. */
 void tools_progress(struct lane_tools *tools);
+
+/* The same, at the door of a phase: also noted for jobs that were taken over. */
+void tools_phase(struct lane_tools *tools, enum phase phase);
 
 /* NUL-terminated copy in the arena; "" when memory is short. */
 const char *tools_text(struct lane_tools *tools, struct slice slice);

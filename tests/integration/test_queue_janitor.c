@@ -99,8 +99,10 @@ static size_t reclaim(const char *consumer, int64_t visibility_ms, int64_t max_d
     char cursor[48] = "0-0";
     size_t buried = 0;
 
-    OK(queue_reclaim(conn, &queue, JOB_NORMAL, consumer, "worker-2", visibility_ms, max_deliveries,
-                     100, cursor, batch, &buried, &err));
+    OK(queue_reclaim(conn, &queue,
+                     &(const struct queue_takeover){JOB_NORMAL, consumer, "worker-2", visibility_ms,
+                                                    max_deliveries, 100, true},
+                     cursor, batch, &buried, &err));
     cr_assert_str_eq(cursor, "0-0");
     return buried;
 }
@@ -146,21 +148,123 @@ BOOKED_TEST(queue_janitor, a_job_that_kills_its_workers_is_buried_as_a_crash_loo
     add("killer", "");
     add("fine", "");
     (void)read_one("me", &batch);
-    cr_assert_eq(reclaim("me", 0, 2, &batch), 0);
+    cr_assert_eq(reclaim("me", 0, 3, &batch), 0);
     cr_assert_eq(batch.jobs[1].deliveries, 2);
     assert_slice(read_one("me", &batch)->id, "fine");
-    cr_assert_eq(reclaim("me", 0, 2, &batch), 1);
-    cr_assert_eq(batch.count, 4);
-    assert_slice(batch.jobs[3].id, "fine");
+    cr_assert_eq(reclaim("me", 0, 3, &batch), 0);
+    cr_assert_eq(batch.jobs[3].deliveries, 3);
+    cr_assert_eq(reclaim("me", 0, 3, &batch), 1);
+    cr_assert_eq(batch.count, 5);
+    assert_slice(batch.jobs[4].id, "fine");
 
     cr_assert_str_eq(first_field(queue.dead, "id"), "killer");
     cr_assert_str_eq(first_field(queue.dead, "reason"), "crash_loop");
-    cr_assert_str_eq(first_field(queue.dead, "error"), "handed out 2 times without an end");
+    cr_assert_str_eq(first_field(queue.dead, "error"), "handed out 3 times without an end");
     cr_assert_str_eq(first_field(queue.dead, "attempts"), "0");
-    cr_assert_str_eq(first_field(queue.dead, "deliveries"), "2");
+    cr_assert_str_eq(first_field(queue.dead, "deliveries"), "3");
     cr_assert_str_eq(first_field(queue.dead, "worker"), "worker-2");
     cr_assert_eq(counter("buried"), 1);
-    cr_assert_eq(counter("reclaimed"), 2);
+    cr_assert_eq(counter("reclaimed"), 3);
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_janitor, a_crash_loop_names_the_phase_and_the_worker_that_died_last)
+{
+    struct queue_batch batch = {0};
+
+    add("killer", "");
+    (void)read_one("me", &batch);
+    (void)reclaim("me", 0, 2, &batch);
+    const struct job *taken = &batch.jobs[1];
+    OK(queue_write_phase(conn, &queue, "host-7.0", "embed", &taken, 1, &err));
+    OK(queue_write_phase(conn, &queue, "host-7.0", "upsert", &taken, 1, &err));
+    cr_assert_eq(reclaim("me", 0, 2, &batch), 1);
+    cr_assert_str_eq(first_field(queue.dead, "error"),
+                     "handed out 2 times without an end; the last worker, \"host-7.0\", died in "
+                     "phase \"upsert\"");
+    cr_assert_str_eq(first_field(queue.dead, "worker"), "host-7.0");
+    cr_assert_str_eq(ask("EXISTS", "sh:{enrich}:phase:killer", NULL), "0");
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_janitor, notes_of_a_phase_are_erased_and_end_by_themselves)
+{
+    struct queue_batch batch = {0};
+
+    add("a", "");
+    const struct job *held = read_one("me", &batch);
+    OK(queue_write_phase(conn, &queue, "host-7.0", "embed", &held, 1, &err));
+    cr_assert_gt(strtol(ask("PTTL", "sh:{enrich}:phase:a", NULL), NULL, 10), 0);
+    OK(queue_erase_phase(conn, &queue, &held, 1, &err));
+    cr_assert_str_eq(ask("EXISTS", "sh:{enrich}:phase:a", NULL), "0");
+    queue_batch_free(&batch);
+}
+
+/* Takes over stale jobs, suspects only if wanted; each call begins a new pass. */
+static size_t take_over(bool suspects, struct queue_batch *batch)
+{
+    char cursor[48] = "0-0";
+    size_t buried = 0;
+    const struct queue_takeover takeover = {JOB_NORMAL, "me", "w", 0, 5, 100, suspects};
+
+    queue_batch_reset(batch);
+    OK(queue_reclaim(conn, &queue, &takeover, cursor, batch, &buried, &err));
+    cr_assert_eq(buried, 0);
+    return batch->count;
+}
+
+BOOKED_TEST(queue_janitor,
+            a_job_that_was_handed_out_twice_comes_alone_and_only_to_who_takes_suspects)
+{
+    struct queue_batch batch = {0};
+
+    add("a", "");
+    add("b", "");
+    add("c", "");
+    read_jobs("me", 2, &batch);
+    cr_assert_eq(take_over(false, &batch), 2, "handed out once is not suspicious");
+    read_jobs("me", 1, &batch);
+    cr_assert_eq(take_over(false, &batch), 1);
+    assert_slice(batch.jobs[0].id, "c");
+    cr_assert_eq(take_over(false, &batch), 0, "three suspects for one who takes none");
+    cr_assert_eq(take_over(true, &batch), 1);
+    assert_slice(batch.jobs[0].id, "a");
+    cr_assert_eq(batch.jobs[0].deliveries, 3);
+    cr_assert(queue_is_suspect(&batch.jobs[0], 5));
+    cr_assert_eq(finish_as("me", &batch.jobs[0]), QUEUE_MOVED);
+    cr_assert_eq(take_over(true, &batch), 1);
+    assert_slice(batch.jobs[0].id, "b");
+    cr_assert_eq(batch.jobs[0].deliveries, 3, "waiting its turn counted as a delivery");
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_janitor, a_stale_job_behind_ten_thousand_fresh_ones_is_found_in_one_pass)
+{
+    enum { FRESH = 10000 };
+    struct queue_batch batch = {0};
+    struct queue_batch taken = {0};
+    char cursor[48] = "0-0";
+    size_t buried = 0;
+    const struct queue_takeover takeover = {JOB_NORMAL, "you", "w", 60000, 5, 64, true};
+
+    for (int i = 0; i < FRESH; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "fresh-%d", i);
+        add(id, "");
+    }
+    for (int i = 0; i < FRESH; i += 1000) {
+        read_jobs("me", 1000, &batch);
+    }
+    add("stale", "");
+    const struct job stale = *read_one("me", &batch);
+    ask("XCLAIM", queue.stream[JOB_NORMAL], "fleet", "me", "0", stale.entry.data, "IDLE", "60001",
+        "JUSTID", NULL);
+    do {
+        OK(queue_reclaim(conn, &queue, &takeover, cursor, &taken, &buried, &err));
+    } while (strcmp(cursor, "0-0") != 0);
+    cr_assert_eq(taken.count, 1);
+    assert_slice(taken.jobs[0].id, "stale");
+    queue_batch_free(&taken);
     queue_batch_free(&batch);
 }
 
@@ -178,8 +282,9 @@ BOOKED_TEST(queue_janitor, the_cursor_walks_through_a_long_list)
     }
     read_jobs("me", JOBS, &batch);
     do {
-        OK(queue_reclaim(conn, &queue, JOB_NORMAL, "you", "w", 0, 5, 10, cursor, &taken, &buried,
-                         &err));
+        OK(queue_reclaim(conn, &queue,
+                         &(const struct queue_takeover){JOB_NORMAL, "you", "w", 0, 5, 10, true},
+                         cursor, &taken, &buried, &err));
         calls++;
     } while (strcmp(cursor, "0-0") != 0 && calls < 10);
     cr_assert_eq(calls, 3);

@@ -290,8 +290,9 @@ BOOKED_TEST(queue_operate, out_of_memory_nothing_comes_in_and_everything_can_end
     struct queue_batch taken = {0};
     char cursor[48] = "0-0";
     size_t buried = 0;
-    OK(queue_reclaim(conn, &queue, JOB_NORMAL, "you", "w", 1000, 5, 10, cursor, &taken, &buried,
-                     &err));
+    OK(queue_reclaim(conn, &queue,
+                     &(const struct queue_takeover){JOB_NORMAL, "you", "w", 1000, 5, 10, true},
+                     cursor, &taken, &buried, &err));
     cr_assert_eq(taken.count, 1);
     OK(queue_prepare(conn, &queue, &err));
     OK(queue_pause(conn, &queue, true, &err));

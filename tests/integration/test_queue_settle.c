@@ -198,8 +198,9 @@ BOOKED_TEST(queue_settle, every_end_frees_the_unique_key)
     (void)read_one("me", &batch);
     char cursor[48] = "0-0";
     size_t buried = 0;
-    OK(queue_reclaim(conn, &queue, JOB_NORMAL, "you", "w", 0, 1, 10, cursor, &batch, &buried,
-                     &err));
+    OK(queue_reclaim(conn, &queue,
+                     &(const struct queue_takeover){JOB_NORMAL, "you", "w", 0, 1, 10, true}, cursor,
+                     &batch, &buried, &err));
     cr_assert_eq(buried, 1);
     cr_assert(is_free(key));
     queue_batch_free(&batch);
@@ -528,8 +529,9 @@ BOOKED_TEST(queue_settle, a_released_job_is_taken_at_once_with_the_delivery_unco
     cr_assert_eq(finish_as("me", &held), QUEUE_LOST, "it was given away");
 
     struct queue_batch taken = {0};
-    OK(queue_reclaim(conn, &queue, JOB_NORMAL, "you", "w", 60000, 1, 10, cursor, &taken, &buried,
-                     &err));
+    OK(queue_reclaim(conn, &queue,
+                     &(const struct queue_takeover){JOB_NORMAL, "you", "w", 60000, 1, 10, true},
+                     cursor, &taken, &buried, &err));
     cr_assert_eq(taken.count, 1);
     cr_assert_eq(buried, 0);
     cr_assert_eq(taken.jobs[0].deliveries, 1);
@@ -598,8 +600,9 @@ BOOKED_TEST(queue_settle, a_heartbeat_does_not_steal_a_job_back)
     add("a", "");
     const struct job held = *read_one("me", &batch);
     const struct job *jobs[] = {&held};
-    OK(queue_reclaim(conn, &queue, JOB_NORMAL, "you", "w", 0, 5, 10, cursor, &taken, &buried,
-                     &err));
+    OK(queue_reclaim(conn, &queue,
+                     &(const struct queue_takeover){JOB_NORMAL, "you", "w", 0, 5, 10, true}, cursor,
+                     &taken, &buried, &err));
     OK(queue_heartbeat(conn, &queue, "me", jobs, 1, &alive, &err));
     cr_assert_eq(alive, 0);
     cr_assert_eq(finish_as("me", &held), QUEUE_LOST);

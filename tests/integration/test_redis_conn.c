@@ -636,7 +636,9 @@ Test(redis_conn, answers_of_another_shape_are_garbled_and_never_trusted)
     cr_assert_eq(queue_promote(conn, &queue, 1, &count, &number, &err), STATUS_GARBLED);
     for (int i = 0; i < 2; i++) {
         cr_assert_eq(
-            queue_reclaim(conn, &queue, JOB_HIGH, "me", "w", 1, 1, 1, cursor, &batch, &count, &err),
+            queue_reclaim(conn, &queue,
+                          &(const struct queue_takeover){JOB_HIGH, "me", "w", 1, 1, 1, true},
+                          cursor, &batch, &count, &err),
             STATUS_GARBLED);
         cr_assert_eq(batch.count, 0);
         cr_assert_str_eq(cursor, "5-5");
