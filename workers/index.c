@@ -116,6 +116,7 @@ static enum status find_unchanged(struct lane_tools *tools, const char *domain,
         for (size_t i = 0; i < slice; i++) {
             ids[i] = group[done + i]->document->id;
         }
+        tools_phase(tools, PHASE_QUERY);
         enum status status =
             chroma_get(tools->chroma, domain, ids, slice, false, &tools->arena, &stored, err);
         tools_progress(tools);
@@ -206,6 +207,33 @@ static void judge_all(struct index_item *const *group, size_t count, const struc
     }
 }
 
+/* A job that was tried before may have written its documents and died before the epoch moved: they
+ * are unchanged now, and the cache would never hear of them. */
+static bool was_tried(struct index_item *const *group, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (group[i]->task->job->attempt > 0 || group[i]->task->job->deliveries > 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Moves the changed ones to the front; returns how many. */
+static size_t sort_changed(struct index_item **group, size_t count)
+{
+    size_t changed = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!group[i]->unchanged) {
+            struct index_item *swap = group[changed];
+            group[changed++] = group[i];
+            group[i] = swap;
+        }
+    }
+    return changed;
+}
+
 static void write_domain(struct lane_tools *tools, const char *domain, struct index_item **group,
                          size_t count)
 {
@@ -225,16 +253,12 @@ static void write_domain(struct lane_tools *tools, const char *domain, struct in
         return;
     }
 
-    size_t changed = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (!group[i]->unchanged) {
-            group[changed++] = group[i];
-        }
-    }
+    size_t changed = sort_changed(group, count);
     log_debug("index \"%s\": %zu documents, %zu changed", domain, count, changed);
-    if (changed > 0 && write_changed(tools, domain, group, changed) > 0 &&
-        store_bump_epochs(tools, &domain, 1, &err) != STATUS_OK) {
-        judge_all(group, changed, &err);
+    size_t written = changed > 0 ? write_changed(tools, domain, group, changed) : 0;
+    bool again = was_tried(group, count);
+    if ((written > 0 || again) && store_bump_epochs(tools, &domain, 1, &err) != STATUS_OK) {
+        judge_all(group, again ? count : changed, &err);
     }
 }
 

@@ -33,6 +33,7 @@ static enum status query_nearest(struct lane_tools *tools, const char *domain,
     for (size_t i = 0; i < count; i++) {
         memcpy(vectors + i * dimension, writes[i].record.vector, dimension * sizeof *vectors);
     }
+    tools_phase(tools, PHASE_QUERY);
     /* Two, since the nearest may be the experience itself, written before. */
     enum status status =
         chroma_query(tools->chroma, domain, vectors, count, 2, &tools->arena, hits, err);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -108,15 +107,9 @@ Test(worker, a_redis_that_evicts_jobs_is_refused_with_what_to_set)
 /* Starts the program in the background with its standard error in a file of `folder`. */
 static pid_t start(const char *url, const char *http, const char *log)
 {
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        cr_assert_not_null(freopen(log, "w", stderr));
-        execl(program, program, "--redis-url", url, "--http", http, "--drain", "5s", NULL);
-        _exit(127);
-    }
-    return pid;
+    return test_spawn((const char *const[]){program, "--redis-url", url, "--http", http, "--drain",
+                                            "5s", NULL},
+                      log);
 }
 
 /* Waits until the log holds `text`. */

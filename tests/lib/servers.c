@@ -209,12 +209,8 @@ static void reset_signals(void)
     signal(SIGPIPE, SIG_DFL);
 }
 
-static void spawn(struct test_server *server)
+pid_t test_spawn(const char *const *argv, const char *log_path)
 {
-    char *argv[ARGV_MAX];
-    char log_path[512];
-    load_argv(server, argv);
-    path_in(server, "log", log_path);
     pid_t parent = getpid();
     pid_t pid = fork();
     if (pid < 0) {
@@ -229,12 +225,22 @@ static void spawn(struct test_server *server)
         dup2(null, STDIN_FILENO);
         dup2(log, STDOUT_FILENO);
         dup2(log, STDERR_FILENO);
-        execvp(argv[0], argv);
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
         dprintf(STDERR_FILENO, "exec \"%s\": %s\n", argv[0], strerror(errno));
         _exit(127);
     }
     setpgid(pid, pid); /* in both, so that it stands before either goes on */
-    server->pid = pid;
+    return pid;
+}
+
+static void spawn(struct test_server *server)
+{
+    char *argv[ARGV_MAX];
+    char log_path[512];
+
+    load_argv(server, argv);
+    path_in(server, "log", log_path);
+    server->pid = test_spawn((const char *const *)argv, log_path);
     free_argv(argv);
 }
 

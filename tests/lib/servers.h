@@ -44,6 +44,10 @@ int test_free_port(void);
 int test_run(const char *const *argv, const char *input, char *out, size_t out_size, char *err_out,
              size_t err_size);
 
+/* Starts a program that goes on beside the test; its output is appended to the file `log`. It dies
+ * with the test's process. The caller reaps it. */
+pid_t test_spawn(const char *const *argv, const char *log);
+
 /* Path of a built program ("stillhouse", "stillhouse-worker") from $STILLHOUSE_TEST_BIN. */
 const char *test_program(const char *name, char out[512]);
 
