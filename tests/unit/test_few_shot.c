@@ -145,13 +145,16 @@ Test(few_shot, invisible_and_control_characters_are_dropped)
                              "d\re"),
                      "ab[31mcde");
     cr_assert_str_eq(neutral("a\xe2\x80\x8b"
-                             "b\xe2\x80" /* in two, so that no compiler takes it for a trick */
-                             "\xae"
+                             "b\xe2\x80\x8f"
                              "c\xef\xbb\xbf"
                              "d\xf3\xa0\x81\xa1"
                              "e\xc2\xad"
                              "f\xc2\x85"),
                      "abcdef");
+
+    /* U+202E, which turns the reading direction: not in a literal, where it would trick readers. */
+    char turned[] = {'a', '\xe2', '\x80', '\xae', 'b', '\0'};
+    cr_assert_str_eq(neutral(turned), "ab");
 }
 
 Test(few_shot, a_token_split_by_an_invisible_character_does_not_come_together)
