@@ -204,6 +204,11 @@ void metrics_queue_jobs(struct metrics *m, enum metrics_queue queue, enum metric
     atomic_store_explicit(&m->queue_jobs[queue][state], count, memory_order_relaxed);
 }
 
+void metrics_unaccounted(struct metrics *m, enum metrics_queue queue, int64_t jobs)
+{
+    atomic_store_explicit(&m->unaccounted[queue], jobs, memory_order_relaxed);
+}
+
 void metrics_lanes(struct metrics *m, enum metrics_lane state, int64_t delta)
 {
     atomic_fetch_add_explicit(&m->lanes[state], delta, memory_order_relaxed);

@@ -74,6 +74,8 @@ void metrics_embedded(struct metrics *m, enum metrics_source source, uint64_t te
 /* Gauges, set by the janitor; a queue that nobody has set is not shown. */
 void metrics_queue_jobs(struct metrics *m, enum metrics_queue queue, enum metrics_job_state state,
                         int64_t count);
+/* By how many jobs the books of a queue are off; 0 is what it must be. */
+void metrics_unaccounted(struct metrics *m, enum metrics_queue queue, int64_t jobs);
 void metrics_lanes(struct metrics *m, enum metrics_lane state, int64_t delta);
 /* Producers' sums from sh:prompts: enriched, stale (shown as enriched) and fallback. */
 void metrics_prompts(struct metrics *m, uint64_t enriched, uint64_t stale, uint64_t fallback);

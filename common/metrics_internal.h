@@ -46,6 +46,7 @@ struct metrics {
     atomic_uint_fast64_t lookups[METRICS_LAYERS][METRICS_LOOKUPS];
     atomic_uint_fast64_t embedded[METRICS_SOURCES];
     atomic_int_fast64_t queue_jobs[METRICS_QUEUES][METRICS_JOB_STATES];
+    atomic_int_fast64_t unaccounted[METRICS_QUEUES];
     atomic_int_fast64_t lanes[METRICS_LANES];
     atomic_uint_fast64_t enriched; /* stale ones included */
     atomic_uint_fast64_t fallback;

@@ -255,6 +255,20 @@ static void write_queue_jobs(const struct writer *w)
     }
 }
 
+/* Shown for the queues whose states are. */
+static void write_unaccounted(const struct writer *w)
+{
+    char labels[LABELS_BYTES];
+
+    for (int queue = 0; queue < METRICS_QUEUES; queue++) {
+        const atomic_int_fast64_t *state = &w->m->queue_jobs[queue][METRICS_WAITING];
+        if (atomic_load_explicit(state, memory_order_relaxed) != METRICS_UNSET) {
+            write_gauge(w, pairs(labels, "queue", metrics_queue_names[queue], NULL, NULL),
+                        &w->m->unaccounted[queue]);
+        }
+    }
+}
+
 static void write_lanes(const struct writer *w)
 {
     char labels[LABELS_BYTES];
@@ -296,6 +310,9 @@ static const struct family {
      "Texts whose embedding came from the model or from the cache.", write_embedded_texts},
     {"stillhouse_queue_jobs", "gauge", "Jobs in a queue now; every worker reports the same queue.",
      write_queue_jobs},
+    {"stillhouse_unaccounted_jobs", "gauge",
+     "By how many jobs the books of a queue are off; anything but 0 is a bug or a foreign hand.",
+     write_unaccounted},
     {"stillhouse_lanes", "gauge", "Lanes of this worker by what they do.", write_lanes},
 };
 

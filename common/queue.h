@@ -258,6 +258,11 @@ enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
                           const struct slice *entries, size_t count, size_t *moved,
                           struct error *err) MUSTCHECK;
 
+/* Discards the oldest dead letters over `max_dead` and those older than `ttl_ms` (0 = no bound), at
+ * most 1,000 a call; they are counted as discarded. */
+enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue, int64_t max_dead,
+                            int64_t ttl_ms, size_t *discarded, struct error *err) MUSTCHECK;
+
 enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool paused,
                         struct error *err) MUSTCHECK;
 

@@ -1155,6 +1155,30 @@ local function sh_discard(base, args)
     return gone
 end
 
+-- max_dead older_than_ms, 0 for no bound. Discards what is over either, the oldest first, at most 1,000
+-- a call. Returns how many.
+local function sh_trim(base, args)
+    local most, age = integer(args[1]), integer(args[2])
+    if not most or not age then
+        return invalid('arguments', table.concat(args, ' '), 'max_dead older_than_ms, 0 for no bound')
+    end
+    local key = base .. ':dead'
+    local gone = {}
+    local over = most > 0 and min(call('XLEN', key) - most, JOBS_MAX) or 0
+    if over > 0 then
+        gone = call('XRANGE', key, '-', '+', 'COUNT', over)
+    end
+    if age > 0 then
+        local old = call('XRANGE', key, '-', digits(max(now_ms() - age - 1, 0)), 'COUNT', JOBS_MAX)
+        gone = #old > #gone and old or gone
+    end
+    for _, letter in ipairs(gone) do
+        call('XDEL', key, letter[1])
+    end
+    count(base, 'discarded', #gone)
+    return #gone
+end
+
 local function sh_pause(base, args)
     if args[1] ~= '1' and args[1] ~= '0' then
         return invalid('paused', args[1] or '', '1 or 0')
@@ -1267,6 +1291,7 @@ register('sh_leave', sh_leave, OOM)
 register('sh_reap', sh_reap, OOM)
 register('sh_requeue', sh_requeue)
 register('sh_discard', sh_discard, OOM)
+register('sh_trim', sh_trim, OOM)
 register('sh_pause', sh_pause, OOM)
 register('sh_rate', sh_rate, OOM)
 register('sh_lease_take', sh_lease_take, OOM)

@@ -3,9 +3,9 @@
  * Every 200 ms it promotes due jobs and looks whether queues are paused; every second it renews
  * writer leases; every third of the visibility timeout it beats for batches that run long; every 2
  * s it registers; every 5 s it feeds the gauges and asks Redis for the time; every minute it
- * removes consumers that are long gone. Failure modes: any failure ends the round, the next one
- * begins with a new connection. Nothing here is needed for safety: other janitors do the same, and
- * what is missed is done a little later.
+ * removes consumers that are long gone and discards dead letters over their bound. Failure modes:
+ * any failure ends the round, the next one begins with a new connection. Nothing here is needed for
+ * safety: other janitors do the same, and what is missed is done a little later.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@ enum {
     RENEW_EVERY_MS = 1000,
     REGISTER_EVERY_MS = 2000,
     GAUGES_EVERY_MS = 5000,
-    REAP_EVERY_MS = 60000,
+    TIDY_EVERY_MS = 60000,
     REAP_IDLE_MS = 600000,
     WORKER_TTL_MS = 15000,
     GONE_MS = 3600000,
@@ -36,7 +36,7 @@ struct janitor {
     int64_t renew_at_ms;
     int64_t register_at_ms;
     int64_t gauges_at_ms;
-    int64_t reap_at_ms;
+    int64_t tidy_at_ms;
     struct log_limit log_limit;
 };
 
@@ -276,6 +276,7 @@ static enum status feed_gauges(struct janitor *janitor, struct error *err)
 {
     struct fleet *fleet = janitor->fleet;
     int64_t sums[METRICS_QUEUES][METRICS_JOB_STATES] = {0};
+    int64_t off[METRICS_QUEUES] = {0};
     int64_t offset_ms = 0;
     enum status status = redis_conn_clock_offset(janitor->conn, &offset_ms, err);
 
@@ -285,8 +286,11 @@ static enum status feed_gauges(struct janitor *janitor, struct error *err)
     }
     for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
         struct queue_stats stats = {0};
-        int64_t *sum = sums[metrics_queue_of(fleet->queues[i].name)];
+        enum metrics_queue kind = metrics_queue_of(fleet->queues[i].name);
+        int64_t *sum = sums[kind];
         status = queue_get_stats(janitor->conn, &fleet->queues[i], &stats, err);
+        struct queue_balance balance = queue_check_balance(&stats);
+        off[kind] += llabs(balance.jobs) + llabs(balance.dead);
         sum[METRICS_WAITING] += stats.waiting;
         sum[METRICS_RUNNING] += stats.running;
         sum[METRICS_DELAYED] += stats.delayed;
@@ -297,17 +301,43 @@ static enum status feed_gauges(struct janitor *janitor, struct error *err)
             metrics_queue_jobs(fleet->metrics, (enum metrics_queue)queue,
                                (enum metrics_job_state)state, sums[queue][state]);
         }
+        metrics_unaccounted(fleet->metrics, (enum metrics_queue)queue, off[queue]);
     }
     return status;
 }
 
-static enum status reap_all(struct janitor *janitor, struct error *err)
+/* Dead letters over their bound leave loudly: somebody may have wanted to read them. */
+static enum status trim_dead(struct janitor *janitor, const struct queue *queue, struct error *err)
+{
+    const struct settings *settings = janitor->fleet->settings;
+    size_t total = 0;
+    size_t gone = 0;
+    enum status status = STATUS_OK;
+
+    do {
+        status = queue_trim_dead(janitor->conn, queue, settings->max_dead, settings->dead_ttl_ms,
+                                 &gone, err);
+        total += gone;
+    } while (status == STATUS_OK && gone == QUEUE_BATCH_MAX);
+    if (total > 0) {
+        log_warning("queue \"%s\": %zu dead letters over STILLHOUSE_MAX_DEAD or "
+                    "STILLHOUSE_DEAD_TTL discarded",
+                    queue->name, total);
+    }
+    return status;
+}
+
+static enum status tidy_all(struct janitor *janitor, struct error *err)
 {
     struct fleet *fleet = janitor->fleet;
     enum status status = STATUS_OK;
 
     for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
         size_t removed = 0;
+        status = trim_dead(janitor, &fleet->queues[i], err);
+        if (status != STATUS_OK) {
+            break;
+        }
         status = queue_reap(janitor->conn, &fleet->queues[i], REAP_IDLE_MS, &removed, err);
         if (removed > 0) {
             log_info("queue \"%s\": %zu gone consumers removed", fleet->queues[i].name, removed);
@@ -346,8 +376,8 @@ static enum status tick(struct janitor *janitor, struct error *err)
     if (status == STATUS_OK && is_due(&janitor->gauges_at_ms, now_ms, GAUGES_EVERY_MS)) {
         status = feed_gauges(janitor, err);
     }
-    if (status == STATUS_OK && is_due(&janitor->reap_at_ms, now_ms, REAP_EVERY_MS)) {
-        status = reap_all(janitor, err);
+    if (status == STATUS_OK && is_due(&janitor->tidy_at_ms, now_ms, TIDY_EVERY_MS)) {
+        status = tidy_all(janitor, err);
     }
     return status;
 }

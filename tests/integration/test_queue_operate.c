@@ -259,6 +259,50 @@ BOOKED_TEST(queue_operate, a_user_who_may_not_load_functions_is_told)
 /* ---- out of memory
  * ------------------------------------------------------------------------------- */
 
+/* `count` dead letters, by way of a consumer. */
+static void kill_jobs(int count)
+{
+    for (int i = 0; i < count; i++) {
+        struct queue_batch batch = {0};
+        char id[16];
+        snprintf(id, sizeof id, "dead-%d", i);
+        add(id, "");
+        struct queue_bury_item item = {
+            .job = read_one("me", &batch), .reason = "rejected", .error = "x"};
+        OK(queue_bury(conn, &queue, "me", "w", &item, 1, &err));
+        queue_batch_free(&batch);
+    }
+}
+
+BOOKED_TEST(queue_operate, dead_letters_over_their_number_leave_the_oldest_first_and_are_counted)
+{
+    size_t gone = 0;
+
+    kill_jobs(5);
+    OK(queue_trim_dead(conn, &queue, 5, 0, &gone, &err));
+    cr_assert_eq(gone, 0);
+    OK(queue_trim_dead(conn, &queue, 2, 0, &gone, &err));
+    cr_assert_eq(gone, 3);
+    cr_assert_eq(stats().dead, 2);
+    cr_assert_eq(counter("discarded"), 3);
+    cr_assert_str_eq(first_field(queue.dead, "id"), "dead-3");
+}
+
+BOOKED_TEST(queue_operate, dead_letters_over_their_age_leave_and_others_stay)
+{
+    size_t gone = 0;
+
+    kill_jobs(2);
+    OK(queue_trim_dead(conn, &queue, 0, 60000, &gone, &err));
+    cr_assert_eq(gone, 0);
+    OK(queue_trim_dead(conn, &queue, 0, 0, &gone, &err));
+    cr_assert_eq(gone, 0, "no bound");
+    clock_sleep_ms(5); /* older than a millisecond */
+    OK(queue_trim_dead(conn, &queue, 0, 1, &gone, &err));
+    cr_assert_eq(gone, 2);
+    cr_assert_eq(stats().dead, 0);
+}
+
 BOOKED_TEST(queue_operate, out_of_memory_nothing_comes_in_and_everything_can_end)
 {
     struct queue_batch batch = {0};

@@ -230,6 +230,7 @@ Test(metrics, the_families_are_those_of_the_contract)
         {"stillhouse_prompts_total", "counter"},
         {"stillhouse_embedded_texts_total", "counter"},
         {"stillhouse_queue_jobs", "gauge"},
+        {"stillhouse_unaccounted_jobs", "gauge"},
         {"stillhouse_lanes", "gauge"},
     };
     struct metrics *m = make();
@@ -471,6 +472,7 @@ Test(metrics, gauges_show_what_was_set_last)
     metrics_queue_jobs(m, METRICS_DISTILL, METRICS_WAITING, 17);
     metrics_queue_jobs(m, METRICS_DISTILL, METRICS_WAITING, 3);
     metrics_queue_jobs(m, METRICS_DISTILL, METRICS_DEAD, 0);
+    metrics_unaccounted(m, METRICS_DISTILL, 2);
     metrics_lanes(m, METRICS_IDLE, 4);
     metrics_lanes(m, METRICS_IDLE, -1);
     metrics_lanes(m, METRICS_BUSY, 1);
@@ -481,6 +483,7 @@ Test(metrics, gauges_show_what_was_set_last)
     cr_assert_eq(value("stillhouse_breaker_opened_total", "upstream=\"embedder\""), 7);
     cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"chroma\""), 1);
     cr_assert_eq(value("stillhouse_breaker_opened_total", "upstream=\"chroma\""), 3);
+    cr_assert_eq(value("stillhouse_unaccounted_jobs", "queue=\"distill\""), 2);
     cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"waiting\""), 3);
     cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"dead\""), 0);
     cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"running\""), -4711);

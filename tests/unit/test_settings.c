@@ -42,6 +42,8 @@ static const struct sample {
     {"retry-base", "1ms", "1ms"},
     {"retry-max", "30d", "30d"},
     {"max-deliveries", "2", "2"},
+    {"max-dead", "0", "0"},
+    {"dead-ttl", "90d", "90d"},
     {"visibility", "1s", "1s"},
     {"breaker-failures", "1", "1"},
     {"breaker-pause", "10ms", "10ms"},
@@ -291,7 +293,7 @@ Test(settings, both_ends_of_every_range_are_in_it)
         cr_assert_eq(settings_set(&s, row.flag, dots + 2, "high", &err), STATUS_OK, "%s", err.text);
         ranges++;
     }
-    cr_assert_eq(ranges, 22);
+    cr_assert_eq(ranges, 24);
 }
 
 Test(settings, beyond_a_range_is_refused_with_its_ends)
