@@ -56,11 +56,7 @@ enum status queue_enqueue_collect(struct redis_conn *conn, size_t count,
     for (size_t i = 0; status == STATUS_OK && i < count; i++) {
         status = take_answer(reply->element[i], &answers[i], err);
     }
-    const bool reconnect = redis_reply_wants_reconnect(reply);
     freeReplyObject(reply);
-    if (reconnect) {
-        redis_conn_close(conn);
-    }
     return status;
 }
 

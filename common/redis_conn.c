@@ -9,9 +9,13 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "clock.h"
+#include "redis_sentinel.h"
 
 /* What one command may weigh: hiredis counts in int. */
 #define COMMAND_BYTES_MAX ((size_t)1 << 30)
@@ -26,8 +30,16 @@ struct redis_conn *redis_conn_new(const struct redis_url *url, struct redis_time
     }
     conn->url = *url;
     conn->timeouts = timeouts;
+    memcpy(conn->host, url->host, sizeof conn->host);
+    conn->port = url->port;
     redis_url_describe(url, conn->where);
     return conn;
+}
+
+void redis_conn_set_lookup(struct redis_conn *conn, redis_lookup lookup, void *context)
+{
+    conn->lookup = lookup;
+    conn->lookup_context = context;
 }
 
 void redis_conn_close(struct redis_conn *conn)
@@ -37,6 +49,7 @@ void redis_conn_close(struct redis_conn *conn)
         conn->context = NULL;
     }
     conn->pending = 0;
+    conn->left = STATUS_OK;
     conn->unsent = false;
     conn->receive_ms = 0;
     conn->send_ms = 0;
@@ -191,11 +204,13 @@ static enum status start_tls(struct redis_conn *conn, struct error *err)
 
 static enum status open_socket(struct redis_conn *conn, struct error *err)
 {
-    const struct timeval timeout = redis_io_to_timeval(conn->timeouts.connect_ms);
+    const struct timeval timeout = redis_io_to_timeval(
+        conn->until_ms > 0 ? redis_io_left_ms(conn->until_ms) : conn->timeouts.connect_ms);
 
+    conn->left = STATUS_OK;
     conn->context = conn->url.path[0] != '\0'
                         ? redisConnectUnixWithTimeout(conn->url.path, timeout)
-                        : redisConnectWithTimeout(conn->url.host, conn->url.port, timeout);
+                        : redisConnectWithTimeout(conn->host, conn->port, timeout);
     if (conn->context == NULL) {
         return error_set(err, STATUS_OOM, "redis %s: no memory for a connection", conn->where);
     }
@@ -211,11 +226,9 @@ static enum status open_socket(struct redis_conn *conn, struct error *err)
     return STATUS_OK;
 }
 
-enum status redis_conn_connect(struct redis_conn *conn, struct error *err)
+/* Opens the connection to conn->host and makes it ready for the caller's commands. */
+static enum status establish(struct redis_conn *conn, struct error *err)
 {
-    if (conn->context != NULL) {
-        return STATUS_OK;
-    }
 #ifndef HAVE_HIREDIS_SSL
     if (conn->url.tls) {
         return start_tls(conn, err);
@@ -232,6 +245,34 @@ enum status redis_conn_connect(struct redis_conn *conn, struct error *err)
     if (status == STATUS_OK && conn->url.db != 0) {
         status = select_database(conn, err);
     }
+    return status;
+}
+
+/* Finding the master, connecting and its own word share the connect timeout. */
+static enum status connect_to_master(struct redis_conn *conn, struct error *err)
+{
+    conn->until_ms = clock_now_ms() + conn->timeouts.connect_ms;
+    enum status status = redis_sentinel_find(conn, err);
+    if (status == STATUS_OK) {
+        status = establish(conn, err);
+        if (status == STATUS_OK) {
+            status = redis_sentinel_verify(conn, err);
+        }
+        if (status != STATUS_OK) {
+            redis_sentinel_doubt(conn);
+        }
+    }
+    conn->until_ms = 0;
+    return status;
+}
+
+enum status redis_conn_connect(struct redis_conn *conn, struct error *err)
+{
+    if (conn->context != NULL) {
+        return STATUS_OK;
+    }
+    const enum status status =
+        conn->url.sentinel_count > 0 ? connect_to_master(conn, err) : establish(conn, err);
     if (status == STATUS_OK) {
         conn->opened++;
     }
@@ -248,9 +289,21 @@ enum status redis_conn_append(struct redis_conn *conn, const struct redis_args *
     return status == STATUS_OK ? append(conn, args, err) : status;
 }
 
+/* This server is not for us now. The replies behind this one are given up. */
+static void leave(struct redis_conn *conn, const redisReply *reply)
+{
+    redis_conn_close(conn);
+    conn->left = redis_reply_status(reply, NULL);
+    snprintf(conn->left_text, sizeof conn->left_text, "%s", reply->str);
+}
+
 enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply, struct error *err)
 {
     *reply = NULL;
+    if (conn->context == NULL && conn->left != STATUS_OK) {
+        return error_set(err, conn->left, "redis %s: left before the answer: %s", conn->where,
+                         conn->left_text);
+    }
     if (conn->context == NULL || conn->pending == 0) {
         return error_set(err, STATUS_UNREACHABLE, "redis %s: connection lost before the answer",
                          conn->where);
@@ -262,6 +315,9 @@ enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply, stru
     }
     if (status == STATUS_OK) {
         conn->pending--;
+        if (redis_reply_wants_reconnect(*reply)) {
+            leave(conn, *reply);
+        }
     }
     return status;
 }
@@ -285,12 +341,8 @@ enum status redis_conn_command(struct redis_conn *conn, const struct redis_args 
     }
     status = redis_reply_status(*reply, err);
     if (status != STATUS_OK) {
-        const bool reconnect = redis_reply_wants_reconnect(*reply);
         freeReplyObject(*reply);
         *reply = NULL;
-        if (reconnect) {
-            redis_conn_close(conn);
-        }
         return err == NULL ? status : error_wrap(err, "redis %s", conn->where);
     }
     return STATUS_OK;

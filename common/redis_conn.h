@@ -14,6 +14,16 @@
  * STATUS_UNREACHABLE or STATUS_TIMEOUT; repeat only what is idempotent. An error reply is a
  * refusal; its first word decides the status, see redis_classify. One thread at a time; one context
  * per thread.
+ *
+ * Through Sentinel: redis+sentinel://[user:password@]h1[:26379],h2,h3/name[/db][?sentinel_user=U&
+ * sentinel_password=P]. Every time a connection is opened the sentinels are asked in turn for the
+ * master of that name, beginning with the one that answered last; then the server must say so
+ * itself (ROLE), else STATUS_UNAVAILABLE. The connect timeout bounds all of it: two thirds are
+ * shared evenly by the sentinels still to be asked, so that dead ones do not eat it, and after a
+ * failure the next call begins with the next one. All say that they do not know the name:
+ * STATUS_INVALID; nobody says where the master is: STATUS_UNREACHABLE, naming all that were asked.
+ * A server that says READONLY, LOADING, MASTERDOWN, UNBLOCKED or MISCONF is left, so that the next
+ * call asks again. User and password are the master's; it must allow ROLE.
  */
 #ifndef STILLHOUSE_COMMON_REDIS_CONN_H
 #define STILLHOUSE_COMMON_REDIS_CONN_H
@@ -25,22 +35,39 @@
 
 #include "status.h"
 
+enum { REDIS_HOST_BYTES = 256, REDIS_SENTINELS_MAX = 8 };
+
+struct redis_host {
+    char host[REDIS_HOST_BYTES];
+    int port;
+};
+
 struct redis_url {
-    char host[256]; /* "" for a unix socket */
-    char path[256]; /* unix socket, else "" */
+    char host[REDIS_HOST_BYTES]; /* "" for a unix socket and through Sentinel */
+    char path[256];              /* unix socket, else "" */
     int port;
     int db;
     char user[128];     /* "" = none */
     char password[256]; /* "" = none */
     bool tls;           /* rediss:// */
+    struct redis_host sentinels[REDIS_SENTINELS_MAX];
+    size_t sentinel_count;       /* 0 = not through Sentinel */
+    char master[128];            /* the name that the sentinels know */
+    char sentinel_user[128];     /* "" = none */
+    char sentinel_password[256]; /* "" = none */
 };
 
-/* Parses redis://user:password@host:port/db, unix:///path?db=N, rediss://... (percent-decoding user
- * and password). STATUS_INVALID with a text that names the URL without its password. */
+/* Parses redis://user:password@host:port/db, unix:///path?db=N, rediss://..., redis+sentinel://...
+ * (percent-decoding all texts; an '@' in the query must be written %40). STATUS_INVALID with a text
+ * that names the URL without its passwords. */
 enum status redis_url_parse(const char *text, struct redis_url *url, struct error *err) MUSTCHECK;
 
-/* "127.0.0.1:6379/0" or the socket's path: for messages, without secrets. Returns `out`. */
+/* "127.0.0.1:6379/0", the socket's path, or "h1:26379,h2:26379/name/0": for messages, without
+ * secrets. Returns `out`. */
 const char *redis_url_describe(const struct redis_url *url, char out[320]);
+
+/* "host:port" or "[::1]:port". Returns `out`. */
+const char *redis_host_describe(const char *host, int port, char out[REDIS_HOST_BYTES + 16]);
 
 struct redis_timeouts {
     int connect_ms; /* > 0 */
@@ -65,8 +92,18 @@ bool redis_conn_is_open(const struct redis_conn *conn);
 void redis_conn_set_command_timeout(struct redis_conn *conn, int command_ms);
 int redis_conn_command_timeout(const struct redis_conn *conn);
 
-/* The server as redis_url_describe names it; lives as long as the connection object. */
+/* The server as redis_url_describe names it; through Sentinel the master that was found last, and
+ * who named it. Lives as long as the connection object; connecting may change the text. */
 const char *redis_conn_where(const struct redis_conn *conn);
+
+/* Finds the numeric address of a host, within `timeout_ms`. */
+enum { REDIS_ADDRESS_BYTES = 64 };
+typedef enum status (*redis_lookup)(void *context, const char *host, int timeout_ms,
+                                    char out[REDIS_ADDRESS_BYTES], struct error *err);
+
+/* Names of sentinels and of masters go through `lookup` instead of the system's resolver, which no
+ * timeout can stop. `context` is borrowed as long as the connection object lives. */
+void redis_conn_set_lookup(struct redis_conn *conn, redis_lookup lookup, void *context);
 
 /* How often a TCP/unix connection was opened (1 = never lost). */
 uint64_t redis_conn_opened(const struct redis_conn *conn);
@@ -100,7 +137,8 @@ enum status redis_conn_command(struct redis_conn *conn, const struct redis_args 
  * Append buffers only (connecting first if needed). Collect flushes, then reads one reply. Its
  * status is STATUS_OK also for an error reply: *reply is then of type REDIS_REPLY_ERROR and the
  * caller looks (redis_reply_status). On any I/O failure the connection is closed and all later
- * replies are lost. */
+ * replies are lost. So it is after an error reply for which redis_reply_wants_reconnect: that reply
+ * is given, and collecting the later ones is STATUS_UNAVAILABLE with its text. */
 enum status redis_conn_append(struct redis_conn *conn, const struct redis_args *args,
                               struct error *err) MUSTCHECK;
 enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply,

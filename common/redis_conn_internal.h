@@ -15,6 +15,16 @@ struct redis_conn {
     struct redis_url url;
     struct redis_timeouts timeouts;
     char where[320];
+    char
+        host[REDIS_HOST_BYTES]; /* where to connect to: the URL's, or the master's that was found */
+    int port;
+    size_t sentinel; /* the one to ask first */
+    redis_lookup lookup;
+    void *lookup_context;
+    int64_t until_ms; /* > 0: bounds whatever is read or written, besides command_ms */
+    int bound_ms;     /* of the write or read under way, for messages */
+    enum status left; /* not OK: why the connection was closed by us in the middle of a pipeline */
+    char left_text[128];
     redisContext *context; /* NULL = not connected */
     size_t pending;        /* appended, not collected yet */
     bool unsent;           /* the output buffer holds something */
@@ -27,6 +37,9 @@ struct redis_conn {
 };
 
 struct timeval redis_io_to_timeval(int ms);
+
+/* What is left until `deadline_ms`, at least 1: 0 would mean no timeout to the kernel. */
+int redis_io_left_ms(int64_t deadline_ms);
 
 /* Sets SO_RCVTIMEO or SO_SNDTIMEO where it is not so already (*current). */
 bool redis_io_set_timeout(struct redis_conn *conn, int option, int ms, int *current) MUSTCHECK;

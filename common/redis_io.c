@@ -22,8 +22,7 @@ struct timeval redis_io_to_timeval(int ms)
     return (struct timeval){.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
 }
 
-/* What is left until `deadline_ms`, at least 1: 0 would mean no timeout to the kernel. */
-static int left_ms(int64_t deadline_ms)
+int redis_io_left_ms(int64_t deadline_ms)
 {
     const int64_t left = deadline_ms - clock_now_ms();
 
@@ -31,6 +30,20 @@ static int left_ms(int64_t deadline_ms)
         return INT_MAX;
     }
     return left < 1 ? 1 : (int)left;
+}
+
+/* The deadline of a write or a read that begins now. */
+static int64_t begin(struct redis_conn *conn)
+{
+    const int64_t now_ms = clock_now_ms();
+    const int64_t deadline_ms = now_ms + conn->timeouts.command_ms;
+
+    conn->bound_ms = conn->timeouts.command_ms;
+    if (conn->until_ms == 0 || conn->until_ms >= deadline_ms) {
+        return deadline_ms;
+    }
+    conn->bound_ms = redis_io_left_ms(conn->until_ms);
+    return conn->until_ms;
 }
 
 bool redis_io_set_timeout(struct redis_conn *conn, int option, int ms, int *current)
@@ -64,7 +77,7 @@ static enum status fail_timeout(struct redis_conn *conn, const char *doing, stru
 {
     redis_conn_close(conn);
     return error_set(err, STATUS_TIMEOUT, "redis %s: %s took longer than %d ms", conn->where, doing,
-                     conn->timeouts.command_ms);
+                     conn->bound_ms);
 }
 
 enum status redis_io_fail(struct redis_conn *conn, const char *doing, int saved_errno,
@@ -139,14 +152,14 @@ static int write_some(redisContext *context, int *done, int *saved_errno)
 
 enum status redis_io_flush(struct redis_conn *conn, struct error *err)
 {
-    const int64_t deadline_ms = clock_now_ms() + conn->timeouts.command_ms;
+    const int64_t deadline_ms = begin(conn);
     int done = 0;
     int saved_errno = 0;
 
     if (!conn->unsent) {
         return STATUS_OK;
     }
-    if (!redis_io_set_timeout(conn, SO_SNDTIMEO, conn->timeouts.command_ms, &conn->send_ms)) {
+    if (!redis_io_set_timeout(conn, SO_SNDTIMEO, conn->bound_ms, &conn->send_ms)) {
         return redis_io_fail(conn, "sending", errno, err);
     }
     for (;;) {
@@ -160,7 +173,8 @@ enum status redis_io_flush(struct redis_conn *conn, struct error *err)
         if (clock_now_ms() >= deadline_ms) {
             return fail_timeout(conn, "sending", err);
         }
-        if (!redis_io_set_timeout(conn, SO_SNDTIMEO, left_ms(deadline_ms), &conn->send_ms)) {
+        if (!redis_io_set_timeout(conn, SO_SNDTIMEO, redis_io_left_ms(deadline_ms),
+                                  &conn->send_ms)) {
             return redis_io_fail(conn, "sending", errno, err);
         }
     }
@@ -170,8 +184,8 @@ enum status redis_io_flush(struct redis_conn *conn, struct error *err)
 
 enum status redis_io_read(struct redis_conn *conn, redisReply **reply, struct error *err)
 {
-    const int64_t deadline_ms = clock_now_ms() + conn->timeouts.command_ms;
-    int wait_ms = conn->timeouts.command_ms;
+    const int64_t deadline_ms = begin(conn);
+    int wait_ms = conn->bound_ms;
 
     for (;;) {
         void *parsed = NULL;
@@ -192,6 +206,6 @@ enum status redis_io_read(struct redis_conn *conn, redisReply **reply, struct er
         if (redisBufferRead(conn->context) != REDIS_OK) {
             return redis_io_fail(conn, "the answer", errno, err);
         }
-        wait_ms = left_ms(deadline_ms);
+        wait_ms = redis_io_left_ms(deadline_ms);
     }
 }

@@ -4,7 +4,7 @@
 
 #include "redis_conn.h"
 
-enum { DEFAULT_PORT = 6379, DATABASES_MAX = 65536 };
+enum { DEFAULT_PORT = 6379, DEFAULT_SENTINEL_PORT = 26379, DATABASES_MAX = 65536 };
 
 /* A part of the URL's text. */
 struct part {
@@ -12,7 +12,8 @@ struct part {
     size_t bytes;
 };
 
-/* The URL as it may stand in a message: what is between "//" and the last '@' is hidden. */
+/* The URL as it may stand in a message: what is between "//" and the last '@' is hidden, and so is
+ * what follows a "password=". */
 static const char *without_secret(const char *text, char out[160])
 {
     const char *start = strstr(text, "//");
@@ -20,10 +21,14 @@ static const char *without_secret(const char *text, char out[160])
 
     if (start == NULL || at == NULL || at < start) {
         snprintf(out, 160, "%.100s", at == NULL ? text : "***");
-        return out;
+    } else {
+        snprintf(out, 160, "%.*s***%.80s", (int)(start + 2 - text < 40 ? start + 2 - text : 40),
+                 text, at);
     }
-    snprintf(out, 160, "%.*s***%.80s", (int)(start + 2 - text < 40 ? start + 2 - text : 40), text,
-             at);
+    char *query = strstr(out, "password=");
+    if (query != NULL) {
+        snprintf(query, (size_t)(out + 160 - query), "password=***");
+    }
     return out;
 }
 
@@ -33,7 +38,8 @@ static enum status bad_url(const char *text, const char *what, struct error *err
 
     return error_set(err, STATUS_INVALID,
                      "redis URL \"%s\": %s; expected redis://[user:password@]host[:port][/db], "
-                     "rediss://... or unix:///path[?db=N]",
+                     "redis+sentinel://host[:port],.../name[/db], rediss://... or "
+                     "unix:///path[?db=N]",
                      without_secret(text, shown), what);
 }
 
@@ -163,9 +169,9 @@ static enum status parse_unix(const char *text, struct part rest, struct redis_u
     return STATUS_OK;
 }
 
-/* "host", "host:port", "[::1]:port"; an empty host is 127.0.0.1. */
-static enum status parse_host(const char *text, struct part where, struct redis_url *url,
-                              struct error *err)
+/* "host", "host:port", "[::1]:port"; an empty host is 127.0.0.1. Without a port *port stays. */
+static enum status parse_host(const char *text, struct part where, char name[REDIS_HOST_BYTES],
+                              int *port, struct error *err)
 {
     struct part host;
 
@@ -189,10 +195,10 @@ static enum status parse_host(const char *text, struct part where, struct redis_
     if (host.bytes == 0) {
         host = (struct part){"127.0.0.1", 9};
     }
-    if (!decode(host, url->host, sizeof url->host)) {
+    if (!decode(host, name, REDIS_HOST_BYTES)) {
         return bad_url(text, "the host is too long or cannot be decoded", err);
     }
-    if (where.bytes > 0 && (!parse_number(where, 65535, &url->port) || url->port == 0)) {
+    if (where.bytes > 0 && (!parse_number(where, 65535, port) || *port == 0)) {
         return bad_url(text, "the port must be 1 to 65535", err);
     }
     return STATUS_OK;
@@ -201,7 +207,7 @@ static enum status parse_host(const char *text, struct part where, struct redis_
 static enum status parse_network(const char *text, struct part rest, struct redis_url *url,
                                  struct error *err)
 {
-    const enum status status = parse_host(text, cut(&rest, '/'), url, err);
+    const enum status status = parse_host(text, cut(&rest, '/'), url->host, &url->port, err);
     if (status != STATUS_OK) {
         return status;
     }
@@ -210,6 +216,84 @@ static enum status parse_network(const char *text, struct part rest, struct redi
     }
     return STATUS_OK;
 }
+
+/* ---- sentinels ------------------------------------------------------------------------------- */
+
+/* "host:port,host:port,..." */
+static enum status parse_sentinels(const char *text, struct part hosts, struct redis_url *url,
+                                   struct error *err)
+{
+    bool more = true;
+
+    while (more) {
+        more = hosts.bytes > 0 && memchr(hosts.data, ',', hosts.bytes) != NULL;
+        const struct part one = cut(&hosts, ',');
+        if (one.bytes == 0) {
+            return bad_url(text, "a sentinel's host is empty", err);
+        }
+        if (url->sentinel_count == REDIS_SENTINELS_MAX) {
+            return bad_url(text, "too many sentinels, 8 can be named", err);
+        }
+        struct redis_host *sentinel = &url->sentinels[url->sentinel_count++];
+        sentinel->port = DEFAULT_SENTINEL_PORT;
+        const enum status status = parse_host(text, one, sentinel->host, &sentinel->port, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* "sentinel_user=U&sentinel_password=P" */
+static enum status parse_sentinel_query(const char *text, struct part query, struct redis_url *url,
+                                        struct error *err)
+{
+    while (query.bytes > 0) {
+        struct part value = cut(&query, '&');
+        const struct part key = cut(&value, '=');
+        const bool user = key.bytes == 13 && memcmp(key.data, "sentinel_user", 13) == 0;
+        const bool password = key.bytes == 17 && memcmp(key.data, "sentinel_password", 17) == 0;
+        if (!user && !password) {
+            return bad_url(text, "unknown query", err);
+        }
+        if (value.bytes == 0 ||
+            !(user ? decode(value, url->sentinel_user, sizeof url->sentinel_user)
+                   : decode(value, url->sentinel_password, sizeof url->sentinel_password))) {
+            return bad_url(text,
+                           "the sentinels' user or password is empty, cannot be decoded or "
+                           "is too long",
+                           err);
+        }
+    }
+    if (url->sentinel_user[0] != '\0' && url->sentinel_password[0] == '\0') {
+        return bad_url(text, "sentinel_user without sentinel_password", err);
+    }
+    return STATUS_OK;
+}
+
+/* "hosts/name/db?query" */
+static enum status parse_sentinel_url(const char *text, struct part rest, struct redis_url *url,
+                                      struct error *err)
+{
+    struct part path = cut(&rest, '?');
+    const struct part hosts = cut(&path, '/');
+    const struct part name = cut(&path, '/');
+
+    url->port = 0;
+    enum status status = parse_sentinels(text, hosts, url, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (name.bytes == 0 || !decode(name, url->master, sizeof url->master)) {
+        return bad_url(text, "the master's name is missing, cannot be decoded or is too long", err);
+    }
+    if (path.bytes > 0 && !parse_number(path, DATABASES_MAX, &url->db)) {
+        return bad_url(text, "the database must be a number", err);
+    }
+    return parse_sentinel_query(text, rest, url, err);
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 /* Skips `scheme` at the start of `text`. */
 static bool has_scheme(const char *text, const char *scheme, struct part *rest)
@@ -228,9 +312,13 @@ enum status redis_url_parse(const char *text, struct redis_url *url, struct erro
     struct part rest;
 
     *url = (struct redis_url){.port = DEFAULT_PORT};
+    if (has_scheme(text, "rediss+sentinel://", &rest)) {
+        return bad_url(text, "TLS together with Sentinel is not supported", err);
+    }
     const bool local = has_scheme(text, "unix://", &rest);
-    url->tls = !local && has_scheme(text, "rediss://", &rest);
-    if (!local && !url->tls && !has_scheme(text, "redis://", &rest)) {
+    const bool sentinel = !local && has_scheme(text, "redis+sentinel://", &rest);
+    url->tls = !local && !sentinel && has_scheme(text, "rediss://", &rest);
+    if (!local && !sentinel && !url->tls && !has_scheme(text, "redis://", &rest)) {
         return bad_url(text, "unknown scheme", err);
     }
 
@@ -238,17 +326,44 @@ enum status redis_url_parse(const char *text, struct redis_url *url, struct erro
     if (status != STATUS_OK) {
         return status;
     }
+    if (sentinel) {
+        return parse_sentinel_url(text, rest, url, err);
+    }
     return local ? parse_unix(text, rest, url, err) : parse_network(text, rest, url, err);
+}
+
+const char *redis_host_describe(const char *host, int port, char out[REDIS_HOST_BYTES + 16])
+{
+    snprintf(out, REDIS_HOST_BYTES + 16, strchr(host, ':') != NULL ? "[%s]:%d" : "%s:%d", host,
+             port);
+    return out;
+}
+
+/* "h1:26379,h2:26379/name/0": as many as fit. */
+static void describe_sentinels(const struct redis_url *url, char out[320])
+{
+    const int room = (int)(320 - sizeof url->master - 16) / (int)url->sentinel_count;
+    char host[REDIS_HOST_BYTES + 16];
+    size_t used = 0;
+
+    for (size_t i = 0; i < url->sentinel_count; i++) {
+        redis_host_describe(url->sentinels[i].host, url->sentinels[i].port, host);
+        used +=
+            (size_t)snprintf(out + used, 320 - used, "%s%.*s", i == 0 ? "" : ",", room - 1, host);
+    }
+    snprintf(out + used, 320 - used, "/%s/%d", url->master, url->db);
 }
 
 const char *redis_url_describe(const struct redis_url *url, char out[320])
 {
-    if (url->path[0] != '\0') {
+    char host[REDIS_HOST_BYTES + 16];
+
+    if (url->sentinel_count > 0) {
+        describe_sentinels(url, out);
+    } else if (url->path[0] != '\0') {
         snprintf(out, 320, url->db == 0 ? "%s" : "%s?db=%d", url->path, url->db);
-    } else if (strchr(url->host, ':') != NULL) {
-        snprintf(out, 320, "[%s]:%d/%d", url->host, url->port, url->db);
     } else {
-        snprintf(out, 320, "%s:%d/%d", url->host, url->port, url->db);
+        snprintf(out, 320, "%s/%d", redis_host_describe(url->host, url->port, host), url->db);
     }
     return out;
 }

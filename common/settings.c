@@ -23,7 +23,8 @@
 /* The table. A range is "lowest..highest" in the row's own notation, or "one|two|three". */
 const struct settings_row settings_rows[] = {
     ROW(ALL, URL, redis_url, "redis-url", "REDIS_URL", "redis://127.0.0.1:6379/0", "",
-        "the queue's Redis; also redis://user:password@host:port/db, unix:///path, rediss://"),
+        "the queue's Redis; also redis://user:password@host:port/db, unix:///path, rediss://, "
+        "redis+sentinel://host:port,host:port/name/db"),
     ROW(ALL, URL, cache_url, "cache-url", "CACHE_URL", "", "",
         "the Redis of cached results and embeddings; empty = the same"),
     ROW(ALL, PREFIX, prefix, "prefix", "PREFIX", "sh", "", "prefix of every key"),

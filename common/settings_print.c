@@ -10,6 +10,18 @@ enum { FLAG_COLUMN_BYTES = 28 };
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
+/* "...?sentinel_password=***" */
+static void hide_query(char out[SETTINGS_VALUE_BYTES])
+{
+    static const char mark[] = "sentinel_password=";
+    char *found = strstr(out, mark);
+
+    if (found != NULL) {
+        found += sizeof mark - 1;
+        snprintf(found, (size_t)(out + SETTINGS_VALUE_BYTES - found), "***");
+    }
+}
+
 /* "redis://user:***@host"; without a ':' the whole user info is hidden, for it may be a password.
  */
 static const char *hide_password(const char *url, char out[SETTINGS_VALUE_BYTES])
@@ -19,12 +31,14 @@ static const char *hide_password(const char *url, char out[SETTINGS_VALUE_BYTES]
 
     if (start == NULL || at == NULL || at < start) {
         snprintf(out, SETTINGS_VALUE_BYTES, "%s", url);
+        hide_query(out);
         return out;
     }
     start += 2;
     const char *colon = memchr(start, ':', (size_t)(at - start));
     size_t shown = (size_t)((colon != NULL ? colon + 1 : start) - url);
     snprintf(out, SETTINGS_VALUE_BYTES, "%.*s***%s", (int)shown, url, at);
+    hide_query(out);
     return out;
 }
 

@@ -9,12 +9,15 @@
 #include "clock.h"
 #include "resolve.h"
 
-enum { FAULT_BYTES = 240 };
+enum { FAULT_BYTES = 240, NAMES_MAX = REDIS_SENTINELS_MAX + 1 };
 
 struct wire {
     struct redis_url url;
     struct wire_bounds bounds;
-    struct resolve names;    /* not for a unix socket */
+    /* Not for a unix socket. The server's; or those of the sentinels, as they are asked, and of the
+     * master. */
+    struct resolve names[NAMES_MAX];
+    size_t name_count;
     struct redis_conn *conn; /* NULL before the first attempt */
     bool proven;             /* something was answered on this connection */
     int64_t quiet_until_ms;
@@ -34,7 +37,9 @@ struct wire *wire_new(const char *url, const struct wire_bounds *bounds, struct 
         return NULL;
     }
     wire->bounds = *bounds;
-    resolve_init(&wire->names, wire->url.host);
+    if (wire->url.sentinel_count == 0) {
+        resolve_init(&wire->names[wire->name_count++], wire->url.host);
+    }
     return wire;
 }
 
@@ -44,7 +49,9 @@ void wire_free(struct wire *wire)
         return;
     }
     redis_conn_free(wire->conn);
-    resolve_free(&wire->names);
+    for (size_t i = 0; i < wire->name_count; i++) {
+        resolve_free(&wire->names[i]);
+    }
     explicit_bzero(&wire->url, sizeof wire->url);
     free(wire);
 }
@@ -74,6 +81,47 @@ static void fall_quiet(struct wire *wire, const struct error *err)
     snprintf(wire->fault, sizeof wire->fault, "%s", err->text);
 }
 
+/* The one of this host; when there are too many, the last one's place is taken: sentinels keep
+ * theirs, masters come and go. */
+static struct resolve *name_of(struct wire *wire, const char *host)
+{
+    for (size_t i = 0; i < wire->name_count; i++) {
+        if (strcmp(wire->names[i].host, host) == 0) {
+            return &wire->names[i];
+        }
+    }
+    if (wire->name_count == NAMES_MAX) {
+        resolve_free(&wire->names[--wire->name_count]);
+    }
+    struct resolve *name = &wire->names[wire->name_count++];
+    resolve_init(name, host);
+    return name;
+}
+
+static enum status look_up(void *context, const char *host, int timeout_ms,
+                           char out[REDIS_ADDRESS_BYTES], struct error *err)
+{
+    _Static_assert((int)REDIS_ADDRESS_BYTES == (int)RESOLVE_ADDRESS_BYTES, "one buffer for both");
+    struct wire *wire = context;
+
+    return resolve_address(name_of(wire, host), timeout_ms, out, err);
+}
+
+/* One object for good: it remembers which sentinel answered. */
+static enum status make_sentinel_conn(struct wire *wire, struct error *err)
+{
+    if (wire->conn != NULL) {
+        return STATUS_OK;
+    }
+    wire->conn = redis_conn_new(
+        &wire->url, (struct redis_timeouts){wire->bounds.connect_ms, wire->bounds.command_ms});
+    if (wire->conn == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory");
+    }
+    redis_conn_set_lookup(wire->conn, look_up, wire);
+    return STATUS_OK;
+}
+
 /* A connection object for the address to try now, with what the look-up left of the time. */
 static enum status make_conn(struct wire *wire, struct error *err)
 {
@@ -81,9 +129,12 @@ static enum status make_conn(struct wire *wire, struct error *err)
     struct redis_url url = wire->url;
     char address[RESOLVE_ADDRESS_BYTES];
 
+    if (url.sentinel_count > 0) {
+        return make_sentinel_conn(wire, err);
+    }
     if (url.path[0] == '\0') {
         const enum status status =
-            resolve_address(&wire->names, wire->bounds.connect_ms, address, err);
+            resolve_address(&wire->names[0], wire->bounds.connect_ms, address, err);
         if (status != STATUS_OK) {
             return error_wrap(err, "redis");
         }
@@ -97,6 +148,13 @@ static enum status make_conn(struct wire *wire, struct error *err)
         &url, (struct redis_timeouts){left < 1 ? 1 : (int)left, wire->bounds.command_ms});
     explicit_bzero(&url, sizeof url);
     return wire->conn == NULL ? error_set(err, STATUS_OOM, "out of memory") : STATUS_OK;
+}
+
+static void for_names(struct wire *wire, void (*change)(struct resolve *))
+{
+    for (size_t i = 0; i < wire->name_count; i++) {
+        change(&wire->names[i]);
+    }
 }
 
 static enum status connect_wire(struct wire *wire, struct error *err)
@@ -116,7 +174,7 @@ static enum status connect_wire(struct wire *wire, struct error *err)
     if (status == STATUS_OK) {
         status = redis_conn_connect(wire->conn, err);
         if (status != STATUS_OK) {
-            resolve_skip(&wire->names);
+            for_names(wire, resolve_skip);
         }
     }
     if (status != STATUS_OK) {
@@ -136,7 +194,7 @@ static enum status attempt(struct wire *wire, wire_work work, void *context, str
         wire->proven = true;
     }
     if (!is_open(wire)) {
-        resolve_forget(&wire->names);
+        for_names(wire, resolve_forget);
         if (!wire->proven || status == STATUS_UNAVAILABLE) {
             fall_quiet(wire, err);
         }

@@ -72,6 +72,9 @@ static enum status watch_pauses(struct janitor *janitor, struct error *err)
         redisReply *reply = NULL;
         status = redis_conn_collect(janitor->conn, &reply, err);
         if (status == STATUS_OK) {
+            status = redis_reply_status(reply, err);
+        }
+        if (status == STATUS_OK) {
             reader_set_paused(fleet->reader, i,
                               reply->type == REDIS_REPLY_INTEGER && reply->integer > 0);
         }

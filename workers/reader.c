@@ -186,6 +186,9 @@ static enum status collect_paused(struct reader *reader, size_t queue, struct er
     enum status status = redis_conn_collect(reader->conn, &reply, err);
 
     if (status == STATUS_OK) {
+        status = redis_reply_status(reply, err);
+    }
+    if (status == STATUS_OK) {
         reader_set_paused(reader, queue, reply->type == REDIS_REPLY_INTEGER && reply->integer > 0);
     }
     freeReplyObject(reply);

@@ -344,6 +344,21 @@ static void prepare_redis(struct test_server *server, const char *const *extra)
     save_argv(server, head, extra);
 }
 
+/* A sentinel writes what it learns into its configuration, which is therefore a file of its own. */
+static void prepare_sentinel(struct test_server *server, const char *config)
+{
+    char path[512];
+    path_in(server, "sentinel.conf", path);
+    snprintf(server->url, sizeof server->url, "redis://127.0.0.1:%d", server->port);
+    FILE *file = open_in(server, "sentinel.conf", "w");
+    fprintf(file, "bind 127.0.0.1\nport %d\ndir \"%s\"\n%s", server->port, server->folder, config);
+    if (fclose(file) != 0) {
+        fail("write \"%s\": %s", path, strerror(errno));
+    }
+    const char *const head[] = {"redis-server", path, "--sentinel", NULL};
+    save_argv(server, head, NULL);
+}
+
 static void prepare_chroma(struct test_server *server)
 {
     const char *command = getenv("STILLHOUSE_TEST_CHROMA");
@@ -363,14 +378,21 @@ static void prepare_chroma(struct test_server *server)
     save_argv(server, head, NULL);
 }
 
-static void start(struct test_server *server, bool chroma, const char *const *extra)
+enum kind { REDIS, SENTINEL, CHROMA };
+
+static void start(struct test_server *server, enum kind kind, const char *const *extra,
+                  const char *config)
 {
+    static const char *const names[] = {"redis-server", "sentinel", "chroma"};
+
     memset(server, 0, sizeof *server);
     make_folder(server);
     for (int tries = 0; tries < START_TRIES; tries++) {
         server->port = test_free_port();
-        if (chroma) {
+        if (kind == CHROMA) {
             prepare_chroma(server);
+        } else if (kind == SENTINEL) {
+            prepare_sentinel(server, config);
         } else {
             prepare_redis(server, extra);
         }
@@ -380,17 +402,22 @@ static void start(struct test_server *server, bool chroma, const char *const *ex
         }
     }
     print_log(server);
-    fail("%s ended at once, %d times", chroma ? "chroma" : "redis-server", START_TRIES);
+    fail("%s ended at once, %d times", names[kind], START_TRIES);
 }
 
 void test_redis_start(struct test_server *server, const char *const *extra)
 {
-    start(server, false, extra);
+    start(server, REDIS, extra, NULL);
+}
+
+void test_sentinel_start(struct test_server *server, const char *config)
+{
+    start(server, SENTINEL, NULL, config);
 }
 
 void test_chroma_start(struct test_server *server)
 {
-    start(server, true, NULL);
+    start(server, CHROMA, NULL, NULL);
 }
 
 /* ---- kill, restart, freeze, stop ---- */

@@ -23,6 +23,9 @@ struct test_server {
  * NULL). */
 void test_redis_start(struct test_server *server, const char *const *extra);
 
+/* redis-server --sentinel with these lines of configuration. */
+void test_sentinel_start(struct test_server *server, const char *config);
+
 /* One Chroma, empty. */
 void test_chroma_start(struct test_server *server);
 

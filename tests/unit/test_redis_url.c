@@ -98,6 +98,87 @@ Test(redis_url, rediss_asks_for_tls)
     cr_assert_str_eq(redis_url_describe(&url, shown), "h:6380/0");
 }
 
+Test(redis_url, sentinels_a_masters_name_and_a_database_are_taken)
+{
+    const struct redis_url url =
+        parsed("redis+sentinel://u%21:p%40ss@s1.example,s2:7001,[::1]:7002/my%20master/4");
+    char shown[320];
+
+    cr_assert_eq(url.sentinel_count, 3);
+    cr_assert_str_eq(url.sentinels[0].host, "s1.example");
+    cr_assert_eq(url.sentinels[0].port, 26379);
+    cr_assert_str_eq(url.sentinels[1].host, "s2");
+    cr_assert_eq(url.sentinels[1].port, 7001);
+    cr_assert_str_eq(url.sentinels[2].host, "::1");
+    cr_assert_eq(url.sentinels[2].port, 7002);
+    cr_assert_str_eq(url.master, "my master");
+    cr_assert_eq(url.db, 4);
+    cr_assert_str_eq(url.user, "u!");
+    cr_assert_str_eq(url.password, "p@ss");
+    cr_assert_str_empty(url.host);
+    cr_assert_str_empty(url.path);
+    cr_assert_str_empty(url.sentinel_user);
+    cr_assert_str_empty(url.sentinel_password);
+    cr_assert_not(url.tls);
+    cr_assert_str_eq(redis_url_describe(&url, shown),
+                     "s1.example:26379,s2:7001,[::1]:7002/my master/4");
+    cr_assert_eq(parsed("redis://h").sentinel_count, 0);
+    cr_assert_eq(parsed("redis+sentinel://h/m").db, 0);
+    cr_assert_eq(parsed("redis+sentinel://h/m/").db, 0);
+}
+
+Test(redis_url, sentinels_have_a_user_and_a_password_of_their_own)
+{
+    const struct redis_url url =
+        parsed("redis+sentinel://:p@h/m?sentinel_user=us%65r&sentinel_password=a%40b%26c=d");
+
+    cr_assert_str_eq(url.sentinel_user, "user");
+    cr_assert_str_eq(url.sentinel_password, "a@b&c=d");
+    cr_assert_str_eq(url.password, "p");
+    cr_assert_str_eq(parsed("redis+sentinel://h/m/1?sentinel_password=x").sentinel_password, "x");
+}
+
+Test(redis_url, many_long_sentinels_are_described_as_far_as_they_fit)
+{
+    char text[2000] = "redis+sentinel://";
+    char shown[320];
+
+    for (int i = 0; i < REDIS_SENTINELS_MAX; i++) {
+        char host[256];
+        snprintf(host, sizeof host, "%s%d-%0200d", i == 0 ? "" : ",", i, 0);
+        strcat(text, host);
+    }
+    strcat(text, "/the-master/15");
+    const struct redis_url url = parsed(text);
+    cr_assert_eq(url.sentinel_count, REDIS_SENTINELS_MAX);
+    redis_url_describe(&url, shown);
+    cr_assert_not_null(strstr(shown, ",7-000"), "%s", shown);
+    cr_assert_not_null(strstr(shown, "/the-master/15"), "%s", shown);
+}
+
+Test(redis_url, what_is_no_sentinel_url_is_refused_with_the_reason)
+{
+    refuse("redis+sentinel://h", "the master's name is missing");
+    refuse("redis+sentinel://h/", "the master's name is missing");
+    refuse("redis+sentinel://h//1", "the master's name is missing");
+    refuse("redis+sentinel:///m", "a sentinel's host is empty");
+    refuse("redis+sentinel://h,/m", "a sentinel's host is empty");
+    refuse("redis+sentinel://,h/m", "a sentinel's host is empty");
+    refuse("redis+sentinel://a,b,c,d,e,f,g,h,i/m", "too many sentinels");
+    refuse("redis+sentinel://a,b:0/m", "the port must be");
+    refuse("redis+sentinel://a:x,b/m", "the port must be");
+    refuse("redis+sentinel://a,[::1/m", "[ without ]");
+    refuse("redis+sentinel://h/m/x", "the database must be");
+    refuse("redis+sentinel://h/m/1/2", "the database must be");
+    refuse("redis+sentinel://h/m%4", "the master's name");
+    refuse("redis+sentinel://h/m?db=1", "unknown query");
+    refuse("redis+sentinel://h/m?sentinel_password=", "is empty");
+    refuse("redis+sentinel://h/m?sentinel_password", "is empty");
+    refuse("redis+sentinel://h/m?sentinel_user=u", "sentinel_user without sentinel_password");
+    refuse("rediss+sentinel://h/m", "TLS together with Sentinel is not supported");
+    refuse("redis+sentinels://h/m", "unknown scheme");
+}
+
 Test(redis_url, what_is_not_a_redis_url_is_refused_with_the_reason)
 {
     refuse("http://h", "unknown scheme");
@@ -129,6 +210,10 @@ Test(redis_url, a_refusal_never_shows_the_password)
     refuse("redis://u:s3cret@h:0", "***@h:0");
     refuse("u:s3cret@h", "unknown scheme");
     refuse("http://u:s3cret@h", "http://***@h");
+    refuse("redis+sentinel://u:s3cret@h", "redis+sentinel://***@h");
+    refuse("redis+sentinel://h/m/x?sentinel_password=s3cret", "the database must be");
+    refuse("redis+sentinel://u:s3cret@h/m?sentinel_password=s3cret&x=1", "unknown query");
+    refuse("redis+sentinel://h/m?sentinel_password=s3cret%00", "sentinels' user or password");
 }
 
 Test(redis_url, parts_that_are_too_long_are_refused)

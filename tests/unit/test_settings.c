@@ -814,6 +814,11 @@ Test(settings, passwords_in_urls_are_hidden)
                 {"redis://:hu:sh@h", "redis://:***@h"},
                 {"rediss://user:@h", "rediss://user:***@h"},
                 {"redis://hush@h", "redis://***@h"},
+                {"redis+sentinel://u:hush@a,b/m", "redis+sentinel://u:***@a,b/m"},
+                {"redis+sentinel://u:hush@a/m?sentinel_password=hush&x=hush",
+                 "redis+sentinel://u:***@a/m?sentinel_password=***"},
+                {"redis+sentinel://a/m?sentinel_password=hush",
+                 "redis+sentinel://a/m?sentinel_password=***"},
                 {"redis://h/0", "redis://h/0"},
                 {"no@url", "no@url"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
