@@ -293,17 +293,6 @@ Test(redis_conn, the_servers_clock_is_ours)
     test_server_stop(&server);
 }
 
-Test(redis_conn, tls_without_tls_in_hiredis_is_said_clearly)
-{
-#ifndef HAVE_HIREDIS_SSL
-    struct redis_conn *conn = conn_to("rediss://127.0.0.1:1", 2000);
-
-    assert_fails(conn, STATUS_INVALID);
-    assert_says("rediss:// needs hiredis with TLS");
-    redis_conn_free(conn);
-#endif
-}
-
 /* ---- servers that misbehave
  * ----------------------------------------------------------------------- */
 
