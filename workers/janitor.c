@@ -122,6 +122,21 @@ static enum status beat_lane(struct janitor *janitor, struct lane *lane, struct 
     return status;
 }
 
+/* On drain, what a busy lane has not begun is not kept waiting for what it has. */
+static enum status hand_back_lane(struct janitor *janitor, struct lane *lane, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    pthread_mutex_lock(&lane->lock);
+    while (lane->inflight_count > lane->inflight + 1 && status == STATUS_OK) {
+        const struct take *last = &lane->takes.each[lane->inflight_count - 1];
+        status = take_hand_back(janitor->conn, lane, last, err);
+        lane->inflight_count -= status == STATUS_OK;
+    }
+    pthread_mutex_unlock(&lane->lock);
+    return status;
+}
+
 static void add_field(struct redis_args *args, const char *name, const char *value)
 {
     redis_args_str(args, name);
@@ -368,7 +383,12 @@ static enum status tick(struct janitor *janitor, struct error *err)
         status = watch_pauses(janitor, err);
     }
     for (size_t i = 0; i < fleet->lane_count && status == STATUS_OK; i++) {
-        status = beat_lane(janitor, &fleet->lanes[i], err);
+        if (fleet_get_mode(fleet) != FLEET_RUN) {
+            status = hand_back_lane(janitor, &fleet->lanes[i], err);
+        }
+        if (status == STATUS_OK) {
+            status = beat_lane(janitor, &fleet->lanes[i], err);
+        }
     }
     if (status == STATUS_OK && is_due(&janitor->renew_at_ms, now_ms, RENEW_EVERY_MS)) {
         writer_renew(fleet->writer, janitor->conn);
