@@ -22,8 +22,8 @@
  * shared evenly by the sentinels still to be asked, so that dead ones do not eat it, and after a
  * failure the next call begins with the next one. All say that they do not know the name:
  * STATUS_INVALID; nobody says where the master is: STATUS_UNREACHABLE, naming all that were asked.
- * A server that says READONLY, LOADING, MASTERDOWN, UNBLOCKED or MISCONF is left, so that the next
- * call asks again. User and password are the master's; it must allow ROLE.
+ * A server that is left for what it said (see "what an error reply means") is
+ * looked for again by the next call. User and password are the master's; it must allow ROLE.
  */
 #ifndef STILLHOUSE_COMMON_REDIS_CONN_H
 #define STILLHOUSE_COMMON_REDIS_CONN_H
@@ -144,17 +144,40 @@ enum status redis_conn_append(struct redis_conn *conn, const struct redis_args *
 enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply,
                                struct error *err) MUSTCHECK;
 
-/* What an error reply means, by its first word alone (texts differ between Redis and Valkey).
- *   OOM -> OOM; BUSY LOADING MASTERDOWN TRYAGAIN CLUSTERDOWN MISCONF NOREPLICAS READONLY UNBLOCKED
- *   -> UNAVAILABLE; NOGROUP -> NOT_FOUND; NOAUTH WRONGPASS NOPERM, ERR and all others -> REFUSED.
- * FULL, INVALID, STALE as our functions say them: SHFULL -> FULL, SHINVALID -> INVALID. */
+/* ---- what an error reply means -----------------------------------------------------------------
+ *
+ * Its first word alone decides: texts differ between Redis and Valkey. A reply means that the
+ * command was refused, never that its outcome is unknown.
+ *
+ *   first word                              status       connection
+ *   OOM                                     OOM          kept
+ *   BUSY TRYAGAIN CLUSTERDOWN               UNAVAILABLE  kept: it passes by itself
+ *   LOADING MASTERDOWN MISCONF NOREPLICAS   UNAVAILABLE  left: the next call connects anew, through
+ *     READONLY UNBLOCKED                                 Sentinel to whoever is the master then
+ *   NOGROUP                                 NOT_FOUND    kept
+ *   SHFULL, SHINVALID (our functions)       FULL,        kept
+ *                                           INVALID
+ *   MOVED ASK                               REFUSED      kept; Redis Cluster is not followed
+ *   NOAUTH WRONGPASS NOPERM WRONGTYPE       REFUSED      kept
+ *     NOSCRIPT EXECABORT ERR, all others
+ *
+ * Who repeats what:
+ *   producer   nothing; after UNAVAILABLE on a connection that was left it does not try again for
+ *              retry_ms. Its callers see UNREACHABLE for UNAVAILABLE, FAILED for OOM and REFUSED.
+ *   reader     everything: any failure closes, backs off (50 ms to 5 s, jitter), turns /readyz red,
+ *              is logged once in 5 s, and loads the library and makes the groups anew before it
+ *              reads again. Jobs that the same turn brought are worked on all the same.
+ *   commit     UNAVAILABLE: up to four times within a second or so. REFUSED: once, when it finds or
+ *              loads the function library ("ERR Function not found" after FUNCTION FLUSH). Else the
+ *              jobs stay pending and are taken over after the visibility timeout.
+ *   janitor    everything, at its next tick; OOM ends none. */
+
 enum status redis_classify(const char *text, size_t bytes);
 
 /* STATUS_OK for a reply that is not an error; else its class, with the text in *err. */
 enum status redis_reply_status(const redisReply *reply, struct error *err) MUSTCHECK;
 
-/* True when the class means "this server is not for us now": close, resolve again, back off
- * (READONLY LOADING MASTERDOWN UNBLOCKED MISCONF). */
+/* True for what makes the connection be left: this server is not for us now. */
 bool redis_reply_wants_reconnect(const redisReply *reply) MUSTCHECK;
 
 /* The server's clock minus ours, from one TIME command, in ms. */

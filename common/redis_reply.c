@@ -5,7 +5,8 @@
 #include "clock.h"
 #include "redis_conn.h"
 
-/* What the first word of an error reply means. `reconnect`: this server is not for us now. */
+/* The table of redis_conn.h, "what an error reply means"; tests/fault/test_redis_errors.c has a
+ * test for each row. What is not here is REFUSED and keeps the connection. */
 static const struct error_class {
     const char *word;
     enum status status;
@@ -13,12 +14,12 @@ static const struct error_class {
 } classes[] = {
     {"OOM", STATUS_OOM, false},
     {"BUSY", STATUS_UNAVAILABLE, false},
-    {"LOADING", STATUS_UNAVAILABLE, true},
-    {"MASTERDOWN", STATUS_UNAVAILABLE, true},
     {"TRYAGAIN", STATUS_UNAVAILABLE, false},
     {"CLUSTERDOWN", STATUS_UNAVAILABLE, false},
+    {"LOADING", STATUS_UNAVAILABLE, true},
+    {"MASTERDOWN", STATUS_UNAVAILABLE, true},
     {"MISCONF", STATUS_UNAVAILABLE, true},
-    {"NOREPLICAS", STATUS_UNAVAILABLE, false},
+    {"NOREPLICAS", STATUS_UNAVAILABLE, true},
     {"READONLY", STATUS_UNAVAILABLE, true},
     {"UNBLOCKED", STATUS_UNAVAILABLE, true},
     {"NOGROUP", STATUS_NOT_FOUND, false},
@@ -57,6 +58,12 @@ enum status redis_reply_status(const redisReply *reply, struct error *err)
     const char *text = reply->str;
     if (status == STATUS_INVALID || status == STATUS_FULL) {
         text = strchr(text, ' ') == NULL ? text : strchr(text, ' ') + 1; /* our own marker */
+    }
+    if (strncmp(text, "MOVED ", 6) == 0 || strncmp(text, "ASK ", 4) == 0) {
+        return error_set(err, status,
+                         "%.120s: a Redis Cluster, whose redirections are not followed; expected a "
+                         "server that holds all keys",
+                         text);
     }
     return error_set(err, status, "%s", text);
 }

@@ -128,12 +128,32 @@ static enum status run_bury(struct lane_tools *tools, const struct commit_target
 typedef enum status commit_step(struct lane_tools *, const struct commit_target *, struct plan *,
                                 struct error *);
 
-/* Repeats an idempotent step while its outcome is unknown; then the jobs stay pending. */
+/* After a refusal: true when the function library stands, or stands again. Why it was refused is
+ * not looked at: the texts differ, and a second refusal costs nothing. */
+static bool has_library(struct lane_tools *tools)
+{
+    bool loaded = false;
+    const bool stands = queue_install(tools->redis, &loaded, NULL) == STATUS_OK;
+
+    if (loaded) {
+        log_warning("the function library was gone and is loaded again");
+    }
+    return stands;
+}
+
+static bool is_unknown(enum status status)
+{
+    return status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT || status == STATUS_UNAVAILABLE;
+}
+
+/* Repeats an idempotent step while its outcome is unknown, and once after a refusal; then the jobs
+ * stay pending. */
 static bool persist(struct lane_tools *tools, const struct commit_target *target, struct plan *plan,
                     const char *what, size_t count, commit_step *step)
 {
     struct error err = {0};
     int64_t started_ns = clock_now_ns();
+    bool refused = false;
 
     for (int64_t i = 1; count > 0; i++) {
         enum status status = step(tools, target, plan, &err);
@@ -143,9 +163,11 @@ static bool persist(struct lane_tools *tools, const struct commit_target *target
             return true;
         }
         metrics_upstream_error(tools->metrics, METRICS_REDIS, status);
-        bool unknown = status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT ||
-                       status == STATUS_UNAVAILABLE;
-        if (!unknown || i >= COMMIT_TRIES) {
+        if (status == STATUS_REFUSED && !refused && has_library(tools)) {
+            refused = true;
+            continue;
+        }
+        if (!is_unknown(status) || i >= COMMIT_TRIES) {
             log_warning("queue \"%s\": %s of %zu jobs failed, they stay pending: %s",
                         target->queue->name, what, count, err.text);
             return false;

@@ -373,15 +373,33 @@ static bool is_due(int64_t *at_ms, int64_t now_ms, int64_t every_ms)
     return true;
 }
 
+static void complain(struct janitor *janitor, const struct error *err)
+{
+    long long suppressed = 0;
+
+    if (log_limit_allow(&janitor->log_limit, clock_now_ms(), 5000, &suppressed)) {
+        log_warning("janitor: %s (%lld more like it)", err->text, suppressed);
+    }
+}
+
+/* Redis without memory is said, but the round goes on: the rest of it needs none. */
+static enum status without_oom(struct janitor *janitor, enum status status, const struct error *err)
+{
+    if (status != STATUS_OOM) {
+        return status;
+    }
+    complain(janitor, err);
+    return STATUS_OK;
+}
+
 static enum status tick(struct janitor *janitor, struct error *err)
 {
     struct fleet *fleet = janitor->fleet;
     int64_t now_ms = clock_now_ms();
-    enum status status = promote_all(janitor, err);
+    enum status status = STATUS_OK;
 
-    if (status == STATUS_OK) {
-        status = watch_pauses(janitor, err);
-    }
+    /* What keeps jobs ours goes first: it is allowed also where Redis has no memory for the rest.
+     */
     for (size_t i = 0; i < fleet->lane_count && status == STATUS_OK; i++) {
         if (fleet_get_mode(fleet) != FLEET_RUN) {
             status = hand_back_lane(janitor, &fleet->lanes[i], err);
@@ -393,8 +411,14 @@ static enum status tick(struct janitor *janitor, struct error *err)
     if (status == STATUS_OK && is_due(&janitor->renew_at_ms, now_ms, RENEW_EVERY_MS)) {
         writer_renew(fleet->writer, janitor->conn);
     }
+    if (status == STATUS_OK) {
+        status = without_oom(janitor, promote_all(janitor, err), err);
+    }
+    if (status == STATUS_OK) {
+        status = watch_pauses(janitor, err);
+    }
     if (status == STATUS_OK && is_due(&janitor->register_at_ms, now_ms, REGISTER_EVERY_MS)) {
-        status = register_worker(janitor, err);
+        status = without_oom(janitor, register_worker(janitor, err), err);
     }
     if (status == STATUS_OK && is_due(&janitor->gauges_at_ms, now_ms, GAUGES_EVERY_MS)) {
         status = feed_gauges(janitor, err);
@@ -419,12 +443,9 @@ void *janitor_run(void *argument)
         return NULL;
     }
     while (atomic_load(&janitor.fleet->lanes_running) > 0) {
-        long long suppressed = 0;
         if (tick(&janitor, &err) != STATUS_OK) {
             redis_conn_close(janitor.conn);
-            if (log_limit_allow(&janitor.log_limit, clock_now_ms(), 5000, &suppressed)) {
-                log_warning("janitor: %s (%lld more like it)", err.text, suppressed);
-            }
+            complain(&janitor, &err);
         }
         clock_sleep_ms(TICK_MS);
     }

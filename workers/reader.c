@@ -137,10 +137,34 @@ static bool is_readable(struct reader *reader, size_t queue)
            upstreams_wait_ms(reader->config.upstreams, METRICS_EMBEDDER) == 0;
 }
 
+/* How much the takes hold, so that a reply that fails half-way leaves them as they were. */
+struct mark {
+    size_t count;
+    size_t last_count; /* jobs in the last of them, the only one that can grow */
+};
+
+static struct mark mark_takes(const struct takes *takes)
+{
+    return (struct mark){takes->count,
+                         takes->count > 0 ? takes->each[takes->count - 1].batch.count : 0};
+}
+
+static void return_to(struct takes *takes, struct mark mark)
+{
+    for (size_t i = mark.count; i < READER_QUEUES_MAX; i++) {
+        takes->each[i].batch.count = 0;
+    }
+    takes->count = mark.count;
+    if (mark.count > 0) {
+        takes->each[mark.count - 1].batch.count = mark.last_count;
+    }
+}
+
 /* Collects one XREADGROUP reply into the takes, queue by queue. */
 static enum status collect_read(struct reader *reader, struct takes *takes, const size_t *queues,
                                 size_t queue_count, struct error *err)
 {
+    const struct mark mark = mark_takes(takes);
     redisReply *reply = NULL;
     enum status status = redis_conn_collect(reader->conn, &reply, err);
     if (status == STATUS_OK) {
@@ -165,6 +189,9 @@ static enum status collect_read(struct reader *reader, struct takes *takes, cons
         status = queue_batch_own(owner, reply, err);
         reply = status == STATUS_OK ? NULL : reply;
     }
+    if (status != STATUS_OK) {
+        return_to(takes, mark);
+    }
     freeReplyObject(reply);
     return status;
 }
@@ -185,11 +212,9 @@ static enum status collect_paused(struct reader *reader, size_t queue, struct er
     redisReply *reply = NULL;
     enum status status = redis_conn_collect(reader->conn, &reply, err);
 
-    if (status == STATUS_OK) {
-        status = redis_reply_status(reply, err);
-    }
-    if (status == STATUS_OK) {
-        reader_set_paused(reader, queue, reply->type == REDIS_REPLY_INTEGER && reply->integer > 0);
+    /* What was read must not be dropped for an error here: the janitor says it. */
+    if (status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER) {
+        reader_set_paused(reader, queue, reply->integer > 0);
     }
     freeReplyObject(reply);
     return status;
@@ -458,8 +483,8 @@ static enum status read_once(struct reader *reader, const char *consumer, struct
 }
 
 /* Any failure: close (also after NOGROUP, READONLY, LOADING ...), say so now and then, back off
- * with jitter. */
-static void recover(struct reader *reader, const struct error *err)
+ * with jitter, unless there are jobs to work on first. */
+static void recover(struct reader *reader, bool has_jobs, const struct error *err)
 {
     long long suppressed = 0;
 
@@ -471,8 +496,10 @@ static void recover(struct reader *reader, const struct error *err)
     if (log_limit_allow(&reader->log_limit, clock_now_ms(), 5000, &suppressed)) {
         log_warning("reading: %s (%lld more like it)", err->text, suppressed);
     }
-    clock_sleep_ms(BACKOFF_BASE_MS / 2 + backoff_delay_ms(&reader->random, reader->failures,
-                                                          BACKOFF_BASE_MS, BACKOFF_MAX_MS, 0));
+    if (!has_jobs) {
+        clock_sleep_ms(BACKOFF_BASE_MS / 2 + backoff_delay_ms(&reader->random, reader->failures,
+                                                              BACKOFF_BASE_MS, BACKOFF_MAX_MS, 0));
+    }
 }
 
 bool reader_take(struct reader *reader, const char *consumer, struct takes *takes,
@@ -495,12 +522,9 @@ bool reader_take(struct reader *reader, const char *consumer, struct takes *take
         }
         reader->failures = 0;
     } else {
-        if (takes->count > 0 && takes->each[0].suspect) {
-            reader_end_suspect(reader); /* it stays pending until its time has come again */
-        }
-        recover(reader, &err);
+        recover(reader, takes->count > 0, &err);
     }
     atomic_store_explicit(&reader->last_turn_ms, clock_now_ms(), memory_order_relaxed);
     pthread_mutex_unlock(&reader->turn);
-    return status == STATUS_OK;
+    return status == STATUS_OK || takes->count > 0;
 }

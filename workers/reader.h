@@ -53,7 +53,8 @@ enum status reader_new(const struct reader_config *config, struct reader **out,
 void reader_free(struct reader *reader);
 
 /* Waits for the turn, takes it, fills `takes` for `consumer`. Returns false when reading failed
- * (the reader has backed off already) or `stopping` was set meanwhile. Any lane's thread. */
+ * before it brought any job (the reader has backed off already) or `stopping` was set meanwhile.
+ * Any lane's thread. */
 bool reader_take(struct reader *reader, const char *consumer, struct takes *takes,
                  bool (*stopping)(void *), void *context);
 

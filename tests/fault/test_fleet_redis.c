@@ -1,0 +1,351 @@
+/* A fleet whose Redis is there and says no: the library is flushed, permissions are taken, groups
+ * vanish, the disk or the memory is full. Nothing is lost, nothing runs hot, and work goes on when
+ * it may. */
+#include "../integration/fleet_fixture.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { COUNT_RECLAIMED = 7, LOG_WINDOW_MS = 5000 };
+
+TestSuite(fleet_redis, .init = setup, .fini = teardown, .timeout = 180);
+
+/* A command that may be refused: its status. */
+static enum status tell(const char *const *words)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+    struct error err = {0};
+
+    for (; *words != NULL; words++) {
+        redis_args_str(&args, *words);
+    }
+    const enum status status = redis_conn_command(conn, &args, &reply, &err);
+    redis_args_free(&args);
+    freeReplyObject(reply);
+    return status;
+}
+
+#define TELL(...) tell((const char *const[]){__VA_ARGS__, NULL})
+#define TELL_OK(...) cr_assert_eq(TELL(__VA_ARGS__), STATUS_OK)
+
+/* The number behind `name` in a section of INFO, 0 for none. */
+static long long info(const char *section, const char *name)
+{
+    redisReply *reply = ask("INFO", section);
+    const char *found = strstr(reply->str, name);
+    const long long number = found == NULL ? 0 : atoll(found + strlen(name));
+
+    freeReplyObject(reply);
+    return number;
+}
+
+static enum status enqueue_echo(const char *id)
+{
+    struct queue queue = queue_named("echo");
+    const struct queue_item item = {{id, strlen(id)}, {"legal", 5}, {"", 0}, {"x", 1}};
+    struct queue_answer answer;
+    struct error err = {0};
+
+    return queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err);
+}
+
+static void wait_until_ready(bool ready)
+{
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+
+    while (fleet_redis_ready(&fleet) != ready) {
+        cr_assert(clock_now_ms() < until_ms, "the fleet stays %s", ready ? "unready" : "ready");
+        clock_sleep_ms(POLL_MS);
+    }
+}
+
+static void wait_until_running(const char *name, int64_t count)
+{
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+
+    while (stats_of(name).running != count) {
+        cr_assert(clock_now_ms() < until_ms, "queue %s: %lld run", name,
+                  (long long)stats_of(name).running);
+        clock_sleep_ms(POLL_MS);
+    }
+}
+
+/* ---- what is written to standard error ------------------------------------------------------- */
+
+static int stderr_kept = -1;
+
+static void catch_log(void)
+{
+    char path[300];
+
+    log_set_level(LOG_WARNING);
+    snprintf(path, sizeof path, "%s/fleet.log", redis.folder);
+    const int file = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    cr_assert_geq(file, 0);
+    fflush(stderr);
+    stderr_kept = dup(STDERR_FILENO);
+    dup2(file, STDERR_FILENO);
+    close(file);
+}
+
+/* Lines that hold `part`. */
+static int release_log(const char *part)
+{
+    char path[300];
+    char line[2048];
+    int count = 0;
+
+    fflush(stderr);
+    dup2(stderr_kept, STDERR_FILENO);
+    close(stderr_kept);
+    snprintf(path, sizeof path, "%s/fleet.log", redis.folder);
+    FILE *file = fopen(path, "r");
+    cr_assert_not_null(file);
+    while (fgets(line, sizeof line, file) != NULL) {
+        count += strstr(line, part) != NULL;
+    }
+    fclose(file);
+    return count;
+}
+
+/* ---- the library ----------------------------------------------------------------------------- */
+
+/* One lane, which is busy: nobody reads, so only the commit can find the library gone. */
+Test(fleet_redis, a_job_that_ran_while_the_library_was_flushed_is_finished_without_a_takeover)
+{
+    settings.lanes = 1;
+    start_fleet();
+    push_enrich("legal", "first", "make the collection known", 3, "");
+    wait_for("enrich", COUNT_DONE, 1);
+    test_server_freeze(&chroma_server, true);
+    push_enrich("legal", "a", "a query", 3, "");
+    wait_until_running("enrich", 1);
+    TELL_OK("FUNCTION", "FLUSH");
+    test_server_freeze(&chroma_server, false);
+
+    struct queue queue = queue_named("enrich");
+    struct queue_stats stats = {0};
+    struct error err = {0};
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS; /* the visibility timeout is 60 s */
+    while (stats.counters[COUNT_DONE] < 2) {
+        cr_assert(clock_now_ms() < until_ms, "%s", err.text);
+        clock_sleep_ms(POLL_MS);
+        if (queue_get_stats(conn, &queue, &stats, &err) != STATUS_OK) {
+            stats = (struct queue_stats){0}; /* flushed, and not loaded again yet */
+        }
+    }
+    cr_assert_eq(stats.counters[COUNT_RECLAIMED], 0);
+    cr_assert_eq(queue_check_balance(&stats).jobs, 0);
+    stop_fleet();
+}
+
+/* ---- permissions ----------------------------------------------------------------------------- */
+
+static void log_in_as_fleet(void)
+{
+    TELL_OK("ACL", "SETUSER", "fleet", "on", ">secret", "~*", "&*", "+@all");
+    snprintf(settings.redis_url, sizeof settings.redis_url, "redis://fleet:secret@127.0.0.1:%d/0",
+             redis.port);
+}
+
+Test(fleet_redis, without_permission_the_fleet_is_unready_and_quiet_and_goes_on_when_it_is_given)
+{
+    log_in_as_fleet();
+    catch_log();
+    start_fleet();
+    push("echo", "a", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 1);
+    TELL_OK("CONFIG", "RESETSTAT");
+    TELL_OK("ACL", "SETUSER", "fleet", "-xreadgroup");
+    const int64_t start_ms = clock_now_ms();
+    wait_until_ready(false);
+    push("echo", "b", "legal", "", "x", 1);
+    /* Long enough for a hot loop to show: the longest pause between two attempts is 5 s. */
+    while (clock_now_ms() - start_ms < 3000) {
+        cr_assert_not(fleet_redis_ready(&fleet));
+        clock_sleep_ms(100);
+    }
+    const long long refused = info("errorstats", "errorstat_NOPERM:count=");
+    cr_assert_geq(refused, 1);
+    cr_assert_lt(refused, 40, "%lld attempts in 3 s", refused);
+    cr_assert(fleet_is_alive(&fleet));
+    TELL_OK("ACL", "SETUSER", "fleet", "+xreadgroup");
+    wait_for("echo", COUNT_DONE, 2);
+    wait_until_ready(true);
+    const int64_t windows = (clock_now_ms() - start_ms) / LOG_WINDOW_MS + 1;
+    stop_fleet();
+    const int lines = release_log("NOPERM");
+    cr_assert_geq(lines, 1);
+    cr_assert_leq(lines, windows, "%d lines", lines);
+}
+
+Test(fleet_redis, a_fleet_that_is_not_let_in_waits_and_goes_on_when_it_is)
+{
+    start_fleet();
+    push("echo", "a", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 1);
+    TELL_OK("CONFIG", "SET", "requirepass", "secret");
+    TELL_OK("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+    wait_until_ready(false);
+    push("echo", "b", "legal", "", "x", 1);
+    const long long before = info("errorstats", "errorstat_NOAUTH:count=");
+    const int64_t start_ms = clock_now_ms();
+    while (clock_now_ms() - start_ms < 2000) {
+        cr_assert_not(fleet_redis_ready(&fleet));
+        clock_sleep_ms(100);
+    }
+    const long long refused = info("errorstats", "errorstat_NOAUTH:count=") - before;
+    cr_assert_lt(refused, 60, "%lld attempts in 2 s", refused);
+    TELL_OK("CONFIG", "SET", "requirepass", "");
+    wait_for("echo", COUNT_DONE, 2);
+    wait_until_ready(true);
+    stop_fleet();
+}
+
+/* ---- groups and streams ---------------------------------------------------------------------- */
+
+Test(fleet_redis, groups_that_vanish_under_a_waiting_fleet_are_made_again_without_a_hot_loop)
+{
+    int64_t done = 0;
+    char id[16];
+
+    settings.lanes = 4;
+    start_fleet();
+    push("echo", "first", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, ++done);
+    TELL_OK("CONFIG", "RESETSTAT");
+    const int64_t start_ms = clock_now_ms();
+    for (int round = 0; round < 3; round++) {
+        TELL_OK("XGROUP", "DESTROY", "sh:{echo}:jobs", "fleet");
+        snprintf(id, sizeof id, "g%d", round);
+        push("echo", id, "legal", "", "x", 1);
+        wait_for("echo", COUNT_DONE, ++done);
+        TELL_OK("DEL", "sh:{echo}:jobs", "sh:{enrich}:jobs:high", "sh:{index}:jobs:low");
+        snprintf(id, sizeof id, "s%d", round);
+        push("echo", id, "legal", "", "x", 1);
+        wait_for("echo", COUNT_DONE, ++done);
+        TELL_OK("FLUSHALL");
+        done = 0; /* the counters are gone too */
+        snprintf(id, sizeof id, "f%d", round);
+        push("echo", id, "legal", "", "x", 1);
+        wait_for("echo", COUNT_DONE, ++done);
+    }
+    const int64_t seconds = (clock_now_ms() - start_ms) / 1000 + 1;
+    const long long created = info("commandstats", "cmdstat_xgroup|create:calls=");
+    const long long reads = info("commandstats", "cmdstat_xreadgroup:calls=");
+    const long long gone = info("errorstats", "errorstat_NOGROUP:count=");
+    cr_assert_geq(created, 3, "they are made again");
+    cr_assert_lt(created, 9 * 12 * 4, "%lld XGROUP CREATE", created);
+    cr_assert_lt(gone, 9 * 8, "%lld NOGROUP", gone);
+    cr_assert_lt(reads, 9 * 50 + seconds * 50, "%lld XREADGROUP in %lld s", reads,
+                 (long long)seconds);
+    wait_until_ready(true);
+    stop_fleet();
+}
+
+/* ---- a full disk ----------------------------------------------------------------------------- */
+
+/* RDB files cannot be written where a folder bears their name. */
+static void spoil_saving(bool spoilt)
+{
+    char path[300];
+    char inside[320];
+
+    snprintf(path, sizeof path, "%s/dump.rdb", redis.folder);
+    snprintf(inside, sizeof inside, "%s/x", path);
+    if (spoilt) {
+        cr_assert_eq(mkdir(path, 0700), 0);
+        cr_assert_eq(mkdir(inside, 0700), 0);
+    } else {
+        cr_assert_eq(rmdir(inside), 0);
+        cr_assert_eq(rmdir(path), 0);
+    }
+}
+
+static void save(bool expected)
+{
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+
+    TELL_OK("BGSAVE");
+    while (info("persistence", "rdb_bgsave_in_progress:") != 0) {
+        cr_assert(clock_now_ms() < until_ms, "saving does not end");
+        clock_sleep_ms(POLL_MS);
+    }
+    redisReply *reply = ask("INFO", "persistence");
+    cr_assert_eq(strstr(reply->str, "rdb_last_bgsave_status:ok") != NULL, expected);
+    freeReplyObject(reply);
+}
+
+Test(fleet_redis, while_redis_cannot_save_nothing_is_taken_and_nothing_lost)
+{
+    start_fleet();
+    push("echo", "a", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 1);
+    TELL_OK("CONFIG", "SET", "save", "3600 1000000");
+    spoil_saving(true);
+    save(false);
+    cr_assert_eq(enqueue_echo("b"), STATUS_UNAVAILABLE);
+    wait_until_ready(false);
+    cr_assert(fleet_is_alive(&fleet));
+    spoil_saving(false);
+    save(true);
+    push("echo", "b", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 2);
+    wait_until_ready(true);
+    cr_assert_eq(stats_of("echo").counters[0], 2);
+    stop_fleet();
+}
+
+/* ---- no memory ------------------------------------------------------------------------------- */
+
+Test(fleet_redis, without_memory_jobs_are_refused_but_those_that_wait_are_done_and_counted)
+{
+    char id[16];
+
+    for (int i = 0; i < 200; i++) {
+        snprintf(id, sizeof id, "j-%d", i);
+        push("echo", id, "legal", i % 10 == 0 ? "delay_ms=1500" : "", "x", 1);
+    }
+    TELL_OK("CONFIG", "SET", "maxmemory", "1");
+    cr_assert_eq(enqueue_echo("refused"), STATUS_OOM);
+    start_fleet();
+    wait_for("echo", COUNT_DONE, 180);
+    cr_assert(fleet_redis_ready(&fleet), "out of memory is no outage");
+    cr_assert_eq(stats_of("echo").delayed, 20, "promotion needs memory, and waits for it");
+    cr_assert_eq(enqueue_echo("refused"), STATUS_OOM);
+
+    TELL_OK("CONFIG", "SET", "maxmemory", "0");
+    wait_for("echo", COUNT_DONE, 200);
+    push("echo", "after", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 201);
+    const struct queue_stats stats = stats_of("echo");
+    cr_assert_eq(stats.counters[0], 201);
+    cr_assert_eq(stats.counters[COUNT_RECLAIMED], 0);
+    cr_assert_eq(stats.dead, 0);
+    stop_fleet();
+}
+
+Test(fleet_redis, without_memory_a_long_job_still_beats_and_is_not_taken_over)
+{
+    settings.visibility_ms = 1000;
+    start_fleet();
+    push_enrich("legal", "first", "make the collection known", 3, "");
+    wait_for("enrich", COUNT_DONE, 1);
+    test_server_freeze(&chroma_server, true);
+    push_enrich("legal", "a", "a query", 3, "");
+    wait_until_running("enrich", 1);
+    TELL_OK("CONFIG", "SET", "maxmemory", "1");
+    const int64_t start_ms = clock_now_ms();
+    while (clock_now_ms() - start_ms < 3 * settings.visibility_ms) {
+        cr_assert_eq(stats_of("enrich").counters[COUNT_RECLAIMED], 0, "it was taken over");
+        clock_sleep_ms(50);
+    }
+    TELL_OK("CONFIG", "SET", "maxmemory", "0");
+    test_server_freeze(&chroma_server, false);
+    wait_for("enrich", COUNT_DONE, 2);
+    cr_assert_eq(stats_of("enrich").counters[COUNT_RECLAIMED], 0);
+    stop_fleet();
+}
