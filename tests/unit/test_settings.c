@@ -52,6 +52,8 @@ static const struct sample {
     {"http", "[::1]:0", "[::1]:0"},
     {"worker-id", "host-1:a.b_c", "host-1:a.b_c"},
     {"log-level", "debug", "debug"},
+    {"outbox", "/var/lib/agent/outbox", "/var/lib/agent/outbox"},
+    {"outbox-max", "1GiB", "1GiB"},
 };
 
 enum { SAMPLES = sizeof samples / sizeof samples[0] };
@@ -730,7 +732,7 @@ Test(settings, help_shows_every_row_with_its_default)
         snprintf(preset, sizeof preset, "(default %s)\n",
                  row.default_text[0] == '\0' ? "empty" : row.default_text);
         char text[16400] = "\n";
-        strcat(text, help(SETTINGS_WORKER));
+        strcat(text, help(SETTINGS_ALL));
         const char *line = strstr(text, flag);
         cr_assert_not_null(line, "%s", row.flag);
         const char *end = strchr(line + 1, '\n');
