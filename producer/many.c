@@ -11,12 +11,12 @@
 #include <string.h>
 
 #include "keep.h"
+#include "many.h"
 
 enum {
     CALL_BYTES = 1024 * 1024,
     IN_FLIGHT = 3,
     BYTES_PER_MS = 16 * 1024, /* what the slowest network worth waiting for carries */
-    KEEP_BYTES = 256 * 1024,  /* of what is written to the outbox at once */
 };
 
 /* Where a job of the call that is being filled stands in the text. */
@@ -33,20 +33,6 @@ struct many_call {
     size_t indexes[QUEUE_BATCH_MAX];
     size_t count;
     size_t bytes;
-};
-
-/* What the caller wants done. */
-struct many_order {
-    stillhouse_client *client;
-    const struct queue *queue;
-    const void *elements;
-    size_t count;
-    const stillhouse_job_options *options;
-    stillhouse_status *outcome; /* may be NULL, as ids; not with `keep` */
-    char (*ids)[STILLHOUSE_ID_BYTES];
-    bool keep; /* in the outbox, what Redis does not take */
-    enum status (*make)(const struct many_order *order, size_t index, struct jobs_draft *draft,
-                        struct error *err);
 };
 
 struct many {
@@ -66,17 +52,6 @@ struct many {
 /* ---- outcomes ----------------------------------------------------------------------------------
  */
 
-static int severity(stillhouse_status status)
-{
-    static const int ranks[] = {
-        [STILLHOUSE_OK] = 0,      [STILLHOUSE_NOT_FOUND] = 1, [STILLHOUSE_FULL] = 2,
-        [STILLHOUSE_INVALID] = 3, [STILLHOUSE_FAILED] = 4,    [STILLHOUSE_UNREACHABLE] = 5,
-        [STILLHOUSE_KEPT] = 1,
-    };
-
-    return ranks[status];
-}
-
 static void set_outcome(struct many *many, size_t index, stillhouse_status status, const char *id)
 {
     if (many->order->outcome != NULL) {
@@ -85,7 +60,7 @@ static void set_outcome(struct many *many, size_t index, stillhouse_status statu
     if (many->order->ids != NULL) {
         snprintf(many->order->ids[index], STILLHOUSE_ID_BYTES, "%s", id);
     }
-    if (severity(status) > severity(many->worst)) {
+    if (many_severity(status) > many_severity(many->worst)) {
         many->worst = status;
     }
 }
@@ -318,123 +293,6 @@ static enum status send_all(struct redis_conn *conn, void *context, struct error
     return status;
 }
 
-/* ---- the outbox ------------------------------------------------------------------------------ */
-
-/* What is encoded and not yet written: the elements from `first` to `next` whose outcome is KEPT.
- */
-struct many_keeping {
-    struct many *many;
-    struct strbuf records;
-    size_t first;
-    size_t next;
-    size_t count;
-    stillhouse_status failed; /* what these elements are without the outbox */
-};
-
-/* Writes it. Where the disk does not let it, the elements have their old outcome again. */
-static enum status write_kept(struct many_keeping *keeping, struct error *err)
-{
-    const struct many_order *order = keeping->many->order;
-
-    const enum status status =
-        outbox_append(&order->client->outbox, &keeping->records, keeping->count, err);
-    for (size_t i = keeping->first; status != STATUS_OK && i < keeping->next; i++) {
-        if (order->outcome[i] == STILLHOUSE_KEPT) {
-            set_outcome(keeping->many, i, keeping->failed, "");
-        }
-    }
-    keeping->first = keeping->next;
-    keeping->count = 0;
-    return status;
-}
-
-/* Encodes one element anew: its first form went with the call. */
-static enum status keep_element(struct many_keeping *keeping, size_t index, struct error *err)
-{
-    const struct many_order *order = keeping->many->order;
-    struct jobs_draft draft;
-    struct error detail = {0};
-
-    enum status status = order->make(order, index, &draft, &detail);
-    if (status == STATUS_INVALID) { /* the run had ended before it was looked at */
-        (void)error_wrap(&detail, "[%zu]", index);
-        (void)client_failed(order->client, &detail);
-        set_outcome(keeping->many, index, STILLHOUSE_INVALID, "");
-        return STATUS_OK;
-    }
-    const size_t before = keeping->records.bytes;
-    if (status == STATUS_OK) {
-        const struct queue_item item = jobs_item(order->client, &draft);
-        status = keep_encode(order->queue, &item, &keeping->records, &detail);
-    }
-    if (status != STATUS_OK) {
-        keeping->records.bytes = before;
-        *err = detail;
-        return status;
-    }
-    keeping->failed = order->outcome[index];
-    set_outcome(keeping->many, index, STILLHOUSE_KEPT, draft.id);
-    keeping->count++;
-    return STATUS_OK;
-}
-
-/* True where the next element cannot be written along with those before it. */
-static bool is_due(const struct many_keeping *keeping, stillhouse_status outcome)
-{
-    return keeping->count > 0 &&
-           (keeping->records.bytes >= KEEP_BYTES || outcome != keeping->failed);
-}
-
-static enum status keep_elements(struct many_keeping *keeping, struct error *err)
-{
-    const struct many_order *order = keeping->many->order;
-    enum status status = STATUS_OK;
-
-    for (size_t i = 0; status == STATUS_OK && i < order->count; i++) {
-        const stillhouse_status outcome = order->outcome[i];
-        if (outcome == STILLHOUSE_OK || outcome == STILLHOUSE_INVALID) {
-            continue;
-        }
-        keeping->next = i;
-        if (is_due(keeping, outcome)) {
-            status = write_kept(keeping, err);
-        }
-        if (status == STATUS_OK) {
-            status = keep_element(keeping, i, err);
-        }
-    }
-    keeping->next = order->count;
-    struct error detail = {0};
-    const enum status written = write_kept(keeping, &detail);
-    if (status == STATUS_OK && written != STATUS_OK) {
-        *err = detail;
-        status = written;
-    }
-    return status;
-}
-
-/* After a run: the outbox takes what Redis did not. */
-static void keep_rest(struct many *many)
-{
-    const struct many_order *order = many->order;
-    struct many_keeping keeping = {.many = many};
-    struct error err = {0};
-
-    const enum status status = keep_elements(&keeping, &err);
-    strbuf_free(&keeping.records);
-    many->worst = STILLHOUSE_OK;
-    for (size_t i = 0; i < order->count; i++) {
-        if (severity(order->outcome[i]) > severity(many->worst)) {
-            many->worst = order->outcome[i];
-        }
-    }
-    if (status != STATUS_OK) {
-        keep_say_lost(order->client, &err);
-    } else if (many->worst == STILLHOUSE_KEPT) {
-        keep_say_kept(order->client);
-    }
-}
-
 /* ---- the public calls
  * ---------------------------------------------------------------------------- */
 
@@ -485,13 +343,26 @@ static stillhouse_status run(const struct many_order *order)
         err.status = status;
         give_up(many, &err);
     }
-    if (order->keep && many->worst != STILLHOUSE_OK) {
-        keep_rest(many);
-    }
-    const stillhouse_status worst = many->worst;
+    const stillhouse_status worst =
+        order->keep && many->worst != STILLHOUSE_OK ? many_keep(order) : many->worst;
     strbuf_free(&many->text);
     free(many);
     client_tidy(order->client);
+    return worst;
+}
+
+/* What shall be kept is found by its outcome. */
+static stillhouse_status run_and_keep(struct many_order *order)
+{
+    if (!order->keep || order->outcome != NULL || order->count == 0) {
+        return run(order);
+    }
+    order->outcome = calloc(order->count, sizeof *order->outcome);
+    if (order->outcome == NULL) {
+        return refuse(order->client, STATUS_OOM, "out of memory");
+    }
+    const stillhouse_status worst = run(order);
+    free(order->outcome);
     return worst;
 }
 
@@ -503,26 +374,15 @@ stillhouse_enqueue_distill_many(stillhouse_client *client, const stillhouse_expe
     if (client == NULL) {
         return STILLHOUSE_INVALID;
     }
-    struct many_order order = {.client = client,
-                               .queue = &client->distill,
-                               .elements = experiences,
-                               .count = count,
-                               .options = options,
-                               .outcome = outcome,
-                               .ids = ids,
-                               .keep = keep_is_on(client),
-                               .make = make_distill};
-    stillhouse_status *own = NULL;
-    if (order.keep && outcome == NULL && count > 0) {
-        own = calloc(count, sizeof *own);
-        if (own == NULL) {
-            return refuse(client, STATUS_OOM, "out of memory");
-        }
-        order.outcome = own;
-    }
-    const stillhouse_status worst = run(&order);
-    free(own);
-    return worst;
+    return run_and_keep(&(struct many_order){.client = client,
+                                             .queue = &client->distill,
+                                             .elements = experiences,
+                                             .count = count,
+                                             .options = options,
+                                             .outcome = outcome,
+                                             .ids = ids,
+                                             .keep = keep_is_on(client),
+                                             .make = make_distill});
 }
 
 stillhouse_status
