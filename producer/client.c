@@ -118,6 +118,8 @@ static enum status open_client(stillhouse_client *client, const stillhouse_optio
     }
     if (status == STATUS_OK) {
         counts_init(&client->counts, client->config.prefix);
+        status = outbox_open(&client->outbox, client->config.outbox,
+                             client->config.outbox_max_bytes, err);
     }
     return status;
 }
@@ -129,6 +131,7 @@ static void free_client(stillhouse_client *client)
     }
     wire_free(client->wire);
     memory_free(&client->memory);
+    outbox_close(&client->outbox);
     strbuf_free(&client->body);
     arena_free(&client->arena);
     explicit_bzero(&client->config, sizeof client->config);

@@ -86,6 +86,7 @@ int cmd_resume(struct cli *cli);
 int cmd_verify(struct cli *cli);
 int cmd_doctor(struct cli *cli);
 int cmd_export(struct cli *cli);
+int cmd_flush(struct cli *cli);
 int cmd_help(struct cli *cli);
 
 /* The whole program's help, or one command's, on standard output. */
