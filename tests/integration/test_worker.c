@@ -37,8 +37,9 @@ Test(worker, help_shows_every_setting_of_a_worker)
     cr_assert_eq(RUN("--help"), 0);
     for (size_t i = 0; i < settings_count(); i++) {
         char flag[64];
+        bool ours = (settings_row(i).scope & SETTINGS_WORKER) != 0;
         snprintf(flag, sizeof flag, "--%s ", settings_row(i).flag);
-        cr_assert_not_null(strstr(out, flag), "%s", flag);
+        cr_assert_eq(strstr(out, flag) != NULL, ours, "%s", flag);
     }
     cr_assert_eq(RUN("--version"), 0);
     cr_assert_not_null(strstr(out, "stillhouse-worker"));
