@@ -19,6 +19,7 @@ from servers import QUEUES
 
 SAMPLE_EVERY_S = 0.2
 REPLIES_EVERY_S = 1.0
+STALL_SAID_S = 2.5
 SLICE = 500
 
 
@@ -105,6 +106,7 @@ class Sampler(threading.Thread):
         self.went_back = []  # a counter that fell: Redis lost what it had acknowledged
         self.now = {}  # queue -> its last statistics
         self.stall = (0.0, "")  # the longest, and where
+        self.still = {}  # queue -> how long nothing has moved in it
         self.still_since = dict.fromkeys(QUEUES, time.monotonic())
 
     def run(self):
@@ -147,6 +149,9 @@ class Sampler(threading.Thread):
         if n["done"] + n["buried"] != before["done"] + before["buried"] or n["waiting"] == 0:
             self.still_since[queue] = now
         still = now - max(self.still_since[queue], self.lab.weather.clear_since())
+        if still < self.still.get(queue, 0) > STALL_SAID_S:
+            self.log(f"{queue}: nothing moved for {self.still[queue]:.1f} s: {before}")
+        self.still[queue] = still
         if still > self.stall[0]:
             self.stall = (still, queue)
 

@@ -23,6 +23,7 @@ from report import Progress, checks, details, markdown
 from servers import Broken, Lab
 
 DRAIN_MAX_S = 120
+CALM_JOBS, CALM_S, CALM_MAX_S = 500, 3, 20
 # A worker may end by itself where it cannot reach Redis at its start: 3 is for that.
 CODES_TO_EXPECT = (3,)
 
@@ -88,6 +89,7 @@ class Run:
         self.faults = Faults(self.lab, options.seed, options.kinds, options.faults, seconds,
                              self.log)
         self.progress = Progress()
+        self.problems = []
 
     def show(self, phase):
         self.progress.show(phase, self.producer, self.sampler, self.faults)
@@ -103,19 +105,36 @@ class Run:
         while faulting.is_alive():
             faulting.join(0.2)
             self.show("faults")
-        drain_s = self.drain()
+        self.log("the faults are over")
+        drain_s = self.drain("draining", DRAIN_MAX_S)
+        self.log(f"drained after {drain_s} s")
+        if drain_s is not None:
+            self.calm()
         self.progress.end()
         return self.judge(drain_s)
 
-    def drain(self):
+    def calm(self):
+        """Nothing of the faults may stick to a fleet: it takes over and repeats nothing any more."""
+        before = {name: self.sampler.total(name) for name in ("reclaimed", "retried")}
+        self.producer.enqueue_calm(CALM_JOBS, CALM_S)
+        took = self.drain("afterwards", CALM_MAX_S)
+        self.log(f"the jobs enqueued after the faults took {took} s")
+        if took is None:
+            self.problems.append(f"{CALM_JOBS} jobs enqueued after the faults were not done within "
+                                 f"{CALM_MAX_S} s")
+        for name, count in before.items():
+            if self.sampler.total(name) > count:
+                self.problems.append(f"of {CALM_JOBS} jobs enqueued after the faults, "
+                                     f"{self.sampler.total(name) - count} were {name}")
+
+    def drain(self, phase, seconds):
         """Seconds until nothing was outstanding, for good; None when it did not come to that."""
-        self.log("the faults are over")
         began = time.monotonic()
         calm_since = None
-        while time.monotonic() < began + DRAIN_MAX_S and self.producer.problem is None:
+        while time.monotonic() < began + seconds and self.producer.problem is None:
             samples = self.sampler.samples
             time.sleep(0.3)
-            self.show("draining")
+            self.show(phase)
             idle = (not self.producer.is_alive() and self.sampler.samples > samples
                     and self.sampler.outstanding() == 0)
             if not idle:
@@ -128,7 +147,7 @@ class Run:
 
     def judge(self, drain_s):
         account = audit(self.lab, self.books, self.sampler, self.producer)
-        problems = account.problems + self.faults.problems
+        problems = account.problems + self.faults.problems + self.problems
         problems += [f"{name} ended by itself, exit code {code}"
                      for name, code in self.lab.ended if code not in CODES_TO_EXPECT]
         if self.producer.problem:

@@ -17,6 +17,7 @@ from servers import QUEUES
 
 DOMAINS = ("legal", "medicine", "cooking", "ops.network", "music-theory")
 CALL_MAX = 100
+CALM_CALL = 5
 BACKLOG = 100000
 WORDS = """contract tenant notice period fever dosage router subnet latency butter onion simmer
 chord scale tempo claim court appeal therapy nurse switch packet firewall oven garlic melody rhythm
@@ -54,13 +55,13 @@ class Jobs:
     def words(self, count):
         return " ".join(self.chance.choice(WORDS) for _ in range(count))
 
-    def make(self):
+    def make(self, calm=False):
         number = self.made
         self.made += 1
         chance = self.chance
         queue = chance.choices(QUEUES, (35, 30, 5, 30))[0]
         job = Job(f"{self.run}-{number}", queue, chance.choice(DOMAINS), "", b"")
-        job.poison = queue != "echo" and chance.random() < 0.04
+        job.poison = queue != "echo" and chance.random() < 0.04 and not calm
         getattr(self, queue)(job, number)
         if job.poison:
             job.replies, job.documents = False, {}
@@ -70,7 +71,7 @@ class Jobs:
             options.append("reply=1")
         if chance.random() < 0.2:
             options.append("priority=" + chance.choice(("high", "low")))
-        if chance.random() < 0.1:
+        if chance.random() < 0.1 and not calm:
             options.append(f"delay_ms={chance.randint(1, 3000)}")
         job.options = " ".join(options)
         return job
@@ -134,6 +135,14 @@ class Producer(threading.Thread):
                 time.sleep(0.05)
         except Exception as error:  # the main thread must know
             self.problem = f"the producer: {error!r}"
+
+    def enqueue_calm(self, total, seconds):
+        """Jobs of every kind for a fleet that has nothing else to do, in many small calls."""
+        self.total += total
+        for _ in range(total // CALM_CALL):
+            jobs = [self.jobs.make(calm=True) for _ in range(CALM_CALL)]
+            self.enqueue(jobs)
+            time.sleep(seconds * CALM_CALL / total)
 
     def enqueue(self, jobs):
         for queue in QUEUES:
