@@ -166,7 +166,7 @@ class Sampler(threading.Thread):
 # ---- the final account ----
 
 class Account:
-    """Per queue: accepted, done, dead, lost ids, effects doubled; `problems` in words."""
+    """Per queue: jobs accepted, lost (by id; or by the counters alone), accepted twice."""
 
     def __init__(self):
         self.accepted = dict.fromkeys(QUEUES, 0)
@@ -178,7 +178,7 @@ class Account:
         self.problems = []
 
     def lost_count(self, queue):
-        return len(self.lost[queue]) + self.lost_uncounted[queue]
+        return max(len(self.lost[queue]), self.lost_uncounted[queue])
 
 
 def audit(lab, books, sampler, producer):

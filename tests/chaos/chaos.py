@@ -114,7 +114,7 @@ class Run:
         return self.judge(drain_s)
 
     def calm(self):
-        """Nothing of the faults may stick to a fleet: it takes over and repeats nothing any more."""
+        """Nothing of the faults may stick to a fleet: it takes over and repeats nothing more."""
         before = {name: self.sampler.total(name) for name in ("reclaimed", "retried")}
         self.producer.enqueue_calm(CALM_JOBS, CALM_S)
         took = self.drain("afterwards", CALM_MAX_S)

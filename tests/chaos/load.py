@@ -36,8 +36,8 @@ class Job:
     domain: str
     options: str
     body: bytes
-    # What proves that it was done: a reply, documents (id -> text), a dead letter. A job with none of
-    # them is seen in the counters only.
+    # What proves that it was done: a reply, documents (id -> text), a dead letter. A job with none
+    # of them is seen in the counters only.
     query: str = ""
     replies: bool = False
     documents: dict = dataclasses.field(default_factory=dict)

@@ -4,7 +4,7 @@ import time
 
 from servers import QUEUES
 
-SAID_MAX = 20
+SAID_MAX = 8
 
 
 class Progress:
@@ -49,6 +49,7 @@ def checks(account, sampler, problems, drained):
 def markdown(options, account, sampler, producer, faults, drain_s, total_s):
     twice = sum(account.twice.values())
     taken = sum(n["reclaimed"] for n in account.stats.values())
+    deduplicated = sum(n["deduplicated"] for n in account.stats.values())
     stall, where = sampler.stall
     rows = [
         ("jobs accepted", f"{sum(account.accepted.values()):,}"),
@@ -60,6 +61,8 @@ def markdown(options, account, sampler, producer, faults, drain_s, total_s):
         ("samples of the books", f"{sampler.samples:,}, {len(sampler.unbalanced)} unbalanced"),
         ("longest stall with every server up", f"{stall:.1f} s" + (f" ({where})" if where else "")),
         ("drained", f"{drain_s:.1f} s after the last fault" if drain_s is not None else "**no**"),
+        ("enqueued again, outcome unknown", f"{sum(producer.unknown.values()):,} jobs, "
+         f"{deduplicated:,} of them outstanding already"),
         ("enqueueing refused, out of memory", f"{producer.refused:,} calls"),
         ("duration", f"{total_s:.0f} s"),
         ("seed", f"{options.seed}"),

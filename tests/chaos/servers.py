@@ -6,7 +6,8 @@
     lab.stop()
 
 Children are started by one thread that lives as long as the program, since the signal by which the
-kernel ends a child with its parent (PR_SET_PDEATHSIG) is sent when the *thread* that started it ends.
+kernel ends a child with its parent (PR_SET_PDEATHSIG) is sent when the *thread* that started it
+ends.
 """
 import concurrent.futures
 import os
