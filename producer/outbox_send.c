@@ -209,6 +209,19 @@ static void accept_jobs(struct sending *sending, size_t count)
     }
 }
 
+/* A call went through: the next one may be larger. */
+static void grow_calls(struct sending *sending)
+{
+    struct outbox *outbox = sending->outbox;
+    const size_t batch = outbox->batch * GROW;
+
+    if (sending->singly > 0) {
+        sending->singly--;
+    } else {
+        outbox->batch = batch < OUTBOX_BATCH_MAX ? batch : OUTBOX_BATCH_MAX;
+    }
+}
+
 static enum status take_answers(struct sending *sending, struct error *err)
 {
     size_t accepted = 0;
@@ -218,9 +231,11 @@ static enum status take_answers(struct sending *sending, struct error *err)
     }
     accept_jobs(sending, accepted);
     if (accepted < sending->count) {
+        sending->outbox->batch = 1; /* enough to see whether there is room again */
         return error_set(err, STATUS_FULL, "queue \"%s\" is full: %lld jobs wait already",
                          sending->queue.name, (long long)sending->client->config.max_backlog);
     }
+    grow_calls(sending);
     return STATUS_OK;
 }
 
@@ -229,7 +244,10 @@ static void refuse_jobs(struct sending *sending)
 {
     if (sending->count > 1) {
         sending->singly = sending->count;
-    } else if (!set_aside(sending, sending->ends[0])) {
+        return;
+    }
+    sending->singly -= sending->singly > 0;
+    if (!set_aside(sending, sending->ends[0])) {
         close_segment(sending); /* the others may go */
     }
 }
@@ -250,12 +268,6 @@ static enum status send_call(struct sending *sending, struct redis_conn *conn, s
     }
     if (status != STATUS_OK) {
         return status;
-    }
-    if (sending->singly > 0) {
-        sending->singly--;
-    } else {
-        outbox->batch =
-            outbox->batch * GROW < OUTBOX_BATCH_MAX ? outbox->batch * GROW : OUTBOX_BATCH_MAX;
     }
     return take_answers(sending, err);
 }

@@ -2,7 +2,7 @@
  *
  * A call is one run of jobs of the same queue in one segment. What Redis accepted is passed over at
  * once; the first job it will not take now ends the run, so order holds; one that it never will
- * take is put aside. A call that times out makes the next ones smaller.
+ * take is put aside. A call that times out, or finds a queue full, makes the next ones smaller.
  */
 #ifndef STILLHOUSE_PRODUCER_OUTBOX_SEND_H
 #define STILLHOUSE_PRODUCER_OUTBOX_SEND_H

@@ -823,6 +823,9 @@ Test(outbox, of_many_only_what_the_queue_has_no_room_for_is_kept)
         cr_assert_eq(outcome[i], i < 6 ? STILLHOUSE_OK : STILLHOUSE_KEPT, "%zu", i);
     }
     cr_assert_eq(flushed(STILLHOUSE_FULL), 4);
+    const int64_t refused = counter("refused");
+    cr_assert_eq(flushed(STILLHOUSE_FULL), 4);
+    cr_assert_eq(counter("refused"), refused + 1); /* a full queue is asked with one job */
     cr_assert_str_eq(ask("DEL", queue.stream[JOB_NORMAL], NULL), "1");
     cr_assert_eq(flushed(STILLHOUSE_OK), 0);
     cr_assert_str_eq(tasks(), "t6,t7,t8,t9,");
