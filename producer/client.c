@@ -30,8 +30,7 @@ void stillhouse_query_hash(const char *query, char out[33])
     text_hash(text, strlen(text), out);
 }
 
-/* ---- statuses ----------------------------------------------------------------------------------
- */
+/* ---- statuses ------------------------------------------------------------------------------ */
 
 stillhouse_status client_status(enum status status)
 {
@@ -72,8 +71,7 @@ stillhouse_status client_failed(stillhouse_client *client, const struct error *e
     return client_status(err->status);
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 static enum status open_queues(stillhouse_client *client, struct error *err)
 {

@@ -52,8 +52,7 @@ enum status enqueue_draft(stillhouse_client *client, const struct queue *queue,
     return STATUS_OK;
 }
 
-/* ---- the public calls
- * ---------------------------------------------------------------------------- */
+/* ---- the public calls ---------------------------------------------------------------------- */
 
 /* Sends a draft that was made with `made`, or says why there is none. */
 static stillhouse_status finish(stillhouse_client *client, enum status made,

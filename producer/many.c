@@ -49,8 +49,7 @@ struct many {
     struct queue_answer answers[QUEUE_BATCH_MAX];
 };
 
-/* ---- outcomes ----------------------------------------------------------------------------------
- */
+/* ---- outcomes ------------------------------------------------------------------------------ */
 
 static void set_outcome(struct many *many, size_t index, stillhouse_status status, const char *id)
 {
@@ -110,8 +109,7 @@ static void give_up(struct many *many, const struct error *err)
     }
 }
 
-/* ---- calls -------------------------------------------------------------------------------------
- */
+/* ---- calls --------------------------------------------------------------------------------- */
 
 static void set_bound(struct many *many, struct redis_conn *conn)
 {
@@ -209,8 +207,7 @@ static enum status send_call(struct many *many, struct redis_conn *conn, struct 
     return status;
 }
 
-/* ---- elements ----------------------------------------------------------------------------------
- */
+/* ---- elements ------------------------------------------------------------------------------ */
 
 static size_t put(struct strbuf *text, const char *data, size_t bytes)
 {
@@ -293,8 +290,7 @@ static enum status send_all(struct redis_conn *conn, void *context, struct error
     return status;
 }
 
-/* ---- the public calls
- * ---------------------------------------------------------------------------- */
+/* ---- the public calls ---------------------------------------------------------------------- */
 
 static enum status make_distill(const struct many_order *order, size_t index,
                                 struct jobs_draft *draft, struct error *err)

@@ -38,8 +38,7 @@ static enum status read_options(const stillhouse_options *given, stillhouse_opti
     return STATUS_OK;
 }
 
-/* ---- the environment ---------------------------------------------------------------------------
- */
+/* ---- the environment ----------------------------------------------------------------------- */
 
 /* The first line of a file, which may hold a password: as much of it as a setting may have. */
 static enum status read_line(const char *path, const char *variable, char out[SETTINGS_TEXT_BYTES],
@@ -117,8 +116,7 @@ static enum status load_environment(const stillhouse_options *options, struct se
     return STATUS_OK;
 }
 
-/* ---- the fields --------------------------------------------------------------------------------
- */
+/* ---- the fields ---------------------------------------------------------------------------- */
 
 static enum status take_text(const char *name, const char *given, const char *setting, char *out,
                              size_t size, struct error *err)

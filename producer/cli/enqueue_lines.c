@@ -44,8 +44,7 @@ struct lines {
     int64_t file_bytes; /* 0 = not known */
 };
 
-/* ---- progress ----------------------------------------------------------------------------------
- */
+/* ---- progress ------------------------------------------------------------------------------ */
 
 static void clear_progress(const struct lines *lines)
 {
@@ -83,8 +82,7 @@ static void start_progress(struct lines *lines)
     }
 }
 
-/* ---- lines -------------------------------------------------------------------------------------
- */
+/* ---- lines --------------------------------------------------------------------------------- */
 
 static void report_line(struct lines *lines, const char *text)
 {
@@ -148,8 +146,7 @@ static enum status read_lines(struct lines *lines, struct error *err)
     return status;
 }
 
-/* ---- the end -----------------------------------------------------------------------------------
- */
+/* ---- the end ------------------------------------------------------------------------------- */
 
 static int print_counts(const struct lines *lines)
 {

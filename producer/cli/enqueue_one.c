@@ -13,8 +13,7 @@
 #include "json.h"
 #include "output.h"
 
-/* ---- metadata ----------------------------------------------------------------------------------
- */
+/* ---- metadata ------------------------------------------------------------------------------ */
 
 /* The value behind K:= : a number, true or false. */
 static bool parse_typed(const char *text, stillhouse_meta *out)
@@ -85,8 +84,7 @@ static int read_meta(const struct cli *cli, stillhouse_meta **out, size_t *count
     return CLI_DONE;
 }
 
-/* ---- the three kinds ---------------------------------------------------------------------------
- */
+/* ---- the three kinds ----------------------------------------------------------------------- */
 
 struct sender {
     const struct cli *cli;
@@ -182,8 +180,7 @@ static int send_echo(struct sender *sender)
     return code;
 }
 
-/* ---- the result --------------------------------------------------------------------------------
- */
+/* ---- the result ---------------------------------------------------------------------------- */
 
 /* A person is shown the examples themselves, where there are some. */
 static int print_document(const struct cli *cli, const struct strbuf *text)

@@ -35,8 +35,7 @@ static void empty(struct feed_call *call)
     call->bytes = 0;
 }
 
-/* ---- what Redis did not take -------------------------------------------------------------------
- */
+/* ---- what Redis did not take --------------------------------------------------------------- */
 
 static enum status write_kept(const struct feed *feed, const struct feed_call *call,
                               struct error *err)
@@ -103,8 +102,7 @@ static enum status settle(struct feed *feed, enum status status, struct error *e
     return STATUS_OK;
 }
 
-/* ---- calls -------------------------------------------------------------------------------------
- */
+/* ---- calls --------------------------------------------------------------------------------- */
 
 /* Counts the answers of a call, and keeps the refused items where they will be sent again. */
 static void take_answers(struct feed *feed, struct feed_call *call)

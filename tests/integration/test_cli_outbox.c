@@ -121,8 +121,7 @@ Test(cli_outbox, usage_is_checked)
     PRINTS("usage: stillhouse flush --outbox DIR");
 }
 
-/* ---- lines -------------------------------------------------------------------------------------
- */
+/* ---- lines --------------------------------------------------------------------------------- */
 
 Test(cli_outbox, lines_are_kept_from_the_first_where_nothing_listens)
 {

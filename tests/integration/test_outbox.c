@@ -57,8 +57,7 @@ static void teardown(void)
 
 TestSuite(outbox, .init = setup, .fini = teardown, .timeout = 120);
 
-/* ---- words -------------------------------------------------------------------------------------
- */
+/* ---- words --------------------------------------------------------------------------------- */
 
 static void away(void)
 {
@@ -158,8 +157,7 @@ static size_t files_like(const char *end)
     return count;
 }
 
-/* ---- an outage ---------------------------------------------------------------------------------
- */
+/* ---- an outage ----------------------------------------------------------------------------- */
 
 Test(outbox, a_redis_that_is_there_is_sent_to_and_nothing_is_written)
 {
@@ -307,8 +305,7 @@ Test(outbox, a_kept_job_knows_its_age_and_its_delay_counts_from_then)
                      "1"); /* the short delay is over */
 }
 
-/* ---- a Redis that says no ----------------------------------------------------------------------
- */
+/* ---- a Redis that says no ------------------------------------------------------------------ */
 
 Test(outbox, a_redis_out_of_memory_or_read_only_is_waited_for)
 {
@@ -413,8 +410,7 @@ Test(outbox, an_answer_that_does_not_come_is_a_job_that_may_be_sent_twice)
     cr_assert_str_eq(tasks(), "t-lost,");
 }
 
-/* ---- time --------------------------------------------------------------------------------------
- */
+/* ---- time ---------------------------------------------------------------------------------- */
 
 Test(outbox, a_server_that_hangs_costs_its_bound_and_no_more)
 {
@@ -474,8 +470,7 @@ Test(outbox, a_network_that_is_too_slow_for_many_jobs_gets_fewer_at_once)
     test_server_restart(&server);
 }
 
-/* ---- producers that end ------------------------------------------------------------------------
- */
+/* ---- producers that end -------------------------------------------------------------------- */
 
 static void run_child(void (*work)(void))
 {
@@ -659,8 +654,7 @@ Test(outbox, two_processes_at_once_keep_and_send_everything)
     check_books();
 }
 
-/* ---- disks -------------------------------------------------------------------------------------
- */
+/* ---- disks --------------------------------------------------------------------------------- */
 
 Test(outbox, an_outbox_that_is_full_lets_the_call_fail_as_it_would_without)
 {
@@ -765,8 +759,7 @@ Test(outbox, a_damaged_job_is_put_aside_and_counted)
     cr_assert_eq(files_like(".bad"), 1);
 }
 
-/* ---- many, options, environment ----------------------------------------------------------------
- */
+/* ---- many, options, environment ------------------------------------------------------------ */
 
 Test(outbox, many_experiences_are_kept_but_for_the_invalid_ones)
 {

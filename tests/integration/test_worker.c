@@ -108,9 +108,9 @@ Test(worker, a_redis_that_evicts_jobs_is_refused_with_what_to_set)
 /* Starts the program in the background with its standard error in a file of `folder`. */
 static pid_t start(const char *url, const char *http, const char *log)
 {
-    return test_spawn((const char *const[]){program, "--redis-url", url, "--http", http, "--drain",
-                                            "5s", NULL},
-                      log);
+    return test_spawn(
+        (const char *const[]){program, "--redis-url", url, "--http", http, "--drain", "5s", NULL},
+        log);
 }
 
 /* Waits until the log holds `text`. */

@@ -55,8 +55,7 @@ static void teardown(void)
 
 TestSuite(outbox, .init = setup, .fini = teardown);
 
-/* ---- words -------------------------------------------------------------------------------------
- */
+/* ---- words --------------------------------------------------------------------------------- */
 
 static enum status try_append(struct outbox *to, const char *id, size_t body_bytes)
 {
@@ -169,8 +168,7 @@ static off_t size_of(const char *path)
     return info.st_size;
 }
 
-/* ---- appending ---------------------------------------------------------------------------------
- */
+/* ---- appending ----------------------------------------------------------------------------- */
 
 Test(outbox, jobs_come_out_in_the_order_they_went_in_and_the_file_goes_with_the_last)
 {
@@ -296,8 +294,7 @@ Test(outbox, a_relative_folder_stays_the_same_when_the_program_moves)
     cr_assert_str_eq(send_all(), "a");
 }
 
-/* ---- a disk that is full -----------------------------------------------------------------------
- */
+/* ---- a disk that is full ------------------------------------------------------------------- */
 
 static void limit_files(rlim_t bytes)
 {
@@ -346,8 +343,7 @@ Test(outbox, what_cannot_be_put_aside_stays)
     cr_assert_str_eq(send_all(), "ab");
 }
 
-/* ---- what crashes and bad disks leave ----------------------------------------------------------
- */
+/* ---- what crashes and bad disks leave ------------------------------------------------------ */
 
 Test(outbox, a_torn_end_is_cut_off_before_the_next_append)
 {
@@ -476,8 +472,7 @@ Test(outbox, what_is_no_plain_file_is_not_touched)
     cr_assert_str_eq(send_all(), "ab");
 }
 
-/* ---- many at once ------------------------------------------------------------------------------
- */
+/* ---- many at once -------------------------------------------------------------------------- */
 
 /* Each appends its letter so often. */
 static void append_letters(char letter, int times)

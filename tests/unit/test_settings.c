@@ -128,8 +128,7 @@ static bool has_line(const char *text, const char *name, const char *value)
         }                                                                                          \
     } while (0)
 
-/* ---- the table --------------------------------------------------------------------------------
- */
+/* ---- the table ----------------------------------------------------------------------------- */
 
 Test(settings, defaults_are_those_of_the_contract)
 {
@@ -275,8 +274,7 @@ Test(settings, an_unknown_name_is_not_found)
     cr_assert_eq(settings_set(&s, "", "4", "--", NULL), STATUS_NOT_FOUND);
 }
 
-/* ---- ranges and texts -------------------------------------------------------------------------
- */
+/* ---- ranges and texts ---------------------------------------------------------------------- */
 
 Test(settings, both_ends_of_every_range_are_in_it)
 {
@@ -532,8 +530,7 @@ Test(settings, whatever_is_given_to_whatever_row_is_taken_or_refused)
     }
 }
 
-/* ---- environment ------------------------------------------------------------------------------
- */
+/* ---- environment --------------------------------------------------------------------------- */
 
 Test(settings, a_bad_variable_is_named)
 {
@@ -677,8 +674,7 @@ Test(settings, a_variable_and_its_file_exclude_each_other)
     cr_assert_str_eq(s.embed_key, "hush");
 }
 
-/* ---- cross-checks -----------------------------------------------------------------------------
- */
+/* ---- cross-checks -------------------------------------------------------------------------- */
 
 static const char *finish_with(const char *flag, const char *value)
 {
@@ -721,8 +717,7 @@ Test(settings, the_builtin_embedder_has_its_own_range_of_dimensions)
     cr_assert_eq(settings_finish(&s, NULL), STATUS_OK);
 }
 
-/* ---- what people read -------------------------------------------------------------------------
- */
+/* ---- what people read ---------------------------------------------------------------------- */
 
 Test(settings, help_shows_every_row_with_its_default)
 {
