@@ -66,29 +66,37 @@ void *arena_array(struct arena *arena, size_t count, size_t size)
     return arena_alloc(arena, count * size);
 }
 
+static void free_blocks(struct arena *arena)
+{
+    for (struct arena_block *block = arena->blocks; block != NULL;) {
+        struct arena_block *next = block->next;
+        free(block);
+        block = next;
+    }
+    arena->blocks = NULL;
+    arena->total_bytes = 0;
+}
+
+/* Several blocks become one that holds as much as they did together: the next batch of this size
+ * fits into it, and no block stands behind another that is never looked at again. */
 void arena_reset(struct arena *arena, size_t keep_bytes)
 {
     struct arena_block *block = arena->blocks;
-    struct arena_block *kept = NULL;
-    size_t kept_bytes = 0;
+    const size_t capacity = arena->total_bytes < keep_bytes ? arena->total_bytes : keep_bytes;
 
-    while (block != NULL) {
-        struct arena_block *next = block->next;
-        if (kept_bytes + block->capacity <= keep_bytes) {
-            block->used = 0;
-            block->next = kept;
-            kept = block;
-            kept_bytes += block->capacity;
-        } else {
-            free(block);
-        }
-        block = next;
+    if (block != NULL && block->next == NULL && block->capacity <= keep_bytes) {
+        block->used = 0;
+        return;
     }
-    arena->blocks = kept;
-    arena->total_bytes = kept_bytes;
+    free_blocks(arena);
+    block = capacity == 0 ? NULL : block_new(capacity);
+    if (block != NULL) {
+        arena->blocks = block;
+        arena->total_bytes = capacity;
+    }
 }
 
 void arena_free(struct arena *arena)
 {
-    arena_reset(arena, 0);
+    free_blocks(arena);
 }

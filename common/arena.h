@@ -13,7 +13,7 @@
 struct arena_block;
 
 struct arena {
-    struct arena_block *blocks; /* newest first */
+    struct arena_block *blocks; /* newest first, the one that is filled */
     size_t total_bytes;         /* what the blocks hold together */
 };
 

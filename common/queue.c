@@ -129,8 +129,7 @@ enum status queue_call_ok(struct redis_conn *conn, struct redis_args *args, stru
 
 /* ---- the function library ------------------------------------------------------------------ */
 
-/* The VERSION of the library that is built in. */
-static long long own_version(void)
+long long queue_library_version(void)
 {
     static const char marker[] = "\nlocal VERSION = ";
     const char *found = strstr(queue_lua, marker);
@@ -201,7 +200,7 @@ enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *e
         *loaded = false;
     }
     enum status status = loaded_version(conn, &version, err);
-    if (status != STATUS_OK || version >= own_version()) {
+    if (status != STATUS_OK || version >= queue_library_version()) {
         return status;
     }
     status = check_server(conn, err);

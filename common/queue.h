@@ -39,6 +39,9 @@ enum status queue_init(struct queue *queue, const char *prefix, const char *name
  * ("redis 6.2.6 at ...: 7.0 or newer is needed"). Sets *loaded (may be NULL) when it did load. */
 enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *err) MUSTCHECK;
 
+/* The version of the library that is built into this program. */
+long long queue_library_version(void);
+
 /* Creates group "fleet" at 0 on the three streams where it is missing. */
 enum status queue_prepare(struct redis_conn *conn, const struct queue *queue,
                           struct error *err) MUSTCHECK;

@@ -16,6 +16,7 @@
 
 #include "clock.h"
 #include "redis_sentinel.h"
+#include "redis_tls.h"
 
 /* What one command may weigh: hiredis counts in int. */
 #define COMMAND_BYTES_MAX ((size_t)1 << 30)
@@ -61,11 +62,7 @@ void redis_conn_free(struct redis_conn *conn)
         return;
     }
     redis_conn_close(conn);
-#ifdef HAVE_HIREDIS_SSL
-    if (conn->ssl != NULL) {
-        redisFreeSSLContext(conn->ssl);
-    }
-#endif
+    redis_tls_free(conn);
     explicit_bzero(&conn->url, sizeof conn->url);
     free(conn);
 }
@@ -167,41 +164,6 @@ static enum status select_database(struct redis_conn *conn, struct error *err)
     return status;
 }
 
-#ifdef HAVE_HIREDIS_SSL
-static enum status start_tls(struct redis_conn *conn, struct error *err)
-{
-    redisSSLContextError problem = REDIS_SSL_CTX_NONE;
-
-    if (conn->ssl == NULL) {
-        redisInitOpenSSL();
-        conn->ssl =
-            redisCreateSSLContext(NULL, "/etc/ssl/certs", NULL, NULL, conn->url.host, &problem);
-    }
-    if (conn->ssl == NULL) {
-        (void)error_set(err, STATUS_FAILED, "redis %s: no TLS: %s", conn->where,
-                        redisSSLContextGetError(problem));
-        redis_conn_close(conn);
-        return STATUS_FAILED;
-    }
-    /* hiredis' TLS reads and writes inside the handshake: bound them too. */
-    if (!redis_io_set_timeout(conn, SO_RCVTIMEO, conn->timeouts.connect_ms, &conn->receive_ms) ||
-        !redis_io_set_timeout(conn, SO_SNDTIMEO, conn->timeouts.connect_ms, &conn->send_ms) ||
-        redisInitiateSSLWithContext(conn->context, conn->ssl) != REDIS_OK) {
-        return redis_io_fail(conn, "TLS handshake", errno, err);
-    }
-    return STATUS_OK;
-}
-#else
-static enum status start_tls(struct redis_conn *conn, struct error *err)
-{
-    redis_conn_close(conn);
-    return error_set(err, STATUS_INVALID,
-                     "redis %s: rediss:// needs hiredis with TLS, and this program was built "
-                     "without it",
-                     conn->where);
-}
-#endif
-
 static enum status open_socket(struct redis_conn *conn, struct error *err)
 {
     const struct timeval timeout = redis_io_to_timeval(
@@ -231,13 +193,13 @@ static enum status establish(struct redis_conn *conn, struct error *err)
 {
 #ifndef HAVE_HIREDIS_SSL
     if (conn->url.tls) {
-        return start_tls(conn, err);
+        return redis_tls_start(conn, err);
     }
 #endif
 
     enum status status = open_socket(conn, err);
     if (status == STATUS_OK && conn->url.tls) {
-        status = start_tls(conn, err);
+        status = redis_tls_start(conn, err);
     }
     if (status == STATUS_OK && conn->url.password[0] != '\0') {
         status = authenticate(conn, err);

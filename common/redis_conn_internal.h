@@ -7,9 +7,7 @@
 
 #include "redis_conn.h"
 
-#ifdef HAVE_HIREDIS_SSL
-#include <hiredis/hiredis_ssl.h>
-#endif
+struct ssl_ctx_st; /* OpenSSL's SSL_CTX */
 
 struct redis_conn {
     struct redis_url url;
@@ -31,9 +29,7 @@ struct redis_conn {
     int receive_ms;        /* SO_RCVTIMEO and SO_SNDTIMEO as they are now */
     int send_ms;
     uint64_t opened;
-#ifdef HAVE_HIREDIS_SSL
-    redisSSLContext *ssl;
-#endif
+    struct ssl_ctx_st *tls; /* redis_tls.c's own; NULL until it is needed */
 };
 
 struct timeval redis_io_to_timeval(int ms);

@@ -99,6 +99,10 @@ const struct settings_row settings_rows[] = {
         "empty = host, pid and a random part"),
     ROW(ALL, CHOICE, log_level, "log-level", "LOG_LEVEL", "info", "error|warning|info|debug",
         "the least important lines written"),
+    ROW(CLI, TEXT, outbox, "outbox", "OUTBOX", "", "",
+        "folder for jobs that Redis does not take, sent when it is back; empty = none"),
+    ROW(CLI, SIZE, outbox_max_bytes, "outbox-max", "OUTBOX_MAX", "64MiB", "4KiB..1024GiB",
+        "bound of that folder"),
 };
 
 enum { ROWS = sizeof settings_rows / sizeof settings_rows[0] };

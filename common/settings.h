@@ -73,6 +73,10 @@ struct settings {
     char http[128];           /* STILLHOUSE_HTTP "127.0.0.1:9464"; "off" = none */
     char worker_id[65];       /* STILLHOUSE_WORKER_ID; "" = <host>-<pid>-<random> */
     enum log_level log_level; /* STILLHOUSE_LOG_LEVEL info */
+
+    /* the producers' own (scope SETTINGS_CLI) */
+    char outbox[SETTINGS_TEXT_BYTES]; /* STILLHOUSE_OUTBOX; "" = none */
+    int64_t outbox_max_bytes;         /* STILLHOUSE_OUTBOX_MAX 64 MiB */
 };
 
 /* Fills every field with its default. */

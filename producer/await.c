@@ -49,8 +49,7 @@ enum status await_reply(stillhouse_client *client, const struct queue *queue, co
     return wire_run(client->wire, wait_for_reply, &waiting, err);
 }
 
-/* ---- the public calls
- * ---------------------------------------------------------------------------- */
+/* ---- the public calls ---------------------------------------------------------------------- */
 
 static enum status check_arguments(const stillhouse_client *client, const char *queue,
                                    const char *id, int wait_ms, struct queue *target,

@@ -30,8 +30,7 @@ void stillhouse_query_hash(const char *query, char out[33])
     text_hash(text, strlen(text), out);
 }
 
-/* ---- statuses ----------------------------------------------------------------------------------
- */
+/* ---- statuses ------------------------------------------------------------------------------ */
 
 stillhouse_status client_status(enum status status)
 {
@@ -72,8 +71,7 @@ stillhouse_status client_failed(stillhouse_client *client, const struct error *e
     return client_status(err->status);
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 static enum status open_queues(stillhouse_client *client, struct error *err)
 {
@@ -118,6 +116,8 @@ static enum status open_client(stillhouse_client *client, const stillhouse_optio
     }
     if (status == STATUS_OK) {
         counts_init(&client->counts, client->config.prefix);
+        status = outbox_open(&client->outbox, client->config.outbox,
+                             client->config.outbox_max_bytes, err);
     }
     return status;
 }
@@ -129,6 +129,7 @@ static void free_client(stillhouse_client *client)
     }
     wire_free(client->wire);
     memory_free(&client->memory);
+    outbox_close(&client->outbox);
     strbuf_free(&client->body);
     arena_free(&client->arena);
     explicit_bzero(&client->config, sizeof client->config);

@@ -5,7 +5,9 @@
 #include "arena.h"
 #include "counts.h"
 #include "memory.h"
+#include "outbox.h"
 #include "queue.h"
+#include "settings.h"
 #include "status.h"
 #include "stillhouse.h"
 #include "strbuf.h"
@@ -18,6 +20,8 @@ struct client_config {
     char redis_url[CLIENT_URL_BYTES];
     char cache_url[CLIENT_URL_BYTES]; /* "" = the same */
     char prefix[CLIENT_PREFIX_BYTES];
+    char outbox[SETTINGS_TEXT_BYTES]; /* "" = none */
+    int64_t outbox_max_bytes;
     struct wire_bounds bounds;
     size_t memory_entries;
     int64_t memory_ttl_ms;
@@ -36,6 +40,7 @@ struct stillhouse_client {
     struct wire *cache_wire; /* the cache's; may be the same */
     struct memory memory;
     struct counts counts;
+    struct outbox outbox;
     struct queue enrich;
     struct queue distill;
     struct queue index;

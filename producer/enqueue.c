@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "keep.h"
 
 struct sending {
     stillhouse_client *client;
@@ -51,8 +52,7 @@ enum status enqueue_draft(stillhouse_client *client, const struct queue *queue,
     return STATUS_OK;
 }
 
-/* ---- the public calls
- * ---------------------------------------------------------------------------- */
+/* ---- the public calls ---------------------------------------------------------------------- */
 
 /* Sends a draft that was made with `made`, or says why there is none. */
 static stillhouse_status finish(stillhouse_client *client, enum status made,
@@ -64,6 +64,29 @@ static stillhouse_status finish(stillhouse_client *client, enum status made,
 
     client_tidy(client);
     return status == STATUS_OK ? STILLHOUSE_OK : client_failed(client, err);
+}
+
+/* The same for a job whose loss matters: behind those that wait in the outbox, and into it where
+ * Redis does not take it. */
+static stillhouse_status finish_or_keep(stillhouse_client *client, enum status made,
+                                        const struct queue *queue, const struct jobs_draft *draft,
+                                        char *id, struct error *err)
+{
+    if (made != STATUS_OK || !keep_is_on(client)) {
+        return finish(client, made, queue, draft, id, err);
+    }
+    enum status status = keep_make_way(client, 0, err);
+    if (status == STATUS_OK) {
+        status = enqueue_draft(client, queue, draft, id, err);
+    }
+    stillhouse_status result = STILLHOUSE_OK;
+    if (status == STATUS_INVALID) {
+        result = client_failed(client, err);
+    } else if (status != STATUS_OK) {
+        result = keep_draft(client, queue, draft, id, err);
+    }
+    client_tidy(client);
+    return result;
 }
 
 static bool start(const stillhouse_client *client, char *id)
@@ -102,7 +125,7 @@ stillhouse_status stillhouse_enqueue_distill(stillhouse_client *client,
         return STILLHOUSE_INVALID;
     }
     const enum status made = jobs_make_distill(client, experience, options, &draft, &err);
-    return finish(client, made, &client->distill, &draft, id, &err);
+    return finish_or_keep(client, made, &client->distill, &draft, id, &err);
 }
 
 stillhouse_status stillhouse_enqueue_index(stillhouse_client *client, const char *domain,
@@ -118,7 +141,7 @@ stillhouse_status stillhouse_enqueue_index(stillhouse_client *client, const char
     }
     const enum status made =
         jobs_make_index(client, domain, documents, count, options, &draft, &err);
-    return finish(client, made, &client->index, &draft, id, &err);
+    return finish_or_keep(client, made, &client->index, &draft, id, &err);
 }
 
 stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client, const char *queue,
@@ -137,5 +160,5 @@ stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client, const char *
     if (made == STATUS_OK) {
         made = jobs_make_raw(client, domain, body, body_bytes, options, &draft, &err);
     }
-    return finish(client, made, &target, &draft, id, &err);
+    return finish_or_keep(client, made, &target, &draft, id, &err);
 }

@@ -14,8 +14,7 @@ enum { TRACEPARENT_MAX = 128, UNIQUE_BYTES = TEXT_HASH_CHARS + 8 };
  * the clock. */
 static const int64_t span_max_ms = 500000000000000;
 
-/* ---- arguments ---------------------------------------------------------------------------------
- */
+/* ---- arguments ----------------------------------------------------------------------------- */
 
 enum status jobs_check_domain(const char *domain, struct error *err)
 {
@@ -85,8 +84,7 @@ static enum status take_priority(stillhouse_priority given, enum job_priority *o
                      (int)given);
 }
 
-/* ---- what all jobs have ------------------------------------------------------------------------
- */
+/* ---- what all jobs have -------------------------------------------------------------------- */
 
 static enum status take_options(const stillhouse_job_options *given, int64_t now_unix_ms,
                                 struct job_options *out, struct error *err)
@@ -158,8 +156,7 @@ struct queue_item jobs_item(const stillhouse_client *client, const struct jobs_d
     };
 }
 
-/* ---- metadata ----------------------------------------------------------------------------------
- */
+/* ---- metadata ------------------------------------------------------------------------------ */
 
 static enum status take_meta(const stillhouse_meta *from, struct meta_pair *to, struct error *err)
 {
@@ -215,8 +212,7 @@ static enum status take_metadata(struct arena *arena, const stillhouse_meta *met
     return STATUS_OK;
 }
 
-/* ---- enrich ------------------------------------------------------------------------------------
- */
+/* ---- enrich -------------------------------------------------------------------------------- */
 
 static enum status encode_enrich(stillhouse_client *client, const stillhouse_enrichment *enrichment,
                                  struct enrich_body *body, struct error *err)
@@ -256,8 +252,7 @@ enum status jobs_make_enrich(stillhouse_client *client, const stillhouse_enrichm
     return start_draft(enrichment->domain, options, unique, draft, err);
 }
 
-/* ---- distill -----------------------------------------------------------------------------------
- */
+/* ---- distill ------------------------------------------------------------------------------- */
 
 static enum status take_experience(struct arena *arena, const stillhouse_experience *from,
                                    struct distill_body *body, struct error *err)
@@ -310,8 +305,7 @@ enum status jobs_make_distill(stillhouse_client *client, const stillhouse_experi
     return status;
 }
 
-/* ---- index -------------------------------------------------------------------------------------
- */
+/* ---- index --------------------------------------------------------------------------------- */
 
 static enum status take_document(struct arena *arena, const stillhouse_document *from,
                                  struct index_document *to, struct error *err)
@@ -374,8 +368,7 @@ enum status jobs_make_index(stillhouse_client *client, const char *domain,
     return status;
 }
 
-/* ---- any other ---------------------------------------------------------------------------------
- */
+/* ---- any other ----------------------------------------------------------------------------- */
 
 enum status jobs_make_raw(stillhouse_client *client, const char *domain, const void *body,
                           size_t body_bytes, const stillhouse_job_options *options,

@@ -30,8 +30,7 @@ enum status lookup_check(const char *domain, const char *query, int *k, struct e
     return STATUS_OK;
 }
 
-/* ---- decoding ----------------------------------------------------------------------------------
- */
+/* ---- decoding ------------------------------------------------------------------------------ */
 
 static enum status make_result(stillhouse_client *client, const struct lookup_bytes *from, int k,
                                struct enrich_result *decoded, stillhouse_result **out,
@@ -68,8 +67,7 @@ enum status lookup_decode(stillhouse_client *client, const struct lookup_bytes *
     return status;
 }
 
-/* ---- Redis -------------------------------------------------------------------------------------
- */
+/* ---- Redis --------------------------------------------------------------------------------- */
 
 struct request {
     char cache_key[KEYS_BYTES];
@@ -191,8 +189,7 @@ enum status lookup_fetch(stillhouse_client *client, const char *domain, const ch
     return status;
 }
 
-/* ---- the public call ---------------------------------------------------------------------------
- */
+/* ---- the public call ----------------------------------------------------------------------- */
 
 static enum status look_up(stillhouse_client *client, const char *domain, const char *query, int k,
                            stillhouse_result **out, struct error *err)

@@ -3,13 +3,15 @@
  * Happy path: each element is checked and encoded behind those before it; at 1,000 jobs or 1 MiB
  * they go out as one call; with IN_FLIGHT calls out, the oldest one's answer is read first.
  * Failure modes: an invalid element is left out; a refused call, or an answer that does not come,
- * ends the run, and what was not sent shares its outcome. Calls are not sent twice.
+ * ends the run, and what was not sent shares its outcome. Calls are not sent twice. With an outbox,
+ * whatever is neither in nor invalid is then encoded again and kept.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "jobs.h"
+#include "keep.h"
+#include "many.h"
 
 enum {
     CALL_BYTES = 1024 * 1024,
@@ -33,19 +35,6 @@ struct many_call {
     size_t bytes;
 };
 
-/* What the caller wants done. */
-struct many_order {
-    stillhouse_client *client;
-    const struct queue *queue;
-    const void *elements;
-    size_t count;
-    const stillhouse_job_options *options;
-    stillhouse_status *outcome; /* may be NULL, as ids */
-    char (*ids)[STILLHOUSE_ID_BYTES];
-    enum status (*make)(const struct many_order *order, size_t index, struct jobs_draft *draft,
-                        struct error *err);
-};
-
 struct many {
     const struct many_order *order;
     struct many_job jobs[QUEUE_BATCH_MAX]; /* the call that is being filled */
@@ -60,18 +49,7 @@ struct many {
     struct queue_answer answers[QUEUE_BATCH_MAX];
 };
 
-/* ---- outcomes ----------------------------------------------------------------------------------
- */
-
-static int severity(stillhouse_status status)
-{
-    static const int ranks[] = {
-        [STILLHOUSE_OK] = 0,      [STILLHOUSE_NOT_FOUND] = 1, [STILLHOUSE_FULL] = 2,
-        [STILLHOUSE_INVALID] = 3, [STILLHOUSE_FAILED] = 4,    [STILLHOUSE_UNREACHABLE] = 5,
-    };
-
-    return ranks[status];
-}
+/* ---- outcomes ------------------------------------------------------------------------------ */
 
 static void set_outcome(struct many *many, size_t index, stillhouse_status status, const char *id)
 {
@@ -81,7 +59,7 @@ static void set_outcome(struct many *many, size_t index, stillhouse_status statu
     if (many->order->ids != NULL) {
         snprintf(many->order->ids[index], STILLHOUSE_ID_BYTES, "%s", id);
     }
-    if (severity(status) > severity(many->worst)) {
+    if (many_severity(status) > many_severity(many->worst)) {
         many->worst = status;
     }
 }
@@ -131,8 +109,7 @@ static void give_up(struct many *many, const struct error *err)
     }
 }
 
-/* ---- calls -------------------------------------------------------------------------------------
- */
+/* ---- calls --------------------------------------------------------------------------------- */
 
 static void set_bound(struct many *many, struct redis_conn *conn)
 {
@@ -230,8 +207,7 @@ static enum status send_call(struct many *many, struct redis_conn *conn, struct 
     return status;
 }
 
-/* ---- elements ----------------------------------------------------------------------------------
- */
+/* ---- elements ------------------------------------------------------------------------------ */
 
 static size_t put(struct strbuf *text, const char *data, size_t bytes)
 {
@@ -314,8 +290,7 @@ static enum status send_all(struct redis_conn *conn, void *context, struct error
     return status;
 }
 
-/* ---- the public calls
- * ---------------------------------------------------------------------------- */
+/* ---- the public calls ---------------------------------------------------------------------- */
 
 static enum status make_distill(const struct many_order *order, size_t index,
                                 struct jobs_draft *draft, struct error *err)
@@ -356,15 +331,34 @@ static stillhouse_status run(const struct many_order *order)
         return refuse(order->client, STATUS_OOM, "out of memory");
     }
     many->order = order;
-    const enum status status = wire_run_once(order->client->wire, send_all, many, &err);
+    enum status status = order->keep ? keep_make_way(order->client, 0, &err) : STATUS_OK;
+    if (status == STATUS_OK) {
+        status = wire_run_once(order->client->wire, send_all, many, &err);
+    }
     if (status != STATUS_OK) {
         err.status = status;
         give_up(many, &err);
     }
-    const stillhouse_status worst = many->worst;
+    const stillhouse_status worst =
+        order->keep && many->worst != STILLHOUSE_OK ? many_keep(order) : many->worst;
     strbuf_free(&many->text);
     free(many);
     client_tidy(order->client);
+    return worst;
+}
+
+/* What shall be kept is found by its outcome. */
+static stillhouse_status run_and_keep(struct many_order *order)
+{
+    if (!order->keep || order->outcome != NULL || order->count == 0) {
+        return run(order);
+    }
+    order->outcome = calloc(order->count, sizeof *order->outcome);
+    if (order->outcome == NULL) {
+        return refuse(order->client, STATUS_OOM, "out of memory");
+    }
+    const stillhouse_status worst = run(order);
+    free(order->outcome);
     return worst;
 }
 
@@ -376,8 +370,15 @@ stillhouse_enqueue_distill_many(stillhouse_client *client, const stillhouse_expe
     if (client == NULL) {
         return STILLHOUSE_INVALID;
     }
-    return run(&(struct many_order){client, &client->distill, experiences, count, options, outcome,
-                                    ids, make_distill});
+    return run_and_keep(&(struct many_order){.client = client,
+                                             .queue = &client->distill,
+                                             .elements = experiences,
+                                             .count = count,
+                                             .options = options,
+                                             .outcome = outcome,
+                                             .ids = ids,
+                                             .keep = keep_is_on(client),
+                                             .make = make_distill});
 }
 
 stillhouse_status
@@ -388,6 +389,12 @@ stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enric
     if (client == NULL) {
         return STILLHOUSE_INVALID;
     }
-    return run(&(struct many_order){client, &client->enrich, enrichments, count, options, outcome,
-                                    ids, make_enrich});
+    return run(&(struct many_order){.client = client,
+                                    .queue = &client->enrich,
+                                    .elements = enrichments,
+                                    .count = count,
+                                    .options = options,
+                                    .outcome = outcome,
+                                    .ids = ids,
+                                    .make = make_enrich});
 }

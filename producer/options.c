@@ -9,6 +9,8 @@
 
 enum { TIME_MAX_MS = 60 * 60 * 1000, ENTRIES_MAX = 10 * 1000 * 1000 };
 
+#define OUTBOX_MAX_BYTES ((int64_t)1 << 40)
+
 /* Defaults stand here once; everything else that has one is a setting. */
 enum {
     CONNECT_TIMEOUT_MS = 100,
@@ -36,8 +38,7 @@ static enum status read_options(const stillhouse_options *given, stillhouse_opti
     return STATUS_OK;
 }
 
-/* ---- the environment ---------------------------------------------------------------------------
- */
+/* ---- the environment ----------------------------------------------------------------------- */
 
 /* The first line of a file, which may hold a password: as much of it as a setting may have. */
 static enum status read_line(const char *path, const char *variable, char out[SETTINGS_TEXT_BYTES],
@@ -99,6 +100,8 @@ static enum status load_environment(const stillhouse_options *options, struct se
         {"max-backlog", "STILLHOUSE_MAX_BACKLOG", options->max_backlog != 0},
         {"max-body", "STILLHOUSE_MAX_BODY", options->max_body_bytes != 0},
         {"cache-fresh", "STILLHOUSE_CACHE_FRESH", false},
+        {"outbox", "STILLHOUSE_OUTBOX", options->outbox != NULL},
+        {"outbox-max", "STILLHOUSE_OUTBOX_MAX", options->outbox_max_bytes != 0},
     };
 
     settings_defaults(settings);
@@ -113,8 +116,7 @@ static enum status load_environment(const stillhouse_options *options, struct se
     return STATUS_OK;
 }
 
-/* ---- the fields --------------------------------------------------------------------------------
- */
+/* ---- the fields ---------------------------------------------------------------------------- */
 
 static enum status take_text(const char *name, const char *given, const char *setting, char *out,
                              size_t size, struct error *err)
@@ -141,6 +143,10 @@ static enum status take_texts(const stillhouse_options *options, const struct se
     if (status == STATUS_OK) {
         status = take_text("prefix", options->prefix, settings->prefix, config->prefix,
                            sizeof config->prefix, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_text("outbox", options->outbox, settings->outbox, config->outbox,
+                           sizeof config->outbox, err);
     }
     return status;
 }
@@ -184,6 +190,8 @@ static enum status take_numbers(const stillhouse_options *options, const struct 
         {"max_backlog", options->max_backlog, INT_MAX, settings->max_backlog, &config->max_backlog},
         {"max_body_bytes", options->max_body_bytes, INT_MAX, settings->max_body_bytes,
          &config->max_body_bytes},
+        {"outbox_max_bytes", options->outbox_max_bytes, OUTBOX_MAX_BYTES,
+         settings->outbox_max_bytes, &config->outbox_max_bytes},
     };
 
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {

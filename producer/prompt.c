@@ -24,8 +24,7 @@ struct asked {
     int wait_ms;
 };
 
-/* ---- the layout --------------------------------------------------------------------------------
- */
+/* ---- the layout ---------------------------------------------------------------------------- */
 
 char *prompt_compose(struct slice few_shot, const char *base)
 {
@@ -70,8 +69,7 @@ static enum status use_result(const struct asked *asked, const stillhouse_result
     return put_in_front(asked, few_shot, result->count, result->stale, out, err);
 }
 
-/* ---- a miss ------------------------------------------------------------------------------------
- */
+/* ---- a miss -------------------------------------------------------------------------------- */
 
 static enum status order(const struct asked *asked, bool reply, char id[STILLHOUSE_ID_BYTES],
                          struct error *err)
@@ -126,8 +124,7 @@ static enum status order_and_wait(const struct asked *asked, stillhouse_prompt_r
     return error_set(err, STATUS_NOT_FOUND, "not cached yet: the enrichment was enqueued");
 }
 
-/* ---- a hit -------------------------------------------------------------------------------------
- */
+/* ---- a hit --------------------------------------------------------------------------------- */
 
 /* A refresh is ordered when the stale result is no longer fresh; that it cannot be is no matter:
  * the next prompt tries again. */
@@ -185,8 +182,7 @@ static enum status make_prompt(const struct asked *asked, stillhouse_prompt_resu
     return ask_redis(asked, out, err);
 }
 
-/* ---- the public calls
- * ---------------------------------------------------------------------------- */
+/* ---- the public calls ---------------------------------------------------------------------- */
 
 stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *client, const char *domain,
                                          const char *query, const char *base, int wait_ms,

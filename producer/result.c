@@ -116,8 +116,7 @@ stillhouse_result *result_make(const struct enrich_result *from, bool stale, siz
     return out;
 }
 
-/* ---- copying one -------------------------------------------------------------------------------
- */
+/* ---- copying one --------------------------------------------------------------------------- */
 
 /* Where a pointer of the piece made at `made_at` points in its copy. */
 static void *moved(void *copy, uintptr_t made_at, const void *pointer)

@@ -40,7 +40,7 @@ struct lane {
 
     pthread_mutex_t lock;  /* guards the following, for the janitor's heartbeats */
     size_t inflight;       /* index of the take being processed; those before it are committed */
-    size_t inflight_count; /* 0 = nothing */
+    size_t inflight_count; /* where they end; on drain the janitor hands back those not begun */
     int64_t inflight_since_ms;
     int64_t beat_ms; /* last heartbeat */
 };
@@ -81,6 +81,11 @@ void fleet_join(struct fleet *fleet);
 /* True while the process makes progress: the reader turns, or the lanes do. Any thread. */
 bool fleet_is_alive(void *fleet);
 bool fleet_redis_ready(void *fleet);
+
+/* Gives a take that was not begun back to the queue: claimable by others at once, its deliveries
+ * uncounted. Under the lane's lock, or in its thread. */
+enum status take_hand_back(struct redis_conn *conn, const struct lane *lane,
+                           const struct take *take, struct error *err) MUSTCHECK;
 
 /* The threads' functions. */
 void *lane_run(void *argument);

@@ -16,6 +16,7 @@
 #include "fleet.h"
 #include "keys.h"
 #include "log.h"
+#include "registration.h"
 
 enum {
     TICK_MS = 200,
@@ -24,8 +25,6 @@ enum {
     GAUGES_EVERY_MS = 5000,
     TIDY_EVERY_MS = 60000,
     REAP_IDLE_MS = 600000,
-    WORKER_TTL_MS = 15000,
-    GONE_MS = 3600000,
     PROMOTE_LIMIT = 1000,
     STUCK_MS = 300000, /* a lane that has not moved for so long gets no more heartbeats */
 };
@@ -122,127 +121,19 @@ static enum status beat_lane(struct janitor *janitor, struct lane *lane, struct 
     return status;
 }
 
-static void add_field(struct redis_args *args, const char *name, const char *value)
+/* On drain, what a busy lane has not begun is not kept waiting for what it has. */
+static enum status hand_back_lane(struct janitor *janitor, struct lane *lane, struct error *err)
 {
-    redis_args_str(args, name);
-    redis_args_str(args, value);
-}
+    enum status status = STATUS_OK;
 
-static size_t count_inflight(struct fleet *fleet, size_t *busy)
-{
-    size_t jobs = 0;
-
-    for (size_t i = 0; i < fleet->lane_count; i++) {
-        struct lane *lane = &fleet->lanes[i];
-        pthread_mutex_lock(&lane->lock);
-        *busy += lane->inflight_count > 0;
-        for (size_t j = lane->inflight; j < lane->inflight_count; j++) {
-            jobs += lane->takes.each[j].batch.count;
-        }
-        pthread_mutex_unlock(&lane->lock);
+    pthread_mutex_lock(&lane->lock);
+    while (lane->inflight_count > lane->inflight + 1 && status == STATUS_OK) {
+        const struct take *last = &lane->takes.each[lane->inflight_count - 1];
+        status = take_hand_back(janitor->conn, lane, last, err);
+        lane->inflight_count -= status == STATUS_OK;
     }
-    return jobs;
-}
-
-static void describe_worker(struct janitor *janitor, struct redis_args *args, char *host,
-                            char *breakers, int64_t now_unix_ms)
-{
-    struct fleet *fleet = janitor->fleet;
-    size_t busy = 0;
-    size_t inflight = count_inflight(fleet, &busy);
-
-    add_field(args, "host", host);
-    redis_args_str(args, "pid");
-    redis_args_int(args, getpid());
-    add_field(args, "version", STILLHOUSE_VERSION_TEXT);
-    add_field(args, "queues", fleet->settings->queues);
-    redis_args_str(args, "lanes");
-    redis_args_int(args, (int64_t)fleet->lane_count);
-    redis_args_str(args, "busy");
-    redis_args_int(args, (int64_t)busy);
-    redis_args_str(args, "in_flight");
-    redis_args_int(args, (int64_t)inflight);
-    add_field(args, "breakers", breakers);
-    redis_args_str(args, "started_ms");
-    redis_args_int(args, fleet->started_unix_ms);
-    redis_args_str(args, "beat_ms");
-    redis_args_int(args, now_unix_ms);
-}
-
-static enum status send(struct janitor *janitor, const struct redis_args *args, struct error *err)
-{
-    redisReply *reply = NULL;
-    enum status status = redis_conn_command(janitor->conn, args, &reply, err);
-    freeReplyObject(reply);
+    pthread_mutex_unlock(&lane->lock);
     return status;
-}
-
-static enum status register_worker(struct janitor *janitor, struct error *err)
-{
-    struct fleet *fleet = janitor->fleet;
-    int64_t now_unix_ms = clock_unix_ms() + atomic_load(&fleet->clock_offset_ms);
-    struct redis_args args = {0};
-    char key[KEYS_BYTES];
-    char host[65] = "";
-    char breakers[96];
-
-    gethostname(host, sizeof host - 1);
-    snprintf(breakers, sizeof breakers, "chroma=%s embedder=%s",
-             breaker_state_name(upstreams_state(fleet->upstreams, METRICS_CHROMA)),
-             breaker_state_name(upstreams_state(fleet->upstreams, METRICS_EMBEDDER)));
-    redis_args_str(&args, "HSET");
-    redis_args_str(&args, keys_worker(key, fleet->settings->prefix, fleet->id));
-    describe_worker(janitor, &args, host, breakers, now_unix_ms);
-    enum status status = send(janitor, &args, err);
-    if (status == STATUS_OK) {
-        redis_args_reset(&args);
-        redis_args_str(&args, "PEXPIRE");
-        redis_args_str(&args, key);
-        redis_args_int(&args, WORKER_TTL_MS);
-        status = send(janitor, &args, err);
-    }
-    keys_plain(key, fleet->settings->prefix, "workers");
-    if (status == STATUS_OK) {
-        redis_args_reset(&args);
-        redis_args_str(&args, "ZADD");
-        redis_args_str(&args, key);
-        redis_args_int(&args, now_unix_ms);
-        redis_args_str(&args, fleet->id);
-        status = send(janitor, &args, err);
-    }
-    if (status == STATUS_OK) {
-        redis_args_reset(&args);
-        redis_args_str(&args, "ZREMRANGEBYSCORE");
-        redis_args_str(&args, key);
-        redis_args_str(&args, "-inf");
-        redis_args_int(&args, now_unix_ms - GONE_MS);
-        status = send(janitor, &args, err);
-    }
-    redis_args_free(&args);
-    return status;
-}
-
-/* On a clean end the worker is gone at once. */
-static void unregister_worker(struct janitor *janitor)
-{
-    struct redis_args args = {0};
-    struct error err = {0};
-    char key[KEYS_BYTES];
-
-    redis_args_str(&args, "DEL");
-    redis_args_str(&args, keys_worker(key, janitor->fleet->settings->prefix, janitor->fleet->id));
-    enum status status = send(janitor, &args, &err);
-    redis_args_reset(&args);
-    redis_args_str(&args, "ZREM");
-    redis_args_str(&args, keys_plain(key, janitor->fleet->settings->prefix, "workers"));
-    redis_args_str(&args, janitor->fleet->id);
-    if (status == STATUS_OK) {
-        status = send(janitor, &args, &err);
-    }
-    if (status != STATUS_OK) {
-        log_debug("registration ends by itself: %s", err.text);
-    }
-    redis_args_free(&args);
 }
 
 static enum status feed_prompts(struct janitor *janitor, struct error *err)
@@ -386,7 +277,12 @@ static enum status tick(struct janitor *janitor, struct error *err)
     /* What keeps jobs ours goes first: it is allowed also where Redis has no memory for the rest.
      */
     for (size_t i = 0; i < fleet->lane_count && status == STATUS_OK; i++) {
-        status = beat_lane(janitor, &fleet->lanes[i], err);
+        if (fleet_get_mode(fleet) != FLEET_RUN) {
+            status = hand_back_lane(janitor, &fleet->lanes[i], err);
+        }
+        if (status == STATUS_OK) {
+            status = beat_lane(janitor, &fleet->lanes[i], err);
+        }
     }
     if (status == STATUS_OK && is_due(&janitor->renew_at_ms, now_ms, RENEW_EVERY_MS)) {
         writer_renew(fleet->writer, janitor->conn);
@@ -398,7 +294,7 @@ static enum status tick(struct janitor *janitor, struct error *err)
         status = watch_pauses(janitor, err);
     }
     if (status == STATUS_OK && is_due(&janitor->register_at_ms, now_ms, REGISTER_EVERY_MS)) {
-        status = without_oom(janitor, register_worker(janitor, err), err);
+        status = without_oom(janitor, registration_renew(janitor->conn, fleet, err), err);
     }
     if (status == STATUS_OK && is_due(&janitor->gauges_at_ms, now_ms, GAUGES_EVERY_MS)) {
         status = feed_gauges(janitor, err);
@@ -429,7 +325,7 @@ void *janitor_run(void *argument)
         }
         clock_sleep_ms(TICK_MS);
     }
-    unregister_worker(&janitor);
+    registration_end(janitor.conn, janitor.fleet);
     redis_conn_free(janitor.conn);
     return NULL;
 }

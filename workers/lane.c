@@ -13,7 +13,7 @@
 #include "fleet.h"
 #include "log.h"
 
-enum { ARENA_KEEP_BYTES = 4 * 1024 * 1024 };
+enum { ARENA_KEEP_BYTES = 1024 * 1024 };
 
 static bool is_stopping(void *context)
 {
@@ -31,8 +31,22 @@ static void publish_inflight(struct lane *lane, size_t index, size_t count)
     pthread_mutex_unlock(&lane->lock);
 }
 
-static void advance_inflight(struct lane *lane)
+/* Begins the next take; false when there is none left. What was not begun may have been handed back
+ * by the janitor meanwhile. */
+static bool begin_next(struct lane *lane, size_t *index)
 {
+    pthread_mutex_lock(&lane->lock);
+    bool more = lane->inflight < lane->inflight_count;
+    *index = lane->inflight;
+    pthread_mutex_unlock(&lane->lock);
+    return more;
+}
+
+static void end_take(struct lane *lane, size_t index)
+{
+    if (lane->takes.each[index].suspect) {
+        reader_end_suspect(lane->fleet->reader);
+    }
     pthread_mutex_lock(&lane->lock);
     lane->inflight++;
     pthread_mutex_unlock(&lane->lock);
@@ -102,6 +116,28 @@ static size_t sort_fit(struct lane *lane, const struct queue_batch *batch, struc
     return fit;
 }
 
+enum status take_hand_back(struct redis_conn *conn, const struct lane *lane,
+                           const struct take *take, struct error *err)
+{
+    const struct job **jobs = calloc(take->batch.count + 1, sizeof *jobs);
+    size_t released = 0;
+
+    if (jobs == NULL) {
+        return error_set(err, STATUS_OOM, "no memory to hand %zu jobs back", take->batch.count);
+    }
+    for (size_t i = 0; i < take->batch.count; i++) {
+        jobs[i] = &take->batch.jobs[i];
+    }
+    enum status status = queue_release(conn, &lane->fleet->queues[take->queue], lane->consumer,
+                                       lane->tools.settings->visibility_ms, false, jobs,
+                                       take->batch.count, &released, err);
+    free(jobs);
+    if (status == STATUS_OK) {
+        log_info("%zu jobs not begun are handed back", released);
+    }
+    return status;
+}
+
 static void process_take(struct lane *lane, struct take *take)
 {
     struct fleet *fleet = lane->fleet;
@@ -133,37 +169,27 @@ static void process_take(struct lane *lane, struct take *take)
 
 static void hand_back(struct lane *lane, struct take *take)
 {
-    const struct job **jobs = arena_array(&lane->tools.arena, take->batch.count, sizeof *jobs);
     struct error err = {0};
-    size_t released = 0;
 
-    for (size_t i = 0; i < take->batch.count && jobs != NULL; i++) {
-        jobs[i] = &take->batch.jobs[i];
-    }
-    if (jobs == NULL || queue_release(lane->tools.redis, &lane->fleet->queues[take->queue],
-                                      lane->consumer, lane->tools.settings->visibility_ms, false,
-                                      jobs, take->batch.count, &released, &err) != STATUS_OK) {
+    if (take_hand_back(lane->tools.redis, lane, take, &err) != STATUS_OK) {
         log_warning("jobs not begun stay pending: %s", err.text);
-        return;
     }
-    log_info("%zu jobs not begun are handed back", released);
 }
 
 static void process_takes(struct lane *lane)
 {
+    size_t i = 0;
+
     publish_inflight(lane, 0, lane->takes.count);
     metrics_lanes(lane->tools.metrics, METRICS_IDLE, -1);
     metrics_lanes(lane->tools.metrics, METRICS_BUSY, 1);
-    for (size_t i = 0; i < lane->takes.count; i++) {
+    while (begin_next(lane, &i)) {
         if (fleet_get_mode(lane->fleet) == FLEET_RUN) {
             process_take(lane, &lane->takes.each[i]);
         } else {
             hand_back(lane, &lane->takes.each[i]);
         }
-        if (lane->takes.each[i].suspect) {
-            reader_end_suspect(lane->fleet->reader);
-        }
-        advance_inflight(lane);
+        end_take(lane, i);
         arena_reset(&lane->tools.arena, ARENA_KEEP_BYTES);
     }
     publish_inflight(lane, 0, 0);

@@ -86,14 +86,14 @@ int cmd_resume(struct cli *cli);
 int cmd_verify(struct cli *cli);
 int cmd_doctor(struct cli *cli);
 int cmd_export(struct cli *cli);
+int cmd_flush(struct cli *cli);
 int cmd_help(struct cli *cli);
 
 /* The whole program's help, or one command's, on standard output. */
 void cli_help_all(void);
 void cli_help_command(const struct command *command);
 
-/* ---- arguments ---------------------------------------------------------------------------------
- */
+/* ---- arguments ----------------------------------------------------------------------------- */
 
 /* The last value given for a flag; NULL when it was not given. */
 const char *cli_value(const struct cli *cli, const char *name);
@@ -117,8 +117,7 @@ int cli_get_domain(const struct cli *cli, bool required, const char **out) MUSTC
  * are: "QUEUE [ID]". */
 int cli_check_arguments(const struct cli *cli, size_t min, size_t max, const char *names) MUSTCHECK;
 
-/* ---- messages and failures ---------------------------------------------------------------------
- */
+/* ---- messages and failures ----------------------------------------------------------------- */
 
 /* One line on standard error, "stillhouse: ..."; control characters become '?'. */
 void cli_message(const char *fmt, ...) PRINTF_LIKE(1, 2);

@@ -15,8 +15,7 @@ typedef enum status move_letters(struct redis_conn *conn, const struct queue *qu
                                  const struct slice *entries, size_t count, size_t *moved,
                                  struct error *err);
 
-/* ---- list --------------------------------------------------------------------------------------
- */
+/* ---- list ---------------------------------------------------------------------------------- */
 
 static void add_row(struct table *table, const struct entry *letter)
 {
@@ -84,8 +83,7 @@ static int list(struct cli *cli, struct redis_conn *conn, const struct queue *qu
     return code;
 }
 
-/* ---- show --------------------------------------------------------------------------------------
- */
+/* ---- show ---------------------------------------------------------------------------------- */
 
 static int show(struct cli *cli, struct redis_conn *conn, const struct queue *queue)
 {
@@ -105,8 +103,7 @@ static int show(struct cli *cli, struct redis_conn *conn, const struct queue *qu
     return code;
 }
 
-/* ---- requeue, discard --------------------------------------------------------------------------
- */
+/* ---- requeue, discard ---------------------------------------------------------------------- */
 
 /* The letters of one page. *last is set when there are no more. */
 static enum status move_page(struct redis_conn *conn, const struct queue *queue, move_letters *move,
@@ -217,8 +214,7 @@ static int move_given(struct cli *cli, struct redis_conn *conn, const struct que
     return code == CLI_DONE ? printed : code;
 }
 
-/* ---- the command -------------------------------------------------------------------------------
- */
+/* ---- the command --------------------------------------------------------------------------- */
 
 static int check_usage(const struct cli *cli, const char *what)
 {

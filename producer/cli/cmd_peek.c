@@ -60,8 +60,7 @@ static void show(struct peek *peek, const struct entry *entry)
     strbuf_free(&document);
 }
 
-/* ---- waiting -----------------------------------------------------------------------------------
- */
+/* ---- waiting ------------------------------------------------------------------------------- */
 
 /* "(<last delivered>" of group fleet, or "-" where there is no group. */
 static const char *group_position(const redisReply *group, char out[ENTRY_ID_BYTES])
@@ -142,8 +141,7 @@ static enum status peek_stream(struct redis_conn *conn, const struct queue *queu
     return STATUS_OK;
 }
 
-/* ---- delayed -----------------------------------------------------------------------------------
- */
+/* ---- delayed ------------------------------------------------------------------------------- */
 
 /* From member, score, member, score ... */
 static void show_delayed(const redisReply *members, const char *id, struct peek *peek)
@@ -219,8 +217,7 @@ static enum status find_delayed(struct redis_conn *conn, const struct queue *que
     return STATUS_OK;
 }
 
-/* ---- one job -----------------------------------------------------------------------------------
- */
+/* ---- one job ------------------------------------------------------------------------------- */
 
 /* Is the entry in somebody's hands? XPENDING: entry, consumer, idle ms, deliveries. */
 static enum status mark_running(struct redis_conn *conn, const char *stream, struct entry *entry,

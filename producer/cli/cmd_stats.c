@@ -53,8 +53,7 @@ static enum status take(struct redis_conn *conn, const char *prefix, const struc
     return status;
 }
 
-/* ---- JSON --------------------------------------------------------------------------------------
- */
+/* ---- JSON ---------------------------------------------------------------------------------- */
 
 static void append_stats(struct strbuf *out, const struct queue_stats *stats)
 {
@@ -85,8 +84,7 @@ static int print_json(const struct queue_list *list, const struct snapshot *now)
     return code;
 }
 
-/* ---- table -------------------------------------------------------------------------------------
- */
+/* ---- table --------------------------------------------------------------------------------- */
 
 static int64_t counter(const struct queue_stats *stats, const char *name)
 {
@@ -142,8 +140,7 @@ static int print_table(const struct queue_list *list, const struct snapshot *bef
     return printed ? CLI_DONE : cli_out_of_memory();
 }
 
-/* ---- once, or every second ---------------------------------------------------------------------
- */
+/* ---- once, or every second ----------------------------------------------------------------- */
 
 static int show_once(const struct cli *cli, struct redis_conn *conn)
 {

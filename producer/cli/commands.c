@@ -65,6 +65,11 @@ static const struct cli_option export_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct cli_option flush_options[] = {
+    {"wait", "TIME", "how long to try, also where Redis is away or a queue full (default 5s)"},
+    {NULL, NULL, NULL},
+};
+
 const struct command cli_commands[] = {
     {"init", "", "load the functions into Redis and prepare the queues",
      "Safe to repeat. Redis must be 7.0 or newer.", no_options, cmd_init},
@@ -79,7 +84,9 @@ const struct command cli_commands[] = {
      "  distill  task_id prompt result success quality model metadata\n"
      "  index    documents: [{id, text, metadata}]\n"
      "  echo     text\n"
-     "A bad line is reported with its number; the rest goes on and the exit code is 1.",
+     "A bad line is reported with its number; the rest goes on and the exit code is 1.\n"
+     "With --outbox DIR whatever Redis does not take, enrichments apart, is kept in that folder:\n"
+     "the exit code is 0, a message says so, and the next enqueue or `stillhouse flush` sends it.",
      enqueue_options, cmd_enqueue},
     {"prompt", "--domain D --query Q --base FILE|- [--wait 0]",
      "the enriched prompt, or the base prompt unchanged",
@@ -116,6 +123,10 @@ const struct command cli_commands[] = {
      cmd_doctor},
     {"export", "dataset --domain D [--format chat|completion]",
      "distilled experiences as fine-tuning JSON Lines", "", export_options, cmd_export},
+    {"flush", "--outbox DIR [--wait 5s]", "send what is kept in an outbox",
+     "Exit code 0 where nothing is left, 3 where Redis could not be reached, 4 where the time was\n"
+     "over or running programs are about to send the rest, 5 where a queue is full.",
+     flush_options, cmd_flush},
     {"help", "[COMMAND]", "this help, or a command's", "", no_options, cmd_help},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
@@ -130,8 +141,7 @@ const struct command *cli_command_find(const char *name)
     return NULL;
 }
 
-/* ---- help --------------------------------------------------------------------------------------
- */
+/* ---- help ---------------------------------------------------------------------------------- */
 
 void cli_help_all(void)
 {

@@ -45,8 +45,8 @@ int connect_cache(const struct cli *cli, struct redis_conn **conn)
                       conn);
 }
 
-int connect_client(const struct cli *cli, int connect_ms, int command_ms,
-                   stillhouse_client **client)
+static int open_client(const struct cli *cli, int connect_ms, int command_ms, const char *outbox,
+                       stillhouse_client **client)
 {
     const struct settings *settings = &cli->settings;
     const stillhouse_options options = {
@@ -58,6 +58,8 @@ int connect_client(const struct cli *cli, int connect_ms, int command_ms,
         .command_timeout_ms = command_ms,
         .max_backlog = settings->max_backlog,
         .max_body_bytes = settings->max_body_bytes,
+        .outbox = outbox,
+        .outbox_max_bytes = settings->outbox_max_bytes,
     };
 
     const stillhouse_status status = stillhouse_open(&options, client);
@@ -65,6 +67,18 @@ int connect_client(const struct cli *cli, int connect_ms, int command_ms,
         cli_message("%s", stillhouse_open_error());
     }
     return (int)status;
+}
+
+int connect_client(const struct cli *cli, int connect_ms, int command_ms,
+                   stillhouse_client **client)
+{
+    return open_client(cli, connect_ms, command_ms, "", client);
+}
+
+int connect_client_with_outbox(const struct cli *cli, int connect_ms, int command_ms,
+                               stillhouse_client **client)
+{
+    return open_client(cli, connect_ms, command_ms, cli->settings.outbox, client);
 }
 
 int client_fail(const stillhouse_client *client, stillhouse_status status)

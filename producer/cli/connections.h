@@ -24,9 +24,13 @@ int connect_queue(const struct cli *cli, struct redis_conn **conn) MUSTCHECK;
 /* The cache's Redis, which may be the same server. */
 int connect_cache(const struct cli *cli, struct redis_conn **conn) MUSTCHECK;
 
-/* A client of the producer library with the command's settings. stillhouse_close. */
+/* A client of the producer library with the command's settings, without an outbox.
+ * stillhouse_close. */
 int connect_client(const struct cli *cli, int connect_ms, int command_ms,
                    stillhouse_client **client) MUSTCHECK;
+/* With the outbox that the settings name; they may name none. */
+int connect_client_with_outbox(const struct cli *cli, int connect_ms, int command_ms,
+                               stillhouse_client **client) MUSTCHECK;
 
 /* Says why a call on the client failed and returns the exit code, which is its status. */
 int client_fail(const stillhouse_client *client, stillhouse_status status);

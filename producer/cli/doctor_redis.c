@@ -100,8 +100,14 @@ static void check_library(struct doctor *doctor, struct redis_conn *conn)
     redis_args_str(&args, "0");
     const enum status status = redis_conn_command(conn, &args, &reply, &err);
     redis_args_free(&args);
-    if (status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER) {
-        doctor_note(doctor, FINDING_OK, "function library", "", "version %lld", reply->integer);
+    const long long own = queue_library_version();
+    if (status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER && reply->integer < own) {
+        doctor_note(doctor, FINDING_WARNING, "function library",
+                    "run `stillhouse init`; workers of this version do it when they start",
+                    "version %lld, this program has %lld", reply->integer, own);
+    } else if (status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER) {
+        doctor_note(doctor, FINDING_OK, "function library", "", "version %lld%s", reply->integer,
+                    reply->integer > own ? ", newer than this program's" : "");
     } else {
         doctor_note(doctor, FINDING_ERROR, "function library", "run `stillhouse init`", "%s",
                     status == STATUS_OK ? "an answer of another shape" : err.text);

@@ -2,7 +2,9 @@
  *
  * A line that is no good job is reported with its number and left out; the others go in. What ends
  * it early: --stop-on-error at the first such line, a queue that is full (without --wait-full), a
- * Redis that fails. What was accepted by then stays, and the counts say how much that is.
+ * Redis that fails. What was accepted by then stays, and the counts say how much that is. With an
+ * outbox neither of the last two ends it: from there on the lines go into the outbox, as they do
+ * from the first where older jobs in it could not be sent. Enrichments are not kept.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -16,6 +18,7 @@
 #include "enqueue.h"
 #include "feed.h"
 #include "input.h"
+#include "keep.h"
 #include "line_job.h"
 #include "output.h"
 
@@ -27,6 +30,7 @@ struct lines {
     FILE *file;
     struct line_defaults defaults;
     struct feed feed;
+    stillhouse_client *keeper; /* NULL = no outbox */
     struct line_job job;
     struct arena scratch;
     struct strbuf line;
@@ -40,8 +44,7 @@ struct lines {
     int64_t file_bytes; /* 0 = not known */
 };
 
-/* ---- progress ----------------------------------------------------------------------------------
- */
+/* ---- progress ------------------------------------------------------------------------------ */
 
 static void clear_progress(const struct lines *lines)
 {
@@ -79,8 +82,7 @@ static void start_progress(struct lines *lines)
     }
 }
 
-/* ---- lines -------------------------------------------------------------------------------------
- */
+/* ---- lines --------------------------------------------------------------------------------- */
 
 static void report_line(struct lines *lines, const char *text)
 {
@@ -144,8 +146,7 @@ static enum status read_lines(struct lines *lines, struct error *err)
     return status;
 }
 
-/* ---- the end -----------------------------------------------------------------------------------
- */
+/* ---- the end ------------------------------------------------------------------------------- */
 
 static int print_counts(const struct lines *lines)
 {
@@ -155,9 +156,13 @@ static int print_counts(const struct lines *lines)
     if (lines->cli->json) {
         strbuf_printf(&document,
                       "{\"accepted\":%zu,\"deduplicated\":%zu,\"refused\":%zu,\"invalid\":%zu,"
-                      "\"failed\":%zu,\"unknown\":%zu}",
+                      "\"failed\":%zu,\"unknown\":%zu",
                       feed->accepted, feed->deduplicated, feed->refused, lines->invalid,
                       feed->failed, feed->unknown);
+        if (feed->keeper != NULL) {
+            strbuf_printf(&document, ",\"kept\":%zu", feed->kept);
+        }
+        strbuf_append_char(&document, '}');
         const int code = json_print(&document);
         strbuf_free(&document);
         return code;
@@ -169,6 +174,9 @@ static int print_counts(const struct lines *lines)
     }
     if (feed->unknown > 0) {
         printf(", %zu unknown (the connection broke before their answer)", feed->unknown);
+    }
+    if (feed->kept > 0) {
+        printf(", %zu kept in the outbox", feed->kept);
     }
     putchar('\n');
     return CLI_DONE;
@@ -193,11 +201,31 @@ static int finish(struct lines *lines, enum status status, struct error *err)
     } else if (lines->invalid > 0) {
         code = CLI_FAILED;
     }
+    if (lines->feed.kept > 0) {
+        cli_message("kept in the outbox: %s", lines->feed.why.text);
+    }
     const int printed = print_counts(lines);
     return code == CLI_DONE ? printed : code;
 }
 
-static int feed_lines(struct lines *lines, struct redis_conn *conn, const struct queue *queue)
+/* What waits in the outbox goes first; when it cannot, the lines go behind it. */
+static void start_keeping(struct lines *lines, const struct error *conn_fault)
+{
+    struct error err = {0};
+
+    lines->feed.keeper = lines->keeper;
+    if (lines->keeper == NULL) {
+        return;
+    }
+    if (conn_fault->status != STATUS_OK) {
+        feed_keep(&lines->feed, conn_fault);
+    } else if (keep_make_way(lines->keeper, COMMAND_TIMEOUT_MS, &err) != STATUS_OK) {
+        feed_keep(&lines->feed, &err);
+    }
+}
+
+static int feed_lines(struct lines *lines, struct redis_conn *conn, const struct queue *queue,
+                      const struct error *conn_fault)
 {
     const struct settings *settings = &lines->cli->settings;
     struct error err = {0};
@@ -208,12 +236,28 @@ static int feed_lines(struct lines *lines, struct redis_conn *conn, const struct
                   cli_has(lines->cli, "wait-full"), &err) != STATUS_OK) {
         code = cli_fail(&err);
     } else {
+        start_keeping(lines, conn_fault);
         code = finish(lines, read_lines(lines, &err), &err);
     }
     feed_free(&lines->feed);
     arena_free(&lines->scratch);
     strbuf_free(&lines->job.body);
     strbuf_free(&lines->line);
+    return code;
+}
+
+/* Where there is no connection the outbox is enough. */
+static int connect_and_feed(struct lines *lines, const struct queue *queue)
+{
+    struct redis_conn *conn = NULL;
+    struct error fault = {0};
+
+    const enum status status = open_redis(lines->cli->settings.redis_url, &conn, &fault);
+    if (status != STATUS_OK && (lines->keeper == NULL || status == STATUS_INVALID)) {
+        return cli_fail(&fault);
+    }
+    const int code = feed_lines(lines, conn, queue, &fault);
+    redis_conn_free(conn);
     return code;
 }
 
@@ -229,7 +273,6 @@ int enqueue_lines(const struct cli *cli, const struct enqueue_request *request)
                      .max_body_bytes = cli->settings.max_body_bytes},
     };
     struct queue queue;
-    struct redis_conn *conn = NULL;
 
     int code = cli_queue(cli, 0, &queue);
     if (code == CLI_DONE) {
@@ -238,11 +281,14 @@ int enqueue_lines(const struct cli *cli, const struct enqueue_request *request)
     if (code != CLI_DONE) {
         return code;
     }
-    code = connect_queue(cli, &conn);
-    if (code == CLI_DONE) {
-        code = feed_lines(&lines, conn, &queue);
+    if (cli->settings.outbox[0] != '\0' && strcmp(request->queue, "enrich") != 0) {
+        code =
+            connect_client_with_outbox(cli, CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, &lines.keeper);
     }
-    redis_conn_free(conn);
+    if (code == CLI_DONE) {
+        code = connect_and_feed(&lines, &queue);
+    }
+    stillhouse_close(lines.keeper);
     input_close(lines.file);
     return code;
 }

@@ -13,8 +13,7 @@
 #include "json.h"
 #include "output.h"
 
-/* ---- metadata ----------------------------------------------------------------------------------
- */
+/* ---- metadata ------------------------------------------------------------------------------ */
 
 /* The value behind K:= : a number, true or false. */
 static bool parse_typed(const char *text, stillhouse_meta *out)
@@ -85,8 +84,7 @@ static int read_meta(const struct cli *cli, stillhouse_meta **out, size_t *count
     return CLI_DONE;
 }
 
-/* ---- the three kinds ---------------------------------------------------------------------------
- */
+/* ---- the three kinds ----------------------------------------------------------------------- */
 
 struct sender {
     const struct cli *cli;
@@ -94,7 +92,19 @@ struct sender {
     stillhouse_client *client;
     stillhouse_job_options options;
     char id[STILLHOUSE_ID_BYTES];
+    bool kept; /* in the outbox */
 };
+
+/* The exit code of a job that was handed in. */
+static int take_status(struct sender *sender, stillhouse_status status)
+{
+    if (status == STILLHOUSE_KEPT) {
+        cli_message("%s", stillhouse_error(sender->client));
+        sender->kept = true;
+        return CLI_DONE;
+    }
+    return status == STILLHOUSE_OK ? CLI_DONE : client_fail(sender->client, status);
+}
 
 static int send_enrich(struct sender *sender)
 {
@@ -111,7 +121,7 @@ static int send_enrich(struct sender *sender)
     }
     const stillhouse_status status = stillhouse_enqueue_enrich(
         sender->client, sender->request->domain, query, (int)k, &sender->options, sender->id);
-    return status == STILLHOUSE_OK ? CLI_DONE : client_fail(sender->client, status);
+    return take_status(sender, status);
 }
 
 static int send_distill(struct sender *sender)
@@ -143,7 +153,7 @@ static int send_distill(struct sender *sender)
     const stillhouse_status status =
         stillhouse_enqueue_distill(sender->client, &experience, &sender->options, sender->id);
     free_meta(meta, experience.metadata_count);
-    return status == STILLHOUSE_OK ? CLI_DONE : client_fail(sender->client, status);
+    return take_status(sender, status);
 }
 
 static int send_echo(struct sender *sender)
@@ -164,14 +174,13 @@ static int send_echo(struct sender *sender)
         const stillhouse_status status =
             stillhouse_enqueue_raw(sender->client, "echo", sender->request->domain, body.data,
                                    body.size, &sender->options, sender->id);
-        code = status == STILLHOUSE_OK ? CLI_DONE : client_fail(sender->client, status);
+        code = take_status(sender, status);
     }
     msgpack_sbuffer_destroy(&body);
     return code;
 }
 
-/* ---- the result --------------------------------------------------------------------------------
- */
+/* ---- the result ---------------------------------------------------------------------------- */
 
 /* A person is shown the examples themselves, where there are some. */
 static int print_document(const struct cli *cli, const struct strbuf *text)
@@ -215,7 +224,7 @@ static int print_reply(const struct cli *cli, const void *body, size_t bytes)
     return code;
 }
 
-static int print_id(const struct cli *cli, const char *id, const char *error)
+static int print_id(const struct cli *cli, const char *id, bool kept, const char *error)
 {
     struct strbuf document = {0};
 
@@ -225,6 +234,9 @@ static int print_id(const struct cli *cli, const char *id, const char *error)
     }
     strbuf_append_str(&document, "{\"id\":");
     json_bytes(&document, id, strlen(id));
+    if (kept) {
+        strbuf_append_str(&document, ",\"kept\":true");
+    }
     if (error != NULL) {
         strbuf_append_str(&document, ",\"error\":");
         json_str(&document, error);
@@ -235,11 +247,22 @@ static int print_id(const struct cli *cli, const char *id, const char *error)
     return code;
 }
 
+/* What is kept has no result now, and nobody knows when. */
+static int no_result_of_kept(const struct sender *sender)
+{
+    const int printed = print_id(sender->cli, sender->id, true, "not in the queue yet");
+
+    return printed == CLI_DONE ? CLI_NOT_FOUND : printed;
+}
+
 static int await_result(struct sender *sender)
 {
     void *body = NULL;
     size_t bytes = 0;
 
+    if (sender->kept) {
+        return no_result_of_kept(sender);
+    }
     const stillhouse_status status =
         stillhouse_await_raw(sender->client, sender->request->queue, sender->id,
                              (int)sender->request->wait_ms, &body, &bytes);
@@ -253,7 +276,7 @@ static int await_result(struct sender *sender)
     }
     cli_message("no result within %" PRId64 " ms; job \"%s\" goes on", sender->request->wait_ms,
                 sender->id);
-    const int printed = print_id(sender->cli, sender->id, "timed out");
+    const int printed = print_id(sender->cli, sender->id, false, "timed out");
     return printed == CLI_DONE ? CLI_NOT_FOUND : printed;
 }
 
@@ -270,7 +293,8 @@ int enqueue_one(const struct cli *cli, const struct enqueue_request *request)
                     .reply = request->wait_ms > 0},
     };
 
-    int code = connect_client(cli, CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, &sender.client);
+    int code =
+        connect_client_with_outbox(cli, CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, &sender.client);
     if (code != CLI_DONE) {
         return code;
     }
@@ -282,7 +306,8 @@ int enqueue_one(const struct cli *cli, const struct enqueue_request *request)
         code = send_echo(&sender);
     }
     if (code == CLI_DONE) {
-        code = request->wait_ms > 0 ? await_result(&sender) : print_id(cli, sender.id, NULL);
+        code = request->wait_ms > 0 ? await_result(&sender)
+                                    : print_id(cli, sender.id, sender.kept, NULL);
     }
     stillhouse_close(sender.client);
     return code;

@@ -13,8 +13,7 @@
 
 enum { FIND_PAGE = 500 };
 
-/* ---- from replies ------------------------------------------------------------------------------
- */
+/* ---- from replies -------------------------------------------------------------------------- */
 
 struct slice entry_field(const struct entry *entry, const char *name)
 {
@@ -106,8 +105,7 @@ bool entry_is_stream_id(const char *text)
     return ms > 0 && ms <= 20 && sequence > 0 && sequence <= 20 && text[ms + 1 + sequence] == '\0';
 }
 
-/* ---- JSON --------------------------------------------------------------------------------------
- */
+/* ---- JSON ---------------------------------------------------------------------------------- */
 
 static void put_base64(struct strbuf *out, struct slice bytes)
 {
@@ -231,8 +229,7 @@ void entry_to_json(const struct entry *entry, struct strbuf *out)
     strbuf_append_char(out, '}');
 }
 
-/* ---- from Redis --------------------------------------------------------------------------------
- */
+/* ---- from Redis ---------------------------------------------------------------------------- */
 
 enum status entries_range(struct redis_conn *conn, const char *key, const char *from,
                           const char *to, size_t count, bool newest_first, redisReply **reply,

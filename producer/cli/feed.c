@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "keep.h"
 
 enum { SLOTS = FEED_IN_FLIGHT + 1, PAUSE_MIN_MS = 50, PAUSE_MAX_MS = 2000 };
 
@@ -34,6 +35,75 @@ static void empty(struct feed_call *call)
     call->bytes = 0;
 }
 
+/* ---- what Redis did not take --------------------------------------------------------------- */
+
+static enum status write_kept(const struct feed *feed, const struct feed_call *call,
+                              struct error *err)
+{
+    struct strbuf records = {0};
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; status == STATUS_OK && i < call->count; i++) {
+        status = keep_encode(feed->queue, &call->items[i], &records, err);
+    }
+    if (status == STATUS_OK) {
+        status = outbox_append(&feed->keeper->outbox, &records, call->count, err);
+    }
+    strbuf_free(&records);
+    return status;
+}
+
+/* Empties a call that is not in: it is kept, or counts as `*otherwise`. */
+static void lose(struct feed *feed, struct feed_call *call, size_t *otherwise)
+{
+    struct error err = {0};
+
+    if (feed->keeper == NULL || call->count == 0) {
+        *otherwise += call->count;
+    } else if (write_kept(feed, call, &err) == STATUS_OK) {
+        feed->kept += call->count;
+    } else {
+        *otherwise += call->count;
+        feed->broken = true;
+        if (feed->why.text[0] == '\0') {
+            feed->why = err;
+        } else {
+            char text[ERROR_TEXT_BYTES];
+            memcpy(text, feed->why.text, sizeof text);
+            (void)error_set(&feed->why, feed->why.status, "%.140s; not kept either: %.150s", text,
+                            err.text);
+        }
+    }
+    empty(call);
+}
+
+void feed_keep(struct feed *feed, const struct error *why)
+{
+    if (!feed->keeping) {
+        feed->keeping = true;
+        feed->why = *why;
+    }
+}
+
+/* What a failure is to the caller: none as long as the outbox takes the jobs. */
+static enum status settle(struct feed *feed, enum status status, struct error *err)
+{
+    if (feed->keeper == NULL || status == STATUS_INVALID) {
+        feed->broken = feed->broken || status != STATUS_OK;
+        return status;
+    }
+    if (status != STATUS_OK) {
+        feed_keep(feed, err);
+    }
+    if (feed->broken) {
+        *err = feed->why;
+        return err->status;
+    }
+    return STATUS_OK;
+}
+
+/* ---- calls --------------------------------------------------------------------------------- */
+
 /* Counts the answers of a call, and keeps the refused items where they will be sent again. */
 static void take_answers(struct feed *feed, struct feed_call *call)
 {
@@ -51,11 +121,14 @@ static void take_answers(struct feed *feed, struct feed_call *call)
     }
     call->count = kept;
     if (kept > 0 && !feed->wait_full) {
-        feed->refused += kept;
-        feed->full = true;
-        call->count = 0;
-    }
-    if (call->count == 0) {
+        struct error why = {0};
+        (void)error_set(&why, STATUS_FULL, "queue \"%s\" is full", feed->queue->name);
+        if (feed->keeper != NULL) {
+            feed_keep(feed, &why);
+        }
+        feed->full = feed->keeper == NULL;
+        lose(feed, call, &feed->refused);
+    } else if (call->count == 0) {
         empty(call);
     }
 }
@@ -64,9 +137,7 @@ static void take_answers(struct feed *feed, struct feed_call *call)
 static void give_up(struct feed *feed)
 {
     for (; feed->in_flight > 0; feed->in_flight--) {
-        struct feed_call *call = &feed->calls[feed->oldest];
-        feed->unknown += call->count;
-        empty(call);
+        lose(feed, &feed->calls[feed->oldest], &feed->unknown);
         feed->oldest = (feed->oldest + 1) % SLOTS;
     }
 }
@@ -82,9 +153,11 @@ static enum status collect_oldest(struct feed *feed, struct error *err)
     } else if (!redis_conn_is_open(feed->conn)) {
         give_up(feed);
         return status;
-    } else {
+    } else if (status == STATUS_INVALID) {
         feed->failed += call->count;
         empty(call);
+    } else {
+        lose(feed, call, &feed->failed);
     }
     feed->oldest = (feed->oldest + 1) % SLOTS;
     feed->in_flight--;
@@ -102,12 +175,7 @@ static enum status send_until_in(struct feed *feed, struct feed_call *call, stru
         const enum status status = queue_enqueue(feed->conn, feed->queue, feed->max_backlog,
                                                  call->items, call->count, answers, err);
         if (status != STATUS_OK) {
-            if (redis_conn_is_open(feed->conn)) {
-                feed->failed += call->count;
-            } else {
-                feed->unknown += call->count;
-            }
-            empty(call);
+            lose(feed, call, redis_conn_is_open(feed->conn) ? &feed->failed : &feed->unknown);
             return status;
         }
         take_answers(feed, call);
@@ -131,8 +199,7 @@ static enum status drain(struct feed *feed, struct error *err)
         if (worst == STATUS_OK) {
             worst = send_until_in(feed, call, err);
         } else {
-            feed->refused += call->count;
-            empty(call);
+            lose(feed, call, &feed->refused);
         }
     }
     return worst;
@@ -146,14 +213,17 @@ static enum status send_call(struct feed *feed, struct error *err)
     if (call->count == 0) {
         return STATUS_OK;
     }
+    if (feed->keeping) {
+        lose(feed, call, &feed->refused);
+        return STATUS_OK;
+    }
     enum status status = queue_enqueue_append(feed->conn, feed->queue, feed->max_backlog,
                                               call->items, call->count, err);
     if (status != STATUS_OK) {
-        feed->failed += call->count;
-        empty(call);
         if (!redis_conn_is_open(feed->conn)) {
-            give_up(feed);
+            give_up(feed); /* those before it first */
         }
+        lose(feed, call, &feed->failed);
         return status;
     }
     feed->in_flight++;
@@ -187,9 +257,7 @@ enum status feed_add(struct feed *feed, const struct line_job *job, struct error
     if (call->count < QUEUE_BATCH_MAX && call->bytes < FEED_CALL_BYTES) {
         return STATUS_OK;
     }
-    const enum status status = send_call(feed, err);
-    feed->broken = status != STATUS_OK;
-    return status;
+    return settle(feed, send_call(feed, err), err);
 }
 
 enum status feed_finish(struct feed *feed, struct error *err)
@@ -204,5 +272,5 @@ enum status feed_finish(struct feed *feed, struct error *err)
         empty(call);
     }
     const enum status drained = drain(feed, sent == STATUS_OK ? err : NULL);
-    return sent == STATUS_OK ? drained : sent;
+    return settle(feed, sent == STATUS_OK ? drained : sent, err);
 }

@@ -9,12 +9,15 @@
  * Happy path: a call is appended, and the answers of the oldest are read once enough are on their
  * way. Failure modes: refused as full - counted, `full` is set, or with `wait_full` sent again with
  * growing pauses until there is room; an error answer - the call's jobs count as failed, nothing of
- * it was added; a lost connection - what was on its way counts as unknown. One thread.
+ * it was added; a lost connection - what was on its way counts as unknown. With a `keeper` all of
+ * these jobs go into its outbox instead, those of a call that is wrong apart, and so does whatever
+ * is added from then on, without being sent. One thread.
  */
 #ifndef STILLHOUSE_CLI_FEED_H
 #define STILLHOUSE_CLI_FEED_H
 
 #include "arena.h"
+#include "client.h"
 #include "line_job.h"
 #include "queue.h"
 
@@ -33,7 +36,10 @@ struct feed {
     const struct queue *queue;
     int64_t max_backlog;
     bool wait_full;
-    struct feed_call *calls; /* FEED_IN_FLIGHT of them on their way, and the one being filled */
+    stillhouse_client *keeper; /* NULL = there is no outbox. Set it after feed_init, if at all */
+    bool keeping;              /* nothing more is sent: all goes into the outbox */
+    struct error why;          /* it is kept, the first reason */
+    struct feed_call *calls;   /* FEED_IN_FLIGHT of them on their way, and the one being filled */
     size_t oldest;
     size_t in_flight;
 
@@ -42,6 +48,7 @@ struct feed {
     size_t refused; /* full, or not sent after a failure */
     size_t failed;  /* the server refused their call */
     size_t unknown; /* the connection broke: they may be in */
+    size_t kept;    /* in the outbox */
     bool full;      /* something was refused: no use in going on */
     bool broken;    /* a call failed: nothing more is sent */
 };
@@ -49,6 +56,9 @@ struct feed {
 enum status feed_init(struct feed *feed, struct redis_conn *conn, const struct queue *queue,
                       int64_t max_backlog, bool wait_full, struct error *err) MUSTCHECK;
 void feed_free(struct feed *feed);
+
+/* From now on nothing is sent, because of `why`; `conn` may be NULL. With a keeper only. */
+void feed_keep(struct feed *feed, const struct error *why);
 
 /* Adds a copy of the job, and sends a call when one is complete. */
 enum status feed_add(struct feed *feed, const struct line_job *job, struct error *err) MUSTCHECK;

@@ -9,8 +9,7 @@
 
 const char *const fleet_queue_names[FLEET_QUEUES] = {"enrich", "distill", "index", "echo"};
 
-/* ---- queues ------------------------------------------------------------------------------------
- */
+/* ---- queues -------------------------------------------------------------------------------- */
 
 void queue_list_free(struct queue_list *list)
 {
@@ -153,8 +152,7 @@ enum status fleet_queues(struct redis_conn *conn, const char *prefix, struct que
     return STATUS_OK;
 }
 
-/* ---- workers -----------------------------------------------------------------------------------
- */
+/* ---- workers ------------------------------------------------------------------------------- */
 
 bool worker_is_alive(const struct worker *worker)
 {

@@ -40,8 +40,7 @@ static const struct shape *find_shape(const char *queue)
     return &shapes[sizeof shapes / sizeof shapes[0] - 1];
 }
 
-/* ---- JSON to msgpack ---------------------------------------------------------------------------
- */
+/* ---- JSON to msgpack ----------------------------------------------------------------------- */
 
 static int write_body(void *data, const char *bytes, size_t count)
 {
@@ -151,8 +150,7 @@ static enum status check_body(const struct shape *shape, const struct strbuf *bo
     return status;
 }
 
-/* ---- what is not the body ----------------------------------------------------------------------
- */
+/* ---- what is not the body ------------------------------------------------------------------ */
 
 /* "field "x": expected ..., found ..." */
 static enum status wrong(const char *name, const cJSON *value, const char *expected,
@@ -243,8 +241,7 @@ static enum status read_options(const struct line_defaults *defaults, const cJSO
     return status;
 }
 
-/* ---- the line ----------------------------------------------------------------------------------
- */
+/* ---- the line ------------------------------------------------------------------------------ */
 
 /* An escaped NUL would end a string early without a word from cJSON. */
 static bool has_escaped_nul(const char *text, size_t bytes)

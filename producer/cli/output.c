@@ -9,8 +9,7 @@
 #include "json.h"
 #include "text.h"
 
-/* ---- tables ------------------------------------------------------------------------------------
- */
+/* ---- tables -------------------------------------------------------------------------------- */
 
 size_t table_width(const char *text)
 {
@@ -136,8 +135,7 @@ bool table_print(const struct table *table, FILE *out)
     return true;
 }
 
-/* ---- JSON --------------------------------------------------------------------------------------
- */
+/* ---- JSON ---------------------------------------------------------------------------------- */
 
 void json_bytes(struct strbuf *out, const char *text, size_t bytes)
 {
@@ -219,8 +217,7 @@ int json_print_indented(const struct strbuf *document)
     return CLI_DONE;
 }
 
-/* ---- numbers for people ------------------------------------------------------------------------
- */
+/* ---- numbers for people -------------------------------------------------------------------- */
 
 const char *output_age(int64_t ms, char out[32])
 {

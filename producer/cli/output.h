@@ -48,8 +48,7 @@ bool table_print(const struct table *table, FILE *out) MUSTCHECK;
 /* How many columns of a terminal a text takes, counting code points. */
 size_t table_width(const char *text);
 
-/* ---- JSON --------------------------------------------------------------------------------------
- */
+/* ---- JSON ---------------------------------------------------------------------------------- */
 
 /* Bytes that may not be UTF-8, as a JSON string: what is not is shown as '?'. */
 void json_bytes(struct strbuf *out, const char *text, size_t bytes);

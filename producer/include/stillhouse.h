@@ -23,7 +23,9 @@
  * others make one. What the caller gives as wait_ms comes on top. After a failed attempt to
  * connect, or a server that accepts connections and does not answer, calls fail at once for
  * retry_ms instead of trying again. A connection that was lost since the last call is replaced
- * within the next one.
+ * within the next one. With an outbox that holds something, a call that may keep a job sends from
+ * it first, which is one round trip more; writing to it takes as long as the disk does, for which
+ * there is no bound.
  *
  * No call aborts, exits, prints, or raises SIGPIPE.
  *
@@ -70,13 +72,15 @@ typedef enum stillhouse_status {
     STILLHOUSE_UNREACHABLE = 3, /* no Redis there, or no answer in time: it may have happened */
     STILLHOUSE_NOT_FOUND = 4,   /* nothing cached, or no reply in the time given */
     STILLHOUSE_FULL = 5,        /* the queue's bound is reached; nothing was added */
-} stillhouse_status;            /* the same numbers as the programs' exit codes */
+    STILLHOUSE_KEPT = 6,        /* Redis did not take it, the outbox did: it is sent later */
+} stillhouse_status;            /* up to 5 the same numbers as the programs' exit codes */
 
 typedef struct stillhouse_client stillhouse_client;
 
-/* Zero or NULL = the environment's STILLHOUSE_REDIS_URL, _CACHE_URL, _PREFIX, _MAX_BACKLOG and
- * _MAX_BODY (or the first line of the file that such a name with _FILE behind it gives), else the
- * default. STILLHOUSE_CACHE_FRESH is read too. Set `size` to sizeof(stillhouse_options). */
+/* Zero or NULL = the environment's STILLHOUSE_REDIS_URL, _CACHE_URL, _PREFIX, _MAX_BACKLOG,
+ * _MAX_BODY, _OUTBOX and _OUTBOX_MAX (or the first line of the file that such a name with _FILE
+ * behind it gives), else the default. STILLHOUSE_CACHE_FRESH is read too. Set `size` to
+ * sizeof(stillhouse_options). */
 typedef struct stillhouse_options {
     size_t size;
     const char *redis_url;
@@ -89,10 +93,14 @@ typedef struct stillhouse_options {
     size_t memory_entries;  /* 1000 results kept in memory, of 64 MiB together at most */
     int64_t max_backlog;    /* 100000 */
     int64_t max_body_bytes; /* 262144 */
+    /* the outbox, below */
+    const char *outbox;       /* a folder; none by default, and "" = none */
+    int64_t outbox_max_bytes; /* 67108864: of all files in it */
 } stillhouse_options;
 
-/* Makes a client; does not connect (that happens in the first call that needs it). INVALID or
- * FAILED leave *client NULL: stillhouse_open_error() has the text. */
+/* Makes a client; does not connect (that happens in the first call that needs it). The outbox's
+ * folder is made where it is missing, its parent is not. INVALID (a folder that cannot be written
+ * to among it) or FAILED leave *client NULL: stillhouse_open_error() has the text. */
 STILLHOUSE_API stillhouse_status stillhouse_open(const stillhouse_options *options,
                                                  stillhouse_client **client);
 
@@ -169,7 +177,7 @@ typedef struct stillhouse_document {
  * call fails: its own, a UUIDv7, or that of the same enrichment already outstanding. k 0 = 3, at
  * most 20. Enrichments are unique per domain, query and k; the others are not: a call that ends
  * UNREACHABLE may have added the job, and adding it again is harmless (effects are idempotent).
- * INVALID FULL UNREACHABLE FAILED. */
+ * INVALID FULL UNREACHABLE FAILED, and with an outbox KEPT for all but enrichments. */
 STILLHOUSE_API stillhouse_status stillhouse_enqueue_enrich(stillhouse_client *client,
                                                            const char *domain, const char *query,
                                                            int k,
@@ -200,8 +208,9 @@ typedef struct stillhouse_enrichment {
  * outcome[i] and ids[i] (either array may be NULL) belong to element i. An invalid one is INVALID
  * and the rest goes on; an answer that does not come, or a refusal, ends the run: what was not sent
  * has the same outcome and was not added. Returns the worst outcome: UNREACHABLE before FAILED
- * before INVALID before FULL; the text is that of the first. Bound: each call's answer has
- * command_timeout_ms and a millisecond more for every 16 KiB in flight. */
+ * before INVALID before FULL before KEPT; the text is that of the first. Bound: each call's answer
+ * has command_timeout_ms and a millisecond more for every 16 KiB in flight. With an outbox,
+ * experiences that are neither in nor INVALID are kept, under an id of their own. */
 STILLHOUSE_API stillhouse_status
 stillhouse_enqueue_distill_many(stillhouse_client *client, const stillhouse_experience *experiences,
                                 size_t count, const stillhouse_job_options *options,
@@ -210,6 +219,55 @@ STILLHOUSE_API stillhouse_status
 stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enrichment *enrichments,
                                size_t count, const stillhouse_job_options *options,
                                stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES]);
+
+/* ---- the outbox ------------------------------------------------------------------------------ */
+
+/* So that an outage of Redis loses no experience: with options.outbox, or STILLHOUSE_OUTBOX, naming
+ * a folder, jobs that Redis does not take are written there and sent when it is back.
+ *
+ *     options.outbox = "/var/lib/agent/outbox";
+ *     ...
+ *     switch (stillhouse_enqueue_distill(client, &done, NULL, id)) {
+ *     case STILLHOUSE_OK:   break;             // it waits in the queue
+ *     case STILLHOUSE_KEPT: break;             // it waits on the disk; stillhouse_error says why
+ *     default: complain(stillhouse_error(client));  // neither took it: it is lost
+ *     }
+ *
+ * What is kept: distillations, index and raw jobs. Enrichments are not, nor are they held up: a
+ * task that has run has no use for one. When: whatever fails but INVALID - no Redis there, no
+ * answer in time, loading, read-only, out of memory, another error, the queue's bound. `id` is
+ * filled. Where the outbox cannot take it either - it is full, or the disk is, or does not let us -
+ * the call fails as it would have without one, and the text has both reasons. Durability: KEPT is
+ * returned after fdatasync; kill -9 or a power cut after that loses nothing. fdatasync has no
+ * timeout: on a disk that hangs, such a call hangs too. Where Redis takes the job, the disk is not
+ * written to, and looked at once a second at most. Sending: a call that may keep a job first sends
+ * up to 256 of those that wait, oldest first, in one command_timeout_ms; when some are left, its
+ * own job goes behind them (KEPT). stillhouse_prompt and the other calls never do. A program that
+ * enqueues seldom calls stillhouse_flush. Never lost, maybe repeated: a job leaves the disk after
+ * Redis accepted it. One that was sent without that being noticed - an answer that did not come, a
+ * crash - is sent again with the same id, which is harmless, as effects are idempotent. Age: a kept
+ * job carries when it was first enqueued, its delay counts from there, and one whose deadline has
+ * passed is sent and counts as expired. The folder: on a local file system, for one Redis (queues
+ * and prefix are kept with each job), for any number of threads and processes at once: they are in
+ * one another's way nowhere, and what a dead one left is sent by the next. Order is kept between
+ * the calls of one process where nobody else is sending just then. outbox_max_bytes is looked at
+ * before each write, so that processes writing at once may exceed it by a job each. The files hold
+ * prompts and results: mode 0600. Damage: what an append that a crash tore left is cut off. A job
+ * whose checksum is wrong, or that the server refuses for good, is copied into a file *.bad there
+ * and passed over; nobody deletes that. */
+
+/* Sends what is kept, by this client or by others, for up to timeout_ms (0 = one call); connecting,
+ * one last call and counting come on top. *left (may be NULL) is how many are left after it. OK:
+ * none, and also without an outbox. UNREACHABLE and FULL as in enqueueing; NOT_FOUND: the time was
+ * over, or other processes are about to send the rest; FAILED also where a file cannot be read or
+ * written; INVALID. */
+STILLHOUSE_API stillhouse_status stillhouse_flush(stillhouse_client *client, int timeout_ms,
+                                                  size_t *left);
+
+/* What this client did since it was opened: jobs kept, jobs sent from the outbox, and damaged or
+ * refused ones put aside. Each may be NULL. */
+STILLHOUSE_API void stillhouse_outbox_counts(const stillhouse_client *client, uint64_t *kept,
+                                             uint64_t *sent, uint64_t *aside);
 
 /* ---- results --------------------------------------------------------------------------------- */
 

@@ -62,8 +62,7 @@ static void comes_to(stillhouse_status status)
     cr_assert_eq(now, status, "%d: %s", (int)now, stillhouse_error(client));
 }
 
-/* ---- away --------------------------------------------------------------------------------------
- */
+/* ---- away ---------------------------------------------------------------------------------- */
 
 Test(client_fakes, every_call_says_unreachable_when_nothing_listens)
 {
@@ -149,8 +148,7 @@ Test(client_fakes, a_socket_that_is_not_there_is_unreachable)
     closes_in_time();
 }
 
-/* ---- hanging -----------------------------------------------------------------------------------
- */
+/* ---- hanging ------------------------------------------------------------------------------- */
 
 Test(client_faults, a_server_that_hangs_costs_one_bound_and_then_nothing_for_a_while)
 {
@@ -223,8 +221,7 @@ Test(client_faults, a_wait_for_a_server_that_hangs_ends_in_time)
     closes_in_time();
 }
 
-/* ---- refusing ----------------------------------------------------------------------------------
- */
+/* ---- refusing ------------------------------------------------------------------------------ */
 
 Test(client_faults, a_redis_out_of_memory_refuses_and_the_prompt_does_not_mind)
 {
@@ -254,8 +251,7 @@ Test(client_faults, sigpipe_does_not_reach_the_program)
     closes_in_time();
 }
 
-/* ---- something else ----------------------------------------------------------------------------
- */
+/* ---- something else ------------------------------------------------------------------------ */
 
 static struct fake_server *fake;
 

@@ -1,132 +1,9 @@
 /* kill -9 of a real worker at each phase of each handler: another worker does the job, its effects
  * stand once, the books balance. The moment is chosen by proxies that hold a conversation at a
  * word. */
-#include <signal.h>
-#include <sys/wait.h>
-
-#include "../integration/fleet_fixture.h"
-#include "fake_server.h"
-#include "proxy.h"
-
-enum { TAKEOVERS = 7, HELD_MS = 20000 };
-
-static const struct fake_step vectors[] = {
-    EXPECT("/v1/embeddings"),
-    EXPECT("\"input\":["),
-    EXPECT("]}"),
-    ANSWER("200 OK", "{\"data\":[{\"index\":0,\"embedding\":[3,4]}]}"),
-    LOOP,
-};
-
-static struct fake_server *embed_server;
-static struct test_proxy *redis_proxy;
-static struct test_proxy *chroma_proxy;
-static struct test_proxy *embed_proxy;
-static struct chroma *reader;
-static struct embedder *identity;
-static char program[512];
-
-static void setup_proxies(void)
-{
-    struct error err = {0};
-    const struct embedder_config embedding = {.kind = EMBEDDER_OPENAI,
-                                              .url = "http://127.0.0.1:1",
-                                              .model = "",
-                                              .key = "",
-                                              .dimension = 2};
-
-    setup();
-    test_program("stillhouse-worker", program);
-    embed_server = fake_server_start(vectors);
-    redis_proxy = test_proxy_start(redis.port);
-    chroma_proxy = test_proxy_start(chroma_server.port);
-    embed_proxy = test_proxy_start(fake_server_port(embed_server));
-    cr_assert_eq(embedder_new(&embedding, &identity, &err), STATUS_OK, "%s", err.text);
-    const struct chroma_config config = {
-        .url = chroma_server.url,
-        .tenant = settings.chroma_tenant,
-        .database = settings.chroma_database,
-        .token = "",
-        .timeout_ms = 10000,
-        .identity = {embedder_model(identity), embedder_dimension(identity)},
-    };
-    reader = chroma_new(&config);
-    cr_assert_not_null(reader);
-}
-
-static void teardown_proxies(void)
-{
-    chroma_free(reader);
-    embedder_free(identity);
-    test_proxy_stop(redis_proxy);
-    test_proxy_stop(chroma_proxy);
-    test_proxy_stop(embed_proxy);
-    cr_assert_null(fake_server_stop(embed_server));
-    teardown();
-}
+#include "worker_fixture.h"
 
 TestSuite(phases, .init = setup_proxies, .fini = teardown_proxies, .timeout = 120);
-
-/* ---- workers --------------------------------------------------------------------------------- */
-
-static pid_t start_worker(const char *id, const char *max_deliveries)
-{
-    char url[64];
-    char chroma_url[64];
-    char embed_url[64];
-    char log[300];
-
-    snprintf(url, sizeof url, "redis://127.0.0.1:%d/0", test_proxy_port(redis_proxy));
-    snprintf(chroma_url, sizeof chroma_url, "http://127.0.0.1:%d", test_proxy_port(chroma_proxy));
-    snprintf(embed_url, sizeof embed_url, "http://127.0.0.1:%d/v1", test_proxy_port(embed_proxy));
-    snprintf(log, sizeof log, "%s/%s.log", redis.folder, id);
-    return test_spawn((const char *const[]){program,
-                                            "--redis-url",
-                                            url,
-                                            "--chroma-url",
-                                            chroma_url,
-                                            "--embedder",
-                                            "openai",
-                                            "--embed-url",
-                                            embed_url,
-                                            "--embed-dimension",
-                                            "2",
-                                            "--visibility",
-                                            "1s",
-                                            "--lanes",
-                                            "1",
-                                            "--http",
-                                            "off",
-                                            "--worker-id",
-                                            id,
-                                            "--retry-base",
-                                            "20ms",
-                                            "--retry-max",
-                                            "100ms",
-                                            "--breaker-failures",
-                                            "1000",
-                                            "--max-deliveries",
-                                            max_deliveries,
-                                            NULL},
-                      log);
-}
-
-static void end_worker(pid_t pid, int signal)
-{
-    int state = 0;
-
-    cr_assert_eq(kill(pid, signal), 0);
-    cr_assert_eq(waitpid(pid, &state, 0), pid);
-    cr_assert(signal == SIGKILL || (WIFEXITED(state) && WEXITSTATUS(state) == 0), "state %d",
-              state);
-}
-
-static void drop_all(void)
-{
-    test_proxy_drop(redis_proxy);
-    test_proxy_drop(chroma_proxy);
-    test_proxy_drop(embed_proxy);
-}
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
@@ -152,15 +29,6 @@ static void push_job(const char *queue, const char *id)
     } else {
         push("echo", id, "legal", "reply=1", "body", 4);
     }
-}
-
-static int64_t stored(void)
-{
-    struct error err = {0};
-    int64_t count = -1;
-
-    cr_assert_eq(chroma_count(reader, "legal", &count, &err), STATUS_OK, "%s", err.text);
-    return count;
 }
 
 static long long length_of(const char *verb, const char *key)
@@ -198,7 +66,7 @@ static void check_effects(const char *queue)
 static void kill_at(const char *queue, struct test_proxy *proxy, enum proxy_direction direction,
                     const char *word, int64_t reclaimed)
 {
-    pid_t first = start_worker("first", "5");
+    pid_t first = start_worker("first", PROXIED, NULL);
     int64_t before = 0;
 
     push_distill("legal", "seed", "another prompt", "a result", 0.9, "");
@@ -210,7 +78,7 @@ static void kill_at(const char *queue, struct test_proxy *proxy, enum proxy_dire
     end_worker(first, SIGKILL);
     drop_all();
 
-    pid_t second = start_worker("second", "5");
+    pid_t second = start_worker("second", PROXIED, NULL);
     wait_for(queue, COUNT_DONE, before + 1);
     struct queue_stats stats = stats_of(queue);
     cr_assert_eq(stats.counters[COUNT_DONE], before + 1);
@@ -252,6 +120,7 @@ PHASE(echo, finish, redis_proxy, PROXY_REQUEST, "sh_finish", 1)
 
 Test(phases, a_job_that_kills_its_workers_is_dead_with_the_phase_named_and_others_flow)
 {
+    static const char *const limit[] = {"--max-deliveries", "4", NULL};
     char said[400];
     char id[16];
 
@@ -265,7 +134,7 @@ Test(phases, a_job_that_kills_its_workers_is_dead_with_the_phase_named_and_other
     for (int life = 0; stats_of("distill").counters[COUNT_BURIED] == 0; life++) {
         cr_assert_lt(life, 10, "it lives for ever");
         test_proxy_hold(chroma_proxy, PROXY_REQUEST, "\"killer\"");
-        pid_t worker = start_worker("victim", "4");
+        pid_t worker = start_worker("victim", PROXIED, limit);
         int64_t until_ms = clock_now_ms() + HELD_MS;
         while (!test_proxy_wait_held(chroma_proxy, 100) &&
                stats_of("distill").counters[COUNT_BURIED] == 0) {
@@ -274,7 +143,7 @@ Test(phases, a_job_that_kills_its_workers_is_dead_with_the_phase_named_and_other
         end_worker(worker, SIGKILL);
         drop_all();
     }
-    pid_t last = start_worker("survivor", "4");
+    pid_t last = start_worker("survivor", PROXIED, limit);
     push_distill("legal", "late", "late", "a result", 0.9, "");
     wait_for("distill", COUNT_DONE, 21);
     dead_letter("distill", said, sizeof said);

@@ -58,8 +58,7 @@ HELPER void client_teardown(void)
     queue_teardown();
 }
 
-/* ---- what a worker writes ----------------------------------------------------------------------
- */
+/* ---- what a worker writes ------------------------------------------------------------------ */
 
 struct written {
     const char *query;

@@ -37,8 +37,7 @@ HELPER struct slice text(const char *chars)
     return (struct slice){chars, strlen(chars)};
 }
 
-/* ---- raw commands ------------------------------------------------------------------------------
- */
+/* ---- raw commands -------------------------------------------------------------------------- */
 
 /* One command of NUL-terminated words, NULL at the end; the reply may be an error. */
 HELPER redisReply *raw_list(const char *first, va_list words)
@@ -112,8 +111,7 @@ HELPER void flatten(const redisReply *reply, char *out, size_t size)
     }
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 HELPER struct redis_conn *new_conn(void)
 {
@@ -182,8 +180,7 @@ HELPER void queue_teardown(void)
     test_server_stop(&server);
 }
 
-/* ---- jobs --------------------------------------------------------------------------------------
- */
+/* ---- jobs ---------------------------------------------------------------------------------- */
 
 /* Enqueues one job; what stands for it now. */
 HELPER struct queue_answer add_bounded(int64_t max_backlog, const char *id, const char *options)

@@ -5,8 +5,7 @@
 
 TestSuite(cli, .init = start_redis, .fini = stop_redis);
 
-/* ---- usage -------------------------------------------------------------------------------------
- */
+/* ---- usage --------------------------------------------------------------------------------- */
 
 Test(cli, help_names_every_command_and_each_has_its_own)
 {
@@ -113,8 +112,7 @@ Test(cli, output_that_cannot_be_written_is_a_failure)
     SAYS("standard output");
 }
 
-/* ---- servers that are not there ----------------------------------------------------------------
- */
+/* ---- servers that are not there ------------------------------------------------------------ */
 
 Test(cli, an_unreachable_server_is_exit_code_3)
 {
@@ -151,8 +149,7 @@ Test(cli, before_init_the_message_says_so)
     cJSON_Delete(counts);
 }
 
-/* ---- init --------------------------------------------------------------------------------------
- */
+/* ---- init ---------------------------------------------------------------------------------- */
 
 Test(cli, init_loads_the_functions_and_prepares_the_queues_once)
 {
@@ -175,8 +172,7 @@ Test(cli, init_warns_of_a_redis_that_throws_keys_away)
     SAYS("noeviction");
 }
 
-/* ---- stats, verify, workers --------------------------------------------------------------------
- */
+/* ---- stats, verify, workers ---------------------------------------------------------------- */
 
 Test(cli, stats_have_the_contract_s_shape_and_find_queues_of_other_names)
 {
@@ -284,8 +280,7 @@ Test(cli, pause_and_resume_move_the_key)
     cr_assert_eq(integer_of(COMMAND("EXISTS", "sh:{enrich}:paused")), 0);
 }
 
-/* ---- ping --------------------------------------------------------------------------------------
- */
+/* ---- ping ---------------------------------------------------------------------------------- */
 
 Test(cli, ping_measures_the_way_there_and_back)
 {

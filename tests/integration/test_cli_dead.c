@@ -137,8 +137,7 @@ Test(cli_dead, a_letter_that_is_no_job_does_not_disturb)
     cJSON_Delete(letter);
 }
 
-/* ---- peek --------------------------------------------------------------------------------------
- */
+/* ---- peek ---------------------------------------------------------------------------------- */
 
 Test(cli_dead, peek_shows_what_comes_next_by_priority)
 {

@@ -70,8 +70,7 @@ static void cache(const char *query, const struct strbuf *body)
     freeReplyObject(reply);
 }
 
-/* ---- one job -----------------------------------------------------------------------------------
- */
+/* ---- one job ------------------------------------------------------------------------------- */
 
 Test(cli_enqueue, an_enrichment_stands_in_the_stream_and_its_twin_gets_the_same_id)
 {
@@ -183,8 +182,7 @@ Test(cli_enqueue, a_full_queue_is_exit_code_5)
     SAYS("stillhouse: ");
 }
 
-/* ---- waiting for the result --------------------------------------------------------------------
- */
+/* ---- waiting for the result ---------------------------------------------------------------- */
 
 Test(cli_enqueue, waiting_prints_the_examples_or_the_whole_result_as_json)
 {
@@ -243,8 +241,7 @@ Test(cli_enqueue, a_result_that_does_not_come_is_exit_code_4_and_the_job_goes_on
     cr_assert_eq(stat_of("queues.enrich.waiting"), 1);
 }
 
-/* ---- JSON Lines --------------------------------------------------------------------------------
- */
+/* ---- JSON Lines ---------------------------------------------------------------------------- */
 
 Test(cli_enqueue, good_lines_go_in_and_bad_ones_are_reported_by_their_number)
 {
@@ -361,8 +358,7 @@ Test(cli_enqueue, a_byte_order_mark_and_an_empty_file_are_fine)
     PRINTS("0 accepted");
 }
 
-/* ---- prompt ------------------------------------------------------------------------------------
- */
+/* ---- prompt -------------------------------------------------------------------------------- */
 
 Test(cli_enqueue, a_prompt_is_enriched_from_the_cache)
 {
@@ -442,8 +438,7 @@ Test(cli_enqueue, a_prompt_with_bad_usage_is_still_exit_code_2)
     cr_assert_str_eq(out, "");
 }
 
-/* ---- result ------------------------------------------------------------------------------------
- */
+/* ---- result -------------------------------------------------------------------------------- */
 
 Test(cli_enqueue, a_cached_result_is_printed_with_its_staleness)
 {

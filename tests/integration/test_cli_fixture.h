@@ -23,8 +23,7 @@ static char err_out[1 << 16];
 
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-/* ---- the server --------------------------------------------------------------------------------
- */
+/* ---- the server ---------------------------------------------------------------------------- */
 
 static void start_redis_with(const char *const *extra)
 {
@@ -76,8 +75,7 @@ static UNUSED long long integer_of(redisReply *reply)
     return number;
 }
 
-/* ---- the program -------------------------------------------------------------------------------
- */
+/* ---- the program --------------------------------------------------------------------------- */
 
 /* Runs `stillhouse words...` (up to NULL) with `input`; fills out and err_out; its exit code. */
 static UNUSED int run_with(const char *input, const char *const *words)
@@ -155,8 +153,7 @@ static UNUSED struct queue queue_named(const char *name)
     return queue;
 }
 
-/* ---- a worker that knows one answer ------------------------------------------------------------
- */
+/* ---- a worker that knows one answer -------------------------------------------------------- */
 
 /* Takes every job of `queue` and answers with `reply`, or with its own body where that is NULL,
  * until it is killed with the test. */

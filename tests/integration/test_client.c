@@ -8,8 +8,7 @@
 TestSuite(client, .init = client_setup, .fini = client_teardown);
 TestSuite(client_open);
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
+/* ---- opening ------------------------------------------------------------------------------- */
 
 #define REFUSED_TO_OPEN(part, ...)                                                                 \
     do {                                                                                           \
@@ -131,8 +130,7 @@ Test(client, a_wrong_password_is_a_refusal_and_the_right_one_is_let_in)
     stillhouse_close(other);
 }
 
-/* ---- one job -----------------------------------------------------------------------------------
- */
+/* ---- one job ------------------------------------------------------------------------------- */
 
 static const char *field(const char *name)
 {
@@ -246,8 +244,7 @@ Test(client, a_body_over_the_bound_is_refused_with_both_sizes)
     free(query);
 }
 
-/* ---- experiences and documents -----------------------------------------------------------------
- */
+/* ---- experiences and documents ------------------------------------------------------------- */
 
 static const stillhouse_meta metas[] = {
     {.key = "court", .type = STILLHOUSE_META_STRING, .string = "BGH"},
@@ -433,8 +430,7 @@ Test(client, a_connection_lost_since_the_last_call_is_replaced_in_the_next)
     cr_assert_eq(counter("enqueued"), 2);
 }
 
-/* ---- many --------------------------------------------------------------------------------------
- */
+/* ---- many ---------------------------------------------------------------------------------- */
 
 enum { MANY = 2500 };
 
@@ -523,8 +519,7 @@ Test(client, many_enrichments_share_what_is_the_same)
     check_books();
 }
 
-/* ---- results -----------------------------------------------------------------------------------
- */
+/* ---- results ------------------------------------------------------------------------------- */
 
 static stillhouse_result *result;
 
@@ -656,8 +651,7 @@ Test(client, the_cache_may_live_in_another_redis)
     test_server_stop(&second);
 }
 
-/* ---- replies -----------------------------------------------------------------------------------
- */
+/* ---- replies ------------------------------------------------------------------------------- */
 
 static void push_reply(const char *id, const void *data, size_t bytes)
 {

@@ -127,8 +127,7 @@ Test(client_prompt, wrong_arguments_give_the_base_with_the_field_named)
     says("base");
 }
 
-/* ---- waiting -----------------------------------------------------------------------------------
- */
+/* ---- waiting ------------------------------------------------------------------------------- */
 
 /* Does the first job that comes as a worker would, and pushes `reply`. */
 struct worker {
@@ -217,8 +216,7 @@ Test(client_prompt, a_wait_ends_when_it_was_to_end)
     cr_assert_not_null(strstr(first_field(queue.stream[JOB_NORMAL], "options"), "reply=1"));
 }
 
-/* ---- counting ----------------------------------------------------------------------------------
- */
+/* ---- counting ------------------------------------------------------------------------------ */
 
 Test(client_prompt, kinds_are_counted_along_with_later_commands_and_at_the_end)
 {

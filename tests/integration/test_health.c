@@ -148,8 +148,7 @@ static void fail_twice(struct place *place, enum metrics_upstream which, const c
     upstreams_report(place->upstreams, which, STATUS_UNREACHABLE, text);
 }
 
-/* ---- /healthz ---------------------------------------------------------------------------------
- */
+/* ---- /healthz ------------------------------------------------------------------------------ */
 
 Test(health, a_process_that_moves_is_healthy)
 {
@@ -172,8 +171,7 @@ Test(health, a_process_that_is_stuck_is_not)
     close_place(place);
 }
 
-/* ---- /readyz ----------------------------------------------------------------------------------
- */
+/* ---- /readyz ------------------------------------------------------------------------------- */
 
 Test(health, readiness_tells_of_every_upstream)
 {
@@ -264,8 +262,7 @@ Test(health, whatever_an_upstream_said_readiness_is_json)
     close_place(place);
 }
 
-/* ---- upstreams --------------------------------------------------------------------------------
- */
+/* ---- upstreams ----------------------------------------------------------------------------- */
 
 Test(health, only_an_upstreams_own_failures_count_against_it)
 {
@@ -335,8 +332,7 @@ Test(health, redis_closes_with_its_first_answer)
     close_place(place);
 }
 
-/* ---- /metrics, the rest ------------------------------------------------------------------------
- */
+/* ---- /metrics, the rest -------------------------------------------------------------------- */
 
 Test(health, metrics_follow_the_breakers)
 {
@@ -435,8 +431,7 @@ Test(health, many_ask_at_once)
     close_place(place);
 }
 
-/* ---- addresses --------------------------------------------------------------------------------
- */
+/* ---- addresses ----------------------------------------------------------------------------- */
 
 static enum status start_on(struct place *place, const char *bind_text, struct error *err)
 {

@@ -4,8 +4,7 @@
 
 TestSuite(queue_janitor, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 
-/* ---- promote -----------------------------------------------------------------------------------
- */
+/* ---- promote ------------------------------------------------------------------------------- */
 
 BOOKED_TEST(queue_janitor, due_jobs_are_promoted_to_the_stream_of_their_priority)
 {
@@ -90,8 +89,7 @@ BOOKED_TEST(queue_janitor, a_foreign_member_of_delayed_is_buried_and_does_not_st
     cr_assert_eq(stats().delayed, 0);
 }
 
-/* ---- takeovers ---------------------------------------------------------------------------------
- */
+/* ---- takeovers ----------------------------------------------------------------------------- */
 
 static size_t reclaim(const char *consumer, int64_t visibility_ms, int64_t max_deliveries,
                       struct queue_batch *batch)
@@ -348,8 +346,7 @@ BOOKED_TEST(queue_janitor, a_paused_queue_is_left_alone)
     queue_batch_free(&batch);
 }
 
-/* ---- consumers ---------------------------------------------------------------------------------
- */
+/* ---- consumers ----------------------------------------------------------------------------- */
 
 static size_t consumers(enum job_priority stream)
 {
@@ -425,8 +422,7 @@ BOOKED_TEST(queue_janitor, jobs_that_came_before_the_group_are_seen)
     queue_batch_free(&batch);
 }
 
-/* ---- a rate and leases
- * --------------------------------------------------------------------------- */
+/* ---- a rate and leases --------------------------------------------------------------------- */
 
 static int64_t take(const char *key, int64_t count, int64_t window_ms, int64_t cost)
 {

@@ -2,8 +2,7 @@
 
 TestSuite(queue_operate, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 
-/* ---- stats -------------------------------------------------------------------------------------
- */
+/* ---- stats --------------------------------------------------------------------------------- */
 
 BOOKED_TEST(queue_operate, stats_of_a_queue_that_never_was_are_all_zero)
 {
@@ -88,8 +87,7 @@ BOOKED_TEST(queue_operate, the_balance_tells_what_is_missing)
     cr_assert_eq(balance.dead, 20 - (5 + 7 + 1));
 }
 
-/* ---- dead letters ------------------------------------------------------------------------------
- */
+/* ---- dead letters -------------------------------------------------------------------------- */
 
 static struct slice dead_entry(void)
 {
@@ -203,8 +201,7 @@ BOOKED_TEST(queue_operate, discarded_letters_are_gone_and_counted_once)
     queue_batch_free(&batch);
 }
 
-/* ---- the function library ----------------------------------------------------------------------
- */
+/* ---- the function library ------------------------------------------------------------------ */
 
 static void load_version(const char *version)
 {
@@ -256,8 +253,7 @@ BOOKED_TEST(queue_operate, a_user_who_may_not_load_functions_is_told)
     redis_conn_free(weak);
 }
 
-/* ---- out of memory
- * ------------------------------------------------------------------------------- */
+/* ---- out of memory ------------------------------------------------------------------------- */
 
 /* `count` dead letters, by way of a consumer. */
 static void kill_jobs(int count)
@@ -349,8 +345,7 @@ BOOKED_TEST(queue_operate, out_of_memory_nothing_comes_in_and_everything_can_end
     queue_batch_free(&batch);
 }
 
-/* ---- names -------------------------------------------------------------------------------------
- */
+/* ---- names --------------------------------------------------------------------------------- */
 
 BOOKED_TEST(queue_operate, names_of_queues_are_checked)
 {

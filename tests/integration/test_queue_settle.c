@@ -2,8 +2,7 @@
 
 TestSuite(queue_settle, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 
-/* ---- finish ------------------------------------------------------------------------------------
- */
+/* ---- finish -------------------------------------------------------------------------------- */
 
 BOOKED_TEST(queue_settle, only_the_holder_finishes_a_job)
 {
@@ -167,8 +166,7 @@ BOOKED_TEST(queue_settle, without_a_group_every_job_is_lost_and_nothing_breaks)
     queue_batch_free(&batch);
 }
 
-/* ---- unique keys and twins
- * ------------------------------------------------------------------------ */
+/* ---- unique keys and twins ----------------------------------------------------------------- */
 
 static bool is_free(const char *key)
 {
@@ -270,8 +268,7 @@ BOOKED_TEST(queue_settle, a_twin_s_asker_is_known_even_when_the_key_ran_out)
     queue_batch_free(&batch);
 }
 
-/* ---- retry -------------------------------------------------------------------------------------
- */
+/* ---- retry --------------------------------------------------------------------------------- */
 
 BOOKED_TEST(queue_settle, a_retried_job_comes_back_with_one_more_attempt_and_its_first_time)
 {
@@ -346,8 +343,7 @@ BOOKED_TEST(queue_settle, copies_of_one_job_are_not_swallowed_by_the_delayed_set
     queue_batch_free(&batch);
 }
 
-/* ---- bury --------------------------------------------------------------------------------------
- */
+/* ---- bury ---------------------------------------------------------------------------------- */
 
 BOOKED_TEST(queue_settle, a_dead_letter_has_the_job_and_why_it_died)
 {
@@ -421,8 +417,7 @@ BOOKED_TEST(queue_settle, only_the_holder_buries)
     queue_batch_free(&batch);
 }
 
-/* ---- malformed entries -------------------------------------------------------------------------
- */
+/* ---- malformed entries --------------------------------------------------------------------- */
 
 /* Adds an entry of a foreign program, which our books then count as enqueued. */
 static const struct job *foreign(struct queue_batch *batch, const char *id, const char *domain,
@@ -509,8 +504,7 @@ BOOKED_TEST(queue_settle, an_entry_that_was_deleted_while_it_ran_is_lost_to_retr
     queue_batch_free(&batch);
 }
 
-/* ---- release and heartbeat
- * ------------------------------------------------------------------------ */
+/* ---- release and heartbeat ----------------------------------------------------------------- */
 
 BOOKED_TEST(queue_settle, a_released_job_is_taken_at_once_with_the_delivery_uncounted)
 {
@@ -611,8 +605,7 @@ BOOKED_TEST(queue_settle, a_heartbeat_does_not_steal_a_job_back)
     queue_batch_free(&batch);
 }
 
-/* ---- calls that no wrapper makes
- * ------------------------------------------------------------------ */
+/* ---- calls that no wrapper makes ----------------------------------------------------------- */
 
 BOOKED_TEST(queue_settle, malformed_calls_of_the_fleet_are_refused)
 {

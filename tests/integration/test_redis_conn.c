@@ -73,8 +73,7 @@ static void assert_fails(struct redis_conn *conn, enum status expected)
     cr_assert_null(reply);
 }
 
-/* ---- a real server -----------------------------------------------------------------------------
- */
+/* ---- a real server ------------------------------------------------------------------------- */
 
 Test(redis_conn, connects_at_the_first_command_and_only_once)
 {
@@ -293,19 +292,7 @@ Test(redis_conn, the_servers_clock_is_ours)
     test_server_stop(&server);
 }
 
-Test(redis_conn, tls_without_tls_in_hiredis_is_said_clearly)
-{
-#ifndef HAVE_HIREDIS_SSL
-    struct redis_conn *conn = conn_to("rediss://127.0.0.1:1", 2000);
-
-    assert_fails(conn, STATUS_INVALID);
-    assert_says("rediss:// needs hiredis with TLS");
-    redis_conn_free(conn);
-#endif
-}
-
-/* ---- servers that misbehave
- * ----------------------------------------------------------------------- */
+/* ---- servers that misbehave ---------------------------------------------------------------- */
 
 static void stop_fake(struct fake_server *server)
 {
@@ -502,8 +489,7 @@ Test(redis_conn, writing_to_a_closed_connection_raises_no_signal)
     stop_fake(server);
 }
 
-/* ---- what error replies mean
- * ---------------------------------------------------------------------- */
+/* ---- what error replies mean --------------------------------------------------------------- */
 
 static enum status classify(const char *text)
 {
@@ -544,8 +530,7 @@ Test(redis_conn, our_own_marker_is_not_shown)
     cr_assert_not(redis_reply_wants_reconnect(&reply));
 }
 
-/* ---- answers of another shape, and old servers
- * -------------------------------------------------------- */
+/* ---- answers of another shape, and old servers --------------------------------------------- */
 
 Test(redis_conn, a_redis_older_than_7_is_refused_by_its_version)
 {

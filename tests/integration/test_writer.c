@@ -176,8 +176,7 @@ Test(writer, without_redis_the_trouble_is_named)
     writer_free(writer);
 }
 
-/* ---- lanes of one process ----------------------------------------------------------------------
- */
+/* ---- lanes of one process ------------------------------------------------------------------ */
 
 enum { LANES = 4, ROUNDS = 200 };
 

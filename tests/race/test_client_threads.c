@@ -39,8 +39,7 @@ static stillhouse_client *open_client(const char *url, int bound_ms)
     return client;
 }
 
-/* ---- what stands in Redis ----------------------------------------------------------------------
- */
+/* ---- what stands in Redis ------------------------------------------------------------------ */
 
 static void write_result(struct redis_conn *conn)
 {
@@ -82,8 +81,7 @@ static void prepare(void)
     redis_conn_free(conn);
 }
 
-/* ---- threads -----------------------------------------------------------------------------------
- */
+/* ---- threads ------------------------------------------------------------------------------- */
 
 static void use_client(stillhouse_client *client, int thread, int round)
 {

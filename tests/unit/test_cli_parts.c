@@ -11,8 +11,7 @@
 
 static const struct command command = {.name = "enqueue"};
 
-/* ---- tables ------------------------------------------------------------------------------------
- */
+/* ---- tables -------------------------------------------------------------------------------- */
 
 static char printed[4096];
 
@@ -83,8 +82,7 @@ Test(cli_parts, ages_and_sizes_read_well)
     cr_assert_str_eq(output_bytes((int64_t)3 << 30, out), "3.0 GiB");
 }
 
-/* ---- JSON --------------------------------------------------------------------------------------
- */
+/* ---- JSON ---------------------------------------------------------------------------------- */
 
 Test(cli_parts, bytes_that_are_not_utf8_still_make_valid_json)
 {
@@ -100,8 +98,7 @@ Test(cli_parts, bytes_that_are_not_utf8_still_make_valid_json)
     strbuf_free(&out);
 }
 
-/* ---- exit codes --------------------------------------------------------------------------------
- */
+/* ---- exit codes ---------------------------------------------------------------------------- */
 
 Test(cli_parts, every_status_has_its_exit_code)
 {
@@ -116,8 +113,7 @@ Test(cli_parts, every_status_has_its_exit_code)
     cr_assert_eq(cli_exit_code(STATUS_REFUSED), CLI_FAILED);
 }
 
-/* ---- values ------------------------------------------------------------------------------------
- */
+/* ---- values -------------------------------------------------------------------------------- */
 
 static struct cli with(struct cli_given *given, size_t count)
 {
@@ -197,8 +193,7 @@ Test(cli_parts, texts_and_domains_are_checked)
     cr_assert_eq(cli_get_domain(&cli, true, &text), CLI_DONE);
 }
 
-/* ---- lines of input ----------------------------------------------------------------------------
- */
+/* ---- lines of input ------------------------------------------------------------------------ */
 
 static FILE *input_of(const char *text, size_t bytes)
 {
@@ -241,8 +236,7 @@ Test(cli_parts, a_line_that_is_too_long_is_read_over)
     fclose(file);
 }
 
-/* ---- a line to a job ---------------------------------------------------------------------------
- */
+/* ---- a line to a job ----------------------------------------------------------------------- */
 
 static struct line_defaults defaults_for(const char *queue)
 {
@@ -428,8 +422,7 @@ Test(cli_parts, an_escaped_backslash_before_u0000_is_no_nul)
     cr_assert_not(has_escaped_nul("\\u000", 5));
 }
 
-/* ---- entries -----------------------------------------------------------------------------------
- */
+/* ---- entries ------------------------------------------------------------------------------- */
 
 /* Replies are foreign to their parsers: these are put together by hand. */
 static redisReply text_reply(char *text)

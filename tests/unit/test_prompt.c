@@ -16,8 +16,7 @@ static struct slice text(const char *chars)
     return (struct slice){chars, strlen(chars)};
 }
 
-/* ---- layout ------------------------------------------------------------------------------------
- */
+/* ---- layout -------------------------------------------------------------------------------- */
 
 Test(prompt, a_block_a_blank_line_and_the_base_prompt)
 {
@@ -96,8 +95,7 @@ Test(prompt, calls_without_a_client_are_invalid)
     stillhouse_result_free(NULL);
 }
 
-/* ---- results -----------------------------------------------------------------------------------
- */
+/* ---- results ------------------------------------------------------------------------------- */
 
 static struct meta_pair pairs[] = {
     {{"court", 5}, {.type = META_STRING, .string = {"BGH", 3}}},
@@ -190,8 +188,7 @@ Test(result, a_job_that_ended_without_a_result_has_its_error)
     stillhouse_result_free(made);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
+/* ---- memory -------------------------------------------------------------------------------- */
 
 static struct memory memory;
 static struct memory_hit hit;
@@ -269,8 +266,7 @@ Test(memory, the_number_of_entries_is_bounded_and_long_queries_are_not_kept)
     free(query);
 }
 
-/* ---- addresses ---------------------------------------------------------------------------------
- */
+/* ---- addresses ----------------------------------------------------------------------------- */
 
 Test(resolve, addresses_and_localhost_need_no_name_server)
 {

@@ -1,0 +1,190 @@
+"""The jobs, and the producer that enqueues them whatever happens.
+
+A call whose outcome is unknown is repeated with the same ids, and with unique=<id>, so that a job
+that is outstanding is not added twice. One that was done meanwhile is: its effects are idempotent,
+and the books allow for it (`Producer.unknown`).
+"""
+import dataclasses
+import hashlib
+import random
+import threading
+import time
+
+import msgpack
+import redis
+
+from servers import QUEUES
+
+DOMAINS = ("legal", "medicine", "cooking", "ops.network", "music-theory")
+CALL_MAX = 100
+CALM_CALL = 5
+BACKLOG = 100000
+WORDS = """contract tenant notice period fever dosage router subnet latency butter onion simmer
+chord scale tempo claim court appeal therapy nurse switch packet firewall oven garlic melody rhythm
+lease breach witness vaccine symptom cable gateway flour yeast violin octave judge clause pulse
+ward proxy port recipe spice choir treble""".split()
+
+
+def text_hash(text):
+    return hashlib.sha256(b" ".join(text.encode().split())).hexdigest()[:32]
+
+
+@dataclasses.dataclass
+class Job:
+    id: str
+    queue: str
+    domain: str
+    options: str
+    body: bytes
+    # What proves that it was done: a reply, documents (id -> text), a dead letter. A job with none
+    # of them is seen in the counters only.
+    query: str = ""
+    replies: bool = False
+    documents: dict = dataclasses.field(default_factory=dict)
+    poison: bool = False
+
+
+class Jobs:
+    """Job number N of a seed is always the same, for all that it was."""
+
+    def __init__(self, seed):
+        self.chance = random.Random(f"jobs {seed}")
+        self.run = f"{random.SystemRandom().getrandbits(32):08x}"
+        self.made = 0
+
+    def words(self, count):
+        return " ".join(self.chance.choice(WORDS) for _ in range(count))
+
+    def make(self, calm=False):
+        number = self.made
+        self.made += 1
+        chance = self.chance
+        queue = chance.choices(QUEUES, (35, 30, 5, 30))[0]
+        job = Job(f"{self.run}-{number}", queue, chance.choice(DOMAINS), "", b"")
+        job.poison = queue != "echo" and chance.random() < 0.04 and not calm
+        getattr(self, queue)(job, number)
+        if job.poison:
+            job.replies, job.documents = False, {}
+            job.body = self.poison(job)
+        options = [f"unique={job.id}"]
+        if job.replies:
+            options.append("reply=1")
+        if chance.random() < 0.2:
+            options.append("priority=" + chance.choice(("high", "low")))
+        if chance.random() < 0.1 and not calm:
+            options.append(f"delay_ms={chance.randint(1, 3000)}")
+        job.options = " ".join(options)
+        return job
+
+    def enrich(self, job, number):
+        # A third asks what was asked before.
+        asked = number if self.chance.random() < 0.7 else number % 40
+        job.query = f"{WORDS[asked % len(WORDS)]} {self.words(4)} question {asked}"
+        job.replies = self.chance.random() < 0.9
+        job.body = msgpack.packb({"query": job.query, "k": self.chance.randint(1, 5)})
+
+    def distill(self, job, number):
+        prompt, result = f"{self.words(8)} case {number}", f"{self.words(12)}."
+        job.documents = {f"task-{job.id}": f"{prompt}\n\n{result}"}
+        job.body = msgpack.packb({
+            "task_id": f"task-{job.id}", "prompt": prompt, "result": result, "success": True,
+            "quality": 0.9, "model": "model-1", "metadata": {"number": number}})
+
+    def index(self, job, number):
+        job.documents = {f"doc-{job.id}-{i}": f"{self.words(10)} page {number}.{i}"
+                         for i in range(self.chance.randint(1, 4))}
+        job.body = msgpack.packb({"documents": [
+            {"id": name, "text": text, "metadata": {"number": number}}
+            for name, text in job.documents.items()]})
+
+    def echo(self, job, number):
+        job.replies = self.chance.random() < 0.7
+        job.body = msgpack.packb({"number": number, "text": self.words(6)})
+
+    def poison(self, job):
+        broken = [b"\xc1 no", job.body[:-3], b"\xdf\xff\xff\xff\xff", msgpack.packb({"other": 1})]
+        if job.queue == "distill":
+            good = msgpack.unpackb(job.body)
+            broken += [msgpack.packb(dict(good, success=False)),
+                       msgpack.packb(dict(good, quality=0.1)), msgpack.packb(dict(good, prompt=""))]
+        return self.chance.choice(broken)
+
+
+class Producer(threading.Thread):
+    """Enqueues `total` jobs spread over `seconds`; accepted ones are handed to the books."""
+
+    def __init__(self, lab, seed, total, seconds, books):
+        super().__init__(daemon=True)
+        self.lab, self.total, self.seconds, self.books = lab, total, seconds, books
+        self.jobs = Jobs(seed)
+        self.db = lab.connect(lab.redis_proxy_port)
+        self.chance = random.Random(seed)
+        self.accepted = 0
+        self.unknown = dict.fromkeys(QUEUES, 0)  # jobs of calls that had to be repeated blindly
+        self.refused = 0  # calls refused because Redis was out of memory
+        self.problem = None
+
+    def run(self):
+        began = time.monotonic()
+        try:
+            while self.accepted < self.total and not self.lab.stopping.is_set():
+                share = min(1.0, (time.monotonic() - began) / self.seconds)
+                due = int(self.total * share) - self.jobs.made
+                if due > 0:
+                    self.enqueue([self.jobs.make() for _ in range(due)])
+                time.sleep(0.05)
+        except Exception as error:  # the main thread must know
+            self.problem = f"the producer: {error!r}"
+
+    def enqueue_calm(self, total, seconds):
+        """Jobs of every kind for a fleet that has nothing else to do, in many small calls."""
+        self.total += total
+        for _ in range(total // CALM_CALL):
+            jobs = [self.jobs.make(calm=True) for _ in range(CALM_CALL)]
+            self.enqueue(jobs)
+            time.sleep(seconds * CALM_CALL / total)
+
+    def enqueue(self, jobs):
+        for queue in QUEUES:
+            these = [job for job in jobs if job.queue == queue]
+            for start in range(0, len(these), CALL_MAX):
+                left = these[start:start + CALL_MAX]
+                while left and not self.lab.stopping.is_set():
+                    left = self.call(queue, left)
+
+    def call(self, queue, jobs):
+        """One FCALL. Returns the jobs that are still to be enqueued."""
+        arguments = []
+        for job in jobs:
+            arguments += (job.id, job.domain, job.options, job.body)
+        try:
+            answers = self.db.fcall("sh_enqueue", 1, "sh:{%s}" % queue, BACKLOG, *arguments)
+        except (redis.BusyLoadingError, redis.ResponseError) as error:
+            self.tolerate(str(error))
+            answers = []
+        except redis.RedisError:
+            self.unknown[queue] += len(jobs)
+            answers = []
+        if not answers:
+            time.sleep(self.chance.uniform(0.02, 0.2))
+            return jobs
+        return self.sort_answers(jobs, [answer.decode() for answer in answers])
+
+    def tolerate(self, text):
+        """An error reply: nothing was done, and it may be asked again."""
+        if "command not allowed when used memory" in text or text.startswith("OOM"):
+            self.refused += 1
+        elif "unction not found" not in text and "LOADING" not in text.upper():
+            raise RuntimeError(text)
+
+    def sort_answers(self, jobs, answers):
+        left = []
+        for job, answer in zip(jobs, answers, strict=True):
+            if answer == job.id:
+                self.accepted += 1
+                self.books.accept(job)
+            elif answer == "FULL":
+                left.append(job)
+            else:
+                raise RuntimeError(f"job {job.id} was answered {answer!r}")
+        return left

@@ -1,0 +1,255 @@
+"""What runs: Redis, Chroma, a proxy before each, and the workers. All of it dies with this program.
+
+    lab = Lab(options, folder, log)
+    lab.start()
+    ...
+    lab.stop()
+
+Children are started by one thread that lives as long as the program, since the signal by which the
+kernel ends a child with its parent (PR_SET_PDEATHSIG) is sent when the *thread* that started it
+ends.
+"""
+import concurrent.futures
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+QUEUES = ("enrich", "distill", "index", "echo")
+START_S = 30
+DRAIN_S = 5
+
+# Short times, so that a minute holds many lives of a job; limits that faults alone never reach.
+WORKER_SETTINGS = {
+    "STILLHOUSE_VISIBILITY": "5s",
+    "STILLHOUSE_RETRY_BASE": "100ms",
+    "STILLHOUSE_RETRY_MAX": "2s",
+    "STILLHOUSE_MAX_ATTEMPTS": "1000",
+    "STILLHOUSE_MAX_DELIVERIES": "100",
+    "STILLHOUSE_BREAKER_PAUSE": "1s",
+    "STILLHOUSE_CHROMA_TIMEOUT": "3s",
+    "STILLHOUSE_DRAIN": f"{DRAIN_S}s",
+    "STILLHOUSE_BATCH": "16",
+    "STILLHOUSE_HTTP": "off",
+}
+
+
+class Broken(Exception):
+    """The run cannot go on; the text says why."""
+
+
+def free_ports(count):
+    """Outside of the range the kernel takes for outgoing connections."""
+    found = []
+    for port in random.SystemRandom().sample(range(20000, 32000), 400):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise Broken("no free ports")
+
+
+def wait_until(condition, seconds, step=0.05):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(step)
+    return bool(condition())
+
+
+class Weather:
+    """Which servers are out of reach by our own doing, and since when they are not."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.down = 0
+        self.cleared = time.monotonic()
+
+    def __enter__(self):
+        with self.lock:
+            self.down += 1
+
+    def __exit__(self, *exception):
+        with self.lock:
+            self.down -= 1
+            self.cleared = time.monotonic()
+
+    def clear_since(self):
+        """A time of time.monotonic(): now, while something is down."""
+        with self.lock:
+            return time.monotonic() if self.down else self.cleared
+
+
+class Program:
+    """One child at a time; `lock` is held by whoever makes it misbehave."""
+
+    def __init__(self, lab, name, argv, environment=None, **pipes):
+        self.lab, self.name, self.argv, self.pipes = lab, name, argv, pipes
+        self.environment = environment
+        self.process = None
+        self.lock = threading.Lock()
+
+    def start(self):
+        with open(self.lab.folder / f"{self.name}.log", "ab") as log:
+            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **self.pipes}
+            self.process = self.lab.spawner.submit(
+                subprocess.Popen, ["setpriv", "--pdeathsig", "KILL", "--", *self.argv],
+                env=self.environment, start_new_session=True, **streams).result()
+
+    def send(self, number):
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def kill(self):
+        if self.process is not None:
+            self.send(signal.SIGKILL)
+            self.process.wait()
+
+
+class Proxy(Program):
+    def __init__(self, lab, name, listen, target):
+        here = os.path.dirname(os.path.abspath(__file__))
+        super().__init__(lab, name, [sys.executable, f"{here}/proxy.py", str(listen), str(target)],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def start(self):
+        super().start()
+        self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline().decode().split()
+        if not line or line[0] != "ok":
+            raise Broken(f"{self.name}: answered {line}")
+        return int(line[1])
+
+    def tell(self, command):
+        """How many connections it concerned. Thread-safe through `lock`, which the caller holds."""
+        self.process.stdin.write(command.encode() + b"\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+
+class Lab:
+    def __init__(self, options, folder, log):
+        self.options, self.folder, self.log = options, folder, log
+        self.spawner = concurrent.futures.ThreadPoolExecutor(1)
+        self.weather = Weather()
+        self.stopping = threading.Event()
+        self.ended = []  # (worker, exit code) of workers that ended though nobody told them to
+        ports = free_ports(4)
+        self.redis_port, self.chroma_port, self.redis_proxy_port, self.chroma_proxy_port = ports
+        self.redis = Program(self, "redis", self.redis_argv())
+        self.chroma = Program(self, "chroma", self.chroma_argv())
+        self.redis_proxy = Proxy(self, "redis-proxy", self.redis_proxy_port, self.redis_port)
+        self.chroma_proxy = Proxy(self, "chroma-proxy", self.chroma_proxy_port, self.chroma_port)
+        self.workers = [
+            Program(self, f"worker-{i + 1}", [f"{options.bin}/stillhouse-worker"],
+                    self.environment(self.redis_proxy_port, self.chroma_proxy_port))
+            for i in range(options.workers)]
+        self.direct = self.connect(self.redis_port)
+
+    def redis_argv(self):
+        return ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1",
+                "--dir", str(self.folder), "--save", "", "--appendonly", "yes",
+                "--appendfsync", self.options.appendfsync, "--maxmemory-policy", "noeviction"]
+
+    def chroma_argv(self):
+        config = self.folder / "chroma.yaml"
+        config.write_text(f'persist_path: "{self.folder}/chroma"\nlisten_address: "127.0.0.1"\n'
+                          f"port: {self.chroma_port}\n")
+        return [self.options.chroma_server, str(config)]
+
+    def environment(self, redis_port, chroma_port):
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("STILLHOUSE_")}
+        return {**kept, **WORKER_SETTINGS,
+                "STILLHOUSE_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
+                "STILLHOUSE_CHROMA_URL": f"http://127.0.0.1:{chroma_port}"}
+
+    @staticmethod
+    def connect(port, timeout=2.0):
+        """Without repetitions of its own: whoever asks wants to know."""
+        return redis.Redis(host="127.0.0.1", port=port, socket_timeout=timeout,
+                           socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0))
+
+    def redis_answers(self):
+        try:
+            return self.direct.ping()
+        except redis.RedisError:
+            return False
+
+    def chroma_answers(self):
+        url = f"http://127.0.0.1:{self.chroma_port}/api/v2/heartbeat"
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                return answer.status == 200
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def start_redis(self):
+        self.redis.start()
+        if not wait_until(self.redis_answers, START_S):
+            raise Broken(f"Redis does not answer within {START_S} s")
+
+    def start_chroma(self):
+        self.chroma.start()
+        if not wait_until(self.chroma_answers, START_S):
+            raise Broken(f"Chroma does not answer within {START_S} s")
+
+    def start(self):
+        self.start_redis()
+        self.start_chroma()
+        self.redis_proxy.start()
+        self.chroma_proxy.start()
+        done = self.stillhouse("init")
+        if done.returncode != 0:
+            raise Broken(f"stillhouse init: {done.stdout}{done.stderr}")
+        for worker in self.workers:
+            worker.start()
+        if not wait_until(lambda: self.direct.zcard("sh:workers") == len(self.workers), START_S):
+            raise Broken(f"the workers do not register within {START_S} s")
+        threading.Thread(target=self.supervise, daemon=True).start()
+
+    def supervise(self):
+        """Restarts a worker that ended by itself, as any supervisor would, and remembers it."""
+        while not self.stopping.wait(0.5):
+            for worker in self.workers:
+                if worker.process.poll() is None or not worker.lock.acquire(blocking=False):
+                    continue
+                try:
+                    code = worker.process.poll()
+                    if code is not None and not self.stopping.is_set():
+                        self.ended.append((worker.name, code))
+                        self.log(f"{worker.name}: ended by itself, exit code {code}; restarted")
+                        worker.start()
+                finally:
+                    worker.lock.release()
+
+    def stillhouse(self, *arguments):
+        """The operator's program, past the proxies."""
+        return subprocess.run([f"{self.options.bin}/stillhouse", *arguments], text=True,
+                              capture_output=True, timeout=60,
+                              env=self.environment(self.redis_port, self.chroma_port))
+
+    def stop(self):
+        self.stopping.set()
+        for program in (*self.workers, self.redis_proxy, self.chroma_proxy, self.chroma,
+                        self.redis):
+            program.kill()
+        self.spawner.shutdown()

@@ -1,0 +1,139 @@
+/* TLS to a real Redis with a certificate of the test's own authority. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "redis_conn.h"
+#include "servers.h"
+
+static struct test_server server;
+static char folder[200];
+
+static void openssl(const char *command)
+{
+    char line[1200];
+    char said[4096];
+
+    snprintf(line, sizeof line, "cd %s && openssl %s", folder, command);
+    cr_assert_eq(
+        test_run((const char *const[]){"sh", "-c", line, NULL}, NULL, NULL, 0, said, sizeof said),
+        0, "%s: %s", command, said);
+}
+
+/* An authority, and a certificate for "localhost" (not for 127.0.0.1) that it signed. */
+static void make_certificates(void)
+{
+    snprintf(folder, sizeof folder, "%s/stillhouse-tls-XXXXXX",
+             getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
+    cr_assert_not_null(mkdtemp(folder));
+    openssl(
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -keyout ca.key -out ca.crt -subj '/CN=tests'");
+    openssl("req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj '/CN=localhost'");
+    openssl("version >/dev/null && echo subjectAltName=DNS:localhost > names");
+    openssl(
+        "x509 -req -in request.pem -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out cert.pem "
+        "-extfile names");
+}
+
+static bool has_tls(void)
+{
+#ifdef HAVE_HIREDIS_SSL
+    return true;
+#else
+    return false;
+#endif
+}
+
+/* The plain port is what the fixture waits for; TLS has one of its own. */
+static int start_redis(void)
+{
+    char port[16];
+    char cert[256];
+    char key[256];
+    char ca[256];
+    const int tls_port = test_free_port();
+
+    make_certificates();
+    snprintf(port, sizeof port, "%d", tls_port);
+    snprintf(cert, sizeof cert, "%s/cert.pem", folder);
+    snprintf(key, sizeof key, "%s/key.pem", folder);
+    snprintf(ca, sizeof ca, "%s/ca.crt", folder);
+    const char *extra[] = {"--tls-port",
+                           port,
+                           "--tls-cert-file",
+                           cert,
+                           "--tls-key-file",
+                           key,
+                           "--tls-ca-cert-file",
+                           ca,
+                           "--tls-auth-clients",
+                           "no",
+                           NULL};
+    test_redis_start(&server, extra);
+    setenv("SSL_CERT_FILE", ca, 1);
+    return tls_port;
+}
+
+static enum status ping(const char *host, int port, struct error *err)
+{
+    char text[128];
+    struct redis_url url;
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    snprintf(text, sizeof text, "rediss://%s:%d/0", host, port);
+    cr_assert_eq(redis_url_parse(text, &url, err), STATUS_OK, "%s", err->text);
+    struct redis_conn *conn = redis_conn_new(&url, (struct redis_timeouts){3000, 3000});
+    cr_assert_not_null(conn);
+    redis_args_str(&args, "PING");
+    enum status status = redis_conn_command(conn, &args, &reply, err);
+    redis_conn_close(conn);
+    if (status == STATUS_OK) {
+        freeReplyObject(reply);
+        status = redis_conn_command(conn, &args, &reply, err); /* on a second session */
+        freeReplyObject(reply);
+    }
+    redis_args_free(&args);
+    redis_conn_free(conn);
+    return status;
+}
+
+Test(redis_tls, the_certificate_must_be_signed_by_whom_we_trust_and_name_the_host, .timeout = 120)
+{
+    struct error err = {0};
+
+    if (!has_tls()) {
+        cr_skip("this hiredis has no TLS");
+    }
+    const int port = start_redis();
+    cr_assert_eq(ping("localhost", port, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(ping("127.0.0.1", port, &err), STATUS_UNREACHABLE);
+    cr_assert_not_null(strstr(err.text, "certificate"), "%s", err.text);
+    cr_assert_not_null(strstr(err.text, "mismatch"), "%s", err.text);
+
+    setenv("SSL_CERT_FILE", "/dev/null", 1);
+    setenv("SSL_CERT_DIR", folder, 1);
+    cr_assert_eq(ping("localhost", port, &err), STATUS_UNREACHABLE);
+    cr_assert_not_null(strstr(err.text, "certificate"), "%s", err.text);
+
+    cr_assert_eq(ping("localhost", server.port, &err), STATUS_UNREACHABLE, "plain port: %s",
+                 err.text);
+    test_server_stop(&server);
+    cr_assert_eq(test_run((const char *const[]){"rm", "-r", folder, NULL}, NULL, NULL, 0, NULL, 0),
+                 0);
+}
+
+Test(redis_tls, a_port_where_nothing_is_fails_clearly_with_tls_and_without)
+{
+    struct error err = {0};
+    const enum status status = ping("127.0.0.1", 1, &err);
+
+    if (has_tls()) {
+        cr_assert_eq(status, STATUS_UNREACHABLE);
+        cr_assert_not_null(strstr(err.text, "cannot connect"), "%s", err.text);
+    } else {
+        cr_assert_eq(status, STATUS_INVALID);
+        cr_assert_not_null(strstr(err.text, "rediss:// needs hiredis with TLS"), "%s", err.text);
+    }
+}

@@ -1,0 +1,59 @@
+/* reader_internal.h - the reader's state, for reader.c (life and turns), reader_queues.c (new jobs)
+ * and reader_takeover.c (stale ones). All of it is guarded by the turn, but for the atomics. */
+#ifndef STILLHOUSE_WORKERS_READER_INTERNAL_H
+#define STILLHOUSE_WORKERS_READER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "backoff.h"
+#include "log.h"
+#include "reader.h"
+
+struct reader_queue {
+    bool hot;                        /* the last read brought jobs */
+    bool stream_hot[JOB_PRIORITIES]; /* ... of this priority */
+    char cursor[JOB_PRIORITIES][48]; /* of the takeover pass */
+    int64_t fairness_at_ms;
+    atomic_bool paused;
+};
+
+struct reader {
+    struct reader_config config;
+    pthread_mutex_t turn;
+    struct redis_conn *conn;
+    struct backoff_random random;
+    int64_t failures; /* turns that failed in a row */
+    int64_t reclaim_at_ms;
+    int64_t cold_at_ms;
+    size_t next; /* where the round over hot queues goes on */
+    struct log_limit log_limit;
+    atomic_bool suspect_out; /* a lane of this process works on one */
+    bool prepared;           /* functions and groups are known to stand */
+    struct reader_queue queues[READER_QUEUES_MAX];
+    atomic_llong last_turn_ms;
+    atomic_bool connected;
+};
+
+/* Whether a queue is to be read now: it is not paused, and its upstreams are there. */
+bool reader_is_readable(struct reader *reader, size_t queue);
+
+/* Reads one queue that had jobs the last time, in turn; nothing when there is none. Never blocks.
+ */
+enum status reader_read_hot(struct reader *reader, const char *consumer, struct takes *takes,
+                            struct error *err) MUSTCHECK;
+
+/* Asks all queues at once; blocks for up to `block_ms` when none has jobs (0: does not). */
+enum status reader_read_all(struct reader *reader, const char *consumer, int64_t block_ms,
+                            struct takes *takes, struct error *err) MUSTCHECK;
+
+/* Gives jobs of queues that were paused meanwhile back as they came. */
+enum status reader_return_paused(struct reader *reader, const char *consumer, struct takes *takes,
+                                 struct error *err) MUSTCHECK;
+
+/* Takes over stale jobs of one stream, up to a batch, or one suspect; when there are none anywhere,
+ * sets when to look again. */
+enum status reader_reclaim(struct reader *reader, const char *consumer, struct takes *takes,
+                           struct error *err) MUSTCHECK;
+
+#endif

@@ -1,0 +1,130 @@
+#include "registration.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "keys.h"
+#include "log.h"
+
+enum { WORKER_TTL_MS = 15000, GONE_MS = 3600000 };
+
+static void add_field(struct redis_args *args, const char *name, const char *value)
+{
+    redis_args_str(args, name);
+    redis_args_str(args, value);
+}
+
+static size_t count_inflight(struct fleet *fleet, size_t *busy)
+{
+    size_t jobs = 0;
+
+    for (size_t i = 0; i < fleet->lane_count; i++) {
+        struct lane *lane = &fleet->lanes[i];
+        pthread_mutex_lock(&lane->lock);
+        *busy += lane->inflight_count > 0;
+        for (size_t j = lane->inflight; j < lane->inflight_count; j++) {
+            jobs += lane->takes.each[j].batch.count;
+        }
+        pthread_mutex_unlock(&lane->lock);
+    }
+    return jobs;
+}
+
+static void describe_worker(struct fleet *fleet, struct redis_args *args, char *host,
+                            char *breakers, int64_t now_unix_ms)
+{
+    size_t busy = 0;
+    size_t inflight = count_inflight(fleet, &busy);
+
+    add_field(args, "host", host);
+    redis_args_str(args, "pid");
+    redis_args_int(args, getpid());
+    add_field(args, "version", STILLHOUSE_VERSION_TEXT);
+    add_field(args, "queues", fleet->settings->queues);
+    redis_args_str(args, "lanes");
+    redis_args_int(args, (int64_t)fleet->lane_count);
+    redis_args_str(args, "busy");
+    redis_args_int(args, (int64_t)busy);
+    redis_args_str(args, "in_flight");
+    redis_args_int(args, (int64_t)inflight);
+    add_field(args, "breakers", breakers);
+    redis_args_str(args, "started_ms");
+    redis_args_int(args, fleet->started_unix_ms);
+    redis_args_str(args, "beat_ms");
+    redis_args_int(args, now_unix_ms);
+}
+
+static enum status send(struct redis_conn *conn, const struct redis_args *args, struct error *err)
+{
+    redisReply *reply = NULL;
+    enum status status = redis_conn_command(conn, args, &reply, err);
+    freeReplyObject(reply);
+    return status;
+}
+
+enum status registration_renew(struct redis_conn *conn, struct fleet *fleet, struct error *err)
+{
+    int64_t now_unix_ms = clock_unix_ms() + atomic_load(&fleet->clock_offset_ms);
+    struct redis_args args = {0};
+    char key[KEYS_BYTES];
+    char host[65] = "";
+    char breakers[96];
+
+    gethostname(host, sizeof host - 1);
+    snprintf(breakers, sizeof breakers, "chroma=%s embedder=%s",
+             breaker_state_name(upstreams_state(fleet->upstreams, METRICS_CHROMA)),
+             breaker_state_name(upstreams_state(fleet->upstreams, METRICS_EMBEDDER)));
+    redis_args_str(&args, "HSET");
+    redis_args_str(&args, keys_worker(key, fleet->settings->prefix, fleet->id));
+    describe_worker(fleet, &args, host, breakers, now_unix_ms);
+    enum status status = send(conn, &args, err);
+    if (status == STATUS_OK) {
+        redis_args_reset(&args);
+        redis_args_str(&args, "PEXPIRE");
+        redis_args_str(&args, key);
+        redis_args_int(&args, WORKER_TTL_MS);
+        status = send(conn, &args, err);
+    }
+    keys_plain(key, fleet->settings->prefix, "workers");
+    if (status == STATUS_OK) {
+        redis_args_reset(&args);
+        redis_args_str(&args, "ZADD");
+        redis_args_str(&args, key);
+        redis_args_int(&args, now_unix_ms);
+        redis_args_str(&args, fleet->id);
+        status = send(conn, &args, err);
+    }
+    if (status == STATUS_OK) {
+        redis_args_reset(&args);
+        redis_args_str(&args, "ZREMRANGEBYSCORE");
+        redis_args_str(&args, key);
+        redis_args_str(&args, "-inf");
+        redis_args_int(&args, now_unix_ms - GONE_MS);
+        status = send(conn, &args, err);
+    }
+    redis_args_free(&args);
+    return status;
+}
+
+void registration_end(struct redis_conn *conn, const struct fleet *fleet)
+{
+    struct redis_args args = {0};
+    struct error err = {0};
+    char key[KEYS_BYTES];
+
+    redis_args_str(&args, "DEL");
+    redis_args_str(&args, keys_worker(key, fleet->settings->prefix, fleet->id));
+    enum status status = send(conn, &args, &err);
+    redis_args_reset(&args);
+    redis_args_str(&args, "ZREM");
+    redis_args_str(&args, keys_plain(key, fleet->settings->prefix, "workers"));
+    redis_args_str(&args, fleet->id);
+    if (status == STATUS_OK) {
+        status = send(conn, &args, &err);
+    }
+    if (status != STATUS_OK) {
+        log_debug("registration ends by itself: %s", err.text);
+    }
+    redis_args_free(&args);
+}
