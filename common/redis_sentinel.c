@@ -164,12 +164,19 @@ static void note(struct round *round, const struct redis_conn *conn, const struc
     round->asked++;
 }
 
+void redis_sentinel_doubt(struct redis_conn *conn)
+{
+    conn->sentinel = conn->sentinel + 1 < conn->url.sentinel_count ? conn->sentinel + 1 : 0;
+}
+
 static enum status give_up(struct redis_conn *conn, const struct round *round, struct error *err)
 {
     const size_t count = conn->url.sentinel_count;
     const bool all = round->asked == count;
 
-    conn->sentinel = (conn->sentinel + (all ? 1 : round->asked)) % count;
+    for (size_t i = all ? 1 : round->asked; i > 0; i--) {
+        redis_sentinel_doubt(conn);
+    }
     if (all && round->common == STATUS_INVALID) {
         return error_set(err, STATUS_INVALID,
                          "no sentinel knows a master \"%.64s\": %s; expected the name in their "
@@ -209,11 +216,6 @@ enum status redis_sentinel_find(struct redis_conn *conn, struct error *err)
         note(&round, conn, at, &own);
     }
     return give_up(conn, &round, err);
-}
-
-void redis_sentinel_doubt(struct redis_conn *conn)
-{
-    conn->sentinel = (conn->sentinel + 1) % conn->url.sentinel_count;
 }
 
 /* ---- the master's own word ------------------------------------------------------------------- */
