@@ -284,15 +284,18 @@ enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply, stru
     return status;
 }
 
+void redis_conn_abandon(struct redis_conn *conn)
+{
+    if (conn->pending > 0) {
+        redis_conn_close(conn);
+    }
+}
+
 enum status redis_conn_command(struct redis_conn *conn, const struct redis_args *args,
                                redisReply **reply, struct error *err)
 {
     *reply = NULL;
-    if (conn->pending > 0) {
-        return error_set(err, STATUS_FAILED,
-                         "redis %s: %zu pipelined answers must be collected first", conn->where,
-                         conn->pending);
-    }
+    redis_conn_abandon(conn); /* answers that nobody collected are not this command's */
 
     enum status status = redis_conn_append(conn, args, err);
     if (status == STATUS_OK) {

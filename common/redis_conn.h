@@ -144,6 +144,10 @@ enum status redis_conn_append(struct redis_conn *conn, const struct redis_args *
 enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply,
                                struct error *err) MUSTCHECK;
 
+/* Ends a pipeline: where answers are outstanding, the connection is closed, so that they are never
+ * taken for those of a later command. Does nothing where there are none. */
+void redis_conn_abandon(struct redis_conn *conn);
+
 /* ---- what an error reply means -----------------------------------------------------------------
  *
  * Its first word alone decides: texts differ between Redis and Valkey. A reply means that the

@@ -231,13 +231,15 @@ static void remember_twins(struct lane_tools *tools, const char *domain,
     if (written == 0) {
         return;
     }
-    enum status status = twins_trim(tools, domain, twins, written, &err);
+    enum blame blame = BLAME_REDIS;
+    enum status status = twins_trim(tools, domain, twins, written, &blame, &err);
     if (status == STATUS_OK) {
+        blame = BLAME_REDIS;
         status = store_bump_epochs(tools, &domain, 1, &err);
     }
     for (size_t i = 0; i < count && status != STATUS_OK; i++) {
         if (!writes[i].failed) {
-            task_judge(items[i]->task, VERDICT_RETRY, "%s", err.text);
+            task_judge_error(items[i]->task, blame, &err);
         }
     }
 }
@@ -303,6 +305,7 @@ static void distill_process(struct lane_tools *tools, struct task *tasks, size_t
             const struct task *fate = batch.items[i].stands_for->task;
             task_judge(batch.items[i].task, fate->verdict, "%s", fate->error);
             batch.items[i].task->wait_ms = fate->wait_ms;
+            batch.items[i].task->blame = fate->blame;
         }
     }
 }

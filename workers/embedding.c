@@ -216,7 +216,7 @@ void embedding_judge(struct lane_tools *tools, const struct embedding *item, str
         task_park(tools, task, METRICS_EMBEDDER);
         return;
     }
-    task_judge_error(task, &item->error);
+    task_judge_error(task, BLAME_EMBEDDER, &item->error);
     if (item->error.status == STATUS_GARBLED) {
         task->verdict = VERDICT_REJECT; /* a vector that fails validation is never stored */
     }

@@ -157,6 +157,19 @@ static void answer_without_upstream(struct enrich_batch *batch, struct enrich_it
     finish_with(item, make_result(batch, item, NULL, 0));
 }
 
+/* An item whose call failed has its verdict; where that failure opened the breaker, it is answered
+ * like those that find it open. */
+static void fail(struct enrich_batch *batch, struct enrich_item *item, enum metrics_upstream which)
+{
+    const struct task *task = item->task;
+
+    item->finished = true;
+    if (task->verdict == VERDICT_RETRY && task->blame != BLAME_JOB &&
+        upstreams_state(batch->tools->upstreams, which) != BREAKER_CLOSED) {
+        answer_without_upstream(batch, item);
+    }
+}
+
 static void embed(struct enrich_batch *batch)
 {
     struct arena *arena = &batch->tools->arena;
@@ -183,7 +196,7 @@ static void embed(struct enrich_batch *batch)
             answer_without_upstream(batch, owners[i]);
         } else if (embeddings[i].vector == NULL) {
             embedding_judge(batch->tools, &embeddings[i], owners[i]->task);
-            owners[i]->finished = true;
+            fail(batch, owners[i], METRICS_EMBEDDER);
         }
     }
 }
@@ -242,8 +255,9 @@ static void write_group(struct enrich_batch *batch, struct enrich_group *group,
     if (store_write_results(batch->tools, writes, write_count, &err) == STATUS_OK) {
         return;
     }
+    (void)error_wrap(&err, "result cache");
     for (size_t i = 0; i < group->count; i++) {
-        task_judge(group->items[i]->task, VERDICT_RETRY, "result cache: %s", err.text);
+        task_judge_error(group->items[i]->task, BLAME_REDIS, &err);
     }
 }
 
@@ -292,8 +306,8 @@ static void run_group(struct enrich_batch *batch, struct enrich_group *group)
         write_group(batch, group, hits, EMPTY_TTL_MS);
     } else {
         for (size_t i = 0; i < group->count; i++) {
-            task_judge_error(group->items[i]->task, &err);
-            group->items[i]->finished = true;
+            task_judge_error(group->items[i]->task, BLAME_CHROMA, &err);
+            fail(batch, group->items[i], METRICS_CHROMA);
         }
     }
 }

@@ -24,10 +24,16 @@ enum verdict {
     VERDICT_OVERSIZE,  /* body over STILLHOUSE_MAX_BODY: dead at once, reason `oversize` */
 };
 
+/* Whose fault a RETRY is. One that is an upstream's burns no attempt while that upstream is down:
+ * the lane turns it into a PARK when the breaker is not closed, or at once where it is Redis
+ * itself. */
+enum blame { BLAME_JOB, BLAME_REDIS, BLAME_CHROMA, BLAME_EMBEDDER };
+
 /* One job in a handler's hands. */
 struct task {
     const struct job *job;
     enum verdict verdict;
+    enum blame blame;             /* for RETRY */
     char error[ERROR_TEXT_BYTES]; /* for RETRY, REJECT, MALFORMED: what happened */
     int64_t
         wait_ms; /* for RETRY: the wait the server asked for; for PARK: until it may be better */

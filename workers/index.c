@@ -200,10 +200,11 @@ static size_t write_changed(struct lane_tools *tools, const char *domain,
     return written;
 }
 
-static void judge_all(struct index_item *const *group, size_t count, const struct error *err)
+static void judge_all(struct index_item *const *group, size_t count, enum blame blame,
+                      const struct error *err)
 {
     for (size_t i = 0; i < count; i++) {
-        task_judge_error(group[i]->task, err);
+        task_judge_error(group[i]->task, blame, err);
     }
 }
 
@@ -249,7 +250,7 @@ static void write_domain(struct lane_tools *tools, const char *domain, struct in
     enum status status = find_unchanged(tools, domain, group, count, &err);
     upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
     if (status != STATUS_OK) {
-        judge_all(group, count, &err);
+        judge_all(group, count, BLAME_CHROMA, &err);
         return;
     }
 
@@ -258,7 +259,7 @@ static void write_domain(struct lane_tools *tools, const char *domain, struct in
     size_t written = changed > 0 ? write_changed(tools, domain, group, changed) : 0;
     bool again = was_tried(group, count);
     if ((written > 0 || again) && store_bump_epochs(tools, &domain, 1, &err) != STATUS_OK) {
-        judge_all(group, again ? count : changed, &err);
+        judge_all(group, again ? count : changed, BLAME_REDIS, &err);
     }
 }
 

@@ -54,7 +54,7 @@ static void settle(struct lane_tools *tools, const char *domain, struct record_w
             quality_of(write->record.metadata, write->record.metadata_count)) {
             write->failed = true; /* left out: what is stored is better, and the job is done */
         } else if (records_delete(tools, domain, &hit->id, 1, &err) != STATUS_OK) {
-            task_judge_error(write->task, &err);
+            task_judge_error(write->task, BLAME_CHROMA, &err);
             write->failed = true;
         }
     }
@@ -77,7 +77,7 @@ void merge_near(struct lane_tools *tools, const char *domain, struct record_writ
         if (status == STATUS_OK) {
             settle(tools, domain, &writes[i], &hits[i]);
         } else {
-            task_judge_error(writes[i].task, &err);
+            task_judge_error(writes[i].task, BLAME_CHROMA, &err);
             writes[i].failed = true;
         }
     }

@@ -91,7 +91,7 @@ static void fail(struct record_write *write, const struct error *err)
     if (write->failed) {
         return;
     }
-    task_judge_error(write->task, err);
+    task_judge_error(write->task, BLAME_CHROMA, err);
     write->failed = true;
 }
 

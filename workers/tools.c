@@ -157,10 +157,28 @@ enum verdict verdict_of_status(enum status status)
     }
 }
 
-void task_judge_error(struct task *task, const struct error *err)
+static bool is_outage(enum blame blame, enum status status)
+{
+    switch (status) {
+    case STATUS_UNREACHABLE:
+    case STATUS_TIMEOUT:
+    case STATUS_UNAVAILABLE:
+        return true;
+    case STATUS_OOM:
+        return blame == BLAME_REDIS; /* it is full; it will be emptied */
+    case STATUS_FAILED:
+    case STATUS_GARBLED:
+        return blame == BLAME_CHROMA || blame == BLAME_EMBEDDER;
+    default:
+        return false;
+    }
+}
+
+void task_judge_error(struct task *task, enum blame blame, const struct error *err)
 {
     task_judge(task, verdict_of_status(err->status), "%s", err->text);
     task->wait_ms = err->retry_after_ms;
+    task->blame = is_outage(blame, err->status) ? blame : BLAME_JOB;
 }
 
 void task_park(struct lane_tools *tools, struct task *task, enum metrics_upstream upstream)
@@ -170,4 +188,25 @@ void task_park(struct lane_tools *tools, struct task *task, enum metrics_upstrea
 
     task_judge(task, VERDICT_PARK, "upstream paused by its circuit breaker");
     task->wait_ms = wait_ms + (int64_t)(backoff_random_next(&tools->random) % (uint64_t)spread_ms);
+}
+
+void tools_spare_attempts(struct lane_tools *tools, struct task *tasks, size_t count)
+{
+    static const enum metrics_upstream upstream_of[] = {
+        [BLAME_REDIS] = METRICS_REDIS,
+        [BLAME_CHROMA] = METRICS_CHROMA,
+        [BLAME_EMBEDDER] = METRICS_EMBEDDER,
+    };
+
+    for (size_t i = 0; i < count; i++) {
+        struct task *task = &tasks[i];
+        if (task->verdict != VERDICT_RETRY || task->blame == BLAME_JOB) {
+            continue;
+        }
+        const enum metrics_upstream upstream = upstream_of[task->blame];
+        if (upstream == METRICS_REDIS ||
+            upstreams_state(tools->upstreams, upstream) != BREAKER_CLOSED) {
+            task_park(tools, task, upstream);
+        }
+    }
 }

@@ -60,8 +60,12 @@ const char *tools_text(struct lane_tools *tools, struct slice slice);
  * REJECT for what never will (INVALID, MISMATCH). */
 enum verdict verdict_of_status(enum status status);
 
-/* Judges one task by a failed call. */
-void task_judge_error(struct task *task, const struct error *err);
+/* Judges one task by a failed call to `blame`, which is kept when the failure is an outage of it
+ * and not an answer. */
+void task_judge_error(struct task *task, enum blame blame, const struct error *err);
+
+/* Parks the tasks whose RETRY is the fault of an upstream that is down. After the handler. */
+void tools_spare_attempts(struct lane_tools *tools, struct task *tasks, size_t count);
 
 /* Judges a task PARK: the upstream's breaker is open or ramping up. */
 void task_park(struct lane_tools *tools, struct task *task, enum metrics_upstream upstream);

@@ -64,11 +64,12 @@ static enum status collect_surplus(struct lane_tools *tools, struct surplus *sur
 
     for (int i = 0; i < 3; i++) {
         redisReply *reply = NULL;
+        struct error ignored = {0};
         enum status status = redis_conn_collect(tools->redis, &reply, err);
         if (status != STATUS_OK) {
             return status;
         }
-        status = redis_reply_status(reply, err);
+        status = redis_reply_status(reply, first == STATUS_OK ? err : &ignored);
         first = first == STATUS_OK ? status : first;
         for (size_t j = 0; status == STATUS_OK && i == 2 && reply->type == REDIS_REPLY_ARRAY &&
                            j < reply->elements && surplus->count < surplus->capacity;
@@ -105,7 +106,7 @@ static enum status forget(struct lane_tools *tools, const struct surplus *surplu
 }
 
 enum status twins_trim(struct lane_tools *tools, const char *domain, const struct twin *twins,
-                       size_t count, struct error *err)
+                       size_t count, enum blame *blame, struct error *err)
 {
     const char **keys = arena_array(&tools->arena, count, sizeof *keys);
     size_t most = count * 2 + 64; /* a set that lost its count comes back to its bound in steps */
@@ -117,6 +118,7 @@ enum status twins_trim(struct lane_tools *tools, const char *domain, const struc
     struct redis_args args = {0};
     enum status status = STATUS_OK;
 
+    *blame = BLAME_REDIS;
     if (keys == NULL || surplus.ids == NULL || surplus.keys == NULL) {
         return error_set(err, STATUS_OOM, "no memory for %zu twins", count);
     }
@@ -127,14 +129,24 @@ enum status twins_trim(struct lane_tools *tools, const char *domain, const struc
         status = append_twin(tools, &args, keys[i], &twins[i], err);
     }
     redis_args_free(&args);
-    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
-        status = collect_surplus(tools, &surplus, keys[i], err);
-    }
-    if (status == STATUS_OK && surplus.count > 0) {
-        status = records_delete(tools, domain, surplus.ids, surplus.count, err);
-        if (status == STATUS_OK) {
-            status = forget(tools, &surplus, err);
+    /* All answers are collected whatever the first ones say: what is left would be taken for those
+     * of the next command. */
+    for (size_t i = 0; i < count && redis_conn_is_open(tools->redis); i++) {
+        struct error own = {0};
+        enum status collected = collect_surplus(tools, &surplus, keys[i], &own);
+        if (status == STATUS_OK && collected != STATUS_OK) {
+            status = collected;
+            *err = own;
         }
+    }
+    if (status != STATUS_OK || surplus.count == 0) {
+        return status;
+    }
+    *blame = BLAME_CHROMA;
+    status = records_delete(tools, domain, surplus.ids, surplus.count, err);
+    if (status == STATUS_OK) {
+        *blame = BLAME_REDIS;
+        status = forget(tools, &surplus, err);
     }
     return status;
 }

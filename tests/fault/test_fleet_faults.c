@@ -15,7 +15,6 @@ Test(fleet_faults, while_chroma_is_down_distillations_wait_and_then_are_done)
         snprintf(id, sizeof id, "t-%d", i);
         push_distill("legal", id, id, "a result", 0.9, "");
     }
-    wait_for("distill", COUNT_RETRIED, 2);
     int64_t until_ms = clock_now_ms() + PATIENCE_MS;
     while (upstreams_state(fleet.upstreams, METRICS_CHROMA) == BREAKER_CLOSED) {
         cr_assert(clock_now_ms() < until_ms, "the breaker did not open");
@@ -25,6 +24,22 @@ Test(fleet_faults, while_chroma_is_down_distillations_wait_and_then_are_done)
     wait_for("distill", COUNT_DONE, 6);
     cr_assert_eq(documents_in("legal"), 6);
     cr_assert_eq(stats_of("distill").dead, 0);
+    stop_fleet();
+}
+
+Test(fleet_faults, an_outage_burns_no_attempt_once_the_breaker_is_open_and_neither_do_its_probes)
+{
+    settings.breaker_failures = 1;
+    settings.breaker_pause_ms = 50;
+    settings.max_attempts = 2;
+    start_fleet();
+    test_server_kill(&chroma_server);
+    push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
+    wait_for("distill", COUNT_PARKED, 5);
+    test_server_restart(&chroma_server);
+    wait_for("distill", COUNT_DONE, 1);
+    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 0);
+    cr_assert_eq(documents_in("legal"), 1);
     stop_fleet();
 }
 

@@ -328,6 +328,40 @@ Test(fleet_redis, without_memory_jobs_are_refused_but_those_that_wait_are_done_a
     stop_fleet();
 }
 
+/* Jobs whose own writes Redis refuses: they wait for it, and no count of theirs moves. */
+Test(fleet_redis, without_memory_no_attempt_is_burnt_and_no_lane_is_left_broken)
+{
+    char id[24];
+
+    settings.visibility_ms = 1000;
+    settings.max_deliveries = 2;
+    settings.max_attempts = 2;
+    start_fleet();
+    push_distill("legal", "first", "make the collection known", "a result", 0.9, "");
+    wait_for("distill", COUNT_DONE, 1);
+    for (int i = 0; i < 40; i++) {
+        snprintf(id, sizeof id, "t-%d", i);
+        push_distill("legal", id, id, "a result", 0.9, "");
+        push_enrich("legal", id, id, 3, "");
+    }
+    TELL_OK("CONFIG", "SET", "maxmemory", "1");
+    const int64_t start_ms = clock_now_ms();
+    while (clock_now_ms() - start_ms < 4 * settings.visibility_ms) {
+        cr_assert_eq(stats_of("distill").dead, 0);
+        cr_assert_eq(stats_of("enrich").dead, 0);
+        clock_sleep_ms(50);
+    }
+    TELL_OK("CONFIG", "SET", "maxmemory", "0");
+    wait_for("distill", COUNT_DONE, 41);
+    wait_for("enrich", COUNT_DONE, 40);
+    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 0);
+    cr_assert_eq(stats_of("enrich").counters[COUNT_RETRIED], 0);
+    cr_assert_eq(documents_in("legal"), 41);
+    push("echo", "after", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 1);
+    stop_fleet();
+}
+
 Test(fleet_redis, without_memory_a_long_job_still_beats_and_is_not_taken_over)
 {
     settings.visibility_ms = 1000;

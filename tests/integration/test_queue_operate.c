@@ -308,15 +308,20 @@ BOOKED_TEST(queue_operate, out_of_memory_nothing_comes_in_and_everything_can_end
 
     add("done", "unique=u reply=1");
     add("again", "");
+    add("released", "");
     add("retried", "");
-    read_jobs("me", 3, &batch);
-    cr_assert_eq(batch.count, 3);
+    add("buried", "");
+    read_jobs("me", 5, &batch);
+    cr_assert_eq(batch.count, 5);
     cr_assert_str_eq(ask("CONFIG", "SET", "maxmemory", "1", NULL), "OK");
 
     cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err), STATUS_OOM);
-    struct queue_retry_item retry = {.job = &batch.jobs[2]};
-    cr_assert_eq(queue_retry(conn, &queue, "me", &retry, 1, &err), STATUS_OOM);
-    cr_assert_eq(retry.fate, QUEUE_LOST);
+    struct queue_retry_item retry = {.job = &batch.jobs[3]};
+    OK(queue_retry(conn, &queue, "me", &retry, 1, &err));
+    cr_assert_eq(retry.fate, QUEUE_MOVED);
+    struct queue_bury_item bury = {.job = &batch.jobs[4], .reason = "rejected", .error = "x"};
+    OK(queue_bury(conn, &queue, "me", "w", &bury, 1, &err));
+    cr_assert_eq(bury.fate, QUEUE_MOVED);
     const struct job *jobs[] = {&batch.jobs[0], &batch.jobs[1], &batch.jobs[2]};
     OK(queue_heartbeat(conn, &queue, "me", jobs, 3, &alive, &err));
     cr_assert_eq(alive, 3);
