@@ -5,7 +5,7 @@
  * decimal text (IEEE division), and the text reads back as x if that double rounds to x. A reader
  * that goes straight to float32 and one that goes by way of a double could differ only where the
  * double is exactly half way between two floats; such digits are not used. Nine digits always
- * suffice for a float32. All other numbers go through printf.
+ * suffice for a float32. All other numbers but 0 go through printf.
  */
 #include "json_internal.h"
 
@@ -183,6 +183,10 @@ static size_t write_float(float number, char out[FLOAT_TEXT_BYTES])
 {
     struct decimal decimal;
 
+    if (number == 0 && !signbit(number)) { /* most of a sparse vector */
+        out[0] = '0';
+        return 1;
+    }
     if (!shortest_decimal(fabsf(number), &decimal)) {
         return write_slowly(number, out);
     }
