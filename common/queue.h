@@ -99,7 +99,8 @@ void queue_batch_free(struct queue_batch *batch);
 enum queue_fate {
     QUEUE_MOVED,        /* it was ours and it moved */
     QUEUE_MOVED_WANTED, /* moved, and a twin's asker waits for a reply under this job's id */
-    QUEUE_LOST, /* the fence said no: taken over, or gone; nothing changed, nothing counted */
+    QUEUE_LOST,   /* the fence said no: taken over, or gone; nothing changed, nothing counted */
+    QUEUE_UNSENT, /* never out of queue_finish */
 };
 
 /* One job to finish. `reply` is pushed under its id in the same step ({NULL,0} = none). */

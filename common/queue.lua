@@ -20,7 +20,7 @@ Every counter moves in the same call as its job, so that at every moment
 There is no rollback in Redis: whatever can be wrong is checked before the first write.
 Functions are only added or extended, never changed in meaning; VERSION grows with every change. ]]
 
-local VERSION = 1
+local VERSION = 2
 
 local GROUP = 'fleet'
 local JOBS_MAX = 1000
@@ -579,56 +579,32 @@ end
 
 ---- the fence -------------------------------------------------------------------------------------
 
--- Decimal numbers of any length without leading zeros.
-local function number_before(a, b)
-    if #a ~= #b then
-        return #a < #b
-    end
-    return a < b
-end
-
-local function entry_before(a, b)
-    local a_ms, a_seq = match(a, '^(%d+)%-(%d+)$')
-    local b_ms, b_seq = match(b, '^(%d+)%-(%d+)$')
-    if a_ms ~= b_ms then
-        return number_before(a_ms, b_ms)
-    end
-    return number_before(a_seq, b_seq)
-end
-
 -- What `consumer` holds between two entries: delivery counts by entry. NOGROUP: nothing.
 local function pending_between(stream, consumer, low, high, limit)
     local rows = pcall_redis('XPENDING', stream, GROUP, low, high, limit, consumer)
     if rows.err then
-        return is_nogroup(rows) and {} or nil, rows, 0
+        return is_nogroup(rows) and {} or nil, rows
     end
     local held = {}
-    for _, row in ipairs(rows) do
-        held[row[1]] = row[4]
+    for i = 1, #rows do
+        held[rows[i][1]] = rows[i][4]
     end
-    return held, nil, #rows
+    return held
 end
 
--- Delivery counts, by entry, of those of `entries` that `consumer` holds.
+-- Delivery counts, by entry, of those of `entries` that `consumer` holds. They mostly come in their
+-- order, so one look from the first to the last finds them; what it does not find is asked for singly.
 local function held_of(stream, consumer, entries)
-    local low, high = entries[1], entries[1]
-    for i = 2, #entries do
-        if entry_before(entries[i], low) then
-            low = entries[i]
-        elseif entry_before(high, entries[i]) then
-            high = entries[i]
-        end
-    end
-    local limit = #entries + FENCE_SLACK
-    local held, problem, rows = pending_between(stream, consumer, low, high, limit)
-    if problem and not held then
+    local total = #entries
+    local held, problem =
+        pending_between(stream, consumer, entries[1], entries[total], total + FENCE_SLACK)
+    if not held then
         return nil, problem
     end
-    if rows == limit then  -- it holds others in between: ask for the missing ones singly
-        for _, entry in ipairs(entries) do
-            if not held[entry] then
-                held[entry] = pending_between(stream, consumer, entry, entry, 1)[entry]
-            end
+    for i = 1, total do
+        local entry = entries[i]
+        if not held[entry] then
+            held[entry] = pending_between(stream, consumer, entry, entry, 1)[entry]
         end
     end
     return held
@@ -715,6 +691,35 @@ local function sh_finish(base, args)
     count(base, 'done', done_count)
     count(base, 'expired', expired_count)
     return fates
+end
+
+-- consumer stream deliveries entry...: ends jobs of one stream that nobody waits for (no unique key, no
+-- reply) and that were handed out equally often: nearly every job, for a quarter of the arguments.
+-- Returns how many; where some are not this consumer's any more, the fate of each instead.
+local function sh_done(base, args)
+    local stream = streams_of(base)[(tonumber(args[2]) or -1) + 1]
+    local deliveries = integer(args[3])
+    if not stream or not deliveries or #args < 4 or #args > JOBS_MAX + 3 then
+        return invalid('arguments', tostring(#args), 'consumer stream deliveries and 1 to 1000 entries')
+    end
+    local entries = {unpack(args, 4)}
+    local held, problem = held_of(stream, args[1], entries)
+    if problem then
+        return problem
+    end
+    local fates, ours = {}, {}
+    for i = 1, #entries do
+        local entry = entries[i]
+        local mine = held[entry] == deliveries
+        fates[i] = mine and MOVED or LOST
+        if mine then
+            ours[#ours + 1] = entry
+            held[entry] = nil  -- one that is named twice is its only once
+        end
+    end
+    local done = remove(stream, ours)
+    count(base, 'done', done)
+    return done == #entries and done or fates
 end
 
 -- consumer, then for each job: stream entry deliveries delay_ms parked
@@ -1279,6 +1284,7 @@ register('sh_enqueue', sh_enqueue)
 register('sh_push', sh_push)
 register('sh_stats', sh_stats, {'no-writes'})
 register('sh_finish', sh_finish, OOM)
+register('sh_done', sh_done, OOM)
 register('sh_retry', sh_retry, OOM)  -- what it adds it takes from the stream; so does sh_bury
 register('sh_bury', sh_bury, OOM)
 register('sh_reply', sh_reply, OOM)

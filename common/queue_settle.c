@@ -37,31 +37,83 @@ static size_t slice_of(size_t left)
     return left < QUEUE_BATCH_MAX ? left : QUEUE_BATCH_MAX;
 }
 
-static enum status finish_some(struct redis_conn *conn, const struct queue *queue,
-                               const char *consumer, struct queue_finish_item *items, size_t count,
-                               struct error *err)
+/* ---- finishing ------------------------------------------------------------------------------- */
+
+/* Items that go into one call. */
+struct finish_call {
+    struct queue_finish_item *items[QUEUE_BATCH_MAX];
+    size_t count;
+};
+
+/* What nobody waits for ends in a shorter call. */
+static bool is_plain(const struct queue_finish_item *item)
+{
+    return !item->expired && item->reply.data == NULL && item->job->options.unique.bytes == 0;
+}
+
+/* Whether the item belongs to the call that the first one began: plain ones share their stream and
+ * their deliveries. */
+static bool belongs(const struct finish_call *call, const struct queue_finish_item *item)
+{
+    const struct queue_finish_item *first = call->items[0];
+
+    return call->count == 0 ||
+           (is_plain(item) == is_plain(first) &&
+            (!is_plain(item) || (item->job->stream == first->job->stream &&
+                                 item->job->deliveries == first->job->deliveries)));
+}
+
+static enum status finish_plain(struct redis_conn *conn, const struct queue *queue,
+                                const char *consumer, struct finish_call *call, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    queue_args_start(&args, "sh_done", queue->base);
+    redis_args_str(&args, consumer);
+    redis_args_int(&args, call->items[0]->job->stream);
+    redis_args_int(&args, call->items[0]->job->deliveries);
+    for (size_t i = 0; i < call->count; i++) {
+        queue_args_slice(&args, call->items[i]->job->entry);
+    }
+    enum status status = redis_conn_command(conn, &args, &reply, err);
+    redis_args_free(&args);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const bool all = reply->type == REDIS_REPLY_INTEGER && reply->integer == (long long)call->count;
+    const bool each = reply->type == REDIS_REPLY_ARRAY && reply->elements == call->count;
+    for (size_t i = 0; i < call->count && (all || each); i++) {
+        call->items[i]->fate = all ? QUEUE_MOVED : fate_of(reply->element[i]);
+    }
+    freeReplyObject(reply);
+    return all || each ? STATUS_OK : queue_bad_shape("sh_done", err);
+}
+
+static enum status finish_awaited(struct redis_conn *conn, const struct queue *queue,
+                                  const char *consumer, struct finish_call *call, struct error *err)
 {
     struct redis_args args = {0};
     redisReply *reply = NULL;
 
     queue_args_start(&args, "sh_finish", queue->base);
     redis_args_str(&args, consumer);
-    for (size_t i = 0; i < count; i++) {
-        const struct job *job = items[i].job;
-        queue_args_fence(&args, job);
-        queue_args_slice(&args, job->id);
-        queue_args_slice(&args, job->domain);
-        queue_args_slice(&args, job->options.unique);
-        redis_args_int(&args, (items[i].expired ? FLAG_EXPIRED : 0) |
-                                  (items[i].reply.data != NULL ? FLAG_REPLY : 0));
-        queue_args_slice(&args, items[i].reply);
+    for (size_t i = 0; i < call->count; i++) {
+        const struct queue_finish_item *item = call->items[i];
+        queue_args_fence(&args, item->job);
+        queue_args_slice(&args, item->job->id);
+        queue_args_slice(&args, item->job->domain);
+        queue_args_slice(&args, item->job->options.unique);
+        redis_args_int(&args, (item->expired ? FLAG_EXPIRED : 0) |
+                                  (item->reply.data != NULL ? FLAG_REPLY : 0));
+        queue_args_slice(&args, item->reply);
     }
-    const enum status status = call_fates(conn, &args, "sh_finish", count, &reply, err);
+    const enum status status = call_fates(conn, &args, "sh_finish", call->count, &reply, err);
     if (status != STATUS_OK) {
         return status;
     }
-    for (size_t i = 0; i < count; i++) {
-        items[i].fate = fate_of(reply->element[i]);
+    for (size_t i = 0; i < call->count; i++) {
+        call->items[i]->fate = fate_of(reply->element[i]);
     }
     freeReplyObject(reply);
     return STATUS_OK;
@@ -71,15 +123,30 @@ enum status queue_finish(struct redis_conn *conn, const struct queue *queue, con
                          struct queue_finish_item *items, size_t count, struct error *err)
 {
     enum status status = STATUS_OK;
+    size_t done = 0;
 
     for (size_t i = 0; i < count; i++) {
-        items[i].fate = QUEUE_LOST;
+        items[i].fate = QUEUE_UNSENT;
     }
-    for (size_t at = 0; status == STATUS_OK && at < count; at += QUEUE_BATCH_MAX) {
-        status = finish_some(conn, queue, consumer, items + at, slice_of(count - at), err);
+    while (status == STATUS_OK && done < count) {
+        struct finish_call call = {.count = 0};
+        for (size_t i = 0; i < count && call.count < QUEUE_BATCH_MAX; i++) {
+            if (items[i].fate == QUEUE_UNSENT && belongs(&call, &items[i])) {
+                call.items[call.count++] = &items[i];
+                items[i].fate = QUEUE_LOST;
+            }
+        }
+        status = is_plain(call.items[0]) ? finish_plain(conn, queue, consumer, &call, err)
+                                         : finish_awaited(conn, queue, consumer, &call, err);
+        done += call.count;
+    }
+    for (size_t i = 0; i < count; i++) {
+        items[i].fate = items[i].fate == QUEUE_UNSENT ? QUEUE_LOST : items[i].fate;
     }
     return status;
 }
+
+/* ---- other ends ------------------------------------------------------------------------------ */
 
 static enum status retry_some(struct redis_conn *conn, const struct queue *queue,
                               const char *consumer, struct queue_retry_item *items, size_t count,

@@ -638,3 +638,64 @@ BOOKED_TEST(queue_settle, malformed_calls_of_the_fleet_are_refused)
         cr_assert_eq(strncmp(answer, "SHINVALID ", 10), 0, "call %zu %s: %s", i, c[0], answer);
     }
 }
+
+/* ---- the short call -------------------------------------------------------------------------- */
+
+BOOKED_TEST(queue_settle, plain_jobs_that_were_taken_over_are_lost_and_the_others_done)
+{
+    struct queue_batch batch = {0};
+    struct queue_batch taken = {0};
+    struct queue_finish_item items[3] = {{0}};
+    char cursor[48] = "0-0";
+    size_t buried = 0;
+    const struct queue_takeover takeover = {JOB_NORMAL, "you", "w", 0, 5, 1, true};
+
+    add("a", "");
+    add("b", "");
+    add("c", "");
+    read_jobs("me", 3, &batch);
+    OK(queue_reclaim(conn, &queue, &takeover, cursor, &taken, &buried, &err));
+    cr_assert_eq(taken.count, 1);
+    for (size_t i = 0; i < 3; i++) {
+        items[i].job = &batch.jobs[i];
+    }
+    OK(queue_finish(conn, &queue, "me", items, 3, &err));
+    cr_assert_eq(items[0].fate, QUEUE_LOST);
+    cr_assert_eq(items[1].fate, QUEUE_MOVED);
+    cr_assert_eq(items[2].fate, QUEUE_MOVED);
+    cr_assert_eq(counter("done"), 2);
+    cr_assert_eq(stats().running, 1);
+    queue_batch_free(&taken);
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_settle, in_a_batch_of_all_kinds_each_ends_as_it_must)
+{
+    struct queue_batch batch = {0};
+    struct queue_finish_item items[6] = {{0}};
+
+    add("plain-1", "");
+    add("awaited", "reply=1");
+    add("plain-2", "");
+    add("unique", "unique=u");
+    add("expired", "");
+    add("high", "priority=high");
+    read_jobs("me", 5, &batch);
+    cr_assert_eq(batch.count, 6);
+    for (size_t i = 0; i < 6; i++) {
+        items[i].job = &batch.jobs[i];
+    }
+    assert_slice(batch.jobs[0].id, "high");
+    items[2].reply = text("r");
+    items[5].expired = true;
+    OK(queue_finish(conn, &queue, "me", items, 6, &err));
+    for (size_t i = 0; i < 6; i++) {
+        cr_assert_eq(items[i].fate, QUEUE_MOVED, "%zu", i);
+    }
+    cr_assert_eq(counter("done"), 5);
+    cr_assert_eq(counter("expired"), 1);
+    cr_assert_str_eq(ask("LLEN", "sh:{enrich}:reply:awaited", NULL), "1");
+    cr_assert_str_eq(ask("EXISTS", "sh:{enrich}:unique:u", NULL), "0");
+    cr_assert_eq(stats().running, 0);
+    queue_batch_free(&batch);
+}
