@@ -123,31 +123,30 @@ static enum status upsert(struct lane_tools *tools, const char *domain,
     return STATUS_OK;
 }
 
-static enum status write_slice(struct lane_tools *tools, const char *domain,
-                               struct record_write *writes, size_t count,
-                               bool (*same)(const struct chroma_record *, const struct example *),
-                               struct error *err)
+/* The records that are to be written. */
+struct chosen {
+    struct record_write **list; /* in the arena */
+    size_t count;
+};
+
+/* Looks at what stands there for a slice, and chooses what differs from it. */
+static enum status choose(struct lane_tools *tools, const char *domain, struct record_write *writes,
+                          size_t count,
+                          bool (*same)(const struct chroma_record *, const struct example *),
+                          struct chosen *chosen, struct error *err)
 {
     struct chroma_hits stored = {0};
-    struct record_write *chosen[RECORDS_SLICE];
-    size_t chosen_count = 0;
     enum status status = read_stored(tools, domain, writes, count, &stored, err);
 
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         const struct example *old = stored_of(&stored, writes[i].record.id);
-        if (writes[i].failed) {
-            continue;
-        }
-        if (old != NULL && same != NULL && same(&writes[i].record, old)) {
+        if (writes[i].failed || (old != NULL && same != NULL && same(&writes[i].record, old))) {
             continue;
         }
         if (old != NULL) {
             status = drop_old_keys(tools, &writes[i].record, old, err);
         }
-        chosen[chosen_count++] = &writes[i];
-    }
-    if (status == STATUS_OK && chosen_count > 0) {
-        return upsert(tools, domain, chosen, chosen_count, err);
+        chosen->list[chosen->count++] = &writes[i];
     }
     for (size_t i = 0; i < count && status != STATUS_OK; i++) {
         fail(&writes[i], err);
@@ -181,10 +180,48 @@ static void park_all(struct record_write *writes, size_t count, const struct err
     }
 }
 
+/* Reads before the lease is taken: others may write meanwhile. */
+static void choose_all(struct lane_tools *tools, const char *domain, struct record_write *writes,
+                       size_t count,
+                       bool (*same)(const struct chroma_record *, const struct example *),
+                       struct chosen *chosen)
+{
+    for (size_t done = 0; done < count; done += RECORDS_SLICE) {
+        size_t slice = count - done < RECORDS_SLICE ? count - done : RECORDS_SLICE;
+        struct error err = {0};
+        enum status status = choose(tools, domain, writes + done, slice, same, chosen, &err);
+        upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
+        if (status != STATUS_OK) {
+            for (size_t i = done + slice; i < count; i++) {
+                fail(&writes[i], &err); /* it will not go better for the next slice */
+            }
+            return;
+        }
+    }
+}
+
+static void upsert_all(struct lane_tools *tools, const char *domain, const struct chosen *chosen)
+{
+    for (size_t done = 0; done < chosen->count; done += RECORDS_SLICE) {
+        size_t left = chosen->count - done;
+        size_t slice = left < RECORDS_SLICE ? left : RECORDS_SLICE;
+        struct error err = {0};
+        enum status status = upsert(tools, domain, chosen->list + done, slice, &err);
+        upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
+        if (status != STATUS_OK && verdict_of_status(status) == VERDICT_RETRY) {
+            for (size_t i = done + slice; i < chosen->count; i++) {
+                fail(chosen->list[i], &err);
+            }
+            return;
+        }
+    }
+}
+
 void records_write(struct lane_tools *tools, const char *domain, struct record_write *writes,
                    size_t count,
                    bool (*same)(const struct chroma_record *record, const struct example *stored))
 {
+    struct chosen chosen = {.list = arena_array(&tools->arena, count, sizeof(void *))};
     struct error err = {0};
     size_t slot = 0;
     size_t allowed = upstreams_allow(tools->upstreams, METRICS_CHROMA, count);
@@ -193,25 +230,22 @@ void records_write(struct lane_tools *tools, const char *domain, struct record_w
     if (allowed == 0) {
         return;
     }
+    if (chosen.list == NULL) {
+        upstreams_cancel(tools->upstreams, METRICS_CHROMA); /* it was not called */
+        (void)error_set(&err, STATUS_OOM, "no memory for %zu records", allowed);
+        park_all(writes, allowed, &err);
+        return;
+    }
+    choose_all(tools, domain, writes, allowed, same, &chosen);
+    if (chosen.count == 0) {
+        return;
+    }
     if (writer_acquire(tools->writer, tools->redis, &tools->random, WRITER_WAIT_MS, &slot, &err) !=
         STATUS_OK) {
         park_all(writes, allowed, &err);
-        upstreams_cancel(tools->upstreams, METRICS_CHROMA); /* it was not called */
         return;
     }
-    enum status status = STATUS_OK;
-    for (size_t done = 0; done < allowed; done += RECORDS_SLICE) {
-        size_t slice = allowed - done < RECORDS_SLICE ? allowed - done : RECORDS_SLICE;
-        err = (struct error){0};
-        status = write_slice(tools, domain, writes + done, slice, same, &err);
-        upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
-        if (status != STATUS_OK && verdict_of_status(status) == VERDICT_RETRY) {
-            for (size_t i = done + slice; i < allowed; i++) {
-                fail(&writes[i], &err); /* it will not go better for the next slice */
-            }
-            break;
-        }
-    }
+    upsert_all(tools, domain, &chosen);
     writer_release(tools->writer, tools->redis, slot);
 }
 

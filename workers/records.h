@@ -1,8 +1,8 @@
 /* records.h - writing documents into a domain's collection: what distill and index have in common.
  *
- * Under the fleet's writer lease, in slices of up to 100: reads what is there (one request), leaves
- * out what is the same, drops metadata keys that the new version has not, upserts. Doing it twice
- * leaves one document.
+ * In slices of up to 100: reads what is there (one request), leaves out what is the same, drops
+ * metadata keys that the new version has not; then, under the fleet's writer lease, upserts. Doing
+ * it twice leaves one document.
  */
 #ifndef STILLHOUSE_WORKERS_RECORDS_H
 #define STILLHOUSE_WORKERS_RECORDS_H
