@@ -711,19 +711,32 @@ local function sh_done(base, args)
     if problem then
         return problem
     end
+    local total, mine = #entries, 0
+    for i = 1, total do
+        if held[entries[i]] == deliveries then
+            mine = mine + 1
+        end
+    end
+    if mine == total then  -- as it nearly always is
+        local done = remove(stream, entries)
+        count(base, 'done', done)
+        if done == total then
+            return done
+        end
+    end
     local fates, ours = {}, {}
-    for i = 1, #entries do
+    for i = 1, total do
         local entry = entries[i]
-        local mine = held[entry] == deliveries
-        fates[i] = mine and MOVED or LOST
-        if mine then
+        fates[i] = held[entry] == deliveries and MOVED or LOST
+        if fates[i] == MOVED then
             ours[#ours + 1] = entry
             held[entry] = nil  -- one that is named twice is its only once
         end
     end
-    local done = remove(stream, ours)
-    count(base, 'done', done)
-    return done == #entries and done or fates
+    if mine < total then
+        count(base, 'done', remove(stream, ours))
+    end
+    return fates
 end
 
 -- consumer, then for each job: stream entry deliveries delay_ms parked
