@@ -26,7 +26,7 @@ static enum status call(struct redis_conn *conn, const char *function, const cha
     } else {
         status = error_set(err, STATUS_GARBLED, "%s: an answer of another shape", function);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 

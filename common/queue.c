@@ -93,7 +93,7 @@ enum status queue_call(struct redis_conn *conn, struct redis_args *args, int typ
 
     enum status status = redis_conn_command(conn, args, reply, err);
     if (status == STATUS_OK && (*reply)->type != type) {
-        freeReplyObject(*reply);
+        redis_reply_free(*reply);
         *reply = NULL;
         status = queue_bad_shape(function, err);
     }
@@ -111,7 +111,7 @@ enum status queue_call_count(struct redis_conn *conn, struct redis_args *args, s
         if (count != NULL) {
             *count = reply->integer < 0 ? 0 : (size_t)reply->integer;
         }
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     return status;
 }
@@ -122,7 +122,7 @@ enum status queue_call_ok(struct redis_conn *conn, struct redis_args *args, stru
 
     const enum status status = queue_call(conn, args, REDIS_REPLY_STATUS, &reply, err);
     if (status == STATUS_OK) {
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     return status;
 }
@@ -163,7 +163,7 @@ static enum status loaded_version(struct redis_conn *conn, long long *version, s
     } else if (strncmp(reply->str, "ERR ", 4) != 0) {
         status = redis_reply_status(reply, err); /* ERR: no such function, or no such command */
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 
@@ -186,7 +186,7 @@ static enum status check_server(struct redis_conn *conn, struct error *err)
         status = error_set(err, STATUS_INVALID, "redis %.*s at %s: 7.0 or newer is needed",
                            (int)strcspn(version, "\r\n"), version, redis_conn_where(conn));
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 
@@ -214,7 +214,7 @@ enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *e
     redis_args_str(&args, queue_lua);
     status = queue_call(conn, &args, REDIS_REPLY_STRING, &reply, err);
     if (status == STATUS_OK) {
-        freeReplyObject(reply);
+        redis_reply_free(reply);
         if (loaded != NULL) {
             *loaded = true;
         }

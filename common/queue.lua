@@ -608,7 +608,11 @@ local function held_of(stream, consumer, entries)
     for i = 1, total do
         local entry = entries[i]
         if not held[entry] then
-            held[entry] = pending_between(stream, consumer, entry, entry, 1)[entry]
+            local one, trouble = pending_between(stream, consumer, entry, entry, 1)
+            if not one then
+                return nil, trouble
+            end
+            held[entry] = one[entry]
         end
     end
     return held

@@ -81,7 +81,7 @@ enum status queue_reclaim(struct redis_conn *conn, const struct queue *queue,
     if (status != STATUS_OK) {
         batch->count = before; /* they point into the reply; taken over again later */
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 
@@ -108,7 +108,7 @@ enum status queue_promote(struct redis_conn *conn, const struct queue *queue, si
     } else {
         status = queue_bad_shape("sh_promote", err);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 

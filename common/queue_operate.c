@@ -85,7 +85,7 @@ enum status queue_get_stats(struct redis_conn *conn, const struct queue *queue,
     enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
     if (status == STATUS_OK) {
         status = parse_stats(reply, out, err);
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     return status;
 }

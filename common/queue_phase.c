@@ -21,7 +21,7 @@ static enum status collect_all(struct redis_conn *conn, size_t count, struct err
         if (status == STATUS_OK) {
             status = redis_reply_status(reply, err);
         }
-        freeReplyObject(reply);
+        redis_reply_free(reply);
         worst = worst == STATUS_OK ? status : worst;
     }
     return worst;

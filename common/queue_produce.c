@@ -56,7 +56,7 @@ enum status queue_enqueue_collect(struct redis_conn *conn, size_t count,
     for (size_t i = 0; status == STATUS_OK && i < count; i++) {
         status = take_answer(reply->element[i], &answers[i], err);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 
@@ -120,6 +120,6 @@ enum status queue_await_reply(struct redis_conn *conn, const struct queue *queue
                                (size_t)reply->len);
         }
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }

@@ -10,7 +10,7 @@ enum { FIRST_JOBS = 64, FIRST_REPLIES = 4 };
 void queue_batch_reset(struct queue_batch *batch)
 {
     for (size_t i = 0; i < batch->reply_count; i++) {
-        freeReplyObject(batch->replies[i]);
+        redis_reply_free(batch->replies[i]);
     }
     batch->reply_count = 0;
     batch->count = 0;

@@ -25,7 +25,7 @@ static enum status call_fates(struct redis_conn *conn, struct redis_args *args,
     enum status status = queue_call(conn, args, REDIS_REPLY_ARRAY, reply, err);
 
     if (status == STATUS_OK && (*reply)->elements != count) {
-        freeReplyObject(*reply);
+        redis_reply_free(*reply);
         *reply = NULL;
         status = queue_bad_shape(function, err);
     }
@@ -86,7 +86,7 @@ static enum status finish_plain(struct redis_conn *conn, const struct queue *que
     for (size_t i = 0; i < call->count && (all || each); i++) {
         call->items[i]->fate = all ? QUEUE_MOVED : fate_of(reply->element[i]);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return all || each ? STATUS_OK : queue_bad_shape("sh_done", err);
 }
 
@@ -115,7 +115,7 @@ static enum status finish_awaited(struct redis_conn *conn, const struct queue *q
     for (size_t i = 0; i < call->count; i++) {
         call->items[i]->fate = fate_of(reply->element[i]);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return STATUS_OK;
 }
 
@@ -169,7 +169,7 @@ static enum status retry_some(struct redis_conn *conn, const struct queue *queue
     for (size_t i = 0; i < count; i++) {
         items[i].fate = fate_of(reply->element[i]);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return STATUS_OK;
 }
 
@@ -211,7 +211,7 @@ static enum status bury_some(struct redis_conn *conn, const struct queue *queue,
     for (size_t i = 0; i < count; i++) {
         items[i].fate = fate_of(reply->element[i]);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return STATUS_OK;
 }
 

@@ -23,6 +23,6 @@ enum status ratelimit_take(struct redis_conn *conn, const char *key, int64_t cou
     } else {
         status = error_set(err, STATUS_GARBLED, "sh_rate: an answer of another shape");
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "clock.h"
+#include "redis_objects.h"
 #include "redis_sentinel.h"
 #include "redis_tls.h"
 
@@ -131,7 +132,7 @@ static enum status greet(struct redis_conn *conn, const struct redis_args *args,
         return status;
     }
     status = redis_reply_status(reply, err);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     if (status != STATUS_OK) {
         redis_conn_close(conn);
         return err == NULL ? status : error_wrap(err, "redis %s: %s", conn->where, what);
@@ -182,6 +183,7 @@ static enum status open_socket(struct redis_conn *conn, struct error *err)
         redis_conn_close(conn);
         return STATUS_UNREACHABLE;
     }
+    conn->context->reader->fn = &redis_objects;
     if (conn->url.path[0] == '\0' && redisEnableKeepAlive(conn->context) != REDIS_OK) {
         return redis_io_fail(conn, "keepalive", errno, err);
     }
@@ -306,7 +308,7 @@ enum status redis_conn_command(struct redis_conn *conn, const struct redis_args 
     }
     status = redis_reply_status(*reply, err);
     if (status != STATUS_OK) {
-        freeReplyObject(*reply);
+        redis_reply_free(*reply);
         *reply = NULL;
         return err == NULL ? status : error_wrap(err, "redis %s", conn->where);
     }

@@ -7,7 +7,7 @@
  *     redis_args_str(&args, "GET"); redis_args_add(&args, key, key_bytes);
  *     status = redis_conn_command(conn, &args, &reply, &err);
  *     ...
- *     freeReplyObject(reply);
+ *     redis_reply_free(reply);
  *
  * A call connects first when there is no connection (AUTH and SELECT included). After an I/O error
  * or a timeout the connection is closed (hiredis leaves it unusable) and the outcome is unknown:
@@ -128,10 +128,14 @@ void redis_args_add(struct redis_args *args, const void *data, size_t bytes);
 void redis_args_str(struct redis_args *args, const char *text);
 void redis_args_int(struct redis_args *args, int64_t number);
 
-/* Sends one command and reads its reply into *reply (the caller frees it with freeReplyObject).
+/* Sends one command and reads its reply into *reply (the caller frees it with redis_reply_free).
  * STATUS_OK only when the reply is not an error; on any other status *reply is NULL. */
 enum status redis_conn_command(struct redis_conn *conn, const struct redis_args *args,
                                redisReply **reply, struct error *err) MUSTCHECK;
+
+/* Frees a whole reply, never a part of one. NULL is fine. Not hiredis' freeReplyObject: replies are
+ * made in memory of their own kind. */
+void redis_reply_free(redisReply *reply);
 
 /* Pipelining: append any number, then collect exactly one reply for each, in order.
  * Append buffers only (connecting first if needed). Collect flushes, then reads one reply. Its

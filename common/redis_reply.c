@@ -100,6 +100,6 @@ enum status redis_conn_clock_offset(struct redis_conn *conn, int64_t *offset_ms,
     } else {
         status = error_set(err, STATUS_GARBLED, "TIME: an answer of another shape");
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }

@@ -65,7 +65,7 @@ static enum status ask_for_master(struct redis_conn *conn, struct redis_conn *se
     } else if (!take_address(conn, reply)) {
         status = error_set(err, STATUS_GARBLED, "expected a host and a port");
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 
@@ -249,6 +249,6 @@ enum status redis_sentinel_verify(struct redis_conn *conn, struct error *err)
                            conn->where, role_of(reply));
         redis_conn_close(conn);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }

@@ -59,7 +59,7 @@ void counts_collect(struct counts *counts, struct redis_conn *conn)
         redisReply *reply = NULL;
         if (counts->sent[i] > 0 && redis_conn_collect(conn, &reply, NULL) == STATUS_OK) {
             counts->sent[i] = 0; /* also where it was refused: it would be again */
-            freeReplyObject(reply);
+            redis_reply_free(reply);
         }
     }
 }

@@ -90,8 +90,8 @@ static enum status append_get(struct redis_conn *conn, const char *key, struct e
 
 static void free_replies(struct request *request)
 {
-    freeReplyObject(request->result);
-    freeReplyObject(request->epoch);
+    redis_reply_free(request->result);
+    redis_reply_free(request->epoch);
     request->result = NULL;
     request->epoch = NULL;
 }

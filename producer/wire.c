@@ -226,7 +226,7 @@ static enum status ping(struct redis_conn *conn, void *context, struct error *er
     redis_args_str(&args, "PING");
     const enum status status = redis_conn_command(conn, &args, &reply, err);
     redis_args_free(&args);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 

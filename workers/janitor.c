@@ -77,7 +77,7 @@ static enum status watch_pauses(struct janitor *janitor, struct error *err)
             reader_set_paused(fleet->reader, i,
                               reply->type == REDIS_REPLY_INTEGER && reply->integer > 0);
         }
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     redis_args_free(&args);
     return status;
@@ -160,7 +160,7 @@ static enum status feed_prompts(struct janitor *janitor, struct error *err)
     if (status == STATUS_OK) {
         metrics_prompts(janitor->fleet->metrics, counts[0], counts[1], counts[2]);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     redis_args_free(&args);
     return status;
 }

@@ -50,7 +50,7 @@ static enum status check_eviction(struct redis_conn *conn, struct error *err)
     if (status == STATUS_OK && reply->type == REDIS_REPLY_STRING) {
         info_value(reply->str, "maxmemory_policy", policy, sizeof policy);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     if (status == STATUS_OK && strncmp(policy, "allkeys-", 8) == 0) {
         return error_set(err, STATUS_INVALID,
                          "redis evicts jobs (maxmemory-policy is \"%s\"): CONFIG SET "
@@ -77,7 +77,7 @@ static void warn_persistence(struct redis_conn *conn)
         log_warning("redis keeps no append-only file: jobs are lost when it dies (CONFIG SET "
                     "appendonly yes)");
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 enum status preflight_redis(const struct settings *settings, struct error *err)

@@ -61,7 +61,7 @@ static enum status collect_read(struct reader *reader, struct takes *takes, cons
     if (status != STATUS_OK) {
         return_to(takes, mark);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 
@@ -85,7 +85,7 @@ static enum status collect_paused(struct reader *reader, size_t queue, struct er
     if (status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER) {
         reader_set_paused(reader, queue, reply->integer > 0);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 

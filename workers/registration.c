@@ -59,7 +59,7 @@ static enum status send(struct redis_conn *conn, const struct redis_args *args, 
 {
     redisReply *reply = NULL;
     enum status status = redis_conn_command(conn, args, &reply, err);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 

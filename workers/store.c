@@ -34,7 +34,7 @@ static enum status collect_all(struct lane_tools *tools, size_t count, struct er
         if (first == STATUS_OK) {
             first = status;
         }
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     return first;
 }
@@ -86,7 +86,7 @@ enum status store_read_results(struct lane_tools *tools, struct store_result *it
         } else if (status == STATUS_OK) {
             items[i / 2].epoch = epoch_of(reply);
         }
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     redis_args_free(&args);
     return status;
@@ -165,7 +165,7 @@ enum status store_read_vectors(struct lane_tools *tools, const char (*hashes)[TE
             found[i] =
                 embedder_normalise(vectors + i * dimension, dimension, &ignored) == STATUS_OK;
         }
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     redis_args_free(&args);
     return status;

@@ -81,7 +81,7 @@ static enum status collect_surplus(struct lane_tools *tools, struct surplus *sur
                 surplus->keys[surplus->count++] = key;
             }
         }
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     return first;
 }
@@ -99,7 +99,7 @@ static enum status forget(struct lane_tools *tools, const struct surplus *surplu
         redis_args_str(&args, surplus->keys[i]);
         redis_args_add(&args, surplus->ids[i].data, surplus->ids[i].bytes);
         status = redis_conn_command(tools->redis, &args, &reply, err);
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     redis_args_free(&args);
     return status;

@@ -79,7 +79,7 @@ static int list(struct cli *cli, struct redis_conn *conn, const struct queue *qu
     } else {
         code = print_list(page, cli->json);
     }
-    freeReplyObject(page);
+    redis_reply_free(page);
     return code;
 }
 
@@ -99,7 +99,7 @@ static int show(struct cli *cli, struct redis_conn *conn, const struct queue *qu
     entry_to_json(&letter, &document);
     const int code = cli->json ? json_print(&document) : json_print_indented(&document);
     strbuf_free(&document);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return code;
 }
 
@@ -131,7 +131,7 @@ static enum status move_page(struct redis_conn *conn, const struct queue *queue,
         status = move(conn, queue, ids, count, &moved_now, err);
         *moved += moved_now;
     }
-    freeReplyObject(page);
+    redis_reply_free(page);
     return status;
 }
 
@@ -154,7 +154,7 @@ static enum status move_all(struct redis_conn *conn, const struct queue *queue, 
     } else if (entry_from_stream(newest->element[0], ENTRY_DEAD, &letter)) {
         snprintf(until, sizeof until, "%.*s", (int)letter.stream_id.bytes, letter.stream_id.data);
     }
-    freeReplyObject(newest);
+    redis_reply_free(newest);
 
     while (status == STATUS_OK && !last) {
         status = move_page(conn, queue, move, until, from, moved, &last, err);
@@ -175,7 +175,7 @@ static enum status move_one(struct redis_conn *conn, const struct queue *queue, 
     }
     status = move(conn, queue, &letter.stream_id, 1, &moved_now, err);
     *moved += moved_now;
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 

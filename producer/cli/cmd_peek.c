@@ -112,7 +112,7 @@ static enum status first_waiting(struct redis_conn *conn, const char *stream,
             }
         }
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return STATUS_OK;
 }
 
@@ -137,7 +137,7 @@ static enum status peek_stream(struct redis_conn *conn, const struct queue *queu
             show(peek, &entry);
         }
     }
-    freeReplyObject(page);
+    redis_reply_free(page);
     return STATUS_OK;
 }
 
@@ -179,7 +179,7 @@ static enum status peek_delayed(struct redis_conn *conn, const struct queue *que
     if (reply->type == REDIS_REPLY_ARRAY) {
         show_delayed(reply, NULL, peek);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return STATUS_OK;
 }
 
@@ -207,12 +207,12 @@ static enum status find_delayed(struct redis_conn *conn, const struct queue *que
         }
         if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
             reply->element[0]->type != REDIS_REPLY_STRING) {
-            freeReplyObject(reply);
+            redis_reply_free(reply);
             return error_set(err, STATUS_GARBLED, "ZSCAN: an answer of another shape");
         }
         snprintf(cursor, sizeof cursor, "%s", reply->element[0]->str);
         show_delayed(reply->element[1], id, peek);
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     } while (strcmp(cursor, "0") != 0 && peek->count == 0);
     return STATUS_OK;
 }
@@ -267,10 +267,10 @@ static enum status find_in_stream(struct redis_conn *conn, const struct queue *q
         show(peek, entry);
     }
     if (pending != NULL) {
-        freeReplyObject(pending);
+        redis_reply_free(pending);
     }
     if (reply != NULL) {
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     return status;
 }

@@ -32,7 +32,7 @@ static enum status get(struct redis_conn *conn, const char *key, struct strbuf *
     } else {
         status = error_set(err, STATUS_NOT_FOUND, "nothing under \"%s\"", key);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 

@@ -113,7 +113,7 @@ static void check_library(struct doctor *doctor, struct redis_conn *conn)
                     status == STATUS_OK ? "an answer of another shape" : err.text);
     }
     if (reply != NULL) {
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
 }
 

@@ -246,7 +246,7 @@ enum status entries_range(struct redis_conn *conn, const char *key, const char *
     const enum status status = redis_conn_command(conn, &args, reply, err);
     redis_args_free(&args);
     if (status == STATUS_OK && (*reply)->type != REDIS_REPLY_ARRAY) {
-        freeReplyObject(*reply);
+        redis_reply_free(*reply);
         *reply = NULL;
         return error_set(err, STATUS_GARBLED, "XRANGE: an answer of another shape");
     }
@@ -286,7 +286,7 @@ static enum status find_by_job(struct redis_conn *conn, const char *key, const c
             return STATUS_OK;
         }
         const bool last = (*reply)->elements < FIND_PAGE;
-        freeReplyObject(*reply);
+        redis_reply_free(*reply);
         *reply = NULL;
         if (last) {
             return error_set(err, STATUS_NOT_FOUND, "no job \"%s\" in \"%s\"", id, key);
@@ -307,7 +307,7 @@ enum status entries_find(struct redis_conn *conn, const char *key, const char *i
         if ((*reply)->elements == 1 && entry_from_stream((*reply)->element[0], state, out)) {
             return STATUS_OK;
         }
-        freeReplyObject(*reply);
+        redis_reply_free(*reply);
         *reply = NULL;
     }
     return find_by_job(conn, key, id, state, reply, out, err);

@@ -88,7 +88,7 @@ static enum status scan_once(struct redis_conn *conn, const char *pattern, char 
     if ((*reply)->type != REDIS_REPLY_ARRAY || (*reply)->elements != 2 ||
         (*reply)->element[0]->type != REDIS_REPLY_STRING ||
         (*reply)->element[1]->type != REDIS_REPLY_ARRAY) {
-        freeReplyObject(*reply);
+        redis_reply_free(*reply);
         return error_set(err, STATUS_GARBLED, "SCAN: an answer of another shape");
     }
     snprintf(cursor, 32, "%s", (*reply)->element[0]->str);
@@ -110,7 +110,7 @@ static enum status find_queues(struct redis_conn *conn, const char *prefix, cons
         for (size_t i = 0; status == STATUS_OK && i < keys->elements; i++) {
             status = add_by_key(list, prefix, keys->element[i], err);
         }
-        freeReplyObject(reply);
+        redis_reply_free(reply);
         if (status != STATUS_OK) {
             return status;
         }
@@ -177,7 +177,7 @@ void worker_list_free(struct worker_list *list)
     for (size_t i = 0; i < list->count; i++) {
         free(list->workers[i].id);
         if (list->workers[i].fields != NULL) {
-            freeReplyObject(list->workers[i].fields);
+            redis_reply_free(list->workers[i].fields);
         }
     }
     free(list->workers);
@@ -251,7 +251,7 @@ enum status fleet_workers(struct redis_conn *conn, const char *prefix, struct wo
     status = reply->type == REDIS_REPLY_ARRAY
                  ? load_workers(conn, prefix, reply, list, err)
                  : error_set(err, STATUS_GARBLED, "ZRANGE: an answer of another shape");
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     if (status != STATUS_OK) {
         worker_list_free(list);
     }

@@ -24,7 +24,7 @@ enum status server_info_get(struct redis_conn *conn, struct strbuf *out, struct 
     if (status == STATUS_OK && !strbuf_ok(out)) {
         status = error_set(err, STATUS_OOM, "out of memory");
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 

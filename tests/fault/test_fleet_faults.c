@@ -101,7 +101,7 @@ static void die_with_jobs(const char *queue_name)
     cr_assert_eq(queue_read_append(conn, "dead-worker.0", 10, 0, &stream, 1, &err), STATUS_OK);
     cr_assert_eq(redis_conn_collect(conn, &reply, &err), STATUS_OK, "%s", err.text);
     cr_assert_eq(reply->type, REDIS_REPLY_ARRAY);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 Test(fleet_faults, the_jobs_of_a_dead_worker_are_taken_over)
@@ -122,8 +122,8 @@ Test(fleet_faults, a_fleet_that_loses_everything_in_redis_prepares_it_again)
     start_fleet();
     push("echo", "a", "legal", "", "x", 1);
     wait_for("echo", COUNT_DONE, 1);
-    freeReplyObject(ask("FUNCTION", "FLUSH"));
-    freeReplyObject(ask("FLUSHALL", "SYNC"));
+    redis_reply_free(ask("FUNCTION", "FLUSH"));
+    redis_reply_free(ask("FLUSHALL", "SYNC"));
 
     struct error err = {0};
     cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);

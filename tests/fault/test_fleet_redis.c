@@ -24,7 +24,7 @@ static enum status tell(const char *const *words)
     }
     const enum status status = redis_conn_command(conn, &args, &reply, &err);
     redis_args_free(&args);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return status;
 }
 
@@ -38,7 +38,7 @@ static long long info(const char *section, const char *name)
     const char *found = strstr(reply->str, name);
     const long long number = found == NULL ? 0 : atoll(found + strlen(name));
 
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return number;
 }
 
@@ -276,7 +276,7 @@ static void save(bool expected)
     }
     redisReply *reply = ask("INFO", "persistence");
     cr_assert_eq(strstr(reply->str, "rdb_last_bgsave_status:ok") != NULL, expected);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 Test(fleet_redis, while_redis_cannot_save_nothing_is_taken_and_nothing_lost)

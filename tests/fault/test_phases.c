@@ -36,7 +36,7 @@ static long long length_of(const char *verb, const char *key)
     redisReply *reply = ask(verb, key);
     long long length = reply->integer;
 
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return length;
 }
 
@@ -106,13 +106,13 @@ PHASE(distill, query, chroma_proxy, PROXY_REQUEST, "/get", 1)
 PHASE(distill, upsert, chroma_proxy, PROXY_REQUEST, "/upsert", 1)
 PHASE(distill, the_answer_of_its_upsert, chroma_proxy, PROXY_ANSWER, "HTTP/1.1 200", 1)
 PHASE(distill, the_trimming_of_twins, redis_proxy, PROXY_REQUEST, "sh:twins:", 1)
-PHASE(distill, finish, redis_proxy, PROXY_REQUEST, "sh_finish", 1)
+PHASE(distill, finish, redis_proxy, PROXY_REQUEST, "sh_done", 1)
 PHASE(index, decode, redis_proxy, PROXY_ANSWER, "job-1", 1)
 PHASE(index, embed, embed_proxy, PROXY_REQUEST, "/v1/embeddings", 1)
 PHASE(index, query, chroma_proxy, PROXY_REQUEST, "/get", 1)
 PHASE(index, upsert, chroma_proxy, PROXY_REQUEST, "/upsert", 1)
 PHASE(index, the_move_of_the_epoch, redis_proxy, PROXY_REQUEST, "sh:epoch:", 1)
-PHASE(index, finish, redis_proxy, PROXY_REQUEST, "sh_finish", 1)
+PHASE(index, finish, redis_proxy, PROXY_REQUEST, "sh_done", 1)
 PHASE(echo, decode, redis_proxy, PROXY_ANSWER, "job-1", 1)
 PHASE(echo, finish, redis_proxy, PROXY_REQUEST, "sh_finish", 1)
 

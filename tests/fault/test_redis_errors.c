@@ -115,7 +115,7 @@ static void check_command(const struct row *row)
     assert_refused(row, conn, redis_conn_command(conn, &args, &reply, &err));
     cr_assert_null(reply);
     cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     redis_args_free(&args);
     assert_went_on(row, conn);
 }
@@ -131,7 +131,7 @@ static void check_read(const struct row *row)
         cr_assert_eq(queue_read_append(conn, "me", 1, 0, &stream, 1, &err), STATUS_OK);
         cr_assert_eq(redis_conn_collect(conn, &reply, &err), STATUS_OK, "%s", err.text);
         const enum status status = redis_reply_status(reply, &err);
-        freeReplyObject(reply);
+        redis_reply_free(reply);
         if (i == 0) {
             assert_refused(row, conn, status);
         } else {
@@ -158,7 +158,7 @@ static void check_finish(const struct row *row)
     const struct job job = {.id = {"a", 1}, .entry = {"1-1", 3}, .deliveries = 1};
     struct queue_finish_item finish = {.job = &job};
 
-    script_twice(row, "sh_finish", "*1\r\n:1\r\n");
+    script_twice(row, "sh_done", ":1\r\n");
     struct redis_conn *conn = connected();
     assert_refused(row, conn, queue_finish(conn, &queue, "me", &finish, 1, &err));
     cr_assert_eq(finish.fate, QUEUE_LOST);
@@ -193,16 +193,16 @@ static bool commit_one(void)
 
 static void script_commit(const struct row *row)
 {
-    answer("sh_finish", row->reply);
+    answer("sh_done", row->reply);
     for (int i = 2; i <= COMMIT_TRIES && row->commit == REPEATS; i++) {
         if (row->connection == LEFT) {
             step((struct fake_step)ACCEPT);
         }
-        answer("sh_finish", i < COMMIT_TRIES ? row->reply : "*1\r\n:1\r\n");
+        answer("sh_done", i < COMMIT_TRIES ? row->reply : ":1\r\n");
     }
     if (row->commit == LOOKS_FOR_LIBRARY) {
         answer("sh_version", ":999999\r\n");
-        answer("sh_finish", "*1\r\n:1\r\n");
+        answer("sh_done", ":1\r\n");
     }
     start();
 }
@@ -215,9 +215,9 @@ static void check_commit(const struct row *row)
     cr_assert_eq(fake_server_saw(server, "sh_version"), row->commit == LOOKS_FOR_LIBRARY);
     stop();
     if (row->commit == LOOKS_FOR_LIBRARY) {
-        answer("sh_finish", row->reply);
+        answer("sh_done", row->reply);
         answer("sh_version", ":999999\r\n");
-        answer("sh_finish", row->reply);
+        answer("sh_done", row->reply);
         start();
         cr_assert_not(commit_one());
         stop();
@@ -402,11 +402,11 @@ Test(redis_errors, commit_loads_the_library_that_is_gone_and_finishes)
 {
     log_set_level(LOG_ERROR);
     cr_assert_eq(queue_init(&queue, "sh", "echo", &err), STATUS_OK);
-    answer("sh_finish", "-ERR Function not found\r\n");
+    answer("sh_done", "-ERR Function not found\r\n");
     answer("sh_version", "-ERR Function not found\r\n");
     answer("INFO", "$21\r\nredis_version:7.0.15\n\r\n");
     answer("REPLACE", "$10\r\nstillhouse\r\n");
-    answer("sh_finish", "*1\r\n:1\r\n");
+    answer("sh_done", ":1\r\n");
     start();
     cr_assert(commit_one());
     stop();
@@ -416,7 +416,7 @@ Test(redis_errors, commit_that_may_not_load_the_library_leaves_the_job_pending)
 {
     log_set_level(LOG_ERROR);
     cr_assert_eq(queue_init(&queue, "sh", "echo", &err), STATUS_OK);
-    answer("sh_finish", "-NOPERM no\r\n");
+    answer("sh_done", "-NOPERM no\r\n");
     answer("sh_version", "-NOPERM no\r\n");
     start();
     cr_assert_not(commit_one());

@@ -60,8 +60,8 @@ static bool is_ready(const struct test_server *sentinel)
     const bool ready = field(master, "num-slaves") == 1 &&
                        field(master, "num-other-sentinels") == SENTINELS - 1 && quorum != NULL;
 
-    freeReplyObject(master);
-    freeReplyObject(quorum);
+    redis_reply_free(master);
+    redis_reply_free(quorum);
     redis_conn_free(to);
     return ready;
 }
@@ -81,7 +81,7 @@ static void start_replication(void)
         cr_assert(clock_now_ms() < until_ms, "the replica does not come up");
         redisReply *info = SAY(to, "INFO", "replication");
         up = info != NULL && strstr(info->str, "master_link_status:up") != NULL;
-        freeReplyObject(info);
+        redis_reply_free(info);
     }
     redis_conn_free(to);
 }
@@ -156,10 +156,10 @@ static stillhouse_status enqueue_echo(int64_t delay_ms)
 /* Everything sent so far stands on the replica. WAIT asks for the own connection's last write. */
 static void wait_for_replica(void)
 {
-    freeReplyObject(SAY(conn, "SET", "marker", "1"));
+    redis_reply_free(SAY(conn, "SET", "marker", "1"));
     redisReply *reply = SAY(conn, "WAIT", "1", "2500");
     cr_assert(reply != NULL && reply->integer == 1, "the replica does not acknowledge");
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 /* Enqueues until `count` were taken; returns how long the first one needed. */
@@ -260,7 +260,7 @@ Test(sentinel, a_master_that_hangs_and_wakes_as_a_replica_is_left_for_good)
         cr_assert(clock_now_ms() < until_ms, "the old master is not made a replica");
         redisReply *role = SAY(old, "ROLE");
         replica = role != NULL && strcmp(role->element[0]->str, "slave") == 0;
-        freeReplyObject(role);
+        redis_reply_free(role);
     }
     redis_conn_free(old);
     cr_assert_lt(enqueue_after(AFTER, "woken"), PATIENCE_MS);

@@ -112,7 +112,7 @@ HELPER void set_bytes(struct redis_conn *to, const char *key, const void *data, 
     redis_args_add(&args, data, bytes);
     OK(redis_conn_command(to, &args, &reply, &err));
     redis_args_free(&args);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 /* Puts a result where the contract says, on the Redis of `to`. */

@@ -204,7 +204,7 @@ static UNUSED void dead_letter(const char *name, char *out, size_t size)
         }
     }
     snprintf(out, size, "%s: %s", reason, text);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     redis_args_free(&args);
 }
 
@@ -237,7 +237,7 @@ static UNUSED bool cached(const char *domain, const char *query, struct arena *a
         cr_assert_eq(bodies_decode_result(bytes, (size_t)reply->len, arena, out, &err), STATUS_OK,
                      "%s", err.text);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return found;
 }
 

@@ -79,7 +79,7 @@ HELPER const char *ask(const char *first, ...)
         snprintf(shown, sizeof out[0], "%s", reply->str);
         break;
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return shown;
 }
 
@@ -281,7 +281,7 @@ HELPER const char *first_field(const char *stream, const char *field)
             }
         }
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return value;
 }
 
@@ -293,7 +293,7 @@ HELPER const char *first_entry(const char *stream)
     redisReply *reply = ask_reply("XRANGE", stream, "-", "+", "COUNT", "1", NULL);
     cr_assert(reply->type == REDIS_REPLY_ARRAY && reply->elements == 1);
     snprintf(out, sizeof out, "%s", reply->element[0]->element[0]->str);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return out;
 }
 

@@ -30,7 +30,7 @@ static void bury(int from, int count)
         cr_assert_eq(queue_bury(conn, &queue, "w", "worker-1", &item, 1, NULL), STATUS_OK);
         cr_assert_eq(item.fate, QUEUE_MOVED);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     queue_batch_free(&batch);
 }
 
@@ -172,7 +172,7 @@ Test(cli_dead, peek_finds_one_job_wherever_it_is)
     cr_assert_eq(queue_read_append(conn, "w", 1, 0, streams, 1, NULL), STATUS_OK);
     redisReply *reply = NULL;
     cr_assert_eq(redis_conn_collect(conn, &reply, NULL), STATUS_OK);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     DO("FCALL", "sh_enqueue", "1", "sh:{echo}", "0", "j-low", "d", "priority=low", "\xc1");
     DO("FCALL", "sh_enqueue", "1", "sh:{echo}", "0", "j-late", "d", "delay_ms=3600000",
        "\x81\xa1n\x03");
@@ -217,7 +217,7 @@ Test(cli_dead, peek_passes_over_what_is_running)
     DO("FCALL", "sh_push", "1", "sh:{echo}", "domain", "d", "text", "second");
     cr_assert_eq(queue_read_append(conn, "w", 1, 0, streams, 1, NULL), STATUS_OK);
     cr_assert_eq(redis_conn_collect(conn, &reply, NULL), STATUS_OK);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     RUN(0, "peek", "echo");
     PRINTS("second");
     cr_assert_null(strstr(out, "first"));

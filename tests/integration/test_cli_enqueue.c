@@ -67,7 +67,7 @@ static void cache(const char *query, const struct strbuf *body)
     redis_args_add(&args, body->data, body->bytes);
     cr_assert_eq(redis_conn_command(conn, &args, &reply, NULL), STATUS_OK);
     redis_args_free(&args);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 /* ---- one job ------------------------------------------------------------------------------- */
@@ -84,7 +84,7 @@ Test(cli_enqueue, an_enrichment_stands_in_the_stream_and_its_twin_gets_the_same_
     const redisReply *packed = field_of(entries, "body");
     cr_assert_eq(bodies_decode_enrich(packed->str, (size_t)packed->len, &body, NULL), STATUS_OK);
     cr_assert_eq(body.k, 5);
-    freeReplyObject(entries);
+    redis_reply_free(entries);
 
     RUN(0, "enqueue", "enrich", "--domain", "legal", "--query", " notice  period", "--k", "5",
         "--json");
@@ -116,7 +116,7 @@ Test(cli_enqueue, a_distillation_carries_everything_that_was_given)
     cr_assert(body.metadata[3].value.boolean);
     cr_assert_eq(memcmp(body.metadata[4].value.string.data, "a=b", 3), 0);
     arena_free(&arena);
-    freeReplyObject(entries);
+    redis_reply_free(entries);
 }
 
 Test(cli_enqueue, a_delay_and_a_deadline_are_counted_from_now)
@@ -126,7 +126,7 @@ Test(cli_enqueue, a_delay_and_a_deadline_are_counted_from_now)
     RUN(0, "enqueue", "echo", "--domain", "d", "--deadline", "2s");
     redisReply *entries = only_entry("sh:{echo}:jobs");
     cr_assert_not_null(strstr(field_of(entries, "options")->str, "deadline_ms="));
-    freeReplyObject(entries);
+    redis_reply_free(entries);
 }
 
 Test(cli_enqueue, wrong_flags_are_named)

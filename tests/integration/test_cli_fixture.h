@@ -64,14 +64,14 @@ static UNUSED redisReply *command(const char *const *words)
 }
 
 #define COMMAND(...) command(WORDS(__VA_ARGS__))
-#define DO(...) freeReplyObject(COMMAND(__VA_ARGS__))
+#define DO(...) redis_reply_free(COMMAND(__VA_ARGS__))
 
 static UNUSED long long integer_of(redisReply *reply)
 {
     const long long number = reply->integer;
 
     cr_assert_eq(reply->type, REDIS_REPLY_INTEGER);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return number;
 }
 
@@ -192,7 +192,7 @@ static UNUSED pid_t start_worker(const char *name, const char *reply, size_t rep
                 _exit(1);
             }
         }
-        freeReplyObject(answer);
+        redis_reply_free(answer);
         queue_batch_reset(&batch);
     }
 }

@@ -273,7 +273,7 @@ static void first_body(const char *stream, struct strbuf *out)
     cr_assert(reply->type == REDIS_REPLY_ARRAY && reply->elements == 1);
     const redisReply *body = reply->element[0]->element[1]->element[9];
     strbuf_append(out, body->str, (size_t)body->len);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 Test(client, an_experience_arrives_as_it_was_handed_in_and_carries_no_unique_key)

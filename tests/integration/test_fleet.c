@@ -189,13 +189,13 @@ Test(fleet, unchanged_documents_are_not_written_again)
     wait_for("index", COUNT_DONE, 2);
     redisReply *epoch = ask("GET", keys_epoch(key, "sh", "books"));
     cr_assert_str_eq(epoch->str, "1", "the second time nothing was written");
-    freeReplyObject(epoch);
+    redis_reply_free(epoch);
 
     push_index("i3", "a changed text");
     wait_for("index", COUNT_DONE, 3);
     epoch = ask("GET", keys_epoch(key, "sh", "books"));
     cr_assert_str_eq(epoch->str, "2");
-    freeReplyObject(epoch);
+    redis_reply_free(epoch);
     cr_assert_eq(documents_in("books"), 2);
     stop_fleet();
 }

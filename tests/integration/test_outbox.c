@@ -139,7 +139,7 @@ static const char *tasks(void)
         strcat(out, ",");
         arena_free(&arena);
     }
-    freeReplyObject(entries);
+    redis_reply_free(entries);
     return out;
 }
 
@@ -300,7 +300,7 @@ Test(outbox, a_kept_job_knows_its_age_and_its_delay_counts_from_then)
     const int64_t due = strtoll(delayed->element[1]->str, NULL, 10);
     cr_assert(due >= before + 3600000 - 50 && due <= after + 3600000 + 50, "%lld",
               (long long)(due - before));
-    freeReplyObject(delayed);
+    redis_reply_free(delayed);
     cr_assert_str_eq(ask("XLEN", queue.stream[JOB_NORMAL], NULL),
                      "1"); /* the short delay is over */
 }

@@ -9,7 +9,7 @@ BOOKED_TEST(queue_enqueue, an_enqueued_job_waits_readably_in_its_stream)
     add("job-1", "");
     redisReply *reply = ask_reply("XRANGE", queue.stream[JOB_NORMAL], "-", "+", NULL);
     flatten(reply->element[0]->element[1], shown, sizeof shown);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     cr_assert_str_eq(shown, "id job-1 domain legal attempt 0 options  body body");
     cr_assert_eq(stats().waiting, 1);
     cr_assert_eq(counter("enqueued"), 1);
@@ -207,7 +207,7 @@ BOOKED_TEST(queue_enqueue, a_delayed_job_is_readable_and_keeps_when_it_came)
     snprintf(expected, sizeof expected,
              "later legal 0 delay_ms=60000 priority=high since=%lld\nbody", since);
     cr_assert_str_eq(reply->element[0]->str, expected);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     cr_assert_eq(stats().delayed, 1);
     cr_assert_eq(stats().waiting, 0);
 }

@@ -353,7 +353,7 @@ static size_t consumers(enum job_priority stream)
     redisReply *reply = ask_reply("XINFO", "CONSUMERS", queue.stream[stream], "fleet", NULL);
     const size_t count = reply->elements;
 
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return count;
 }
 

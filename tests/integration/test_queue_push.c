@@ -30,7 +30,7 @@ static void assert_body(const char *stream, const void *expected, size_t bytes)
     const redisReply *body = reply->element[0]->element[1]->element[9];
     cr_assert_eq((size_t)body->len, bytes, "%zu bytes", (size_t)body->len);
     cr_assert_eq(memcmp(body->str, expected, bytes), 0);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 static void refused(const char *answer, const char *why)

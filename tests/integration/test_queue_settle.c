@@ -358,7 +358,7 @@ BOOKED_TEST(queue_settle, a_dead_letter_has_the_job_and_why_it_died)
     redisReply *reply = ask_reply("XRANGE", queue.dead, "-", "+", NULL);
     cr_assert_eq(reply->elements, 1);
     flatten(reply->element[0]->element[1], shown, sizeof shown);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     snprintf(expected, sizeof expected,
              "id a domain legal attempt 0 options reply=1 body body reason retries_exhausted "
              "error it did not work attempts 1 deliveries 1 died %s worker worker-1 since %lld",
@@ -579,7 +579,7 @@ BOOKED_TEST(queue_settle, a_heartbeat_resets_idle_and_nothing_else)
     cr_assert_eq(reply->elements, 1);
     cr_assert_lt(reply->element[0]->element[2]->integer, 40000);
     cr_assert_eq(reply->element[0]->element[3]->integer, 1, "the delivery count moved");
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     queue_batch_free(&batch);
 }
 
@@ -612,6 +612,9 @@ BOOKED_TEST(queue_settle, malformed_calls_of_the_fleet_are_refused)
     const char *base = queue.base;
     static const char *const calls[][9] = {
         {"sh_finish", "me", NULL},
+        {"sh_done", "me", "1", "1", NULL},
+        {"sh_done", "me", "3", "1", "1-1", NULL},
+        {"sh_done", "me", "1", "often", "1-1", NULL},
         {"sh_finish", "me", "1", "1-1", "1", NULL},
         {"sh_retry", "me", "3", "1-1", "1", "0", "0", NULL},
         {"sh_retry", "me", "1", "junk", "1", "0", "0", NULL},

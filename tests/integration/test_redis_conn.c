@@ -60,7 +60,7 @@ static void assert_pong(struct redis_conn *conn)
 
     OK(say(conn, "PING", NULL, &reply));
     cr_assert_str_eq(reply->str, "PONG");
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 /* PING fails with this status. */
@@ -152,7 +152,7 @@ Test(redis_conn, logs_in_with_and_without_a_user_and_selects_the_database)
     struct redis_conn *conn = conn_to(text, 2000);
     OK(say(conn, "CLIENT", "INFO", &reply));
     cr_assert_not_null(strstr(reply->str, " db=3 "));
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     redis_conn_free(conn);
 
     snprintf(text, sizeof text, "redis://default:p%%40ss@127.0.0.1:%d", server.port);
@@ -217,10 +217,10 @@ Test(redis_conn, answers_that_nobody_collected_are_not_the_next_commands)
     OK(redis_conn_append(conn, &args, &err));
     OK(redis_conn_append(conn, &args, &err));
     OK(redis_conn_collect(conn, &reply, &err));
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     OK(say(conn, "PING", NULL, &reply));
     cr_assert_str_eq(reply->str, "PONG");
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     cr_assert_eq(redis_conn_opened(conn), 2);
     redis_conn_abandon(conn);
     cr_assert(redis_conn_is_open(conn), "nothing was outstanding");
@@ -251,7 +251,7 @@ Test(redis_conn, pipelined_replies_come_in_order_and_errors_are_replies)
         } else {
             cr_assert_eq(atoi(reply->str), i);
         }
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     cr_assert_eq(redis_conn_collect(conn, &reply, &err), STATUS_UNREACHABLE);
     cr_assert_null(reply);
@@ -283,7 +283,7 @@ Test(redis_conn, values_with_any_bytes_and_many_arguments_come_back)
     }
     OK(redis_conn_command(conn, &args, &reply, &err));
     cr_assert_eq(reply->integer, COUNT + 2);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 
     redis_args_reset(&args);
     redis_args_str(&args, "LRANGE");
@@ -296,7 +296,7 @@ Test(redis_conn, values_with_any_bytes_and_many_arguments_come_back)
     cr_assert_eq(reply->element[1]->len, 0);
     cr_assert_str_eq(reply->element[2]->str, "-9223372036854775808");
     cr_assert_str_eq(reply->element[COUNT + 1]->str, "-9223372036854775309");
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     redis_args_free(&args);
     redis_conn_free(conn);
     test_server_stop(&server);
@@ -384,7 +384,7 @@ Test(redis_conn, a_connection_that_breaks_loses_all_replies_after_it)
     OK(redis_conn_append(conn, &args, &err));
     redis_args_free(&args);
     OK(redis_conn_collect(conn, &reply, &err));
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     cr_assert_eq(redis_conn_collect(conn, &reply, &err), STATUS_UNREACHABLE);
     cr_assert_null(reply);
     cr_assert_eq(redis_conn_collect(conn, &reply, &err), STATUS_UNREACHABLE);
@@ -619,7 +619,7 @@ Test(redis_conn, answers_of_another_shape_are_garbled_and_never_trusted)
                                               SEND("*1\r\n$3\r\n0-0\r\n"),
                                               EXPECT("sh_reclaim"),
                                               SEND("*3\r\n$3\r\n0-0\r\n:0\r\n*1\r\n:1\r\n"),
-                                              EXPECT("sh_finish"),
+                                              EXPECT("sh_done"),
                                               SEND("*2\r\n:1\r\n:1\r\n"),
                                               EXPECT("TIME"),
                                               SEND("*1\r\n:1\r\n"),

@@ -90,9 +90,9 @@ static enum status ping(const char *host, int port, struct error *err)
     enum status status = redis_conn_command(conn, &args, &reply, err);
     redis_conn_close(conn);
     if (status == STATUS_OK) {
-        freeReplyObject(reply);
+        redis_reply_free(reply);
         status = redis_conn_command(conn, &args, &reply, err); /* on a second session */
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     redis_args_free(&args);
     redis_conn_free(conn);

@@ -58,7 +58,7 @@ static long long ask(const char *verb, const char *key)
     redis_args_str(&args, key);
     cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
     long long answer = reply->integer;
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     redis_args_free(&args);
     return answer;
 }
@@ -135,7 +135,7 @@ Test(writer, renewing_prolongs_a_lease_in_use_and_only_that)
     redis_args_str(&args, lease_key());
     redis_args_int(&args, 1000);
     cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     redis_args_free(&args);
     writer_renew(writer, conn);
     cr_assert_gt(ask("PTTL", lease_key()), 5000);

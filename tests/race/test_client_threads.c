@@ -63,7 +63,7 @@ static void write_result(struct redis_conn *conn)
     redis_args_str(&args, keys_cache(key, "sh", "legal", hash));
     redis_args_add(&args, packed.data, packed.bytes);
     check(redis_conn_command(conn, &args, &reply, &err) == STATUS_OK, "SET", err.text);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     redis_args_free(&args);
     strbuf_free(&packed);
 }
