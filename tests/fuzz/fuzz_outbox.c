@@ -87,7 +87,7 @@ static void try_damage(const char *data, size_t size)
 
     for (size_t i = 0; i < 3; i++) {
         const struct outbox_record record = {.base = {"sh:{distill}", 12},
-                                             .id = {"abc" + i, 1},
+                                             .id = {&"abc"[i], 1},
                                              .domain = {"d", 1},
                                              .options = {"since=1", 7},
                                              .body = {data, size}};
