@@ -73,27 +73,20 @@ struct request {
     char cache_key[KEYS_BYTES];
     char epoch_key[KEYS_BYTES];
     struct counts *counts; /* NULL: this is not their Redis */
-    redisReply *result;
-    redisReply *epoch;
+    redisReply *reply;     /* of MGET: the result, the epoch */
 };
 
-static enum status append_get(struct redis_conn *conn, const char *key, struct error *err)
+static enum status append_get(struct redis_conn *conn, const struct request *request,
+                              struct error *err)
 {
     struct redis_args args = {0};
 
-    redis_args_str(&args, "GET");
-    redis_args_str(&args, key);
+    redis_args_str(&args, "MGET");
+    redis_args_str(&args, request->cache_key);
+    redis_args_str(&args, request->epoch_key);
     const enum status status = redis_conn_append(conn, &args, err);
     redis_args_free(&args);
     return status;
-}
-
-static void free_replies(struct request *request)
-{
-    redis_reply_free(request->result);
-    redis_reply_free(request->epoch);
-    request->result = NULL;
-    request->epoch = NULL;
 }
 
 /* The result and the domain's epoch, and in their shadow what is to be counted. */
@@ -102,20 +95,14 @@ static enum status get_both(struct redis_conn *conn, void *context, struct error
     struct request *request = context;
     const int64_t deadline_ms = clock_now_ms() + redis_conn_command_timeout(conn);
 
-    free_replies(request);
-    enum status status = append_get(conn, request->cache_key, err);
-    if (status == STATUS_OK) {
-        status = append_get(conn, request->epoch_key, err);
-    }
+    redis_reply_free(request->reply);
+    request->reply = NULL;
+    enum status status = append_get(conn, request, err);
     if (status == STATUS_OK && request->counts != NULL) {
         counts_append(request->counts, conn);
     }
     if (status == STATUS_OK) {
-        status = redis_conn_collect(conn, &request->result, err);
-    }
-    if (status == STATUS_OK) {
-        wire_limit(conn, deadline_ms);
-        status = redis_conn_collect(conn, &request->epoch, err);
+        status = redis_conn_collect(conn, &request->reply, err);
     }
     if (request->counts != NULL) {
         wire_limit(conn, deadline_ms);
@@ -146,24 +133,25 @@ static enum status read_replies(stillhouse_client *client, const struct request 
 {
     int64_t epoch = 0;
 
-    enum status status = redis_reply_status(request->result, err);
-    if (status == STATUS_OK) {
-        status = redis_reply_status(request->epoch, err);
-    }
+    const enum status status = redis_reply_status(request->reply, err);
     if (status != STATUS_OK) {
         return status;
     }
-    if (request->result->type == REDIS_REPLY_NIL) {
+    if (request->reply->type != REDIS_REPLY_ARRAY || request->reply->elements != 2) {
+        return error_set(err, STATUS_GARBLED, "MGET: an answer of another shape");
+    }
+    const redisReply *result = request->reply->element[0];
+    if (result->type == REDIS_REPLY_NIL) {
         return error_set(err, STATUS_NOT_FOUND, "nothing cached in domain \"%s\" for this query",
                          domain);
     }
-    if (request->result->type != REDIS_REPLY_STRING || !read_epoch(request->epoch, &epoch)) {
+    if (result->type != REDIS_REPLY_STRING || !read_epoch(request->reply->element[1], &epoch)) {
         return error_set(err, STATUS_FAILED, "\"%s\" or \"%s\" is of another kind",
                          request->cache_key, request->epoch_key);
     }
     const struct lookup_bytes bytes = {
-        .data = request->result->str,
-        .bytes = (size_t)request->result->len,
+        .data = result->str,
+        .bytes = (size_t)result->len,
         .epoch_known = true,
         .epoch = epoch,
     };
@@ -185,7 +173,7 @@ enum status lookup_fetch(stillhouse_client *client, const char *domain, const ch
     if (status == STATUS_OK) {
         status = read_replies(client, &request, domain, query, k, out, err);
     }
-    free_replies(&request);
+    redis_reply_free(request.reply);
     return status;
 }
 

@@ -314,17 +314,25 @@ Test(client_fakes, a_server_that_is_loading_is_left_alone_for_a_while)
 
 Test(client_fakes, answers_of_other_shapes_are_failures)
 {
-    static const struct fake_step script[] = {
-        EXPECT("GET"),        SEND(":1\r\n:2\r\n"),         /* a look-up */
-        EXPECT("GET"),        SEND("$1\r\n\x80\r\n*0\r\n"), /* its epoch */
-        EXPECT("GET"),        SEND("$-1\r\n$-1\r\n"),       /* a prompt: a miss */
-        EXPECT("sh_enqueue"), SEND("*1\r\n:1\r\n"),         END};
+    static const struct fake_step script[] = {EXPECT("MGET"),
+                                              SEND("*2\r\n:1\r\n:2\r\n"), /* a look-up */
+                                              EXPECT("MGET"),
+                                              SEND("*2\r\n$1\r\n\x80\r\n*0\r\n"), /* its epoch */
+                                              EXPECT("MGET"),
+                                              SEND("*1\r\n$-1\r\n"), /* half of both */
+                                              EXPECT("MGET"),
+                                              SEND("*2\r\n$-1\r\n$-1\r\n"), /* a prompt: a miss */
+                                              EXPECT("sh_enqueue"),
+                                              SEND("*1\r\n:1\r\n"),
+                                              END};
     stillhouse_result *result = NULL;
 
     play(script);
     IS(stillhouse_lookup(client, "legal", "q", 0, &result), STILLHOUSE_FAILED);
     says("of another kind");
     IS(stillhouse_lookup(client, "legal", "q", 0, &result), STILLHOUSE_FAILED);
+    IS(stillhouse_lookup(client, "legal", "q", 0, &result), STILLHOUSE_UNREACHABLE);
+    says("another shape");
     falls_back(STILLHOUSE_UNREACHABLE);
     says("another shape");
     closes_in_time();
