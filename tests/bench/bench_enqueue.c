@@ -18,7 +18,7 @@
 #include "stillhouse.h"
 #include "support.h"
 
-enum { CALL_MAX = QUEUE_BATCH_MAX, WINDOWS = 3 };
+enum { CALL_MAX = QUEUE_BATCH_MAX, WINDOWS = 3, WARM = 100 };
 
 enum method { BARE, FUNCTION, BARE_WINDOWS, LIBRARY_MANY, BARE_SINGLE, LIBRARY_SINGLE, METHODS };
 
@@ -237,6 +237,14 @@ struct variant {
     long depth;
 };
 
+/* Connections stand and code is there before anything counts. */
+static void warm_up(void)
+{
+    for (int method = 0; method < METHODS; method++) {
+        run((enum method)method, jobs_bulk < WARM ? jobs_bulk : WARM, 1);
+    }
+}
+
 /* The library's own depth is fixed: it is measured once, next to bare windows of that depth. */
 static size_t make_variants(struct variant *variants)
 {
@@ -297,6 +305,7 @@ int main(int argc, char **argv)
     make_jobs();
     connect_all();
     const size_t count = make_variants(variants);
+    warm_up();
     for (long round = first_round; round < first_round + rounds; round++) {
         for (size_t i = 0; i < count; i++) {
             const struct variant *variant = &variants[bench_turn(round, i, count)];
