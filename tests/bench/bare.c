@@ -68,6 +68,14 @@ long long bare_number(redisContext *context, const char *format, ...)
     return number;
 }
 
+void bare_set(redisContext *context, const char *key, const void *data, size_t bytes)
+{
+    const char *argv[] = {"SET", key, data};
+    const size_t lengths[] = {3, strlen(key), bytes};
+
+    freeReplyObject(checked(context, redisCommandArgv(context, 3, argv, lengths)));
+}
+
 redisReply *bare_collect(redisContext *context)
 {
     void *reply = NULL;

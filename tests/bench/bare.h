@@ -27,6 +27,9 @@ void bare_run(redisContext *context, const char *format, ...) __attribute__((for
 long long bare_number(redisContext *context, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* SET of any bytes. */
+void bare_set(redisContext *context, const char *key, const void *data, size_t bytes);
+
 /* The next reply of a pipeline. */
 redisReply *bare_collect(redisContext *context);
 void bare_collect_many(redisContext *context, long count);
