@@ -26,7 +26,7 @@ class Command:
 class Ratio:
     """Of two variants of one group, within a round; of several names the best one of the round."""
     name: str
-    over: object  # a variant's name, or a list of them
+    over: object  # a variant's name, or a list of them; "*" in it stands for anything
     under: object
 
 
@@ -142,6 +142,26 @@ def batch(size):
             Command("bench_enqueue", flags(jobs=jobs, single=0, depths=batches))]
 
 
+CHROMA_FULL = dict(queries=2560, records=2000)
+CHROMA_QUICK = dict(queries=192, records=120, workers=[1, 2])
+
+
+def experiences(size):
+    if size == QUICK:
+        return [Command("bench_chroma", flags(experiences=500, **{**CHROMA_QUICK, "workers": [1]}),
+                        "500 experiences")]
+    return [Command("bench_chroma", flags(experiences=count, workers=[1], **CHROMA_FULL),
+                    f"{human(count)} experiences") for count in (1000, 10000, 100000)]
+
+
+def domains(size):
+    if size == QUICK:
+        return [Command("bench_chroma", flags(experiences=500, domains=10, **CHROMA_QUICK),
+                        "10 domains")]
+    return [Command("bench_chroma", flags(experiences=10000, domains=count, **CHROMA_FULL),
+                    f"{count} domain{'s' * (count > 1)}") for count in (1, 10, 100)]
+
+
 # ---- the groups --------------------------------------------------------------------------------------
 
 def bars(name, title, unit, keep=lambda line: True, log_y=False):
@@ -191,6 +211,31 @@ GROUPS = [
                       keep=lambda line: line["what"] == "reply")]),
     Group("size", "bytes a queued job, a worker's memory, start-up, CPU a job",
           one("bench_size", dict(jobs=100000), dict(jobs=2000))),
+    Group("lookup", "a prompt whose examples are cached: from memory, from Redis, next to bare GET",
+          one("bench_lookup", dict(memory=2000000, redis=20000), dict(memory=20000, redis=500)),
+          rounds=9,
+          ratios=[Ratio("prompt from Redis / bare GET", "prompt from Redis", "bare GET")],
+          plots=[bars("lookup", "Cached prompts, one thread", "lookups/s", log_y=True)]),
+    Group("embed", "the builtin embedder alone, by the length of the text",
+          one("bench_embed", dict(), dict(total=20000))),
+    Group("chroma", "enrich, distill and index through Chroma with 10,000 experiences, next to bare "
+          "libcurl",
+          one("bench_chroma", dict(experiences=10000, documents=10000, **CHROMA_FULL),
+              dict(experiences=500, documents=100, **CHROMA_QUICK)),
+          inside=True,
+          ratios=[
+              *(Ratio(f"enrich, {count} worker{'s' * (count > 1)} / bare query at its best",
+                      f"enrich, {count} worker{'s' * (count > 1)}",
+                      ["bare query, 1 connection", "bare query, 2 connections"])
+                for count in (1, 2, 4)),
+              *(Ratio(f"distill, {count} worker{'s' * (count > 1)} / bare upsert",
+                      f"distill, {count} worker{'s' * (count > 1)}", "bare upsert, 1 writer")
+                for count in (1, 2, 4)),
+              Ratio("distill, 4 workers / 1 worker", "distill, 4 workers", "distill, 1 worker"),
+              Ratio("index / bare upsert", "index, 1 worker", "bare upsert, 1 writer"),
+          ],
+          plots=[bars("chroma-query", "Queries of Chroma, 10,000 experiences", "queries/s"),
+                 bars("chroma-write", "Writing to Chroma, 10,000 experiences", "records/s")]),
     growth("growth-backlog", "drain rate and memory at backlogs of 10,000 to 1,000,000", backlog, [
         lines("growth-backlog", "Drain rate by backlog", "jobs/s", "jobs", "jobs waiting"),
         lines("growth-backlog-memory", "Memory of Redis by backlog, 200 B a body", "jobs/s", "jobs",
@@ -204,6 +249,16 @@ GROUPS = [
               keep=of_series("bare XADD", "sh_enqueue"))]),
     growth("growth-body", "enqueueing and drain rate with bodies of 200 B to 64 KiB", body, [
         lines("growth-body", "Jobs a second by body", "jobs/s", "body", "bytes a body", log_y=True)]),
+    Group("growth-experiences", "enrich and distill with 1,000 to 100,000 experiences",
+          group_flag(experiences, "growth-experiences"), rounds=5, inside=True,
+          plots=[lines("growth-experiences-query", "Queries by experiences", "queries/s",
+                       "experiences", "experiences"),
+                 lines("growth-experiences-write", "Writing by experiences", "records/s",
+                       "experiences", "experiences")]),
+    Group("growth-domains", "enrich and distill with 1, 10 and 100 domains, 10,000 experiences",
+          group_flag(domains, "growth-domains"), rounds=5, inside=True,
+          plots=[bars("growth-domains-query", "Queries by domains", "queries/s"),
+                 bars("growth-domains-write", "Writing by domains", "records/s")]),
     growth("append", "append-only file off, everysec, always", append, [
         bars("append", "Append-only file", "jobs/s", log_y=True)]),
 ]
@@ -217,10 +272,23 @@ TARGETS = [
            ">=", 0.8),
     Target("echo jobs, 1 worker / bare consumer of batch 64", "consume",
            "echo, 1 worker / bare consumer, batch 64", ">=", 0.7),
+    Target("echo jobs, 1 worker / best peer on Redis", "peers", "echo, 1 worker / best peer on Redis",
+           ">=", 10),
     Target("enqueue-to-start p50 at 200/s / bare blocking consumer", "latency",
            "enqueue to start, p50, 200/s / bare consumer", "<=", 1.5),
     Target("enqueue-to-start p99 at 200/s / bare blocking consumer", "latency",
            "enqueue to start, p99, 200/s / bare consumer", "<=", 2),
+    Target("enrich uncached through Chroma / bare client at its best", "chroma",
+           "enrich, 1 worker / bare query at its best", ">=", 0.8),
+    Target("distill, 1 worker / bare upsert by one writer, batch 100", "chroma",
+           "distill, 1 worker / bare upsert", ">=", 0.8),
+    Target("distill, 2 workers / bare upsert", "chroma", "distill, 2 workers / bare upsert", ">=",
+           0.8),
+    Target("distill, 4 workers / bare upsert", "chroma", "distill, 4 workers / bare upsert", ">=",
+           0.8),
+    Target("distill, 4 workers / 1 worker", "chroma", "distill, 4 workers / 1 worker", ">=", 1),
+    Target("prompt from Redis cache / bare GET", "lookup", "prompt from Redis / bare GET", ">=", 0.9),
+    Target("prompts from memory a second, one core", "lookup", "prompt from memory", ">", 2000000),
     Target("resident memory of a worker, idle (MiB)", "size", "worker, resident, idle", "<=", 6),
     Target("resident memory of a worker, loaded, 4 lanes, batch 64 (MiB)", "size",
            "worker, resident, loaded", "<=", 16),
