@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "clock.h"
 
@@ -78,10 +79,12 @@ struct queue_stats bench_stats(struct redis_conn *conn, const struct queue *queu
     return stats;
 }
 
-long bench_resident_kib(pid_t pid)
+/* A line "NAME:   1234 kB" of /proc/PID/status. */
+static long status_kib(pid_t pid, const char *name)
 {
     char path[64];
     char line[256];
+    const size_t bytes = strlen(name);
     long kib = -1;
 
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
@@ -90,12 +93,66 @@ long bench_resident_kib(pid_t pid)
         bench_fail("worker %d is gone", (int)pid);
     }
     while (kib < 0 && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "VmRSS:", 6) == 0) {
-            kib = strtol(line + 6, NULL, 10);
+        if (strncmp(line, name, bytes) == 0) {
+            kib = strtol(line + bytes, NULL, 10);
         }
     }
     fclose(file);
     return kib;
+}
+
+long bench_resident_kib(pid_t pid)
+{
+    return status_kib(pid, "VmRSS:");
+}
+
+long bench_resident_peak_kib(pid_t pid)
+{
+    return status_kib(pid, "VmHWM:");
+}
+
+double bench_cpu_seconds(pid_t pid)
+{
+    clockid_t clock;
+    struct timespec used;
+
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0) {
+        bench_fail("process %d is gone", (int)pid);
+    }
+    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
+}
+
+void bench_redis_start(struct test_server *redis, const char *append)
+{
+    if (strcmp(append, "off") == 0) {
+        test_redis_start(redis, NULL);
+        return;
+    }
+    test_redis_start(redis,
+                     (const char *const[]){"--appendonly", "yes", "--appendfsync", append, NULL});
+}
+
+size_t bench_turn(long round, size_t at, size_t count)
+{
+    return ((size_t)round + at) % count;
+}
+
+void bench_print(const struct bench_figure *figure, const char *fields, ...)
+{
+    va_list args;
+
+    printf("{\"group\": \"%s\", \"variant\": \"%s\", \"series\": \"%s\", \"round\": %ld, "
+           "\"value\": %.6g, \"unit\": \"%s\", \"jobs\": %ld, \"checked\": %s",
+           figure->group, figure->variant, figure->series, figure->round, figure->value,
+           figure->unit, figure->jobs, figure->checked ? "true" : "false");
+    if (*fields != '\0') {
+        printf(", ");
+        va_start(args, fields);
+        vprintf(fields, args);
+        va_end(args);
+    }
+    printf("}\n");
+    fflush(stdout);
 }
 
 void bench_add(struct bench_samples *samples, double us)

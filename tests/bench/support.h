@@ -1,7 +1,8 @@
-/* support.h - what the benchmarks share: workers, samples, quantiles. Failure is fatal. */
+/* support.h - what the benchmarks share: workers, figures, samples. Failure is fatal. */
 #ifndef STILLHOUSE_TESTS_BENCH_SUPPORT_H
 #define STILLHOUSE_TESTS_BENCH_SUPPORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -25,6 +26,36 @@ struct queue_stats bench_stats(struct redis_conn *conn, const struct queue *queu
 
 /* Resident memory of a process, in KiB. */
 long bench_resident_kib(pid_t pid);
+
+/* The most it ever was, in KiB. */
+long bench_resident_peak_kib(pid_t pid);
+
+/* CPU time that a process of ours has used so far, user and system, all threads. */
+double bench_cpu_seconds(pid_t pid);
+
+/* Starts a Redis without persistence, or with an append-only file whose fsync is `append`:
+ * "off", "everysec", "always", "no". */
+void bench_redis_start(struct test_server *redis, const char *append);
+
+/* What all programs say about the order of things: of `count` variants the one that comes `at`th in
+ * round `round`. Each round begins with another one. */
+size_t bench_turn(long round, size_t at, size_t count);
+
+/* One line of output: a JSON object of these and of further fields. */
+struct bench_figure {
+    const char *group;
+    const char *series;  /* what is measured: "bare consumer" */
+    const char *variant; /* the same with its parameters: "bare consumer, batch 64" */
+    long round;
+    double value;
+    const char *unit;
+    long jobs;
+    bool checked; /* every job was done exactly once */
+};
+
+/* `fields`: further members as JSON, "\"batch\": %ld"; "" = none. */
+void bench_print(const struct bench_figure *figure, const char *fields, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Times in us, kept to ask for quantiles. Zero-initialise. */
 struct bench_samples {

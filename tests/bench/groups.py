@@ -1,0 +1,307 @@
+"""What is measured: groups of commands whose rounds are interleaved, what is compared with what, and
+the targets.
+
+A command is a program that makes `--rounds 1 --round N` and prints one JSON object a line for each
+measurement: group, variant, series, round, value, unit, jobs, checked, and any further fields. One
+that ends with exit code 77 is skipped; the last line of its standard error says why.
+"""
+import re
+from dataclasses import dataclass, field
+
+SKIPPED = 77
+
+# Sizes of a whole run, and of a quick one that only shows that everything works.
+FULL, QUICK = "full", "quick"
+
+
+@dataclass
+class Command:
+    program: str
+    arguments: list
+    label: str = ""  # added to the variants' names where a group has several commands
+    fields: dict = field(default_factory=dict)  # added to each of its lines
+
+
+@dataclass
+class Ratio:
+    """Of two variants of one group, within a round; of several names the best one of the round."""
+    name: str
+    over: object  # a variant's name, or a list of them; "*" in it stands for anything
+    under: object
+
+
+@dataclass
+class Plot:
+    name: str  # of the file
+    title: str
+    kind: str  # bars: medians of variants; lines: by the field `x`
+    unit: str
+    x: str = ""
+    x_title: str = ""
+    keep: object = lambda line: True
+    log_y: bool = False
+    y: str = "value"  # the field that is shown
+    y_title: str = ""  # instead of the unit
+
+
+@dataclass
+class Group:
+    name: str
+    help: str
+    commands: object  # size -> [Command]
+    rounds: int = 5
+    inside: bool = False  # the programs make all rounds by themselves: their set-up is dear
+    ratios: list = field(default_factory=list)
+    plots: list = field(default_factory=list)
+
+
+@dataclass
+class Target:
+    text: str
+    group: str
+    what: str  # a ratio's name or a variant's
+    sign: str  # ">=" or "<=", or ">" or "<"
+    limit: float
+
+
+def flags(**values):
+    """jobs=1000, body=200 -> --jobs 1000 --body 200"""
+    out = []
+    for name, value in values.items():
+        text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        out += ["--" + name.replace("_", "-"), text]
+    return out
+
+
+def one(program, full, quick):
+    return lambda size: [Command(program, flags(**(full if size == FULL else quick)))]
+
+
+# ---- growth ------------------------------------------------------------------------------------------
+
+def human(number):
+    return f"{number:,}"
+
+
+def backlog(size):
+    steps = [10000, 100000, 1000000] if size == FULL else [500, 1000]
+    return [Command("bench_consume", flags(jobs=jobs, batches=[64], consumers=[1], workers=[1]),
+                    f"backlog {human(jobs)}", {"backlog": jobs}) for jobs in steps]
+
+
+def body(size):
+    steps = [200, 1024, 4096, 16384, 65536] if size == FULL else [200, 4096]
+    budget = 256 * 1024 * 1024 if size == FULL else 1024 * 1024
+    commands = []
+    for bytes_ in steps:
+        jobs = min(100000, budget // bytes_)
+        commands.append(Command(
+            "bench_consume", flags(jobs=jobs, body=bytes_, batches=[64], consumers=[1], workers=[1]),
+            f"body {human(bytes_)} B"))
+        commands.append(Command(
+            "bench_enqueue", flags(jobs=jobs, single=0, body=bytes_, depths=[100]),
+            f"body {human(bytes_)} B"))
+    return commands
+
+
+def append(size):
+    jobs, single = (100000, 5000) if size == FULL else (1000, 100)
+    commands = []
+    for mode in ("off", "everysec", "always") if size == FULL else ("off", "always"):
+        commands.append(Command(
+            "bench_consume",
+            flags(jobs=jobs, batches=[64], consumers=[1], workers=[1], append=mode),
+            f"append-only {mode}"))
+        commands.append(Command(
+            "bench_enqueue", flags(jobs=jobs, single=single, append=mode), f"append-only {mode}"))
+    return commands
+
+
+def group_flag(commands, name):
+    """The same commands, their lines under the group's name."""
+    return lambda size: [
+        Command(c.program, [*c.arguments, "--group", name], c.label, c.fields)
+        for c in commands(size)]
+
+
+def growth(name, help_, commands, plots, rounds=5):
+    return Group(name, help_, group_flag(commands, name), rounds=rounds, plots=plots)
+
+
+def workers(size):
+    counts = [1, 2, 3, 4, 6, 8] if size == FULL else [1, 2]
+    jobs = 100000 if size == FULL else 1000
+    return [Command("bench_consume", flags(jobs=jobs, batches=[64], consumers=counts, workers=counts))]
+
+
+def batch(size):
+    batches = [1, 4, 16, 64, 256] if size == FULL else [1, 64]
+    jobs = 50000 if size == FULL else 500
+    return [Command("bench_consume", flags(jobs=jobs, batches=batches, batch=batches, consumers=[1],
+                                           workers=[1])),
+            Command("bench_enqueue", flags(jobs=jobs, single=0, depths=batches))]
+
+
+CHROMA_FULL = dict(queries=2560, records=2000)
+CHROMA_QUICK = dict(queries=192, records=120, workers=[1, 2])
+
+
+def experiences(size):
+    if size == QUICK:
+        return [Command("bench_chroma", flags(experiences=500, **{**CHROMA_QUICK, "workers": [1]}),
+                        "500 experiences")]
+    return [Command("bench_chroma", flags(experiences=count, workers=[1], **CHROMA_FULL),
+                    f"{human(count)} experiences") for count in (1000, 10000, 100000)]
+
+
+def domains(size):
+    if size == QUICK:
+        return [Command("bench_chroma", flags(experiences=500, domains=10, **CHROMA_QUICK),
+                        "10 domains")]
+    return [Command("bench_chroma", flags(experiences=10000, domains=count, **CHROMA_FULL),
+                    f"{count} domain{'s' * (count > 1)}") for count in (1, 10, 100)]
+
+
+# ---- the groups --------------------------------------------------------------------------------------
+
+def bars(name, title, unit, keep=lambda line: True, log_y=False):
+    return Plot(name, title, "bars", unit, keep=keep, log_y=log_y)
+
+
+def lines(name, title, unit, x, x_title, **more):
+    return Plot(name, title, "lines", unit, x, x_title, **more)
+
+
+def of_series(*names):
+    return lambda line: line["series"] in names
+
+
+GROUPS = [
+    Group("enqueue", "enqueueing in bulk and one at a time, next to bare XADD",
+          one("bench_enqueue", dict(jobs=100000, single=20000), dict(jobs=2000, single=200)),
+          rounds=9,
+          ratios=[
+              Ratio("sh_enqueue, 1,000 a call / bare XADD", "sh_enqueue, depth 1000",
+                    "bare XADD, depth 1000"),
+              Ratio("the library's many / bare XADD, 3 windows",
+                    "stillhouse_enqueue_distill_many, depth 1000",
+                    "bare XADD, 3 windows in flight, depth 1000"),
+              Ratio("one at a time / bare XADD", "stillhouse_enqueue_raw",
+                    "bare XADD, one at a time"),
+          ],
+          plots=[bars("enqueue", "Enqueueing, 200 B a body", "jobs/s")]),
+    Group("consume", "echo jobs through 1, 2 and 4 workers, next to bare consumers",
+          one("bench_consume", dict(jobs=100000), dict(jobs=1000, batches=[64], consumers=[1, 2],
+                                                       workers=[1, 2])),
+          ratios=[
+              Ratio(f"echo, {count} worker{'s' * (count > 1)} / bare consumer, batch 64",
+                    f"echo, batch 64, {count} worker{'s' * (count > 1)}",
+                    "bare consumer, batch 64, 1 at once") for count in (1, 2, 4)],
+          plots=[bars("consume", "Working off jobs that do nothing", "jobs/s")]),
+    Group("latency", "enqueue-to-start and enqueue-to-reply at 200/s and 1,000/s, open loop",
+          one("bench_latency", dict(seconds=5), dict(seconds=1)), rounds=7,
+          ratios=[
+              Ratio(f"enqueue to {what}, {q}, {rate}/s / bare consumer",
+                    f"echo, enqueue to {what}, {q}, {rate}/s",
+                    f"bare consumer, enqueue to {what}, {q}, {rate}/s")
+              for rate in (200, 1000) for what in ("start", "reply") for q in ("p50", "p99")],
+          plots=[bars("latency-start", "Enqueue to start", "us",
+                      keep=lambda line: line["what"] == "start"),
+                 bars("latency-reply", "Enqueue to reply", "us",
+                      keep=lambda line: line["what"] == "reply")]),
+    Group("size", "bytes a queued job, a worker's memory, start-up, CPU a job",
+          one("bench_size", dict(jobs=100000), dict(jobs=2000))),
+    Group("lookup", "a prompt whose examples are cached: from memory, from Redis, next to bare GET",
+          one("bench_lookup", dict(memory=2000000, redis=20000), dict(memory=20000, redis=500)),
+          rounds=9,
+          ratios=[Ratio("prompt from Redis / bare GET", "prompt from Redis", "bare GET")],
+          plots=[bars("lookup", "Cached prompts, one thread", "lookups/s", log_y=True)]),
+    Group("embed", "the builtin embedder alone, by the length of the text",
+          one("bench_embed", dict(), dict(total=20000))),
+    Group("chroma", "enrich, distill and index through Chroma with 10,000 experiences, next to bare "
+          "libcurl",
+          one("bench_chroma", dict(experiences=10000, documents=10000, **CHROMA_FULL),
+              dict(experiences=500, documents=100, **CHROMA_QUICK)),
+          inside=True,
+          ratios=[
+              *(Ratio(f"enrich, {count} worker{'s' * (count > 1)} / bare query at its best",
+                      f"enrich, {count} worker{'s' * (count > 1)}",
+                      ["bare query, 1 connection", "bare query, 2 connections"])
+                for count in (1, 2, 4)),
+              *(Ratio(f"distill, {count} worker{'s' * (count > 1)} / bare upsert",
+                      f"distill, {count} worker{'s' * (count > 1)}", "bare upsert, 1 writer")
+                for count in (1, 2, 4)),
+              Ratio("distill, 4 workers / 1 worker", "distill, 4 workers", "distill, 1 worker"),
+              Ratio("index / bare upsert", "index, 1 worker", "bare upsert, 1 writer"),
+          ],
+          plots=[bars("chroma-query", "Queries of Chroma, 10,000 experiences", "queries/s"),
+                 bars("chroma-write", "Writing to Chroma, 10,000 experiences", "records/s")]),
+    growth("growth-backlog", "drain rate and memory at backlogs of 10,000 to 1,000,000", backlog, [
+        lines("growth-backlog", "Drain rate by backlog", "jobs/s", "jobs", "jobs waiting"),
+        lines("growth-backlog-memory", "Memory of Redis by backlog, 200 B a body", "jobs/s", "jobs",
+              "jobs waiting", y="redis_bytes", y_title="bytes", log_y=True)]),
+    growth("growth-workers", "drain rate with 1 to 8 workers", workers, [
+        lines("growth-workers", "Drain rate by workers (consumers)", "jobs/s", "workers", "workers")]),
+    growth("growth-batch", "enqueueing and drain rate at batches of 1 to 256", batch, [
+        lines("growth-batch", "Drain rate by batch", "jobs/s", "batch", "batch",
+              keep=of_series("echo", "bare consumer")),
+        lines("growth-depth", "Enqueueing by jobs a call", "jobs/s", "depth", "jobs a call",
+              keep=of_series("bare XADD", "sh_enqueue"))]),
+    growth("growth-body", "enqueueing and drain rate with bodies of 200 B to 64 KiB", body, [
+        lines("growth-body", "Jobs a second by body", "jobs/s", "body", "bytes a body", log_y=True)]),
+    Group("growth-experiences", "enrich and distill with 1,000 to 100,000 experiences",
+          group_flag(experiences, "growth-experiences"), rounds=5, inside=True,
+          plots=[lines("growth-experiences-query", "Queries by experiences", "queries/s",
+                       "experiences", "experiences"),
+                 lines("growth-experiences-write", "Writing by experiences", "records/s",
+                       "experiences", "experiences")]),
+    Group("growth-domains", "enrich and distill with 1, 10 and 100 domains, 10,000 experiences",
+          group_flag(domains, "growth-domains"), rounds=5, inside=True,
+          plots=[bars("growth-domains-query", "Queries by domains", "queries/s"),
+                 bars("growth-domains-write", "Writing by domains", "records/s")]),
+    growth("append", "append-only file off, everysec, always", append, [
+        bars("append", "Append-only file", "jobs/s", log_y=True)]),
+]
+
+TARGETS = [
+    Target("enqueue in bulk / bare pipelined XADD of the same entry and depth", "enqueue",
+           "sh_enqueue, 1,000 a call / bare XADD", ">=", 0.8),
+    Target("the same through the library, which encodes the jobs too", "enqueue",
+           "the library's many / bare XADD, 3 windows", ">=", 0.8),
+    Target("enqueue one at a time / bare XADD (round trip)", "enqueue", "one at a time / bare XADD",
+           ">=", 0.8),
+    Target("echo jobs, 1 worker / bare consumer of batch 64", "consume",
+           "echo, 1 worker / bare consumer, batch 64", ">=", 0.7),
+    Target("echo jobs, 1 worker / best peer on Redis", "peers", "echo, 1 worker / best peer on Redis",
+           ">=", 10),
+    Target("enqueue-to-start p50 at 200/s / bare blocking consumer", "latency",
+           "enqueue to start, p50, 200/s / bare consumer", "<=", 1.5),
+    Target("enqueue-to-start p99 at 200/s / bare blocking consumer", "latency",
+           "enqueue to start, p99, 200/s / bare consumer", "<=", 2),
+    Target("enrich uncached through Chroma / bare client at its best", "chroma",
+           "enrich, 1 worker / bare query at its best", ">=", 0.8),
+    Target("distill, 1 worker / bare upsert by one writer, batch 100", "chroma",
+           "distill, 1 worker / bare upsert", ">=", 0.8),
+    Target("distill, 2 workers / bare upsert", "chroma", "distill, 2 workers / bare upsert", ">=",
+           0.8),
+    Target("distill, 4 workers / bare upsert", "chroma", "distill, 4 workers / bare upsert", ">=",
+           0.8),
+    Target("distill, 4 workers / 1 worker", "chroma", "distill, 4 workers / 1 worker", ">=", 1),
+    Target("prompt from Redis cache / bare GET", "lookup", "prompt from Redis / bare GET", ">=", 0.9),
+    Target("prompts from memory a second, one core", "lookup", "prompt from memory", ">", 2000000),
+    Target("resident memory of a worker, idle (MiB)", "size", "worker, resident, idle", "<=", 6),
+    Target("resident memory of a worker, loaded, 4 lanes, batch 64 (MiB)", "size",
+           "worker, resident, loaded", "<=", 16),
+    Target("start to first job (ms)", "size", "start to first job", "<=", 30),
+    Target("bytes per queued job over its body", "size", "bytes a queued job over its body", "<=", 120),
+]
+
+
+def natural(name):
+    """A key that sorts "depth 64" before "depth 1000" and "1,000"."""
+    return [(int(part.replace(",", "")), "") if part[0].isdigit() else (0, part)
+            for part in re.findall(r"\d[\d,]*|\D+", name)]
+
+
+def named(name):
+    return next((group for group in GROUPS if group.name == name), None)
