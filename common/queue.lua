@@ -966,14 +966,14 @@ local function bury_all(base, stream, entries, held, worker)
     return buried
 end
 
--- stream consumer worker visibility_ms max_deliveries count cursor suspects
+-- stream consumer worker visibility_ms max_deliveries count cursor [suspects]
 -- Returns {cursor, buried, {entry, deliveries, fields}, ...}.
 local function sh_reclaim(base, args)
     local stream = streams_of(base)[(tonumber(args[1]) or -1) + 1]
     local limit = integer(args[5])
-    if #args ~= 8 or not stream or not limit or not integer(args[4]) then
+    if #args < 7 or #args > 8 or not stream or not limit or not integer(args[4]) then
         return invalid('arguments', tostring(#args),
-            'stream consumer worker visibility_ms max_deliveries count cursor suspects')
+            'stream consumer worker visibility_ms max_deliveries count cursor [suspects]')
     end
     if is_paused(base) then
         return {'0-0', 0}
@@ -991,7 +991,7 @@ local function sh_reclaim(base, args)
     if problem then
         return problem
     end
-    local bury, take, leave = sort_idle(claimed[2], held, limit, args[8] == '1')
+    local bury, take, leave = sort_idle(claimed[2], held, limit, args[8] ~= '0')
     leave_idle(stream, args[2], leave, args[4])
     answer[2] = bury_all(base, stream, bury, held, args[3])
     if #take > 0 then
