@@ -16,18 +16,17 @@
 #include <string.h>
 
 #include "bare_http.h"
+#include "chroma_jobs.h"
 #include "clock.h"
 #include "drain.h"
 #include "experiences.h"
 #include "flags.h"
+#include "requests.h"
 #include "support.h"
-#include "text.h"
 
 enum {
     QUERY_BATCH = 64,
     CONNECTIONS_MAX = 8,
-    DOCUMENTS_A_JOB = 100,
-    URL_BYTES = 256,
     RECORDS_FROM = 100000000, /* serials of what is written, apart from what is stored */
 };
 
@@ -49,103 +48,11 @@ static struct test_server redis;
 static struct test_server chroma_server;
 static struct redis_conn *conn;
 static struct chroma *chroma;
-static struct bare_jobs jobs; /* ids only */
 
-/* ---- requests, made before
- * ----------------------------------------------------------------------- */
-
-struct request {
-    struct strbuf body;
-    char url[URL_BYTES];
-    long domain;
-    size_t count;
-};
-
-struct requests {
-    struct request *list;
-    size_t count;
-};
-
+static struct requests_plan query_plan;
+static struct requests_plan upsert_plan;
 static struct requests queries;
 static struct requests upserts;
-
-/* Numbers 0..count-1, domain by domain, in batches. */
-static void make_requests(struct requests *out, long count, size_t batch, bool writes)
-{
-    char domain[EXPERIENCES_DOMAIN];
-    long serials[EXPERIENCES_BATCH];
-
-    out->list = calloc((size_t)(count / (long)batch + domains + 1), sizeof *out->list);
-    for (long d = 0; d < domains && out->list != NULL; d++) {
-        size_t filled = 0;
-        experience_domain(domain, writes ? written : stored, d, domains);
-        for (long i = d; i < count; i += domains) {
-            serials[filled++] = writes ? RECORDS_FROM + i : i;
-            if (filled < batch && i + domains < count) {
-                continue;
-            }
-            struct request *request = &out->list[out->count++];
-            request->domain = d;
-            request->count = filled;
-            if (writes) {
-                experiences_upsert_body(&request->body, domain, serials, filled);
-            } else {
-                experiences_query_body(&request->body, serials, filled, experiences);
-            }
-            if (!strbuf_ok(&request->body)) {
-                bench_fail("out of memory");
-            }
-            filled = 0;
-        }
-    }
-    if (out->list == NULL) {
-        bench_fail("out of memory");
-    }
-}
-
-static void free_requests(struct requests *requests)
-{
-    for (size_t i = 0; i < requests->count; i++) {
-        strbuf_free(&requests->list[i].body);
-    }
-    free(requests->list);
-}
-
-static void collection_url(char url[URL_BYTES], const char *what)
-{
-    snprintf(url, URL_BYTES, "%s/api/v2/tenants/default_tenant/databases/default_database/%s%s",
-             chroma_server.url, "collections/", what);
-}
-
-/* Collections go by their UUID, which the server makes. */
-static void address(struct requests *requests, const char *prefix, const char *action)
-{
-    struct bare_http *http = bare_http_new();
-    char domain[EXPERIENCES_DOMAIN];
-    char name[EXPERIENCES_DOMAIN + 4];
-    char path[96];
-    char url[URL_BYTES];
-
-    for (size_t i = 0; i < requests->count; i++) {
-        struct request *request = &requests->list[i];
-        if (i > 0 && request->domain == requests->list[i - 1].domain) {
-            memcpy(request->url, requests->list[i - 1].url, URL_BYTES);
-            continue;
-        }
-        snprintf(name, sizeof name, "sh-%s",
-                 experience_domain(domain, prefix, request->domain, domains));
-        collection_url(url, name);
-        cJSON *root = cJSON_Parse(bare_http_call(http, "GET", url, NULL)->data);
-        const cJSON *id = cJSON_GetObjectItem(root, "id");
-        if (!cJSON_IsString(id)) {
-            bench_fail("no id of \"%s\"", name);
-        }
-        snprintf(path, sizeof path, "%s/%s", id->valuestring, action);
-        collection_url(request->url, path);
-        cJSON_Delete(root);
-    }
-    bare_http_free(http);
-}
 
 /* ---- what is written, and dropped again
  * ------------------------------------------------------------ */
@@ -187,19 +94,23 @@ static long drop_written(void)
     struct bare_http *http = bare_http_new();
     char domain[EXPERIENCES_DOMAIN];
     char name[EXPERIENCES_DOMAIN + 4];
-    char url[URL_BYTES];
+    char url[REQUESTS_URL_BYTES];
     struct error err = {0};
     long total = 0;
 
     for (long d = 0; d < domains; d++) {
         int64_t count = 0;
         experience_domain(domain, written, d, domains);
-        if (chroma_count(chroma, domain, &count, &err) != STATUS_OK) {
+        const enum status status = chroma_count(chroma, domain, &count, &err);
+        if (status == STATUS_NOT_FOUND) {
+            continue; /* no record came to this domain */
+        }
+        if (status != STATUS_OK) {
             bench_fail("count: %s", err.text);
         }
         total += (long)count;
         snprintf(name, sizeof name, "sh-%s", domain);
-        collection_url(url, name);
+        requests_url(url, &chroma_server, name);
         bare_http_call(http, "DELETE", url, NULL);
     }
     bare_http_free(http);
@@ -281,111 +192,6 @@ static void run_upserts(void)
     bare_http_free(http);
 }
 
-/* ---- the same as jobs
- * ------------------------------------------------------------------------------- */
-
-static void enqueue(const struct queue *queue, long index, const char *domain, const char *options,
-                    const struct strbuf *body, bool last)
-{
-    static size_t filled;
-    static struct queue_item items[QUEUE_BATCH_MAX];
-    static struct queue_answer answers[QUEUE_BATCH_MAX];
-    static char domain_texts[QUEUE_BATCH_MAX][EXPERIENCES_DOMAIN];
-    static char option_texts[QUEUE_BATCH_MAX][64];
-    static struct strbuf bodies[QUEUE_BATCH_MAX];
-    struct error err = {0};
-
-    snprintf(domain_texts[filled], EXPERIENCES_DOMAIN, "%s", domain);
-    snprintf(option_texts[filled], sizeof option_texts[filled], "%s", options);
-    strbuf_reset(&bodies[filled]);
-    strbuf_append(&bodies[filled], body->data, body->bytes);
-    items[filled] = (struct queue_item){
-        .id = {jobs.ids[index], BARE_ID_BYTES},
-        .domain = {domain_texts[filled], strlen(domain)},
-        .options = {option_texts[filled], strlen(options)},
-        .body = {bodies[filled].data, bodies[filled].bytes},
-    };
-    filled++;
-    if (filled == QUEUE_BATCH_MAX || last) {
-        if (queue_enqueue(conn, queue, 0, items, filled, answers, &err) != STATUS_OK) {
-            bench_fail("enqueue: %s", err.text);
-        }
-        filled = 0;
-    }
-}
-
-static void fill_enrich(void *context)
-{
-    struct strbuf body = {0};
-    char domain[EXPERIENCES_DOMAIN];
-    char query[EXPERIENCES_TEXT];
-    char hash[TEXT_HASH_CHARS + 1];
-    char options[64];
-
-    for (long i = 0; i < query_count; i++) {
-        experience_query(query, i, experiences);
-        text_hash(query, strlen(query), hash);
-        snprintf(options, sizeof options, "unique=%s.%d", hash, BODIES_K_DEFAULT);
-        const struct enrich_body enrich = {{query, strlen(query)}, BODIES_K_DEFAULT};
-        strbuf_reset(&body);
-        bodies_encode_enrich(&enrich, &body);
-        enqueue(context, i, experience_domain(domain, stored, i, domains), options, &body,
-                i + 1 == query_count);
-    }
-    strbuf_free(&body);
-}
-
-static void fill_distill(void *context)
-{
-    struct strbuf body = {0};
-    char domain[EXPERIENCES_DOMAIN];
-    struct experience made;
-
-    for (long i = 0; i < record_count; i++) {
-        experience_make(&made, RECORDS_FROM + i);
-        const struct distill_body distill = {.task_id = {made.task_id, strlen(made.task_id)},
-                                             .prompt = {made.prompt, strlen(made.prompt)},
-                                             .result = {made.result, strlen(made.result)},
-                                             .success = true,
-                                             .has_quality = true,
-                                             .quality = 0.9};
-        strbuf_reset(&body);
-        bodies_encode_distill(&distill, &body);
-        enqueue(context, i, experience_domain(domain, written, i, domains), "", &body,
-                i + 1 == record_count);
-    }
-    strbuf_free(&body);
-}
-
-static long index_jobs(void)
-{
-    return (document_count + DOCUMENTS_A_JOB - 1) / DOCUMENTS_A_JOB;
-}
-
-static void fill_index(void *context)
-{
-    static struct experience made[DOCUMENTS_A_JOB];
-    struct index_document documents[DOCUMENTS_A_JOB];
-    struct strbuf body = {0};
-    char domain[EXPERIENCES_DOMAIN];
-    long done = 0;
-
-    for (long job = 0; job < index_jobs(); job++) {
-        size_t count = 0;
-        for (; count < DOCUMENTS_A_JOB && done < document_count; count++, done++) {
-            experience_make(&made[count], RECORDS_FROM + done);
-            documents[count] =
-                (struct index_document){.id = {made[count].task_id, strlen(made[count].task_id)},
-                                        .text = {made[count].result, strlen(made[count].result)}};
-        }
-        strbuf_reset(&body);
-        bodies_encode_index(&(struct index_body){documents, count}, &body);
-        enqueue(context, job, experience_domain(domain, written, job, domains), "", &body,
-                job + 1 == index_jobs());
-    }
-    strbuf_free(&body);
-}
-
 /* ---- the measurements
  * ----------------------------------------------------------------------------------- */
 
@@ -403,23 +209,33 @@ struct outcome {
     double worker_cpu_s;
 };
 
-static void run_workers(enum method method, long workers, long job_count, struct outcome *out)
+static void run_workers(enum method method, long workers, long things, struct outcome *out)
 {
-    struct queue queue;
-    struct error err = {0};
+    struct chroma_jobs jobs = {.conn = conn,
+                               .prefix = method == ENRICH ? stored : written,
+                               .domains = domains,
+                               .first = method == ENRICH ? 0 : RECORDS_FROM,
+                               .count = things,
+                               .experiences = experiences};
     struct drain drain = {.redis = &redis,
                           .chroma_url = chroma_server.url,
-                          .queue = &queue,
+                          .queue = &jobs.queue,
                           .workers = workers,
-                          .jobs = job_count,
-                          .context = &queue};
+                          .jobs = things,
+                          .context = &jobs};
+    const char *name = "enrich";
+    struct error err = {0};
 
-    drain.fill = method == ENRICH ? fill_enrich : method == DISTILL ? fill_distill : fill_index;
-    if (queue_init(&queue, "sh",
-                   method == ENRICH    ? "enrich"
-                   : method == DISTILL ? "distill"
-                                       : "index",
-                   &err) != STATUS_OK) {
+    drain.fill = chroma_jobs_enrich;
+    if (method == DISTILL) {
+        name = "distill";
+        drain.fill = chroma_jobs_distill;
+    } else if (method == INDEX) {
+        name = "index";
+        drain.fill = chroma_jobs_index;
+        drain.jobs = (things + CHROMA_JOBS_DOCUMENTS - 1) / CHROMA_JOBS_DOCUMENTS;
+    }
+    if (queue_init(&jobs.queue, "sh", name, &err) != STATUS_OK) {
         bench_fail("%s", err.text);
     }
     drain_run(&drain);
@@ -431,7 +247,7 @@ static void run_bare(enum method method, long count, struct outcome *out)
 {
     if (method == UPSERT) {
         make_written();
-        address(&upserts, written, "upsert");
+        requests_address(&upserts, &upsert_plan, &chroma_server);
     }
     const int64_t start_ns = clock_now_ns();
     out->checked = true;
@@ -443,41 +259,66 @@ static void run_bare(enum method method, long count, struct outcome *out)
     out->seconds = (double)(clock_now_ns() - start_ns) / 1e9;
 }
 
+/* What is counted, in what, and at once by whom; by enum method. */
+static const struct {
+    const char *series;
+    const char *unit;
+    const char *who;
+} kinds[] = {
+    {"bare query", "queries/s", "connection"}, {"enrich", "queries/s", "worker"},
+    {"bare upsert", "records/s", "writer"},    {"distill", "records/s", "worker"},
+    {"index", "records/s", "worker"},
+};
+
+static void report(const struct variant *variant, long round, long things,
+                   const struct outcome *out)
+{
+    char name[96];
+    char resident[128];
+    struct bench_figure figure = {.group = group,
+                                  .series = kinds[variant->method].series,
+                                  .variant = name,
+                                  .round = round,
+                                  .value = (double)things / out->seconds,
+                                  .unit = kinds[variant->method].unit,
+                                  .jobs = things,
+                                  .checked = out->checked};
+
+    snprintf(name, sizeof name, "%s, %ld %s%s", figure.series, variant->count,
+             kinds[variant->method].who, variant->count > 1 ? "s" : "");
+    bench_print(&figure,
+                "\"experiences\": %ld, \"domains\": %ld, \"at_once\": %ld, "
+                "\"worker_cpu_us\": %.3f",
+                experiences, domains, variant->count, out->worker_cpu_s / (double)things * 1e6);
+    if (out->peak_kib > 0) {
+        snprintf(resident, sizeof resident, "worker, resident, %s", name);
+        figure.series = "worker, resident";
+        figure.variant = resident;
+        figure.value = (double)out->peak_kib / 1024;
+        figure.unit = "MiB";
+        bench_print(&figure, "\"experiences\": %ld, \"domains\": %ld, \"at_once\": %ld",
+                    experiences, domains, variant->count);
+    }
+}
+
 static void measure(const struct variant *variant, long round)
 {
-    static const char *const series[] = {"bare query", "enrich", "bare upsert", "distill", "index"};
-    static const char *const units[] = {"queries/s", "queries/s", "records/s", "records/s",
-                                        "records/s"};
     const enum method method = variant->method;
-    const bool bare = method == QUERY || method == UPSERT;
-    const bool writes = method >= UPSERT;
-    const long things =
-        method < UPSERT ? query_count : (method == INDEX ? document_count : record_count);
     struct outcome out = {0};
-    char name[96];
+    long things = method == INDEX ? document_count : record_count;
 
-    if (bare) {
+    if (method == QUERY || method == ENRICH) {
+        things = query_count;
+    }
+    if (method == QUERY || method == UPSERT) {
         run_bare(method, variant->count, &out);
     } else {
-        run_workers(method, variant->count, method == INDEX ? index_jobs() : things, &out);
+        run_workers(method, variant->count, things, &out);
     }
-    if (writes && drop_written() != things) {
+    if (method >= UPSERT && drop_written() != things) {
         out.checked = false;
     }
-    snprintf(name, sizeof name, "%s, %ld %s%s", series[method], variant->count,
-             !bare             ? "worker"
-             : method == QUERY ? "connection"
-                               : "writer",
-             variant->count > 1 ? "s" : "");
-    const struct bench_figure figure = {
-        group,         series[method], name,       round, (double)things / out.seconds,
-        units[method], things,         out.checked};
-    bench_print(
-        &figure,
-        "\"experiences\": %ld, \"domains\": %ld, \"at_once\": %ld, \"worker_peak_kib\": %ld, "
-        "\"worker_cpu_us\": %.3f",
-        experiences, domains, variant->count, out.peak_kib,
-        out.worker_cpu_s / (double)things * 1e6);
+    report(variant, round, things, &out);
 }
 
 static size_t make_variants(struct variant *variants)
@@ -504,7 +345,6 @@ static size_t make_variants(struct variant *variants)
 
 static void prepare(void)
 {
-    const long most = query_count > record_count ? query_count : record_count;
     struct error err = {0};
 
     if (http_global_init(&err) != STATUS_OK) {
@@ -514,11 +354,22 @@ static void prepare(void)
     test_chroma_start(&chroma_server);
     conn = bench_connect(&redis);
     chroma = open_chroma();
-    bare_jobs_make(&jobs, 1, most + index_jobs() + 1, (struct slice){0});
     experiences_store(chroma, stored, experiences, domains);
-    make_requests(&queries, query_count, QUERY_BATCH, false);
-    make_requests(&upserts, record_count, EXPERIENCES_BATCH, true);
-    address(&queries, stored, "query");
+
+    query_plan = (struct requests_plan){.prefix = stored,
+                                        .domains = domains,
+                                        .count = query_count,
+                                        .experiences = experiences,
+                                        .batch = QUERY_BATCH};
+    upsert_plan = (struct requests_plan){.prefix = written,
+                                         .domains = domains,
+                                         .first = RECORDS_FROM,
+                                         .count = record_count,
+                                         .batch = EXPERIENCES_BATCH,
+                                         .writes = true};
+    requests_make(&queries, &query_plan);
+    requests_make(&upserts, &upsert_plan);
+    requests_address(&queries, &query_plan, &chroma_server);
 }
 
 int main(int argc, char **argv)
@@ -549,9 +400,8 @@ int main(int argc, char **argv)
             measure(&variants[bench_turn(round, i, count)], round);
         }
     }
-    free_requests(&queries);
-    free_requests(&upserts);
-    bare_jobs_free(&jobs);
+    requests_free(&queries);
+    requests_free(&upserts);
     chroma_free(chroma);
     redis_conn_free(conn);
     test_server_stop(&chroma_server);

@@ -329,7 +329,7 @@ static void prepare(void)
         bench_fail("%s", err.text);
     }
     bare_jobs_make(&jobs, 1, most, bare_make_body((size_t)body_bytes));
-    moments = calloc((size_t)most, sizeof *moments);
+    moments = calloc((size_t)most + 1, sizeof *moments);
     if (moments == NULL) {
         bench_fail("out of memory");
     }

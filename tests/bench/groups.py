@@ -292,6 +292,8 @@ TARGETS = [
     Target("resident memory of a worker, idle (MiB)", "size", "worker, resident, idle", "<=", 6),
     Target("resident memory of a worker, loaded, 4 lanes, batch 64 (MiB)", "size",
            "worker, resident, loaded", "<=", 16),
+    Target("the same with enrichments through Chroma (MiB)", "chroma",
+           "worker, resident, enrich, 1 worker", "<=", 16),
     Target("start to first job (ms)", "size", "start to first job", "<=", 30),
     Target("bytes per queued job over its body", "size", "bytes a queued job over its body", "<=", 120),
 ]
