@@ -32,6 +32,8 @@ local ERROR_MAX = 1000
 local FIELDS_MAX = 64  -- values of a foreign entry that a dead letter keeps; unpack() has a limit
 local FENCE_SLACK = 16
 local SUSPECT_AFTER = 2  -- deliveries without an end
+local KNOWN_MAX = 64
+local RECOUNT = 500  -- jobs added without asking how long the streams are
 local LOST, MOVED, WANTED = 0, 1, 2
 local FLAG_EXPIRED, FLAG_REPLY = 1, 2
 
@@ -75,15 +77,29 @@ local function digits(number)
     return format('%.0f', number)
 end
 
+-- The keys of queues seen lately, so that their names are not put together for every job; a few, since
+-- anybody may name any queue.
+local known, known_count = {}, 0
+
 local function streams_of(base)
-    return {base .. ':jobs:high', base .. ':jobs', base .. ':jobs:low'}
+    local streams = known[base]
+    if not streams then
+        if known_count == KNOWN_MAX then
+            known, known_count = {}, 0
+        end
+        streams = {base .. ':jobs:high', base .. ':jobs', base .. ':jobs:low',
+            counters = base .. ':counters', delayed = base .. ':delayed'}
+        known[base] = streams
+        known_count = known_count + 1
+    end
+    return streams
 end
 
 local STREAM_OF = {high = 1, normal = 2, low = 3}
 
 local function count(base, counter, by)
     if by > 0 then
-        call('HINCRBY', base .. ':counters', counter, by)
+        call('HINCRBY', streams_of(base).counters, counter, by)
     end
 end
 
@@ -98,7 +114,7 @@ end
 ---- a job's fields --------------------------------------------------------------------------------
 
 local function is_id(id)
-    return #id <= 64 and id ~= 'FULL' and find(id, '^[A-Za-z0-9._:-]+$') ~= nil
+    return #id <= 64 and id ~= 'FULL' and find(id, '^[%w._:-]+$') ~= nil
 end
 
 local function is_domain(domain)
@@ -285,18 +301,29 @@ end
 
 ---- producers -------------------------------------------------------------------------------------
 
-local function backlog_of(base)
-    local backlog = call('ZCARD', base .. ':delayed')
-    for _, stream in ipairs(streams_of(base)) do
-        backlog = backlog + call('XLEN', stream)
+-- How many of `total` jobs there is room for. The lengths are asked for now and then only: between,
+-- `upper` is what the backlog is at most, since jobs are added here alone (and by sh_requeue, which
+-- forgets it). On a server that became the master again it may be too low, for RECOUNT jobs.
+local function room_for(streams, most, total)
+    if most == 0 then
+        return math.huge
     end
-    return backlog
+    if not streams.upper or streams.uncounted >= RECOUNT or most - streams.upper < total then
+        streams.upper = call('ZCARD', streams.delayed) + call('XLEN', streams[1])
+            + call('XLEN', streams[2]) + call('XLEN', streams[3])
+        streams.uncounted = 0
+    end
+    return most - streams.upper
 end
 
 local function check_base(base)
+    if known[base] and known[base].checked then
+        return nil
+    end
     if not find(base, '^[^{}]+:{[^{}]+}$') then
         return invalid('key', base, 'a queue\'s base such as sh:{enrich}')
     end
+    streams_of(base).checked = true
 end
 
 -- `domain` may be false: it was checked already.
@@ -330,9 +357,7 @@ local function take_unique(base, id, domain, options, full)
 end
 
 local function add_new(base, streams, id, domain, text, options, body)
-    if not options then
-        add_job(streams[2], id, domain, '0', text, body)
-    elseif options.delay_ms and options.delay_ms > 0 then
+    if options.delay_ms and options.delay_ms > 0 then
         local now = now_ms()
         delay_job(base, now + options.delay_ms, id, domain, '0', text, body, digits(now))
     else
@@ -343,7 +368,7 @@ end
 -- Adds `total` checked jobs, four values each from args[first] on; parsed[i] are their options.
 local function enqueue(base, backlog_max, args, first, total, parsed)
     local streams = streams_of(base)
-    local room = backlog_max > 0 and backlog_max - backlog_of(base) or math.huge
+    local room = room_for(streams, backlog_max, total)
     local answers = {}
     local added, twins, refused = 0, 0, 0
     for i = 1, total do
@@ -358,11 +383,17 @@ local function enqueue(base, backlog_max, args, first, total, parsed)
             refused = refused + 1
             answers[i] = 'FULL'
         else
-            add_new(base, streams, id, domain, args[at + 2], options, args[at + 3])
+            if options then
+                add_new(base, streams, id, domain, args[at + 2], options, args[at + 3])
+            else
+                add_job(streams[2], id, domain, '0', '', args[at + 3])
+            end
             added = added + 1
             answers[i] = id
         end
     end
+    streams.upper = streams.upper and streams.upper + added
+    streams.uncounted = streams.upper and streams.uncounted + added
     count(base, 'enqueued', added)
     count(base, 'deduplicated', twins)
     count(base, 'refused', refused)
@@ -1159,6 +1190,7 @@ local function sh_requeue(base, args)
         return problem
     end
     local key, moved = base .. ':dead', 0
+    streams_of(base).upper = nil
     for _, entry in ipairs(args) do
         local found = call('XRANGE', key, entry, entry)[1]
         if found then
