@@ -74,6 +74,13 @@ debian_packages() { # PACKAGE...
         apt-get install -qy --no-install-recommends "${missing[@]}"
 }
 
+# The peer's program in C, as $folder/bench.
+compile() { # SOURCE FLAG...
+    need cc
+    mkdir -p "$folder"
+    attempt "$1" cc -std=gnu17 -O2 -Wall -Wextra -o "$folder/bench" "$here/$1" "${@:2}"
+}
+
 debian_version() { # PACKAGE
     dpkg-query -W -f '${Version}' "$1"
 }
@@ -101,6 +108,11 @@ read_options() { # DEFAULT_JOBS "$@"
         exit 2
     fi
     export BENCH_JOBS=$jobs BENCH_VARIANT=$variant
+}
+
+# For a peer that brings its own server.
+free_port() {
+    /usr/bin/python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
 # measure VERSION SETTINGS --fill COMMAND --work COMMAND [--workers N] [--server COMMAND]

@@ -122,6 +122,7 @@ def run(options, processes, marks_folder):
         processes.start(options.work, BENCH_WORKER=str(number))
     wait_for_jobs(processes, marks_folder, options.jobs)
     time.sleep(LINGER_S)
+    return read_marks(marks_folder)  # before the end: a killed worker's last jobs are given out again
 
 
 def main():
@@ -132,10 +133,9 @@ def main():
         os.environ |= {"BENCH_MARKS": str(marks_folder), "BENCH_FOLDER": name}
         processes = Processes(pathlib.Path(name))
         try:
-            run(options, processes, marks_folder)
+            files = run(options, processes, marks_folder)
         finally:
             processes.stop()
-        files = read_marks(marks_folder)
     numbers = sorted(number for marks in files for number, _ in marks)
     checked = numbers == list(range(options.jobs))
     value, counted = rate(files, options.jobs)
