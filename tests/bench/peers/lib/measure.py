@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 
+import children
+
 STUCK_S = 60.0  # no job done for so long: the run failed
 LINGER_S = 0.4  # after the last job: time for a second delivery to show
 STOP_S = 10.0
@@ -47,7 +49,8 @@ class Processes:
     def start(self, command, **extra):
         with open(self.log_path, "ab") as log:
             process = subprocess.Popen(shlex.split(command), stdin=subprocess.DEVNULL, stdout=log,
-                                       stderr=log, start_new_session=True, env=os.environ | extra)
+                                       stderr=log, start_new_session=True, env=os.environ | extra,
+                                       preexec_fn=children.end_with_parent)
         self.running.append(process)
         return process
 
@@ -142,7 +145,8 @@ def main():
     print(json.dumps({
         "group": "peers", "variant": f"{options.name}, {options.variant}", "round": options.round,
         "value": round(value, 1), "unit": "jobs/s", "jobs": options.jobs, "checked": checked,
-        "measured_on": counted, "version": options.version, "settings": options.settings}))
+        "measured_on": counted, "version": options.version, "settings": options.settings,
+        "store": "its own server" if options.server else "Redis"}))
     sys.exit(0 if checked else f"peers: {options.name}: {len(numbers)} marks, "
              f"{len(set(numbers))} different jobs of {options.jobs}")
 
