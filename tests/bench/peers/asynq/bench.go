@@ -59,7 +59,7 @@ func writeMarks() {
 func work() {
 	config := asynq.Config{}
 	if best {
-		config = asynq.Config{Concurrency: 50, LogLevel: asynq.ErrorLevel}
+		config = asynq.Config{Concurrency: 10, LogLevel: asynq.ErrorLevel}
 	}
 	go writeMarks()
 	mux := asynq.NewServeMux()

@@ -7,6 +7,9 @@ no round trip, and what was done, when and how often is known without asking the
 
 The rate counts from the first job done to the last: the start of the processes is not in it. With
 several worker processes it counts from when the last of them had done its first job.
+
+A peer's "best" is its documented settings, of which a few values were tried (each `run` says which)
+and the fastest taken; so was Stillhouse's.
 """
 
 import argparse

@@ -20,7 +20,7 @@ JOBS = int(os.environ["BENCH_JOBS"])
 PORT = int(os.environ["BENCH_REDIS_PORT"])
 BIN = os.environ["BENCH_BIN"]
 VARIANT = os.environ["BENCH_VARIANT"]
-# workers, flags, what the table says (a second worker gains little: Redis is one thread)
+# workers, flags, what the table says
 SETTINGS = {"default": (1, [], "1 worker, 4 lanes, batch 64"),
             "best": (1, ["--batch", "256"], "1 worker, 4 lanes, batch 256")}
 BASE = "sh:{echo}"
