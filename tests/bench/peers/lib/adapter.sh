@@ -87,11 +87,12 @@ debian_version() { # PACKAGE
 
 # ---- run -----------------------------------------------------------------------------------------
 
-# Sets $variant and $jobs (DEFAULT_JOBS where none is asked for) and what the peer's own program
-# reads: BENCH_REDIS_PORT BENCH_JOBS BENCH_VARIANT.
-read_options() { # DEFAULT_JOBS "$@"
-    jobs=$1 variant=default round=1
-    shift
+# Sets $variant, $round and $jobs (where none are asked for: what takes the variant 2 to 5 s), and what
+# the peer's own program reads: BENCH_REDIS_PORT BENCH_JOBS BENCH_VARIANT.
+read_options() { # JOBS_DEFAULT JOBS_BEST "$@"
+    local -A usual=([default]=$1 [best]=$2)
+    jobs="" variant=default round=1
+    shift 2
     export BENCH_REDIS_PORT=6379
     while [ $# -gt 1 ]; do
         case $1 in
@@ -107,6 +108,7 @@ read_options() { # DEFAULT_JOBS "$@"
         echo "usage: $name/run [--redis-port P] [--jobs N] [--variant default|best] [--round R]" >&2
         exit 2
     fi
+    jobs=${jobs:-${usual[$variant]}}
     export BENCH_JOBS=$jobs BENCH_VARIANT=$variant
 }
 
