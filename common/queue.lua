@@ -33,7 +33,6 @@ local FIELDS_MAX = 64  -- values of a foreign entry that a dead letter keeps; un
 local FENCE_SLACK = 16
 local SUSPECT_AFTER = 2  -- deliveries without an end
 local KNOWN_MAX = 64
-local RECOUNT = 500  -- jobs added without asking how long the streams are
 local LOST, MOVED, WANTED = 0, 1, 2
 local FLAG_EXPIRED, FLAG_REPLY = 1, 2
 
@@ -301,19 +300,9 @@ end
 
 ---- producers -------------------------------------------------------------------------------------
 
--- How many of `total` jobs there is room for. The lengths are asked for now and then only: between,
--- `upper` is what the backlog is at most, since jobs are added here alone (and by sh_requeue, which
--- forgets it). On a server that became the master again it may be too low, for RECOUNT jobs.
-local function room_for(streams, most, total)
-    if most == 0 then
-        return math.huge
-    end
-    if not streams.upper or streams.uncounted >= RECOUNT or most - streams.upper < total then
-        streams.upper = call('ZCARD', streams.delayed) + call('XLEN', streams[1])
-            + call('XLEN', streams[2]) + call('XLEN', streams[3])
-        streams.uncounted = 0
-    end
-    return most - streams.upper
+local function backlog_of(streams)
+    return call('ZCARD', streams.delayed) + call('XLEN', streams[1]) + call('XLEN', streams[2])
+        + call('XLEN', streams[3])
 end
 
 local function check_base(base)
@@ -368,7 +357,7 @@ end
 -- Adds `total` checked jobs, four values each from args[first] on; parsed[i] are their options.
 local function enqueue(base, backlog_max, args, first, total, parsed)
     local streams = streams_of(base)
-    local room = room_for(streams, backlog_max, total)
+    local room = backlog_max > 0 and backlog_max - backlog_of(streams) or math.huge
     local answers = {}
     local added, twins, refused = 0, 0, 0
     for i = 1, total do
@@ -392,8 +381,6 @@ local function enqueue(base, backlog_max, args, first, total, parsed)
             answers[i] = id
         end
     end
-    streams.upper = streams.upper and streams.upper + added
-    streams.uncounted = streams.upper and streams.uncounted + added
     count(base, 'enqueued', added)
     count(base, 'deduplicated', twins)
     count(base, 'refused', refused)
@@ -1190,7 +1177,6 @@ local function sh_requeue(base, args)
         return problem
     end
     local key, moved = base .. ':dead', 0
-    streams_of(base).upper = nil
     for _, entry in ipairs(args) do
         local found = call('XRANGE', key, entry, entry)[1]
         if found then
