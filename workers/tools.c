@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "clients.h"
 #include "clock.h"
 
 enum { LANE_CONNECT_MS = 3000, LANE_COMMAND_MS = 5000, PARK_RAMP_MS = 1000 };
@@ -50,37 +51,15 @@ static enum status open_redis(struct lane_tools *tools, struct error *err)
 static enum status open_upstreams(struct lane_tools *tools, struct error *err)
 {
     const struct settings *settings = tools->settings;
-    const struct embedder_config embedder = {
-        .kind = settings->embedder,
-        .url = settings->embed_url,
-        .model = settings->embed_model,
-        .key = settings->embed_key,
-        .dimension = (size_t)settings->embed_dimension,
-        .timeout_ms = (int)settings->embed_timeout_ms,
-        .observer = observe_http,
-        .observer_context = tools->metrics,
-    };
-    enum status status = embedder_new(&embedder, &tools->embedder, err);
+    enum status status =
+        clients_open_embedder(settings, observe_http, tools->metrics, &tools->embedder, err);
+
     if (status != STATUS_OK) {
         return status;
     }
-
-    const struct chroma_config chroma = {
-        .url = settings->chroma_url,
-        .tenant = settings->chroma_tenant,
-        .database = settings->chroma_database,
-        .token = settings->chroma_token,
-        .timeout_ms = (int)settings->chroma_timeout_ms,
-        .identity = {embedder_model(tools->embedder), embedder_dimension(tools->embedder)},
-        .store_text_as_metadata = settings->store_text_as_metadata,
-        .observer = observe_http,
-        .observer_context = tools->metrics,
-    };
-    tools->chroma = chroma_new(&chroma);
-    if (tools->chroma == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for the chroma client");
-    }
-    return STATUS_OK;
+    tools->chroma = clients_open_chroma(settings, tools->embedder, observe_http, tools->metrics);
+    return tools->chroma != NULL ? STATUS_OK
+                                 : error_set(err, STATUS_OOM, "no memory for the chroma client");
 }
 
 enum status tools_open(struct lane_tools *tools, struct error *err)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clients.h"
 #include "clock.h"
 #include "connections.h"
 #include "json.h"
@@ -146,10 +147,11 @@ static int run(const struct cli *cli, const char *domain, struct export *export)
     struct embedder *embedder = NULL;
     struct error err = {0};
 
-    if (http_global_init(&err) != STATUS_OK || make_embedder(cli, &embedder, &err) != STATUS_OK) {
+    if (http_global_init(&err) != STATUS_OK ||
+        clients_open_embedder(&cli->settings, NULL, NULL, &embedder, &err) != STATUS_OK) {
         return cli_fail(&err);
     }
-    struct chroma *chroma = make_chroma(cli, embedder);
+    struct chroma *chroma = clients_open_chroma(&cli->settings, embedder, NULL, NULL);
     int code = chroma == NULL ? cli_out_of_memory() : CLI_DONE;
     if (code == CLI_DONE && chroma_open_collection(chroma, domain, false, &err) != STATUS_OK) {
         code = cli_fail(&err);

@@ -90,37 +90,6 @@ int client_fail(const stillhouse_client *client, stillhouse_status status)
     return (int)status;
 }
 
-enum status make_embedder(const struct cli *cli, struct embedder **out, struct error *err)
-{
-    const struct settings *settings = &cli->settings;
-    const struct embedder_config config = {
-        .kind = settings->embedder,
-        .url = settings->embed_url,
-        .model = settings->embed_model,
-        .key = settings->embed_key,
-        .dimension = (size_t)settings->embed_dimension,
-        .timeout_ms = (int)settings->embed_timeout_ms,
-    };
-
-    return embedder_new(&config, out, err);
-}
-
-struct chroma *make_chroma(const struct cli *cli, const struct embedder *embedder)
-{
-    const struct settings *settings = &cli->settings;
-    const struct chroma_config config = {
-        .url = settings->chroma_url,
-        .tenant = settings->chroma_tenant,
-        .database = settings->chroma_database,
-        .token = settings->chroma_token,
-        .timeout_ms = (int)settings->chroma_timeout_ms,
-        .identity = {embedder_model(embedder), embedder_dimension(embedder)},
-        .store_text_as_metadata = settings->store_text_as_metadata,
-    };
-
-    return chroma_new(&config);
-}
-
 int cli_queue(const struct cli *cli, size_t index, struct queue *queue)
 {
     struct error err = {0};

@@ -6,9 +6,7 @@
 #ifndef STILLHOUSE_CLI_CONNECTIONS_H
 #define STILLHOUSE_CLI_CONNECTIONS_H
 
-#include "chroma.h"
 #include "cli.h"
-#include "embedder.h"
 #include "queue.h"
 #include "redis_conn.h"
 #include "stillhouse.h"
@@ -34,12 +32,6 @@ int connect_client_with_outbox(const struct cli *cli, int connect_ms, int comman
 
 /* Says why a call on the client failed and returns the exit code, which is its status. */
 int client_fail(const stillhouse_client *client, stillhouse_status status);
-
-/* The embedder and Chroma of the settings; no connection is made. */
-enum status make_embedder(const struct cli *cli, struct embedder **out,
-                          struct error *err) MUSTCHECK;
-/* `embedder` must outlive the handle. NULL: out of memory. */
-struct chroma *make_chroma(const struct cli *cli, const struct embedder *embedder) MUSTCHECK;
 
 /* The queue named by argument `index`. */
 int cli_queue(const struct cli *cli, size_t index, struct queue *queue) MUSTCHECK;

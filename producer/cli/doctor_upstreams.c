@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clients.h"
 #include "clock.h"
 #include "connections.h"
 #include "doctor.h"
@@ -82,11 +83,11 @@ void doctor_upstreams(struct doctor *doctor)
     struct error err = {0};
 
     if (http_global_init(&err) != STATUS_OK ||
-        make_embedder(doctor->cli, &embedder, &err) != STATUS_OK) {
+        clients_open_embedder(&doctor->cli->settings, NULL, NULL, &embedder, &err) != STATUS_OK) {
         doctor_note(doctor, FINDING_ERROR, "embedder", "", "%s", err.text);
         return;
     }
-    struct chroma *chroma = make_chroma(doctor->cli, embedder);
+    struct chroma *chroma = clients_open_chroma(&doctor->cli->settings, embedder, NULL, NULL);
     if (chroma == NULL) {
         doctor_note(doctor, FINDING_ERROR, "chroma", "", "out of memory");
     } else {
