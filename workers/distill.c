@@ -1,11 +1,11 @@
 /* distill - a finished task becomes an experience: validate, embed its prompt, store it.
  *
  * Happy path, for the whole batch: decode and judge; one embedding call for the distinct prompts;
- * one Chroma upsert a domain under the writer lease; twins trimmed; the domains' epochs moved. All
- * of it before the job is finished, and all of it harmless twice: the document's id is the task's,
- * its times are the job's. Failure modes: bad body -> MALFORMED; a task that must not be learnt
- * from -> REJECT; Chroma or the embedder down -> PARK (breaker open) or RETRY; twins or epoch not
- * moved -> RETRY.
+ * the domains' records upserted, together with other lanes'; twins trimmed; the domains' epochs
+ * moved. All of it before the job is finished, and all of it harmless twice: the document's id is
+ * the task's, its times are the job's. Failure modes: bad body -> MALFORMED; a task that must not
+ * be learnt from -> REJECT; Chroma or the embedder down -> PARK (breaker open) or RETRY; twins or
+ * epoch not moved -> RETRY.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -210,21 +210,26 @@ static bool is_same(const struct chroma_record *record, const struct example *st
            memcmp(record->document.data, stored->text.data, stored->text.bytes) == 0;
 }
 
-static void remember_twins(struct lane_tools *tools, const char *domain,
-                           struct distill_item *const *items, const struct record_write *writes,
-                           size_t count)
+/* What goes into one domain: each write beside the item that it is of. */
+struct distill_group {
+    struct distill_item **items; /* in the arena, as are the writes */
+    struct record_group records;
+};
+
+static void remember_twins(struct lane_tools *tools, const struct distill_group *group)
 {
-    struct twin *twins = arena_array(&tools->arena, count, sizeof *twins);
+    const struct record_group *records = &group->records;
+    struct twin *twins = arena_array(&tools->arena, records->count, sizeof *twins);
     struct error err = {0};
     size_t written = 0;
 
-    for (size_t i = 0; i < count && twins != NULL; i++) {
-        const struct distill_body *body = &items[i]->body;
-        if (!writes[i].failed) {
+    for (size_t i = 0; i < records->count && twins != NULL; i++) {
+        const struct distill_body *body = &group->items[i]->body;
+        if (!records->writes[i].failed) {
             struct twin *twin = &twins[written++];
             twin->task_id = body->task_id;
             twin->quality = body->has_quality ? body->quality : 1.0;
-            twin->created_unix_ms = items[i]->created_unix_ms;
+            twin->created_unix_ms = group->items[i]->created_unix_ms;
             text_hash(body->prompt.data, body->prompt.bytes, twin->text_hash);
         }
     }
@@ -232,43 +237,91 @@ static void remember_twins(struct lane_tools *tools, const char *domain,
         return;
     }
     enum blame blame = BLAME_REDIS;
-    enum status status = twins_trim(tools, domain, twins, written, &blame, &err);
+    enum status status = twins_trim(tools, records->domain, twins, written, &blame, &err);
     if (status == STATUS_OK) {
         blame = BLAME_REDIS;
-        status = store_bump_epochs(tools, &domain, 1, &err);
+        status = store_bump_epochs(tools, &records->domain, 1, &err);
     }
-    for (size_t i = 0; i < count && status != STATUS_OK; i++) {
-        if (!writes[i].failed) {
-            task_judge_error(items[i]->task, blame, &err);
+    for (size_t i = 0; i < records->count && status != STATUS_OK; i++) {
+        if (!records->writes[i].failed) {
+            task_judge_error(group->items[i]->task, blame, &err);
         }
     }
 }
 
-static void write_domain(struct lane_tools *tools, const char *domain,
-                         struct distill_item *const *items, size_t count)
+/* The items of `first`'s domain that are not judged yet, first among them; they have their verdict
+ * now unless a write fails. False when memory is short. */
+static bool gather(struct distill_batch *batch, size_t first, struct distill_group *group)
 {
-    struct record_write *writes = arena_array(&tools->arena, count, sizeof *writes);
+    struct arena *arena = &batch->tools->arena;
+    const char *domain = batch->items[first].domain;
+    size_t count = 0;
 
-    for (size_t i = 0; i < count; i++) {
-        struct distill_item *item = items[i];
-        item->judged = true;
-        if (writes == NULL) {
-            task_judge(item->task, VERDICT_RETRY, "no memory for %zu records", count);
+    group->items = arena_array(arena, batch->count - first, sizeof(void *));
+    group->records = (struct record_group){
+        domain, arena_array(arena, batch->count - first, sizeof(struct record_write)), 0};
+    if (group->items == NULL || group->records.writes == NULL) {
+        return false;
+    }
+    for (size_t i = first; i < batch->count; i++) {
+        struct distill_item *item = &batch->items[i];
+        if (item->judged || strcmp(item->domain, domain) != 0) {
             continue;
         }
+        item->judged = true;
         item->task->verdict = VERDICT_DONE;
-        writes[i] = (struct record_write){
+        group->items[count] = item;
+        group->records.writes[count++] = (struct record_write){
             .record = {item->body.task_id, item->embedding->vector, item->document, item->metadata,
                        item->metadata_count},
             .task = item->task,
         };
     }
-    if (writes == NULL) {
-        return;
+    group->records.count = count;
+    return true;
+}
+
+/* Writes all domains' records together: several lanes' small groups make one request. */
+static void write_all(struct distill_batch *batch)
+{
+    struct lane_tools *tools = batch->tools;
+    struct distill_group *groups = arena_array(&tools->arena, batch->count, sizeof *groups);
+    struct record_group *records = arena_array(&tools->arena, batch->count, sizeof *records);
+    size_t count = 0;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->items[i].judged) {
+            continue;
+        }
+        if (groups == NULL || records == NULL || !gather(batch, i, &groups[count])) {
+            task_judge(batch->items[i].task, VERDICT_RETRY, "no memory for %zu records",
+                       batch->count);
+            continue;
+        }
+        merge_near(tools, groups[count].records.domain, groups[count].records.writes,
+                   groups[count].records.count);
+        records[count] = groups[count].records;
+        count++;
     }
-    merge_near(tools, domain, writes, count);
-    records_write(tools, domain, writes, count, is_same);
-    remember_twins(tools, domain, items, writes, count);
+    if (count > 0) {
+        records_write(tools, records, count, is_same);
+    }
+    for (size_t i = 0; i < count; i++) {
+        remember_twins(tools, &groups[i]);
+    }
+}
+
+/* Jobs whose task id a later job of the batch has share its fate. */
+static void share_fates(struct distill_batch *batch)
+{
+    for (size_t i = batch->count; i-- > 0;) {
+        if (batch->items[i].stands_for != NULL) {
+            const struct task *fate = batch->items[i].stands_for->task;
+            task_judge(batch->items[i].task, fate->verdict, "%s", fate->error);
+            batch->items[i].task->wait_ms = fate->wait_ms;
+            batch->items[i].task->blame = fate->blame;
+        }
+    }
 }
 
 static void distill_process(struct lane_tools *tools, struct task *tasks, size_t count)
@@ -277,9 +330,8 @@ static void distill_process(struct lane_tools *tools, struct task *tasks, size_t
         .tools = tools,
         .items = arena_array(&tools->arena, count, sizeof *batch.items),
     };
-    struct distill_item **group = arena_array(&tools->arena, count, sizeof *group);
 
-    if (batch.items == NULL || group == NULL) {
+    if (batch.items == NULL) {
         for (size_t i = 0; i < count; i++) {
             task_judge(&tasks[i], VERDICT_RETRY, "no memory for a batch of %zu", count);
         }
@@ -288,26 +340,8 @@ static void distill_process(struct lane_tools *tools, struct task *tasks, size_t
     decode(&batch, tasks, count);
     merge_same_ids(&batch);
     embed(&batch);
-    for (size_t i = 0; i < batch.count; i++) {
-        size_t size = 0;
-        for (size_t j = i; j < batch.count && !batch.items[i].judged; j++) {
-            if (!batch.items[j].judged &&
-                strcmp(batch.items[j].domain, batch.items[i].domain) == 0) {
-                group[size++] = &batch.items[j];
-            }
-        }
-        if (size > 0) {
-            write_domain(tools, batch.items[i].domain, group, size);
-        }
-    }
-    for (size_t i = batch.count; i-- > 0;) {
-        if (batch.items[i].stands_for != NULL) {
-            const struct task *fate = batch.items[i].stands_for->task;
-            task_judge(batch.items[i].task, fate->verdict, "%s", fate->error);
-            batch.items[i].task->wait_ms = fate->wait_ms;
-            batch.items[i].task->blame = fate->blame;
-        }
-    }
+    write_all(&batch);
+    share_fates(&batch);
 }
 
 const struct handler handler_distill = {.name = "distill", .process = distill_process};

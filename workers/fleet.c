@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "group_write.h"
 #include "log.h"
 
 enum { DEAF_MS = 30000, WAIT_STEP_MS = 5 };
@@ -74,8 +75,10 @@ static enum status init_shared(struct fleet *fleet, struct error *err)
     fleet->upstreams = upstreams_new(fleet->settings, fleet->metrics);
     fleet->writer =
         writer_new(fleet->settings->prefix, (size_t)fleet->settings->chroma_writers, fleet->id);
+    fleet->group_write = group_write_new(fleet->writer, (size_t)fleet->settings->chroma_writers);
     fleet->lanes = calloc((size_t)fleet->settings->lanes, sizeof *fleet->lanes);
-    if (fleet->upstreams == NULL || fleet->writer == NULL || fleet->lanes == NULL) {
+    if (fleet->upstreams == NULL || fleet->writer == NULL || fleet->group_write == NULL ||
+        fleet->lanes == NULL) {
         return error_set(err, STATUS_OOM, "no memory for the fleet");
     }
     const struct reader_config config = {
@@ -99,6 +102,7 @@ static enum status init_lane(struct fleet *fleet, struct lane *lane, size_t inde
     lane->tools.metrics = fleet->metrics;
     lane->tools.upstreams = fleet->upstreams;
     lane->tools.writer = fleet->writer;
+    lane->tools.group_write = fleet->group_write;
     lane->tools.clock_offset_ms = &fleet->clock_offset_ms;
     fleet->lane_count++;
     enum status status = tools_open(&lane->tools, err);
@@ -188,6 +192,7 @@ void fleet_join(struct fleet *fleet)
     }
     free(fleet->lanes);
     reader_free(fleet->reader);
+    group_write_free(fleet->group_write);
     writer_free(fleet->writer);
     upstreams_free(fleet->upstreams);
     fleet->lanes = NULL;

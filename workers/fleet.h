@@ -51,6 +51,7 @@ struct fleet {
     struct metrics *metrics;
     struct upstreams *upstreams;
     struct writer *writer;
+    struct group_write *group_write;
     struct reader *reader;
     struct queue queues[READER_QUEUES_MAX];
     const struct handler *handlers[READER_QUEUES_MAX];

@@ -191,7 +191,7 @@ static size_t write_changed(struct lane_tools *tools, const char *domain,
             task_judge(changed[i]->task, VERDICT_RETRY, "no memory for a document");
         }
     }
-    records_write(tools, domain, writes, ready, NULL);
+    records_write(tools, &(struct record_group){domain, writes, ready}, 1, NULL);
 
     size_t written = 0;
     for (size_t i = 0; i < ready; i++) {

@@ -86,57 +86,20 @@ static enum status read_stored(struct lane_tools *tools, const char *domain,
     return status;
 }
 
-static void fail(struct record_write *write, const struct error *err)
+static void fail_all(struct record_write *writes, size_t count, const struct error *err)
 {
-    if (write->failed) {
-        return;
+    for (size_t i = 0; i < count; i++) {
+        record_write_fail(&writes[i], err);
     }
-    task_judge_error(write->task, BLAME_CHROMA, err);
-    write->failed = true;
 }
 
-/* Upserts the chosen records in one request; when the data was refused, one by one. */
-static enum status upsert(struct lane_tools *tools, const char *domain,
-                          struct record_write *const *chosen, size_t count, struct error *err)
-{
-    struct chroma_record records[RECORDS_SLICE];
-
-    for (size_t i = 0; i < count; i++) {
-        records[i] = chosen[i]->record;
-    }
-    tools_phase(tools, PHASE_UPSERT);
-    enum status status = chroma_upsert(tools->chroma, domain, records, count, err);
-    tools_progress(tools);
-    if (status != STATUS_INVALID || count == 1) {
-        for (size_t i = 0; i < count && status != STATUS_OK; i++) {
-            fail(chosen[i], err);
-        }
-        return status;
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct error own = {0};
-        if (chroma_upsert(tools->chroma, domain, &records[i], 1, &own) != STATUS_OK) {
-            fail(chosen[i], &own);
-        }
-        tools_progress(tools);
-    }
-    return STATUS_OK;
-}
-
-/* The records that are to be written. */
-struct chosen {
-    struct record_write **list; /* in the arena */
-    size_t count;
-};
-
-/* Looks at what stands there for a slice, and chooses what differs from it. */
-static enum status choose(struct lane_tools *tools, const char *domain, struct record_write *writes,
-                          size_t count,
-                          bool (*same)(const struct chroma_record *, const struct example *),
-                          struct chosen *chosen, struct error *err)
+/* Looks at what stands there for a slice, and orders what differs from it. */
+static enum status choose(struct lane_tools *tools, struct record_write *writes, size_t count,
+                          record_same *same, struct write_order *order, struct error *err)
 {
     struct chroma_hits stored = {0};
-    enum status status = read_stored(tools, domain, writes, count, &stored, err);
+    const size_t before = order->count;
+    enum status status = read_stored(tools, order->domain, writes, count, &stored, err);
 
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         const struct example *old = stored_of(&stored, writes[i].record.id);
@@ -146,12 +109,28 @@ static enum status choose(struct lane_tools *tools, const char *domain, struct r
         if (old != NULL) {
             status = drop_old_keys(tools, &writes[i].record, old, err);
         }
-        chosen->list[chosen->count++] = &writes[i];
+        order->list[order->count++] = &writes[i];
     }
-    for (size_t i = 0; i < count && status != STATUS_OK; i++) {
-        fail(&writes[i], err);
+    if (status != STATUS_OK) {
+        order->count = before;
     }
     return status;
+}
+
+/* Reads before the lease is taken: others may write meanwhile. */
+static void choose_all(struct lane_tools *tools, struct record_write *writes, size_t count,
+                       record_same *same, struct write_order *order)
+{
+    for (size_t done = 0; done < count; done += RECORDS_SLICE) {
+        size_t slice = count - done < RECORDS_SLICE ? count - done : RECORDS_SLICE;
+        struct error err = {0};
+        enum status status = choose(tools, writes + done, slice, same, order, &err);
+        upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
+        if (status != STATUS_OK) {
+            fail_all(writes + done, count - done, &err); /* it will not go better for the rest */
+            return;
+        }
+    }
 }
 
 /* Not enough to write for a slice now: the upstream's breaker lets only some through. */
@@ -167,86 +146,49 @@ static void park_from(struct lane_tools *tools, struct record_write *writes, siz
     }
 }
 
-/* The lease is the fleet's affair, not the job's: no attempt is burnt for waiting in vain. */
-static void park_all(struct record_write *writes, size_t count, const struct error *err)
+/* Fills the order with what is to be written of a group now; false when that is nothing. */
+static bool prepare(struct lane_tools *tools, const struct record_group *group, record_same *same,
+                    struct write_order *order)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (writes[i].failed) {
-            continue;
-        }
-        task_judge(writes[i].task, VERDICT_PARK, "%s", err->text);
-        writes[i].task->wait_ms = 1000;
-        writes[i].failed = true;
-    }
-}
+    const size_t allowed = upstreams_allow(tools->upstreams, METRICS_CHROMA, group->count);
 
-/* Reads before the lease is taken: others may write meanwhile. */
-static void choose_all(struct lane_tools *tools, const char *domain, struct record_write *writes,
-                       size_t count,
-                       bool (*same)(const struct chroma_record *, const struct example *),
-                       struct chosen *chosen)
-{
-    for (size_t done = 0; done < count; done += RECORDS_SLICE) {
-        size_t slice = count - done < RECORDS_SLICE ? count - done : RECORDS_SLICE;
-        struct error err = {0};
-        enum status status = choose(tools, domain, writes + done, slice, same, chosen, &err);
-        upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
-        if (status != STATUS_OK) {
-            for (size_t i = done + slice; i < count; i++) {
-                fail(&writes[i], &err); /* it will not go better for the next slice */
-            }
-            return;
-        }
-    }
-}
-
-static void upsert_all(struct lane_tools *tools, const char *domain, const struct chosen *chosen)
-{
-    for (size_t done = 0; done < chosen->count; done += RECORDS_SLICE) {
-        size_t left = chosen->count - done;
-        size_t slice = left < RECORDS_SLICE ? left : RECORDS_SLICE;
-        struct error err = {0};
-        enum status status = upsert(tools, domain, chosen->list + done, slice, &err);
-        upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
-        if (status != STATUS_OK && verdict_of_status(status) == VERDICT_RETRY) {
-            for (size_t i = done + slice; i < chosen->count; i++) {
-                fail(chosen->list[i], &err);
-            }
-            return;
-        }
-    }
-}
-
-void records_write(struct lane_tools *tools, const char *domain, struct record_write *writes,
-                   size_t count,
-                   bool (*same)(const struct chroma_record *record, const struct example *stored))
-{
-    struct chosen chosen = {.list = arena_array(&tools->arena, count, sizeof(void *))};
-    struct error err = {0};
-    size_t slot = 0;
-    size_t allowed = upstreams_allow(tools->upstreams, METRICS_CHROMA, count);
-
-    park_from(tools, writes, allowed, count);
+    *order = (struct write_order){
+        .domain = group->domain,
+        .list = arena_array(&tools->arena, group->count, sizeof(void *)),
+    };
+    park_from(tools, group->writes, allowed, group->count);
     if (allowed == 0) {
-        return;
+        return false;
     }
-    if (chosen.list == NULL) {
+    if (order->list == NULL) {
+        struct error err = {0};
         upstreams_cancel(tools->upstreams, METRICS_CHROMA); /* it was not called */
         (void)error_set(&err, STATUS_OOM, "no memory for %zu records", allowed);
-        park_all(writes, allowed, &err);
-        return;
+        fail_all(group->writes, allowed, &err);
+        return false;
     }
-    choose_all(tools, domain, writes, allowed, same, &chosen);
-    if (chosen.count == 0) {
-        return;
+    choose_all(tools, group->writes, allowed, same, order);
+    return order->count > 0;
+}
+
+void records_write(struct lane_tools *tools, const struct record_group *groups, size_t group_count,
+                   record_same *same)
+{
+    struct write_order *orders = arena_array(&tools->arena, group_count, sizeof *orders);
+    size_t count = 0;
+
+    for (size_t i = 0; i < group_count; i++) {
+        struct error err = {0};
+        if (orders == NULL) {
+            (void)error_set(&err, STATUS_OOM, "no memory for %zu domains", group_count);
+            fail_all(groups[i].writes, groups[i].count, &err);
+        } else if (prepare(tools, &groups[i], same, &orders[count])) {
+            count++;
+        }
     }
-    if (writer_acquire(tools->writer, tools->redis, &tools->random, WRITER_WAIT_MS, &slot, &err) !=
-        STATUS_OK) {
-        park_all(writes, allowed, &err);
-        return;
+    if (count > 0) {
+        group_write_orders(tools->group_write, tools, orders, count);
     }
-    upsert_all(tools, domain, &chosen);
-    writer_release(tools->writer, tools->redis, slot);
 }
 
 enum status records_delete(struct lane_tools *tools, const char *domain, const struct slice *ids,

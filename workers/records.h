@@ -1,29 +1,31 @@
-/* records.h - writing documents into a domain's collection: what distill and index have in common.
+/* records.h - writing documents into the domains' collections: what distill and index have in
+ * common.
  *
- * In slices of up to 100: reads what is there (one request), leaves out what is the same, drops
- * metadata keys that the new version has not; then, under the fleet's writer lease, upserts. Doing
- * it twice leaves one document.
+ * Reads what is there (up to 100 a request), leaves out what is the same, drops metadata keys that
+ * the new version has not; what is left is written together with other lanes' records
+ * (group_write.h), under the fleet's writer lease. Doing it twice leaves one document.
  */
 #ifndef STILLHOUSE_WORKERS_RECORDS_H
 #define STILLHOUSE_WORKERS_RECORDS_H
 
-#include "tools.h"
+#include "group_write.h"
 
 enum { RECORDS_SLICE = 100 };
 
-/* One document to write: `record` in; out how it ended. */
-struct record_write {
-    struct chroma_record record;
-    struct task *task; /* whose it is; judged where it fails. Several records may share one */
-    bool failed;
+/* What goes into one domain: `count` records with distinct ids. */
+struct record_group {
+    const char *domain;
+    struct record_write *writes;
+    size_t count;
 };
 
-/* Writes `count` records with distinct ids into the collection of `domain`. `same` decides whether
- * what is stored is what would be written (NULL: always write). Records that fail judge their task
- * and are marked. */
-void records_write(struct lane_tools *tools, const char *domain, struct record_write *writes,
-                   size_t count,
-                   bool (*same)(const struct chroma_record *record, const struct example *stored));
+/* Is what is stored what would be written? */
+typedef bool record_same(const struct chroma_record *record, const struct example *stored);
+
+/* Writes the groups, each of another domain. `same` may be NULL: always write. Records that fail
+ * judge their task and are marked. */
+void records_write(struct lane_tools *tools, const struct record_group *groups, size_t group_count,
+                   record_same *same);
 
 /* Deletes documents by id under the writer lease. */
 enum status records_delete(struct lane_tools *tools, const char *domain, const struct slice *ids,

@@ -26,6 +26,7 @@ struct lane_tools {
     struct metrics *metrics;         /* shared, atomics */
     struct upstreams *upstreams;     /* shared, locks inside */
     struct writer *writer;           /* shared, locks inside */
+    struct group_write *group_write; /* shared, locks inside */
 
     struct redis_conn *redis; /* the queue's Redis */
     struct redis_conn *cache; /* the cache's Redis; the same object where there is only one */

@@ -147,11 +147,20 @@ enum status writer_acquire(struct writer *writer, struct redis_conn *conn,
                      (long long)wait_ms);
 }
 
-void writer_release(struct writer *writer, struct redis_conn *conn, size_t slot)
+bool writer_may_stay(struct writer *writer, size_t slot)
 {
     pthread_mutex_lock(&writer->lock);
-    bool keep = writer->waiting > 0 && writer->slots[slot].leased &&
-                clock_now_ms() - writer->slots[slot].leased_at_ms < LEASE_HOLD_MS;
+    bool may = writer->slots[slot].leased &&
+               clock_now_ms() - writer->slots[slot].leased_at_ms < LEASE_HOLD_MS;
+    pthread_mutex_unlock(&writer->lock);
+    return may;
+}
+
+void writer_release(struct writer *writer, struct redis_conn *conn, size_t slot)
+{
+    bool may_stay = writer_may_stay(writer, slot);
+    pthread_mutex_lock(&writer->lock);
+    bool keep = may_stay && writer->waiting > 0;
     pthread_mutex_unlock(&writer->lock);
 
     if (!keep) {

@@ -18,6 +18,7 @@
 #ifndef STILLHOUSE_WORKERS_WRITER_H
 #define STILLHOUSE_WORKERS_WRITER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,6 +40,10 @@ enum status writer_acquire(struct writer *writer, struct redis_conn *conn,
 
 /* Gives the slot to a waiting lane of this process, or the lease back to Redis. */
 void writer_release(struct writer *writer, struct redis_conn *conn, size_t slot);
+
+/* True when a holder need not let go yet: the lease is good, and this process has not had it for
+ * its 250 ms. */
+bool writer_may_stay(struct writer *writer, size_t slot);
 
 /* Renews the leases in use. Called by the janitor every second, on its own connection. */
 void writer_renew(struct writer *writer, struct redis_conn *conn);

@@ -1,0 +1,271 @@
+/* Group commit on a real Redis and a real Chroma: threads stand for lanes. Another process holds
+ * the writer lease until all of them stand in line, so what goes together is known beforehand. */
+#include <pthread.h>
+
+#include "fleet_fixture.h"
+#include "group_write.h"
+
+enum { LANES_MAX = 4, EACH_MAX = 120, DOMAINS_MAX = 3 };
+
+struct test_lane {
+    pthread_t thread;
+    struct lane_tools tools;
+    struct write_order orders[DOMAINS_MAX];
+    size_t order_count;
+    struct record_write writes[DOMAINS_MAX][EACH_MAX];
+    struct record_write *lists[DOMAINS_MAX][EACH_MAX];
+    struct task tasks[DOMAINS_MAX][EACH_MAX];
+    char ids[DOMAINS_MAX][EACH_MAX][24];
+};
+
+static struct test_lane lanes[LANES_MAX];
+static size_t lane_count;
+static struct upstreams *upstreams;
+static struct writer *writer;
+static struct writer *other; /* another process */
+static struct group_write *group;
+static size_t other_slot;
+static atomic_llong clock_offset_ms;
+static struct backoff_random dice = {.state = 7};
+static float vector[384] = {[0] = 1};
+
+static void prepare(void)
+{
+    struct error err = {0};
+
+    setup();
+    settings.chroma_timeout_ms = 2000;
+    metrics = metrics_new();
+    upstreams = upstreams_new(&settings, metrics);
+    writer = writer_new("sh", 1, "us");
+    other = writer_new("sh", 1, "other");
+    group = group_write_new(writer, 1);
+    memset(lanes, 0, sizeof lanes);
+    lane_count = 0;
+    cr_assert_eq(chroma_open_collection(chroma, "legal", true, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(writer_acquire(other, conn, &dice, 0, &other_slot, &err), STATUS_OK);
+}
+
+static void clean(void)
+{
+    for (size_t i = 0; i < lane_count; i++) {
+        tools_close(&lanes[i].tools);
+    }
+    group_write_free(group);
+    writer_free(other);
+    writer_free(writer);
+    upstreams_free(upstreams);
+    metrics_free(metrics);
+    teardown();
+}
+
+TestSuite(group_write, .init = prepare, .fini = clean, .timeout = 120);
+
+static struct test_lane *new_lane(void)
+{
+    struct test_lane *lane = &lanes[lane_count++];
+    struct error err = {0};
+
+    lane->tools = (struct lane_tools){.settings = &settings,
+                                      .metrics = metrics,
+                                      .upstreams = upstreams,
+                                      .writer = writer,
+                                      .group_write = group,
+                                      .clock_offset_ms = &clock_offset_ms};
+    cr_assert_eq(tools_open(&lane->tools, &err), STATUS_OK, "%s", err.text);
+    return lane;
+}
+
+/* `count` records named <name>0, <name>1, ... for a domain. */
+static void order(struct test_lane *lane, const char *domain, const char *name, size_t count)
+{
+    const size_t at = lane->order_count++;
+
+    for (size_t i = 0; i < count; i++) {
+        char *id = lane->ids[at][i];
+        snprintf(id, sizeof lane->ids[at][i], "%s%zu", name, i);
+        lane->tasks[at][i].verdict = VERDICT_DONE;
+        lane->writes[at][i] = (struct record_write){
+            .record = {.id = {id, strlen(id)}, .vector = vector, .document = {"text", 4}},
+            .task = &lane->tasks[at][i],
+        };
+        lane->lists[at][i] = &lane->writes[at][i];
+    }
+    lane->orders[at] =
+        (struct write_order){.domain = domain, .list = lane->lists[at], .count = count};
+}
+
+static void *write_orders(void *argument)
+{
+    struct test_lane *lane = argument;
+
+    group_write_orders(group, &lane->tools, lane->orders, lane->order_count);
+    return NULL;
+}
+
+/* Lane by lane: each stands in line before the next one comes. */
+static void all_in_line(void)
+{
+    size_t records = 0;
+
+    for (size_t i = 0; i < lane_count; i++) {
+        for (size_t j = 0; j < lanes[i].order_count; j++) {
+            records += lanes[i].orders[j].count;
+        }
+        cr_assert_eq(pthread_create(&lanes[i].thread, NULL, write_orders, &lanes[i]), 0);
+        const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+        while (group_write_waiting(group) < records) {
+            cr_assert_lt(clock_now_ms(), until_ms, "lane %zu does not come into the line", i);
+            clock_sleep_ms(1);
+        }
+    }
+}
+
+static void go(void)
+{
+    all_in_line();
+    writer_release(other, conn, other_slot);
+    for (size_t i = 0; i < lane_count; i++) {
+        pthread_join(lanes[i].thread, NULL);
+    }
+    cr_assert_eq(group_write_waiting(group), 0);
+}
+
+static long long upserts(void)
+{
+    static const char sample[] =
+        "stillhouse_upstream_seconds_count{upstream=\"chroma\",operation=\"upsert\"} ";
+    struct strbuf text = {0};
+
+    metrics_render(metrics, &text);
+    const char *found = strstr(text.data, sample);
+    const long long count = found == NULL ? 0 : strtoll(found + sizeof sample - 1, NULL, 10);
+    strbuf_free(&text);
+    return count;
+}
+
+static void has_documents(const char *domain, int64_t expected)
+{
+    struct error err = {0};
+    int64_t count = 0;
+
+    cr_assert_eq(chroma_count(chroma, domain, &count, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(count, expected, "%lld documents", (long long)count);
+}
+
+static void lease_is_free(void)
+{
+    struct error err = {0};
+    size_t slot = 0;
+
+    cr_assert_eq(writer_acquire(other, conn, &dice, 0, &slot, &err), STATUS_OK, "%s", err.text);
+}
+
+static size_t judged(enum verdict verdict)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < lane_count; i++) {
+        for (size_t j = 0; j < lanes[i].order_count; j++) {
+            for (size_t k = 0; k < EACH_MAX && lanes[i].writes[j][k].task != NULL; k++) {
+                count += lanes[i].tasks[j][k].verdict == verdict;
+            }
+        }
+    }
+    return count;
+}
+
+Test(group_write, records_of_several_lanes_go_to_chroma_in_requests_of_a_hundred)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+
+    for (size_t i = 0; i < 4; i++) {
+        order(new_lane(), "legal", names[i], 50);
+    }
+    go();
+    has_documents("legal", 200);
+    cr_assert_eq(upserts(), 2);
+    cr_assert_eq(judged(VERDICT_DONE), 200);
+    lease_is_free();
+}
+
+Test(group_write, a_lane_with_more_than_a_request_holds_is_written_whole)
+{
+    order(new_lane(), "legal", "a", EACH_MAX);
+    order(new_lane(), "legal", "b", EACH_MAX);
+    go();
+    has_documents("legal", 240);
+    cr_assert_eq(upserts(), 3);
+    lease_is_free();
+}
+
+Test(group_write, each_domain_of_several_lanes_is_one_request)
+{
+    static const char *const names[] = {"a", "b", "c"};
+
+    for (size_t i = 0; i < 3; i++) {
+        struct test_lane *lane = new_lane();
+        order(lane, "legal", names[i], 10);
+        order(lane, "code", names[i], 5);
+        order(lane, "health", names[i], 1);
+    }
+    go();
+    has_documents("legal", 30);
+    has_documents("code", 15);
+    has_documents("health", 3);
+    cr_assert_eq(upserts(), 3);
+    lease_is_free();
+}
+
+Test(group_write, the_same_document_of_two_lanes_goes_into_two_requests)
+{
+    order(new_lane(), "legal", "a", 10);
+    order(new_lane(), "legal", "a", 10);
+    go();
+    has_documents("legal", 10);
+    cr_assert_eq(upserts(), 2);
+    cr_assert_eq(judged(VERDICT_DONE), 20);
+    lease_is_free();
+}
+
+Test(group_write, a_record_that_is_refused_fails_alone)
+{
+    struct test_lane *lane = new_lane();
+
+    order(lane, "legal", "a", 10);
+    lane->writes[0][3].record.id = (struct slice){"", 0};
+    order(new_lane(), "legal", "b", 10);
+    go();
+    has_documents("legal", 19);
+    cr_assert_eq(judged(VERDICT_REJECT), 1);
+    cr_assert_eq(lane->tasks[0][3].verdict, VERDICT_REJECT);
+    cr_assert(lane->writes[0][3].failed);
+    lease_is_free();
+}
+
+Test(group_write, with_chroma_dead_every_record_fails_and_nobody_waits_for_ever)
+{
+    order(new_lane(), "legal", "a", EACH_MAX);
+    order(new_lane(), "legal", "b", 10);
+    test_server_kill(&chroma_server);
+    go();
+    cr_assert_eq(judged(VERDICT_RETRY), EACH_MAX + 10);
+    cr_assert_eq(lanes[0].tasks[0][0].blame, BLAME_CHROMA);
+    lease_is_free();
+}
+
+Test(group_write, without_redis_the_records_are_parked_and_burn_no_attempt)
+{
+    order(new_lane(), "legal", "a", 10);
+    order(new_lane(), "legal", "b", 10);
+    all_in_line();
+    test_server_kill(&redis);
+    for (size_t i = 0; i < lane_count; i++) {
+        pthread_join(lanes[i].thread, NULL);
+    }
+    cr_assert_eq(judged(VERDICT_PARK), 20);
+    cr_assert_not_null(strstr(lanes[0].tasks[0][0].error, "writer lease"), "%s",
+                       lanes[0].tasks[0][0].error);
+    cr_assert_gt(lanes[0].tasks[0][0].wait_ms, 0);
+    has_documents("legal", 0);
+}
