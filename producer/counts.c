@@ -2,6 +2,10 @@
 
 #include <string.h>
 
+#include "clock.h"
+
+enum { COUNTS_EVERY_MS = 1000 };
+
 static const char *const fields[COUNTS_KINDS] = {
     [STILLHOUSE_PROMPT_ENRICHED] = "enriched",
     [STILLHOUSE_PROMPT_STALE] = "stale",
@@ -36,20 +40,31 @@ static enum status append(struct redis_conn *conn, const char *key, const char *
 static void take_back(struct counts *counts)
 {
     for (int i = 0; i < COUNTS_KINDS; i++) {
-        counts->waiting[i] += counts->sent[i];
-        counts->sent[i] = 0;
+        if (counts->sent[i] > 0) {
+            counts->waiting[i] += counts->sent[i];
+            counts->sent[i] = 0;
+            counts->due_ms = 0;
+        }
+    }
+}
+
+static void append_all(struct counts *counts, struct redis_conn *conn)
+{
+    for (int i = 0; i < COUNTS_KINDS; i++) {
+        if (counts->waiting[i] > 0 && redis_conn_is_open(conn) &&
+            append(conn, counts->key, fields[i], counts->waiting[i]) == STATUS_OK) {
+            counts->sent[i] = counts->waiting[i];
+            counts->waiting[i] = 0;
+            counts->due_ms = clock_now_ms() + COUNTS_EVERY_MS;
+        }
     }
 }
 
 void counts_append(struct counts *counts, struct redis_conn *conn)
 {
     take_back(counts);
-    for (int i = 0; i < COUNTS_KINDS; i++) {
-        if (counts->waiting[i] > 0 && redis_conn_is_open(conn) &&
-            append(conn, counts->key, fields[i], counts->waiting[i]) == STATUS_OK) {
-            counts->sent[i] = counts->waiting[i];
-            counts->waiting[i] = 0;
-        }
+    if (clock_now_ms() >= counts->due_ms) {
+        append_all(counts, conn);
     }
 }
 
@@ -68,7 +83,8 @@ static enum status flush(struct redis_conn *conn, void *context, struct error *e
 {
     struct counts *counts = context;
 
-    counts_append(counts, conn);
+    take_back(counts);
+    append_all(counts, conn);
     counts_collect(counts, conn);
     return redis_conn_is_open(conn) ? STATUS_OK : error_set(err, STATUS_UNREACHABLE, "lost");
 }

@@ -1,4 +1,5 @@
-/* counts.h - how prompts came out, added up here and sent along with commands that go out anyway.
+/* counts.h - how prompts came out, added up here and sent along with commands that go out anyway,
+ * at most once a second.
  *
  * sh:prompts is a hash of three counters, and no prompt waits for it. Counts whose answer does not
  * come are sent again: one too many is possible after a broken connection, none is lost before the
@@ -17,6 +18,7 @@ struct counts {
     char key[KEYS_BYTES];
     int64_t waiting[COUNTS_KINDS]; /* by stillhouse_prompt_kind */
     int64_t sent[COUNTS_KINDS];    /* appended, not answered yet */
+    int64_t due_ms;                /* monotonic: not sent before */
 };
 
 void counts_init(struct counts *counts, const char *prefix);
@@ -24,8 +26,9 @@ void counts_init(struct counts *counts, const char *prefix);
 /* Any thread that holds the client; no I/O. */
 void counts_add(struct counts *counts, stillhouse_prompt_kind kind);
 
-/* Appends what waits to a pipeline; counts_collect once the pipeline's other answers are read.
- * Without anything to send both do nothing. A connection that breaks here stays closed. */
+/* Appends what waits to a pipeline, where a second has passed since the last time; counts_collect
+ * once the pipeline's other answers are read. Without anything to send both do nothing. A
+ * connection that breaks here stays closed. */
 void counts_append(struct counts *counts, struct redis_conn *conn);
 void counts_collect(struct counts *counts, struct redis_conn *conn);
 
