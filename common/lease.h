@@ -22,7 +22,8 @@
 #include "status.h"
 
 /* *taken: it is ours for `ttl_ms` from now. Taking one's own lease again prolongs it, so the call
- * may be repeated after an unknown outcome. */
+ * may be repeated after an unknown outcome. Of those who are refused the first one comes next; its
+ * turn lapses when it does not ask again within 50 ms. */
 enum status lease_take(struct redis_conn *conn, const char *key, const char *token, int64_t ttl_ms,
                        bool *taken, struct error *err) MUSTCHECK;
 

@@ -497,6 +497,42 @@ BOOKED_TEST(queue_janitor, a_lease_has_one_holder)
     cr_assert_eq(lease_renew(conn, "sh:lease:x", "me", 0, &yes, &err), STATUS_INVALID);
 }
 
+BOOKED_TEST(queue_janitor, who_is_refused_a_lease_first_comes_next)
+{
+    bool yes = false;
+
+    OK(lease_take(conn, "sh:lease:x", "greedy", 60000, &yes, &err));
+    const int64_t until_ms = clock_now_ms() + 5000;
+    do { /* its turn lapses soon: held here, so that a slow machine changes nothing */
+        cr_assert_lt(clock_now_ms(), until_ms);
+        OK(lease_take(conn, "sh:lease:x", "patient", 60000, &yes, &err));
+        cr_assert_not(yes);
+    } while (strcmp(ask("PERSIST", "sh:lease:x:next", NULL), "1") != 0);
+    OK(lease_take(conn, "sh:lease:x", "late", 60000, &yes, &err));
+    cr_assert_not(yes);
+    OK(lease_release(conn, "sh:lease:x", "greedy", &err));
+    OK(lease_take(conn, "sh:lease:x", "greedy", 60000, &yes, &err));
+    cr_assert_not(yes, "taken again before the one who waits");
+    OK(lease_take(conn, "sh:lease:x", "patient", 60000, &yes, &err));
+    cr_assert(yes);
+    cr_assert_str_eq(ask("EXISTS", "sh:lease:x:next", NULL), "0");
+}
+
+BOOKED_TEST(queue_janitor, a_turn_lapses_when_its_owner_asks_no_more)
+{
+    bool yes = false;
+
+    OK(lease_take(conn, "sh:lease:x", "first", 60000, &yes, &err));
+    OK(lease_take(conn, "sh:lease:x", "gone", 60000, &yes, &err));
+    cr_assert_not(yes);
+    OK(lease_release(conn, "sh:lease:x", "first", &err));
+    const int64_t until_ms = clock_now_ms() + 5000;
+    do {
+        OK(lease_take(conn, "sh:lease:x", "second", 60000, &yes, &err));
+        cr_assert_lt(clock_now_ms(), until_ms);
+    } while (!yes);
+}
+
 BOOKED_TEST(queue_janitor, a_lease_ends_by_itself)
 {
     bool taken = false;
