@@ -316,14 +316,18 @@ local function check_base(base)
     streams_of(base).checked = true
 end
 
--- `domain` may be false: it was checked already.
+local good_domain -- the one that was checked last
+
 local function check_job(id, domain, body)
     if not is_id(id) then
         return invalid('id', id, '1 to 64 of A-Za-z0-9._:- (and not FULL)')
     end
-    if domain and not is_domain(domain) then
-        return invalid('domain', domain,
-            '1 to 63 of a-z0-9._- with a letter or digit at both ends')
+    if domain ~= good_domain then
+        if not is_domain(domain) then
+            return invalid('domain', domain,
+                '1 to 63 of a-z0-9._- with a letter or digit at both ends')
+        end
+        good_domain = domain
     end
     if #body > BODY_MAX then
         return invalid('body', #body .. ' bytes', 'at most ' .. BODY_MAX .. ' bytes')
@@ -418,12 +422,9 @@ local function sh_enqueue(base, args)
         return invalid('max_backlog', args[1], 'a whole number, 0 for no bound')
     end
     local parsed = {}
-    local before
     for i = 1, total do
         local at = 4 * i - 2
-        local domain = args[at + 1]
-        problem = check_job(args[at], domain ~= before and domain, args[at + 3])
-        before = domain
+        problem = check_job(args[at], args[at + 1], args[at + 3])
         if not problem and args[at + 2] ~= '' then
             parsed[i], problem = parse_options(args[at + 2])
         end
