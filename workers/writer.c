@@ -10,7 +10,7 @@
 #include "lease.h"
 #include "log.h"
 
-enum { LEASE_TTL_MS = 10000, LEASE_HOLD_MS = 250, POLL_MIN_MS = 2, POLL_SPREAD_MS = 8 };
+enum { LEASE_TTL_MS = 10000, LEASE_HOLD_MS = 500, POLL_MIN_MS = 2, POLL_SPREAD_MS = 8 };
 
 struct writer_slot {
     bool busy;            /* a lane of this process uses it, or is asking Redis for it */

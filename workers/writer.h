@@ -3,7 +3,7 @@
  *
  * A single-node Chroma is 3-4 times slower with several writers than with one, so a lane takes a
  * lease in Redis before it writes. Lanes of one process hand the lease to each other without a
- * round trip, for at most 250 ms, then let it go so that other processes get their turn. The
+ * round trip, for at most 500 ms, then let it go so that other processes get their turn. The
  * janitor renews leases in use. A lease whose holder died ends by itself after 10 s. Two writers at
  * once (a holder that slept through its lease) are slower, not wrong: document ids are
  * deterministic.
@@ -42,7 +42,7 @@ enum status writer_acquire(struct writer *writer, struct redis_conn *conn,
 void writer_release(struct writer *writer, struct redis_conn *conn, size_t slot);
 
 /* True when a holder need not let go yet: the lease is good, and this process has not had it for
- * its 250 ms. */
+ * its 500 ms. */
 bool writer_may_stay(struct writer *writer, size_t slot);
 
 /* Renews the leases in use. Called by the janitor every second, on its own connection. */
