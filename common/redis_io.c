@@ -9,11 +9,14 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
 
 #include "clock.h"
+
+enum { GRACE_MS = 50 };
 
 /* ---- deadlines ------------------------------------------------------------------------------- */
 
@@ -182,9 +185,33 @@ enum status redis_io_flush(struct redis_conn *conn, struct error *err)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+static bool is_readable(const struct redis_conn *conn)
+{
+    struct pollfd socket = {.fd = conn->context->fd, .events = POLLIN};
+
+    return poll(&socket, 1, 0) > 0;
+}
+
+/* True when a read whose deadline was `deadline_ms` ends without its answer. A process that was
+ * stopped (SIGSTOP, a paused machine) finds itself too late with its answer lying there: that is
+ * still read, for GRACE_MS at most and as long as there is no waiting. */
+static bool is_late(const struct redis_conn *conn, int64_t deadline_ms, int64_t *grace_until_ms)
+{
+    const int64_t now_ms = clock_now_ms();
+
+    if (now_ms < deadline_ms) {
+        return false;
+    }
+    if (*grace_until_ms == 0) {
+        *grace_until_ms = now_ms + GRACE_MS;
+    }
+    return now_ms >= *grace_until_ms || !is_readable(conn);
+}
+
 enum status redis_io_read(struct redis_conn *conn, redisReply **reply, struct error *err)
 {
     const int64_t deadline_ms = begin(conn);
+    int64_t grace_until_ms = 0;
     int wait_ms = conn->bound_ms;
 
     for (;;) {
@@ -196,7 +223,7 @@ enum status redis_io_read(struct redis_conn *conn, redisReply **reply, struct er
             *reply = parsed;
             return STATUS_OK;
         }
-        if (clock_now_ms() >= deadline_ms) {
+        if (is_late(conn, deadline_ms, &grace_until_ms)) {
             return fail_timeout(conn, "the answer", err);
         }
         if (!redis_io_set_timeout(conn, SO_RCVTIMEO, wait_ms, &conn->receive_ms)) {
