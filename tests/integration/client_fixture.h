@@ -127,4 +127,6 @@ HELPER void write_result_to(struct redis_conn *to, const struct written *written
 
 #define WRITE_RESULT(...) write_result_to(conn, &(const struct written){__VA_ARGS__})
 
+#define SIZED .size = sizeof(stillhouse_options)
+
 #endif

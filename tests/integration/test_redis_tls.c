@@ -24,9 +24,7 @@ static void openssl(const char *command)
 /* An authority, and a certificate for "localhost" (not for 127.0.0.1) that it signed. */
 static void make_certificates(void)
 {
-    snprintf(folder, sizeof folder, "%s/stillhouse-tls-XXXXXX",
-             getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
-    cr_assert_not_null(mkdtemp(folder));
+    test_folder_make(folder, sizeof folder);
     openssl(
         "req -x509 -newkey rsa:2048 -nodes -days 2 -keyout ca.key -out ca.crt -subj '/CN=tests'");
     openssl("req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj '/CN=localhost'");
@@ -120,8 +118,7 @@ Test(redis_tls, the_certificate_must_be_signed_by_whom_we_trust_and_name_the_hos
     cr_assert_eq(ping("localhost", server.port, &err), STATUS_UNREACHABLE, "plain port: %s",
                  err.text);
     test_server_stop(&server);
-    cr_assert_eq(test_run((const char *const[]){"rm", "-r", folder, NULL}, NULL, NULL, 0, NULL, 0),
-                 0);
+    test_folder_remove(folder);
 }
 
 Test(redis_tls, a_port_where_nothing_is_fails_clearly_with_tls_and_without)

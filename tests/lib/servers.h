@@ -12,6 +12,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "folder.h"
+#include "programs.h"
+
 struct test_server {
     pid_t pid;
     int port;
@@ -40,18 +43,5 @@ void test_server_stop(struct test_server *server);
 
 /* A loopback port that was free a moment ago. */
 int test_free_port(void);
-
-/* Runs a program: argv NULL-terminated; stdin from `input` (may be NULL); what it printed goes to
- * out/err_out (each at most size-1 bytes, NUL-terminated; NULL = dropped). Returns its exit code,
- * 128+signal, or fails the test after 60 s. */
-int test_run(const char *const *argv, const char *input, char *out, size_t out_size, char *err_out,
-             size_t err_size);
-
-/* Starts a program that goes on beside the test; its output is appended to the file `log`. It dies
- * with the test's process. The caller reaps it. */
-pid_t test_spawn(const char *const *argv, const char *log);
-
-/* Path of a built program ("stillhouse", "stillhouse-worker") from $STILLHOUSE_TEST_BIN. */
-const char *test_program(const char *name, char out[512]);
 
 #endif

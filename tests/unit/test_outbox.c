@@ -15,7 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char folder[64];
+#include "folder.h"
+
+static char folder[200];
 static struct outbox outbox;
 static struct error err;
 
@@ -27,30 +29,14 @@ static struct error err;
 
 static void setup(void)
 {
-    strcpy(folder, "/tmp/stillhouse-outbox-XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
+    test_folder_make(folder, sizeof folder);
     OK(outbox_open(&outbox, folder, 1 << 20, &err));
-}
-
-static void remove_folder(void)
-{
-    char path[400];
-    DIR *entries = opendir(folder);
-
-    for (struct dirent *entry; entries != NULL && (entry = readdir(entries)) != NULL;) {
-        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        unlink(path);
-    }
-    if (entries != NULL) {
-        closedir(entries);
-    }
-    rmdir(folder);
 }
 
 static void teardown(void)
 {
     outbox_close(&outbox);
-    remove_folder();
+    test_folder_remove(folder);
 }
 
 TestSuite(outbox, .init = setup, .fini = teardown);
@@ -261,7 +247,7 @@ Test(outbox, a_clock_that_was_put_back_does_not_change_the_order)
 Test(outbox, a_folder_that_was_removed_is_made_again)
 {
     append("a");
-    remove_folder();
+    test_folder_remove(folder);
     cr_assert_eq(waiting(), 0);
     append("b");
     cr_assert_str_eq(send_all(), "b");
@@ -274,7 +260,7 @@ Test(outbox, what_is_no_folder_or_has_no_parent_is_invalid_at_once)
 
     append("a");
     cr_assert_eq(outbox_open(&other, path_of(0), 1000, &err), STATUS_INVALID);
-    cr_assert_not_null(strstr(err.text, "outbox \"/tmp/"), "%s", err.text);
+    cr_assert_not_null(strstr(err.text, folder), "%s", err.text);
     snprintf(path, sizeof path, "%s/no/such", folder);
     cr_assert_eq(outbox_open(&other, path, 1000, &err), STATUS_INVALID);
     cr_assert_not_null(strstr(err.text, "No such file"), "%s", err.text);
@@ -286,8 +272,13 @@ Test(outbox, a_relative_folder_stays_the_same_when_the_program_moves)
 {
     struct outbox other;
 
-    cr_assert_eq(chdir("/tmp"), 0);
-    OK(outbox_open(&other, folder + strlen("/tmp/"), 1 << 20, &err));
+    char parent[sizeof folder];
+
+    strcpy(parent, folder);
+    char *name = strrchr(parent, '/');
+    *name++ = '\0';
+    cr_assert_eq(chdir(parent), 0);
+    OK(outbox_open(&other, name, 1 << 20, &err));
     cr_assert_eq(chdir("/"), 0);
     OK(try_append(&other, "a", 1));
     outbox_close(&other);
