@@ -9,7 +9,6 @@
  * A collection enters the map only after its space, embedder and dimension were found to be ours,
  * so what is in the map is never checked again.
  */
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,17 +27,20 @@ struct chroma_collection {
     UT_hash_handle hh;
 };
 
-/* "<before><value, percent-encoded><after>" at the end of `out`. */
-static bool append_escaped(struct strbuf *out, const char *before, const char *value)
+/* "<before><value, percent-encoded>" at the end of `out`. */
+static void append_escaped(struct strbuf *out, const char *before, const char *value)
 {
-    char *escaped = curl_easy_escape(NULL, value, 0);
-    if (escaped == NULL) {
-        return false;
-    }
+    static const char unreserved[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+
     strbuf_append_str(out, before);
-    strbuf_append_str(out, escaped);
-    curl_free(escaped);
-    return strbuf_ok(out);
+    for (; *value != '\0'; value++) {
+        if (strchr(unreserved, *value) != NULL) {
+            strbuf_append_char(out, *value);
+        } else {
+            strbuf_printf(out, "%%%02X", (unsigned)(unsigned char)*value);
+        }
+    }
 }
 
 static bool build_urls(struct chroma *chroma, const struct chroma_config *config)
@@ -52,9 +54,9 @@ static bool build_urls(struct chroma *chroma, const struct chroma_config *config
     strbuf_append(&url, config->url, bytes);
     strbuf_append_str(&url, "/api/v2");
     chroma->api_url = strbuf_ok(&url) ? strdup(url.data) : NULL;
-    bool built = append_escaped(&url, "/tenants/", config->tenant) &&
-                 append_escaped(&url, "/databases/", config->database);
-    chroma->database_url = built ? strdup(url.data) : NULL;
+    append_escaped(&url, "/tenants/", config->tenant);
+    append_escaped(&url, "/databases/", config->database);
+    chroma->database_url = strbuf_ok(&url) ? strdup(url.data) : NULL;
     strbuf_free(&url);
     return chroma->api_url != NULL && chroma->database_url != NULL;
 }

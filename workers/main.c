@@ -194,6 +194,19 @@ static int run(const struct settings *settings, const sigset_t *signals)
     return code;
 }
 
+/* Every kind of work but echo may need an HTTP server any moment. */
+static bool needs_http(const char *queues)
+{
+    for (const char *name = queues; *name != '\0'; name += strspn(name, ",")) {
+        const size_t bytes = strcspn(name, ",.");
+        if (bytes != strlen("echo") || memcmp(name, "echo", bytes) != 0) {
+            return true;
+        }
+        name += strcspn(name, ",");
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     static struct settings settings;
@@ -224,10 +237,11 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-    if (http_global_init(&err) != STATUS_OK) {
-        return fail(EXIT_FAILED, err.text);
+    /* Said now, not to the first job. */
+    enum status status = needs_http(settings.queues) ? http_check_library(&err) : STATUS_OK;
+    if (status == STATUS_OK) {
+        status = preflight_redis(&settings, &err);
     }
-    enum status status = preflight_redis(&settings, &err);
     if (status != STATUS_OK) {
         return fail(exit_code_of(status), err.text);
     }
