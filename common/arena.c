@@ -96,6 +96,24 @@ void arena_reset(struct arena *arena, size_t keep_bytes)
     }
 }
 
+struct arena_mark arena_mark(const struct arena *arena)
+{
+    return (struct arena_mark){arena->blocks, arena->blocks == NULL ? 0 : arena->blocks->used};
+}
+
+void arena_rewind(struct arena *arena, struct arena_mark mark)
+{
+    while (arena->blocks != mark.block) {
+        struct arena_block *newest = arena->blocks;
+        arena->blocks = newest->next;
+        arena->total_bytes -= newest->capacity;
+        free(newest);
+    }
+    if (mark.block != NULL) {
+        mark.block->used = mark.used;
+    }
+}
+
 void arena_free(struct arena *arena)
 {
     free_blocks(arena);

@@ -19,7 +19,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-enum { KEEP_REQUEST_BYTES = 4 * 1024 * 1024, TOKEN_HEADER_BYTES = 2048 };
+enum { KEEP_BYTES = 64 * 1024, TOKEN_HEADER_BYTES = 2048 };
 
 struct chroma_collection {
     char domain[TEXT_DOMAIN_MAX + 1];
@@ -128,7 +128,7 @@ void chroma_free(struct chroma *chroma)
 
 struct strbuf *chroma_request(struct chroma *chroma)
 {
-    strbuf_trim(&chroma->request, KEEP_REQUEST_BYTES);
+    strbuf_reset(&chroma->request);
     return &chroma->request;
 }
 
@@ -183,8 +183,7 @@ enum status chroma_perform(struct chroma *chroma, const struct chroma_call *call
     return http_code_status(&chroma->response, what, err);
 }
 
-enum status chroma_answer(const struct chroma *chroma, const char *what, cJSON **out,
-                          struct error *err)
+enum status chroma_answer(struct chroma *chroma, const char *what, cJSON **out, struct error *err)
 {
     struct error inner = {0};
     enum status status =
@@ -193,6 +192,7 @@ enum status chroma_answer(const struct chroma *chroma, const char *what, cJSON *
         error_set(err, status, "chroma at \"%.64s\": %s: %.128s", chroma->config.url, what,
                   inner.text);
     }
+    strbuf_trim(&chroma->response.body, KEEP_BYTES);
     return status;
 }
 
@@ -334,8 +334,8 @@ static enum status call_collection(struct chroma *chroma, const char *domain,
                           err);
 }
 
-enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool create,
-                                 const char *method, const char *action, struct error *err)
+static enum status call_known(struct chroma *chroma, const char *domain, bool create,
+                              const char *method, const char *action, struct error *err)
 {
     enum status status = STATUS_OK;
 
@@ -351,5 +351,13 @@ enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool
         }
         forget(chroma, collection);
     }
+    return status;
+}
+
+enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool create,
+                                 const char *method, const char *action, struct error *err)
+{
+    enum status status = call_known(chroma, domain, create, method, action, err);
+    strbuf_trim(&chroma->request, KEEP_BYTES); /* most of the time it would only lie there */
     return status;
 }

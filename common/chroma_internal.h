@@ -61,13 +61,14 @@ enum status chroma_perform(struct chroma *chroma, const struct chroma_call *call
 /* One call on the domain's collection: `action` is the path behind its UUID and the operation in
  * the metrics; chroma->request is the body of a POST. Looks the collection up (creates it where
  * `create`); on a 404 forgets it and does all of it once more. STATUS_OK: chroma->response is a
- * 2xx. */
+ * 2xx. The request is empty afterwards where it was big. */
 enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool create,
                                  const char *method, const char *action,
                                  struct error *err) MUSTCHECK;
 
-/* The last response as JSON; the caller frees it with cJSON_Delete. GARBLED names `what`. */
-enum status chroma_answer(const struct chroma *chroma, const char *what, cJSON **out,
+/* The last response as JSON; the caller frees it with cJSON_Delete. GARBLED names `what`. A big
+ * response's memory is given back: its text is gone. */
+enum status chroma_answer(struct chroma *chroma, const char *what, cJSON **out,
                           struct error *err) MUSTCHECK;
 
 /* Exactly one JSON document of well-formed UTF-8. `data[bytes]` must be NUL. GARBLED otherwise. */

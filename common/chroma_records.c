@@ -137,8 +137,7 @@ static enum status check_records(const struct chroma *chroma, const struct chrom
 }
 
 /* What a write was answered must at least be JSON: a page of a proxy is no acknowledgement. */
-static enum status check_acknowledged(const struct chroma *chroma, const char *what,
-                                      struct error *err)
+static enum status check_acknowledged(struct chroma *chroma, const char *what, struct error *err)
 {
     cJSON *root = NULL;
     enum status status = chroma_answer(chroma, what, &root, err);

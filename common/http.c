@@ -30,7 +30,7 @@ enum {
     KEEPALIVE_IDLE_SECONDS = 30,
     KEEPALIVE_INTERVAL_SECONDS = 10,
     HEADERS_MAX_BYTES = 256 * 1024,
-    KEEP_BODY_BYTES = 1024 * 1024, /* what a response keeps of its memory between requests */
+    KEEP_BODY_BYTES = 64 * 1024, /* what a response keeps of its memory between requests */
     BODY_EXCERPT_BYTES = 160,
 };
 

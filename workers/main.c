@@ -1,5 +1,6 @@
 /* stillhouse-worker: settings, preflight, fleet, endpoint, signals. */
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,17 @@ static struct option *make_options(void)
             (struct option){settings_row(i).flag, required_argument, NULL, OPTION_SETTING};
     }
     return options;
+}
+
+/* A batch's big buffers come and go, and every lane has its own heap: what is over this size is
+ * mapped by itself and goes back when it is freed. Left alone, malloc raises the limit to 32 MiB
+ * with the first ones that are freed, and each heap keeps the most it ever held. */
+static void bound_heaps(void)
+{
+    enum { MAPPED_BYTES = 128 * 1024, TRIM_BYTES = 256 * 1024 };
+
+    mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+    mallopt(M_TRIM_THRESHOLD, TRIM_BYTES);
 }
 
 enum action { ACTION_RUN, ACTION_PRINT, ACTION_EXIT };
@@ -231,6 +243,7 @@ int main(int argc, char **argv)
     }
 
     log_set_level(settings.log_level);
+    bound_heaps();
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
