@@ -183,6 +183,11 @@ enum status chroma_perform(struct chroma *chroma, const struct chroma_call *call
     return http_code_status(&chroma->response, what, err);
 }
 
+void chroma_end_answer(struct chroma *chroma)
+{
+    strbuf_trim(&chroma->response.body, KEEP_BYTES);
+}
+
 enum status chroma_answer(struct chroma *chroma, const char *what, cJSON **out, struct error *err)
 {
     struct error inner = {0};
@@ -192,7 +197,7 @@ enum status chroma_answer(struct chroma *chroma, const char *what, cJSON **out, 
         error_set(err, status, "chroma at \"%.64s\": %s: %.128s", chroma->config.url, what,
                   inner.text);
     }
-    strbuf_trim(&chroma->response.body, KEEP_BYTES);
+    chroma_end_answer(chroma);
     return status;
 }
 

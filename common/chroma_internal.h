@@ -66,19 +66,30 @@ enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool
                                  const char *method, const char *action,
                                  struct error *err) MUSTCHECK;
 
-/* The last response as JSON; the caller frees it with cJSON_Delete. GARBLED names `what`. A big
- * response's memory is given back: its text is gone. */
+/* The last response was read: where it was big, its memory is given back. */
+void chroma_end_answer(struct chroma *chroma);
+
+/* The last response as JSON; the caller frees it with cJSON_Delete. GARBLED names `what`. Ends
+ * the answer. */
 enum status chroma_answer(struct chroma *chroma, const char *what, cJSON **out,
                           struct error *err) MUSTCHECK;
 
 /* Exactly one JSON document of well-formed UTF-8. `data[bytes]` must be NUL. GARBLED otherwise. */
 enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct error *err) MUSTCHECK;
 
-/* The answer to a query of `count` vectors into hits[count]; `text_in_metadata` as in
- * chroma_config. */
-enum status chroma_decode_query(const cJSON *root, size_t count, size_t n_results,
-                                bool text_in_metadata, struct arena *arena,
-                                struct chroma_hits *hits, struct error *err) MUSTCHECK;
+/* What an answer to a query must fit. */
+struct chroma_asked {
+    size_t count; /* vectors */
+    size_t n_results;
+    bool text_in_metadata; /* as in chroma_config */
+};
+
+/* The answer to a query, `data[bytes]` being NUL: `take` gets the hits of each vector in turn,
+ * decoded into the arena, which it may reset. GARBLED: any of it is not as asked; some may have
+ * been taken before. */
+enum status chroma_decode_query(const char *data, size_t bytes, const struct chroma_asked *asked,
+                                struct arena *arena, chroma_hits_taker *take, void *context,
+                                struct error *err) MUSTCHECK;
 
 /* The answer to a get: every record, distance 0, also those without metadata or text. */
 enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, struct arena *arena,

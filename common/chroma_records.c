@@ -175,10 +175,12 @@ static void write_query(const struct chroma *chroma, struct strbuf *out, const f
     strbuf_append_str(out, ",\"include\":[\"documents\",\"metadatas\",\"distances\"]}");
 }
 
-enum status chroma_query(struct chroma *chroma, const char *domain, const float *vectors,
-                         size_t count, size_t n_results, struct arena *arena,
-                         struct chroma_hits *hits, struct error *err)
+enum status chroma_query_each(struct chroma *chroma, const char *domain, const float *vectors,
+                              size_t count, size_t n_results, struct arena *arena,
+                              chroma_hits_taker *take, void *context, struct error *err)
 {
+    const struct chroma_asked asked = {count, n_results, chroma->config.store_text_as_metadata};
+
     if (count == 0) {
         return STATUS_OK;
     }
@@ -190,16 +192,29 @@ enum status chroma_query(struct chroma *chroma, const char *domain, const float 
     }
     write_query(chroma, chroma_request(chroma), vectors, count, n_results);
     enum status status = chroma_on_collection(chroma, domain, false, "POST", "query", err);
-    cJSON *root = NULL;
-    if (status == STATUS_OK) {
-        status = chroma_answer(chroma, "query", &root, err);
+    if (status != STATUS_OK) {
+        return status;
     }
-    if (status == STATUS_OK) {
-        status = chroma_decode_query(root, count, n_results, chroma->config.store_text_as_metadata,
-                                     arena, hits, err);
-    }
-    cJSON_Delete(root);
-    return status;
+    const struct strbuf *body = &chroma->response.body;
+    status = chroma_decode_query(body->data, body->bytes, &asked, arena, take, context, err);
+    chroma_end_answer(chroma);
+    return status == STATUS_GARBLED
+               ? error_wrap(err, "chroma at \"%.64s\": query", chroma->config.url)
+               : status;
+}
+
+static void keep_hits(void *context, size_t index, const struct chroma_hits *hits)
+{
+    struct chroma_hits *all = context;
+    all[index] = *hits;
+}
+
+enum status chroma_query(struct chroma *chroma, const char *domain, const float *vectors,
+                         size_t count, size_t n_results, struct arena *arena,
+                         struct chroma_hits *hits, struct error *err)
+{
+    return chroma_query_each(chroma, domain, vectors, count, n_results, arena, keep_hits, hits,
+                             err);
 }
 
 static void write_ids(struct strbuf *out, const struct slice *ids, size_t count)
