@@ -91,11 +91,12 @@ enum status chroma_query(struct chroma *chroma, const char *domain, const float 
 typedef void chroma_hits_taker(void *context, size_t index, const struct chroma_hits *hits);
 
 /* The same query, its hits handed on one vector after the other as they are decoded: memory for one
- * vector's hits at a time. Whatever the status, some may have been taken: what `take` does counts
- * only with STATUS_OK. */
-enum status chroma_query_each(struct chroma *chroma, const char *domain, const float *vectors,
-                              size_t count, size_t n_results, struct arena *arena,
-                              chroma_hits_taker *take, void *context, struct error *err) MUSTCHECK;
+ * vector's hits at a time. `vectors` are `count` pointers. Whatever the status, some may have been
+ * taken: what `take` does counts only with STATUS_OK. */
+enum status chroma_query_each(struct chroma *chroma, const char *domain,
+                              const float *const *vectors, size_t count, size_t n_results,
+                              struct arena *arena, chroma_hits_taker *take, void *context,
+                              struct error *err) MUSTCHECK;
 
 /* The records with these ids that exist, with metadata and, where `with_text`, text (distance 0).
  */

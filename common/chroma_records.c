@@ -160,24 +160,25 @@ enum status chroma_upsert(struct chroma *chroma, const char *domain,
     return status == STATUS_OK ? check_acknowledged(chroma, "upsert", err) : status;
 }
 
-static void write_query(const struct chroma *chroma, struct strbuf *out, const float *vectors,
-                        size_t count, size_t n_results)
+static void write_query(const struct chroma *chroma, struct strbuf *out,
+                        const float *const *vectors, size_t count, size_t n_results)
 {
-    size_t dimension = chroma->config.identity.dimension;
+    const size_t dimension = chroma->config.identity.dimension;
 
     strbuf_append_str(out, "{\"query_embeddings\":[");
     for (size_t i = 0; i < count; i++) {
         write_separator(out, i);
-        json_floats(out, vectors + i * dimension, dimension);
+        json_floats(out, vectors[i], dimension);
     }
     strbuf_append_str(out, "],\"n_results\":");
     json_int(out, (int64_t)n_results);
     strbuf_append_str(out, ",\"include\":[\"documents\",\"metadatas\",\"distances\"]}");
 }
 
-enum status chroma_query_each(struct chroma *chroma, const char *domain, const float *vectors,
-                              size_t count, size_t n_results, struct arena *arena,
-                              chroma_hits_taker *take, void *context, struct error *err)
+enum status chroma_query_each(struct chroma *chroma, const char *domain,
+                              const float *const *vectors, size_t count, size_t n_results,
+                              struct arena *arena, chroma_hits_taker *take, void *context,
+                              struct error *err)
 {
     const struct chroma_asked asked = {count, n_results, chroma->config.store_text_as_metadata};
 
@@ -187,8 +188,11 @@ enum status chroma_query_each(struct chroma *chroma, const char *domain, const f
     if (n_results == 0) { /* Chroma's handler dies of it and closes the connection */
         return error_set(err, STATUS_INVALID, "a query for 0 results, at least 1 is needed");
     }
-    if (!is_finite(vectors, count * chroma->config.identity.dimension)) {
-        return error_set(err, STATUS_INVALID, "a query vector holds a number that is not finite");
+    for (size_t i = 0; i < count; i++) {
+        if (!is_finite(vectors[i], chroma->config.identity.dimension)) {
+            return error_set(err, STATUS_INVALID,
+                             "a query vector holds a number that is not finite");
+        }
     }
     write_query(chroma, chroma_request(chroma), vectors, count, n_results);
     enum status status = chroma_on_collection(chroma, domain, false, "POST", "query", err);
@@ -213,8 +217,15 @@ enum status chroma_query(struct chroma *chroma, const char *domain, const float 
                          size_t count, size_t n_results, struct arena *arena,
                          struct chroma_hits *hits, struct error *err)
 {
-    return chroma_query_each(chroma, domain, vectors, count, n_results, arena, keep_hits, hits,
-                             err);
+    const float **each = arena_array(arena, count, sizeof *each);
+
+    if (each == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for a query of chroma");
+    }
+    for (size_t i = 0; i < count; i++) {
+        each[i] = vectors + i * chroma->config.identity.dimension;
+    }
+    return chroma_query_each(chroma, domain, each, count, n_results, arena, keep_hits, hits, err);
 }
 
 static void write_ids(struct strbuf *out, const struct slice *ids, size_t count)

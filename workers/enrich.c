@@ -279,15 +279,10 @@ static void write_group(struct enrich_group *group, int64_t ttl_ms)
 static enum status query(struct enrich_group *group, struct error *err)
 {
     struct lane_tools *tools = group->batch->tools;
-    const size_t dimension = embedder_dimension(tools->embedder);
-    float *vectors = arena_array(&tools->arena, group->count * dimension, sizeof *vectors);
+    const float *vectors[QUERY_BATCH_MAX];
 
-    if (vectors == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for %zu vectors", group->count);
-    }
     for (size_t i = 0; i < group->count; i++) {
-        memcpy(vectors + i * dimension, group->items[i]->embedding->vector,
-               dimension * sizeof *vectors);
+        vectors[i] = group->items[i]->embedding->vector;
     }
     tools_phase(tools, PHASE_QUERY);
     enum status status = chroma_query_each(tools->chroma, group->items[0]->domain, vectors,
