@@ -5,6 +5,10 @@
 #include "chroma_internal.h"
 #include "json.h"
 
+/* Of a number of a vector and its comma, rather more than less: growing a buffer of some 100 KiB
+ * would take twice its memory while it is copied. */
+enum { FLOAT_TEXT_TYPICAL = 12 };
+
 static void write_value(struct strbuf *out, const struct meta_value *value)
 {
     switch (value->type) {
@@ -165,6 +169,9 @@ static void write_query(const struct chroma *chroma, struct strbuf *out,
 {
     const size_t dimension = chroma->config.identity.dimension;
 
+    if (strbuf_reserve(out, count * dimension * FLOAT_TEXT_TYPICAL) == NULL) {
+        return; /* what failed sticks */
+    }
     strbuf_append_str(out, "{\"query_embeddings\":[");
     for (size_t i = 0; i < count; i++) {
         write_separator(out, i);

@@ -31,6 +31,7 @@ enum {
     KEEPALIVE_INTERVAL_SECONDS = 10,
     HEADERS_MAX_BYTES = 256 * 1024,
     KEEP_BODY_BYTES = 64 * 1024, /* what a response keeps of its memory between requests */
+    RESERVE_MAX_BYTES = 1024 * 1024,
     BODY_EXCERPT_BYTES = 160,
 };
 
@@ -72,6 +73,20 @@ enum status http_check_library(struct error *err)
     return http_global_init(err); /* it knows why; and if it can after all, so much the better */
 }
 
+/* The whole body at once where its length is known: growing takes twice the memory. A length that
+ * is not true costs no more than this. */
+static bool reserve_body(const struct http *http, struct strbuf *body)
+{
+    curl_off_t bytes = 0;
+    CURLcode code =
+        http->curl->easy_getinfo(http->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &bytes);
+
+    if (code != CURLE_OK || bytes <= 0 || bytes > RESERVE_MAX_BYTES) {
+        return true;
+    }
+    return strbuf_reserve(body, (size_t)bytes) != NULL;
+}
+
 /* curl's write callback: returning less than it was given ends the transfer. */
 static size_t take_body(char *data, size_t size, size_t count, void *context)
 {
@@ -81,6 +96,9 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
 
     if (bytes > http->config.max_response_bytes - body->bytes) {
         http->over_cap = true;
+        return 0;
+    }
+    if (body->bytes == 0 && !reserve_body(http, body)) {
         return 0;
     }
     strbuf_append(body, data, bytes);

@@ -55,15 +55,17 @@ static struct option *make_options(void)
     return options;
 }
 
-/* A batch's big buffers come and go, and every lane has its own heap: what is over this size is
- * mapped by itself and goes back when it is freed. Left alone, malloc raises the limit to 32 MiB
- * with the first ones that are freed, and each heap keeps the most it ever held. */
-static void bound_heaps(void)
+/* One heap for all lanes. Each with its own kept the most it ever held, though lanes are seldom at
+ * their most together: with one, what a lane frees is what the next one takes. Giving it all back
+ * to the system costs 200 page faults a batch, a sixth of its time; so does a mapping for each
+ * buffer. The lock is no matter: Redis, which hands out the jobs, is one thread. */
+static void share_heap(void)
 {
-    enum { MAPPED_BYTES = 128 * 1024, TRIM_BYTES = 256 * 1024 };
+    enum { MAPPED_BYTES = 320 * 1024, SPARE_BYTES = 512 * 1024 };
 
-    mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
-    mallopt(M_TRIM_THRESHOLD, TRIM_BYTES);
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES); /* fixed: malloc would raise it to 32 MiB by itself */
+    mallopt(M_TRIM_THRESHOLD, SPARE_BYTES);
 }
 
 enum action { ACTION_RUN, ACTION_PRINT, ACTION_EXIT };
@@ -243,7 +245,7 @@ int main(int argc, char **argv)
     }
 
     log_set_level(settings.log_level);
-    bound_heaps();
+    share_heap();
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
