@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARENA_BLOCK_BYTES = 64 * 1024 };
+enum { BLOCK_BYTES_MIN = 64 * 1024, BLOCK_BYTES_MAX = 256 * 1024 };
 
 struct arena_block {
     struct arena_block *next;
@@ -25,6 +25,16 @@ static struct arena_block *block_new(size_t capacity)
     return block;
 }
 
+/* As much again as there is, within bounds: few blocks for a big batch, a small one for a small. */
+static size_t next_capacity(const struct arena *arena, size_t bytes)
+{
+    size_t capacity = arena->total_bytes;
+
+    capacity = capacity > BLOCK_BYTES_MIN ? capacity : BLOCK_BYTES_MIN;
+    capacity = capacity < BLOCK_BYTES_MAX ? capacity : BLOCK_BYTES_MAX;
+    return capacity > bytes ? capacity : bytes;
+}
+
 void *arena_alloc(struct arena *arena, size_t bytes)
 {
     if (bytes > SIZE_MAX / 2) {
@@ -34,7 +44,7 @@ void *arena_alloc(struct arena *arena, size_t bytes)
     struct arena_block *block = arena->blocks;
 
     if (block == NULL || block->capacity - block->used < rounded) {
-        size_t capacity = rounded > ARENA_BLOCK_BYTES ? rounded : ARENA_BLOCK_BYTES;
+        const size_t capacity = next_capacity(arena, rounded);
         block = block_new(capacity);
         if (block == NULL) {
             return NULL;
@@ -93,6 +103,24 @@ void arena_reset(struct arena *arena, size_t keep_bytes)
     if (block != NULL) {
         arena->blocks = block;
         arena->total_bytes = capacity;
+    }
+}
+
+struct arena_mark arena_mark(const struct arena *arena)
+{
+    return (struct arena_mark){arena->blocks, arena->blocks == NULL ? 0 : arena->blocks->used};
+}
+
+void arena_rewind(struct arena *arena, struct arena_mark mark)
+{
+    while (arena->blocks != mark.block) {
+        struct arena_block *newest = arena->blocks;
+        arena->blocks = newest->next;
+        arena->total_bytes -= newest->capacity;
+        free(newest);
+    }
+    if (mark.block != NULL) {
+        mark.block->used = mark.used;
     }
 }
 

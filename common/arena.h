@@ -29,6 +29,16 @@ void *arena_array(struct arena *arena, size_t count, size_t size) MUSTCHECK;
 /* Forgets all allocations; keeps at most `keep_bytes` of memory for the next batch. */
 void arena_reset(struct arena *arena, size_t keep_bytes);
 
+/* Where the arena stands now, and back to it: for steps of a batch that need memory each for
+ * itself. What was allocated after the mark is gone; what was allocated before it stays. A mark is
+ * void after arena_reset, and after going back to an older one. */
+struct arena_mark {
+    struct arena_block *block;
+    size_t used;
+};
+struct arena_mark arena_mark(const struct arena *arena) MUSTCHECK;
+void arena_rewind(struct arena *arena, struct arena_mark mark);
+
 /* Frees everything. `struct arena a = {0};` starts one. */
 void arena_free(struct arena *arena);
 

@@ -9,7 +9,6 @@
  * A collection enters the map only after its space, embedder and dimension were found to be ours,
  * so what is in the map is never checked again.
  */
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-enum { KEEP_REQUEST_BYTES = 4 * 1024 * 1024, TOKEN_HEADER_BYTES = 2048 };
+enum { KEEP_BYTES = 64 * 1024, TOKEN_HEADER_BYTES = 2048 };
 
 struct chroma_collection {
     char domain[TEXT_DOMAIN_MAX + 1];
@@ -28,17 +27,20 @@ struct chroma_collection {
     UT_hash_handle hh;
 };
 
-/* "<before><value, percent-encoded><after>" at the end of `out`. */
-static bool append_escaped(struct strbuf *out, const char *before, const char *value)
+/* "<before><value, percent-encoded>" at the end of `out`. */
+static void append_escaped(struct strbuf *out, const char *before, const char *value)
 {
-    char *escaped = curl_easy_escape(NULL, value, 0);
-    if (escaped == NULL) {
-        return false;
-    }
+    static const char unreserved[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+
     strbuf_append_str(out, before);
-    strbuf_append_str(out, escaped);
-    curl_free(escaped);
-    return strbuf_ok(out);
+    for (; *value != '\0'; value++) {
+        if (strchr(unreserved, *value) != NULL) {
+            strbuf_append_char(out, *value);
+        } else {
+            strbuf_printf(out, "%%%02X", (unsigned)(unsigned char)*value);
+        }
+    }
 }
 
 static bool build_urls(struct chroma *chroma, const struct chroma_config *config)
@@ -52,9 +54,9 @@ static bool build_urls(struct chroma *chroma, const struct chroma_config *config
     strbuf_append(&url, config->url, bytes);
     strbuf_append_str(&url, "/api/v2");
     chroma->api_url = strbuf_ok(&url) ? strdup(url.data) : NULL;
-    bool built = append_escaped(&url, "/tenants/", config->tenant) &&
-                 append_escaped(&url, "/databases/", config->database);
-    chroma->database_url = built ? strdup(url.data) : NULL;
+    append_escaped(&url, "/tenants/", config->tenant);
+    append_escaped(&url, "/databases/", config->database);
+    chroma->database_url = strbuf_ok(&url) ? strdup(url.data) : NULL;
     strbuf_free(&url);
     return chroma->api_url != NULL && chroma->database_url != NULL;
 }
@@ -126,7 +128,7 @@ void chroma_free(struct chroma *chroma)
 
 struct strbuf *chroma_request(struct chroma *chroma)
 {
-    strbuf_trim(&chroma->request, KEEP_REQUEST_BYTES);
+    strbuf_reset(&chroma->request);
     return &chroma->request;
 }
 
@@ -181,8 +183,12 @@ enum status chroma_perform(struct chroma *chroma, const struct chroma_call *call
     return http_code_status(&chroma->response, what, err);
 }
 
-enum status chroma_answer(const struct chroma *chroma, const char *what, cJSON **out,
-                          struct error *err)
+void chroma_end_answer(struct chroma *chroma)
+{
+    strbuf_trim(&chroma->response.body, KEEP_BYTES);
+}
+
+enum status chroma_answer(struct chroma *chroma, const char *what, cJSON **out, struct error *err)
 {
     struct error inner = {0};
     enum status status =
@@ -191,6 +197,7 @@ enum status chroma_answer(const struct chroma *chroma, const char *what, cJSON *
         error_set(err, status, "chroma at \"%.64s\": %s: %.128s", chroma->config.url, what,
                   inner.text);
     }
+    chroma_end_answer(chroma);
     return status;
 }
 
@@ -332,8 +339,8 @@ static enum status call_collection(struct chroma *chroma, const char *domain,
                           err);
 }
 
-enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool create,
-                                 const char *method, const char *action, struct error *err)
+static enum status call_known(struct chroma *chroma, const char *domain, bool create,
+                              const char *method, const char *action, struct error *err)
 {
     enum status status = STATUS_OK;
 
@@ -349,5 +356,13 @@ enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool
         }
         forget(chroma, collection);
     }
+    return status;
+}
+
+enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool create,
+                                 const char *method, const char *action, struct error *err)
+{
+    enum status status = call_known(chroma, domain, create, method, action, err);
+    strbuf_trim(&chroma->request, KEEP_BYTES); /* most of the time it would only lie there */
     return status;
 }

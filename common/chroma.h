@@ -86,6 +86,18 @@ enum status chroma_query(struct chroma *chroma, const char *domain, const float 
                          size_t count, size_t n_results, struct arena *arena,
                          struct chroma_hits *hits, struct error *err) MUSTCHECK;
 
+/* Called with the hits of vector `index`; they live in the arena, which may be reset before it
+ * returns. */
+typedef void chroma_hits_taker(void *context, size_t index, const struct chroma_hits *hits);
+
+/* The same query, its hits handed on one vector after the other as they are decoded: memory for one
+ * vector's hits at a time. `vectors` are `count` pointers. Whatever the status, some may have been
+ * taken: what `take` does counts only with STATUS_OK. */
+enum status chroma_query_each(struct chroma *chroma, const char *domain,
+                              const float *const *vectors, size_t count, size_t n_results,
+                              struct arena *arena, chroma_hits_taker *take, void *context,
+                              struct error *err) MUSTCHECK;
+
 /* The records with these ids that exist, with metadata and, where `with_text`, text (distance 0).
  */
 enum status chroma_get(struct chroma *chroma, const char *domain, const struct slice *ids,

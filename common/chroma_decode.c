@@ -3,17 +3,27 @@
  * An answer to get has one list a field (ids, documents, metadatas), one to query a list of such
  * lists, one a query, and distances. Lists that were not asked for are null. cJSON keeps lists as
  * chains, so they are walked together and never indexed.
+ *
+ * The tree of a whole answer to 64 queries would take 1 MiB, several times its text. So the outer
+ * lists are walked in the text, and only the lists of one query are a tree at a time.
  */
 #include <math.h>
 #include <string.h>
 
 #include "chroma_internal.h"
+#include "json_walk.h"
 
 static const double EXACT_INTEGER_MAX = 9007199254740992.0; /* 2^53 */
 
-enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct error *err)
+static enum status not_json(const char *data, size_t bytes, struct error *err)
 {
     char excerpt[48];
+    return error_set(err, STATUS_GARBLED, "the answer is not JSON: \"%s\"",
+                     text_excerpt(data, bytes, excerpt));
+}
+
+enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct error *err)
+{
     const char *end = NULL;
 
     *out = NULL;
@@ -28,8 +38,7 @@ enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct err
     }
     cJSON_Delete(*out);
     *out = NULL;
-    return error_set(err, STATUS_GARBLED, "the answer is not JSON: \"%s\"",
-                     text_excerpt(data, bytes, excerpt));
+    return not_json(data, bytes, err);
 }
 
 static bool is_absent(const cJSON *value)
@@ -135,6 +144,12 @@ static void step(struct fields *chains)
     chains->distances = after(chains->distances);
 }
 
+static enum status no_list(const char *field, size_t count, struct error *err)
+{
+    return error_set(err, STATUS_GARBLED, "field \"%s\" of the answer is not a list of %zu", field,
+                     count);
+}
+
 static enum status chain(const cJSON *list, const char *field, size_t count, const cJSON **first,
                          struct error *err)
 {
@@ -143,8 +158,7 @@ static enum status chain(const cJSON *list, const char *field, size_t count, con
         return STATUS_OK;
     }
     if (!cJSON_IsArray(list) || (size_t)cJSON_GetArraySize(list) != count) {
-        return error_set(err, STATUS_GARBLED, "field \"%s\" of the answer is not a list of %zu",
-                         field, count);
+        return no_list(field, count, err);
     }
     *first = list->child;
     return STATUS_OK;
@@ -263,22 +277,144 @@ enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, stru
     return decode_list(&lists, false, text_in_metadata, arena, out, err);
 }
 
-enum status chroma_decode_query(const cJSON *root, size_t count, size_t n_results,
-                                bool text_in_metadata, struct arena *arena,
-                                struct chroma_hits *hits, struct error *err)
-{
-    struct fields outer = lists_of(root);
-    struct fields lists;
-    enum status status = chains(&outer, count, &lists, err);
+/* ---- the answer to a query, walked ---- */
 
-    for (size_t i = 0; i < count && status == STATUS_OK; i++, step(&lists)) {
-        status = decode_list(&lists, true, text_in_metadata, arena, &hits[i], err);
-        if (status == STATUS_OK && hits[i].count > n_results) {
-            status = error_set(err, STATUS_GARBLED, "the answer has %zu hits where %zu were asked",
-                               hits[i].count, n_results);
+enum field { IDS, DOCUMENTS, METADATAS, DISTANCES, FIELDS };
+
+static const char *const field_names[FIELDS] = {"ids", "documents", "metadatas", "distances"};
+
+/* The outer lists; `text` NULL = not in the answer, or null. */
+struct outer {
+    struct json_list lists[FIELDS];
+    const char *text[FIELDS];
+};
+
+static void note_field(struct outer *outer, const char *key, size_t key_bytes, const char *value)
+{
+    for (int f = 0; f < FIELDS; f++) {
+        if (strlen(field_names[f]) == key_bytes && memcmp(field_names[f], key, key_bytes) == 0 &&
+            outer->text[f] == NULL && strncmp(value, "null", 4) != 0) {
+            outer->text[f] = value;
         }
     }
+}
+
+/* False when the answer, from its first byte to its last, is no JSON value. One that is no object
+ * has no fields. */
+static bool find_fields(const char *data, const char *end, struct outer *outer)
+{
+    struct json_list object;
+    enum json_step step = JSON_END;
+
+    if (!json_list_open(&object, data, end, '{')) {
+        const char *after = json_skip(data, end);
+        return after != NULL && json_skip_space(after, end) == end;
+    }
+    while ((step = json_list_next(&object)) == JSON_ELEMENT) {
+        const char *key = NULL;
+        size_t key_bytes = 0;
+        if (!json_list_key(&object, &key, &key_bytes)) {
+            return false;
+        }
+        note_field(outer, key, key_bytes, object.at);
+        object.at = json_skip(object.at, end);
+        if (object.at == NULL) {
+            return false;
+        }
+    }
+    return step == JSON_END && json_skip_space(object.at, end) == end;
+}
+
+static enum status open_outer(const char *data, size_t bytes, size_t count, struct outer *outer,
+                              struct error *err)
+{
+    const char *end = data + bytes;
+
+    if (bytes == 0) {
+        return error_set(err, STATUS_GARBLED, "the answer is empty, not JSON");
+    }
+    if (!text_is_utf8(data, bytes) || !find_fields(data, end, outer)) {
+        return not_json(data, bytes, err);
+    }
+    if (outer->text[IDS] == NULL) {
+        return error_set(err, STATUS_GARBLED, "field \"ids\" of the answer is not a list");
+    }
+    for (int f = 0; f < FIELDS; f++) {
+        if (outer->text[f] != NULL && !json_list_open(&outer->lists[f], outer->text[f], end, '[')) {
+            return no_list(field_names[f], count, err);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* The next element of each outer list as a tree. */
+static enum status next_trees(struct outer *outer, size_t count, cJSON *trees[FIELDS],
+                              struct error *err)
+{
+    for (int f = 0; f < FIELDS; f++) {
+        struct json_list *list = &outer->lists[f];
+        const char *after = NULL;
+        if (outer->text[f] == NULL) {
+            continue;
+        }
+        if (json_list_next(list) != JSON_ELEMENT) {
+            return no_list(field_names[f], count, err);
+        }
+        const size_t left = (size_t)(list->end - list->at);
+        trees[f] = cJSON_ParseWithLengthOpts(list->at, left + 1, &after, false);
+        if (trees[f] == NULL) {
+            return not_json(list->at, left, err);
+        }
+        list->at = after;
+    }
+    return STATUS_OK;
+}
+
+static enum status check_ended(struct outer *outer, size_t count, struct error *err)
+{
+    for (int f = 0; f < FIELDS; f++) {
+        if (outer->text[f] != NULL && json_list_next(&outer->lists[f]) != JSON_END) {
+            return no_list(field_names[f], count, err);
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status decode_hits(cJSON *const trees[FIELDS], const struct chroma_asked *asked,
+                               struct arena *arena, struct chroma_hits *hits, struct error *err)
+{
+    const struct fields lists = {trees[IDS], trees[DOCUMENTS], trees[METADATAS], trees[DISTANCES]};
+    enum status status = decode_list(&lists, true, asked->text_in_metadata, arena, hits, err);
+
+    if (status == STATUS_OK && hits->count > asked->n_results) {
+        return error_set(err, STATUS_GARBLED, "the answer has %zu hits where %zu were asked",
+                         hits->count, asked->n_results);
+    }
     return status;
+}
+
+enum status chroma_decode_query(const char *data, size_t bytes, const struct chroma_asked *asked,
+                                struct arena *arena, chroma_hits_taker *take, void *context,
+                                struct error *err)
+{
+    struct outer outer = {0};
+    enum status status = open_outer(data, bytes, asked->count, &outer, err);
+
+    for (size_t i = 0; i < asked->count && status == STATUS_OK; i++) {
+        cJSON *trees[FIELDS] = {NULL};
+        struct chroma_hits hits = {0};
+        status = next_trees(&outer, asked->count, trees, err);
+        if (status == STATUS_OK) {
+            status = decode_hits(trees, asked, arena, &hits, err);
+        }
+        for (int f = 0; f < FIELDS; f++) {
+            cJSON_Delete(trees[f]);
+        }
+        if (status == STATUS_OK) {
+            take(context, i, &hits);
+        }
+    }
+    return status == STATUS_OK ? check_ended(&outer, asked->count, err) : status;
 }
 
 enum status chroma_decode_count(const cJSON *root, int64_t *count, struct error *err)

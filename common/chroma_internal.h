@@ -61,23 +61,35 @@ enum status chroma_perform(struct chroma *chroma, const struct chroma_call *call
 /* One call on the domain's collection: `action` is the path behind its UUID and the operation in
  * the metrics; chroma->request is the body of a POST. Looks the collection up (creates it where
  * `create`); on a 404 forgets it and does all of it once more. STATUS_OK: chroma->response is a
- * 2xx. */
+ * 2xx. The request is empty afterwards where it was big. */
 enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool create,
                                  const char *method, const char *action,
                                  struct error *err) MUSTCHECK;
 
-/* The last response as JSON; the caller frees it with cJSON_Delete. GARBLED names `what`. */
-enum status chroma_answer(const struct chroma *chroma, const char *what, cJSON **out,
+/* The last response was read: where it was big, its memory is given back. */
+void chroma_end_answer(struct chroma *chroma);
+
+/* The last response as JSON; the caller frees it with cJSON_Delete. GARBLED names `what`. Ends
+ * the answer. */
+enum status chroma_answer(struct chroma *chroma, const char *what, cJSON **out,
                           struct error *err) MUSTCHECK;
 
 /* Exactly one JSON document of well-formed UTF-8. `data[bytes]` must be NUL. GARBLED otherwise. */
 enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct error *err) MUSTCHECK;
 
-/* The answer to a query of `count` vectors into hits[count]; `text_in_metadata` as in
- * chroma_config. */
-enum status chroma_decode_query(const cJSON *root, size_t count, size_t n_results,
-                                bool text_in_metadata, struct arena *arena,
-                                struct chroma_hits *hits, struct error *err) MUSTCHECK;
+/* What an answer to a query must fit. */
+struct chroma_asked {
+    size_t count; /* vectors */
+    size_t n_results;
+    bool text_in_metadata; /* as in chroma_config */
+};
+
+/* The answer to a query, `data[bytes]` being NUL: `take` gets the hits of each vector in turn,
+ * decoded into the arena, which it may reset. GARBLED: any of it is not as asked; some may have
+ * been taken before. */
+enum status chroma_decode_query(const char *data, size_t bytes, const struct chroma_asked *asked,
+                                struct arena *arena, chroma_hits_taker *take, void *context,
+                                struct error *err) MUSTCHECK;
 
 /* The answer to a get: every record, distance 0, also those without metadata or text. */
 enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, struct arena *arena,

@@ -5,6 +5,10 @@
 #include "chroma_internal.h"
 #include "json.h"
 
+/* Of a number of a vector and its comma, rather more than less: growing a buffer of some 100 KiB
+ * would take twice its memory while it is copied. */
+enum { FLOAT_TEXT_TYPICAL = 12 };
+
 static void write_value(struct strbuf *out, const struct meta_value *value)
 {
     switch (value->type) {
@@ -137,8 +141,7 @@ static enum status check_records(const struct chroma *chroma, const struct chrom
 }
 
 /* What a write was answered must at least be JSON: a page of a proxy is no acknowledgement. */
-static enum status check_acknowledged(const struct chroma *chroma, const char *what,
-                                      struct error *err)
+static enum status check_acknowledged(struct chroma *chroma, const char *what, struct error *err)
 {
     cJSON *root = NULL;
     enum status status = chroma_answer(chroma, what, &root, err);
@@ -161,46 +164,75 @@ enum status chroma_upsert(struct chroma *chroma, const char *domain,
     return status == STATUS_OK ? check_acknowledged(chroma, "upsert", err) : status;
 }
 
-static void write_query(const struct chroma *chroma, struct strbuf *out, const float *vectors,
-                        size_t count, size_t n_results)
+static void write_query(const struct chroma *chroma, struct strbuf *out,
+                        const float *const *vectors, size_t count, size_t n_results)
 {
-    size_t dimension = chroma->config.identity.dimension;
+    const size_t dimension = chroma->config.identity.dimension;
 
+    if (strbuf_reserve(out, count * dimension * FLOAT_TEXT_TYPICAL) == NULL) {
+        return; /* what failed sticks */
+    }
     strbuf_append_str(out, "{\"query_embeddings\":[");
     for (size_t i = 0; i < count; i++) {
         write_separator(out, i);
-        json_floats(out, vectors + i * dimension, dimension);
+        json_floats(out, vectors[i], dimension);
     }
     strbuf_append_str(out, "],\"n_results\":");
     json_int(out, (int64_t)n_results);
     strbuf_append_str(out, ",\"include\":[\"documents\",\"metadatas\",\"distances\"]}");
 }
 
-enum status chroma_query(struct chroma *chroma, const char *domain, const float *vectors,
-                         size_t count, size_t n_results, struct arena *arena,
-                         struct chroma_hits *hits, struct error *err)
+enum status chroma_query_each(struct chroma *chroma, const char *domain,
+                              const float *const *vectors, size_t count, size_t n_results,
+                              struct arena *arena, chroma_hits_taker *take, void *context,
+                              struct error *err)
 {
+    const struct chroma_asked asked = {count, n_results, chroma->config.store_text_as_metadata};
+
     if (count == 0) {
         return STATUS_OK;
     }
     if (n_results == 0) { /* Chroma's handler dies of it and closes the connection */
         return error_set(err, STATUS_INVALID, "a query for 0 results, at least 1 is needed");
     }
-    if (!is_finite(vectors, count * chroma->config.identity.dimension)) {
-        return error_set(err, STATUS_INVALID, "a query vector holds a number that is not finite");
+    for (size_t i = 0; i < count; i++) {
+        if (!is_finite(vectors[i], chroma->config.identity.dimension)) {
+            return error_set(err, STATUS_INVALID,
+                             "a query vector holds a number that is not finite");
+        }
     }
     write_query(chroma, chroma_request(chroma), vectors, count, n_results);
     enum status status = chroma_on_collection(chroma, domain, false, "POST", "query", err);
-    cJSON *root = NULL;
-    if (status == STATUS_OK) {
-        status = chroma_answer(chroma, "query", &root, err);
+    if (status != STATUS_OK) {
+        return status;
     }
-    if (status == STATUS_OK) {
-        status = chroma_decode_query(root, count, n_results, chroma->config.store_text_as_metadata,
-                                     arena, hits, err);
+    const struct strbuf *body = &chroma->response.body;
+    status = chroma_decode_query(body->data, body->bytes, &asked, arena, take, context, err);
+    chroma_end_answer(chroma);
+    return status == STATUS_GARBLED
+               ? error_wrap(err, "chroma at \"%.64s\": query", chroma->config.url)
+               : status;
+}
+
+static void keep_hits(void *context, size_t index, const struct chroma_hits *hits)
+{
+    struct chroma_hits *all = context;
+    all[index] = *hits;
+}
+
+enum status chroma_query(struct chroma *chroma, const char *domain, const float *vectors,
+                         size_t count, size_t n_results, struct arena *arena,
+                         struct chroma_hits *hits, struct error *err)
+{
+    const float **each = arena_array(arena, count, sizeof *each);
+
+    if (each == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for a query of chroma");
     }
-    cJSON_Delete(root);
-    return status;
+    for (size_t i = 0; i < count; i++) {
+        each[i] = vectors + i * chroma->config.identity.dimension;
+    }
+    return chroma_query_each(chroma, domain, each, count, n_results, arena, keep_hits, hits, err);
 }
 
 static void write_ids(struct strbuf *out, const struct slice *ids, size_t count)

@@ -1,6 +1,7 @@
 # Finds every library, then stops once with all that is missing and the Debian package of each.
-# Leaves interface targets: dep_hiredis dep_msgpack dep_cjson dep_curl dep_crypto dep_microhttpd
-# dep_criterion; HAVE_HIREDIS_SSL; and for stillhouse.pc: MSGPACK_PC_REQUIRES, MSGPACK_PC_LIBS.
+# Leaves interface targets: dep_hiredis dep_msgpack dep_cjson dep_curl dep_curl_linked dep_crypto
+# dep_microhttpd dep_criterion; HAVE_HIREDIS_SSL; and for stillhouse.pc: MSGPACK_PC_REQUIRES,
+# MSGPACK_PC_LIBS.
 find_package(PkgConfig)
 if(NOT PKG_CONFIG_FOUND)
   message(FATAL_ERROR "pkg-config not found: apt-get install pkg-config")
@@ -26,7 +27,20 @@ endmacro()
 
 dependency(hiredis "hiredis>=0.14.1" libhiredis-dev)
 dependency(cjson "libcjson>=1.7.10" libcjson-dev)
-dependency(curl "libcurl>=7.88" libcurl4-openssl-dev)
+dependency(curl_linked "libcurl>=7.88" libcurl4-openssl-dev)
+
+# libcurl is loaded by the first HTTP request (common/http_curl.h): its headers are enough to build,
+# and no program is linked with it. dep_curl_linked is for what calls it without that table.
+option(STILLHOUSE_LINK_CURL "link libcurl instead of loading it at the first request" OFF)
+add_library(dep_curl INTERFACE)
+if(STILLHOUSE_LINK_CURL)
+  target_link_libraries(dep_curl INTERFACE dep_curl_linked)
+  target_compile_definitions(dep_curl INTERFACE STILLHOUSE_LINK_CURL=1)
+else()
+  target_include_directories(dep_curl SYSTEM INTERFACE ${PC_curl_linked_INCLUDE_DIRS})
+  target_link_libraries(dep_curl INTERFACE ${CMAKE_DL_LIBS})
+endif()
+
 dependency(crypto "libcrypto>=3.0" libssl-dev)
 dependency(microhttpd "libmicrohttpd>=0.9.75" libmicrohttpd-dev)
 if(BUILD_TESTING AND NOT STILLHOUSE_SANITIZE MATCHES "^(thread|fuzzer)$")

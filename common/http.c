@@ -1,7 +1,7 @@
 /* http.c - see http.h.
  *
- * Happy path: one easy handle, set up once; a request sets its URL, method, body and timeout, and
- * curl finds the connection of the last request still open.
+ * Happy path: one easy handle, set up by the first request; a request sets its URL, method, body
+ * and timeout, and curl finds the connection of the last request still open.
  *
  * Failure modes: what curl reports is mapped to a status by fault_status(); the write callback
  * stops a response that grows over the cap; header lines are read for Retry-After only. A
@@ -13,11 +13,13 @@
 #include "http.h"
 
 #include <ctype.h>
-#include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "clock.h"
+#include "http_curl.h"
 #include "http_internal.h"
 
 enum {
@@ -28,16 +30,21 @@ enum {
     KEEPALIVE_IDLE_SECONDS = 30,
     KEEPALIVE_INTERVAL_SECONDS = 10,
     HEADERS_MAX_BYTES = 256 * 1024,
-    KEEP_BODY_BYTES = 1024 * 1024, /* what a response keeps of its memory between requests */
+    KEEP_BODY_BYTES = 64 * 1024, /* what a response keeps of its memory between requests */
+    RESERVE_MAX_BYTES = 1024 * 1024,
     BODY_EXCERPT_BYTES = 160,
 };
 
 static const size_t MAX_RESPONSE_DEFAULT_BYTES = (size_t)64 * 1024 * 1024;
 
 struct http {
+    struct http_config config;
+    char **header_lines; /* as configured; NULL-terminated */
+
+    /* From the first request on; NULL before. */
+    const struct curl *curl;
     CURL *easy;
     struct curl_slist *headers;
-    struct http_config config;
     char curl_text[CURL_ERROR_SIZE];
 
     /* The request under way. */
@@ -48,11 +55,36 @@ struct http {
 
 enum status http_global_init(struct error *err)
 {
-    CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (code != CURLE_OK) {
-        return error_set(err, STATUS_FAILED, "cannot start libcurl: %s", curl_easy_strerror(code));
+    return curl_load(err) != NULL ? STATUS_OK : STATUS_FAILED;
+}
+
+enum status http_check_library(struct error *err)
+{
+    int state = 0;
+    const pid_t child = fork();
+
+    if (child == 0) {
+        _exit(curl_load(NULL) != NULL ? 0 : 1);
     }
-    return STATUS_OK;
+    if (child > 0 && waitpid(child, &state, 0) == child && WIFEXITED(state) &&
+        WEXITSTATUS(state) == 0) {
+        return STATUS_OK;
+    }
+    return http_global_init(err); /* it knows why; and if it can after all, so much the better */
+}
+
+/* The whole body at once where its length is known: growing takes twice the memory. A length that
+ * is not true costs no more than this. */
+static bool reserve_body(const struct http *http, struct strbuf *body)
+{
+    curl_off_t bytes = 0;
+    CURLcode code =
+        http->curl->easy_getinfo(http->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &bytes);
+
+    if (code != CURLE_OK || bytes <= 0 || bytes > RESERVE_MAX_BYTES) {
+        return true;
+    }
+    return strbuf_reserve(body, (size_t)bytes) != NULL;
 }
 
 /* curl's write callback: returning less than it was given ends the transfer. */
@@ -64,6 +96,9 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
 
     if (bytes > http->config.max_response_bytes - body->bytes) {
         http->over_cap = true;
+        return 0;
+    }
+    if (body->bytes == 0 && !reserve_body(http, body)) {
         return 0;
     }
     strbuf_append(body, data, bytes);
@@ -94,7 +129,7 @@ static size_t take_header(char *line, size_t size, size_t count, void *context)
 
 static bool add_header(struct http *http, const char *line)
 {
-    struct curl_slist *longer = curl_slist_append(http->headers, line);
+    struct curl_slist *longer = http->curl->slist_append(http->headers, line);
     if (longer == NULL) {
         return false;
     }
@@ -102,45 +137,105 @@ static bool add_header(struct http *http, const char *line)
     return true;
 }
 
-static bool add_headers(struct http *http, const char *const *lines)
+static bool add_headers(struct http *http)
 {
     /* "Expect:" removes it: waiting for "100 Continue" costs a second above 1 MB. */
     if (!add_header(http, "Expect:") || !add_header(http, "Content-Type: application/json") ||
         !add_header(http, "Accept: application/json")) {
         return false;
     }
-    for (; lines != NULL && *lines != NULL; lines++) {
-        if (!add_header(http, *lines)) {
+    for (char **line = http->header_lines; *line != NULL; line++) {
+        if (!add_header(http, *line)) {
             return false;
         }
     }
     return true;
 }
 
-static bool set_bounds(CURL *easy, const struct http_config *config)
+static bool set_bounds(const struct http *http)
 {
-    return curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms) ==
+    const struct http_config *config = &http->config;
+    const struct curl *curl = http->curl;
+    CURL *easy = http->easy;
+
+    return curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+           curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+           curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms) ==
                CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES_PER_SECOND) ==
+           curl->easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES_PER_SECOND) ==
                CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SECONDS) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_INTERVAL_SECONDS) ==
+           curl->easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS) == CURLE_OK &&
+           curl->easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
+           curl->easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SECONDS) ==
+               CURLE_OK &&
+           curl->easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_INTERVAL_SECONDS) ==
                CURLE_OK;
 }
 
 static bool set_callbacks(struct http *http)
 {
-    return curl_easy_setopt(http->easy, CURLOPT_ERRORBUFFER, http->curl_text) == CURLE_OK &&
-           curl_easy_setopt(http->easy, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
-           curl_easy_setopt(http->easy, CURLOPT_WRITEDATA, http) == CURLE_OK &&
-           curl_easy_setopt(http->easy, CURLOPT_HEADERFUNCTION, take_header) == CURLE_OK &&
-           curl_easy_setopt(http->easy, CURLOPT_HEADERDATA, http) == CURLE_OK &&
-           curl_easy_setopt(http->easy, CURLOPT_HTTPHEADER, http->headers) == CURLE_OK;
+    const struct curl *curl = http->curl;
+
+    return curl->easy_setopt(http->easy, CURLOPT_ERRORBUFFER, http->curl_text) == CURLE_OK &&
+           curl->easy_setopt(http->easy, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
+           curl->easy_setopt(http->easy, CURLOPT_WRITEDATA, http) == CURLE_OK &&
+           curl->easy_setopt(http->easy, CURLOPT_HEADERFUNCTION, take_header) == CURLE_OK &&
+           curl->easy_setopt(http->easy, CURLOPT_HEADERDATA, http) == CURLE_OK &&
+           curl->easy_setopt(http->easy, CURLOPT_HTTPHEADER, http->headers) == CURLE_OK;
+}
+
+static void close_easy(struct http *http)
+{
+    if (http->curl != NULL) {
+        http->curl->easy_cleanup(http->easy);
+        http->curl->slist_free_all(http->headers);
+        http->easy = NULL;
+        http->headers = NULL;
+    }
+}
+
+static void free_lines(char **lines)
+{
+    for (char **line = lines; line != NULL && *line != NULL; line++) {
+        free(*line);
+    }
+    free(lines);
+}
+
+/* Of the first request: only now it is known that there is one. */
+static enum status open_easy(struct http *http, struct error *err)
+{
+    if (http->easy != NULL) {
+        return STATUS_OK;
+    }
+    http->curl = curl_load(err);
+    if (http->curl == NULL) {
+        return STATUS_FAILED;
+    }
+    http->easy = http->curl->easy_init();
+    if (http->easy != NULL && add_headers(http) && set_bounds(http) && set_callbacks(http)) {
+        return STATUS_OK;
+    }
+    close_easy(http);
+    return error_set(err, STATUS_OOM, "cannot set up the http client: out of memory");
+}
+
+static char **copy_lines(const char *const *lines)
+{
+    size_t count = 0;
+    while (lines != NULL && lines[count] != NULL) {
+        count++;
+    }
+    char **copies = calloc(count + 1, sizeof *copies);
+    for (size_t i = 0; i < count && copies != NULL; i++) {
+        copies[i] = strdup(lines[i]);
+        if (copies[i] == NULL) {
+            free_lines(copies);
+            copies = NULL;
+        }
+    }
+    return copies;
 }
 
 struct http *http_new(const struct http_config *config)
@@ -150,7 +245,7 @@ struct http *http_new(const struct http_config *config)
         return NULL;
     }
     http->config = *config;
-    http->config.headers = NULL; /* the caller's; ours are the copies in http->headers */
+    http->config.headers = NULL; /* the caller's; ours are the copies */
     if (http->config.connect_timeout_ms <= 0) {
         http->config.connect_timeout_ms = CONNECT_TIMEOUT_DEFAULT_MS;
     }
@@ -160,10 +255,8 @@ struct http *http_new(const struct http_config *config)
     if (http->config.max_response_bytes == 0) {
         http->config.max_response_bytes = MAX_RESPONSE_DEFAULT_BYTES;
     }
-
-    http->easy = curl_easy_init();
-    if (http->easy == NULL || !add_headers(http, config->headers) ||
-        !set_bounds(http->easy, &http->config) || !set_callbacks(http)) {
+    http->header_lines = copy_lines(config->headers);
+    if (http->header_lines == NULL) {
         http_free(http);
         return NULL;
     }
@@ -175,8 +268,8 @@ void http_free(struct http *http)
     if (http == NULL) {
         return;
     }
-    curl_easy_cleanup(http->easy);
-    curl_slist_free_all(http->headers);
+    close_easy(http);
+    free_lines(http->header_lines);
     free(http);
 }
 
@@ -185,21 +278,23 @@ void http_response_free(struct http_response *response)
     strbuf_free(&response->body);
 }
 
-static bool set_method(CURL *easy, const struct http_request *request)
+static bool set_method(const struct http *http, const struct http_request *request)
 {
+    const struct curl *curl = http->curl;
+    CURL *easy = http->easy;
     bool has_body = request->body != NULL || strcmp(request->method, "POST") == 0 ||
                     strcmp(request->method, "PUT") == 0;
 
     if (!has_body) {
-        return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK &&
-               curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
+        return curl->easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK &&
+               curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
     }
-    return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body == NULL ? "" : request->body) ==
+    return curl->easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+           curl->easy_setopt(easy, CURLOPT_POSTFIELDS,
+                             request->body == NULL ? "" : request->body) == CURLE_OK &&
+           curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_bytes) ==
                CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_bytes) ==
-               CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
+           curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
 }
 
 static bool set_request(struct http *http, const struct http_request *request)
@@ -208,17 +303,18 @@ static bool set_request(struct http *http, const struct http_request *request)
     /* A proxy from the environment is for the world outside, never for this machine. */
     const char *no_proxy = http_is_loopback(request->url) ? "*" : NULL;
 
-    return curl_easy_setopt(http->easy, CURLOPT_URL, request->url) == CURLE_OK &&
-           curl_easy_setopt(http->easy, CURLOPT_NOPROXY, no_proxy) == CURLE_OK &&
-           curl_easy_setopt(http->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK &&
-           set_method(http->easy, request);
+    return http->curl->easy_setopt(http->easy, CURLOPT_URL, request->url) == CURLE_OK &&
+           http->curl->easy_setopt(http->easy, CURLOPT_NOPROXY, no_proxy) == CURLE_OK &&
+           http->curl->easy_setopt(http->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK &&
+           set_method(http, request);
 }
 
 /* True when the request had gone out, or could have: the connection stood. */
-static bool was_connected(CURL *easy)
+static bool was_connected(const struct http *http)
 {
     curl_off_t pretransfer_us = 0;
-    return curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &pretransfer_us) == CURLE_OK &&
+    return http->curl->easy_getinfo(http->easy, CURLINFO_PRETRANSFER_TIME_T, &pretransfer_us) ==
+               CURLE_OK &&
            pretransfer_us > 0;
 }
 
@@ -228,7 +324,7 @@ static enum status fault_status(const struct http *http, CURLcode code)
     case CURLE_OK:
         return STATUS_OK;
     case CURLE_OPERATION_TIMEDOUT:
-        return was_connected(http->easy) ? STATUS_TIMEOUT : STATUS_UNREACHABLE;
+        return was_connected(http) ? STATUS_TIMEOUT : STATUS_UNREACHABLE;
     case CURLE_WRITE_ERROR:
         return http->over_cap ? STATUS_FULL : STATUS_OOM;
     case CURLE_OUT_OF_MEMORY:
@@ -236,7 +332,7 @@ static enum status fault_status(const struct http *http, CURLcode code)
     case CURLE_URL_MALFORMAT:
         return STATUS_INVALID;
     case CURLE_UNSUPPORTED_PROTOCOL: /* of the URL; or the answer was not HTTP at all */
-        return was_connected(http->easy) ? STATUS_GARBLED : STATUS_INVALID;
+        return was_connected(http) ? STATUS_GARBLED : STATUS_INVALID;
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_BAD_CONTENT_ENCODING:
         return STATUS_GARBLED;
@@ -259,7 +355,8 @@ static enum status fault(const struct http *http, const struct http_request *req
         return error_set(err, status, "%s \"%s\": the answer is over %zu bytes", request->method,
                          url, http->config.max_response_bytes);
     }
-    const char *text = http->curl_text[0] != '\0' ? http->curl_text : curl_easy_strerror(code);
+    const char *text =
+        http->curl_text[0] != '\0' ? http->curl_text : http->curl->easy_strerror(code);
     return error_set(err, status, "%s \"%s\": %s", request->method, url, text);
 }
 
@@ -270,7 +367,7 @@ static void observe(const struct http *http, const struct http_request *request,
         return;
     }
     long connects = 0;
-    if (curl_easy_getinfo(http->easy, CURLINFO_NUM_CONNECTS, &connects) != CURLE_OK) {
+    if (http->curl->easy_getinfo(http->easy, CURLINFO_NUM_CONNECTS, &connects) != CURLE_OK) {
         connects = 0;
     }
     double seconds = (double)(clock_now_ns() - started_ns) / 1e9;
@@ -289,16 +386,20 @@ enum status http_perform(struct http *http, const struct http_request *request,
     http->header_bytes = 0;
     http->over_cap = false;
     http->curl_text[0] = '\0';
+    enum status status = open_easy(http, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
     if (!set_request(http, request)) {
         return error_set(err, STATUS_OOM, "cannot set up a request: out of memory");
     }
 
     int64_t started_ns = clock_now_ns();
-    CURLcode code = curl_easy_perform(http->easy);
-    enum status status = fault(http, request, code, err);
+    CURLcode code = http->curl->easy_perform(http->easy);
+    status = fault(http, request, code, err);
     long http_code = 0;
     if (status == STATUS_OK &&
-        curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &http_code) == CURLE_OK) {
+        http->curl->easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &http_code) == CURLE_OK) {
         response->code = (int)http_code;
     }
     observe(http, request, started_ns, status);

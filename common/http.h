@@ -7,8 +7,11 @@
  *
  * Bounds: connect 3 s, a total timeout, a stalled transfer (under 1 byte/s for 10 s), the response
  * size (in the write callback, so chunked bodies too). http and https only, no redirects, no
- * Expect, no signals. A handle belongs to one thread. http_global_init once per process before
- * threads.
+ * Expect, no signals. A handle belongs to one thread.
+ *
+ * libcurl is loaded by the first request of the process (http_curl.h says why), not by http_new: a
+ * client that is never used costs nothing. A program that wants to know before its work begins asks
+ * http_check_library.
  */
 #ifndef STILLHOUSE_COMMON_HTTP_H
 #define STILLHOUSE_COMMON_HTTP_H
@@ -53,6 +56,11 @@ struct http_response {
     int retry_after_ms; /* from Retry-After (seconds or HTTP date), capped at 1 h; 0 = not named */
 };
 
+/* Is there a libcurl to be had, should a request need one? FAILED says what is missing. It is
+ * loaded in a child process, so this one stays as small as it was; before threads. */
+enum status http_check_library(struct error *err) MUSTCHECK;
+
+/* Loads libcurl now, for programs that will use it anyway. Any thread, any number of times. */
 enum status http_global_init(struct error *err) MUSTCHECK;
 
 struct http *http_new(const struct http_config *config) MUSTCHECK; /* NULL: out of memory */
@@ -61,8 +69,8 @@ void http_free(struct http *http);
 /* STATUS_OK whenever a whole HTTP answer came, whatever its code. Else UNREACHABLE (refused, DNS,
  * TLS, reset, empty or half reply, no connection in time), TIMEOUT (connected, no whole answer in
  * time), FULL (response over the cap), GARBLED (what answered does not speak HTTP), INVALID (not a
- * URL of http or https), OOM; the text names the method and the URL without user info and query.
- * The response's code is then 0. */
+ * URL of http or https), FAILED (no libcurl), OOM; the text names the method and the URL without
+ * user info and query. The response's code is then 0. */
 enum status http_perform(struct http *http, const struct http_request *request,
                          struct http_response *response, struct error *err) MUSTCHECK;
 

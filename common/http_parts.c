@@ -1,7 +1,7 @@
 #include "http_internal.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "http.h"
+#include "http_curl.h"
 
 /* Where the authority of `url` starts: behind "://", or at its beginning where there is none. */
 static const char *authority_start(const char *url)
@@ -59,7 +60,8 @@ int http_retry_after_ms(const char *value, size_t bytes, int64_t now_unix_s)
         return retry_after_cap(strtoll(text, NULL, 10)); /* saturates at LLONG_MAX */
     }
 
-    time_t date = curl_getdate(text, NULL);
+    const struct curl *curl = curl_load(NULL);
+    time_t date = curl == NULL ? -1 : curl->getdate(text, NULL);
     return date == -1 ? 0 : retry_after_cap((int64_t)date - now_unix_s);
 }
 
@@ -103,52 +105,88 @@ bool http_is_loopback(const char *url)
     return strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == name_bytes;
 }
 
-/* True when `parts` has the part; what it says is not looked at. */
-static bool url_has(CURLU *parts, CURLUPart part)
+/* "[IPv6 address]", with a zone or not. */
+static bool is_literal(const char *host, size_t bytes)
 {
-    char *text = NULL;
-    CURLUcode code = curl_url_get(parts, part, &text, 0);
-    curl_free(text);
-    return code == CURLUE_OK;
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    const size_t address_bytes = strcspn(host + 1, "%]");
+
+    if (host[bytes - 1] != ']' || address_bytes >= sizeof text) {
+        return false;
+    }
+    memcpy(text, host + 1, address_bytes);
+    text[address_bytes] = '\0';
+    return inet_pton(AF_INET6, text, &address) == 1;
 }
 
-static enum status check_parts(CURLU *parts, const char *shown, struct error *err)
+/* A name, an IPv4 address or an IPv6 literal, as far as its characters tell. */
+static bool is_host(const char *host, size_t bytes)
 {
-    char *scheme = NULL;
-    CURLUcode code = curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0);
-    bool known = code == CURLUE_OK && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
-    curl_free(scheme);
-    if (!known) {
-        return error_set(err, STATUS_INVALID, "url \"%s\" must start with http:// or https://",
-                         shown);
+    if (bytes > 0 && host[0] == '[') {
+        return is_literal(host, bytes);
     }
-    if (url_has(parts, CURLUPART_USER) || url_has(parts, CURLUPART_PASSWORD)) {
-        return error_set(err, STATUS_INVALID, "url \"%s\" must not hold a user or password", shown);
+    for (size_t i = 0; i < bytes; i++) {
+        const unsigned char c = (unsigned char)host[i];
+        if (c <= ' ' || c == 0x7f || strchr("\"<>[\\]^`{|}:", c) != NULL) {
+            return false;
+        }
     }
-    if (url_has(parts, CURLUPART_QUERY) || url_has(parts, CURLUPART_FRAGMENT)) {
-        return error_set(err, STATUS_INVALID, "url \"%s\" must not hold a query or fragment",
-                         shown);
+    return bytes > 0;
+}
+
+/* Nothing, or a colon with a port behind it. */
+static bool is_port(const char *text, size_t bytes)
+{
+    if (bytes < 2) {
+        return bytes == 0 || text[0] == ':';
     }
-    return STATUS_OK;
+    const size_t digits = strspn(text + 1, "0123456789");
+    const long port = strtol(text + 1, NULL, 10);
+    return text[0] == ':' && digits == bytes - 1 && port >= 1 && port <= 65535;
+}
+
+static bool is_path(const char *path)
+{
+    for (; *path != '\0'; path++) {
+        if ((unsigned char)*path <= ' ' || *path == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What is wrong with what stands behind "http://"; NULL when nothing is. */
+static const char *find_flaw(const char *authority)
+{
+    const size_t bytes = strcspn(authority, "/?#");
+    const char *bracket = authority[0] == '[' ? memchr(authority, ']', bytes) : NULL;
+    const char *host_end = bracket != NULL ? bracket + 1 : authority + strcspn(authority, ":/?#");
+
+    if (memchr(authority, '@', bytes) != NULL) {
+        return "must not hold a user or password";
+    }
+    if (strpbrk(authority, "?#") != NULL) {
+        return "must not hold a query or fragment";
+    }
+    if (!is_host(authority, (size_t)(host_end - authority))) {
+        return "must name a host";
+    }
+    if (!is_port(host_end, (size_t)(authority + bytes - host_end))) {
+        return "must have a port of 1 to 65535, or none";
+    }
+    return is_path(authority + bytes) ? NULL : "must not hold spaces or control characters";
 }
 
 enum status http_check_url(const char *url, struct error *err)
 {
     char shown[HTTP_URL_TEXT_BYTES];
-    http_public_url(url, shown);
+    const char *flaw = "must start with http:// or https://";
 
-    if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0) {
-        return error_set(err, STATUS_INVALID, "url \"%s\" must start with http:// or https://",
-                         shown);
+    if (strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0) {
+        flaw = find_flaw(authority_start(url));
     }
-    CURLU *parts = curl_url();
-    if (parts == NULL) {
-        return error_set(err, STATUS_OOM, "out of memory");
-    }
-    CURLUcode code = curl_url_set(parts, CURLUPART_URL, url, 0);
-    enum status status = code == CURLUE_OK ? check_parts(parts, shown, err)
-                                           : error_set(err, STATUS_INVALID, "url \"%s\": %s", shown,
-                                                       curl_url_strerror(code));
-    curl_url_cleanup(parts);
-    return status;
+    return flaw == NULL
+               ? STATUS_OK
+               : error_set(err, STATUS_INVALID, "url \"%s\" %s", http_public_url(url, shown), flaw);
 }

@@ -17,6 +17,7 @@
 enum {
     EMPTY_TTL_MS = 10000, /* a domain without a collection may get one any moment */
     SPARE_RESULTS = 4,    /* asked for on top of k, to make up for expired experiences */
+    HITS_KEEP_BYTES = 64 * 1024,
     QUERY_BATCH_MAX = 64, /* vectors in one Chroma request (design, section 7) */
 };
 
@@ -214,13 +215,14 @@ static bool is_expired(const struct example *example, int64_t now_unix_ms)
     return false;
 }
 
-/* The first k hits that have not expired, moved to the front. */
-static size_t choose(struct chroma_hits *hits, int k, int64_t now_unix_ms)
+/* The first k of `hits` that have not expired, into `chosen`; returns how many. */
+static size_t choose(const struct chroma_hits *hits, int k, int64_t now_unix_ms,
+                     struct example chosen[BODIES_K_MAX])
 {
     size_t kept = 0;
     for (size_t i = 0; i < hits->count && kept < (size_t)k; i++) {
         if (!is_expired(&hits->examples[i], now_unix_ms)) {
-            hits->examples[kept++] = hits->examples[i];
+            chosen[kept++] = hits->examples[i];
         }
     }
     return kept;
@@ -228,13 +230,27 @@ static size_t choose(struct chroma_hits *hits, int k, int64_t now_unix_ms)
 
 /* The still unfinished items of one domain: at most QUERY_BATCH_MAX. */
 struct enrich_group {
+    struct enrich_batch *batch;
     struct enrich_item *items[QUERY_BATCH_MAX];
+    struct slice results[QUERY_BATCH_MAX]; /* encoded; {NULL, 0}: no memory */
     size_t count;
     int k_max;
+    struct arena hits; /* of one item at a time */
 };
 
-static void write_group(struct enrich_batch *batch, struct enrich_group *group,
-                        struct chroma_hits *hits, int64_t ttl_ms)
+/* As they are decoded, hits become results: those of a whole group would take twice as much. */
+static void take_hits(void *context, size_t index, const struct chroma_hits *hits)
+{
+    struct enrich_group *group = context;
+    const struct enrich_item *item = group->items[index];
+    struct example chosen[BODIES_K_MAX];
+    size_t kept = choose(hits, item->body.k, group->batch->now_unix_ms, chosen);
+
+    group->results[index] = make_result(group->batch, item, chosen, kept);
+    arena_reset(&group->hits, HITS_KEEP_BYTES);
+}
+
+static void write_group(struct enrich_group *group, int64_t ttl_ms)
 {
     struct store_write writes[QUERY_BATCH_MAX];
     size_t write_count = 0;
@@ -242,8 +258,7 @@ static void write_group(struct enrich_batch *batch, struct enrich_group *group,
 
     for (size_t i = 0; i < group->count; i++) {
         struct enrich_item *item = group->items[i];
-        size_t kept = choose(&hits[i], item->body.k, batch->now_unix_ms);
-        struct slice bytes = make_result(batch, item, hits[i].examples, kept);
+        const struct slice bytes = group->results[i];
         if (bytes.data == NULL) {
             task_judge(item->task, VERDICT_RETRY, "no memory for the result");
             item->finished = true;
@@ -252,7 +267,7 @@ static void write_group(struct enrich_batch *batch, struct enrich_group *group,
         finish_with(item, bytes);
         writes[write_count++] = (struct store_write){item->domain, item->hash, bytes, ttl_ms};
     }
-    if (store_write_results(batch->tools, writes, write_count, &err) == STATUS_OK) {
+    if (store_write_results(group->batch->tools, writes, write_count, &err) == STATUS_OK) {
         return;
     }
     (void)error_wrap(&err, "result cache");
@@ -261,32 +276,28 @@ static void write_group(struct enrich_batch *batch, struct enrich_group *group,
     }
 }
 
-static enum status query(struct enrich_batch *batch, const struct enrich_group *group,
-                         struct chroma_hits *hits, struct error *err)
+static enum status query(struct enrich_group *group, struct error *err)
 {
-    struct lane_tools *tools = batch->tools;
-    const size_t dimension = embedder_dimension(tools->embedder);
-    float *vectors = arena_array(&tools->arena, group->count * dimension, sizeof *vectors);
+    struct lane_tools *tools = group->batch->tools;
+    const float *vectors[QUERY_BATCH_MAX];
 
-    if (vectors == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for %zu vectors", group->count);
-    }
     for (size_t i = 0; i < group->count; i++) {
-        memcpy(vectors + i * dimension, group->items[i]->embedding->vector,
-               dimension * sizeof *vectors);
+        vectors[i] = group->items[i]->embedding->vector;
     }
     tools_phase(tools, PHASE_QUERY);
-    enum status status =
-        chroma_query(tools->chroma, group->items[0]->domain, vectors, group->count,
-                     (size_t)group->k_max + SPARE_RESULTS, &tools->arena, hits, err);
+    enum status status = chroma_query_each(tools->chroma, group->items[0]->domain, vectors,
+                                           group->count, (size_t)group->k_max + SPARE_RESULTS,
+                                           &group->hits, take_hits, group, err);
+    arena_free(&group->hits);
     upstreams_report(tools->upstreams, METRICS_CHROMA, status, err->text);
     tools_progress(tools);
     return status;
 }
 
-static void run_group(struct enrich_batch *batch, struct enrich_group *group)
+static void run_group(struct enrich_group *group)
 {
-    struct chroma_hits hits[QUERY_BATCH_MAX] = {0};
+    static const struct chroma_hits none = {0};
+    struct enrich_batch *batch = group->batch;
     struct error err = {0};
     size_t allowed = upstreams_allow(batch->tools->upstreams, METRICS_CHROMA, group->count);
 
@@ -298,12 +309,14 @@ static void run_group(struct enrich_batch *batch, struct enrich_group *group)
         return;
     }
 
-    enum status status = query(batch, group, hits, &err);
+    enum status status = query(group, &err);
     if (status == STATUS_OK) {
-        write_group(batch, group, hits, batch->tools->settings->cache_ttl_ms);
+        write_group(group, batch->tools->settings->cache_ttl_ms);
     } else if (status == STATUS_NOT_FOUND) {
-        memset(hits, 0, sizeof hits);
-        write_group(batch, group, hits, EMPTY_TTL_MS);
+        for (size_t i = 0; i < group->count; i++) {
+            take_hits(group, i, &none);
+        }
+        write_group(group, EMPTY_TTL_MS);
     } else {
         for (size_t i = 0; i < group->count; i++) {
             task_judge_error(group->items[i]->task, BLAME_CHROMA, &err);
@@ -319,7 +332,7 @@ static void ask_chroma(struct enrich_batch *batch)
         if (batch->items[i].finished) {
             continue;
         }
-        struct enrich_group group = {0};
+        struct enrich_group group = {.batch = batch};
         for (size_t j = i; j < batch->count && group.count < QUERY_BATCH_MAX; j++) {
             struct enrich_item *item = &batch->items[j];
             if (item->finished || strcmp(item->domain, batch->items[i].domain) != 0) {
@@ -334,7 +347,7 @@ static void ask_chroma(struct enrich_batch *batch)
             group.k_max = item->body.k > group.k_max ? item->body.k : group.k_max;
         }
         if (group.count > 0) {
-            run_group(batch, &group);
+            run_group(&group);
         }
     }
 }

@@ -1,8 +1,9 @@
 /* index - documents into a domain's collection; unchanged ones are neither embedded nor written
  * again.
  *
- * Happy path: decode all jobs of the batch; for each domain: read the stored content hashes, embed
- * what changed in one call, upsert in slices under the writer lease, move the epoch. A job is done
+ * Happy path: decode all jobs of the batch; for each domain, CHUNK_DOCUMENTS at a time, so that the
+ * memory does not grow with what the jobs hold: read the stored content hashes, embed what changed
+ * in one call, upsert in slices under the writer lease; at the end move the epoch. A job is done
  * when all of its documents stand. Failure modes: bad body -> MALFORMED; one document refused ->
  * its job is dead, with the document's id in the error; upstream down -> PARK or RETRY, and what
  * was written already is found unchanged the next time.
@@ -14,7 +15,7 @@
 #include "records.h"
 #include "store.h"
 
-enum { OWN_KEYS = 3 };
+enum { OWN_KEYS = 3, CHUNK_DOCUMENTS = 2 * RECORDS_SLICE };
 
 struct index_item {
     struct task *task;
@@ -23,7 +24,6 @@ struct index_item {
     char content_hash[TEXT_HASH_CHARS + 1];
     bool unchanged;
     bool grouped; /* its domain was dealt with, or a later document has the same id */
-    struct embedding *embedding;
 };
 
 struct index_batch {
@@ -138,7 +138,7 @@ static enum status find_unchanged(struct lane_tools *tools, const char *domain,
     return STATUS_OK;
 }
 
-static bool build(struct lane_tools *tools, const struct index_item *item,
+static bool build(struct lane_tools *tools, const struct index_item *item, const float *vector,
                   struct chroma_record *record, int64_t now_unix_ms)
 {
     const struct index_document *document = item->document;
@@ -159,12 +159,11 @@ static bool build(struct lane_tools *tools, const struct index_item *item,
         {"domain", 6}, {.type = META_STRING, .string = {item->domain, strlen(item->domain)}}};
     metadata[count++] =
         (struct meta_pair){{"created_ms", 10}, {.type = META_INT, .integer = now_unix_ms}};
-    *record = (struct chroma_record){document->id, item->embedding->vector, document->text,
-                                     metadata, count};
+    *record = (struct chroma_record){document->id, vector, document->text, metadata, count};
     return true;
 }
 
-/* Embeds and writes the changed documents of one domain; returns how many were written. */
+/* Embeds and writes changed documents of one domain; returns how many were written. */
 static size_t write_changed(struct lane_tools *tools, const char *domain,
                             struct index_item *const *changed, size_t count)
 {
@@ -182,10 +181,10 @@ static size_t write_changed(struct lane_tools *tools, const char *domain,
     }
     embedding_resolve(tools, embeddings, count);
     for (size_t i = 0; i < count; i++) {
-        changed[i]->embedding = &embeddings[i];
         if (embeddings[i].vector == NULL) {
             embedding_judge(tools, &embeddings[i], changed[i]->task);
-        } else if (build(tools, changed[i], &writes[ready].record, now_unix_ms)) {
+        } else if (build(tools, changed[i], embeddings[i].vector, &writes[ready].record,
+                         now_unix_ms)) {
             writes[ready++].task = changed[i]->task;
         } else {
             task_judge(changed[i]->task, VERDICT_RETRY, "no memory for a document");
@@ -235,31 +234,55 @@ static size_t sort_changed(struct index_item **group, size_t count)
     return changed;
 }
 
-static void write_domain(struct lane_tools *tools, const char *domain, struct index_item **group,
-                         size_t count)
+/* What came of a domain. */
+struct outcome {
+    bool wrote;       /* a document at least */
+    bool was_cut_off; /* Chroma failed or is paused: the chunk and all behind it are judged */
+};
+
+static void write_chunk(struct lane_tools *tools, const char *domain, struct index_item **chunk,
+                        size_t count, size_t behind, struct outcome *outcome)
 {
     struct error err = {0};
 
-    drop_repeats(group, &count);
     if (upstreams_allow(tools->upstreams, METRICS_CHROMA, count) == 0) {
-        for (size_t i = 0; i < count; i++) {
-            task_park(tools, group[i]->task, METRICS_CHROMA);
+        for (size_t i = 0; i < count + behind; i++) {
+            task_park(tools, chunk[i]->task, METRICS_CHROMA);
         }
+        outcome->was_cut_off = true;
         return;
     }
-    enum status status = find_unchanged(tools, domain, group, count, &err);
+    enum status status = find_unchanged(tools, domain, chunk, count, &err);
     upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
     if (status != STATUS_OK) {
-        judge_all(group, count, BLAME_CHROMA, &err);
+        judge_all(chunk, count + behind, BLAME_CHROMA, &err);
+        outcome->was_cut_off = true;
         return;
     }
-
-    size_t changed = sort_changed(group, count);
+    const size_t changed = sort_changed(chunk, count);
     log_debug("index \"%s\": %zu documents, %zu changed", domain, count, changed);
-    size_t written = changed > 0 ? write_changed(tools, domain, group, changed) : 0;
-    bool again = was_tried(group, count);
-    if ((written > 0 || again) && store_bump_epochs(tools, &domain, 1, &err) != STATUS_OK) {
-        judge_all(group, again ? count : changed, BLAME_REDIS, &err);
+    if (changed > 0 && write_changed(tools, domain, chunk, changed) > 0) {
+        outcome->wrote = true;
+    }
+}
+
+static void write_domain(struct lane_tools *tools, const char *domain, struct index_item **group,
+                         size_t count)
+{
+    struct outcome outcome = {0};
+    struct error err = {0};
+
+    drop_repeats(group, &count);
+    for (size_t done = 0; done < count && !outcome.was_cut_off; done += CHUNK_DOCUMENTS) {
+        const size_t left = count - done;
+        const size_t chunk = left < CHUNK_DOCUMENTS ? left : CHUNK_DOCUMENTS;
+        const struct arena_mark mark = arena_mark(&tools->arena);
+        write_chunk(tools, domain, group + done, chunk, left - chunk, &outcome);
+        arena_rewind(&tools->arena, mark);
+    }
+    const bool again = !outcome.was_cut_off && was_tried(group, count);
+    if ((outcome.wrote || again) && store_bump_epochs(tools, &domain, 1, &err) != STATUS_OK) {
+        judge_all(group, again ? count : sort_changed(group, count), BLAME_REDIS, &err);
     }
 }
 

@@ -13,7 +13,7 @@
 #include "fleet.h"
 #include "log.h"
 
-enum { ARENA_KEEP_BYTES = 1024 * 1024 };
+enum { ARENA_KEEP_BYTES = 64 * 1024 };
 
 static bool is_stopping(void *context)
 {

@@ -1,5 +1,6 @@
 /* stillhouse-worker: settings, preflight, fleet, endpoint, signals. */
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,19 @@ static struct option *make_options(void)
             (struct option){settings_row(i).flag, required_argument, NULL, OPTION_SETTING};
     }
     return options;
+}
+
+/* One heap for all lanes. Each with its own kept the most it ever held, though lanes are seldom at
+ * their most together: with one, what a lane frees is what the next one takes. Giving it all back
+ * to the system costs 200 page faults a batch, a sixth of its time; so does a mapping for each
+ * buffer. The lock is no matter: Redis, which hands out the jobs, is one thread. */
+static void share_heap(void)
+{
+    enum { MAPPED_BYTES = 320 * 1024, SPARE_BYTES = 512 * 1024 };
+
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES); /* fixed: malloc would raise it to 32 MiB by itself */
+    mallopt(M_TRIM_THRESHOLD, SPARE_BYTES);
 }
 
 enum action { ACTION_RUN, ACTION_PRINT, ACTION_EXIT };
@@ -194,6 +208,19 @@ static int run(const struct settings *settings, const sigset_t *signals)
     return code;
 }
 
+/* Every kind of work but echo may need an HTTP server any moment. */
+static bool needs_http(const char *queues)
+{
+    for (const char *name = queues; *name != '\0'; name += strspn(name, ",")) {
+        const size_t bytes = strcspn(name, ",.");
+        if (bytes != strlen("echo") || memcmp(name, "echo", bytes) != 0) {
+            return true;
+        }
+        name += strcspn(name, ",");
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     static struct settings settings;
@@ -218,16 +245,18 @@ int main(int argc, char **argv)
     }
 
     log_set_level(settings.log_level);
+    share_heap();
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-    if (http_global_init(&err) != STATUS_OK) {
-        return fail(EXIT_FAILED, err.text);
+    /* Said now, not to the first job. */
+    enum status status = needs_http(settings.queues) ? http_check_library(&err) : STATUS_OK;
+    if (status == STATUS_OK) {
+        status = preflight_redis(&settings, &err);
     }
-    enum status status = preflight_redis(&settings, &err);
     if (status != STATUS_OK) {
         return fail(exit_code_of(status), err.text);
     }

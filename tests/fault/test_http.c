@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -406,6 +407,27 @@ Test(http, a_handle_works_again_after_each_fault)
     cr_assert_str_eq(response.body.data, "well");
     stop();
 }
+
+#ifndef STILLHOUSE_LINK_CURL
+static bool is_libcurl_loaded(void)
+{
+    return dlopen("libcurl.so.4", RTLD_NOW | RTLD_NOLOAD) != NULL ||
+           dlopen("libcurl-gnutls.so.4", RTLD_NOW | RTLD_NOLOAD) != NULL;
+}
+
+Test(http, a_client_that_makes_no_request_loads_no_libcurl)
+{
+    static const struct fake_step script[] = {EXPECT("GET "), ANSWER("200 OK", "well"), END};
+
+    start(script);
+    cr_assert_eq(http_check_url("https://host:8000/", &err), STATUS_OK);
+    cr_assert_eq(http_check_library(&err), STATUS_OK, "%s", err.text);
+    cr_assert_not(is_libcurl_loaded());
+    cr_assert_eq(perform("GET", NULL, 0), STATUS_OK, "%s", err.text);
+    cr_assert(is_libcurl_loaded());
+    stop();
+}
+#endif
 
 Test(http, the_library_starts_once_for_the_process)
 {

@@ -34,29 +34,39 @@ static void touch_hits(const struct chroma_hits *hits)
     }
 }
 
+static void take_hits(void *context, size_t index, const struct chroma_hits *hits)
+{
+    (void)index;
+    touch_hits(hits);
+    arena_reset(context, 0);
+}
+
+static void decode_query(uint8_t choice, const char *text, size_t bytes)
+{
+    const struct chroma_asked asked = {1 + (choice >> 3 & 3U), 20, (choice & 4) != 0};
+    struct arena arena = {0};
+    struct error err = {0};
+
+    if (chroma_decode_query(text, bytes, &asked, &arena, take_hits, &arena, &err) != STATUS_OK) {
+        touched++;
+    }
+    arena_free(&arena);
+}
+
 static void decode(uint8_t choice, const cJSON *root)
 {
     static const struct chroma_identity identity = {.model = "m", .dimension = 2};
     struct arena arena = {0};
-    struct chroma_hits hits[4] = {0};
+    struct chroma_hits hits = {0};
     struct error err = {0};
     char id[CHROMA_ID_BYTES];
     int64_t count = 0;
     bool text_in_metadata = (choice & 4) != 0;
-    size_t queries = 1 + (choice >> 3 & 3U);
 
     switch (choice & 3) {
-    case 0:
-        if (chroma_decode_query(root, queries, 20, text_in_metadata, &arena, hits, &err) ==
-            STATUS_OK) {
-            for (size_t i = 0; i < queries; i++) {
-                touch_hits(&hits[i]);
-            }
-        }
-        break;
     case 1:
-        if (chroma_decode_records(root, text_in_metadata, &arena, hits, &err) == STATUS_OK) {
-            touch_hits(&hits[0]);
+        if (chroma_decode_records(root, text_in_metadata, &arena, &hits, &err) == STATUS_OK) {
+            touch_hits(&hits);
         }
         break;
     case 2:
@@ -87,7 +97,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     memcpy(text, data + 1, size - 1);
     text[size - 1] = '\0';
-    if (chroma_parse(text, size - 1, &root, &err) == STATUS_OK) {
+    if ((data[0] & 3) == 0) {
+        decode_query(data[0], text, size - 1);
+    } else if (chroma_parse(text, size - 1, &root, &err) == STATUS_OK) {
         decode(data[0], root);
     }
     cJSON_Delete(root);

@@ -200,6 +200,43 @@ Test(fleet, unchanged_documents_are_not_written_again)
     stop_fleet();
 }
 
+/* One job of `count` documents, `text` being part of each. */
+static void push_many_documents(const char *job, size_t count, const char *text)
+{
+    struct index_document *documents = calloc(count, sizeof *documents);
+    char(*texts)[64] = calloc(count, sizeof *texts);
+    struct strbuf body = {0};
+
+    cr_assert(documents != NULL && texts != NULL);
+    for (size_t i = 0; i < count; i++) {
+        int bytes = snprintf(texts[i], sizeof texts[i], "document %zu %s", i, text);
+        documents[i].text = (struct slice){texts[i], (size_t)bytes};
+        documents[i].id = (struct slice){texts[i] + 9, strcspn(texts[i] + 9, " ")};
+    }
+    bodies_encode_index(&(struct index_body){documents, count}, &body);
+    push("index", job, "library", "", body.data, body.bytes);
+    strbuf_free(&body);
+    free(documents);
+    free(texts);
+}
+
+Test(fleet, a_job_of_many_documents_is_written_in_parts_and_is_one_epoch)
+{
+    enum { DOCUMENTS = 450 };
+    char key[KEYS_BYTES];
+
+    start_fleet();
+    push_many_documents("m1", DOCUMENTS, "of the first edition");
+    wait_for("index", COUNT_DONE, 1);
+    cr_assert_eq(documents_in("library"), DOCUMENTS);
+    push_many_documents("m2", DOCUMENTS, "of the first edition");
+    wait_for("index", COUNT_DONE, 2);
+    redisReply *epoch = ask("GET", keys_epoch(key, "sh", "library"));
+    cr_assert_str_eq(epoch->str, "1", "the second time nothing was written");
+    redis_reply_free(epoch);
+    stop_fleet();
+}
+
 Test(fleet, near_twins_are_merged_where_the_setting_says_so)
 {
     settings.merge_distance = 0.2;

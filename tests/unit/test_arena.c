@@ -82,3 +82,50 @@ Test(arena, sizes_that_overflow_are_refused)
     cr_assert_not_null(arena_array(&arena, 10, 0));
     arena_free(&arena);
 }
+
+Test(arena, going_back_to_a_mark_gives_back_what_came_after_it)
+{
+    struct arena arena = {0};
+    char *before = arena_copy(&arena, "before", 6);
+    cr_assert_not_null(before);
+    const struct arena_mark mark = arena_mark(&arena);
+    const size_t bytes = arena.total_bytes;
+    char *first = arena_alloc(&arena, 100);
+
+    for (int i = 0; i < 50; i++) {
+        cr_assert_not_null(arena_alloc(&arena, 30000));
+    }
+    cr_assert_gt(arena.total_bytes, bytes);
+    arena_rewind(&arena, mark);
+    cr_assert_eq(arena.total_bytes, bytes);
+    cr_assert_str_eq(before, "before");
+    cr_assert_eq(arena_alloc(&arena, 100), first, "the same memory again");
+    arena_free(&arena);
+}
+
+Test(arena, a_mark_of_an_empty_arena_empties_it)
+{
+    struct arena arena = {0};
+    const struct arena_mark mark = arena_mark(&arena);
+
+    cr_assert_not_null(arena_alloc(&arena, 10));
+    arena_rewind(&arena, mark);
+    cr_assert_eq(arena.total_bytes, 0);
+    cr_assert_null(arena.blocks);
+    arena_rewind(&arena, mark);
+}
+
+Test(arena, blocks_grow_with_the_batch_but_not_for_ever)
+{
+    struct arena arena = {0};
+
+    cr_assert_not_null(arena_alloc(&arena, 1));
+    const size_t small = arena.total_bytes;
+    cr_assert_leq(small, 64 * 1024);
+    for (int i = 0; i < 4000; i++) {
+        const size_t had = arena.total_bytes;
+        cr_assert_not_null(arena_alloc(&arena, 1000));
+        cr_assert_leq(arena.total_bytes - had, 256 * 1024);
+    }
+    arena_free(&arena);
+}

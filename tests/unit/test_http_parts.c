@@ -116,8 +116,15 @@ Test(http_parts, loopback_hosts_are_known)
 
 Test(http_parts, good_urls_are_accepted)
 {
-    static const char *const urls[] = {"http://127.0.0.1:8000", "https://host/", "HTTP://host/a/b",
-                                       "http://[::1]:8000/x"};
+    static const char *const urls[] = {"http://127.0.0.1:8000",
+                                       "https://host/",
+                                       "HTTP://host/a/b",
+                                       "http://[::1]:8000/x",
+                                       "http://[fe80::1%25eth0]/",
+                                       "http://host:1",
+                                       "http://host:65535/",
+                                       "http://host:",
+                                       "http://b\303\274cher.example/"};
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
         struct error err = {0};
         cr_assert_eq(http_check_url(urls[i], &err), STATUS_OK, "%s: %s", urls[i], err.text);
@@ -142,6 +149,15 @@ Test(http_parts, bad_urls_are_refused_with_the_reason_and_without_secrets)
     assert_refused("http://", "url \"http://\"");
     assert_refused("http://host:99999/", "host:99999");
     assert_refused("http://ho st/", "ho st");
+    assert_refused("http:///path", "must name a host");
+    assert_refused("http://:80/", "must name a host");
+    assert_refused("http://[::1/", "must name a host");
+    assert_refused("http://[nonsense]/", "must name a host");
+    assert_refused("http://ho\nst/", "must name a host");
+    assert_refused("http://host:0/", "port of 1 to 65535");
+    assert_refused("http://host:8x/", "port of 1 to 65535");
+    assert_refused("http://[::1]x/", "port of 1 to 65535");
+    assert_refused("http://host/a b", "spaces or control");
     assert_refused("http://user:secret@host/", "user or password");
     assert_refused("http://user@host/", "user or password");
     assert_refused("http://host/?key=secret", "query or fragment");
