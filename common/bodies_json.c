@@ -1,23 +1,7 @@
-#include <openssl/evp.h>
 #include <stdio.h>
 
 #include "bodies_internal.h"
 #include "json.h"
-
-enum { BASE64_SLICE_BYTES = 48 }; /* a multiple of 3: slices join without padding between */
-
-static void put_base64(struct strbuf *out, const char *data, size_t bytes)
-{
-    unsigned char text[(BASE64_SLICE_BYTES / 3) * 4 + 1];
-
-    strbuf_append_char(out, '"');
-    for (size_t from = 0; from < bytes; from += BASE64_SLICE_BYTES) {
-        size_t slice = bytes - from < BASE64_SLICE_BYTES ? bytes - from : BASE64_SLICE_BYTES;
-        int chars = EVP_EncodeBlock(text, (const unsigned char *)data + from, (int)slice);
-        strbuf_append(out, text, (size_t)chars);
-    }
-    strbuf_append_char(out, '"');
-}
 
 static void put_unsigned(struct strbuf *out, uint64_t number)
 {
@@ -48,10 +32,10 @@ static void put_scalar(const msgpack_object *object, struct strbuf *out)
         json_string(out, object->via.str.ptr, object->via.str.size);
         break;
     case MSGPACK_OBJECT_BIN:
-        put_base64(out, object->via.bin.ptr, object->via.bin.size);
+        json_base64(out, object->via.bin.ptr, object->via.bin.size);
         break;
     case MSGPACK_OBJECT_EXT:
-        put_base64(out, object->via.ext.ptr, object->via.ext.size);
+        json_base64(out, object->via.ext.ptr, object->via.ext.size);
         break;
     default:
         strbuf_append_str(out, "null");

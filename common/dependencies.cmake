@@ -1,5 +1,5 @@
 # Finds every library, then stops once with all that is missing and the Debian package of each.
-# Leaves interface targets: dep_hiredis dep_msgpack dep_cjson dep_curl dep_curl_linked dep_crypto
+# Leaves interface targets: dep_hiredis dep_msgpack dep_cjson dep_curl dep_curl_linked dep_nettle
 # dep_microhttpd dep_criterion; HAVE_HIREDIS_SSL; and for stillhouse.pc: MSGPACK_PC_REQUIRES,
 # MSGPACK_PC_LIBS.
 find_package(PkgConfig)
@@ -41,7 +41,7 @@ else()
   target_link_libraries(dep_curl INTERFACE ${CMAKE_DL_LIBS})
 endif()
 
-dependency(crypto "libcrypto>=3.0" libssl-dev)
+dependency(nettle "nettle>=3.7" nettle-dev)
 dependency(microhttpd "libmicrohttpd>=0.9.75" libmicrohttpd-dev)
 if(BUILD_TESTING AND NOT STILLHOUSE_SANITIZE MATCHES "^(thread|fuzzer)$")
   dependency(criterion "criterion>=2.3" libcriterion-dev)

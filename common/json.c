@@ -3,6 +3,7 @@
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
+#include <nettle/base64.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,18 @@ void json_string(struct strbuf *out, const char *text, size_t bytes)
 void json_str(struct strbuf *out, const char *text)
 {
     json_string(out, text, strlen(text));
+}
+
+void json_base64(struct strbuf *out, const void *data, size_t bytes)
+{
+    strbuf_append_char(out, '"');
+    const size_t chars = BASE64_ENCODE_RAW_LENGTH(bytes);
+    char *text = strbuf_reserve(out, chars);
+    if (text != NULL) {
+        base64_encode_raw(text, bytes, data);
+        strbuf_commit(out, chars);
+    }
+    strbuf_append_char(out, '"');
 }
 
 void json_int(struct strbuf *out, int64_t number)

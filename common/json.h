@@ -19,6 +19,9 @@ void json_int(struct strbuf *out, int64_t number);
  * reader that tells integers from floats keeps it a float (1.0); NaN and infinities as null. */
 void json_double(struct strbuf *out, double number);
 
+/* "base64" with quotes. */
+void json_base64(struct strbuf *out, const void *data, size_t bytes);
+
 /* [0.1,-2,1e-7...] with the shortest text that reads back as the same float32. Finite numbers only
  * (others become null). */
 void json_floats(struct strbuf *out, const float *numbers, size_t count);

@@ -20,8 +20,7 @@ enum {
 /* The first 32 lower-case hex digits of SHA-256 over `text` after the contract's normalisation
  * (outer ASCII white space removed, inner runs made one space): query_hash and text_hash.
  * `out` holds TEXT_HASH_CHARS + 1 bytes. White space is " \t\n\r\v\f", as in Python's
- * bytes.split(). Where libcrypto has no memory the digits are random: a key that nothing else has
- * is a miss everywhere, never another text's hit. */
+ * bytes.split(). */
 void text_hash(const char *text, size_t bytes, char out[TEXT_HASH_CHARS + 1]);
 
 /* The same digits over the bytes as they are: the content hash of an indexed document. */

@@ -1,8 +1,8 @@
-/* The parts of text.h that need libcrypto or the kernel: hashes and new ids. */
+/* The parts of text.h that need libnettle or the kernel: hashes and new ids. */
 #include "text.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
+#include <nettle/sha2.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/random.h>
@@ -41,44 +41,12 @@ static void write_hex(const unsigned char *bytes, size_t count, char *out)
     }
 }
 
-static _Atomic(EVP_MD *) sha256; /* fetched once, kept for the life of the process */
-
-/* No pthread_once: a fetch that failed for want of memory is tried again with the next hash. */
-static EVP_MD *fetch_sha256(void)
+static void hash_end(struct sha256_ctx *context, char out[TEXT_HASH_CHARS + 1])
 {
-    EVP_MD *known = atomic_load_explicit(&sha256, memory_order_acquire);
-    if (known != NULL) {
-        return known;
-    }
-    EVP_MD *fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
-    if (fetched == NULL || atomic_compare_exchange_strong(&sha256, &known, fetched)) {
-        return fetched;
-    }
-    EVP_MD_free(fetched); /* another thread was first: `known` is its */
-    return known;
-}
+    unsigned char digest[TEXT_HASH_CHARS / 2];
 
-/* NULL when libcrypto has no memory or no SHA-256. */
-static EVP_MD_CTX *hash_begin(void)
-{
-    EVP_MD *digest = fetch_sha256();
-    EVP_MD_CTX *context = digest == NULL ? NULL : EVP_MD_CTX_new();
-    if (context != NULL && EVP_DigestInit_ex2(context, digest, NULL) != 1) {
-        EVP_MD_CTX_free(context);
-        return NULL;
-    }
-    return context;
-}
-
-static void hash_end(EVP_MD_CTX *context, bool ok, char out[TEXT_HASH_CHARS + 1])
-{
-    unsigned char digest[EVP_MAX_MD_SIZE];
-
-    if (!ok || EVP_DigestFinal_ex(context, digest, NULL) != 1) {
-        fill_random(digest, TEXT_HASH_CHARS / 2);
-    }
-    EVP_MD_CTX_free(context);
-    write_hex(digest, TEXT_HASH_CHARS / 2, out);
+    sha256_digest(context, sizeof digest, digest);
+    write_hex(digest, sizeof digest, out);
     out[TEXT_HASH_CHARS] = '\0';
 }
 
@@ -110,26 +78,28 @@ static size_t normal_run_end(const char *text, size_t from, size_t bytes)
 
 void text_hash(const char *text, size_t bytes, char out[TEXT_HASH_CHARS + 1])
 {
-    EVP_MD_CTX *context = hash_begin();
-    bool ok = context != NULL;
+    struct sha256_ctx context;
     size_t from = skip_space(text, 0, bytes);
 
-    while (ok && from < bytes) {
+    sha256_init(&context);
+    while (from < bytes) {
         size_t end = normal_run_end(text, from, bytes);
-        ok = EVP_DigestUpdate(context, text + from, end - from) == 1;
+        sha256_update(&context, end - from, (const uint8_t *)text + from);
         from = skip_space(text, end, bytes);
-        if (ok && from < bytes) {
-            ok = EVP_DigestUpdate(context, " ", 1) == 1;
+        if (from < bytes) {
+            sha256_update(&context, 1, (const uint8_t *)" ");
         }
     }
-    hash_end(context, ok, out);
+    hash_end(&context, out);
 }
 
 void text_hash_raw(const void *data, size_t bytes, char out[TEXT_HASH_CHARS + 1])
 {
-    EVP_MD_CTX *context = hash_begin();
-    bool ok = context != NULL && EVP_DigestUpdate(context, data, bytes) == 1;
-    hash_end(context, ok, out);
+    struct sha256_ctx context;
+
+    sha256_init(&context);
+    sha256_update(&context, bytes, data);
+    hash_end(&context, out);
 }
 
 void text_make_id(int64_t unix_ms, char out[37])

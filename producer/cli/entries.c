@@ -1,7 +1,6 @@
 #include "entries.h"
 
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,19 +106,6 @@ bool entry_is_stream_id(const char *text)
 
 /* ---- JSON ---------------------------------------------------------------------------------- */
 
-static void put_base64(struct strbuf *out, struct slice bytes)
-{
-    strbuf_append_char(out, '"');
-    for (size_t at = 0; at < bytes.bytes; at += 48) { /* a multiple of 3: no padding in between */
-        unsigned char text[65];
-        const size_t left = bytes.bytes - at;
-        const int length = EVP_EncodeBlock(text, (const unsigned char *)bytes.data + at,
-                                           (int)(left < 48 ? left : 48));
-        strbuf_append(out, text, (size_t)length);
-    }
-    strbuf_append_char(out, '"');
-}
-
 /* "body": the decoded value, or null with the reason and the bytes. */
 static void put_body(struct strbuf *out, struct slice body)
 {
@@ -138,7 +124,7 @@ static void put_body(struct strbuf *out, struct slice body)
         json_key(out, "body_error");
         json_bytes(out, err.text, strlen(err.text));
         json_key(out, "body_base64");
-        put_base64(out, body);
+        json_base64(out, body.data, body.bytes);
     }
     strbuf_free(&value);
 }

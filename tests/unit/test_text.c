@@ -1,5 +1,4 @@
 #include <criterion/criterion.h>
-#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,87 +81,6 @@ Test(text, threads_hash_at_the_same_time)
         pthread_join(threads[i], NULL);
         cr_assert_eq(wrong[i], 0);
     }
-}
-
-static size_t allocations_left = SIZE_MAX; /* libcrypto's, until they fail */
-
-static void *limited_malloc(size_t bytes, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    if (allocations_left == 0) {
-        return NULL;
-    }
-    allocations_left -= allocations_left != SIZE_MAX;
-    return malloc(bytes);
-}
-
-static void *limited_realloc(void *memory, size_t bytes, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return allocations_left == 0 ? NULL : realloc(memory, bytes);
-}
-
-static void limited_free(void *memory, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    free(memory);
-}
-
-/* Before main, since libcrypto takes no other functions after its first allocation. */
-static int limit_installed;
-__attribute__((constructor)) static void install_limit(void)
-{
-    limit_installed = CRYPTO_set_mem_functions(limited_malloc, limited_realloc, limited_free);
-}
-
-static void expect_random_hash(void)
-{
-    char first[TEXT_HASH_CHARS + 1];
-    char second[TEXT_HASH_CHARS + 1];
-    text_hash(" x", 2, first);
-    text_hash(" x", 2, second);
-    cr_assert_eq(strlen(first), TEXT_HASH_CHARS);
-    cr_assert_eq(strspn(first, "0123456789abcdef"), TEXT_HASH_CHARS);
-    cr_assert_str_neq(first, second);
-    cr_assert_str_neq(first, "2d711642b726b04401627ca9fbac32f5");
-}
-
-Test(text, a_hash_without_memory_is_a_miss_and_never_anothers_hit)
-{
-    char hash[TEXT_HASH_CHARS + 1];
-    cr_assert_eq(limit_installed, 1);
-    text_hash(" x", 2, hash);
-    cr_assert_str_eq(hash, "2d711642b726b04401627ca9fbac32f5");
-
-    allocations_left = 0;
-    expect_random_hash();
-    size_t needed = 1;
-    for (; needed < 100; needed++) {
-        allocations_left = needed;
-        text_hash(" x", 2, hash);
-        if (strcmp(hash, "2d711642b726b04401627ca9fbac32f5") == 0) {
-            break;
-        }
-    }
-    allocations_left = SIZE_MAX;
-    cr_assert_lt(needed, 100, "it works again as soon as there is memory");
-}
-
-Test(text, a_process_that_began_without_memory_hashes_later)
-{
-    char hash[TEXT_HASH_CHARS + 1];
-    cr_assert_eq(limit_installed, 1);
-    if (OPENSSL_version_major() > 3 || OPENSSL_version_minor() >= 5) {
-        cr_skip("libcrypto from 3.5 on locks itself out when its own first allocation fails");
-    }
-    allocations_left = 0;
-    expect_random_hash();
-    allocations_left = SIZE_MAX;
-    text_hash_raw("x", 1, hash);
-    cr_assert_str_eq(hash, "2d711642b726b04401627ca9fbac32f5");
 }
 
 Test(text, blank_means_nothing_but_ascii_white_space)
