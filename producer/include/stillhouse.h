@@ -204,7 +204,7 @@ typedef struct stillhouse_enrichment {
     int k; /* 0 = 3 */
 } stillhouse_enrichment;
 
-/* Many at once, pipelined: up to 1,000 jobs or about 1 MiB a call, several calls in flight.
+/* Many at once, pipelined: up to 500 jobs or about 512 KiB a call, several calls in flight.
  * outcome[i] and ids[i] (either array may be NULL) belong to element i. An invalid one is INVALID
  * and the rest goes on; an answer that does not come, or a refusal, ends the run: what was not sent
  * has the same outcome and was not added. Returns the worst outcome: UNREACHABLE before FAILED

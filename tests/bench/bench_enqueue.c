@@ -1,10 +1,11 @@
 /* How near to bare Redis is enqueueing? Each variant writes the very same entries, those of a
  * distillation, into an empty stream; within a round all of them run once, in another order.
  *
- *   in bulk, one call at a time    bare: D times XADD, then D replies, again. Ours: sh_enqueue with
- *                                  D jobs (queue_enqueue).
- *   in bulk, three in flight       the same with three such windows under way, as the library's
- *                                  ..._many calls do (1,000 a call); ours encodes the jobs too.
+ *   in bulk, one pipeline a time   bare: D times XADD, then D replies, again. Ours: D jobs in calls
+ *                                  of sh_enqueue with up to 250 each, then their replies.
+ *   in bulk, three in flight       the same with three such windows under way. Ours is the
+ * library's
+ *                                  ..._many, which encodes the jobs too.
  *   one at a time                  a round trip a job: bare XADD, stillhouse_enqueue_raw.
  */
 #include <stdio.h>
@@ -18,7 +19,7 @@
 #include "stillhouse.h"
 #include "support.h"
 
-enum { CALL_MAX = QUEUE_BATCH_MAX, WINDOWS = 3, WARM = 100 };
+enum { DEPTH_MAX = 1000, CALL_JOBS = 250, WINDOWS = 3, WARM = 100 };
 
 enum method { BARE, FUNCTION, BARE_WINDOWS, LIBRARY_MANY, BARE_SINGLE, LIBRARY_SINGLE, METHODS };
 
@@ -129,8 +130,8 @@ static void run_bare(long count, long depth, long windows)
 
 static void run_function(long count, long depth)
 {
-    static struct queue_item items[CALL_MAX];
-    static struct queue_answer answers[CALL_MAX];
+    static struct queue_item items[DEPTH_MAX];
+    static struct queue_answer answers[DEPTH_MAX];
     struct error err = {0};
 
     for (long at = 0; at < count; at += depth) {
@@ -139,7 +140,16 @@ static void run_function(long count, long depth)
             items[i] = (struct queue_item){
                 {jobs.ids[at + i], BARE_ID_BYTES}, {"bench", 5}, {"", 0}, jobs.body};
         }
-        if (queue_enqueue(conn, &queue, 2 * count, items, (size_t)n, answers, &err) != STATUS_OK) {
+        enum status status = STATUS_OK;
+        for (long i = 0; i < n && status == STATUS_OK; i += CALL_JOBS) {
+            status = queue_enqueue_append(conn, &queue, 2 * count, items + i,
+                                          (size_t)window(i, n, CALL_JOBS), &err);
+        }
+        for (long i = 0; i < n && status == STATUS_OK; i += CALL_JOBS) {
+            status =
+                queue_enqueue_collect(conn, (size_t)window(i, n, CALL_JOBS), answers + i, &err);
+        }
+        if (status != STATUS_OK) {
             bench_fail("enqueue: %s", err.text);
         }
     }
@@ -254,8 +264,8 @@ static size_t make_variants(struct variant *variants)
         variants[count++] = (struct variant){BARE, depths.values[i]};
         variants[count++] = (struct variant){FUNCTION, depths.values[i]};
     }
-    variants[count++] = (struct variant){BARE_WINDOWS, CALL_MAX};
-    variants[count++] = (struct variant){LIBRARY_MANY, CALL_MAX};
+    variants[count++] = (struct variant){BARE_WINDOWS, DEPTH_MAX};
+    variants[count++] = (struct variant){LIBRARY_MANY, DEPTH_MAX};
     if (jobs_single > 0) {
         variants[count++] = (struct variant){BARE_SINGLE, 1};
         variants[count++] = (struct variant){LIBRARY_SINGLE, 1};
@@ -297,8 +307,8 @@ int main(int argc, char **argv)
     flags_parse(argc, argv, "Enqueueing: bare XADD, the function, the library.", flags,
                 sizeof flags / sizeof flags[0]);
     for (size_t i = 0; i < depths.count; i++) {
-        if (depths.values[i] < 1 || depths.values[i] > CALL_MAX) {
-            bench_fail("depth %ld: expected 1 to %d", depths.values[i], CALL_MAX);
+        if (depths.values[i] < 1 || depths.values[i] > DEPTH_MAX) {
+            bench_fail("depth %ld: expected 1 to %d", depths.values[i], DEPTH_MAX);
         }
     }
     bench_redis_start(&redis, append);

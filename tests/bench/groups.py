@@ -181,7 +181,7 @@ GROUPS = [
           one("bench_enqueue", dict(jobs=100000, single=20000), dict(jobs=2000, single=200)),
           rounds=9,
           ratios=[
-              Ratio("sh_enqueue, 1,000 a call / bare XADD", "sh_enqueue, depth 1000",
+              Ratio("sh_enqueue, 1,000 jobs a pipeline / bare XADD", "sh_enqueue, depth 1000",
                     "bare XADD, depth 1000"),
               Ratio("the library's many / bare XADD, 3 windows",
                     "stillhouse_enqueue_distill_many, depth 1000",
@@ -265,7 +265,7 @@ GROUPS = [
 
 TARGETS = [
     Target("enqueue in bulk / bare pipelined XADD of the same entry and depth", "enqueue",
-           "sh_enqueue, 1,000 a call / bare XADD", ">=", 0.8),
+           "sh_enqueue, 1,000 jobs a pipeline / bare XADD", ">=", 0.8),
     Target("the same through the library, which encodes the jobs too", "enqueue",
            "the library's many / bare XADD, 3 windows", ">=", 0.8),
     Target("enqueue one at a time / bare XADD (round trip)", "enqueue", "one at a time / bare XADD",
