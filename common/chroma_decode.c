@@ -247,7 +247,7 @@ static enum status decode_list(const struct fields *lists, bool is_query, bool t
                                struct arena *arena, struct chroma_hits *out, struct error *err)
 {
     size_t count = (size_t)cJSON_GetArraySize(lists->ids);
-    struct fields record;
+    struct fields record = {0};
     enum status status = chains(lists, count, &record, err);
 
     *out = (struct chroma_hits){0};
