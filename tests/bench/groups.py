@@ -142,7 +142,7 @@ def batch(size):
             Command("bench_enqueue", flags(jobs=jobs, single=0, depths=batches))]
 
 
-CHROMA_FULL = dict(queries=2560, records=2000)
+CHROMA_FULL = dict(queries=5120, records=6000)
 CHROMA_QUICK = dict(queries=192, records=120, workers=[1, 2])
 
 

@@ -134,40 +134,37 @@ def stop_for(program, length):
         program.send(signal.SIGCONT)
 
 
-def redis_stopped(faults, chance):
-    lab = faults.lab
-    with lab.redis.lock, lab.weather:
-        length = chance.choice([chance.uniform(0.3, 2), chance.uniform(2, 6)])
-        stop_for(lab.redis, length)
+def stopped(lab, server, length):
+    with server.lock, lab.weather:
+        stop_for(server, length)
         return f"for {length:.1f} s"
+
+
+def killed(lab, server, start, chance):
+    with server.lock, lab.weather:
+        began = time.monotonic()
+        server.kill()
+        time.sleep(chance.uniform(0, 1.5))
+        start()
+        return f"answers again after {time.monotonic() - began:.1f} s"
+
+
+def redis_stopped(faults, chance):
+    length = chance.choice([chance.uniform(0.3, 2), chance.uniform(2, 6)])
+    return stopped(faults.lab, faults.lab.redis, length)
 
 
 def redis_killed(faults, chance):
-    lab = faults.lab
-    with lab.redis.lock, lab.weather:
-        began = time.monotonic()
-        lab.redis.kill()
-        time.sleep(chance.uniform(0, 1.5))
-        lab.start_redis()
-        return f"answers again after {time.monotonic() - began:.1f} s"
+    return killed(faults.lab, faults.lab.redis, faults.lab.start_redis, chance)
 
 
 def chroma_stopped(faults, chance):
-    lab = faults.lab
-    with lab.chroma.lock, lab.weather:
-        length = chance.choice([chance.uniform(0.3, 2), chance.uniform(3.5, 6)])
-        stop_for(lab.chroma, length)
-        return f"for {length:.1f} s"
+    length = chance.choice([chance.uniform(0.3, 2), chance.uniform(3.5, 6)])
+    return stopped(faults.lab, faults.lab.chroma, length)
 
 
 def chroma_killed(faults, chance):
-    lab = faults.lab
-    with lab.chroma.lock, lab.weather:
-        began = time.monotonic()
-        lab.chroma.kill()
-        time.sleep(chance.uniform(0, 1.5))
-        lab.start_chroma()
-        return f"answers again after {time.monotonic() - began:.1f} s"
+    return killed(faults.lab, faults.lab.chroma, faults.lab.start_chroma, chance)
 
 
 def out_of_memory(faults, chance):

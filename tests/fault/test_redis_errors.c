@@ -230,20 +230,58 @@ static bool never(void *context)
     return false;
 }
 
-/* The reader closes, backs off, and prepares everything anew before it reads again. */
-static void check_reader(const struct row *row)
-{
+/* A reader of one queue on the scripted server. */
+struct own_reader {
     struct settings settings;
-    struct takes *takes = calloc(1, sizeof *takes);
-    struct reader *reader = NULL;
+    struct metrics *metrics;
+    struct upstreams *upstreams;
+    struct reader *reader;
+    struct takes *takes;
+};
 
-    cr_assert_not_null(takes);
+/* What it asks before its first read of jobs. */
+static void answer_until_read(void)
+{
     answer("sh_version", ":999999\r\n");
     answer("sh_prepare", "+OK\r\n");
     for (int i = 0; i < JOB_PRIORITIES; i++) {
         answer("sh_reclaim", "*2\r\n$3\r\n0-0\r\n:0\r\n");
     }
     step((struct fake_step)EXPECT("XREADGROUP"));
+}
+
+static void open_reader(struct own_reader *own)
+{
+    *own = (struct own_reader){.metrics = metrics_new(), .takes = calloc(1, sizeof *own->takes)};
+    cr_assert_not_null(own->takes);
+    settings_defaults(&own->settings);
+    snprintf(own->settings.redis_url, sizeof own->settings.redis_url, "%s",
+             fake_server_url(server, "redis"));
+    own->upstreams = upstreams_new(&own->settings, own->metrics);
+    const struct reader_config config = {.settings = &own->settings,
+                                         .metrics = own->metrics,
+                                         .upstreams = own->upstreams,
+                                         .queues = &queue,
+                                         .queue_count = 1,
+                                         .worker_id = "worker"};
+    cr_assert_eq(reader_new(&config, &own->reader, &err), STATUS_OK, "%s", err.text);
+}
+
+static void close_reader(struct own_reader *own)
+{
+    reader_free(own->reader);
+    upstreams_free(own->upstreams);
+    metrics_free(own->metrics);
+    takes_free(own->takes);
+    free(own->takes);
+}
+
+/* The reader closes, backs off, and prepares everything anew before it reads again. */
+static void check_reader(const struct row *row)
+{
+    struct own_reader own;
+
+    answer_until_read();
     answer("EXISTS", row->reply);
     step((struct fake_step)EXPECT_CLOSE);
     answer("sh_version", ":999999\r\n");
@@ -253,29 +291,15 @@ static void check_reader(const struct row *row)
     step((struct fake_step)CLOSE);
     start();
 
-    settings_defaults(&settings);
-    snprintf(settings.redis_url, sizeof settings.redis_url, "%s", fake_server_url(server, "redis"));
-    struct metrics *metrics = metrics_new();
-    struct upstreams *upstreams = upstreams_new(&settings, metrics);
-    const struct reader_config config = {.settings = &settings,
-                                         .metrics = metrics,
-                                         .upstreams = upstreams,
-                                         .queues = &queue,
-                                         .queue_count = 1,
-                                         .worker_id = "worker"};
-    cr_assert_eq(reader_new(&config, &reader, &err), STATUS_OK, "%s", err.text);
+    open_reader(&own);
     for (int i = 1; i <= 3; i++) {
         const int64_t before_ms = clock_now_ms();
-        cr_assert_not(reader_take(reader, "me", takes, never, NULL));
-        cr_assert_not(reader_is_connected(reader));
+        cr_assert_not(reader_take(own.reader, "me", own.takes, never, NULL));
+        cr_assert_not(reader_is_connected(own.reader));
         cr_assert_geq(clock_now_ms() - before_ms, 49, "it backs off");
         cr_assert_eq(fake_server_connections(server), i);
     }
-    reader_free(reader);
-    upstreams_free(upstreams);
-    metrics_free(metrics);
-    takes_free(takes);
-    free(takes);
+    close_reader(&own);
     stop();
 }
 
@@ -429,41 +453,20 @@ Test(redis_errors, jobs_that_came_before_a_failure_of_the_same_turn_are_worked_o
         "*1\r\n*2\r\n$19\r\nsh:{echo}:jobs:high\r\n*1\r\n*2\r\n$3\r\n1-1\r\n"
         "*10\r\n$2\r\nid\r\n$1\r\na\r\n$6\r\ndomain\r\n$1\r\nx\r\n$7\r\nattempt\r\n$1\r\n0\r\n"
         "$7\r\noptions\r\n$0\r\n\r\n$4\r\nbody\r\n$1\r\nb\r\n";
-    struct settings settings;
-    struct takes *takes = calloc(1, sizeof *takes);
-    struct reader *reader = NULL;
+    struct own_reader own;
 
     log_set_level(LOG_ERROR);
     cr_assert_eq(queue_init(&queue, "sh", "echo", &err), STATUS_OK);
-    answer("sh_version", ":999999\r\n");
-    answer("sh_prepare", "+OK\r\n");
-    for (int i = 0; i < JOB_PRIORITIES; i++) {
-        answer("sh_reclaim", "*2\r\n$3\r\n0-0\r\n:0\r\n");
-    }
-    step((struct fake_step)EXPECT("XREADGROUP"));
+    answer_until_read();
     answer("EXISTS", jobs);
     step((struct fake_step)CLOSE);
     start();
-    settings_defaults(&settings);
-    snprintf(settings.redis_url, sizeof settings.redis_url, "%s", fake_server_url(server, "redis"));
-    struct metrics *metrics = metrics_new();
-    struct upstreams *upstreams = upstreams_new(&settings, metrics);
-    const struct reader_config config = {.settings = &settings,
-                                         .metrics = metrics,
-                                         .upstreams = upstreams,
-                                         .queues = &queue,
-                                         .queue_count = 1,
-                                         .worker_id = "worker"};
-    cr_assert_eq(reader_new(&config, &reader, &err), STATUS_OK, "%s", err.text);
-    cr_assert(reader_take(reader, "me", takes, never, NULL));
-    cr_assert_eq(takes->count, 1);
-    cr_assert_eq(takes->each[0].batch.count, 1);
-    cr_assert_eq(memcmp(takes->each[0].batch.jobs[0].body.data, "b", 1), 0);
-    cr_assert_not(reader_is_connected(reader));
-    reader_free(reader);
-    upstreams_free(upstreams);
-    metrics_free(metrics);
-    takes_free(takes);
-    free(takes);
+    open_reader(&own);
+    cr_assert(reader_take(own.reader, "me", own.takes, never, NULL));
+    cr_assert_eq(own.takes->count, 1);
+    cr_assert_eq(own.takes->each[0].batch.count, 1);
+    cr_assert_eq(memcmp(own.takes->each[0].batch.jobs[0].body.data, "b", 1), 0);
+    cr_assert_not(reader_is_connected(own.reader));
+    close_reader(&own);
     stop();
 }
