@@ -36,7 +36,10 @@ static enum status take_answer(const redisReply *reply, struct queue_answer *ans
         return queue_bad_shape("sh_enqueue", err);
     }
     answer->full = strcmp(reply->str, "FULL") == 0;
-    snprintf(answer->id, sizeof answer->id, "%s", answer->full ? "" : reply->str);
+    memcpy(answer->id, reply->str, (size_t)reply->len + 1); /* at most TEXT_ID_MAX and its NUL */
+    if (answer->full) {
+        answer->id[0] = '\0';
+    }
     return STATUS_OK;
 }
 
