@@ -65,27 +65,43 @@ static enum status collect_read(struct reader *reader, struct takes *takes, cons
     return status;
 }
 
-static enum status append_paused(struct reader *reader, size_t queue, struct error *err)
+/* Asks how many of the queues are paused: none, as a rule. */
+static enum status append_paused(struct reader *reader, const size_t *queues, size_t count,
+                                 struct error *err)
 {
     struct redis_args args = {0};
 
     redis_args_str(&args, "EXISTS");
-    redis_args_str(&args, reader->config.queues[queue].paused);
+    for (size_t i = 0; i < count; i++) {
+        redis_args_str(&args, reader->config.queues[queues[i]].paused);
+    }
     enum status status = redis_conn_append(reader->conn, &args, err);
     redis_args_free(&args);
     return status;
 }
 
-static enum status collect_paused(struct reader *reader, size_t queue, struct error *err)
+static enum status collect_paused(struct reader *reader, const size_t *queues, size_t count,
+                                  struct error *err)
 {
     redisReply *reply = NULL;
     enum status status = redis_conn_collect(reader->conn, &reply, err);
 
     /* What was read must not be dropped for an error here: the janitor says it. */
-    if (status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER) {
-        reader_set_paused(reader, queue, reply->integer > 0);
-    }
+    const bool known = status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER;
+    const size_t paused = known ? (size_t)reply->integer : 0;
     redis_reply_free(reply);
+    for (size_t i = 0; i < count && known && (paused == 0 || paused == count); i++) {
+        reader_set_paused(reader, queues[i], paused > 0);
+    }
+    if (paused == 0 || paused == count) {
+        return status;
+    }
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) { /* some: which? */
+        status = append_paused(reader, &queues[i], 1, err);
+        if (status == STATUS_OK) {
+            status = collect_paused(reader, &queues[i], 1, err);
+        }
+    }
     return status;
 }
 
@@ -140,7 +156,7 @@ static enum status read_queue(struct reader *reader, size_t index, const char *c
     size_t count = (size_t)reader->config.settings->batch;
     int order[JOB_PRIORITIES];
     int asked = 0;
-    enum status status = append_paused(reader, index, err);
+    enum status status = append_paused(reader, &index, 1, err);
 
     for (int i = 0; i < JOB_PRIORITIES && status == STATUS_OK; i++) {
         int priority = upside_down ? JOB_PRIORITIES - 1 - i : i;
@@ -153,7 +169,7 @@ static enum status read_queue(struct reader *reader, size_t index, const char *c
         }
     }
     if (status == STATUS_OK) {
-        status = collect_paused(reader, index, err);
+        status = collect_paused(reader, &index, 1, err);
     }
     state->hot = false;
     for (int i = 0; i < asked && status == STATUS_OK; i++) {
@@ -222,17 +238,14 @@ enum status reader_read_all(struct reader *reader, const char *consumer, int64_t
     }
     enum status status = queue_read_append(reader->conn, consumer, (batch + 3) / 4, block_ms,
                                            streams, stream_count, err);
-    for (size_t i = 0; i < queue_count && status == STATUS_OK; i++) {
-        status = append_paused(reader, queues[i], err);
+    if (status == STATUS_OK) {
+        status = append_paused(reader, queues, queue_count, err);
     }
     if (status == STATUS_OK) {
         status = collect_read(reader, takes, queues, queue_count, err);
     }
     if (status != STATUS_OK) {
-        return status; /* the connection is closed by the caller: the other replies go with it */
+        return status; /* the connection is closed by the caller: the other reply goes with it */
     }
-    for (size_t i = 0; i < queue_count && status == STATUS_OK; i++) {
-        status = collect_paused(reader, queues[i], err);
-    }
-    return status;
+    return collect_paused(reader, queues, queue_count, err);
 }
