@@ -16,16 +16,11 @@
 #include <unistd.h>
 
 #include "folder.h"
+#include "ok.h"
 
 static char folder[200];
 static struct outbox outbox;
 static struct error err;
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        const enum status got_ = (call);                                                           \
-        cr_assert_eq(got_, STATUS_OK, "%s: %s: %s", #call, status_text(got_), err.text);           \
-    } while (0)
 
 static void setup(void)
 {
