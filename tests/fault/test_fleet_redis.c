@@ -73,6 +73,17 @@ static void wait_until_running(const char *name, int64_t count)
     }
 }
 
+/* One enrichment is done, a second one runs and waits for a Chroma that is frozen. */
+static void start_fleet_with_a_running_job(void)
+{
+    start_fleet();
+    push_enrich("legal", "first", "make the collection known", 3, "");
+    wait_for("enrich", COUNT_DONE, 1);
+    test_server_freeze(&chroma_server, true);
+    push_enrich("legal", "a", "a query", 3, "");
+    wait_until_running("enrich", 1);
+}
+
 /* ---- what is written to standard error ------------------------------------------------------- */
 
 static int stderr_kept = -1;
@@ -117,12 +128,7 @@ static int release_log(const char *part)
 Test(fleet_redis, a_job_that_ran_while_the_library_was_flushed_is_finished_without_a_takeover)
 {
     settings.lanes = 1;
-    start_fleet();
-    push_enrich("legal", "first", "make the collection known", 3, "");
-    wait_for("enrich", COUNT_DONE, 1);
-    test_server_freeze(&chroma_server, true);
-    push_enrich("legal", "a", "a query", 3, "");
-    wait_until_running("enrich", 1);
+    start_fleet_with_a_running_job();
     TELL_OK("FUNCTION", "FLUSH");
     test_server_freeze(&chroma_server, false);
 
@@ -365,12 +371,7 @@ Test(fleet_redis, without_memory_no_attempt_is_burnt_and_no_lane_is_left_broken)
 Test(fleet_redis, without_memory_a_long_job_still_beats_and_is_not_taken_over)
 {
     settings.visibility_ms = 1000;
-    start_fleet();
-    push_enrich("legal", "first", "make the collection known", 3, "");
-    wait_for("enrich", COUNT_DONE, 1);
-    test_server_freeze(&chroma_server, true);
-    push_enrich("legal", "a", "a query", 3, "");
-    wait_until_running("enrich", 1);
+    start_fleet_with_a_running_job();
     TELL_OK("CONFIG", "SET", "maxmemory", "1");
     const int64_t start_ms = clock_now_ms();
     while (clock_now_ms() - start_ms < 3 * settings.visibility_ms) {

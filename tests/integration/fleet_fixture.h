@@ -10,6 +10,7 @@
 #include "chroma.h"
 #include "clock.h"
 #include "fleet.h"
+#include "fleet_settings.h"
 #include "http.h"
 #include "keys.h"
 #include "servers.h"
@@ -59,13 +60,8 @@ static UNUSED void setup(void)
     cr_assert_eq(http_global_init(&err), STATUS_OK, "%s", err.text);
     test_redis_start(&redis, NULL);
     test_chroma_start(&chroma_server);
-    settings_defaults(&settings);
-    snprintf(settings.redis_url, sizeof settings.redis_url, "%s", redis.url);
-    snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", chroma_server.url);
+    test_fleet_settings(&settings, &redis, &chroma_server);
     settings.lanes = 2;
-    settings.retry_base_ms = 20;
-    settings.retry_max_ms = 100;
-    settings.breaker_pause_ms = 200;
     connect_test();
 }
 

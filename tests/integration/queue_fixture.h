@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "ok.h"
 #include "queue.h"
 #include "servers.h"
 
@@ -25,12 +26,6 @@ static struct test_server server;
 static struct redis_conn *conn;
 static struct queue queue;
 static struct error err;
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        const enum status got_ = (call);                                                           \
-        cr_assert_eq(got_, STATUS_OK, "%s: %s: %s", #call, status_text(got_), err.text);           \
-    } while (0)
 
 HELPER struct slice text(const char *chars)
 {
@@ -236,6 +231,26 @@ HELPER enum queue_fate finish_as(const char *consumer, const struct job *job)
 
     OK(queue_finish(conn, &queue, consumer, &item, 1, &err));
     return item.fate;
+}
+
+/* Reads the `count` jobs that wait and finishes them in one call. */
+HELPER void finish_waiting(const char *consumer, size_t count)
+{
+    struct queue_batch batch = {0};
+    struct queue_finish_item *items = calloc(count, sizeof *items);
+
+    cr_assert_not_null(items);
+    read_jobs(consumer, count, &batch);
+    cr_assert_eq(batch.count, count);
+    for (size_t i = 0; i < count; i++) {
+        items[i].job = &batch.jobs[i];
+    }
+    OK(queue_finish(conn, &queue, consumer, items, count, &err));
+    for (size_t i = 0; i < count; i++) {
+        cr_assert_eq(items[i].fate, QUEUE_MOVED);
+    }
+    queue_batch_free(&batch);
+    free(items);
 }
 
 HELPER enum queue_fate bury_as(const char *consumer, const struct job *job, const char *reason)

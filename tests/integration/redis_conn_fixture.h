@@ -14,17 +14,12 @@
 
 #include "clock.h"
 #include "fake_server.h"
+#include "ok.h"
 #include "queue.h"
 #include "redis_conn.h"
 #include "servers.h"
 
 static struct error err;
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        const enum status got_ = (call);                                                           \
-        cr_assert_eq(got_, STATUS_OK, "%s: %s: %s", #call, status_text(got_), err.text);           \
-    } while (0)
 
 static void assert_says(const char *why)
 {

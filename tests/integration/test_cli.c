@@ -1,7 +1,7 @@
 /* The program stillhouse: usage, settings, and what operators do with queues. */
 #include <signal.h>
 
-#include "test_cli_fixture.h"
+#include "cli_fixture.h"
 
 TestSuite(cli, .init = start_redis, .fini = stop_redis);
 

@@ -1,5 +1,5 @@
 /* stillhouse dead and peek. */
-#include "test_cli_fixture.h"
+#include "cli_fixture.h"
 
 TestSuite(cli_dead, .init = start_redis, .fini = stop_redis);
 

@@ -2,9 +2,9 @@
 #include <fcntl.h>
 
 #include "bodies.h"
+#include "cli_fixture.h"
 #include "keys.h"
 #include "strbuf.h"
-#include "test_cli_fixture.h"
 #include "text.h"
 
 TestSuite(cli_enqueue, .init = start_redis, .fini = stop_redis);

@@ -1,6 +1,6 @@
 /* The program stillhouse against servers that misbehave as a script says. */
+#include "cli_fixture.h"
 #include "fake_server.h"
-#include "test_cli_fixture.h"
 
 #define NO_FUNCTION "-ERR Function not found\r\n"
 #define LINE "{\"domain\":\"d\",\"text\":\"a\"}\n"

@@ -1,8 +1,8 @@
 /* stillhouse enqueue --outbox, and stillhouse flush. */
 #include <dirent.h>
 
+#include "cli_fixture.h"
 #include "fake_server.h"
-#include "test_cli_fixture.h"
 
 static char folder[512];
 static char nowhere[64];

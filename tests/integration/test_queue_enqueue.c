@@ -58,21 +58,8 @@ BOOKED_TEST(queue_enqueue, a_batch_is_answered_job_by_job_in_order)
     cr_assert_eq(stats().waiting, JOBS);
     cr_assert_eq(counter("enqueued"), JOBS);
 
-    struct queue_batch batch = {0};
-    read_jobs("me", JOBS, &batch);
-    cr_assert_eq(batch.count, JOBS);
-    struct queue_finish_item *done = calloc(JOBS, sizeof *done);
-    cr_assert_not_null(done);
-    for (int i = 0; i < JOBS; i++) {
-        done[i].job = &batch.jobs[i];
-    }
-    OK(queue_finish(conn, &queue, "me", done, JOBS, &err));
-    for (int i = 0; i < JOBS; i++) {
-        cr_assert_eq(done[i].fate, QUEUE_MOVED);
-    }
+    finish_waiting("me", JOBS);
     cr_assert_eq(counter("done"), JOBS);
-    queue_batch_free(&batch);
-    free(done);
     free(ids);
     free(items);
     free(answers);

@@ -121,30 +121,19 @@ BOOKED_TEST(queue_settle, an_empty_reply_is_a_reply)
 BOOKED_TEST(queue_settle, more_jobs_than_a_call_takes_are_sent_in_several)
 {
     enum { JOBS = 1300, HALF = JOBS / 2 };
-    struct queue_batch batch = {0};
     struct queue_item *items = calloc(HALF, sizeof *items);
     struct queue_answer *answers = calloc(HALF, sizeof *answers);
-    struct queue_finish_item *done = calloc(JOBS, sizeof *done);
+    struct queue_finish_item none = {0};
 
-    cr_assert(items != NULL && answers != NULL && done != NULL);
+    cr_assert(items != NULL && answers != NULL);
     for (int i = 0; i < HALF; i++) {
         items[i] = (struct queue_item){text("same"), text("x"), text(""), text("")};
     }
     OK(queue_enqueue(conn, &queue, 0, items, HALF, answers, &err));
     OK(queue_enqueue(conn, &queue, 0, items, HALF, answers, &err));
-    read_jobs("me", JOBS, &batch);
-    cr_assert_eq(batch.count, JOBS);
-    for (int i = 0; i < JOBS; i++) {
-        done[i].job = &batch.jobs[i];
-    }
-    OK(queue_finish(conn, &queue, "me", done, JOBS, &err));
-    for (int i = 0; i < JOBS; i++) {
-        cr_assert_eq(done[i].fate, QUEUE_MOVED);
-    }
+    finish_waiting("me", JOBS);
     cr_assert_eq(counter("done"), JOBS);
-    OK(queue_finish(conn, &queue, "me", done, 0, &err));
-    queue_batch_free(&batch);
-    free(done);
+    OK(queue_finish(conn, &queue, "me", &none, 0, &err));
     free(answers);
     free(items);
 }

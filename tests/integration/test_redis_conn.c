@@ -114,11 +114,13 @@ Test(redis_conn, logs_in_with_and_without_a_user_and_selects_the_database)
 
 Test(redis_conn, a_unix_socket_works)
 {
-    char path[64];
-    char text[100];
+    char folder[80];
+    char path[108]; /* all that a socket's address holds */
+    char text[128];
     struct test_server server;
 
-    snprintf(path, sizeof path, "/tmp/stillhouse-%d.sock", (int)getpid());
+    test_folder_make(folder, sizeof folder);
+    snprintf(path, sizeof path, "%s/redis.sock", folder);
     const char *const options[] = {"--unixsocket", path, NULL};
     test_redis_start(&server, options);
     snprintf(text, sizeof text, "unix://%s?db=2", path);
@@ -131,7 +133,7 @@ Test(redis_conn, a_unix_socket_works)
     assert_fails(conn, STATUS_UNREACHABLE);
     redis_conn_free(conn);
     test_server_stop(&server);
-    unlink(path);
+    test_folder_remove(folder);
 }
 
 Test(redis_conn, answers_that_nobody_collected_are_not_the_next_commands)

@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "fake_server.h"
+#include "folder.h"
 #include "servers.h"
 #include "settings.h"
 
@@ -81,14 +82,12 @@ Test(worker, no_redis_is_exit_code_3)
 }
 
 #ifndef STILLHOUSE_LINK_CURL
-/* A folder whose libcurl is a file of no bytes: the loader finds it first, and gives up. */
-static void hide_libcurl(char folder[64])
+/* Puts a libcurl of no bytes into `folder`: the loader finds it first, and gives up. */
+static void hide_libcurl(const char *folder)
 {
     static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4"};
-    char path[128];
+    char path[300];
 
-    snprintf(folder, 64, "/tmp/stillhouse-no-curl-XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
         FILE *file = fopen(path, "we");
@@ -98,25 +97,21 @@ static void hide_libcurl(char folder[64])
     setenv("LD_LIBRARY_PATH", folder, 1);
 }
 
-static void show_libcurl(const char *folder)
-{
-    unsetenv("LD_LIBRARY_PATH");
-    cr_assert_eq(run((const char *const[]){"/bin/rm", "-r", folder, NULL}), 0, "%s", err_out);
-}
-
 Test(worker, without_libcurl_only_echo_is_served_and_the_rest_says_why_not)
 {
-    char folder[64];
+    char folder[200];
     char url[64];
 
     snprintf(url, sizeof url, "redis://127.0.0.1:%d/0", test_free_port());
+    test_folder_make(folder, sizeof folder);
     hide_libcurl(folder);
     cr_assert_eq(RUN("--redis-url", url, "--http", "off"), 1, "%s", err_out);
     cr_assert_not_null(strstr(err_out, "need libcurl 7.88 or later"), "%s", err_out);
     cr_assert_eq(RUN("--redis-url", url, "--http", "off", "--queues", "echo,index.1"), 1);
     cr_assert_eq(RUN("--redis-url", url, "--http", "off", "--queues", "echo,echo.2"), 3,
                  "it came as far as Redis: %s", err_out);
-    show_libcurl(folder);
+    unsetenv("LD_LIBRARY_PATH");
+    test_folder_remove(folder);
 }
 #endif
 

@@ -10,6 +10,7 @@
 #include "bodies.h"
 #include "clock.h"
 #include "fleet.h"
+#include "fleet_settings.h"
 #include "health.h"
 #include "http.h"
 #include "servers.h"
@@ -184,16 +185,11 @@ int main(void)
     expect(http_global_init(&err) == STATUS_OK, "http", &err);
     test_redis_start(&redis, NULL);
     test_chroma_start(&chroma);
-    settings_defaults(&settings);
-    snprintf(settings.redis_url, sizeof settings.redis_url, "%s", redis.url);
-    snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", chroma.url);
+    test_fleet_settings(&settings, &redis, &chroma);
     settings.lanes = 4;
     settings.batch = 16;
-    settings.retry_base_ms = 20;
-    settings.retry_max_ms = 100;
     settings.max_attempts = 1000;
     settings.breaker_failures = 2;
-    settings.breaker_pause_ms = 200;
     settings.chroma_timeout_ms = 300;
 
     struct redis_conn *conn = connect_redis();

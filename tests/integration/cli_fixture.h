@@ -1,4 +1,4 @@
-/* test_cli_fixture.h - the built program against a redis-server of the test's own. */
+/* cli_fixture.h - the built program against a redis-server of the test's own. */
 #ifndef STILLHOUSE_TESTS_CLI_FIXTURE_H
 #define STILLHOUSE_TESTS_CLI_FIXTURE_H
 
