@@ -20,7 +20,7 @@ Every counter moves in the same call as its job, so that at every moment
 There is no rollback in Redis: whatever can be wrong is checked before the first write.
 Functions are only added or extended, never changed in meaning; VERSION grows with every change. ]]
 
-local VERSION = 3
+local VERSION = 4
 
 local GROUP = 'fleet'
 local JOBS_MAX = 1000
@@ -34,6 +34,8 @@ local FIELDS_MAX = 64  -- values of a foreign entry that a dead letter keeps; un
 local FENCE_SLACK = 16
 local SUSPECT_AFTER = 2  -- deliveries without an end
 local KNOWN_MAX = 64
+local RECOUNT_AFTER = 250  -- jobs
+local NEAR_LIMIT = 1000
 local LOST, MOVED, WANTED = 0, 1, 2
 local FLAG_EXPIRED, FLAG_REPLY = 1, 2
 
@@ -99,7 +101,7 @@ local STREAM_OF = {high = 1, normal = 2, low = 3}
 
 local function count(base, counter, by)
     if by > 0 then
-        call('HINCRBY', streams_of(base).counters, counter, by)
+        call('HINCRBY', streams_of(base).counters, counter, by == 1 and '1' or by)  -- printing is dear
     end
 end
 
@@ -306,6 +308,25 @@ local function backlog_of(streams)
         + call('XLEN', streams[3])
 end
 
+-- Room for how many of `total` more jobs. To count those that are there takes four calls, a third of
+-- what a single job costs. So far from the limit the last count, and all that came since, will do for
+-- RECOUNT_AFTER jobs; near it everything is counted each time.
+local function room_for(streams, backlog_max, total)
+    if backlog_max == 0 then
+        streams.bound = nil
+        return math.huge
+    end
+    local bound = streams.bound
+    if not bound or streams.uncounted + total > RECOUNT_AFTER
+        or bound + total + NEAR_LIMIT > backlog_max then
+        bound = backlog_of(streams)
+        streams.uncounted = 0
+    end
+    streams.uncounted = streams.uncounted + total
+    streams.bound = bound + total
+    return backlog_max - bound
+end
+
 local function check_base(base)
     if known[base] and known[base].checked then
         return nil
@@ -316,7 +337,8 @@ local function check_base(base)
     streams_of(base).checked = true
 end
 
-local good_domain -- the one that was checked last
+-- Checked last: a producer's jobs are mostly alike.
+local good_domain, good_text, good_options
 
 local function check_job(id, domain, body)
     if not is_id(id) then
@@ -378,7 +400,7 @@ local NONE = {}
 -- Adds `total` checked jobs, four values each from args[first] on; parsed[i] are their options.
 local function enqueue(base, backlog_max, args, first, total, parsed)
     local streams = streams_of(base)
-    local room = backlog_max > 0 and backlog_max - backlog_of(streams) or math.huge
+    local room = room_for(streams, backlog_max, total)
     if total <= room and not next(parsed) then
         return enqueue_plain(base, streams[2], args, first, total)
     end
@@ -425,8 +447,14 @@ local function sh_enqueue(base, args)
     for i = 1, total do
         local at = 4 * i - 2
         problem = check_job(args[at], args[at + 1], args[at + 3])
-        if not problem and args[at + 2] ~= '' then
-            parsed[i], problem = parse_options(args[at + 2])
+        local text = args[at + 2]
+        if not problem and text ~= '' then
+            if text ~= good_text then
+                local options
+                options, problem = parse_options(text)
+                good_text, good_options = options and text, options
+            end
+            parsed[i] = good_options
         end
         if problem then
             return problem
@@ -1194,6 +1222,7 @@ local function sh_requeue(base, args)
         return problem
     end
     local key, moved = base .. ':dead', 0
+    streams_of(base).bound = nil
     for _, entry in ipairs(args) do
         local found = call('XRANGE', key, entry, entry)[1]
         if found then

@@ -183,6 +183,48 @@ BOOKED_TEST(queue_enqueue, a_full_queue_refuses_and_counts_it)
     cr_assert_not(add_bounded(0, "i", "").full);
 }
 
+/* Far from its limit a queue is not counted with every job; that must not show. */
+BOOKED_TEST(queue_enqueue, a_limit_is_kept_to_the_job_however_the_jobs_come_and_go)
+{
+    enum { LIMIT = 1400, FINISHED = 100, UNBOUNDED = 40 };
+    static const char *const options[] = {"", "reply=1", "delay_ms=60000", ""};
+    char id[24];
+
+    for (int i = 0; i < LIMIT; i++) {
+        snprintf(id, sizeof id, "job-%d", i);
+        cr_assert_not(add_bounded(i % 3 == 0 ? 100 * LIMIT : LIMIT, id, options[i % 4]).full);
+    }
+    cr_assert(add_bounded(LIMIT, "above", "").full);
+
+    finish_waiting("me", FINISHED);
+    for (int i = 0; i < UNBOUNDED; i++) {
+        snprintf(id, sizeof id, "unbounded-%d", i);
+        cr_assert_not(add_bounded(0, id, "").full);
+    }
+    for (int i = UNBOUNDED; i < FINISHED; i++) {
+        snprintf(id, sizeof id, "again-%d", i);
+        cr_assert_not(add_bounded(LIMIT, id, "").full);
+    }
+    cr_assert(add_bounded(LIMIT, "above", "").full);
+    cr_assert_eq(counter("refused"), 2);
+}
+
+/* Jobs that came without a bound are seen by whom has one. */
+BOOKED_TEST(queue_enqueue, a_caller_with_a_bound_counts_the_jobs_of_callers_without_one)
+{
+    enum { JOBS = 1000, LIMIT = 2 * JOBS };
+    static struct queue_item items[JOBS];
+    static struct queue_answer answers[JOBS];
+
+    for (int i = 0; i < JOBS; i++) {
+        items[i] = (struct queue_item){text("same"), text("legal"), text(""), text("b")};
+    }
+    cr_assert_not(add_bounded(LIMIT, "bounded", "").full);
+    OK(queue_enqueue(conn, &queue, 0, items, JOBS, answers, &err));
+    OK(queue_enqueue(conn, &queue, 0, items, JOBS, answers, &err));
+    cr_assert(add_bounded(LIMIT, "above", "").full);
+}
+
 BOOKED_TEST(queue_enqueue, a_delayed_job_is_readable_and_keeps_when_it_came)
 {
     char expected[160];
