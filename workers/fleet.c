@@ -103,6 +103,8 @@ static enum status init_lane(struct fleet *fleet, struct lane *lane, size_t inde
     lane->tools.upstreams = fleet->upstreams;
     lane->tools.writer = fleet->writer;
     lane->tools.group_write = fleet->group_write;
+    lane->tools.reader = fleet->reader;
+    lane->tools.takes = &lane->takes;
     lane->tools.clock_offset_ms = &fleet->clock_offset_ms;
     fleet->lane_count++;
     enum status status = tools_open(&lane->tools, err);

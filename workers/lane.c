@@ -174,6 +174,7 @@ static void hand_back(struct lane *lane, struct take *take)
 {
     struct error err = {0};
 
+    tools_will_wait(&lane->tools);
     if (take_hand_back(lane->tools.redis, lane, take, &err) != STATUS_OK) {
         log_warning("jobs not begun stay pending: %s", err.text);
     }
@@ -225,6 +226,7 @@ void *lane_run(void *argument)
             lane->takes.count > 0) {
             process_takes(lane);
         }
+        reader_pass_turn(lane->fleet->reader, &lane->takes);
         takes_reset(&lane->takes);
     }
     leave(lane);

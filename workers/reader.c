@@ -166,6 +166,28 @@ static void recover(struct reader *reader, bool has_jobs, const struct error *er
     }
 }
 
+/* A few jobs that nobody had before: they are begun before the next lane is woken. */
+static bool is_few(const struct takes *takes)
+{
+    if (takes->count != 1 || takes->each[0].batch.count > READER_FEW) {
+        return false;
+    }
+    for (size_t i = 0; i < takes->each[0].batch.count; i++) {
+        if (takes->each[0].batch.jobs[i].deliveries > 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void reader_pass_turn(struct reader *reader, struct takes *takes)
+{
+    if (takes->has_turn) {
+        takes->has_turn = false;
+        pthread_mutex_unlock(&reader->turn);
+    }
+}
+
 bool reader_take(struct reader *reader, const char *consumer, struct takes *takes,
                  bool (*stopping)(void *), void *context)
 {
@@ -189,6 +211,9 @@ bool reader_take(struct reader *reader, const char *consumer, struct takes *take
         recover(reader, takes->count > 0, &err);
     }
     atomic_store_explicit(&reader->last_turn_ms, clock_now_ms(), memory_order_relaxed);
-    pthread_mutex_unlock(&reader->turn);
+    takes->has_turn = true;
+    if (status != STATUS_OK || !is_few(takes)) {
+        reader_pass_turn(reader, takes);
+    }
     return status == STATUS_OK || takes->count > 0;
 }

@@ -21,7 +21,11 @@
 #include "settings.h"
 #include "upstreams.h"
 
-enum { READER_QUEUES_MAX = 32, READER_BLOCK_MS = 500 };
+enum {
+    READER_QUEUES_MAX = 32,
+    READER_BLOCK_MS = 500,
+    READER_FEW = 4, /* jobs: a turn that brought no more is not passed on at once */
+};
 
 struct reader; /* opaque; one a process */
 
@@ -37,6 +41,7 @@ struct take {
 struct takes {
     struct take each[READER_QUEUES_MAX];
     size_t count;
+    bool has_turn; /* the lane still has the turn: reader_pass_turn */
 };
 
 struct reader_config {
@@ -57,6 +62,12 @@ void reader_free(struct reader *reader);
  * Any lane's thread. */
 bool reader_take(struct reader *reader, const char *consumer, struct takes *takes,
                  bool (*stopping)(void *), void *context);
+
+/* Lets the next lane read. To wake it takes some 20 us, which a lone job that comes to an idle
+ * worker need not wait for: after a turn that brought new jobs, READER_FEW at most, the lane has
+ * the turn until it calls this, which it does before it first waits for anything. Does nothing
+ * where it has not. The lane's thread. */
+void reader_pass_turn(struct reader *reader, struct takes *takes);
 
 /* The suspect that a take brought has ended, or goes on elsewhere. A process has one at a time, so
  * that of two jobs that die together it is known which one it was. Any lane's thread. */

@@ -69,6 +69,7 @@ enum status store_read_results(struct lane_tools *tools, struct store_result *it
     char key[KEYS_BYTES];
     const char *prefix = tools->settings->prefix;
 
+    tools_will_wait(tools);
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         items[i].found = false;
         items[i].epoch = 0;
@@ -150,6 +151,7 @@ enum status store_read_vectors(struct lane_tools *tools, const char (*hashes)[TE
     enum status status = STATUS_OK;
     char key[KEYS_BYTES];
 
+    tools_will_wait(tools);
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         found[i] = false;
         keys_embed(key, tools->settings->prefix, model, hashes[i]);

@@ -6,6 +6,7 @@
 
 #include "clients.h"
 #include "clock.h"
+#include "reader.h"
 
 enum { LANE_CONNECT_MS = 3000, LANE_COMMAND_MS = 5000, PARK_RAMP_MS = 1000 };
 
@@ -104,9 +105,19 @@ void tools_progress(struct lane_tools *tools)
     atomic_store_explicit(&tools->progress_ms, clock_now_ms(), memory_order_relaxed);
 }
 
+void tools_will_wait(struct lane_tools *tools)
+{
+    if (tools->takes != NULL) {
+        reader_pass_turn(tools->reader, tools->takes);
+    }
+}
+
 void tools_phase(struct lane_tools *tools, enum phase phase)
 {
     tools_progress(tools);
+    if (phase != PHASE_DECODE) {
+        tools_will_wait(tools);
+    }
     blackbox_note(&tools->blackbox, phase);
 }
 

@@ -27,6 +27,8 @@ struct lane_tools {
     struct upstreams *upstreams;     /* shared, locks inside */
     struct writer *writer;           /* shared, locks inside */
     struct group_write *group_write; /* shared, locks inside */
+    struct reader *reader;           /* shared, locks inside */
+    struct takes *takes;             /* what the lane's turn at the reader brought */
 
     struct redis_conn *redis; /* the queue's Redis */
     struct redis_conn *cache; /* the cache's Redis; the same object where there is only one */
@@ -51,7 +53,11 @@ int64_t tools_now_unix_ms(const struct lane_tools *tools);
 /* "This lane moves": called between phases, so that its jobs' heartbeats go on. */
 void tools_progress(struct lane_tools *tools);
 
-/* The same, at the door of a phase: also noted for jobs that were taken over. */
+/* "This lane will wait now, for whatever it may be": called before the first wait of a batch, so
+ * that another lane reads meanwhile. Costs nothing when called again. */
+void tools_will_wait(struct lane_tools *tools);
+
+/* Both, at the door of a phase: also noted for jobs that were taken over. */
 void tools_phase(struct lane_tools *tools, enum phase phase);
 
 /* NUL-terminated copy in the arena; "" when memory is short. */

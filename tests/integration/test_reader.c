@@ -1,0 +1,123 @@
+/* The turn at the reader, on a real Redis: who has it, and when it is passed on. */
+#include <pthread.h>
+
+#include "queue_fixture.h"
+#include "reader.h"
+
+static struct settings settings;
+static struct metrics *metrics;
+static struct upstreams *upstreams;
+static struct reader *reader;
+static struct takes *takes;
+
+static bool never(void *context)
+{
+    (void)context;
+    return false;
+}
+
+static void setup(void)
+{
+    queue_setup();
+    settings_defaults(&settings);
+    snprintf(settings.redis_url, sizeof settings.redis_url, "%s", server.url);
+    metrics = metrics_new();
+    upstreams = upstreams_new(&settings, metrics);
+    takes = calloc(2, sizeof *takes);
+    cr_assert(metrics != NULL && upstreams != NULL && takes != NULL);
+    const struct reader_config config = {.settings = &settings,
+                                         .metrics = metrics,
+                                         .upstreams = upstreams,
+                                         .queues = &queue,
+                                         .queue_count = 1,
+                                         .worker_id = "worker"};
+    OK(reader_new(&config, &reader, &err));
+}
+
+static void teardown(void)
+{
+    reader_free(reader);
+    upstreams_free(upstreams);
+    metrics_free(metrics);
+    takes_free(&takes[0]);
+    takes_free(&takes[1]);
+    free(takes);
+    queue_teardown();
+}
+
+TestSuite(reader, .init = setup, .fini = teardown, .timeout = 60);
+
+/* The first job of the first take of `own`. */
+static const struct job *take(const char *consumer, struct takes *own)
+{
+    do {
+        cr_assert(reader_take(reader, consumer, own, never, NULL));
+    } while (own->count == 0);
+    return &own->each[0].batch.jobs[0];
+}
+
+static void *take_second(void *argument)
+{
+    const struct job *job = take("second", &takes[1]);
+
+    reader_pass_turn(reader, &takes[1]);
+    (void)argument;
+    return (void *)(uintptr_t)job;
+}
+
+BOOKED_TEST(reader, a_lane_with_a_lone_job_has_the_turn_until_it_passes_it_on)
+{
+    pthread_t other;
+    void *second = NULL;
+
+    add("job-1", "");
+    assert_slice(take("first", &takes[0])->id, "job-1");
+    cr_assert(takes[0].has_turn);
+
+    cr_assert_eq(pthread_create(&other, NULL, take_second, NULL), 0);
+    add("job-2", "");
+    cr_assert_eq(stats().running, 1, "nobody reads meanwhile");
+    reader_pass_turn(reader, &takes[0]);
+    cr_assert_not(takes[0].has_turn);
+    reader_pass_turn(reader, &takes[0]);
+    pthread_join(other, &second);
+    assert_slice(((const struct job *)second)->id, "job-2");
+}
+
+BOOKED_TEST(reader, a_lane_with_more_than_a_few_jobs_passes_the_turn_on_at_once)
+{
+    char id[16];
+
+    for (int i = 0; i <= READER_FEW; i++) {
+        snprintf(id, sizeof id, "job-%d", i);
+        add(id, "");
+    }
+    take("first", &takes[0]);
+    cr_assert_gt(takes[0].each[0].batch.count, READER_FEW);
+    cr_assert_not(takes[0].has_turn);
+}
+
+BOOKED_TEST(reader, a_turn_that_brings_nothing_is_passed_on)
+{
+    cr_assert(reader_take(reader, "first", &takes[0], never, NULL));
+    cr_assert_eq(takes[0].count, 0);
+    cr_assert_not(takes[0].has_turn);
+}
+
+/* It is looked at in Redis before it begins, and that waits. */
+BOOKED_TEST(reader, a_lane_that_takes_a_job_over_passes_the_turn_on_at_once)
+{
+    struct queue_batch batch = {0};
+
+    add("job-1", "");
+    const struct job *job = read_one("gone", &batch);
+    char entry[64];
+    snprintf(entry, sizeof entry, "%.*s", (int)job->entry.bytes, job->entry.data);
+    ask("XCLAIM", queue.stream[JOB_NORMAL], "fleet", "gone", "0", entry, "IDLE", "100000000", NULL);
+    queue_batch_free(&batch);
+
+    const struct job *taken = take("first", &takes[0]);
+    assert_slice(taken->id, "job-1");
+    cr_assert_gt(taken->deliveries, 1);
+    cr_assert_not(takes[0].has_turn);
+}
