@@ -116,7 +116,7 @@ end
 ---- a job's fields --------------------------------------------------------------------------------
 
 local function is_id(id)
-    return #id <= 64 and id ~= 'FULL' and find(id, '^[%w._:-]+$') ~= nil
+    return #id <= 64 and id ~= 'FULL' and find(id, '^[0-9a-zA-Z:._-]+$') ~= nil  -- %w would be slower
 end
 
 local function is_domain(domain)
@@ -310,7 +310,8 @@ end
 
 -- Room for how many of `total` more jobs. To count those that are there takes four calls, a third of
 -- what a single job costs. So far from the limit the last count, and all that came since, will do for
--- RECOUNT_AFTER jobs; near it everything is counted each time.
+-- RECOUNT_AFTER jobs; near it everything is counted each time. (A server that was a replica for a while
+-- remembers too little: it may let in RECOUNT_AFTER jobs too many, once.)
 local function room_for(streams, backlog_max, total)
     if backlog_max == 0 then
         streams.bound = nil
@@ -337,8 +338,8 @@ local function check_base(base)
     streams_of(base).checked = true
 end
 
--- Checked last: a producer's jobs are mostly alike.
-local good_domain, good_text, good_options
+-- Checked last: a producer's calls are mostly alike.
+local good_domain, good_text, good_options, good_limit, good_limit_number
 
 local function check_job(id, domain, body)
     if not is_id(id) then
@@ -397,11 +398,12 @@ end
 
 local NONE = {}
 
--- Adds `total` checked jobs, four values each from args[first] on; parsed[i] are their options.
+-- Adds `total` checked jobs, four values each from args[first] on; parsed[i] are their options, NONE
+-- where no job has any.
 local function enqueue(base, backlog_max, args, first, total, parsed)
     local streams = streams_of(base)
     local room = room_for(streams, backlog_max, total)
-    if total <= room and not next(parsed) then
+    if total <= room and parsed == NONE then
         return enqueue_plain(base, streams[2], args, first, total)
     end
     local answers = {}
@@ -435,15 +437,18 @@ local function sh_enqueue(base, args)
         return problem
     end
     local total = (#args - 1) / 4
-    if total ~= floor(total) or total < 1 or total > JOBS_MAX then
+    if total % 1 ~= 0 or total < 1 or total > JOBS_MAX then
         return invalid('arguments', tostring(#args),
             'max_backlog and then id domain options body for each of 1 to 1000 jobs')
     end
-    local backlog_max = integer(args[1])
-    if not backlog_max then
-        return invalid('max_backlog', args[1], 'a whole number, 0 for no bound')
+    if args[1] ~= good_limit then
+        local number = integer(args[1])
+        if not number then
+            return invalid('max_backlog', args[1], 'a whole number, 0 for no bound')
+        end
+        good_limit, good_limit_number = args[1], number
     end
-    local parsed = {}
+    local parsed = NONE
     for i = 1, total do
         local at = 4 * i - 2
         problem = check_job(args[at], args[at + 1], args[at + 3])
@@ -454,13 +459,16 @@ local function sh_enqueue(base, args)
                 options, problem = parse_options(text)
                 good_text, good_options = options and text, options
             end
+            if parsed == NONE then
+                parsed = {}
+            end
             parsed[i] = good_options
         end
         if problem then
             return problem
         end
     end
-    return enqueue(base, backlog_max, args, 2, total, parsed)
+    return enqueue(base, good_limit_number, args, 2, total, parsed)
 end
 
 ---- push: the same for a human --------------------------------------------------------------------

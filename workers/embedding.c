@@ -68,6 +68,7 @@ static enum status take_rate(struct lane_tools *tools, struct error *err)
         return STATUS_OK;
     }
     keys_rate(key, settings->prefix, "embed");
+    tools_will_wait(tools);
     for (int64_t waited_ms = 0; waited_ms <= RATE_WAIT_MAX_MS; waited_ms += wait_ms) {
         enum status status = ratelimit_take(tools->redis, key, settings->embed_rate_count,
                                             settings->embed_rate_window_ms, 1, &wait_ms, err);
