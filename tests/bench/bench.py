@@ -64,7 +64,8 @@ class Runner:
     def __init__(self, options):
         self.options = options
         self.build = Path(options.build)
-        self.environment = {**os.environ, "STILLHOUSE_TEST_BIN": str(self.build / "bin")}
+        self.environment = {**os.environ, "STILLHOUSE_TEST_BIN": str(self.build / "bin"),
+                            "STILLHOUSE_BIN": str(self.build / "bin")}
         self.problems = []  # (group, text)
         self.skipped = []  # (group, command, text)
 

@@ -7,6 +7,7 @@ that ends with exit code 77 is skipped; the last line of its standard error says
 """
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 SKIPPED = 77
 
@@ -158,8 +159,23 @@ def domains(size):
     if size == QUICK:
         return [Command("bench_chroma", flags(experiences=500, domains=10, **CHROMA_QUICK),
                         "10 domains")]
-    return [Command("bench_chroma", flags(experiences=10000, domains=count, **CHROMA_FULL),
+    return [Command("bench_chroma", flags(experiences=10000, domains=count, workers=[1],
+                                          **CHROMA_FULL),
                     f"{count} domain{'s' * (count > 1)}") for count in (1, 10, 100)]
+
+
+# ---- peers -------------------------------------------------------------------------------------------
+
+PEERS_ON_REDIS = ("bullmq", "bee-queue", "sidekiq", "asynq", "celery", "rq", "dramatiq", "arq", "taskiq")
+PEERS_APART = ("beanstalkd", "gearmand")  # with servers of their own
+PEERS_RUN = str(Path(__file__).resolve().parent / "peers" / "run")
+
+
+def peers(size):
+    if size == QUICK:
+        return [Command(PEERS_RUN, ["--alone", "--no-table", "--jobs", "2000", "stillhouse"])]
+    return [Command(PEERS_RUN, ["--alone", "--no-table", name], fields={"ours": name == "stillhouse"})
+            for name in ("stillhouse", *PEERS_ON_REDIS, *PEERS_APART)]
 
 
 # ---- the groups --------------------------------------------------------------------------------------
@@ -236,6 +252,14 @@ GROUPS = [
           ],
           plots=[bars("chroma-query", "Queries of Chroma, 10,000 experiences", "queries/s"),
                  bars("chroma-write", "Writing to Chroma, 10,000 experiences", "records/s")]),
+    Group("peers", "the same no-op job through other queues: default settings, best settings", peers,
+          ratios=[
+              Ratio("Stillhouse / best peer on Redis", "stillhouse, *",
+                    [f"{name}, *" for name in PEERS_ON_REDIS]),
+              *(Ratio(f"Stillhouse / {name}, both with their best settings", "stillhouse, best",
+                      f"{name}, best") for name in (*PEERS_ON_REDIS, *PEERS_APART))],
+          plots=[bars("peers", "No-op jobs, best settings", "jobs/s",
+                      keep=lambda line: line["variant"].endswith(", best"), log_y=True)]),
     growth("growth-backlog", "drain rate and memory at backlogs of 10,000 to 1,000,000", backlog, [
         lines("growth-backlog", "Drain rate by backlog", "jobs/s", "jobs", "jobs waiting"),
         lines("growth-backlog-memory", "Memory of Redis by backlog, 200 B a body", "jobs/s", "jobs",
@@ -272,8 +296,8 @@ TARGETS = [
            ">=", 0.8),
     Target("echo jobs, 1 worker / bare consumer of batch 64", "consume",
            "echo, 1 worker / bare consumer, batch 64", ">=", 0.7),
-    Target("echo jobs, 1 worker / best peer on Redis", "peers", "echo, 1 worker / best peer on Redis",
-           ">=", 10),
+    Target("echo jobs, 1 worker / best peer on Redis with its best settings", "peers",
+           "Stillhouse / best peer on Redis", ">=", 10),
     Target("enqueue-to-start p50 at 200/s / bare blocking consumer", "latency",
            "enqueue to start, p50, 200/s / bare consumer", "<=", 1.5),
     Target("enqueue-to-start p99 at 200/s / bare blocking consumer", "latency",

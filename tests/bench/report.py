@@ -124,6 +124,10 @@ def group_text(lines, group, plots):
              f"{found[0]['jobs']:,}", "yes" if all(line["checked"] for line in found) else "**NO**")
             for name, found in sorted(variants.items(), key=lambda item: groups.natural(item[0]))]
     parts.append(table(("variant", "median", "min", "max", "unit", "jobs", "checked"), rows))
+    rows = [(name, found[0]["version"], found[0]["settings"], found[0]["store"])
+            for name, found in variants.items() if "settings" in found[0]]
+    if rows:
+        parts.append(table(("variant", "version", "settings", "store"), rows))
     parts += [f"![{plot.title}]({plot.name}.svg)\n" for plot in group.plots if plot.name in plots]
     return "\n".join(parts)
 

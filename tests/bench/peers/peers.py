@@ -36,7 +36,10 @@ def arguments():
     parser = argparse.ArgumentParser(prog="tests/bench/peers/run")
     parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(NAMES))
     parser.add_argument("--jobs", type=int, help="jobs of each (default: each its own, 2-5 s)")
+    parser.add_argument("--alone", action="store_true",
+                        help="only what is named, without stillhouse; exit code 77 where that cannot run")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--round", type=int, default=0, help="number of the first one")
     parser.add_argument("--variant", choices=VARIANTS, help="only this one")
     parser.add_argument("--bin", help="folder of both Stillhouse programs (build/bin)")
     parser.add_argument("--no-table", action="store_true", help="JSON lines only")
@@ -156,12 +159,15 @@ def main():
     if options.bin:
         os.environ["STILLHOUSE_BIN"] = str(pathlib.Path(options.bin).resolve())
     names = [name for name in NAMES
-             if not options.names or name in options.names or name == "stillhouse"]
+             if not options.names or name in options.names
+             or (name == "stillhouse" and not options.alone)]
     variants = [options.variant] if options.variant else VARIANTS
     plan = [(name, variant) for name in set_up(names) for variant in variants]
+    if options.alone and not plan:
+        sys.exit(SKIPPED)
     results, failed = [], 0
-    for round_number in range(1, options.rounds + 1):
-        first = (round_number - 1) % len(plan) if plan else 0
+    for round_number in range(options.round, options.round + options.rounds):
+        first = round_number % len(plan) if plan else 0
         for name, variant in plan[first:] + plan[:first]:
             result = measure(name, variant, round_number, options.jobs)
             if result is None:
