@@ -61,7 +61,7 @@ static struct option *make_options(void)
  * buffer. The lock is no matter: Redis, which hands out the jobs, is one thread. */
 static void share_heap(void)
 {
-    enum { MAPPED_BYTES = 320 * 1024, SPARE_BYTES = 512 * 1024 };
+    enum { MAPPED_BYTES = 192 * 1024, SPARE_BYTES = 256 * 1024 };
 
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES); /* fixed: malloc would raise it to 32 MiB by itself */
