@@ -296,7 +296,7 @@ TARGETS = [
            ">=", 0.8),
     Target("echo jobs, 1 worker / bare consumer of batch 64", "consume",
            "echo, 1 worker / bare consumer, batch 64", ">=", 0.7),
-    Target("echo jobs, 1 worker / best peer on Redis with its best settings", "peers",
+    Target("echo jobs / best peer on Redis, both with their best settings", "peers",
            "Stillhouse / best peer on Redis", ">=", 10),
     Target("enqueue-to-start p50 at 200/s / bare blocking consumer", "latency",
            "enqueue to start, p50, 200/s / bare consumer", "<=", 1.5),
