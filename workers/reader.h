@@ -59,7 +59,8 @@ void reader_free(struct reader *reader);
 
 /* Waits for the turn, takes it, fills `takes` for `consumer`. Returns false when reading failed
  * before it brought any job (the reader has backed off already) or `stopping` was set meanwhile.
- * Any lane's thread. */
+ * The turn is passed on, unless takes->has_turn says that the lane has it still. Any lane's thread.
+ */
 bool reader_take(struct reader *reader, const char *consumer, struct takes *takes,
                  bool (*stopping)(void *), void *context);
 
