@@ -9,7 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *escape_of(unsigned char c, char room[8])
+#include "text.h"
+
+enum { ESCAPE_BYTES = 16 };
+
+static const char *escape_of(uint32_t c, char room[ESCAPE_BYTES])
 {
     switch (c) {
     case '"':
@@ -23,7 +27,12 @@ static const char *escape_of(unsigned char c, char room[8])
     case '\t':
         return "\\t";
     default:
-        snprintf(room, 8, "\\u%04x", c);
+        if (c < 0x10000) {
+            snprintf(room, ESCAPE_BYTES, "\\u%04" PRIx32, c);
+        } else {
+            snprintf(room, ESCAPE_BYTES, "\\u%04" PRIx32 "\\u%04" PRIx32,
+                     0xd800 + ((c - 0x10000) >> 10), 0xdc00 + ((c - 0x10000) & 0x3ff));
+        }
         return room;
     }
 }
@@ -31,17 +40,24 @@ static const char *escape_of(unsigned char c, char room[8])
 void json_string(struct strbuf *out, const char *text, size_t bytes)
 {
     size_t from = 0;
-    char room[8];
+    size_t length = 1;
+    char room[ESCAPE_BYTES];
 
     strbuf_append_char(out, '"');
-    for (size_t i = 0; i < bytes; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c >= 0x20 && c != '"' && c != '\\') {
+    for (size_t i = 0; i < bytes; i += length) {
+        const unsigned char byte = (unsigned char)text[i];
+        uint32_t c = byte;
+        length = byte < 0x80 ? 1 : text_decode(text + i, bytes - i, &c);
+        if (length == 0) { /* no UTF-8: the caller's fault, as it is */
+            length = 1;
+            continue;
+        }
+        if (byte < 0x7f ? byte >= 0x20 && byte != '"' && byte != '\\' : text_is_safe_codepoint(c)) {
             continue;
         }
         strbuf_append(out, text + from, i - from);
         strbuf_append_str(out, escape_of(c, room));
-        from = i + 1;
+        from = i + length;
     }
     strbuf_append(out, bytes == 0 ? "" : text + from, bytes - from);
     strbuf_append_char(out, '"');

@@ -10,7 +10,8 @@
 
 #include "strbuf.h"
 
-/* "text" with quotes; bytes must be valid UTF-8; control characters escaped, NUL as \u0000. */
+/* "text" with quotes; bytes must be valid UTF-8. What text_is_safe_codepoint refuses is escaped, so
+ * that a document can be shown on a terminal and says the same. */
 void json_string(struct strbuf *out, const char *text, size_t bytes);
 void json_str(struct strbuf *out, const char *text);
 void json_int(struct strbuf *out, int64_t number);

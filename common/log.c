@@ -5,6 +5,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "text.h"
+
 static enum log_level threshold = LOG_INFO; /* set before threads start, read-only afterwards */
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
@@ -48,11 +50,7 @@ void log_line(enum log_level level, const char *fmt, ...)
     if (end > sizeof line - 2) {
         end = sizeof line - 2;
     }
-    for (size_t i = used; i < end; i++) {
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f) {
-            line[i] = '?';
-        }
-    }
+    end = used + text_make_safe(line + used, end - used);
     line[end++] = '\n';
     ssize_t written = write(STDERR_FILENO, line, end);
     (void)written; /* a full or closed standard error must not stop the work */

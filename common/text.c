@@ -105,6 +105,63 @@ bool text_is_utf8(const char *text, size_t bytes)
     return true;
 }
 
+size_t text_decode(const char *text, size_t bytes, uint32_t *c)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    size_t length = utf8_length(at[0]);
+
+    if (length > bytes || !utf8_sequence_ok(at, length)) {
+        return 0;
+    }
+    *c = length == 1 ? at[0] : at[0] & (0xffU >> (length + 1));
+    for (size_t i = 1; i < length; i++) {
+        *c = *c << 6 | (at[i] & 0x3fU);
+    }
+    return length;
+}
+
+/* Controls, Unicode 15's category Cf, U+2028 and U+2029; of the last plane all, since what is not
+ * assigned there is ignored by whoever draws it. */
+static const struct span {
+    uint32_t first;
+    uint32_t last;
+} unsafe_spans[] = {
+    {0x00, 0x1f},       {0x7f, 0x9f},       {0xad, 0xad},       {0x600, 0x605},
+    {0x61c, 0x61c},     {0x6dd, 0x6dd},     {0x70f, 0x70f},     {0x890, 0x891},
+    {0x8e2, 0x8e2},     {0x180e, 0x180e},   {0x200b, 0x200f},   {0x2028, 0x202e},
+    {0x2060, 0x206f},   {0xfeff, 0xfeff},   {0xfff0, 0xfffb},   {0x110bd, 0x110bd},
+    {0x110cd, 0x110cd}, {0x13430, 0x1343f}, {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a},
+    {0xe0000, 0xe0fff},
+};
+
+bool text_is_safe_codepoint(uint32_t c)
+{
+    for (size_t i = 0; i < sizeof unsafe_spans / sizeof unsafe_spans[0]; i++) {
+        if (c <= unsafe_spans[i].last) {
+            return c < unsafe_spans[i].first;
+        }
+    }
+    return true;
+}
+
+size_t text_make_safe(char *text, size_t bytes)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < bytes;) {
+        uint32_t c = 0;
+        const size_t length = text_decode(text + i, bytes - i, &c);
+        if (length == 0 || !text_is_safe_codepoint(c)) {
+            text[kept++] = '?';
+        } else {
+            memmove(text + kept, text + i, length);
+            kept += length;
+        }
+        i += length == 0 ? 1 : length;
+    }
+    return kept;
+}
+
 size_t text_utf8_cut(const char *text, size_t bytes, size_t limit)
 {
     size_t end = bytes < limit ? bytes : limit;

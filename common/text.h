@@ -36,6 +36,18 @@ bool text_is_utf8(const char *text, size_t bytes) MUSTCHECK;
  * sequence. */
 size_t text_utf8_cut(const char *text, size_t bytes, size_t limit) MUSTCHECK;
 
+/* Decodes the character at `text` (bytes > 0); its length, or 0 where no well-formed one stands. */
+size_t text_decode(const char *text, size_t bytes, uint32_t *c) MUSTCHECK;
+
+/* False for what changes how a terminal or a reader takes the rest and shows nothing of itself: C0
+ * and C1 controls (U+009B begins an escape sequence), DEL, the format characters (Unicode's Cf:
+ * direction, joiners, tags), line and paragraph separators. */
+bool text_is_safe_codepoint(uint32_t c) MUSTCHECK;
+
+/* Puts '?' in the place of each character that is not safe and of each byte that is no UTF-8.
+ * Returns the new length, which is never larger. */
+size_t text_make_safe(char *text, size_t bytes) MUSTCHECK;
+
 /* [a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])? */
 bool text_is_domain(const char *text, size_t bytes) MUSTCHECK;
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <cjson/cJSON.h>
+
 #include "json_internal.h"
 
 static const char *string_of(struct strbuf *out, const char *text, size_t bytes)
@@ -23,10 +25,24 @@ Test(json, strings_are_quoted_and_escaped)
     cr_assert_str_eq(string_of(&out, NULL, 0), "\"\"");
     cr_assert_str_eq(string_of(&out, "plain \303\274", 8), "\"plain \303\274\"");
     cr_assert_str_eq(string_of(&out, "\"\\/\b\f\n\r\t", 8), "\"\\\"\\\\/\\u0008\\u000c\\n\\r\\t\"");
-    cr_assert_str_eq(string_of(&out, "a\0b\x1f\x7f", 5), "\"a\\u0000b\\u001f\x7f\"");
+    cr_assert_str_eq(string_of(&out, "a\0b\x1f\x7f", 5), "\"a\\u0000b\\u001f\\u007f\"");
     strbuf_reset(&out);
     json_str(&out, "x\"y");
     cr_assert_str_eq(out.data, "\"x\\\"y\"");
+    strbuf_free(&out);
+}
+
+Test(json, what_steers_a_terminal_is_escaped_and_reads_back)
+{
+    static const char text[] =
+        "\302\23331m \342\200\256x\342\200\215 \363\240\201\201 \343\201\202";
+    struct strbuf out = {0};
+    cr_assert_str_eq(string_of(&out, text, sizeof text - 1),
+                     "\"\\u009b31m \\u202ex\\u200d \\udb40\\udc41 \343\201\202\"");
+    cJSON *back = cJSON_Parse(out.data);
+    cr_assert_str_eq(cJSON_GetStringValue(back), text);
+    cJSON_Delete(back);
+    cr_assert_str_eq(string_of(&out, "\351 \303", 3), "\"\351 \303\"", "no UTF-8: as it is");
     strbuf_free(&out);
 }
 

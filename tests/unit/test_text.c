@@ -163,6 +163,60 @@ static bool is_domain(const char *text)
     return text_is_domain(text, strlen(text));
 }
 
+Test(text, what_steers_a_terminal_is_not_safe_and_letters_are)
+{
+    static const uint32_t unsafe[] = {0,      0x09,   0x0a,    0x1b,    0x7f,    0x80,    0x9b,
+                                      0xad,   0x61c,  0x6dd,   0x180e,  0x200b,  0x200d,  0x200f,
+                                      0x2028, 0x2029, 0x202a,  0x202e,  0x2060,  0x2069,  0xfeff,
+                                      0xfff9, 0xfffb, 0x110bd, 0x1d173, 0xe0001, 0xe007f, 0xe01ef};
+    static const uint32_t safe[] = {' ',    '~',    0xa0,   0xac,   0xae,    0xfc,
+                                    0x5d0,  0x627,  0x200a, 0x2010, 0x2027,  0x202f,
+                                    0x3000, 0x4e00, 0xfe0f, 0xfffd, 0x1f600, 0x10ffff};
+    for (size_t i = 0; i < sizeof unsafe / sizeof unsafe[0]; i++) {
+        cr_assert_not(text_is_safe_codepoint(unsafe[i]), "U+%04x", (unsigned)unsafe[i]);
+    }
+    for (size_t i = 0; i < sizeof safe / sizeof safe[0]; i++) {
+        cr_assert(text_is_safe_codepoint(safe[i]), "U+%04x", (unsigned)safe[i]);
+    }
+}
+
+Test(text, characters_are_decoded_one_by_one)
+{
+    uint32_t c = 0;
+    cr_assert_eq(text_decode("a", 1, &c), 1);
+    cr_assert_eq(c, 'a');
+    cr_assert_eq(text_decode("\303\274x", 3, &c), 2);
+    cr_assert_eq(c, 0xfc);
+    cr_assert_eq(text_decode("\342\200\256", 3, &c), 3);
+    cr_assert_eq(c, 0x202e);
+    cr_assert_eq(text_decode("\360\237\230\200", 4, &c), 4);
+    cr_assert_eq(c, 0x1f600);
+    cr_assert_eq(text_decode("\303", 1, &c), 0, "cut");
+    cr_assert_eq(text_decode("\274", 1, &c), 0, "no beginning");
+    cr_assert_eq(text_decode("\355\240\200", 3, &c), 0, "half of a pair");
+}
+
+Test(text, unsafe_characters_become_question_marks)
+{
+    static const struct {
+        const char *text;
+        const char *safe;
+    } known[] = {
+        {"", ""},
+        {"plain \303\274", "plain \303\274"},
+        {"a\033[31mb\nc", "a?[31mb?c"},
+        {"\302\23331m\342\200\256evil\342\200\213", "?31m?evil?"},
+        {"cut \342\200", "cut ??"},
+        {"\377latin \351", "?latin ?"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        char text[64];
+        strcpy(text, known[i].text);
+        text[text_make_safe(text, strlen(text))] = '\0';
+        cr_assert_str_eq(text, known[i].safe);
+    }
+}
+
 Test(text, domains_are_those_of_the_contract)
 {
     char longest[65];
