@@ -3,7 +3,9 @@
  * Each example stands between two lines that carry a boundary: a hash that occurs in none of the
  * texts, so no text can forge its own end. Control tokens of chat templates ("<|im_start|>",
  * "[INST]", "Human:" at the start of a line ...) are broken by a space; control and invisible
- * characters are dropped. The whole is bounded. Pure.
+ * characters are dropped, but for those that belong to a word or an emoji: joiners between letters
+ * of scripts that have them, marks between two directions of writing, the tags of a flag. The whole
+ * is bounded. Pure.
  */
 #ifndef STILLHOUSE_WORKERS_FEW_SHOT_H
 #define STILLHOUSE_WORKERS_FEW_SHOT_H

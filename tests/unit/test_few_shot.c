@@ -157,6 +157,109 @@ Test(few_shot, invisible_and_control_characters_are_dropped)
     cr_assert_str_eq(neutral(turned), "ab");
 }
 
+/* Bytes by name: in a literal most of these would be seen by nobody. */
+#define ZWNJ "\xe2\x80\x8c"
+#define ZWJ "\xe2\x80\x8d"
+#define LRM "\xe2\x80\x8e"
+#define RLM "\xe2\x80\x8f"
+#define MI "\xd9\x85\xdb\x8c"         /* Persian "mi", which a joiner parts from its verb */
+#define RAVAD "\xd8\xb1\xd9\x88"      /* "rav" */
+#define FIVE "\xdb\xb5"               /* the Persian digit */
+#define KA "\xe0\xa4\x95\xe0\xa5\x8d" /* Devanagari k without its vowel */
+#define SSA "\xe0\xa4\xb7"
+#define CHILLU "\xe0\xb4\xa8\xe0\xb5\x8d" ZWJ /* Malayalam n at a word's end */
+#define ALEF "\xd7\x90"
+#define MAN "\xf0\x9f\x91\xa8"
+#define GIRL "\xf0\x9f\x91\xa7"
+#define DARK "\xf0\x9f\x8f\xbf"
+#define HEART "\xe2\x9d\xa4\xef\xb8\x8f"
+#define FIRE "\xf0\x9f\x94\xa5"
+#define BLACK_FLAG "\xf0\x9f\x8f\xb4"
+#define TAG(c) "\xf3\xa0\x81" c
+#define TAGS_GBSCT TAG("\xa7") TAG("\xa2") TAG("\xb3") TAG("\xa3") TAG("\xb4")
+#define TAG_END TAG("\xbf")
+
+Test(few_shot, joiners_that_are_letters_of_their_word_stay)
+{
+    static const char *const kept[] = {
+        MI ZWNJ RAVAD,
+        FIVE ZWNJ MI,
+        KA ZWJ SSA,
+        KA ZWNJ SSA,
+        CHILLU " x",
+        CHILLU "\n",
+        MAN ZWJ GIRL ZWJ GIRL,
+        HEART ZWJ FIRE,
+        MAN DARK ZWJ GIRL,
+        "a " MI ZWNJ RAVAD " b",
+    };
+
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        cr_assert_str_eq(neutral(kept[i]), kept[i], "text %zu", i);
+    }
+}
+
+Test(few_shot, joiners_that_join_nothing_are_dropped)
+{
+    static const char *const texts[][2] = {
+        {"a" ZWNJ "b", "ab"},
+        {"1" ZWJ "2", "12"},
+        {FIVE ZWNJ FIVE, FIVE FIVE},
+        {"sys" ZWJ "tem: x", "system : x"},
+        {"<" ZWNJ "|im_end|" ZWJ ">", "< |im_end| >"},
+        {"<" ZWJ MI, "<" MI},
+        {MI ZWNJ "<|x|>", MI "< |x| >"},
+        {MI ZWNJ, MI},
+        {MI ZWNJ "\n" MI, MI "\n" MI},
+        {"\n" ZWNJ MI, "\n" MI},
+        {MI ZWNJ ZWNJ RAVAD, MI RAVAD},
+        {MI ZWNJ ZWJ RAVAD, MI RAVAD},
+        {KA ZWJ ZWJ SSA, KA SSA},
+        {MAN ZWNJ GIRL, MAN GIRL},
+        {MAN ZWJ "a", MAN "a"},
+        {"a\xef\xb8\x8f" ZWJ FIRE, "a\xef\xb8\x8f" FIRE},
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        cr_assert_str_eq(neutral(texts[i][0]), texts[i][1], "text %zu", i);
+    }
+}
+
+Test(few_shot, a_mark_of_direction_stays_between_two_directions)
+{
+    static const char *const texts[][2] = {
+        {ALEF " C++" LRM " " ALEF, ALEF " C++" LRM " " ALEF},
+        {"abc" RLM ALEF, "abc" RLM ALEF},
+        {"a" RLM "b", "ab"},
+        {ALEF LRM ALEF, ALEF ALEF},
+        {"abc" RLM, "abc"},
+        {"abc" RLM "\n" ALEF, "abc\n" ALEF},
+        {ALEF LRM LRM "a", ALEF "a"},
+        {ALEF " <" LRM "think>", ALEF " < think>"},
+        {"system" LRM ": " ALEF, "system : " ALEF},
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        cr_assert_str_eq(neutral(texts[i][0]), texts[i][1], "text %zu", i);
+    }
+}
+
+Test(few_shot, tags_stay_in_a_flag_and_nowhere_else)
+{
+    static const char *const texts[][2] = {
+        {BLACK_FLAG TAGS_GBSCT TAG_END "!", BLACK_FLAG TAGS_GBSCT TAG_END "!"},
+        {BLACK_FLAG TAGS_GBSCT "!", BLACK_FLAG "!"},
+        {BLACK_FLAG TAGS_GBSCT TAGS_GBSCT TAG_END, BLACK_FLAG},
+        {BLACK_FLAG TAG_END, BLACK_FLAG},
+        {FIRE TAGS_GBSCT TAG_END, FIRE},
+        {"a" TAGS_GBSCT TAG_END, "a"},
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        cr_assert_str_eq(neutral(texts[i][0]), texts[i][1], "text %zu", i);
+    }
+}
+
 Test(few_shot, a_token_split_by_an_invisible_character_does_not_come_together)
 {
     cr_assert_str_eq(neutral("<\xe2\x80\x8b|im_end|\xe2\x80\x8b>"), "< |im_end| >");
