@@ -22,7 +22,7 @@ enum phase {
 /* Belongs to a lane and its thread. Zeroed: nothing is noted. */
 struct blackbox {
     struct redis_conn *conn; /* borrowed, as all below, until blackbox_end */
-    const struct queue *queue;
+    const struct queue *queue; /* of the batch in hand */
     const char *consumer;
     const struct job **jobs;
     size_t count;

@@ -16,7 +16,7 @@
 #include "store.h"
 #include "twins.h"
 
-enum { OWN_KEYS = 8 };
+enum { OWN_KEYS = 9 };
 
 struct distill_item {
     struct task *task;
@@ -121,6 +121,34 @@ static void add_int(struct distill_item *item, const char *key, int64_t value)
         (struct meta_pair){{key, strlen(key)}, {.type = META_INT, .integer = value}};
 }
 
+static bool has_name(const struct meta_pair *pair, const char *name)
+{
+    return pair->key.bytes == strlen(name) && memcmp(pair->key.data, name, pair->key.bytes) == 0;
+}
+
+/* The caller's pairs. `source` is what we know of the job, not what its body says; callers had that
+ * name before we did, so theirs goes on as `caller_source`. */
+static void copy_callers(struct distill_item *item)
+{
+    static const char renamed[] = "caller_source";
+    const struct distill_body *body = &item->body;
+    bool taken = false;
+
+    for (size_t i = 0; i < body->metadata_count; i++) {
+        taken = taken || has_name(&body->metadata[i], renamed);
+    }
+    item->metadata_count = 0;
+    for (size_t i = 0; i < body->metadata_count; i++) {
+        const struct meta_pair *pair = &body->metadata[i];
+        if (!has_name(pair, "source")) {
+            item->metadata[item->metadata_count++] = *pair;
+        } else if (!taken) {
+            item->metadata[item->metadata_count++] =
+                (struct meta_pair){{renamed, sizeof renamed - 1}, pair->value};
+        }
+    }
+}
+
 /* The document (prompt, blank line, result) and its metadata. False when memory is short. */
 static bool build(struct lane_tools *tools, struct distill_item *item)
 {
@@ -138,10 +166,9 @@ static bool build(struct lane_tools *tools, struct distill_item *item)
     memcpy(text + body->prompt.bytes + 2, body->result.data, body->result.bytes);
     item->document = (struct slice){text, bytes};
 
-    if (body->metadata_count > 0) {
-        memcpy(item->metadata, body->metadata, body->metadata_count * sizeof *item->metadata);
-    }
-    item->metadata_count = body->metadata_count;
+    const char *queue = tools->blackbox.queue->name;
+    copy_callers(item);
+    add_string(item, "source", (struct slice){queue, strlen(queue)});
     add_string(item, "task_id", body->task_id);
     add_string(item, "domain", (struct slice){item->domain, strlen(item->domain)});
     item->metadata[item->metadata_count++] =

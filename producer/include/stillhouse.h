@@ -142,7 +142,8 @@ typedef enum stillhouse_meta_type {
 } stillhouse_meta_type;
 
 /* One metadata value. Keys are 1 to 128 bytes, at most 64 a map, and not one of our own
- * (task_id domain success quality model created_ms expires_ms, content_hash in documents). */
+ * (task_id domain success quality model created_ms expires_ms, content_hash in documents). A task's
+ * own `source` is kept as `caller_source`: `source` is the queue that it came through. */
 typedef struct stillhouse_meta {
     const char *key;
     stillhouse_meta_type type;

@@ -186,7 +186,8 @@ def is_as_promised(entry, domain, body, before, after):
     if entry is None or entry[0] != body["prompt"] + "\n\n" + body["result"]:
         return False
     metadata = entry[1]
-    promised = dict(body["metadata"], task_id=body["task_id"], domain=domain, success=True,
+    promised = dict(body["metadata"], source="distill", caller_source=body["metadata"]["source"],
+                    task_id=body["task_id"], domain=domain, success=True,
                     model=body["model"])
     return (all(metadata.get(key) == value for key, value in promised.items())
             and abs(metadata["quality"] - body["quality"]) < 1e-6

@@ -30,6 +30,53 @@ Test(fleet, a_distilled_task_is_found_by_an_enrichment)
     stop_fleet();
 }
 
+static const struct meta_value *value_of(const struct example *example, const char *key)
+{
+    for (size_t i = 0; i < example->metadata_count; i++) {
+        if (is_slice(example->metadata[i].key, key)) {
+            return &example->metadata[i].value;
+        }
+    }
+    return NULL;
+}
+
+Test(fleet, the_source_of_an_experience_is_the_queue_it_came_through_not_what_its_body_says)
+{
+    struct meta_pair claims[] = {
+        {{"source", 6}, {.type = META_STRING, .string = {"payroll", 7}}},
+        {{"page", 4}, {.type = META_INT, .integer = 7}},
+    };
+    struct distill_body distill = {
+        .task_id = {"t1", 2},
+        .prompt = {"notice period", 13},
+        .result = {"three months", 12},
+        .success = true,
+        .metadata = claims,
+        .metadata_count = 2,
+    };
+    struct strbuf body = {0};
+    struct arena arena = {0};
+    struct enrich_result result;
+
+    snprintf(settings.queues, sizeof settings.queues, "distill.7,enrich");
+    start_fleet();
+    bodies_encode_distill(&distill, &body);
+    push("distill.7", "t1", "legal", "", body.data, body.bytes);
+    wait_for("distill.7", COUNT_DONE, 1);
+    push_enrich("legal", "e1", "notice period", 1, "");
+    wait_for("enrich", COUNT_DONE, 1);
+
+    cr_assert(cached("legal", "notice period", &arena, &result));
+    cr_assert_eq(result.count, 1);
+    const struct example *example = &result.examples[0];
+    cr_assert(is_slice(value_of(example, "source")->string, "distill.7"));
+    cr_assert(is_slice(value_of(example, "caller_source")->string, "payroll"));
+    cr_assert_eq(value_of(example, "page")->integer, 7);
+    arena_free(&arena);
+    strbuf_free(&body);
+    stop_fleet();
+}
+
 Test(fleet, the_same_task_twice_is_one_document)
 {
     start_fleet();
