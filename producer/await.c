@@ -83,22 +83,22 @@ stillhouse_status stillhouse_await_raw(stillhouse_client *client, const char *qu
     if (body != NULL) {
         *body = NULL;
     }
-    if (client == NULL) {
+    if (!client_enter(client)) {
         return STILLHOUSE_INVALID;
     }
     if (body == NULL || body_bytes == NULL) {
         (void)error_set(&err, STATUS_INVALID, "body, body_bytes: expected places for them");
-        return client_failed(client, &err);
+        return client_finish(client, STATUS_INVALID, &err);
     }
     *body_bytes = 0;
-    err.status = await_named(client, queue, id, wait_ms, &out, &err);
-    if (err.status != STATUS_OK) {
+    const enum status status = await_named(client, queue, id, wait_ms, &out, &err);
+    if (status == STATUS_OK) {
+        *body = out.data; /* of malloc, as the caller's free() wants it */
+        *body_bytes = out.bytes;
+    } else {
         strbuf_free(&out);
-        return client_failed(client, &err);
     }
-    *body = out.data; /* of malloc, as the caller's free() wants it */
-    *body_bytes = out.bytes;
-    return STILLHOUSE_OK;
+    return client_finish(client, status, &err);
 }
 
 stillhouse_status stillhouse_await(stillhouse_client *client, const char *queue, const char *id,
@@ -110,19 +110,18 @@ stillhouse_status stillhouse_await(stillhouse_client *client, const char *queue,
     if (result != NULL) {
         *result = NULL;
     }
-    if (client == NULL) {
+    if (!client_enter(client)) {
         return STILLHOUSE_INVALID;
     }
     if (result == NULL) {
         (void)error_set(&err, STATUS_INVALID, "result: expected a place for it, got NULL");
-        return client_failed(client, &err);
+        return client_finish(client, STATUS_INVALID, &err);
     }
     enum status status = await_named(client, queue, id, wait_ms, &out, &err);
     if (status == STATUS_OK) {
         const struct lookup_bytes bytes = {.data = out.data, .bytes = out.bytes};
-        status = lookup_decode(client, &bytes, NULL, NULL, 0, result, &err);
+        status = lookup_decode(client, &bytes, NULL, result, &err);
     }
     strbuf_free(&out);
-    err.status = status;
-    return status == STATUS_OK ? STILLHOUSE_OK : client_failed(client, &err);
+    return client_finish(client, status, &err);
 }

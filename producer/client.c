@@ -71,6 +71,16 @@ stillhouse_status client_failed(stillhouse_client *client, const struct error *e
     return client_status(err->status);
 }
 
+stillhouse_status client_finish(stillhouse_client *client, enum status status, struct error *err)
+{
+    err->status = status;
+    const stillhouse_status result =
+        status == STATUS_OK ? STILLHOUSE_OK : client_failed(client, err);
+
+    client_leave(client);
+    return result;
+}
+
 /* ---- life ---------------------------------------------------------------------------------- */
 
 static enum status open_queues(stillhouse_client *client, struct error *err)
@@ -151,7 +161,9 @@ stillhouse_status stillhouse_open(const stillhouse_options *options, stillhouse_
         snprintf(open_error, sizeof open_error, "out of memory");
         return STILLHOUSE_FAILED;
     }
-    const enum status status = open_client(made, options, &err);
+    const enum status status = forks_watch() ? open_client(made, options, &err)
+                                             : error_set(&err, STATUS_OOM, "out of memory");
+    made->forks = forks_count();
     if (status != STATUS_OK) {
         snprintf(open_error, sizeof open_error, "%s", err.text);
         free_client(made);
@@ -163,13 +175,47 @@ stillhouse_status stillhouse_open(const stillhouse_options *options, stillhouse_
 
 void stillhouse_close(stillhouse_client *client)
 {
-    if (client == NULL) {
+    if (!client_enter(client)) {
         return;
     }
     if (wire_is_willing(client->wire)) {
         counts_flush(&client->counts, client->wire);
     }
     free_client(client);
+}
+
+/* ---- a child of fork() ----------------------------------------------------------------------- */
+
+/* Another thread of the parent was in a call: what it was changing then is not looked at, but left
+ * where it is. Only what a call never changes is taken over. */
+static void start_over(stillhouse_client *client)
+{
+    struct error err;
+
+    if (memory_init(&client->memory, client->config.memory_entries, client->config.memory_ttl_ms,
+                    &err) != STATUS_OK) {
+        client->memory = (struct memory){0}; /* then nothing is remembered */
+    }
+    outbox_start_over(&client->outbox);
+    client->body = (struct strbuf){0};
+    client->arena = (struct arena){0};
+    client->err = (struct error){0};
+}
+
+void client_adopt(stillhouse_client *client)
+{
+    const bool torn = atomic_load_explicit(&client->busy, memory_order_relaxed);
+
+    wire_adopt(client->wire, torn);
+    if (client->cache_wire != client->wire) {
+        wire_adopt(client->cache_wire, torn);
+    }
+    if (torn) {
+        start_over(client);
+    }
+    outbox_forget_counts(&client->outbox);
+    counts_init(&client->counts, client->config.prefix); /* the parent sends what waits */
+    client->forks = forks_count();
 }
 
 void client_tidy(stillhouse_client *client)

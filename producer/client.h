@@ -4,6 +4,7 @@
 
 #include "arena.h"
 #include "counts.h"
+#include "forks.h"
 #include "memory.h"
 #include "outbox.h"
 #include "queue.h"
@@ -47,10 +48,40 @@ struct stillhouse_client {
     struct strbuf body; /* of the job in hand */
     struct arena arena; /* of the call in hand */
     struct error err;   /* of the last call that failed */
+    unsigned forks;     /* of the process that this copy of the client belongs to */
+    atomic_bool busy;   /* a call is under way; only a child of fork() reads it */
 };
+
+/* Makes a copy that a fork() left with the child the child's own: it lets go of the connections
+ * without a word and forgets what the parent has under way. For client_enter. */
+void client_adopt(stillhouse_client *client);
+
+/* Begins a public call; false for NULL. client_leave ends it, whatever it came to: a child that is
+ * forked in between, by another thread, finds the client half changed and must know. */
+static inline bool client_enter(stillhouse_client *client)
+{
+    if (client == NULL) {
+        return false;
+    }
+    if (client->forks != forks_count()) {
+        client_adopt(client);
+    }
+    atomic_store_explicit(&client->busy, true, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst); /* fork() orders the rest */
+    return true;
+}
+
+static inline void client_leave(stillhouse_client *client)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    atomic_store_explicit(&client->busy, false, memory_order_relaxed);
+}
 
 /* Keeps the error's text for stillhouse_error and returns what the caller is told. */
 stillhouse_status client_failed(stillhouse_client *client, const struct error *err);
+
+/* Ends a public call that came to `status`: client_leave, and client_failed where it is not OK. */
+stillhouse_status client_finish(stillhouse_client *client, enum status status, struct error *err);
 
 /* What an inner status is to the caller. Pure. */
 stillhouse_status client_status(enum status status);

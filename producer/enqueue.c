@@ -63,7 +63,7 @@ static stillhouse_status finish(stillhouse_client *client, enum status made,
         made == STATUS_OK ? enqueue_draft(client, queue, draft, id, err) : made;
 
     client_tidy(client);
-    return status == STATUS_OK ? STILLHOUSE_OK : client_failed(client, err);
+    return client_finish(client, status, err);
 }
 
 /* The same for a job whose loss matters: behind those that wait in the outbox, and into it where
@@ -86,15 +86,16 @@ static stillhouse_status finish_or_keep(stillhouse_client *client, enum status m
         result = keep_draft(client, queue, draft, id, err);
     }
     client_tidy(client);
+    client_leave(client);
     return result;
 }
 
-static bool start(const stillhouse_client *client, char *id)
+static bool start(stillhouse_client *client, char *id)
 {
     if (id != NULL) {
         id[0] = '\0';
     }
-    return client != NULL;
+    return client_enter(client);
 }
 
 stillhouse_status stillhouse_enqueue_enrich(stillhouse_client *client, const char *domain,

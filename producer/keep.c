@@ -127,16 +127,16 @@ stillhouse_status stillhouse_flush(stillhouse_client *client, int timeout_ms, si
     if (left != NULL) {
         *left = 0;
     }
-    if (client == NULL) {
+    if (!client_enter(client)) {
         return STILLHOUSE_INVALID;
     }
     if (timeout_ms < 0 || timeout_ms > FLUSH_MAX_MS) {
         (void)error_set(&err, STATUS_INVALID, "timeout_ms %d: expected 0 to %d", timeout_ms,
                         FLUSH_MAX_MS);
-        return client_failed(client, &err);
+        return client_finish(client, STATUS_INVALID, &err);
     }
     if (!keep_is_on(client)) {
-        return STILLHOUSE_OK;
+        return client_finish(client, STATUS_OK, &err);
     }
     enum status status = outbox_send(
         client,
@@ -153,16 +153,16 @@ stillhouse_status stillhouse_flush(stillhouse_client *client, int timeout_ms, si
         err = counting;
         status = counted;
     }
-    err.status = status;
-    return status == STATUS_OK ? STILLHOUSE_OK : client_failed(client, &err);
+    return client_finish(client, status, &err);
 }
 
 void stillhouse_outbox_counts(const stillhouse_client *client, uint64_t *kept, uint64_t *sent,
                               uint64_t *aside)
 {
-    const uint64_t counts[] = {client == NULL ? 0 : client->outbox.kept,
-                               client == NULL ? 0 : client->outbox.sent,
-                               client == NULL ? 0 : client->outbox.aside};
+    /* What a parent did is not this process' doing. */
+    const bool ours = client != NULL && client->forks == forks_count();
+    const uint64_t counts[] = {ours ? client->outbox.kept : 0, ours ? client->outbox.sent : 0,
+                               ours ? client->outbox.aside : 0};
     uint64_t *const out[] = {kept, sent, aside};
 
     for (size_t i = 0; i < 3; i++) {

@@ -32,36 +32,62 @@ enum status lookup_check(const char *domain, const char *query, int *k, struct e
 
 /* ---- decoding ------------------------------------------------------------------------------ */
 
-static enum status make_result(stillhouse_client *client, const struct lookup_bytes *from, int k,
-                               struct enrich_result *decoded, stillhouse_result **out,
-                               size_t *bytes, struct error *err)
+static bool is_text(struct slice slice, const char *text)
+{
+    return slice.bytes == strlen(text) && memcmp(slice.data, text, slice.bytes) == 0;
+}
+
+/* Who asks gets nothing that was made for somebody else, however it came to stand there: a result
+ * holds texts of other tasks, perhaps of another tenant. */
+static bool is_asked_for(const struct enrich_result *result, const struct lookup_for *asked)
+{
+    char hash[TEXT_HASH_CHARS + 1];
+
+    text_hash(asked->query, strlen(asked->query), hash);
+    return is_text(result->domain, asked->domain) && is_text(result->query_hash, hash);
+}
+
+/* Decodes into the client's arena. */
+static enum status decode(stillhouse_client *client, const struct lookup_bytes *from,
+                          const struct lookup_for *asked, struct enrich_result *out,
+                          struct error *err)
 {
     const enum status status =
-        bodies_decode_result(from->data, from->bytes, &client->arena, decoded, err);
+        bodies_decode_result(from->data, from->bytes, &client->arena, out, err);
     if (status != STATUS_OK) {
         (void)error_wrap(err, "result");
         return status == STATUS_INVALID ? STATUS_FAILED : status;
     }
-    if (decoded->k < k && decoded->error.data == NULL) {
-        return error_set(err, STATUS_NOT_FOUND, "the result has %d examples at most, expected %d",
-                         decoded->k, k);
+    if (out->error.data != NULL || asked == NULL) {
+        return STATUS_OK;
     }
-    const bool stale = from->epoch_known && decoded->epoch != from->epoch;
-    *out = result_make(decoded, stale, bytes);
-    return *out == NULL ? error_set(err, STATUS_OOM, "out of memory for a result") : STATUS_OK;
+    if (!is_asked_for(out, asked)) {
+        return error_set(err, STATUS_MISMATCH, "the result is another query's or another domain's");
+    }
+    return out->k >= asked->k
+               ? STATUS_OK
+               : error_set(err, STATUS_NOT_FOUND, "the result has %d examples at most, expected %d",
+                           out->k, asked->k);
 }
 
 enum status lookup_decode(stillhouse_client *client, const struct lookup_bytes *from,
-                          const char *domain, const char *query, int k, stillhouse_result **out,
+                          const struct lookup_for *asked, stillhouse_result **out,
                           struct error *err)
 {
     struct enrich_result decoded;
     size_t bytes = 0;
 
     *out = NULL;
-    const enum status status = make_result(client, from, k, &decoded, out, &bytes, err);
-    if (status == STATUS_OK && query != NULL) {
-        memory_keep(&client->memory, domain, query, decoded.k, *out, bytes, clock_now_ms());
+    enum status status = decode(client, from, asked, &decoded, err);
+    if (status == STATUS_OK) {
+        const bool stale = from->epoch_known && decoded.epoch != from->epoch;
+        *out = result_make(&decoded, stale, &bytes);
+        status =
+            *out != NULL ? STATUS_OK : error_set(err, STATUS_OOM, "out of memory for a result");
+    }
+    if (status == STATUS_OK && asked != NULL) {
+        memory_keep(&client->memory, asked->domain, asked->query, decoded.k, *out, bytes,
+                    clock_now_ms());
     }
     client_tidy(client);
     return status;
@@ -128,8 +154,8 @@ static bool read_epoch(const redisReply *reply, int64_t *epoch)
 }
 
 static enum status read_replies(stillhouse_client *client, const struct request *request,
-                                const char *domain, const char *query, int k,
-                                stillhouse_result **out, struct error *err)
+                                const struct lookup_for *asked, stillhouse_result **out,
+                                struct error *err)
 {
     int64_t epoch = 0;
 
@@ -143,7 +169,7 @@ static enum status read_replies(stillhouse_client *client, const struct request 
     const redisReply *result = request->reply->element[0];
     if (result->type == REDIS_REPLY_NIL) {
         return error_set(err, STATUS_NOT_FOUND, "nothing cached in domain \"%s\" for this query",
-                         domain);
+                         asked->domain);
     }
     if (result->type != REDIS_REPLY_STRING || !read_epoch(request->reply->element[1], &epoch)) {
         return error_set(err, STATUS_FAILED, "\"%s\" or \"%s\" is of another kind",
@@ -155,10 +181,10 @@ static enum status read_replies(stillhouse_client *client, const struct request 
         .epoch_known = true,
         .epoch = epoch,
     };
-    return lookup_decode(client, &bytes, domain, query, k, out, err);
+    return lookup_decode(client, &bytes, asked, out, err);
 }
 
-enum status lookup_fetch(stillhouse_client *client, const char *domain, const char *query, int k,
+enum status lookup_fetch(stillhouse_client *client, const struct lookup_for *asked,
                          stillhouse_result **out, struct error *err)
 {
     struct request request = {.counts =
@@ -166,12 +192,17 @@ enum status lookup_fetch(stillhouse_client *client, const char *domain, const ch
     char hash[TEXT_HASH_CHARS + 1];
 
     *out = NULL;
-    text_hash(query, strlen(query), hash);
-    (void)keys_cache(request.cache_key, client->config.prefix, domain, hash);
-    (void)keys_epoch(request.epoch_key, client->config.prefix, domain);
+    text_hash(asked->query, strlen(asked->query), hash);
+    (void)keys_cache(request.cache_key, client->config.prefix, asked->domain, hash);
+    (void)keys_epoch(request.epoch_key, client->config.prefix, asked->domain);
     enum status status = wire_run(client->cache_wire, get_both, &request, err);
     if (status == STATUS_OK) {
-        status = read_replies(client, &request, domain, query, k, out, err);
+        status = read_replies(client, &request, asked, out, err);
+        if (status ==
+            STATUS_MISMATCH) { /* perhaps the answers of this connection are out of step */
+            wire_distrust(client->cache_wire);
+            status = STATUS_FAILED;
+        }
     }
     redis_reply_free(request.reply);
     return status;
@@ -192,7 +223,9 @@ static enum status look_up(stillhouse_client *client, const char *domain, const 
         return *out != NULL ? STATUS_OK : error_set(err, STATUS_OOM, "out of memory for a result");
     }
     const enum status status = lookup_check(domain, query, &k, err);
-    return status == STATUS_OK ? lookup_fetch(client, domain, query, k, out, err) : status;
+    return status == STATUS_OK
+               ? lookup_fetch(client, &(struct lookup_for){domain, query, k}, out, err)
+               : status;
 }
 
 stillhouse_status stillhouse_lookup(stillhouse_client *client, const char *domain,
@@ -203,13 +236,12 @@ stillhouse_status stillhouse_lookup(stillhouse_client *client, const char *domai
     if (result != NULL) {
         *result = NULL;
     }
-    if (client == NULL) {
+    if (!client_enter(client)) {
         return STILLHOUSE_INVALID;
     }
-    if (result == NULL) {
-        (void)error_set(&err, STATUS_INVALID, "result: expected a place for it, got NULL");
-        return client_failed(client, &err);
-    }
-    err.status = look_up(client, domain, query, k, result, &err);
-    return err.status == STATUS_OK ? STILLHOUSE_OK : client_failed(client, &err);
+    const enum status status =
+        result == NULL
+            ? error_set(&err, STATUS_INVALID, "result: expected a place for it, got NULL")
+            : look_up(client, domain, query, k, result, &err);
+    return client_finish(client, status, &err);
 }

@@ -368,18 +368,20 @@ stillhouse_enqueue_distill_many(stillhouse_client *client, const stillhouse_expe
                                 size_t count, const stillhouse_job_options *options,
                                 stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES])
 {
-    if (client == NULL) {
+    if (!client_enter(client)) {
         return STILLHOUSE_INVALID;
     }
-    return run_and_keep(&(struct many_order){.client = client,
-                                             .queue = &client->distill,
-                                             .elements = experiences,
-                                             .count = count,
-                                             .options = options,
-                                             .outcome = outcome,
-                                             .ids = ids,
-                                             .keep = keep_is_on(client),
-                                             .make = make_distill});
+    const stillhouse_status worst = run_and_keep(&(struct many_order){.client = client,
+                                                                      .queue = &client->distill,
+                                                                      .elements = experiences,
+                                                                      .count = count,
+                                                                      .options = options,
+                                                                      .outcome = outcome,
+                                                                      .ids = ids,
+                                                                      .keep = keep_is_on(client),
+                                                                      .make = make_distill});
+    client_leave(client);
+    return worst;
 }
 
 stillhouse_status
@@ -387,15 +389,17 @@ stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enric
                                size_t count, const stillhouse_job_options *options,
                                stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES])
 {
-    if (client == NULL) {
+    if (!client_enter(client)) {
         return STILLHOUSE_INVALID;
     }
-    return run(&(struct many_order){.client = client,
-                                    .queue = &client->enrich,
-                                    .elements = enrichments,
-                                    .count = count,
-                                    .options = options,
-                                    .outcome = outcome,
-                                    .ids = ids,
-                                    .make = make_enrich});
+    const stillhouse_status worst = run(&(struct many_order){.client = client,
+                                                             .queue = &client->enrich,
+                                                             .elements = enrichments,
+                                                             .count = count,
+                                                             .options = options,
+                                                             .outcome = outcome,
+                                                             .ids = ids,
+                                                             .make = make_enrich});
+    client_leave(client);
+    return worst;
 }

@@ -57,7 +57,8 @@ bool memory_find(struct memory *memory, const char *domain, const char *query, i
     size_t bytes = 0;
     struct head head;
 
-    const char *value = key == NULL ? NULL : lru_get(memory->lru, key, now_ms, &bytes);
+    const char *value =
+        key == NULL || memory->lru == NULL ? NULL : lru_get(memory->lru, key, now_ms, &bytes);
     if (value == NULL) {
         return false;
     }
@@ -92,7 +93,7 @@ void memory_keep(struct memory *memory, const char *domain, const char *query, i
     const char *key = make_key(memory, domain, query);
     struct strbuf value = {0};
 
-    if (key == NULL || result->stale || result->error != NULL) {
+    if (key == NULL || memory->lru == NULL || result->stale || result->error != NULL) {
         return;
     }
     strbuf_append(&value, &head, sizeof head);

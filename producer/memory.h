@@ -16,7 +16,7 @@
 enum { MEMORY_BYTES_MAX = 64 * 1024 * 1024, MEMORY_EMPTY_TTL_MS = 5000 };
 
 struct memory {
-    struct lru *lru;
+    struct lru *lru; /* NULL: nothing is remembered */
     struct strbuf key;
 };
 

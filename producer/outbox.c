@@ -48,6 +48,21 @@ void outbox_close(struct outbox *outbox)
     outbox->folder = NULL;
 }
 
+void outbox_forget_counts(struct outbox *outbox)
+{
+    outbox->kept = 0;
+    outbox->sent = 0;
+    outbox->aside = 0;
+}
+
+void outbox_start_over(struct outbox *outbox)
+{
+    outbox->waiting = true;
+    outbox->look_again_ms = 0;
+    outbox->batch = OUTBOX_BATCH_MAX;
+    outbox->tail[0] = '\0';
+}
+
 /* ---- where to append ------------------------------------------------------------------------- */
 
 /* The file that an append goes to: locked, its whole records ending at `end`. */

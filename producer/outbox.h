@@ -53,6 +53,11 @@ enum status outbox_open(struct outbox *outbox, const char *folder, int64_t max_b
                         struct error *err) MUSTCHECK;
 void outbox_close(struct outbox *outbox);
 
+/* In a child of fork(): nothing was kept or sent by it yet. And where another thread was using the
+ * outbox just then: only the folder is known. */
+void outbox_forget_counts(struct outbox *outbox);
+void outbox_start_over(struct outbox *outbox);
+
 /* Puts whole records, made with outbox_encode_record, durably behind the others, and empties
  * `records` where that succeeds: all or none. `count` is how many they are. FULL: the bound;
  * FAILED: the disk. Takes as long as the disk's fdatasync does. */

@@ -97,8 +97,8 @@ static enum status wait_for_result(const struct asked *asked, const char *id,
     enum status status = await_reply(client, &client->enrich, id, asked->wait_ms, &bytes, err);
     if (status == STATUS_OK) {
         const struct lookup_bytes from = {.data = bytes.data, .bytes = bytes.bytes};
-        status = lookup_decode(client, &from, asked->domain, asked->query, BODIES_K_DEFAULT,
-                               &result, err);
+        const struct lookup_for wanted = {asked->domain, asked->query, BODIES_K_DEFAULT};
+        status = lookup_decode(client, &from, &wanted, &result, err);
     }
     if (status == STATUS_OK) {
         status = use_result(asked, result, out, err);
@@ -146,7 +146,8 @@ static enum status ask_redis(const struct asked *asked, stillhouse_prompt_result
 
     enum status status = lookup_check(asked->domain, asked->query, &k, err);
     if (status == STATUS_OK) {
-        status = lookup_fetch(asked->client, asked->domain, asked->query, k, &result, err);
+        status = lookup_fetch(asked->client, &(struct lookup_for){asked->domain, asked->query, k},
+                              &result, err);
         if (status == STATUS_NOT_FOUND || status == STATUS_FAILED) {
             return order_and_wait(asked, out, err);
         }
@@ -199,15 +200,15 @@ stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *client, const char *
         .kind = STILLHOUSE_PROMPT_FALLBACK,
         .status = STILLHOUSE_INVALID,
     };
-    if (client == NULL) {
+    if (!client_enter(client)) {
         return out->kind;
     }
     err.status = STATUS_OK;
     err.retry_after_ms = 0;
     err.text[0] = '\0';
-    err.status = make_prompt(&asked, out, &err);
-    out->status = err.status == STATUS_OK ? STILLHOUSE_OK : client_failed(client, &err);
+    const enum status status = make_prompt(&asked, out, &err);
     counts_add(&client->counts, out->kind);
+    out->status = client_finish(client, status, &err);
     return out->kind;
 }
 

@@ -147,6 +147,13 @@ void resolve_free(struct resolve *resolve)
     }
 }
 
+/* The thread may have held the mutex: it is not asked, and nobody else has the memory. */
+void resolve_orphan(struct resolve *resolve)
+{
+    free(resolve->lookup);
+    resolve->lookup = NULL;
+}
+
 static void add_address(struct resolve *resolve, const char *address)
 {
     snprintf(resolve->addresses[resolve->count++], RESOLVE_ADDRESS_BYTES, "%s", address);

@@ -37,6 +37,9 @@ void resolve_free(struct resolve *resolve);
 enum status resolve_address(struct resolve *resolve, int timeout_ms,
                             char out[RESOLVE_ADDRESS_BYTES], struct error *err) MUSTCHECK;
 
+/* In a child of fork() there is no such thread: forgets the look-up under way. */
+void resolve_orphan(struct resolve *resolve);
+
 /* The address given last did not answer: the next call gives another one. */
 void resolve_skip(struct resolve *resolve);
 

@@ -63,6 +63,45 @@ void wire_limit(struct redis_conn *conn, int64_t deadline_ms)
     redis_conn_set_command_timeout(conn, left < 1 ? 1 : left > INT_MAX ? INT_MAX : (int)left);
 }
 
+static void for_names(struct wire *wire, void (*change)(struct resolve *))
+{
+    for (size_t i = 0; i < wire->name_count; i++) {
+        change(&wire->names[i]);
+    }
+}
+
+/* ---- a child of fork() ----------------------------------------------------------------------- */
+
+static void start_over(struct wire *wire)
+{
+    wire->conn = NULL;
+    wire->name_count = 0;
+    if (wire->url.sentinel_count == 0) {
+        resolve_init(&wire->names[wire->name_count++], wire->url.host);
+    }
+    wire->quiet_until_ms = 0;
+}
+
+void wire_adopt(struct wire *wire, bool torn)
+{
+    if (torn) {
+        start_over(wire);
+    } else {
+        if (wire->conn != NULL) {
+            redis_conn_close(wire->conn); /* the descriptor alone; TLS says nothing either */
+        }
+        for_names(wire, resolve_orphan);
+    }
+    wire->proven = false;
+}
+
+void wire_distrust(struct wire *wire)
+{
+    if (wire->conn != NULL) {
+        redis_conn_close(wire->conn);
+    }
+}
+
 /* ---- connecting ------------------------------------------------------------------------------ */
 
 static bool is_open(const struct wire *wire)
@@ -148,13 +187,6 @@ static enum status make_conn(struct wire *wire, struct error *err)
         &url, (struct redis_timeouts){left < 1 ? 1 : (int)left, wire->bounds.command_ms});
     explicit_bzero(&url, sizeof url);
     return wire->conn == NULL ? error_set(err, STATUS_OOM, "out of memory") : STATUS_OK;
-}
-
-static void for_names(struct wire *wire, void (*change)(struct resolve *))
-{
-    for (size_t i = 0; i < wire->name_count; i++) {
-        change(&wire->names[i]);
-    }
 }
 
 static enum status connect_wire(struct wire *wire, struct error *err)

@@ -43,6 +43,13 @@ enum status wire_run_once(struct wire *wire, wire_work work, void *context,
 /* Asks for a sign of life where nothing was answered on this connection yet. For works. */
 enum status wire_prove(struct wire *wire, struct error *err) MUSTCHECK;
 
+/* In a child of fork(): lets go of the parent's connection without a word, so that the parent goes
+ * on with it, and of its look-ups. `torn`: another thread was using the wire just then. */
+void wire_adopt(struct wire *wire, bool torn);
+
+/* Gives the connection up: what comes over it is not to be trusted. The next call connects anew. */
+void wire_distrust(struct wire *wire);
+
 /* False while calls fail at once. */
 bool wire_is_willing(const struct wire *wire);
 

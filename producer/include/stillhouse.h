@@ -31,8 +31,11 @@
  *
  * Threads. A client belongs to one thread at a time; it may move between threads when the caller
  * orders the calls. Different clients are independent. Results may be freed in any thread. No call
- * is safe in a signal handler. After fork() the child opens its own client and leaves the parent's
- * alone. A host given by name is looked up in a thread of the library's own, with all signals
+ * is safe in a signal handler. After fork() parent and child each have a client of their own, as a
+ * server needs it that opens one and then forks its workers: the child's connects anew with the
+ * next call, has the parent's memory of results, counts from nothing, and is to be closed too; the
+ * parent's goes on undisturbed. (Forked past the C library, by a bare clone(), it is not noticed.)
+ * A host given by name is looked up in a thread of the library's own, with all signals
  * blocked, that may outlive the call and the client where the name server is silent; so do not
  * dlclose() the library. Addresses, "localhost" and unix sockets need no such thread.
  *

@@ -190,6 +190,33 @@ Test(outbox, a_full_queue_is_waited_for_and_takes_what_there_is_room_for)
     cr_assert_str_eq(tasks(), "d,e,f,");
 }
 
+Test(outbox, what_parent_and_child_of_a_fork_keep_is_all_sent_and_each_counts_its_own)
+{
+    uint64_t kept = 99;
+    int status = -1;
+
+    away();
+    IS(hand_in("t-1"), STILLHOUSE_KEPT);
+    const pid_t pid = fork();
+    cr_assert_geq(pid, 0);
+    if (pid == 0) {
+        stillhouse_outbox_counts(client, &kept, NULL, NULL);
+        const bool none_yet = kept == 0;
+        const bool good = hand_in("t-2") == STILLHOUSE_KEPT;
+        stillhouse_outbox_counts(client, &kept, NULL, NULL);
+        stillhouse_close(client);
+        _exit(none_yet && good && kept == 1 ? 0 : 1);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert_eq(status, 0);
+    IS(hand_in("t-3"), STILLHOUSE_KEPT);
+    stillhouse_outbox_counts(client, &kept, NULL, NULL);
+    cr_assert_eq(kept, 2);
+    back();
+    comes_to(STILLHOUSE_OK);
+    cr_assert_str_eq(tasks(), "t-1,t-2,t-3,");
+}
+
 Test(outbox, what_is_invalid_is_not_kept)
 {
     const stillhouse_experience bad = {.domain = "Bad Domain"};
