@@ -4,10 +4,13 @@
  * Happy path: decode all jobs of the batch; for each domain, CHUNK_DOCUMENTS at a time, so that the
  * memory does not grow with what the jobs hold: read the stored content hashes, embed what changed
  * in one call, upsert in slices under the writer lease; at the end move the epoch. A job is done
- * when all of its documents stand. Failure modes: bad body -> MALFORMED; one document refused ->
- * its job is dead, with the document's id in the error; upstream down -> PARK or RETRY, and what
- * was written already is found unchanged the next time.
+ * when all of its documents stand. Of documents with the same id the last one is written in place
+ * of the others; where it is refused the one before it is, and where it has to wait they wait with
+ * it. Failure modes: bad body -> MALFORMED; one document refused -> its job is dead, with the
+ * document's id in the error; upstream down -> PARK or RETRY, and what was written already is found
+ * unchanged the next time.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "embedding.h"
@@ -22,8 +25,11 @@ struct index_item {
     struct index_document *document;
     const char *domain;
     char content_hash[TEXT_HASH_CHARS + 1];
+    struct index_item *later; /* the next document with this id: written in place of this one */
     bool unchanged;
-    bool grouped; /* its domain was dealt with, or a later document has the same id */
+    bool tried;   /* its turn to be written has been */
+    bool failed;  /* it does not stand, nor does what would be written in its place */
+    bool grouped; /* its domain was dealt with */
 };
 
 struct index_batch {
@@ -79,22 +85,41 @@ static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
     return true;
 }
 
-/* Of documents with the same id in one batch the last one stands. */
-static void drop_repeats(struct index_item **group, size_t *count)
+static int compare_ids(const void *left, const void *right)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < *count; i++) {
-        bool repeated = false;
-        for (size_t j = i + 1; j < *count && !repeated; j++) {
-            repeated = group[i]->document->id.bytes == group[j]->document->id.bytes &&
-                       memcmp(group[i]->document->id.data, group[j]->document->id.data,
-                              group[i]->document->id.bytes) == 0;
-        }
-        if (!repeated) {
-            group[kept++] = group[i];
+    const struct index_item *a = *(struct index_item *const *)left;
+    const struct index_item *b = *(struct index_item *const *)right;
+    const struct slice x = a->document->id;
+    const struct slice y = b->document->id;
+    const int order = memcmp(x.data, y.data, x.bytes < y.bytes ? x.bytes : y.bytes);
+
+    if (order != 0 || x.bytes != y.bytes) {
+        return order != 0 ? order : x.bytes < y.bytes ? -1 : 1;
+    }
+    return a < b ? -1 : a > b; /* they lie in the order of the jobs */
+}
+
+/* Sorted, so that a batch of many small documents costs no time that grows with its square. False
+ * when memory is short. */
+static bool link_repeats(struct lane_tools *tools, struct index_item *const *group, size_t count)
+{
+    const struct arena_mark mark = arena_mark(&tools->arena);
+    struct index_item **sorted = arena_array(&tools->arena, count, sizeof(void *));
+
+    if (sorted == NULL) {
+        return false;
+    }
+    memcpy(sorted, group, count * sizeof(void *));
+    qsort(sorted, count, sizeof(void *), compare_ids);
+    for (size_t i = 0; i + 1 < count; i++) {
+        const struct slice id = sorted[i]->document->id;
+        const struct slice next = sorted[i + 1]->document->id;
+        if (id.bytes == next.bytes && memcmp(id.data, next.data, id.bytes) == 0) {
+            sorted[i]->later = sorted[i + 1];
         }
     }
-    *count = kept;
+    arena_rewind(&tools->arena, mark);
+    return true;
 }
 
 static bool same_hash(const struct meta_value *stored, const char *hash)
@@ -163,17 +188,29 @@ static bool build(struct lane_tools *tools, const struct index_item *item, const
     return true;
 }
 
+static void judge_all(struct index_item *const *group, size_t count, enum blame blame,
+                      const struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        task_judge_error(group[i]->task, blame, err);
+        group[i]->failed = true;
+    }
+}
+
 /* Embeds and writes changed documents of one domain; returns how many were written. */
 static size_t write_changed(struct lane_tools *tools, const char *domain,
                             struct index_item *const *changed, size_t count)
 {
     struct embedding *embeddings = arena_array(&tools->arena, count, sizeof *embeddings);
     struct record_write *writes = arena_array(&tools->arena, count, sizeof *writes);
+    struct index_item **owners = arena_array(&tools->arena, count, sizeof(void *));
     int64_t now_unix_ms = tools_now_unix_ms(tools);
+    struct error err = {0};
     size_t ready = 0;
 
-    if (embeddings == NULL || writes == NULL) {
-        task_judge(changed[0]->task, VERDICT_RETRY, "no memory for %zu documents", count);
+    if (embeddings == NULL || writes == NULL || owners == NULL) {
+        (void)error_set(&err, STATUS_OOM, "no memory for %zu documents", count);
+        judge_all(changed, count, BLAME_JOB, &err);
         return 0;
     }
     for (size_t i = 0; i < count; i++) {
@@ -181,10 +218,12 @@ static size_t write_changed(struct lane_tools *tools, const char *domain,
     }
     embedding_resolve(tools, embeddings, count);
     for (size_t i = 0; i < count; i++) {
+        changed[i]->failed = true; /* until it is written */
         if (embeddings[i].vector == NULL) {
             embedding_judge(tools, &embeddings[i], changed[i]->task);
         } else if (build(tools, changed[i], embeddings[i].vector, &writes[ready].record,
                          now_unix_ms)) {
+            owners[ready] = changed[i];
             writes[ready++].task = changed[i]->task;
         } else {
             task_judge(changed[i]->task, VERDICT_RETRY, "no memory for a document");
@@ -194,17 +233,10 @@ static size_t write_changed(struct lane_tools *tools, const char *domain,
 
     size_t written = 0;
     for (size_t i = 0; i < ready; i++) {
+        owners[i]->failed = writes[i].failed;
         written += !writes[i].failed;
     }
     return written;
-}
-
-static void judge_all(struct index_item *const *group, size_t count, enum blame blame,
-                      const struct error *err)
-{
-    for (size_t i = 0; i < count; i++) {
-        task_judge_error(group[i]->task, blame, err);
-    }
 }
 
 /* A job that was tried before may have written its documents and died before the epoch moved: they
@@ -248,6 +280,7 @@ static void write_chunk(struct lane_tools *tools, const char *domain, struct ind
     if (upstreams_allow(tools->upstreams, METRICS_CHROMA, count) == 0) {
         for (size_t i = 0; i < count + behind; i++) {
             task_park(tools, chunk[i]->task, METRICS_CHROMA);
+            chunk[i]->failed = true;
         }
         outcome->was_cut_off = true;
         return;
@@ -266,19 +299,77 @@ static void write_chunk(struct lane_tools *tools, const char *domain, struct ind
     }
 }
 
+static void write_round(struct lane_tools *tools, const char *domain, struct index_item **round,
+                        size_t count, struct outcome *outcome)
+{
+    for (size_t done = 0; done < count && !outcome->was_cut_off; done += CHUNK_DOCUMENTS) {
+        const size_t left = count - done;
+        const size_t chunk = left < CHUNK_DOCUMENTS ? left : CHUNK_DOCUMENTS;
+        const struct arena_mark mark = arena_mark(&tools->arena);
+        write_chunk(tools, domain, round + done, chunk, left - chunk, outcome);
+        arena_rewind(&tools->arena, mark);
+    }
+}
+
+static bool may_pass(enum verdict verdict)
+{
+    return verdict == VERDICT_RETRY || verdict == VERDICT_PARK;
+}
+
+/* What was to be written in place of this one does not stand: the job shares its fate. */
+static void share_fate(struct index_item *item)
+{
+    const struct task *fate = item->later->task;
+
+    item->tried = true;
+    item->failed = true;
+    if (item->task->verdict == VERDICT_DONE) {
+        task_judge(item->task, fate->verdict, "%s", fate->error);
+        item->task->wait_ms = fate->wait_ms;
+        item->task->blame = fate->blame;
+    }
+}
+
+/* The documents whose turn it is: the last ones of their ids, then those whose later one was
+ * refused. Where the later one has to wait, or nothing more can be written (`last`), this one
+ * shares its fate. A job that is judged already has no further turn. From the back, since a fate
+ * goes from later to earlier documents. Returns the first of them; they end with the array. */
+static size_t take_turn(struct index_item *const *group, size_t count, bool last,
+                        struct index_item **round)
+{
+    size_t first = count;
+
+    for (size_t i = count; i-- > 0;) {
+        struct index_item *item = group[i];
+        if (item->tried || (item->later != NULL && !item->later->failed)) {
+            continue;
+        }
+        if (item->later != NULL &&
+            (last || may_pass(item->later->task->verdict) || item->task->verdict != VERDICT_DONE)) {
+            share_fate(item);
+            continue;
+        }
+        item->tried = true;
+        round[--first] = item;
+    }
+    return first;
+}
+
 static void write_domain(struct lane_tools *tools, const char *domain, struct index_item **group,
                          size_t count)
 {
     struct outcome outcome = {0};
     struct error err = {0};
+    struct index_item **round = arena_array(&tools->arena, count, sizeof(void *));
 
-    drop_repeats(group, &count);
-    for (size_t done = 0; done < count && !outcome.was_cut_off; done += CHUNK_DOCUMENTS) {
-        const size_t left = count - done;
-        const size_t chunk = left < CHUNK_DOCUMENTS ? left : CHUNK_DOCUMENTS;
-        const struct arena_mark mark = arena_mark(&tools->arena);
-        write_chunk(tools, domain, group + done, chunk, left - chunk, &outcome);
-        arena_rewind(&tools->arena, mark);
+    if (round == NULL || !link_repeats(tools, group, count)) {
+        (void)error_set(&err, STATUS_OOM, "no memory for %zu documents", count);
+        judge_all(group, count, BLAME_JOB, &err);
+        return;
+    }
+    for (size_t first = 0; first < count;) {
+        first = take_turn(group, count, outcome.was_cut_off, round);
+        write_round(tools, domain, round + first, count - first, &outcome);
     }
     const bool again = !outcome.was_cut_off && was_tried(group, count);
     if ((outcome.wrote || again) && store_bump_epochs(tools, &domain, 1, &err) != STATUS_OK) {
