@@ -30,9 +30,9 @@ def base(queue):
 class Books(threading.Thread):
     """Looks for the replies as the run goes on, since they live for five minutes only."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, run):
         super().__init__(daemon=True)
-        self.lab = lab
+        self.lab, self.run_id = lab, run
         self.lock = threading.Lock()
         self.jobs = []
         self.waiting = {}  # id -> job whose reply was not seen yet
@@ -106,6 +106,7 @@ class Sampler(threading.Thread):
         self.went_back = []  # a counter that fell: Redis lost what it had acknowledged
         self.now = {}  # queue -> its last statistics
         self.stall = (0.0, "")  # the longest, and where
+        self.longest_answer_s = 0.0  # of Redis, with every server up
         self.still = {}  # queue -> how long nothing has moved in it
         self.still_since = dict.fromkeys(QUEUES, time.monotonic())
 
@@ -115,6 +116,8 @@ class Sampler(threading.Thread):
 
     def sample(self):
         """One atomic read a queue. True when all were answered."""
+        strangers = dict(self.lab.strangers)
+        began = time.monotonic()
         try:
             with self.lab.direct.pipeline(transaction=False) as pipe:
                 for queue in QUEUES:
@@ -123,19 +126,23 @@ class Sampler(threading.Thread):
         except redis.RedisError:
             self.unanswered += 1
             return False
+        if began > self.lab.weather.clear_since():
+            self.longest_answer_s = max(self.longest_answer_s, time.monotonic() - began)
         for queue, flat in zip(QUEUES, answers):
             n = {flat[i].decode(): int(flat[i + 1]) for i in range(0, len(flat), 2)}
             self.samples += 1
-            self.check_balance(queue, n)
+            self.check_balance(queue, n, range(strangers[queue], self.lab.strangers[queue] + 1))
             self.check_progress(queue, n)
             self.now[queue] = n
         return True
 
-    def check_balance(self, queue, n):
-        left = n["enqueued"] + n["requeued"]
+    def check_balance(self, queue, n, strangers):
+        """`strangers`: how many entries nobody counted, since they were put there by hand."""
+        left = n["enqueued"] + n["requeued"] + n.get("adjusted", 0)
         right = (n["done"] + n["buried"] + n["expired"] + n["waiting"] + n["running"]
                  + n["delayed"])
-        if left != right or n["buried"] != n["dead"] + n["requeued"] + n["discarded"]:
+        if (right - left not in strangers
+                or n["buried"] != n["dead"] + n["requeued"] + n["discarded"]):
             self.unbalanced.append(f"{queue}: {left} != {right} or buried is wrong: {n}")
             self.log(f"UNBALANCED {self.unbalanced[-1]}")
 
@@ -192,25 +199,33 @@ def audit(lab, books, sampler, producer):
     audit_replies(books, account)
     for domain in DOMAINS:
         audit_collection(lab, domain, books.jobs, account)
-    audit_counters(books, producer, account)
+    audit_counters(lab, books, producer, account)
     audit_keys(lab, account)
-    done = lab.stillhouse("verify")
-    if done.returncode != 0:
-        account.problems.append(f"stillhouse verify: exit code {done.returncode}: "
-                                f"{done.stdout}{done.stderr}")
+    for arguments in (("verify", "--repair"), ("verify",)):
+        done = lab.stillhouse(*arguments)
+        if done.returncode != 0:
+            account.problems.append(f"stillhouse {' '.join(arguments)}: exit code "
+                                    f"{done.returncode}: {done.stdout}{done.stderr}")
     return account
 
 
 def audit_dead(lab, books, account):
     """The dead are the poisoned, and nobody else."""
     for queue in QUEUES:
-        letters = {}
+        letters, strangers = {}, 0
         for _, fields in lab.direct.xrange(base(queue) + ":dead"):
-            letters[fields[b"id"].decode()] = fields
+            if fields.get(b"id", b"").startswith(books.run_id.encode()):
+                letters[fields[b"id"].decode()] = fields
+            else:
+                strangers += 1
+        if strangers != lab.strangers[queue]:
+            account.problems.append(f"{queue}: {lab.strangers[queue]} entries that are no jobs were "
+                                    f"put there, {strangers} are dead")
         poison = {job.id for job in books.jobs if job.poison and job.queue == queue}
         account.lost[queue] |= poison - set(letters)
         for name in set(letters) - poison:
-            account.problems.append(f"{queue}: job {name} is dead: {letters[name]}")
+            fields = {k: v[:200] for k, v in letters[name].items()}
+            account.problems.append(f"{queue}: job {name} is dead: {fields}")
 
 
 def audit_replies(books, account):
@@ -251,16 +266,17 @@ def audit_collection(lab, domain, jobs, account):
         if name not in found:
             account.lost[job.queue].add(job.id)
         elif found[name] != job.documents[name]:
-            account.problems.append(f"sh-{domain}: {name} is {found[name]!r}")
+            account.problems.append(f"sh-{domain}: {name} is {found[name][:200]!r}")
     account.doubled += [f"a document of sh-{domain}"] * max(0, count - len(found))
 
 
-def audit_counters(books, producer, account):
+def audit_counters(lab, books, producer, account):
     """Jobs that leave no trace of their own are seen here; so is one accepted twice."""
     for queue, n in account.stats.items():
         accepted = sum(job.queue == queue for job in books.jobs)
         account.accepted[queue] = accepted
-        account.lost_uncounted[queue] = max(0, accepted - n["done"] - n["buried"])
+        ended = n["done"] + n["buried"] - lab.strangers[queue]
+        account.lost_uncounted[queue] = max(0, accepted - ended)
         account.twice[queue] = max(0, n["enqueued"] - accepted)
         if account.twice[queue] > producer.unknown[queue]:
             account.problems.append(

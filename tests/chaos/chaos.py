@@ -1,9 +1,11 @@
 """Nothing is lost under faults. Started by tests/chaos/run; see --help.
 
-A fleet of its own works off jobs of every kind while its workers, its Redis and its Chroma are
-killed, stopped and cut off at random. A sampler checks all the while that the books balance. At the
-end the faults stop, everything must drain, and each accepted job must be found: done, or dead where
-that was meant. It knows the contract, and nothing of the sources.
+A fleet of its own, with the default limits, works off jobs of every kind while its workers, its
+Redis, its Chroma and its embedder are killed, stopped, cut off, and made to say what broken servers
+say. After this dense traffic comes a thin one: a job now and then, and one long outage after the
+other. A sampler checks all the while that the books balance. At the end the faults stop, everything
+must drain, and each accepted job must be found: done, or dead where that was meant. It knows the
+contract, and nothing of the sources.
 """
 import argparse
 import os
@@ -17,8 +19,8 @@ import threading
 import time
 
 from books import Books, Sampler, audit
-from faults import KINDS, Faults
-from load import Producer
+from faults import KINDS, OUTAGES, Faults, Thin
+from load import Jobs, Producer
 from report import Progress, checks, details, markdown
 from servers import Broken, Lab
 
@@ -33,11 +35,18 @@ def parse_arguments():
         prog="tests/chaos/run", description="Proves that nothing is lost under faults.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--jobs", type=int, default=4000, metavar="N", help="jobs to enqueue")
-    parser.add_argument("--faults", type=int, default=28, metavar="N",
+    parser.add_argument("--faults", type=int, default=32, metavar="N",
                         help="faults; each kind at least once")
     parser.add_argument("--minutes", type=float, default=0.75, metavar="M",
                         help="how long jobs and faults come in")
-    parser.add_argument("--workers", type=int, default=3, metavar="N", help="worker processes")
+    parser.add_argument("--thin", type=float, default=0.4, metavar="M",
+                        help="minutes of thin traffic and long outages afterwards, 0 for none")
+    parser.add_argument("--thin-every", type=float, default=1, metavar="S",
+                        help="seconds between two jobs of thin traffic")
+    parser.add_argument("--outages", type=int, default=4, metavar="N",
+                        help="outages one after the other in thin traffic, of "
+                             f"{len(OUTAGES)} kinds")
+    parser.add_argument("--workers", type=int, default=4, metavar="N", help="worker processes")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32),
                         metavar="N", help="of jobs and faults; random by itself")
     parser.add_argument("--only", metavar="KIND,...",
@@ -59,6 +68,8 @@ def parse_arguments():
         parser.error(f"--faults {options.faults}: there are {len(options.kinds)} kinds")
     if min(options.jobs, options.workers) < 1 or options.minutes <= 0:
         parser.error("--jobs, --workers and --minutes must be more than 0")
+    if options.thin < 0 or options.thin_every <= 0 or options.outages < 1:
+        parser.error("--thin must not be negative, --thin-every and --outages more than 0")
     return options
 
 
@@ -83,11 +94,13 @@ class Run:
         self.began = time.monotonic()
         self.lab = Lab(options, folder, self.log)
         seconds = options.minutes * 60
-        self.books = Books(self.lab)
+        jobs = Jobs(options.seed)
+        self.books = Books(self.lab, jobs.run)
         self.sampler = Sampler(self.lab, self.log)
-        self.producer = Producer(self.lab, options.seed, options.jobs, seconds, self.books)
+        self.producer = Producer(self.lab, jobs, options.jobs, seconds, self.books)
         self.faults = Faults(self.lab, options.seed, options.kinds, options.faults, seconds,
                              self.log)
+        self.thin = Thin(self.lab, options.seed, options.outages, options.thin * 60, self.log)
         self.progress = Progress()
         self.problems = []
 
@@ -100,11 +113,13 @@ class Run:
         self.lab.start()
         for thread in (self.books, self.sampler, self.producer):
             thread.start()
-        faulting = threading.Thread(target=self.faults.run, daemon=True)
-        faulting.start()
-        while faulting.is_alive():
-            faulting.join(0.2)
-            self.show("faults")
+        self.until_over("faults", self.faults.run)
+        if self.options.thin > 0:
+            self.until_over("the producer", self.producer.join)
+            outages = self.follow(self.thin.run)
+            self.until_over("thin traffic", lambda: self.producer.enqueue_thinly(
+                self.options.thin * 60, self.options.thin_every, lambda: not outages.is_alive()))
+            outages.join()
         self.log("the faults are over")
         drain_s = self.drain("draining", DRAIN_MAX_S)
         self.log(f"drained after {drain_s} s")
@@ -112,6 +127,18 @@ class Run:
             self.calm()
         self.progress.end()
         return self.judge(drain_s)
+
+    @staticmethod
+    def follow(work):
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        return thread
+
+    def until_over(self, phase, work):
+        thread = self.follow(work)
+        while thread.is_alive():
+            thread.join(0.2)
+            self.show(phase)
 
     def calm(self):
         """Nothing of the faults may stick to a fleet: it takes over and repeats nothing more."""
@@ -147,13 +174,12 @@ class Run:
 
     def judge(self, drain_s):
         account = audit(self.lab, self.books, self.sampler, self.producer)
-        problems = account.problems + self.faults.problems + self.problems
+        problems = self.problems + self.faults.problems + account.problems
         problems += [f"{name} ended by itself, exit code {code}"
                      for name, code in self.lab.ended if code not in CODES_TO_EXPECT]
         if self.producer.problem:
-            problems.append(self.producer.problem)
-        text = markdown(self.options, account, self.sampler, self.producer, self.faults, drain_s,
-                        time.monotonic() - self.began)
+            problems.insert(0, self.producer.problem)
+        text = markdown(self, account, drain_s, time.monotonic() - self.began)
         print(text)
         if self.options.markdown:
             pathlib.Path(self.options.markdown).write_text(text, encoding="utf-8")

@@ -14,7 +14,9 @@ import traceback
 
 import redis
 
-from servers import DRAIN_S, WORKER_SETTINGS, wait_until
+from load import DOMAINS
+from proxy import FORMS
+from servers import DRAIN_S, QUEUES, RIGHTS, USER, WORKER_SETTINGS, wait_until
 
 VISIBILITY_S = float(WORKER_SETTINGS["STILLHOUSE_VISIBILITY"][:-1])
 
@@ -48,7 +50,7 @@ class Faults:
             threads.append(thread)
         for thread in threads:
             thread.join()
-        for proxy in (self.lab.redis_proxy, self.lab.chroma_proxy):
+        for proxy in self.lab.proxies:
             with proxy.lock:
                 proxy.tell("calm")
 
@@ -110,6 +112,32 @@ def worker_terminated(faults, chance):
         took = time.monotonic() - began
         worker.start()
         return f"{worker.name}, ended after {took:.1f} s, exit code {code}, started again"
+
+
+def worker_with_another_model(faults, chance):
+    """A deployment that is taken back: what this one takes meanwhile waits."""
+    with faults.some_worker(chance) as worker:
+        good = worker.environment
+        worker.environment = {**good, "STILLHOUSE_EMBED_MODEL": "letters"}
+        length = chance.uniform(1, 4)
+        try:
+            worker.kill()
+            worker.start()
+            time.sleep(length)
+        finally:
+            worker.environment = good
+            worker.kill()
+            worker.start()
+        return f"{worker.name}, for {length:.1f} s"
+
+
+def worker_clock_moved(faults, chance):
+    """Its jobs' deadlines, delays and leases are Redis' affair."""
+    with faults.some_worker(chance) as worker:
+        offset_s = chance.choice((-1, 1)) * chance.choice((5, 3600, 400 * 86400))
+        with faults.lab.clocks[worker.name].moved(offset_s * 1000):
+            time.sleep(chance.uniform(0.5, 4))
+        return f"{worker.name}, by {offset_s} s"
 
 
 def worker_stopped(faults, chance):
@@ -177,15 +205,97 @@ def out_of_memory(faults, chance):
         try:
             time.sleep(length)
         finally:
-            wait_until(lambda: raise_memory(lab), 30)
+            wait_until(lambda: tried(lambda: lab.direct.config_set("maxmemory", 0)), 30)
         return f"for {length:.1f} s, {used // 1024} KiB in use"
 
 
-def raise_memory(lab):
+def tried(command):
     try:
-        return lab.direct.config_set("maxmemory", 0)
+        command()
+        return True
     except redis.RedisError:
         return False
+
+
+def redis_clock_moved(faults, chance):
+    """By less than a visibility timeout: what is in flight may be taken over, not lost."""
+    lab = faults.lab
+    with lab.redis.lock, lab.weather:
+        offset_s = chance.choice((-1, 1)) * chance.uniform(1, VISIBILITY_S)
+        with lab.clocks["redis"].moved(int(offset_s * 1000)):
+            time.sleep(chance.uniform(0.5, 3))
+        time.sleep(max(0.0, offset_s))  # it was ahead: leases and ids from then end later
+        return f"by {offset_s:.1f} s"
+
+
+def full_of_clients(faults, chance):
+    """Who is connected goes on, whoever comes is refused; half of the fleet must come again."""
+    lab = faults.lab
+    with lab.redis.lock, lab.redis_proxy.lock, lab.weather:
+        operator = lab.connect(lab.redis_port, single_connection_client=True)
+        usual = operator.config_get("maxclients")["maxclients"]
+        places = max(2, operator.info("clients")["connected_clients"] // 2)
+        length = chance.uniform(1, 4)
+        operator.config_set("maxclients", places)
+        try:
+            lab.redis_proxy.tell("reset")
+            time.sleep(length)
+        finally:
+            wait_until(lambda: tried(lambda: operator.config_set("maxclients", usual)), 30)
+            operator.close()
+        return f"{places} places for {length:.1f} s"
+
+
+# A right whose lack is met in the middle of what a function does, or before it.
+RIGHTS_TAKEN = ("xack", "xdel", "xadd", "zadd", "zrem", "hincrby", "set", "get", "del", "xclaim",
+                "xreadgroup", "fcall", "mget", "incr")
+
+
+def right_taken(faults, chance):
+    lab = faults.lab
+    with lab.redis.lock, lab.weather:
+        right, length = chance.choice(RIGHTS_TAKEN), chance.uniform(0.5, 3)
+        lab.direct.execute_command("ACL", "SETUSER", USER, f"-{right}")
+        try:
+            time.sleep(length)
+        finally:
+            wait_until(lambda: tried(
+                lambda: lab.direct.execute_command("ACL", "SETUSER", USER, *RIGHTS)), 30)
+        return f"{right} for {length:.1f} s"
+
+
+def junk_in_keys(faults, chance):
+    """Values of a wrong type, or none that the fleet can read, where it keeps its own; and entries
+    that no producer made, which `verify --repair` puts into the books."""
+    lab = faults.lab
+    domain = chance.choice(DOMAINS)
+    queue = chance.choice(QUEUES)
+    keys = (f"sh:epoch:{{{domain}}}", "sh:lease:chroma:0", f"sh:lease:{{{queue}}}",
+            f"sh:{{{queue}}}:wake", f"sh:{{{queue}}}:limits", "sh:upstream:chroma:write",
+            "sh:upstream:embedder:embed", "sh:prompts", "sh:workers")
+    with lab.redis.lock:
+        key, kind = chance.choice(keys), chance.choice(("string", "list", "hash", "entry"))
+        if kind == "entry":
+            key = f"sh:{{{queue}}}:jobs"
+            lab.strangers[queue] += 1
+            lab.direct.xadd(key, chance.choice(STRANGERS))
+            return f"an entry in {key}"
+        with lab.direct.pipeline(transaction=True) as pipe:
+            pipe.delete(key)
+            if kind == "string":
+                pipe.set(key, chance.choice(("junk", "9223372036854775807", "-1", "inf")))
+            elif kind == "list":
+                pipe.rpush(key, "junk", "")
+            else:
+                pipe.hset(key, mapping={"opened_at": "junk", "state": "9" * 30, "junk": ""})
+            pipe.execute()
+        return f"a {kind} in {key}"
+
+
+STRANGERS = ({"a": "b"}, {"id": "x" * 70, "domain": "legal", "attempt": "0", "options": "",
+                          "body": ""},
+             {"id": "stranger", "domain": "LEGAL", "attempt": "-1", "options": "x" * 40000,
+              "body": "\x80"})
 
 
 def functions_flushed(faults, _chance):
@@ -217,6 +327,112 @@ def stall(lab, proxy, chance):
     return f"for {length:.1f} s, {connections} connections"
 
 
+# ---- what upstreams say ----
+
+# Of Chroma's requests: all; what writes; what reads. A 404 of Chroma's own is no outage.
+PARTS = ("", "upsert", "query")
+CHROMA_SAYS = tuple(name for name in FORMS if name != "not-pulled")
+
+
+def saying(lab, proxy, what, length):
+    with proxy.lock, lab.weather:
+        proxy.tell(f"say {what}")
+        time.sleep(length)
+        proxy.tell("calm")
+        return f"{what} for {length:.1f} s"
+
+
+def chroma_says(faults, chance):
+    what = f"{chance.choice(CHROMA_SAYS)} {chance.choice(PARTS)}"
+    return saying(faults.lab, faults.lab.chroma_proxy, what, chance.uniform(0.5, 4))
+
+
+def embedder_says(faults, chance):
+    what = chance.choice(tuple(FORMS))
+    return saying(faults.lab, faults.lab.embedder_proxy, what, chance.uniform(0.5, 4))
+
+
+def embedder_of_another_length(faults, chance):
+    lab = faults.lab
+    with lab.embedder.lock, lab.weather:
+        length = chance.uniform(0.5, 3)
+        lab.embedder.tell(f"length {chance.choice((1, 47, 384))}")
+        time.sleep(length)
+        lab.embedder.tell("calm")
+        return f"for {length:.1f} s"
+
+
+def embedder_killed(faults, chance):
+    return killed(faults.lab, faults.lab.embedder, faults.lab.embedder.start, chance)
+
+
+# ---- thin traffic: one job now and then, and outages that last ----
+
+def away(start, program):
+    def outage(lab, length, _chance):
+        with program(lab).lock, lab.weather:
+            program(lab).kill()
+            time.sleep(length)
+            start(lab)
+    return outage
+
+
+def hung(proxy):
+    def outage(lab, length, _chance):
+        with proxy(lab).lock, lab.weather:
+            proxy(lab).tell("hold")
+            time.sleep(length)
+            proxy(lab).tell("release")
+    return outage
+
+
+def wrong_length(lab, length, _chance):
+    with lab.embedder.lock, lab.weather:
+        lab.embedder.tell("length 7")
+        time.sleep(length)
+        lab.embedder.tell("calm")
+
+
+def said(proxy, forms, part=""):
+    return lambda lab, length, chance: saying(lab, proxy(lab), f"{chance.choice(forms)} {part}",
+                                              length)
+
+
+OUTAGES = {
+    "chroma away": away(lambda lab: lab.start_chroma(), lambda lab: lab.chroma),
+    "chroma hung": hung(lambda lab: lab.chroma_proxy),
+    "chroma's writes refused": said(lambda lab: lab.chroma_proxy, CHROMA_SAYS, "upsert"),
+    "chroma's answers wrong": said(lambda lab: lab.chroma_proxy, CHROMA_SAYS),
+    "embedder away": away(lambda lab: lab.embedder.start(), lambda lab: lab.embedder),
+    "embedder hung": hung(lambda lab: lab.embedder_proxy),
+    "embedder's answers wrong": said(lambda lab: lab.embedder_proxy, tuple(FORMS)),
+    "embedder's vectors of another length": wrong_length,
+}
+
+
+class Thin:
+    """`count` outages one after another over `seconds`, each as long as it can be."""
+
+    def __init__(self, lab, seed, count, seconds, log):
+        self.lab, self.log = lab, log
+        self.chance = random.Random(f"thin {seed}")
+        self.length = seconds / max(1, count) * 0.8
+        self.gap = seconds / max(1, count) - self.length
+        kinds = list(OUTAGES)
+        self.chance.shuffle(kinds)
+        self.plan = [kinds[i % len(kinds)] for i in range(count)]
+        self.counts = dict.fromkeys(kinds, 0)
+
+    def run(self):
+        for kind in self.plan:
+            self.log(f"thin traffic, {kind}: for {self.length:.0f} s")
+            done = OUTAGES[kind](self.lab, self.length, self.chance)
+            self.log(f"thin traffic, {kind}: over {done or ''}")
+            self.counts[kind] += 1
+            if self.lab.stopping.wait(self.gap):
+                return
+
+
 KINDS = {
     "worker killed": worker_killed,
     "worker terminated": worker_terminated,
@@ -225,6 +441,12 @@ KINDS = {
     "redis stopped": redis_stopped,
     "redis out of memory": out_of_memory,
     "redis functions flushed": functions_flushed,
+    "redis full of clients": full_of_clients,
+    "redis right taken": right_taken,
+    "redis clock moved": redis_clock_moved,
+    "junk in keys": junk_in_keys,
+    "worker clock moved": worker_clock_moved,
+    "worker with another model": worker_with_another_model,
     "redis connections reset": lambda faults, chance: reset(faults.lab.redis_proxy),
     "redis replies cut": lambda faults, chance: cut(faults.lab.redis_proxy, chance),
     "redis stalled": lambda faults, chance: stall(faults.lab, faults.lab.redis_proxy, chance),
@@ -233,4 +455,10 @@ KINDS = {
     "chroma connections reset": lambda faults, chance: reset(faults.lab.chroma_proxy),
     "chroma replies cut": lambda faults, chance: cut(faults.lab.chroma_proxy, chance),
     "chroma stalled": lambda faults, chance: stall(faults.lab, faults.lab.chroma_proxy, chance),
+    "chroma says no": chroma_says,
+    "embedder killed": embedder_killed,
+    "embedder stalled": lambda faults, chance: stall(faults.lab, faults.lab.embedder_proxy, chance),
+    "embedder replies cut": lambda faults, chance: cut(faults.lab.embedder_proxy, chance),
+    "embedder says no": embedder_says,
+    "embedder of another length": embedder_of_another_length,
 }

@@ -13,12 +13,17 @@ import time
 import msgpack
 import redis
 
-from servers import QUEUES
+from embedder import POISON
+from servers import PASSWORD, QUEUES, USER
 
 DOMAINS = ("legal", "medicine", "cooking", "ops.network", "music-theory")
 CALL_MAX = 100
 CALM_CALL = 5
 BACKLOG = 100000
+BODY_MAX = 256 * 1024
+LARGE = 0.004  # the share of jobs with a body of up to that
+# An error reply that says: nothing was done, ask again.
+TOLERATED = ("unction not found", "LOADING", "loading", "NOPERM", "run this command")
 WORDS = """contract tenant notice period fever dosage router subnet latency butter onion simmer
 chord scale tempo claim court appeal therapy nurse switch packet firewall oven garlic melody rhythm
 lease breach witness vaccine symptom cable gateway flour yeast violin octave judge clause pulse
@@ -83,8 +88,15 @@ class Jobs:
         job.replies = self.chance.random() < 0.9
         job.body = msgpack.packb({"query": job.query, "k": self.chance.randint(1, 5)})
 
+    def padding(self, job, share=1.0):
+        """Nothing, or for some jobs text that makes the body as large as it may be."""
+        if job.poison or self.chance.random() >= LARGE:
+            return ""
+        return "x" * int(self.chance.uniform(0.1, share) * (BODY_MAX - 4096))
+
     def distill(self, job, number):
-        prompt, result = f"{self.words(8)} case {number}", f"{self.words(12)}."
+        prompt = f"{self.words(8)} case {number}"
+        result = f"{self.words(12)}.{self.padding(job)}"
         job.documents = {f"task-{job.id}": f"{prompt}\n\n{result}"}
         job.body = msgpack.packb({
             "task_id": f"task-{job.id}", "prompt": prompt, "result": result, "success": True,
@@ -92,6 +104,7 @@ class Jobs:
 
     def index(self, job, number):
         job.documents = {f"doc-{job.id}-{i}": f"{self.words(10)} page {number}.{i}"
+                         f" {self.padding(job, 0.2)}".rstrip()
                          for i in range(self.chance.randint(1, 4))}
         job.body = msgpack.packb({"documents": [
             {"id": name, "text": text, "metadata": {"number": number}}
@@ -99,29 +112,31 @@ class Jobs:
 
     def echo(self, job, number):
         job.replies = self.chance.random() < 0.7
-        job.body = msgpack.packb({"number": number, "text": self.words(6)})
+        job.body = msgpack.packb({"number": number, "text": self.words(6) + self.padding(job)})
 
     def poison(self, job):
         broken = [b"\xc1 no", job.body[:-3], b"\xdf\xff\xff\xff\xff", msgpack.packb({"other": 1})]
         if job.queue == "distill":
             good = msgpack.unpackb(job.body)
             broken += [msgpack.packb(dict(good, success=False)),
-                       msgpack.packb(dict(good, quality=0.1)), msgpack.packb(dict(good, prompt=""))]
+                       msgpack.packb(dict(good, quality=0.1)), msgpack.packb(dict(good, prompt="")),
+                       msgpack.packb(dict(good, prompt=f"{good['prompt']} {POISON}"))]
         return self.chance.choice(broken)
 
 
 class Producer(threading.Thread):
     """Enqueues `total` jobs spread over `seconds`; accepted ones are handed to the books."""
 
-    def __init__(self, lab, seed, total, seconds, books):
+    def __init__(self, lab, jobs, total, seconds, books):
         super().__init__(daemon=True)
         self.lab, self.total, self.seconds, self.books = lab, total, seconds, books
-        self.jobs = Jobs(seed)
-        self.db = lab.connect(lab.redis_proxy_port)
-        self.chance = random.Random(seed)
+        self.jobs = jobs
+        self.db = lab.connect(lab.redis_proxy_port, username=USER, password=PASSWORD)
+        self.chance = random.Random(jobs.run)
         self.accepted = 0
         self.unknown = dict.fromkeys(QUEUES, 0)  # jobs of calls that had to be repeated blindly
         self.refused = 0  # calls refused because Redis was out of memory
+        self.longest_call_s = 0.0  # of those with every server up
         self.problem = None
 
     def run(self):
@@ -135,6 +150,14 @@ class Producer(threading.Thread):
                 time.sleep(0.05)
         except Exception as error:  # the main thread must know
             self.problem = f"the producer: {error!r}"
+
+    def enqueue_thinly(self, seconds, every_s, stop):
+        """A job now and then, while whole outages pass by."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not stop():
+            self.total += 1
+            self.enqueue([self.jobs.make()])
+            time.sleep(every_s)
 
     def enqueue_calm(self, total, seconds):
         """Jobs of every kind for a fleet that has nothing else to do, in many small calls."""
@@ -157,8 +180,11 @@ class Producer(threading.Thread):
         arguments = []
         for job in jobs:
             arguments += (job.id, job.domain, job.options, job.body)
+        began = time.monotonic()
         try:
             answers = self.db.fcall("sh_enqueue", 1, "sh:{%s}" % queue, BACKLOG, *arguments)
+            if began > self.lab.weather.clear_since():
+                self.longest_call_s = max(self.longest_call_s, time.monotonic() - began)
         except (redis.BusyLoadingError, redis.ResponseError) as error:
             self.tolerate(str(error))
             answers = []
@@ -174,7 +200,7 @@ class Producer(threading.Thread):
         """An error reply: nothing was done, and it may be asked again."""
         if "command not allowed when used memory" in text or text.startswith("OOM"):
             self.refused += 1
-        elif "unction not found" not in text and "LOADING" not in text.upper():
+        elif not any(known in text for known in TOLERATED):
             raise RuntimeError(text)
 
     def sort_answers(self, jobs, answers):

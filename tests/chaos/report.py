@@ -46,7 +46,8 @@ def checks(account, sampler, problems, drained):
     ]
 
 
-def markdown(options, account, sampler, producer, faults, drain_s, total_s):
+def markdown(run, account, drain_s, total_s):
+    options, sampler, producer, faults = run.options, run.sampler, run.producer, run.faults
     twice = sum(account.twice.values())
     taken = sum(n["reclaimed"] for n in account.stats.values())
     deduplicated = sum(n["deduplicated"] for n in account.stats.values())
@@ -60,6 +61,9 @@ def markdown(options, account, sampler, producer, faults, drain_s, total_s):
                                f"{twice:,} sent again after they were done)"),
         ("samples of the books", f"{sampler.samples:,}, {len(sampler.unbalanced)} unbalanced"),
         ("longest stall with every server up", f"{stall:.1f} s" + (f" ({where})" if where else "")),
+        ("longest answer of Redis with every server up", f"{sampler.longest_answer_s * 1000:.0f} ms"),
+        ("longest call of the producer with every server up",
+         f"{producer.longest_call_s * 1000:.0f} ms"),
         ("drained", f"{drain_s:.1f} s after the last fault" if drain_s is not None else "**no**"),
         ("enqueued again, outcome unknown", f"{sum(producer.unknown.values()):,} jobs, "
          f"{deduplicated:,} of them outstanding already"),
@@ -67,6 +71,9 @@ def markdown(options, account, sampler, producer, faults, drain_s, total_s):
         ("duration", f"{total_s:.0f} s"),
         ("seed", f"{options.seed}"),
         ("setup", f"{options.workers} workers, appendfsync {options.appendfsync}"),
+        ("thin traffic", f"{options.thin:g} minutes, a job every {options.thin_every:g} s, "
+                         f"outages of {run.thin.length:.0f} s"),
+        ("entries put there by hand, that are no jobs", f"{sum(run.lab.strangers.values())}"),
     ]
     lines = ["| | |", "| --- | --- |"] + [f"| {name} | {value} |" for name, value in rows]
     lines += ["", "| queue | accepted | done | dead, as expected | retried | taken over | lost |",
@@ -76,6 +83,8 @@ def markdown(options, account, sampler, producer, faults, drain_s, total_s):
                      f"{n['retried']:,} | {n['reclaimed']:,} | {account.lost_count(queue):,} |")
     lines += ["", "| fault | times |", "| --- | --: |"]
     lines += [f"| {kind} | {count} |" for kind, count in faults.counts.items()]
+    lines += [f"| thin traffic: {kind} | {count} |"
+              for kind, count in run.thin.counts.items() if count > 0]
     return "\n".join(lines) + "\n"
 
 

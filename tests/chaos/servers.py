@@ -1,4 +1,5 @@
-"""What runs: Redis, Chroma, a proxy before each, and the workers. All of it dies with this program.
+"""What runs: Redis, Chroma, an embedder, a proxy before each, and the workers. All of it dies with
+this program.
 
     lab = Lab(options, folder, log)
     lab.start()
@@ -10,10 +11,12 @@ kernel ends a child with its parent (PR_SET_PDEATHSIG) is sent when the *thread*
 ends.
 """
 import concurrent.futures
+import contextlib
 import os
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -25,19 +28,25 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from embedder import DIMENSION
+
 QUEUES = ("enrich", "distill", "index", "echo")
 START_S = 30
 DRAIN_S = 5
+# Fleet and producer log in as a user of their own, so that rights can be taken from them alone.
+USER, PASSWORD, RIGHTS = "fleet", "chaos", ("~*", "&*", "+@all")
 
-# Short times, so that a minute holds many lives of a job; limits that faults alone never reach.
+# Short times, so that a minute holds many lives of a job; every limit is the default.
 WORKER_SETTINGS = {
     "STILLHOUSE_VISIBILITY": "5s",
     "STILLHOUSE_RETRY_BASE": "100ms",
     "STILLHOUSE_RETRY_MAX": "2s",
-    "STILLHOUSE_MAX_ATTEMPTS": "1000",
-    "STILLHOUSE_MAX_DELIVERIES": "100",
     "STILLHOUSE_BREAKER_PAUSE": "1s",
     "STILLHOUSE_CHROMA_TIMEOUT": "3s",
+    "STILLHOUSE_EMBED_TIMEOUT": "3s",
+    "STILLHOUSE_EMBEDDER": "openai",
+    "STILLHOUSE_EMBED_MODEL": "words",
+    "STILLHOUSE_EMBED_DIMENSION": f"{DIMENSION}",
     "STILLHOUSE_DRAIN": f"{DRAIN_S}s",
     "STILLHOUSE_BATCH": "16",
     "STILLHOUSE_HTTP": "off",
@@ -95,6 +104,26 @@ class Weather:
             return time.monotonic() if self.down else self.cleared
 
 
+class Clock:
+    """The wall clock of one program: moved through the page that clock_shim.c looks at."""
+
+    def __init__(self, folder, name):
+        self.file = folder / f"{name}.clock"
+        self.move(0)
+
+    def move(self, offset_ms):
+        with open(self.file, "r+b" if self.file.exists() else "w+b") as page:
+            page.write(struct.pack("<q", offset_ms))
+
+    @contextlib.contextmanager
+    def moved(self, offset_ms):
+        self.move(offset_ms)
+        try:
+            yield
+        finally:
+            self.move(0)
+
+
 class Program:
     """One child at a time; `lock` is held by whoever makes it misbehave."""
 
@@ -123,10 +152,12 @@ class Program:
             self.process.wait()
 
 
-class Proxy(Program):
-    def __init__(self, lab, name, listen, target):
+class Puppet(Program):
+    """A script beside this one that obeys commands on its standard input."""
+
+    def __init__(self, lab, script, name, *arguments):
         here = os.path.dirname(os.path.abspath(__file__))
-        super().__init__(lab, name, [sys.executable, f"{here}/proxy.py", str(listen), str(target)],
+        super().__init__(lab, name, [sys.executable, f"{here}/{script}", *map(str, arguments)],
                          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def start(self):
@@ -153,22 +184,33 @@ class Lab:
         self.weather = Weather()
         self.stopping = threading.Event()
         self.ended = []  # (worker, exit code) of workers that ended though nobody told them to
-        ports = free_ports(4)
-        self.redis_port, self.chroma_port, self.redis_proxy_port, self.chroma_proxy_port = ports
-        self.redis = Program(self, "redis", self.redis_argv())
+        self.strangers = dict.fromkeys(QUEUES, 0)  # entries put into its stream by hand
+        self.redis_port, self.chroma_port, self.embedder_port, *proxied = free_ports(6)
+        self.redis_proxy_port, self.chroma_proxy_port, self.embedder_proxy_port = proxied
+        self.shim = self.build_shim()
+        self.clocks = {}
+        self.redis = Program(self, "redis", self.redis_argv(), self.clocked("redis", {}))
         self.chroma = Program(self, "chroma", self.chroma_argv())
-        self.redis_proxy = Proxy(self, "redis-proxy", self.redis_proxy_port, self.redis_port)
-        self.chroma_proxy = Proxy(self, "chroma-proxy", self.chroma_proxy_port, self.chroma_port)
+        self.embedder = Puppet(self, "embedder.py", "embedder", self.embedder_port)
+        self.redis_proxy = Puppet(self, "proxy.py", "redis-proxy", self.redis_proxy_port,
+                                  self.redis_port)
+        self.chroma_proxy = Puppet(self, "proxy.py", "chroma-proxy", self.chroma_proxy_port,
+                                   self.chroma_port, "http")
+        self.embedder_proxy = Puppet(self, "proxy.py", "embedder-proxy", self.embedder_proxy_port,
+                                     self.embedder_port, "http")
+        self.proxies = (self.redis_proxy, self.chroma_proxy, self.embedder_proxy)
         self.workers = [
-            Program(self, f"worker-{i + 1}", [f"{options.bin}/stillhouse-worker"],
-                    self.environment(self.redis_proxy_port, self.chroma_proxy_port))
-            for i in range(options.workers)]
+            Program(self, name, [f"{options.bin}/stillhouse-worker"],
+                    self.clocked(name, self.environment(self.redis_proxy_port,
+                                                        self.chroma_proxy_port)))
+            for name in (f"worker-{i + 1}" for i in range(options.workers))]
         self.direct = self.connect(self.redis_port)
 
     def redis_argv(self):
         return ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1",
                 "--dir", str(self.folder), "--save", "", "--appendonly", "yes",
-                "--appendfsync", self.options.appendfsync, "--maxmemory-policy", "noeviction"]
+                "--appendfsync", self.options.appendfsync, "--maxmemory-policy", "noeviction",
+                "--user", USER, "on", f">{PASSWORD}", *RIGHTS]
 
     def chroma_argv(self):
         config = self.folder / "chroma.yaml"
@@ -179,14 +221,26 @@ class Lab:
     def environment(self, redis_port, chroma_port):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("STILLHOUSE_")}
         return {**kept, **WORKER_SETTINGS,
-                "STILLHOUSE_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
-                "STILLHOUSE_CHROMA_URL": f"http://127.0.0.1:{chroma_port}"}
+                "STILLHOUSE_REDIS_URL": f"redis://{USER}:{PASSWORD}@127.0.0.1:{redis_port}/0",
+                "STILLHOUSE_CHROMA_URL": f"http://127.0.0.1:{chroma_port}",
+                "STILLHOUSE_EMBED_URL": f"http://127.0.0.1:{self.embedder_proxy_port}/v1"}
+
+    def build_shim(self):
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "clock_shim.c")
+        shim = self.folder / "clock_shim.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, source], check=True)
+        return shim
+
+    def clocked(self, name, environment):
+        self.clocks[name] = Clock(self.folder, name)
+        return {**(environment or os.environ), "LD_PRELOAD": str(self.shim),
+                "CLOCK_OFFSET_FILE": str(self.clocks[name].file)}
 
     @staticmethod
-    def connect(port, timeout=2.0):
+    def connect(port, timeout=2.0, **options):
         """Without repetitions of its own: whoever asks wants to know."""
         return redis.Redis(host="127.0.0.1", port=port, socket_timeout=timeout,
-                           socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0))
+                           socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), **options)
 
     def redis_answers(self):
         try:
@@ -215,8 +269,9 @@ class Lab:
     def start(self):
         self.start_redis()
         self.start_chroma()
-        self.redis_proxy.start()
-        self.chroma_proxy.start()
+        self.embedder.start()
+        for proxy in self.proxies:
+            proxy.start()
         done = self.stillhouse("init")
         if done.returncode != 0:
             raise Broken(f"stillhouse init: {done.stdout}{done.stderr}")
@@ -249,7 +304,6 @@ class Lab:
 
     def stop(self):
         self.stopping.set()
-        for program in (*self.workers, self.redis_proxy, self.chroma_proxy, self.chroma,
-                        self.redis):
+        for program in (*self.workers, *self.proxies, self.embedder, self.chroma, self.redis):
             program.kill()
         self.spawner.shutdown()
