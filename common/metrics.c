@@ -1,12 +1,11 @@
 #include "metrics_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- label values: closed sets --------------------------------------------------------------- */
 
-const char *const metrics_queue_names[METRICS_QUEUES] = {"enrich", "distill", "index", "echo",
-                                                         "other"};
 const char *const metrics_outcome_names[METRICS_OUTCOMES] = {"done",    "retried",   "buried",
                                                              "expired", "reclaimed", "parked"};
 const char *const metrics_upstream_names[METRICS_UPSTREAMS] = {"redis", "chroma", "embedder"};
@@ -17,8 +16,8 @@ const char *const metrics_job_state_names[METRICS_JOB_STATES] = {"waiting", "run
                                                                  "dead"};
 const char *const metrics_lane_names[METRICS_LANES] = {"busy", "idle", "paused"};
 const char *const metrics_code_names[METRICS_CODES] = {
-    "0",   "200", "201", "204", "400", "401", "403", "404", "405", "408",
-    "409", "413", "415", "422", "429", "500", "502", "503", "504", "other"};
+    "error", "200", "201", "204", "400", "401", "403", "404", "405", "408",
+    "409",   "413", "415", "422", "429", "500", "502", "503", "504", "other"};
 const char *const metrics_reason_names[METRICS_STATUSES] = {
 #define REASON(name, text) #name,
     STATUS_MAP(REASON)
@@ -62,11 +61,8 @@ struct metrics *metrics_new(void)
     if (m == NULL) {
         return NULL;
     }
-    for (int queue = 0; queue < METRICS_QUEUES; queue++) {
-        for (int state = 0; state < METRICS_JOB_STATES; state++) {
-            atomic_init(&m->queue_jobs[queue][state], METRICS_UNSET);
-        }
-    }
+    snprintf(m->queues[METRICS_OTHER].name, sizeof m->queues[METRICS_OTHER].name, "other");
+    m->queue_count = 1;
     return m;
 }
 
@@ -109,33 +105,43 @@ static int position_of(const char *const *names, const char *name)
     return -1;
 }
 
-enum metrics_queue metrics_queue_of(const char *name)
+void metrics_add_queue(struct metrics *m, const char *name)
 {
-    size_t bytes = strcspn(name, ".");
+    if (m->queue_count < METRICS_QUEUES_MAX && metrics_queue_of(m, name) == METRICS_OTHER) {
+        char *to = m->queues[m->queue_count++].name;
+        snprintf(to, METRICS_QUEUE_NAME_BYTES, "%s", name);
+    }
+}
 
-    for (int i = 0; i < METRICS_OTHER; i++) {
-        if (strlen(metrics_queue_names[i]) == bytes &&
-            memcmp(metrics_queue_names[i], name, bytes) == 0) {
-            return (enum metrics_queue)i;
+void metrics_name_tallies(struct metrics *m, const char *const *names, size_t count)
+{
+    m->tally_names = names;
+    m->tally_count = count < METRICS_TALLIES_MAX ? count : METRICS_TALLIES_MAX;
+}
+
+size_t metrics_queue_of(const struct metrics *m, const char *name)
+{
+    for (size_t i = METRICS_OTHER + 1; i < m->queue_count; i++) {
+        if (strcmp(m->queues[i].name, name) == 0) {
+            return i;
         }
     }
     return METRICS_OTHER;
 }
 
-void metrics_jobs(struct metrics *m, enum metrics_queue queue, enum metrics_outcome outcome,
-                  uint64_t count)
+void metrics_jobs(struct metrics *m, size_t queue, enum metrics_outcome outcome, uint64_t count)
 {
-    add(&m->jobs[queue][outcome], count);
+    add(&m->queues[queue].jobs[outcome], count);
 }
 
-void metrics_job_seconds(struct metrics *m, enum metrics_queue queue, double seconds, uint64_t jobs)
+void metrics_job_seconds(struct metrics *m, size_t queue, double seconds, uint64_t jobs)
 {
-    observe(&m->job_seconds[queue], &metrics_call_buckets, seconds, jobs);
+    observe(&m->queues[queue].job_seconds, &metrics_call_buckets, seconds, jobs);
 }
 
-void metrics_job_wait_seconds(struct metrics *m, enum metrics_queue queue, double seconds)
+void metrics_job_wait_seconds(struct metrics *m, size_t queue, double seconds)
 {
-    observe(&m->job_wait_seconds[queue], &metrics_wait_buckets, seconds, 1);
+    observe(&m->queues[queue].job_wait_seconds, &metrics_wait_buckets, seconds, 1);
 }
 
 static int operation_of(enum metrics_upstream upstream, const char *operation)
@@ -169,10 +175,12 @@ void metrics_upstream_error(struct metrics *m, enum metrics_upstream upstream, e
 void metrics_http_request(struct metrics *m, enum metrics_upstream upstream, int code,
                           long new_connections)
 {
-    size_t index = 0;
+    size_t index = METRICS_NO_ANSWER;
 
-    while (index < METRICS_CODES - 1 && strtol(metrics_code_names[index], NULL, 10) != code) {
-        index++;
+    if (code != 0) {
+        do {
+            index++;
+        } while (index < METRICS_CODES - 1 && strtol(metrics_code_names[index], NULL, 10) != code);
     }
     add(&m->http_requests[upstream][index], 1);
     if (new_connections > 0) {
@@ -198,15 +206,31 @@ void metrics_embedded(struct metrics *m, enum metrics_source source, uint64_t te
     add(&m->embedded[source], texts);
 }
 
-void metrics_queue_jobs(struct metrics *m, enum metrics_queue queue, enum metrics_job_state state,
-                        int64_t count)
+static void set(atomic_int_fast64_t *gauge, int64_t value)
 {
-    atomic_store_explicit(&m->queue_jobs[queue][state], count, memory_order_relaxed);
+    atomic_store_explicit(gauge, value, memory_order_relaxed);
 }
 
-void metrics_unaccounted(struct metrics *m, enum metrics_queue queue, int64_t jobs)
+void metrics_queue_set(struct metrics *m, size_t queue, const struct metrics_queue_facts *facts)
 {
-    atomic_store_explicit(&m->unaccounted[queue], jobs, memory_order_relaxed);
+    struct metrics_facts *to = &m->queues[queue].facts;
+
+    for (int state = 0; state < METRICS_JOB_STATES; state++) {
+        set(&to->jobs[state], facts->jobs[state]);
+    }
+    set(&to->oldest_ms, facts->oldest_ms);
+    set(&to->unaccounted, facts->unaccounted);
+    set(&to->limit_jobs, facts->limit_jobs);
+    set(&to->paused, facts->paused);
+    for (size_t i = 0; i < m->tally_count; i++) {
+        set(&to->tallies[i], facts->tallies[i]);
+    }
+    atomic_store_explicit(&to->known, true, memory_order_release);
+}
+
+void metrics_queue_unset(struct metrics *m, size_t queue)
+{
+    atomic_store_explicit(&m->queues[queue].facts.known, false, memory_order_relaxed);
 }
 
 void metrics_lanes(struct metrics *m, enum metrics_lane state, int64_t delta)
@@ -218,4 +242,10 @@ void metrics_prompts(struct metrics *m, uint64_t enriched, uint64_t stale, uint6
 {
     atomic_store_explicit(&m->enriched, enriched + stale, memory_order_relaxed);
     atomic_store_explicit(&m->fallback, fallback, memory_order_relaxed);
+    atomic_store_explicit(&m->prompts_known, true, memory_order_release);
+}
+
+void metrics_prompts_unset(struct metrics *m)
+{
+    atomic_store_explicit(&m->prompts_known, false, memory_order_relaxed);
 }

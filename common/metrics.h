@@ -2,23 +2,27 @@
  *
  * One table holds every family: name, type, labels, help (contract, section 6). Samples are relaxed
  * atomics: any thread may add at any time, without a lock. Label values come from closed sets
- * (enums below).
+ * (enums below, and the queues that the worker serves).
+ *
+ * Two kinds of families stand here. What the worker itself did is its own: sum it over workers.
+ * What Redis says of a queue or of all producers (stillhouse_queue_..., stillhouse_fleet_...,
+ * stillhouse_unaccounted_jobs, stillhouse_prompts_total) is the same from every worker: read it
+ * with max by, since a sum would count it once a worker.
  */
 #ifndef STILLHOUSE_COMMON_METRICS_H
 #define STILLHOUSE_COMMON_METRICS_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "status.h"
 #include "strbuf.h"
 
-enum metrics_queue {
-    METRICS_ENRICH,
-    METRICS_DISTILL,
-    METRICS_INDEX,
-    METRICS_ECHO,
-    METRICS_OTHER,
-    METRICS_QUEUES
+enum {
+    METRICS_OTHER = 0,       /* the queue that nobody has named */
+    METRICS_QUEUES_MAX = 33, /* it and what a worker serves at most */
+    METRICS_TALLIES_MAX = 24
 };
 enum metrics_outcome {
     METRICS_DONE,
@@ -48,15 +52,20 @@ struct metrics; /* opaque; heap; any thread */
 struct metrics *metrics_new(void) MUSTCHECK;
 void metrics_free(struct metrics *metrics);
 
-/* The enum of a queue's name ("enrich.3" counts as enrich). */
-enum metrics_queue metrics_queue_of(const char *name);
+/* A queue that this worker serves: its counters stand at 0 from now on. Each goes by its own name,
+ * "enrich.3" too, or two partitions on two workers would fall into one series. `name` is copied.
+ * Before any other thread counts. */
+void metrics_add_queue(struct metrics *m, const char *name);
+/* How Redis' counters of a queue are called; literals, at most METRICS_TALLIES_MAX. Likewise. */
+void metrics_name_tallies(struct metrics *m, const char *const *names, size_t count);
 
-void metrics_jobs(struct metrics *m, enum metrics_queue queue, enum metrics_outcome outcome,
-                  uint64_t count);
+/* The queue of that name for the calls below; METRICS_OTHER when it was not added. */
+size_t metrics_queue_of(const struct metrics *m, const char *name);
+
+void metrics_jobs(struct metrics *m, size_t queue, enum metrics_outcome outcome, uint64_t count);
 /* Each of `jobs` jobs took `seconds`: a job takes as long as its batch. */
-void metrics_job_seconds(struct metrics *m, enum metrics_queue queue, double seconds,
-                         uint64_t jobs);
-void metrics_job_wait_seconds(struct metrics *m, enum metrics_queue queue, double seconds);
+void metrics_job_seconds(struct metrics *m, size_t queue, double seconds, uint64_t jobs);
+void metrics_job_wait_seconds(struct metrics *m, size_t queue, double seconds);
 /* `operation` is a literal from the known list in metrics.c (others count as "other"). */
 void metrics_upstream_seconds(struct metrics *m, enum metrics_upstream upstream,
                               const char *operation, double seconds);
@@ -71,14 +80,24 @@ void metrics_breaker(struct metrics *m, enum metrics_upstream upstream, int stat
 void metrics_cache_lookup(struct metrics *m, enum metrics_layer layer, enum metrics_lookup result,
                           uint64_t count);
 void metrics_embedded(struct metrics *m, enum metrics_source source, uint64_t texts);
-/* Gauges, set by the janitor; a queue that nobody has set is not shown. */
-void metrics_queue_jobs(struct metrics *m, enum metrics_queue queue, enum metrics_job_state state,
-                        int64_t count);
-/* By how many jobs the books of a queue are off; 0 is what it must be. */
-void metrics_unaccounted(struct metrics *m, enum metrics_queue queue, int64_t jobs);
+
+/* What Redis says of a queue; shown from the first time it is set until it is unset. */
+struct metrics_queue_facts {
+    int64_t jobs[METRICS_JOB_STATES];
+    int64_t oldest_ms;      /* age of the oldest waiting job */
+    int64_t unaccounted;    /* by how many jobs the books are off; 0 is what it must be */
+    int64_t limit_jobs;     /* waiting jobs it takes; 0 = no bound, not shown */
+    int64_t paused;         /* 0 or 1 */
+    const int64_t *tallies; /* Redis' counters, as many as were named */
+};
+void metrics_queue_set(struct metrics *m, size_t queue, const struct metrics_queue_facts *facts);
+/* Redis does not say: rather nothing than what was true once. */
+void metrics_queue_unset(struct metrics *m, size_t queue);
+
 void metrics_lanes(struct metrics *m, enum metrics_lane state, int64_t delta);
 /* Producers' sums from sh:prompts: enriched, stale (shown as enriched) and fallback. */
 void metrics_prompts(struct metrics *m, uint64_t enriched, uint64_t stale, uint64_t fallback);
+void metrics_prompts_unset(struct metrics *m);
 
 /* Appends the Prometheus text (0.0.4) of every family: # HELP, # TYPE, samples; check strbuf_ok.
  * Any thread. */

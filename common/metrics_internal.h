@@ -10,8 +10,9 @@
 enum {
     METRICS_BUCKETS_MAX = 20,
     METRICS_OPERATIONS_MAX = 7,
-    METRICS_CODES = 20, /* http codes, 0 and other included */
-    METRICS_UNSET = -1, /* a gauge that nobody has set */
+    METRICS_CODES = 20,    /* http codes, error and other included */
+    METRICS_NO_ANSWER = 0, /* the http code when there was none */
+    METRICS_QUEUE_NAME_BYTES = 64,
 #define METRICS_COUNT_STATUS(name, text) +1
     METRICS_STATUSES = 0 STATUS_MAP(METRICS_COUNT_STATUS)
 #undef METRICS_COUNT_STATUS
@@ -33,10 +34,30 @@ struct metrics_histogram {
     atomic_uint_fast64_t sum_ns;
 };
 
+/* struct metrics_queue_facts; shown while `known`. */
+struct metrics_facts {
+    atomic_bool known;
+    atomic_int_fast64_t jobs[METRICS_JOB_STATES];
+    atomic_int_fast64_t oldest_ms;
+    atomic_int_fast64_t unaccounted;
+    atomic_int_fast64_t limit_jobs;
+    atomic_int_fast64_t paused;
+    atomic_int_fast64_t tallies[METRICS_TALLIES_MAX];
+};
+
+struct metrics_queue {
+    char name[METRICS_QUEUE_NAME_BYTES];
+    atomic_uint_fast64_t jobs[METRICS_OUTCOMES];
+    struct metrics_histogram job_seconds;
+    struct metrics_histogram job_wait_seconds;
+    struct metrics_facts facts;
+};
+
 struct metrics {
-    atomic_uint_fast64_t jobs[METRICS_QUEUES][METRICS_OUTCOMES];
-    struct metrics_histogram job_seconds[METRICS_QUEUES];
-    struct metrics_histogram job_wait_seconds[METRICS_QUEUES];
+    struct metrics_queue queues[METRICS_QUEUES_MAX];
+    size_t queue_count;
+    const char *const *tally_names;
+    size_t tally_count;
     struct metrics_histogram upstream_seconds[METRICS_UPSTREAMS][METRICS_OPERATIONS_MAX];
     atomic_uint_fast64_t upstream_errors[METRICS_UPSTREAMS][METRICS_STATUSES];
     atomic_uint_fast64_t http_requests[METRICS_UPSTREAMS][METRICS_CODES];
@@ -45,15 +66,13 @@ struct metrics {
     atomic_uint_fast64_t breaker_opened[METRICS_UPSTREAMS];
     atomic_uint_fast64_t lookups[METRICS_LAYERS][METRICS_LOOKUPS];
     atomic_uint_fast64_t embedded[METRICS_SOURCES];
-    atomic_int_fast64_t queue_jobs[METRICS_QUEUES][METRICS_JOB_STATES];
-    atomic_int_fast64_t unaccounted[METRICS_QUEUES];
     atomic_int_fast64_t lanes[METRICS_LANES];
+    atomic_bool prompts_known;
     atomic_uint_fast64_t enriched; /* stale ones included */
     atomic_uint_fast64_t fallback;
 };
 
 /* Label values. */
-extern const char *const metrics_queue_names[METRICS_QUEUES];
 extern const char *const metrics_outcome_names[METRICS_OUTCOMES];
 extern const char *const metrics_upstream_names[METRICS_UPSTREAMS];
 extern const char *const metrics_layer_names[METRICS_LAYERS];

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum { NS_PER_S = 1000000000, LABELS_BYTES = 128 };
+enum { NS_PER_S = 1000000000, MS_PER_S = 1000, LABELS_BYTES = 128 };
 
 /* A family being written. */
 struct writer {
@@ -78,40 +78,44 @@ static void write_jobs(const struct writer *w)
 {
     char labels[LABELS_BYTES];
 
-    for (int queue = 0; queue < METRICS_QUEUES; queue++) {
+    for (size_t i = 0; i < w->m->queue_count; i++) {
+        const struct metrics_queue *queue = &w->m->queues[i];
         for (int outcome = 0; outcome < METRICS_OUTCOMES; outcome++) {
-            uint64_t count = value_of(&w->m->jobs[queue][outcome]);
-            if (queue != METRICS_OTHER || count > 0) {
-                write_count(w,
-                            pairs(labels, "queue", metrics_queue_names[queue], "outcome",
-                                  metrics_outcome_names[outcome]),
-                            count);
+            uint64_t count = value_of(&queue->jobs[outcome]);
+            if (i != METRICS_OTHER || count > 0) {
+                write_count(
+                    w,
+                    pairs(labels, "queue", queue->name, "outcome", metrics_outcome_names[outcome]),
+                    count);
             }
         }
     }
 }
 
-static void write_per_queue(const struct writer *w, const struct metrics_histogram *histograms,
-                            const struct metrics_buckets *buckets)
+static void write_of_queue(const struct writer *w, size_t queue,
+                           const struct metrics_histogram *histogram,
+                           const struct metrics_buckets *buckets)
 {
     char labels[LABELS_BYTES];
 
-    for (int queue = 0; queue < METRICS_QUEUES; queue++) {
-        if (queue != METRICS_OTHER || is_observed(&histograms[queue])) {
-            write_histogram(w, pairs(labels, "queue", metrics_queue_names[queue], NULL, NULL),
-                            &histograms[queue], buckets);
-        }
+    if (queue != METRICS_OTHER || is_observed(histogram)) {
+        write_histogram(w, pairs(labels, "queue", w->m->queues[queue].name, NULL, NULL), histogram,
+                        buckets);
     }
 }
 
 static void write_job_seconds(const struct writer *w)
 {
-    write_per_queue(w, w->m->job_seconds, &metrics_call_buckets);
+    for (size_t i = 0; i < w->m->queue_count; i++) {
+        write_of_queue(w, i, &w->m->queues[i].job_seconds, &metrics_call_buckets);
+    }
 }
 
 static void write_job_wait_seconds(const struct writer *w)
 {
-    write_per_queue(w, w->m->job_wait_seconds, &metrics_wait_buckets);
+    for (size_t i = 0; i < w->m->queue_count; i++) {
+        write_of_queue(w, i, &w->m->queues[i].job_wait_seconds, &metrics_wait_buckets);
+    }
 }
 
 static void write_upstream_seconds(const struct writer *w)
@@ -170,7 +174,7 @@ static void write_http_requests(const struct writer *w)
     for (int upstream = METRICS_CHROMA; upstream < METRICS_UPSTREAMS; upstream++) {
         for (int code = 0; code < METRICS_CODES; code++) {
             uint64_t count = value_of(&w->m->http_requests[upstream][code]);
-            if (code <= 1 || count > 0) { /* no answer, and 200 */
+            if (code <= METRICS_NO_ANSWER + 1 || count > 0) { /* and 200 */
                 write_count(w,
                             pairs(labels, "upstream", metrics_upstream_names[upstream], "code",
                                   metrics_code_names[code]),
@@ -229,8 +233,10 @@ static void write_cache_lookups(const struct writer *w)
 
 static void write_prompts(const struct writer *w)
 {
-    write_count(w, "result=\"enriched\"", value_of(&w->m->enriched));
-    write_count(w, "result=\"fallback\"", value_of(&w->m->fallback));
+    if (atomic_load_explicit(&w->m->prompts_known, memory_order_acquire)) {
+        write_count(w, "result=\"enriched\"", value_of(&w->m->enriched));
+        write_count(w, "result=\"fallback\"", value_of(&w->m->fallback));
+    }
 }
 
 static void write_embedded_texts(const struct writer *w)
@@ -238,43 +244,121 @@ static void write_embedded_texts(const struct writer *w)
     write_counters(w, "source", metrics_source_names, w->m->embedded, 0, METRICS_SOURCES);
 }
 
+/* ---- what Redis says of a queue -------------------------------------------------------------- */
+
+/* The next queue from `*i` on that something is known of; NULL behind the last. */
+static const struct metrics_queue *next_known(const struct metrics *m, size_t *i)
+{
+    while (*i < m->queue_count) {
+        const struct metrics_queue *queue = &m->queues[(*i)++];
+        if (atomic_load_explicit(&queue->facts.known, memory_order_acquire)) {
+            return queue;
+        }
+    }
+    return NULL;
+}
+
+static int64_t fact(const atomic_int_fast64_t *gauge)
+{
+    return atomic_load_explicit(gauge, memory_order_relaxed);
+}
+
 static void write_queue_jobs(const struct writer *w)
 {
     char labels[LABELS_BYTES];
+    const struct metrics_queue *queue = NULL;
 
-    for (int queue = 0; queue < METRICS_QUEUES; queue++) {
+    for (size_t i = 0; (queue = next_known(w->m, &i)) != NULL;) {
         for (int state = 0; state < METRICS_JOB_STATES; state++) {
-            const atomic_int_fast64_t *gauge = &w->m->queue_jobs[queue][state];
-            if (atomic_load_explicit(gauge, memory_order_relaxed) != METRICS_UNSET) {
-                write_gauge(w,
-                            pairs(labels, "queue", metrics_queue_names[queue], "state",
-                                  metrics_job_state_names[state]),
-                            gauge);
-            }
+            write_gauge(
+                w, pairs(labels, "queue", queue->name, "state", metrics_job_state_names[state]),
+                &queue->facts.jobs[state]);
         }
     }
 }
 
-/* Shown for the queues whose states are. */
+static void write_oldest(const struct writer *w)
+{
+    const struct metrics_queue *queue = NULL;
+
+    for (size_t i = 0; (queue = next_known(w->m, &i)) != NULL;) {
+        int64_t oldest_ms = fact(&queue->facts.oldest_ms);
+        strbuf_printf(w->out, "%s{queue=\"%s\"} %" PRId64 ".%03d\n", w->name, queue->name,
+                      oldest_ms / MS_PER_S, (int)(oldest_ms % MS_PER_S));
+    }
+}
+
+static void write_limit(const struct writer *w)
+{
+    char labels[LABELS_BYTES];
+    const struct metrics_queue *queue = NULL;
+
+    for (size_t i = 0; (queue = next_known(w->m, &i)) != NULL;) {
+        if (fact(&queue->facts.limit_jobs) > 0) {
+            write_gauge(w, pairs(labels, "queue", queue->name, NULL, NULL),
+                        &queue->facts.limit_jobs);
+        }
+    }
+}
+
+static void write_paused(const struct writer *w)
+{
+    char labels[LABELS_BYTES];
+    const struct metrics_queue *queue = NULL;
+
+    for (size_t i = 0; (queue = next_known(w->m, &i)) != NULL;) {
+        write_gauge(w, pairs(labels, "queue", queue->name, NULL, NULL), &queue->facts.paused);
+    }
+}
+
 static void write_unaccounted(const struct writer *w)
 {
     char labels[LABELS_BYTES];
+    const struct metrics_queue *queue = NULL;
 
-    for (int queue = 0; queue < METRICS_QUEUES; queue++) {
-        const atomic_int_fast64_t *state = &w->m->queue_jobs[queue][METRICS_WAITING];
-        if (atomic_load_explicit(state, memory_order_relaxed) != METRICS_UNSET) {
-            write_gauge(w, pairs(labels, "queue", metrics_queue_names[queue], NULL, NULL),
-                        &w->m->unaccounted[queue]);
+    for (size_t i = 0; (queue = next_known(w->m, &i)) != NULL;) {
+        write_gauge(w, pairs(labels, "queue", queue->name, NULL, NULL), &queue->facts.unaccounted);
+    }
+}
+
+static void write_fleet_jobs(const struct writer *w)
+{
+    char labels[LABELS_BYTES];
+    const struct metrics_queue *queue = NULL;
+
+    for (size_t i = 0; (queue = next_known(w->m, &i)) != NULL;) {
+        for (size_t tally = 0; tally < w->m->tally_count; tally++) {
+            write_gauge(w, pairs(labels, "queue", queue->name, "outcome", w->m->tally_names[tally]),
+                        &queue->facts.tallies[tally]);
         }
     }
 }
 
+static bool all_are_paused(const struct metrics *m)
+{
+    for (size_t i = METRICS_OTHER + 1; i < m->queue_count; i++) {
+        const struct metrics_facts *facts = &m->queues[i].facts;
+        if (!atomic_load_explicit(&facts->known, memory_order_acquire) ||
+            fact(&facts->paused) == 0) {
+            return false;
+        }
+    }
+    return m->queue_count > METRICS_OTHER + 1;
+}
+
+/* A lane that has nothing it may read is not idle for want of work: it is paused. */
 static void write_lanes(const struct writer *w)
 {
     char labels[LABELS_BYTES];
+    bool paused = all_are_paused(w->m);
 
     for (int i = 0; i < METRICS_LANES; i++) {
-        write_gauge(w, pairs(labels, "state", metrics_lane_names[i], NULL, NULL), &w->m->lanes[i]);
+        int64_t lanes = fact(&w->m->lanes[i == METRICS_PAUSED ? METRICS_IDLE : i]);
+        if ((i == METRICS_IDLE && paused) || (i == METRICS_PAUSED && !paused)) {
+            lanes = 0;
+        }
+        strbuf_printf(w->out, "%s{%s} %" PRId64 "\n", w->name,
+                      pairs(labels, "state", metrics_lane_names[i], NULL, NULL), lanes);
     }
 }
 
@@ -284,7 +368,8 @@ static const struct family {
     const char *help;
     void (*write)(const struct writer *w);
 } families[] = {
-    {"stillhouse_jobs_total", "counter", "Jobs of this worker by how they ended.", write_jobs},
+    {"stillhouse_jobs_total", "counter", "Jobs of this worker by how they ended; sum over workers.",
+     write_jobs},
     {"stillhouse_job_seconds", "histogram", "Processing time of a job, which is that of its batch.",
      write_job_seconds},
     {"stillhouse_job_wait_seconds", "histogram", "From a job's enqueueing to its start.",
@@ -294,7 +379,7 @@ static const struct family {
     {"stillhouse_upstream_errors_total", "counter", "Calls to upstreams that failed.",
      write_upstream_errors},
     {"stillhouse_http_requests_total", "counter",
-     "HTTP requests by answer; code 0 is none, other codes than the usual ones are other.",
+     "HTTP requests by answer; error is none, other codes than the usual ones are other.",
      write_http_requests},
     {"stillhouse_http_connections_total", "counter",
      "HTTP connections opened; reuse = 1 - connections / requests.", write_http_connections},
@@ -305,15 +390,27 @@ static const struct family {
     {"stillhouse_cache_lookups_total", "counter", "Lookups of enrichment results by cache layer.",
      write_cache_lookups},
     {"stillhouse_prompts_total", "counter",
-     "Prompts of all producers together: with examples, or the base prompt.", write_prompts},
+     "Prompts of all producers, with examples or the base prompt; the same from every worker.",
+     write_prompts},
     {"stillhouse_embedded_texts_total", "counter",
      "Texts whose embedding came from the model or from the cache.", write_embedded_texts},
-    {"stillhouse_queue_jobs", "gauge", "Jobs in a queue now; every worker reports the same queue.",
+    {"stillhouse_fleet_jobs_total", "counter",
+     "Jobs of a queue by what became of them, as Redis counts; the same from every worker.",
+     write_fleet_jobs},
+    {"stillhouse_queue_jobs", "gauge", "Jobs in a queue now; the same from every worker.",
      write_queue_jobs},
+    {"stillhouse_queue_oldest_seconds", "gauge",
+     "Age of a queue's oldest waiting job; the same from every worker.", write_oldest},
+    {"stillhouse_queue_limit_jobs", "gauge",
+     "Waiting jobs that a queue takes (STILLHOUSE_MAX_BACKLOG of this worker).", write_limit},
+    {"stillhouse_queue_paused", "gauge", "1 while a queue is paused; the same from every worker.",
+     write_paused},
     {"stillhouse_unaccounted_jobs", "gauge",
      "By how many jobs the books of a queue are off; anything but 0 is a bug or a foreign hand.",
      write_unaccounted},
-    {"stillhouse_lanes", "gauge", "Lanes of this worker by what they do.", write_lanes},
+    {"stillhouse_lanes", "gauge",
+     "Lanes of this worker by what they do; paused is idle while all its queues are paused.",
+     write_lanes},
 };
 
 void metrics_render(const struct metrics *m, struct strbuf *out)

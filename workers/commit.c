@@ -213,19 +213,19 @@ static void account_finished(struct lane_tools *tools, const struct commit_targe
                         item->job->id.data, err.text);
         }
     }
-    enum metrics_queue kind = metrics_queue_of(target->queue->name);
-    metrics_jobs(tools->metrics, kind, METRICS_DONE, done);
-    metrics_jobs(tools->metrics, kind, METRICS_EXPIRED, expired);
+    size_t series = metrics_queue_of(tools->metrics, target->queue->name);
+    metrics_jobs(tools->metrics, series, METRICS_DONE, done);
+    metrics_jobs(tools->metrics, series, METRICS_EXPIRED, expired);
 }
 
 static void account_retried(struct lane_tools *tools, const struct commit_target *target,
                             const struct plan *plan)
 {
-    enum metrics_queue kind = metrics_queue_of(target->queue->name);
+    size_t series = metrics_queue_of(tools->metrics, target->queue->name);
 
     for (size_t i = 0; i < plan->retry_count; i++) {
         if (plan->retry[i].fate != QUEUE_LOST) {
-            metrics_jobs(tools->metrics, kind,
+            metrics_jobs(tools->metrics, series,
                          plan->retry[i].parked ? METRICS_PARKED : METRICS_RETRIED, 1);
         }
     }
@@ -237,7 +237,8 @@ static void account_buried(struct lane_tools *tools, const struct commit_target 
     for (size_t i = 0; i < plan->bury_count; i++) {
         const struct queue_bury_item *item = &plan->bury[i];
         if (item->fate != QUEUE_LOST) {
-            metrics_jobs(tools->metrics, metrics_queue_of(target->queue->name), METRICS_BURIED, 1);
+            metrics_jobs(tools->metrics, metrics_queue_of(tools->metrics, target->queue->name),
+                         METRICS_BURIED, 1);
             log_warning("queue \"%s\": job \"%.*s\" is dead (%s): %s", target->queue->name,
                         (int)item->job->id.bytes, item->job->id.data, item->reason, item->error);
         }

@@ -138,6 +138,7 @@ enum status fleet_start(struct fleet *fleet, const struct settings *settings,
     make_id(fleet);
 
     enum status status = init_queues(fleet, err);
+    families_init(&fleet->families, settings, metrics, fleet->queues, fleet->queue_count);
     if (status == STATUS_OK) {
         status = init_shared(fleet, err);
     }
@@ -197,6 +198,7 @@ void fleet_join(struct fleet *fleet)
     group_write_free(fleet->group_write);
     writer_free(fleet->writer);
     upstreams_free(fleet->upstreams);
+    families_free(&fleet->families);
     fleet->lanes = NULL;
     fleet->lane_count = 0;
 }

@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "families.h"
 #include "handler.h"
 #include "metrics.h"
 #include "queue.h"
@@ -56,6 +57,7 @@ struct fleet {
     struct queue queues[READER_QUEUES_MAX];
     const struct handler *handlers[READER_QUEUES_MAX];
     size_t queue_count;
+    struct families families;
     struct lane *lanes;
     size_t lane_count;
     pthread_t janitor;

@@ -57,7 +57,13 @@ static unsigned answer_ready(const struct health_config *config, struct strbuf *
 
 static unsigned answer_metrics(const struct health_config *config, struct strbuf *body)
 {
+    if (config->families != NULL) {
+        families_refresh(config->families);
+    }
     metrics_render(config->metrics, body);
+    if (config->families != NULL) {
+        families_write(config->families, config->redis_ready(config->context), body);
+    }
     return MHD_HTTP_OK;
 }
 

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 
+#include "families.h"
 #include "metrics.h"
 #include "status.h"
 #include "upstreams.h"
@@ -24,6 +25,7 @@ struct health; /* opaque */
 struct health_config {
     const char *bind; /* "127.0.0.1:9464", "[::1]:9464"; port 0 = any */
     const struct metrics *metrics;
+    struct families *families; /* NULL = only what `metrics` holds */
     struct upstreams *upstreams;
     bool (*alive)(void *context);       /* the process makes progress */
     bool (*redis_ready)(void *context); /* Redis answered the last time */

@@ -2,19 +2,17 @@
  *
  * Every 200 ms it promotes due jobs and looks whether queues are paused; every second it renews
  * writer leases; every third of the visibility timeout it beats for batches that run long; every 2
- * s it registers; every 5 s it feeds the gauges and asks Redis for the time; every minute it
- * removes consumers that are long gone and discards dead letters over their bound. Failure modes:
- * any failure ends the round, the next one begins with a new connection. Nothing here is needed for
- * safety: other janitors do the same, and what is missed is done a little later.
+ * s it registers; every 5 s it asks Redis for the time; when /metrics is asked for it fetches what
+ * Redis knows of the queues; every minute it removes consumers that are long gone and discards dead
+ * letters over their bound. Failure modes: any failure ends the round, the next one begins with a
+ * new connection. Nothing here is needed for safety: other janitors do the same, and what is missed
+ * is done a little later.
  */
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "fleet.h"
-#include "keys.h"
 #include "log.h"
 #include "registration.h"
 
@@ -22,7 +20,7 @@ enum {
     TICK_MS = 200,
     RENEW_EVERY_MS = 1000,
     REGISTER_EVERY_MS = 2000,
-    GAUGES_EVERY_MS = 5000,
+    CLOCK_EVERY_MS = 5000,
     TIDY_EVERY_MS = 60000,
     REAP_IDLE_MS = 600000,
     PROMOTE_LIMIT = 1000,
@@ -34,7 +32,7 @@ struct janitor {
     struct redis_conn *conn;
     int64_t renew_at_ms;
     int64_t register_at_ms;
-    int64_t gauges_at_ms;
+    int64_t clock_at_ms;
     int64_t tidy_at_ms;
     struct log_limit log_limit;
 };
@@ -136,66 +134,13 @@ static enum status hand_back_lane(struct janitor *janitor, struct lane *lane, st
     return status;
 }
 
-static enum status feed_prompts(struct janitor *janitor, struct error *err)
+static enum status read_clock(struct janitor *janitor, struct error *err)
 {
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-    char key[KEYS_BYTES];
-    uint64_t counts[3] = {0};
-    static const char *const names[] = {"enriched", "stale", "fallback"};
-
-    redis_args_str(&args, "HMGET");
-    redis_args_str(&args, keys_plain(key, janitor->fleet->settings->prefix, "prompts"));
-    for (int i = 0; i < 3; i++) {
-        redis_args_str(&args, names[i]);
-    }
-    enum status status = redis_conn_command(janitor->conn, &args, &reply, err);
-    for (size_t i = 0;
-         status == STATUS_OK && reply->type == REDIS_REPLY_ARRAY && i < 3 && i < reply->elements;
-         i++) {
-        if (reply->element[i]->type == REDIS_REPLY_STRING) {
-            counts[i] = strtoull(reply->element[i]->str, NULL, 10);
-        }
-    }
-    if (status == STATUS_OK) {
-        metrics_prompts(janitor->fleet->metrics, counts[0], counts[1], counts[2]);
-    }
-    redis_reply_free(reply);
-    redis_args_free(&args);
-    return status;
-}
-
-/* Gauges are by kind of work: partitions ("enrich.1", "enrich.2") are summed. */
-static enum status feed_gauges(struct janitor *janitor, struct error *err)
-{
-    struct fleet *fleet = janitor->fleet;
-    int64_t sums[METRICS_QUEUES][METRICS_JOB_STATES] = {0};
-    int64_t off[METRICS_QUEUES] = {0};
     int64_t offset_ms = 0;
     enum status status = redis_conn_clock_offset(janitor->conn, &offset_ms, err);
 
     if (status == STATUS_OK) {
-        atomic_store(&fleet->clock_offset_ms, offset_ms);
-        status = feed_prompts(janitor, err);
-    }
-    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
-        struct queue_stats stats = {0};
-        enum metrics_queue kind = metrics_queue_of(fleet->queues[i].name);
-        int64_t *sum = sums[kind];
-        status = queue_get_stats(janitor->conn, &fleet->queues[i], &stats, err);
-        struct queue_balance balance = queue_check_balance(&stats);
-        off[kind] += llabs(balance.jobs) + llabs(balance.dead);
-        sum[METRICS_WAITING] += stats.waiting;
-        sum[METRICS_RUNNING] += stats.running;
-        sum[METRICS_DELAYED] += stats.delayed;
-        sum[METRICS_DEAD] += stats.dead;
-    }
-    for (int queue = 0; queue < METRICS_QUEUES && status == STATUS_OK; queue++) {
-        for (int state = 0; state < METRICS_JOB_STATES; state++) {
-            metrics_queue_jobs(fleet->metrics, (enum metrics_queue)queue,
-                               (enum metrics_job_state)state, sums[queue][state]);
-        }
-        metrics_unaccounted(fleet->metrics, (enum metrics_queue)queue, off[queue]);
+        atomic_store(&janitor->fleet->clock_offset_ms, offset_ms);
     }
     return status;
 }
@@ -274,6 +219,9 @@ static enum status tick(struct janitor *janitor, struct error *err)
     int64_t now_ms = clock_now_ms();
     enum status status = STATUS_OK;
 
+    if (families_are_asked(&fleet->families)) {
+        families_fetch(&fleet->families, janitor->conn); /* whatever else fails */
+    }
     /* What keeps jobs ours goes first: it is allowed also where Redis has no memory for the rest.
      */
     for (size_t i = 0; i < fleet->lane_count && status == STATUS_OK; i++) {
@@ -296,8 +244,8 @@ static enum status tick(struct janitor *janitor, struct error *err)
     if (status == STATUS_OK && is_due(&janitor->register_at_ms, now_ms, REGISTER_EVERY_MS)) {
         status = without_oom(janitor, registration_renew(janitor->conn, fleet, err), err);
     }
-    if (status == STATUS_OK && is_due(&janitor->gauges_at_ms, now_ms, GAUGES_EVERY_MS)) {
-        status = feed_gauges(janitor, err);
+    if (status == STATUS_OK && is_due(&janitor->clock_at_ms, now_ms, CLOCK_EVERY_MS)) {
+        status = read_clock(janitor, err);
     }
     if (status == STATUS_OK && is_due(&janitor->tidy_at_ms, now_ms, TIDY_EVERY_MS)) {
         status = tidy_all(janitor, err);

@@ -82,7 +82,7 @@ static bool is_fit(struct lane *lane, struct task *task, int64_t now_unix_ms)
     return true;
 }
 
-static void account_wait(struct lane *lane, enum metrics_queue kind, const struct job *job,
+static void account_wait(struct lane *lane, size_t series, const struct job *job,
                          int64_t now_unix_ms)
 {
     char entry[24] = {0};
@@ -93,12 +93,12 @@ static void account_wait(struct lane *lane, enum metrics_queue kind, const struc
                  job->entry.data);
         since_ms = strtoll(entry, NULL, 10);
     }
-    metrics_job_wait_seconds(lane->tools.metrics, kind, (double)(now_unix_ms - since_ms) / 1e3);
+    metrics_job_wait_seconds(lane->tools.metrics, series, (double)(now_unix_ms - since_ms) / 1e3);
 }
 
 /* Sorts the fit tasks to the front, so that the handler gets one run of them. */
 static size_t sort_fit(struct lane *lane, const struct queue_batch *batch, struct task *tasks,
-                       enum metrics_queue kind)
+                       size_t series)
 {
     int64_t now_unix_ms = tools_now_unix_ms(&lane->tools);
     size_t fit = 0;
@@ -106,7 +106,7 @@ static size_t sort_fit(struct lane *lane, const struct queue_batch *batch, struc
 
     for (size_t i = 0; i < batch->count; i++) {
         struct task task = {.job = &batch->jobs[i]};
-        account_wait(lane, kind, task.job, now_unix_ms);
+        account_wait(lane, series, task.job, now_unix_ms);
         if (is_fit(lane, &task, now_unix_ms)) {
             tasks[fit++] = task;
         } else {
@@ -141,7 +141,7 @@ enum status take_hand_back(struct redis_conn *conn, const struct lane *lane,
 static void process_take(struct lane *lane, struct take *take)
 {
     struct fleet *fleet = lane->fleet;
-    enum metrics_queue kind = metrics_queue_of(fleet->queues[take->queue].name);
+    size_t series = metrics_queue_of(fleet->metrics, fleet->queues[take->queue].name);
     int64_t started_ns = clock_now_ns();
     size_t count = take->batch.count;
     struct task *tasks = arena_array(&lane->tools.arena, count, sizeof *tasks);
@@ -153,7 +153,7 @@ static void process_take(struct lane *lane, struct take *take)
     blackbox_begin(&lane->tools.blackbox, &lane->tools.arena, &take->batch);
     lane->tools.blackbox.queue = &fleet->queues[take->queue];
     tools_phase(&lane->tools, PHASE_DECODE);
-    size_t fit = sort_fit(lane, &take->batch, tasks, kind);
+    size_t fit = sort_fit(lane, &take->batch, tasks, series);
     if (fit > 0) {
         fleet->handlers[take->queue]->process(&lane->tools, tasks, fit);
         tools_spare_attempts(&lane->tools, tasks, fit);
@@ -165,7 +165,7 @@ static void process_take(struct lane *lane, struct take *take)
     const struct commit_target target = {&fleet->queues[take->queue], lane->consumer, fleet->id};
     commit_tasks(&lane->tools, &target, tasks, count);
     blackbox_end(&lane->tools.blackbox);
-    metrics_job_seconds(lane->tools.metrics, kind, (double)(clock_now_ns() - started_ns) / 1e9,
+    metrics_job_seconds(lane->tools.metrics, series, (double)(clock_now_ns() - started_ns) / 1e9,
                         count);
     tools_progress(&lane->tools);
 }

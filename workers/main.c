@@ -179,6 +179,7 @@ static int run(const struct settings *settings, const sigset_t *signals)
         const struct health_config config = {
             .bind = settings->http,
             .metrics = metrics,
+            .families = &fleet.families,
             .upstreams = fleet.upstreams,
             .alive = fleet_is_alive,
             .redis_ready = fleet_redis_ready,

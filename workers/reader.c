@@ -89,17 +89,24 @@ void takes_free(struct takes *takes)
     }
     takes->count = 0;
 }
+/* "index.3" is of the kind index. */
+static bool is_of_kind(const char *name, const char *kind)
+{
+    const size_t bytes = strlen(kind);
+
+    return strncmp(name, kind, bytes) == 0 && (name[bytes] == '\0' || name[bytes] == '.');
+}
+
 /* Enrichments go on without their upstreams (stale or empty); what writes to Chroma waits for it.
  */
 bool reader_is_readable(struct reader *reader, size_t queue)
 {
     const char *name = reader->config.queues[queue].name;
-    enum metrics_queue kind = metrics_queue_of(name);
 
     if (atomic_load_explicit(&reader->queues[queue].paused, memory_order_relaxed)) {
         return false;
     }
-    if (kind != METRICS_DISTILL && kind != METRICS_INDEX) {
+    if (!is_of_kind(name, "distill") && !is_of_kind(name, "index")) {
         return true;
     }
     return upstreams_wait_ms(reader->config.upstreams, METRICS_CHROMA) == 0 &&

@@ -35,10 +35,10 @@ static enum status reclaim_stream(struct reader *reader, size_t index, enum job_
 static void account_reclaimed(struct reader *reader, size_t index, size_t taken, size_t buried)
 {
     const char *name = reader->config.queues[index].name;
-    enum metrics_queue kind = metrics_queue_of(name);
+    size_t series = metrics_queue_of(reader->config.metrics, name);
 
-    metrics_jobs(reader->config.metrics, kind, METRICS_RECLAIMED, taken);
-    metrics_jobs(reader->config.metrics, kind, METRICS_BURIED, buried);
+    metrics_jobs(reader->config.metrics, series, METRICS_RECLAIMED, taken);
+    metrics_jobs(reader->config.metrics, series, METRICS_BURIED, buried);
     if (taken > 0) {
         log_info("queue \"%s\": %zu stale jobs taken over", name, taken);
     }

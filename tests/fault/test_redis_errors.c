@@ -180,6 +180,7 @@ static bool commit_one(void)
     struct strbuf text = {0};
 
     settings_defaults(&settings);
+    metrics_add_queue(tools.metrics, queue.name);
     tools.redis = connected();
     commit_tasks(&tools, &target, &task, 1);
     metrics_render(tools.metrics, &text);

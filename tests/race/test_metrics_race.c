@@ -22,10 +22,11 @@ static void expect(bool condition, const char *what)
 
 static void *count(void *unused)
 {
+    const size_t enrich = metrics_queue_of(metrics, "enrich");
     (void)unused;
     for (int i = 0; i < ROUNDS; i++) {
-        metrics_jobs(metrics, METRICS_ENRICH, METRICS_DONE, 1);
-        metrics_job_seconds(metrics, METRICS_ENRICH, 0.001 * (i % 100), 1);
+        metrics_jobs(metrics, enrich, METRICS_DONE, 1);
+        metrics_job_seconds(metrics, enrich, 0.001 * (i % 100), 1);
         metrics_upstream_seconds(metrics, METRICS_CHROMA, "query", 0.002);
         metrics_upstream_error(metrics, METRICS_CHROMA, STATUS_TIMEOUT);
         metrics_http_request(metrics, METRICS_CHROMA, 200, 1);
@@ -34,7 +35,9 @@ static void *count(void *unused)
         metrics_lanes(metrics, METRICS_BUSY, 1);
         metrics_lanes(metrics, METRICS_BUSY, -1);
         metrics_breaker(metrics, METRICS_EMBEDDER, i % 3, (uint64_t)i);
-        metrics_queue_jobs(metrics, METRICS_ECHO, METRICS_WAITING, i);
+        const struct metrics_queue_facts facts = {.jobs = {i}};
+        metrics_queue_set(metrics, METRICS_OTHER + 1, &facts);
+        metrics_queue_unset(metrics, METRICS_OTHER + 1);
         metrics_prompts(metrics, (uint64_t)i, 1, 2);
     }
     return NULL;
@@ -83,6 +86,7 @@ int main(void)
 
     metrics = metrics_new();
     expect(metrics != NULL, "out of memory");
+    metrics_add_queue(metrics, "enrich");
     expect(pthread_create(&renderer, NULL, render_often, NULL) == 0, "no thread");
     for (int i = 0; i < COUNTERS; i++) {
         expect(pthread_create(&counters[i], NULL, count, NULL) == 0, "no thread");

@@ -3,10 +3,19 @@
 
 #include <math.h>
 
+enum { ENRICH = METRICS_OTHER + 1, DISTILL, INDEX, ECHO, QUEUES };
+
+static const char *const tallies[] = {"enqueued", "done", "buried"};
+
 static struct metrics *make(void)
 {
+    static const char *const queues[] = {"enrich", "distill", "index", "echo"};
     struct metrics *m = metrics_new();
     cr_assert_not_null(m);
+    for (size_t i = 0; i < sizeof queues / sizeof queues[0]; i++) {
+        metrics_add_queue(m, queues[i]);
+    }
+    metrics_name_tallies(m, tallies, sizeof tallies / sizeof tallies[0]);
     return m;
 }
 
@@ -27,7 +36,11 @@ Test(metrics, the_families_are_those_of_the_contract)
         {"stillhouse_cache_lookups_total", "counter"},
         {"stillhouse_prompts_total", "counter"},
         {"stillhouse_embedded_texts_total", "counter"},
+        {"stillhouse_fleet_jobs_total", "counter"},
         {"stillhouse_queue_jobs", "gauge"},
+        {"stillhouse_queue_oldest_seconds", "gauge"},
+        {"stillhouse_queue_limit_jobs", "gauge"},
+        {"stillhouse_queue_paused", "gauge"},
         {"stillhouse_unaccounted_jobs", "gauge"},
         {"stillhouse_lanes", "gauge"},
     };
@@ -52,25 +65,29 @@ Test(metrics, counters_that_alerts_ask_for_start_at_zero)
     cr_assert_eq(value("stillhouse_http_requests_total", "upstream=\"chroma\",code=\"200\""), 0);
     cr_assert_eq(value("stillhouse_http_connections_total", "upstream=\"embedder\""), 0);
     cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"redis\""), 0);
-    cr_assert_eq(value("stillhouse_prompts_total", "result=\"fallback\""), 0);
+    cr_assert_eq(value("stillhouse_http_requests_total", "upstream=\"chroma\",code=\"error\""), 0);
     cr_assert_eq(value("stillhouse_job_seconds_count", "queue=\"index\""), 0);
     cr_assert_eq(value("stillhouse_lanes", "state=\"paused\""), 0);
     for (size_t i = 0; i < sample_count; i++) {
         cr_assert_null(strstr(samples[i].labels, "other"), "%s", samples[i].labels);
-        cr_assert_str_neq(samples[i].name, "stillhouse_queue_jobs", "nobody has looked yet");
+        cr_assert(strncmp(samples[i].name, "stillhouse_queue_", 17) != 0 &&
+                      strncmp(samples[i].name, "stillhouse_fleet_", 17) != 0 &&
+                      strcmp(samples[i].name, "stillhouse_unaccounted_jobs") != 0 &&
+                      strcmp(samples[i].name, "stillhouse_prompts_total") != 0,
+                  "%s: Redis has not been asked yet", samples[i].name);
     }
     metrics_free(m);
 }
 
 Test(metrics, every_counter_lands_in_its_own_series)
 {
-    static const char *const queues[] = {"enrich", "distill", "index", "echo", "other"};
+    static const char *const queues[] = {"other", "enrich", "distill", "index", "echo"};
     static const char *const outcomes[] = {"done",    "retried",   "buried",
                                            "expired", "reclaimed", "parked"};
     struct metrics *m = make();
-    for (int queue = 0; queue < METRICS_QUEUES; queue++) {
+    for (int queue = 0; queue < QUEUES; queue++) {
         for (int outcome = 0; outcome < METRICS_OUTCOMES; outcome++) {
-            metrics_jobs(m, (enum metrics_queue)queue, (enum metrics_outcome)outcome,
+            metrics_jobs(m, (size_t)queue, (enum metrics_outcome)outcome,
                          (uint64_t)queue * 10 + (uint64_t)outcome + 1);
         }
     }
@@ -80,7 +97,7 @@ Test(metrics, every_counter_lands_in_its_own_series)
     metrics_embedded(m, METRICS_FROM_MODEL, 6);
     metrics_embedded(m, METRICS_FROM_CACHE, 7);
     parse(m);
-    for (int queue = 0; queue < METRICS_QUEUES; queue++) {
+    for (int queue = 0; queue < QUEUES; queue++) {
         for (int outcome = 0; outcome < METRICS_OUTCOMES; outcome++) {
             char labels[80];
             snprintf(labels, sizeof labels, "queue=\"%s\",outcome=\"%s\"", queues[queue],
@@ -96,17 +113,40 @@ Test(metrics, every_counter_lands_in_its_own_series)
     metrics_free(m);
 }
 
-Test(metrics, queues_are_known_by_name_and_partitions_belong_to_theirs)
+Test(metrics, every_queue_goes_by_its_own_name_partitions_too)
 {
-    cr_assert_eq(metrics_queue_of("enrich"), METRICS_ENRICH);
-    cr_assert_eq(metrics_queue_of("distill"), METRICS_DISTILL);
-    cr_assert_eq(metrics_queue_of("index.12"), METRICS_INDEX);
-    cr_assert_eq(metrics_queue_of("echo"), METRICS_ECHO);
-    cr_assert_eq(metrics_queue_of("enriched"), METRICS_OTHER);
-    cr_assert_eq(metrics_queue_of("enric"), METRICS_OTHER);
-    cr_assert_eq(metrics_queue_of(""), METRICS_OTHER);
-    cr_assert_eq(metrics_queue_of("other"), METRICS_OTHER);
-    cr_assert_eq(metrics_queue_of(".enrich"), METRICS_OTHER);
+    struct metrics *m = make();
+    metrics_add_queue(m, "enrich.0");
+    metrics_add_queue(m, "enrich.1");
+    metrics_add_queue(m, "enrich.0");
+    cr_assert_eq(metrics_queue_of(m, "enrich"), ENRICH);
+    cr_assert_eq(metrics_queue_of(m, "echo"), ECHO);
+    cr_assert_eq(metrics_queue_of(m, "enrich.0"), QUEUES);
+    cr_assert_eq(metrics_queue_of(m, "enrich.1"), QUEUES + 1);
+    static const char *const strangers[] = {"enrich.2", "enric", "", "other", ".enrich"};
+    for (size_t i = 0; i < sizeof strangers / sizeof strangers[0]; i++) {
+        cr_assert_eq(metrics_queue_of(m, strangers[i]), METRICS_OTHER, "%s", strangers[i]);
+    }
+    metrics_jobs(m, metrics_queue_of(m, "enrich.0"), METRICS_DONE, 3);
+    metrics_jobs(m, metrics_queue_of(m, "enrich.1"), METRICS_DONE, 4);
+    parse(m);
+    cr_assert_eq(value("stillhouse_jobs_total", "queue=\"enrich.0\",outcome=\"done\""), 3);
+    cr_assert_eq(value("stillhouse_jobs_total", "queue=\"enrich.1\",outcome=\"done\""), 4);
+    cr_assert_eq(value("stillhouse_jobs_total", "queue=\"enrich\",outcome=\"done\""), 0);
+    metrics_free(m);
+}
+
+Test(metrics, queues_over_the_bound_count_as_other)
+{
+    struct metrics *m = make();
+    char name[16];
+    for (int i = 0; i < METRICS_QUEUES_MAX; i++) {
+        snprintf(name, sizeof name, "enrich.%d", i);
+        metrics_add_queue(m, name);
+    }
+    cr_assert_eq(metrics_queue_of(m, "enrich.27"), METRICS_QUEUES_MAX - 1);
+    cr_assert_eq(metrics_queue_of(m, "enrich.28"), METRICS_OTHER);
+    metrics_free(m);
 }
 
 /* ---- histograms ---- */
@@ -116,10 +156,10 @@ Test(metrics, an_observation_counts_in_its_bucket_and_all_above)
     struct metrics *m = make();
     const char *name = "stillhouse_job_seconds_bucket";
     const char *labels = "queue=\"enrich\"";
-    metrics_job_seconds(m, METRICS_ENRICH, 0.0005, 1);
-    metrics_job_seconds(m, METRICS_ENRICH, 0.0006, 1);
-    metrics_job_seconds(m, METRICS_ENRICH, 30, 1);
-    metrics_job_seconds(m, METRICS_ENRICH, 31, 1);
+    metrics_job_seconds(m, ENRICH, 0.0005, 1);
+    metrics_job_seconds(m, ENRICH, 0.0006, 1);
+    metrics_job_seconds(m, ENRICH, 30, 1);
+    metrics_job_seconds(m, ENRICH, 31, 1);
     parse(m);
     cr_assert_eq(bucket(name, labels, "0.0005"), 1, "a bound belongs to its bucket");
     cr_assert_eq(bucket(name, labels, "0.001"), 2);
@@ -134,8 +174,8 @@ Test(metrics, an_observation_counts_in_its_bucket_and_all_above)
 Test(metrics, every_job_of_a_batch_took_as_long_as_the_batch)
 {
     struct metrics *m = make();
-    metrics_job_seconds(m, METRICS_DISTILL, 0.25, 64);
-    metrics_job_seconds(m, METRICS_DISTILL, 0.25, 0);
+    metrics_job_seconds(m, DISTILL, 0.25, 64);
+    metrics_job_seconds(m, DISTILL, 0.25, 0);
     parse(m);
     cr_assert_eq(bucket("stillhouse_job_seconds_bucket", "queue=\"distill\"", "0.1"), 0);
     cr_assert_eq(bucket("stillhouse_job_seconds_bucket", "queue=\"distill\"", "0.25"), 64);
@@ -148,8 +188,8 @@ Test(metrics, jobs_may_wait_for_longer_than_calls_take)
 {
     struct metrics *m = make();
     const char *name = "stillhouse_job_wait_seconds_bucket";
-    metrics_job_wait_seconds(m, METRICS_ECHO, 90);
-    metrics_job_wait_seconds(m, METRICS_ECHO, 7200);
+    metrics_job_wait_seconds(m, ECHO, 90);
+    metrics_job_wait_seconds(m, ECHO, 7200);
     metrics_job_wait_seconds(m, METRICS_OTHER, 0.5);
     parse(m);
     cr_assert_eq(bucket(name, "queue=\"echo\"", "60"), 0);
@@ -163,10 +203,10 @@ Test(metrics, jobs_may_wait_for_longer_than_calls_take)
 Test(metrics, odd_durations_do_no_harm)
 {
     struct metrics *m = make();
-    metrics_job_wait_seconds(m, METRICS_ECHO, -5);
-    metrics_job_wait_seconds(m, METRICS_ECHO, NAN);
-    metrics_job_wait_seconds(m, METRICS_INDEX, INFINITY);
-    metrics_job_wait_seconds(m, METRICS_INDEX, 1e300);
+    metrics_job_wait_seconds(m, ECHO, -5);
+    metrics_job_wait_seconds(m, ECHO, NAN);
+    metrics_job_wait_seconds(m, INDEX, INFINITY);
+    metrics_job_wait_seconds(m, INDEX, 1e300);
     parse(m);
     cr_assert_eq(bucket("stillhouse_job_wait_seconds_bucket", "queue=\"echo\"", "0.001"), 2);
     cr_assert_eq(value("stillhouse_job_wait_seconds_sum", "queue=\"echo\""), 0);
@@ -250,6 +290,9 @@ Test(metrics, http_codes_are_a_closed_set)
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         char labels[80];
         snprintf(labels, sizeof labels, "upstream=\"chroma\",code=\"%d\"", known[i]);
+        if (known[i] == 0) {
+            snprintf(labels, sizeof labels, "upstream=\"chroma\",code=\"error\"");
+        }
         cr_assert_eq(value("stillhouse_http_requests_total", labels), 1, "%s", labels);
     }
     cr_assert_eq(value("stillhouse_http_requests_total", "upstream=\"chroma\",code=\"other\""), 2);
@@ -267,10 +310,6 @@ Test(metrics, gauges_show_what_was_set_last)
     metrics_breaker(m, METRICS_EMBEDDER, 2, 7);
     metrics_breaker(m, METRICS_CHROMA, 2, 1);
     metrics_breaker(m, METRICS_CHROMA, 1, 3);
-    metrics_queue_jobs(m, METRICS_DISTILL, METRICS_WAITING, 17);
-    metrics_queue_jobs(m, METRICS_DISTILL, METRICS_WAITING, 3);
-    metrics_queue_jobs(m, METRICS_DISTILL, METRICS_DEAD, 0);
-    metrics_unaccounted(m, METRICS_DISTILL, 2);
     metrics_lanes(m, METRICS_IDLE, 4);
     metrics_lanes(m, METRICS_IDLE, -1);
     metrics_lanes(m, METRICS_BUSY, 1);
@@ -281,14 +320,73 @@ Test(metrics, gauges_show_what_was_set_last)
     cr_assert_eq(value("stillhouse_breaker_opened_total", "upstream=\"embedder\""), 7);
     cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"chroma\""), 1);
     cr_assert_eq(value("stillhouse_breaker_opened_total", "upstream=\"chroma\""), 3);
-    cr_assert_eq(value("stillhouse_unaccounted_jobs", "queue=\"distill\""), 2);
-    cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"waiting\""), 3);
-    cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"dead\""), 0);
-    cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"running\""), -4711);
     cr_assert_eq(value("stillhouse_lanes", "state=\"idle\""), 3);
     cr_assert_eq(value("stillhouse_lanes", "state=\"busy\""), 1);
     cr_assert_eq(value("stillhouse_prompts_total", "result=\"enriched\""), 17, "stale ones too");
     cr_assert_eq(value("stillhouse_prompts_total", "result=\"fallback\""), 3);
+    metrics_free(m);
+}
+
+static void set_queue(struct metrics *m, size_t queue, int64_t waiting, int64_t paused)
+{
+    static const int64_t counts[] = {40, 30, 2};
+    const struct metrics_queue_facts facts = {
+        .jobs = {[METRICS_WAITING] = waiting, [METRICS_DEAD] = 1},
+        .oldest_ms = 61005,
+        .unaccounted = 7,
+        .limit_jobs = 20000,
+        .paused = paused,
+        .tallies = counts,
+    };
+    metrics_queue_set(m, queue, &facts);
+}
+
+Test(metrics, what_redis_says_of_a_queue_is_shown_until_it_is_unset)
+{
+    struct metrics *m = make();
+    set_queue(m, DISTILL, 17, 0);
+    set_queue(m, DISTILL, 3, 0);
+    metrics_prompts(m, 1, 0, 0);
+    parse(m);
+    cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"waiting\""), 3);
+    cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"dead\""), 1);
+    cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"enrich\",state=\"waiting\""), -4711);
+    cr_assert_eq(value("stillhouse_fleet_jobs_total", "queue=\"distill\",outcome=\"enqueued\""),
+                 40);
+    cr_assert_eq(value("stillhouse_fleet_jobs_total", "queue=\"distill\",outcome=\"buried\""), 2);
+    cr_assert_eq(value("stillhouse_queue_oldest_seconds", "queue=\"distill\""), 61.005);
+    cr_assert_eq(value("stillhouse_queue_limit_jobs", "queue=\"distill\""), 20000);
+    cr_assert_eq(value("stillhouse_queue_paused", "queue=\"distill\""), 0);
+    cr_assert_eq(value("stillhouse_unaccounted_jobs", "queue=\"distill\""), 7);
+
+    metrics_queue_unset(m, DISTILL);
+    metrics_prompts_unset(m);
+    parse(m);
+    for (size_t i = 0; i < sample_count; i++) {
+        cr_assert(strncmp(samples[i].name, "stillhouse_queue_", 17) != 0 &&
+                      strncmp(samples[i].name, "stillhouse_fleet_", 17) != 0 &&
+                      strcmp(samples[i].name, "stillhouse_unaccounted_jobs") != 0 &&
+                      strcmp(samples[i].name, "stillhouse_prompts_total") != 0,
+                  "%s", samples[i].name);
+    }
+    metrics_free(m);
+}
+
+Test(metrics, lanes_without_a_queue_that_may_be_read_are_paused_not_idle)
+{
+    struct metrics *m = make();
+    metrics_lanes(m, METRICS_IDLE, 3);
+    metrics_lanes(m, METRICS_BUSY, 1);
+    for (size_t queue = ENRICH; queue < QUEUES; queue++) {
+        parse(m);
+        cr_assert_eq(value("stillhouse_lanes", "state=\"idle\""), 3);
+        cr_assert_eq(value("stillhouse_lanes", "state=\"paused\""), 0);
+        set_queue(m, queue, 0, 1);
+    }
+    parse(m);
+    cr_assert_eq(value("stillhouse_lanes", "state=\"idle\""), 0);
+    cr_assert_eq(value("stillhouse_lanes", "state=\"paused\""), 3);
+    cr_assert_eq(value("stillhouse_lanes", "state=\"busy\""), 1);
     metrics_free(m);
 }
 
@@ -297,7 +395,7 @@ Test(metrics, numbers_are_written_whole)
     struct metrics *m = make();
     struct strbuf text = {0};
     metrics_embedded(m, METRICS_FROM_MODEL, UINT64_C(12345678901234567890));
-    metrics_queue_jobs(m, METRICS_ECHO, METRICS_WAITING, INT64_C(9007199254740993));
+    set_queue(m, ECHO, INT64_C(9007199254740993), 0);
     metrics_render(m, &text);
     cr_assert_not_null(strstr(
         text.data, "stillhouse_embedded_texts_total{source=\"model\"} 12345678901234567890\n"));
