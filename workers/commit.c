@@ -1,5 +1,6 @@
 #include "commit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "bodies.h"
@@ -231,6 +232,32 @@ static void account_retried(struct lane_tools *tools, const struct commit_target
     }
 }
 
+/* One line a second for each queue and reason: bad jobs come by the thousand, and all of them stand
+ * among the dead letters. `reason` NULL: it will be tried again. */
+static void log_end(const struct commit_target *target, const struct job *job, const char *reason,
+                    const char *error)
+{
+    const char *queue = target->queue->name;
+    char kind[64];
+    char more[48] = "";
+    long long suppressed = 0;
+
+    snprintf(kind, sizeof kind, "%s %s", queue, reason == NULL ? "failed" : reason);
+    if (!log_kind_allow(kind, &suppressed)) {
+        return;
+    }
+    if (suppressed > 0) {
+        snprintf(more, sizeof more, " (%lld more like it)", suppressed);
+    }
+    if (reason == NULL) {
+        log_info("queue \"%s\": job \"%.*s\" failed: %s%s", queue, (int)job->id.bytes, job->id.data,
+                 error, more);
+    } else {
+        log_warning("queue \"%s\": job \"%.*s\" is dead (%s): %s%s", queue, (int)job->id.bytes,
+                    job->id.data, reason, error, more);
+    }
+}
+
 static void account_buried(struct lane_tools *tools, const struct commit_target *target,
                            const struct plan *plan)
 {
@@ -239,8 +266,7 @@ static void account_buried(struct lane_tools *tools, const struct commit_target 
         if (item->fate != QUEUE_LOST) {
             metrics_jobs(tools->metrics, metrics_queue_of(tools->metrics, target->queue->name),
                          METRICS_BURIED, 1);
-            log_warning("queue \"%s\": job \"%.*s\" is dead (%s): %s", target->queue->name,
-                        (int)item->job->id.bytes, item->job->id.data, item->reason, item->error);
+            log_end(target, item->job, item->reason, item->error);
         }
     }
 }
@@ -256,8 +282,7 @@ void commit_tasks(struct lane_tools *tools, const struct commit_target *target,
     }
     for (size_t i = 0; i < count; i++) {
         if (tasks[i].verdict == VERDICT_RETRY) {
-            log_info("queue \"%s\": job \"%.*s\" failed: %s", target->queue->name,
-                     (int)tasks[i].job->id.bytes, tasks[i].job->id.data, tasks[i].error);
+            log_end(target, tasks[i].job, NULL, tasks[i].error);
         }
         plan_task(tools, &plan, &tasks[i]);
     }

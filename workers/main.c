@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "descriptors.h"
 #include "fleet.h"
 #include "health.h"
 #include "http.h"
@@ -19,7 +20,20 @@ enum { OPTION_HELP = 1000, OPTION_VERSION, OPTION_PRINT, OPTION_SETTING };
 
 static int fail(int code, const char *text)
 {
-    fprintf(stderr, "stillhouse-worker: %s\n", text);
+    char line[ERROR_TEXT_BYTES + 32];
+
+    snprintf(line, sizeof line, "stillhouse-worker: %s", text);
+    log_plain(line);
+    return code;
+}
+
+/* The last lines, as far as somebody reads them. Every way out after log_start goes through here.
+ */
+static int leave(int code)
+{
+    enum { LAST_LINES_MS = 500 };
+
+    log_flush(LAST_LINES_MS);
     return code;
 }
 
@@ -193,14 +207,14 @@ static int run(const struct settings *settings, const sigset_t *signals)
         code = fail(exit_code_of(status), err.text);
         fleet_stop(&fleet, FLEET_DRAIN);
         if (!fleet_wait(&fleet, settings->drain_ms)) {
-            _exit(code);
+            _exit(leave(code));
         }
     } else {
         log_info("worker \"%s\": %zu lanes on %s", fleet.id, fleet.lane_count, settings->queues);
         code = serve(&fleet, settings, signals);
     }
     if (fleet_get_mode(&fleet) == FLEET_STOP) {
-        _exit(code); /* lanes are in the middle of a call: nothing may be freed under them */
+        _exit(leave(code)); /* lanes are in the middle of a call: nothing may be freed under them */
     }
     health_stop(health);
     fleet_join(&fleet);
@@ -229,6 +243,9 @@ int main(int argc, char **argv)
     sigset_t signals;
     int code = EXIT_DONE;
 
+    if (!descriptors_reserve()) {
+        return EXIT_FAILED;
+    }
     settings_defaults(&settings);
     if (settings_load_env(&settings, SETTINGS_WORKER, &err) != STATUS_OK) {
         return fail(EXIT_USAGE, err.text);
@@ -242,7 +259,7 @@ int main(int argc, char **argv)
     }
     if (action == ACTION_PRINT) {
         settings_print(stdout, &settings, SETTINGS_WORKER);
-        return EXIT_DONE;
+        return fflush(stdout) == 0 ? EXIT_DONE : fail(EXIT_FAILED, "standard output is closed");
     }
 
     log_set_level(settings.log_level);
@@ -254,12 +271,15 @@ int main(int argc, char **argv)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
     /* Said now, not to the first job. */
-    enum status status = needs_http(settings.queues) ? http_check_library(&err) : STATUS_OK;
+    enum status status = log_start(&err);
+    if (status == STATUS_OK && needs_http(settings.queues)) {
+        status = http_check_library(&err);
+    }
     if (status == STATUS_OK) {
         status = preflight_redis(&settings, &err);
     }
     if (status != STATUS_OK) {
-        return fail(exit_code_of(status), err.text);
+        return leave(fail(exit_code_of(status), err.text));
     }
-    return run(&settings, &signals);
+    return leave(run(&settings, &signals));
 }

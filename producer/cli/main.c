@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "arguments.h"
+#include "descriptors.h"
 
 /* What was printed must have arrived: a full disk or a closed pipe is a failure. */
 static int flush_output(int code)
@@ -22,6 +23,9 @@ int main(int argc, char **argv)
 {
     struct cli cli;
 
+    if (!descriptors_reserve()) {
+        return CLI_FAILED;
+    }
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is seen as a failed write */
     int code = arguments_parse(argc, argv, &cli);
     if (code == CLI_DONE && cli.command != NULL) {

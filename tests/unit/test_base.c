@@ -1,13 +1,17 @@
 /* The small ones: log, clock, keys. */
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "descriptors.h"
 #include "keys.h"
 #include "log.h"
 
@@ -118,6 +122,132 @@ Test(log, a_limit_lets_one_line_through_an_interval_and_counts_the_rest)
     cr_assert_not(log_limit_allow(&limit, 1099, 100, &suppressed));
     cr_assert(log_limit_allow(&limit, 1100, 100, &suppressed));
     cr_assert_eq(suppressed, 2);
+}
+
+Test(log, lines_of_one_kind_come_once_a_second)
+{
+    long long suppressed = -1;
+    cr_assert(log_kind_allow("distill rejected", &suppressed));
+    cr_assert_eq(suppressed, 0);
+    for (int i = 0; i < 1000; i++) {
+        cr_assert_not(log_kind_allow("distill rejected", &suppressed));
+    }
+    cr_assert(log_kind_allow("distill malformed", &suppressed), "another kind");
+    clock_sleep_ms(1001);
+    cr_assert(log_kind_allow("distill rejected", &suppressed));
+    cr_assert_eq(suppressed, 1000);
+}
+
+/* A full pipe in the place of standard error. Returns its reading end, which nobody reads yet. */
+static int stand_still(int *saved)
+{
+    int ends[2];
+    static const char filler[512] = {0};
+
+    cr_assert_eq(pipe2(ends, O_NONBLOCK), 0);
+    while (write(ends[1], filler, sizeof filler) > 0) {
+    }
+    cr_assert_eq(fcntl(ends[0], F_SETFL, 0), 0);
+    cr_assert_eq(fcntl(ends[1], F_SETFL, 0), 0);
+    *saved = dup(STDERR_FILENO);
+    cr_assert_geq(dup2(ends[1], STDERR_FILENO), 0);
+    close(ends[1]);
+    return ends[0];
+}
+
+/* What comes after the filler, until `end` has come; the number of lines. */
+static size_t read_lines_until(int fd, const char *end, char *out, size_t size)
+{
+    size_t bytes = 0;
+    size_t lines = 0;
+
+    while (bytes == 0 || out[bytes - 1] != '\n' || strstr(out, end) == NULL) {
+        const ssize_t got = read(fd, out + bytes, size - 1 - bytes);
+        cr_assert_gt(got, 0);
+        for (size_t i = bytes + (size_t)got; i > bytes; i--) {
+            lines += out[i - 1] == '\n';
+        }
+        bytes = bytes == 0 && out[0] == '\0' ? 0 : bytes + (size_t)got;
+        out[bytes] = '\0';
+    }
+    return lines;
+}
+
+Test(log, a_reader_that_stands_still_stops_nobody_and_is_told_what_it_missed, .timeout = 60)
+{
+    enum { LINES = 1000, ROOM_BYTES = 1 << 20 };
+    char text[500];
+    char *out = calloc(1, ROOM_BYTES);
+    struct error err = {0};
+    unsigned long long lost = 0;
+    int saved;
+
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    const int fd = stand_still(&saved);
+    cr_assert_eq(log_start(&err), STATUS_OK, "%s", err.text);
+    for (int i = 0; i < LINES; i++) {
+        log_warning("%s", text);
+    }
+    const int64_t since_ms = clock_now_ms();
+    log_flush(50);
+    cr_assert_geq(clock_now_ms() - since_ms, 50, "nothing can be written");
+
+    const size_t lines = read_lines_until(fd, "lines lost", out, ROOM_BYTES) - 1;
+    const char *told = strstr(out, " lines lost");
+    while (told[-1] != ' ') {
+        told--;
+    }
+    cr_assert_eq(sscanf(told, "%llu", &lost), 1);
+    cr_assert_eq(lines + lost, LINES, "%zu lines, %llu lost", lines, lost);
+    cr_assert_gt(lines, 0);
+    log_plain("the last line");
+    log_flush(10000);
+    cr_assert_eq(read_lines_until(fd, "the last line", out, ROOM_BYTES), 1);
+    dup2(saved, STDERR_FILENO);
+    close(fd);
+    free(out);
+}
+
+/* In a process of its own: closes some of 0, 1, 2 and looks at what stands there afterwards. */
+static int reserve_without(unsigned closed)
+{
+    char byte = 0;
+
+    for (int fd = 0; fd <= 2; fd++) {
+        if ((closed >> fd & 1) != 0) {
+            close(fd);
+        }
+    }
+    if (!descriptors_reserve()) {
+        return 1;
+    }
+    const int next = open("/dev/null", O_RDONLY);
+    if (next <= 2) {
+        return 2;
+    }
+    if ((closed & 1) != 0 && (read(0, &byte, 1) != -1 || errno != EBADF)) {
+        return 3;
+    }
+    if ((closed & 2) != 0 && (write(1, "x", 1) != -1 || errno != EBADF)) {
+        return 4;
+    }
+    return (closed & 4) != 0 && write(2, "x", 1) != 1 ? 5 : 0;
+}
+
+Test(descriptors, each_that_is_closed_is_taken_and_fails_as_before)
+{
+    for (unsigned closed = 0; closed < 8; closed++) {
+        int state = 0;
+        const pid_t pid = fork();
+        cr_assert_geq(pid, 0);
+        if (pid == 0) {
+            _exit(reserve_without(closed));
+        }
+        cr_assert_eq(waitpid(pid, &state, 0), pid);
+        cr_assert(WIFEXITED(state) && WEXITSTATUS(state) == 0, "closed %u: state %d", closed,
+                  state);
+    }
 }
 
 Test(clock, time_goes_on_and_units_agree)
