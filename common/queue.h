@@ -187,8 +187,8 @@ enum status queue_erase_phase(struct redis_conn *conn, const struct queue *queue
                               const struct job *const *jobs, size_t count,
                               struct error *err) MUSTCHECK;
 
-/* Moves up to `limit` due jobs from delayed to their streams. *next_ms = ms until the next is due,
- * -1 for none. Does nothing while the queue is paused. */
+/* Moves up to `limit` due jobs from delayed to their streams, about 1 MiB a call. *next_ms = ms
+ * until the next is due, 0 when more are, -1 for none. Does nothing while the queue is paused. */
 enum status queue_promote(struct redis_conn *conn, const struct queue *queue, size_t limit,
                           size_t *moved, int64_t *next_ms, struct error *err) MUSTCHECK;
 
@@ -262,8 +262,8 @@ enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
                           const struct slice *entries, size_t count, size_t *moved,
                           struct error *err) MUSTCHECK;
 
-/* Discards the oldest dead letters over `max_dead` and those older than `ttl_ms` (0 = no bound), at
- * most 1,000 a call; they are counted as discarded. */
+/* Discards the oldest dead letters over `max_dead` and those older than `ttl_ms` (0 = no bound),
+ * about 1,000 a call: again until there was none. They are counted as discarded. */
 enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue, int64_t max_dead,
                             int64_t ttl_ms, size_t *discarded, struct error *err) MUSTCHECK;
 

@@ -20,7 +20,7 @@ Every counter moves in the same call as its job, so that at every moment
 There is no rollback in Redis: whatever can be wrong is checked before the first write.
 Functions are only added or extended, never changed in meaning; VERSION grows with every change. ]]
 
-local VERSION = 4
+local VERSION = 5
 
 local GROUP = 'fleet'
 local JOBS_MAX = 1000
@@ -32,10 +32,14 @@ local REPLY_TTL_MS = 5 * 60 * 1000
 local ERROR_MAX = 1000
 local FIELDS_MAX = 64  -- values of a foreign entry that a dead letter keeps; unpack() has a limit
 local FENCE_SLACK = 16
+local NODE_ENTRIES = 100  -- of a stream's node, by default
 local SUSPECT_AFTER = 2  -- deliveries without an end
 local KNOWN_MAX = 64
 local RECOUNT_AFTER = 250  -- jobs
 local NEAR_LIMIT = 1000
+-- Redis serves nobody else while a call runs, and a body that passes through Lua costs it some 10 ms a
+-- MiB: a call that moves bodies ends once it moved so many.
+local CALL_BYTES = 1024 * 1024
 local LOST, MOVED, WANTED = 0, 1, 2
 local FLAG_EXPIRED, FLAG_REPLY = 1, 2
 
@@ -225,6 +229,14 @@ local function by_name(fields)
     return job
 end
 
+local function bytes_of(fields)
+    local bytes = 0
+    for i = 1, #fields do
+        bytes = bytes + #fields[i]
+    end
+    return bytes
+end
+
 -- The job of entry `entry`, or nil where it is gone or not a job; the raw fields come second.
 local function read_job(stream, entry)
     local found = call('XRANGE', stream, entry, entry)[1]
@@ -239,22 +251,46 @@ local function read_job(stream, entry)
     return nil, found[2]
 end
 
+-- Whether one entry id comes before another.
+local function is_before(entry, other)
+    local ms, serial = match(entry, '^(%d+)%-(%d+)$')
+    local other_ms, other_serial = match(other, '^(%d+)%-(%d+)$')
+    if #ms ~= #other_ms or ms ~= other_ms then
+        return #ms < #other_ms or (#ms == #other_ms and ms < other_ms)
+    end
+    return #serial < #other_serial or (#serial == #other_serial and serial < other_serial)
+end
+
 local function entry_ms(entry)
     return match(entry, '^%d+')
 end
 
 ---- delayed: "<id> <domain> <attempt> <options>\n<body>", scored by its due time ------------------
 
+local copies = 0
+
 -- Adds the whole job as one member. A set holds a member once: where the very same job stands there
--- already, `since` moves on by a millisecond, so that none is swallowed.
+-- already, `since` gets a serial behind a point while it is delayed ("since=1700000000000.17"), so that
+-- none is swallowed. (A step of 1 ms instead cost n^2 / 2 tries for n copies, 10 s for 6,000.)
 local function delay_job(base, due, id, domain, attempt, options, body, since)
     local key = base .. ':delayed'
+    local score = digits(due)
     local head = id .. ' ' .. domain .. ' ' .. attempt .. ' '
     local text = edit_options(options, since)
-    while call('ZADD', key, 'NX', digits(due), head .. text .. '\n' .. body) == 0 do
-        local later = (integer(read_options(text).since) or 0) + 1
-        text = edit_options(text, digits(later), {since = true})
+    if call('ZADD', key, 'NX', score, head .. text .. '\n' .. body) == 1 then
+        return
     end
+    local first = integer(read_options(text).since) or since
+    local moment = digits(now_us())  -- serials begin anew when the library is loaded anew
+    repeat
+        copies = copies + 1
+        text = edit_options(text, first .. '.' .. copies .. moment, {since = true})
+    until call('ZADD', key, 'NX', score, head .. text .. '\n' .. body) == 1
+end
+
+-- A delayed member's options as its job gets them back: without the serial.
+local function plain_since(options)
+    return (string.gsub(options, '(since=%d+)%.%d+', '%1'))
 end
 
 ---- unique keys and replies -----------------------------------------------------------------------
@@ -1026,19 +1062,50 @@ local function leave_idle(stream, consumer, entries, visibility_ms)
     end
 end
 
+-- Buries entries, and no more once CALL_BYTES went. Returns how many, and how many were looked at.
 local function bury_all(base, stream, entries, held, worker)
-    local buried = 0
-    for _, entry in ipairs(entries) do
+    local buried, bytes, seen = 0, 0, 0
+    while seen < #entries and bytes < CALL_BYTES do
+        seen = seen + 1
+        local entry = entries[seen]
         local found = call('XRANGE', stream, entry, entry)[1]
         if found then
             buried = buried + bury_crash_loop(base, stream, entry, found[2], held[entry] or 1, worker)
+            bytes = bytes + bytes_of(found[2])
         end
     end
-    return buried
+    return buried, seen, bytes
+end
+
+-- Appends the entries with their deliveries and fields to the answer, and no more once CALL_BYTES went,
+-- with `bytes` that went before. Returns how many were looked at.
+local function claim_all(stream, consumer, entries, held, bytes, answer)
+    local seen = 0
+    while seen < #entries and bytes < CALL_BYTES do
+        seen = seen + 1
+        local entry = entries[seen]
+        local found = call('XCLAIM', stream, GROUP, consumer, 0, entry)[1]
+        if found then
+            answer[#answer + 1] = {entry, (held[entry] or 1) + 1, found[2]}
+            bytes = bytes + bytes_of(found[2])
+        end
+    end
+    return seen
+end
+
+-- Moves what stands behind the first `seen` of `entries` to `others`; the first of them, or `first`
+-- where that comes before.
+local function put_off(entries, seen, others, first)
+    for i = seen + 1, #entries do
+        others[#others + 1] = entries[i]
+    end
+    local entry = entries[seen + 1]
+    return entry and (not first or is_before(entry, first)) and entry or first
 end
 
 -- stream consumer worker visibility_ms max_deliveries count cursor [suspects]
--- Returns {cursor, buried, {entry, deliveries, fields}, ...}.
+-- Returns {cursor, buried, {entry, deliveries, fields}, ...}; about CALL_BYTES a call: the cursor then
+-- stands at what was put off.
 local function sh_reclaim(base, args)
     local stream = streams_of(base)[(tonumber(args[1]) or -1) + 1]
     local limit = integer(args[5])
@@ -1063,32 +1130,43 @@ local function sh_reclaim(base, args)
         return problem
     end
     local bury, take, leave = sort_idle(claimed[2], held, limit, args[8] ~= '0')
+    local buried, bury_seen, bytes = bury_all(base, stream, bury, held, args[3])
+    local take_seen = claim_all(stream, args[2], take, held, bytes, answer)
+    local first = put_off(take, take_seen, leave, put_off(bury, bury_seen, leave))
     leave_idle(stream, args[2], leave, args[4])
-    answer[2] = bury_all(base, stream, bury, held, args[3])
-    if #take > 0 then
-        for _, found in ipairs(call('XCLAIM', stream, GROUP, args[2], 0, unpack(take))) do
-            answer[#answer + 1] = {found[1], (held[found[1]] or 1) + 1, found[2]}
-        end
-    end
-    count(base, 'buried', answer[2])
+    answer[1] = first or answer[1]
+    answer[2] = buried
+    count(base, 'buried', buried)
     count(base, 'reclaimed', #answer - 2)
     return answer
+end
+
+-- The parts of a delayed member; nothing where it is none. (No pattern over the whole: it would walk
+-- through the body.)
+local function split_member(member)
+    local stop = find(member, '\n', 1, true)
+    if not stop then
+        return nil
+    end
+    local id, domain, attempt, options = match(sub(member, 1, stop - 1), '^(%S+) (%S+) (%d+) ?(.*)$')
+    return id, domain, attempt, options, sub(member, stop + 1)
 end
 
 -- Moves one member of delayed to its stream; one that is no job goes to dead, so that it cannot
 -- stand in the way for ever.
 local function promote_member(base, member)
-    local head, body = match(member, '^([^\n]*)\n(.*)$')
-    local id, domain, attempt, options = match(head or '', '^(%S+) (%S+) (%d+) ?(.*)$')
+    local id, domain, attempt, options, body = split_member(member)
     if not id then
         add_dead(base, {'body', member}, nil, 'malformed', 'delayed member without a job\'s head', 0, '')
         count(base, 'buried', 1)
         return
     end
+    options = plain_since(options)
     add_job(stream_for(base, read_options(options)), id, domain, attempt, options, body)
 end
 
--- limit. Returns {moved, ms until the next is due or -1}.
+-- limit. Moves up to `limit` jobs, and no more once CALL_BYTES went. Returns {moved, ms until the next
+-- is due or -1}: 0 where more are due. One member at a time: how large the next one is nobody knows.
 local function sh_promote(base, args)
     local limit = integer(args[1])
     if not limit or limit < 1 or limit > JOBS_MAX then
@@ -1099,13 +1177,19 @@ local function sh_promote(base, args)
     end
     local key = base .. ':delayed'
     local now = now_ms()
-    local due = call('ZRANGE', key, '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, limit)
-    for _, member in ipairs(due) do
+    local moved, bytes = 0, 0
+    while moved < limit and bytes < CALL_BYTES do
+        local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+        local member, due = first[1], first[2] and floor(tonumber(first[2]))
+        if not member or due > now then
+            return {moved, member and due - now or -1}
+        end
         promote_member(base, member)
         call('ZREM', key, member)
+        moved = moved + 1
+        bytes = bytes + #member
     end
-    local next_one = call('ZRANGE', key, 0, 0, 'WITHSCORES')
-    return {#due, next_one[2] and max(floor(tonumber(next_one[2])) - now, 0) or -1}
+    return {moved, call('ZCOUNT', key, '-inf', digits(now)) > 0 and 0 or -1}
 end
 
 local function sh_prepare(base)
@@ -1224,12 +1308,14 @@ local function requeue_letter(base, entry, letter)
     add_job(stream_for(base, options), letter.id or '', letter.domain or '', '0', text, letter.body or '')
 end
 
+-- entry...: in their order, and no more once CALL_BYTES went. Returns how many: again, with the same
+-- entries, until it is 0.
 local function sh_requeue(base, args)
     local problem = check_entries(args)
     if problem then
         return problem
     end
-    local key, moved = base .. ':dead', 0
+    local key, moved, bytes = base .. ':dead', 0, 0
     streams_of(base).bound = nil
     for _, entry in ipairs(args) do
         local found = call('XRANGE', key, entry, entry)[1]
@@ -1237,6 +1323,10 @@ local function sh_requeue(base, args)
             requeue_letter(base, entry, by_name(found[2]))
             call('XDEL', key, entry)
             moved = moved + 1
+            bytes = bytes + bytes_of(found[2])
+            if bytes >= CALL_BYTES then
+                break
+            end
         end
     end
     count(base, 'requeued', moved)
@@ -1253,28 +1343,33 @@ local function sh_discard(base, args)
     return gone
 end
 
--- max_dead older_than_ms, 0 for no bound. Discards what is over either, the oldest first, at most 1,000
--- a call. Returns how many.
+-- Discards up to `most` letters that died before `before_ms`. Whole nodes of the stream go first; what is
+-- old in the next one goes where little is left to do.
+local function trim_older(key, before_ms, most)
+    local gone = call('XTRIM', key, 'MINID', '~', digits(before_ms), 'LIMIT', most)
+    if gone < most - NODE_ENTRIES then
+        gone = gone + call('XTRIM', key, 'MINID', '=', digits(before_ms))
+    end
+    return gone
+end
+
+-- max_dead older_than_ms, 0 for no bound. Discards what is over either, the oldest first, about 1,000 a
+-- call. Returns how many: again until it is 0. (XTRIM looks at no body.)
 local function sh_trim(base, args)
     local most, age = integer(args[1]), integer(args[2])
     if not most or not age then
         return invalid('arguments', table.concat(args, ' '), 'max_dead older_than_ms, 0 for no bound')
     end
     local key = base .. ':dead'
-    local gone = {}
-    local over = most > 0 and min(call('XLEN', key) - most, JOBS_MAX) or 0
-    if over > 0 then
-        gone = call('XRANGE', key, '-', '+', 'COUNT', over)
+    local gone, total = 0, call('XLEN', key)
+    if most > 0 and total > most then
+        gone = call('XTRIM', key, 'MAXLEN', '=', max(most, total - JOBS_MAX))
     end
-    if age > 0 then
-        local old = call('XRANGE', key, '-', digits(max(now_ms() - age - 1, 0)), 'COUNT', JOBS_MAX)
-        gone = #old > #gone and old or gone
+    if age > 0 and gone < JOBS_MAX then
+        gone = gone + trim_older(key, max(now_ms() - age, 0), JOBS_MAX - gone)
     end
-    for _, letter in ipairs(gone) do
-        call('XDEL', key, letter[1])
-    end
-    count(base, 'discarded', #gone)
-    return #gone
+    count(base, 'discarded', gone)
+    return gone
 end
 
 local function sh_pause(base, args)

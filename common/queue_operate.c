@@ -125,11 +125,27 @@ static enum status move_dead(struct redis_conn *conn, const struct queue *queue,
     return queue_call_count(conn, &args, moved, err);
 }
 
+/* A call ends when the letters were large: the same again takes the rest, until none is left. */
+static enum status move_dead_all(struct redis_conn *conn, const struct queue *queue,
+                                 const struct slice *entries, size_t count, size_t *moved,
+                                 struct error *err)
+{
+    size_t now = 0;
+    enum status status = STATUS_OK;
+
+    *moved = 0;
+    do {
+        status = move_dead(conn, queue, "sh_requeue", entries, count, &now, err);
+        *moved += now;
+    } while (status == STATUS_OK && now > 0 && *moved < count);
+    return status;
+}
+
 enum status queue_requeue(struct redis_conn *conn, const struct queue *queue,
                           const struct slice *entries, size_t count, size_t *moved,
                           struct error *err)
 {
-    return move_dead(conn, queue, "sh_requeue", entries, count, moved, err);
+    return move_dead_all(conn, queue, entries, count, moved, err);
 }
 
 enum status queue_discard(struct redis_conn *conn, const struct queue *queue,

@@ -1,12 +1,16 @@
 /* queue_settle.c - how a lane ends or keeps the jobs it holds: one call of a fenced function each.
  *
- * A function takes up to QUEUE_BATCH_MAX jobs. More are sent in several calls; when one of them
- * fails, the fates of the earlier ones stand and the rest is QUEUE_LOST to the caller, who treats
- * the whole as unknown.
+ * A function takes up to QUEUE_BATCH_MAX jobs, and CALL_BYTES of them. More are sent in several
+ * calls; when one of them fails, the fates of the earlier ones stand and the rest is QUEUE_LOST to
+ * the caller, who treats the whole as unknown.
  */
 #include "queue_internal.h"
 
 enum { FLAG_EXPIRED = 1, FLAG_REPLY = 2 };
+
+/* Redis serves nobody else while a call runs: one whose jobs or replies are large ends here, as
+ * CALL_BYTES in queue.lua. */
+enum { CALL_BYTES = 1024 * 1024 };
 
 /* What the functions answer for a job, as in queue.lua. */
 static enum queue_fate fate_of(const redisReply *reply)
@@ -35,6 +39,16 @@ static enum status call_fates(struct redis_conn *conn, struct redis_args *args,
 static size_t slice_of(size_t left)
 {
     return left < QUEUE_BATCH_MAX ? left : QUEUE_BATCH_MAX;
+}
+
+/* Whether one more job goes into a call that has `count`, which weigh `*bytes` so far. */
+static bool fits(size_t count, size_t *bytes, size_t more_bytes)
+{
+    if (count == QUEUE_BATCH_MAX || (count > 0 && *bytes + more_bytes > CALL_BYTES)) {
+        return false;
+    }
+    *bytes += more_bytes;
+    return true;
 }
 
 /* ---- finishing ------------------------------------------------------------------------------- */
@@ -130,8 +144,10 @@ enum status queue_finish(struct redis_conn *conn, const struct queue *queue, con
     }
     while (status == STATUS_OK && done < count) {
         struct finish_call call = {.count = 0};
+        size_t bytes = 0;
         for (size_t i = 0; i < count && call.count < QUEUE_BATCH_MAX; i++) {
-            if (items[i].fate == QUEUE_UNSENT && belongs(&call, &items[i])) {
+            if (items[i].fate == QUEUE_UNSENT && belongs(&call, &items[i]) &&
+                fits(call.count, &bytes, items[i].reply.bytes)) {
                 call.items[call.count++] = &items[i];
                 items[i].fate = QUEUE_LOST;
             }
@@ -181,8 +197,12 @@ enum status queue_retry(struct redis_conn *conn, const struct queue *queue, cons
     for (size_t i = 0; i < count; i++) {
         items[i].fate = QUEUE_LOST;
     }
-    for (size_t at = 0; status == STATUS_OK && at < count; at += QUEUE_BATCH_MAX) {
-        status = retry_some(conn, queue, consumer, items + at, slice_of(count - at), err);
+    for (size_t at = 0, some = 0; status == STATUS_OK && at < count; at += some) {
+        size_t bytes = 0;
+        for (some = 0; at + some < count && fits(some, &bytes, items[at + some].job->body.bytes);) {
+            some++;
+        }
+        status = retry_some(conn, queue, consumer, items + at, some, err);
     }
     return status;
 }
@@ -224,8 +244,12 @@ enum status queue_bury(struct redis_conn *conn, const struct queue *queue, const
     for (size_t i = 0; i < count; i++) {
         items[i].fate = QUEUE_LOST;
     }
-    for (size_t at = 0; status == STATUS_OK && at < count; at += QUEUE_BATCH_MAX) {
-        status = bury_some(conn, queue, consumer, worker, items + at, slice_of(count - at), err);
+    for (size_t at = 0, some = 0; status == STATUS_OK && at < count; at += some) {
+        size_t bytes = 0;
+        for (some = 0; at + some < count && fits(some, &bytes, items[at + some].job->body.bytes);) {
+            some++;
+        }
+        status = bury_some(conn, queue, consumer, worker, items + at, some, err);
     }
     return status;
 }
@@ -248,14 +272,18 @@ enum status queue_release(struct redis_conn *conn, const struct queue *queue, co
     enum status status = STATUS_OK;
 
     *released = 0;
-    for (size_t at = 0; status == STATUS_OK && at < count; at += QUEUE_BATCH_MAX) {
+    for (size_t at = 0, end = 0; status == STATUS_OK && at < count; at = end) {
         struct redis_args args = {0};
         size_t some = 0;
+        size_t bytes = 0;
+        for (end = at; end < count && fits(end - at, &bytes, again ? jobs[end]->body.bytes : 0);) {
+            end++;
+        }
         queue_args_start(&args, "sh_release", queue->base);
         redis_args_str(&args, consumer);
         redis_args_int(&args, visibility_ms);
         redis_args_str(&args, again ? "1" : "0");
-        for (size_t i = at; i < at + slice_of(count - at); i++) {
+        for (size_t i = at; i < end; i++) {
             queue_args_fence(&args, jobs[i]);
         }
         status = queue_call_count(conn, &args, &some, err);

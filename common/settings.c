@@ -65,7 +65,7 @@ const struct settings_row settings_rows[] = {
         "how long an experience is worth keeping"),
     ROW(WORKER, NUMBER, min_quality, "min-quality", "MIN_QUALITY", "0.5", "0..1",
         "experiences below it are rejected"),
-    ROW(ALL, SIZE, max_body_bytes, "max-body", "MAX_BODY", "256KiB", "64..64MiB",
+    ROW(ALL, SIZE, max_body_bytes, "max-body", "MAX_BODY", "256KiB", "64..16MiB",
         "bound of a job's body"),
     ROW(ALL, INTEGER, max_backlog, "max-backlog", "MAX_BACKLOG", "100000", "0..1000000000",
         "waiting jobs a queue takes; 0 = no bound"),

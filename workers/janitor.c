@@ -48,7 +48,7 @@ static enum status promote_all(struct janitor *janitor, struct error *err)
         do {
             status = queue_promote(janitor->conn, &fleet->queues[i], PROMOTE_LIMIT, &moved,
                                    &next_ms, err);
-        } while (status == STATUS_OK && moved == PROMOTE_LIMIT);
+        } while (status == STATUS_OK && moved > 0 && next_ms == 0);
     }
     return status;
 }
@@ -157,7 +157,7 @@ static enum status trim_dead(struct janitor *janitor, const struct queue *queue,
         status = queue_trim_dead(janitor->conn, queue, settings->max_dead, settings->dead_ttl_ms,
                                  &gone, err);
         total += gone;
-    } while (status == STATUS_OK && gone == QUEUE_BATCH_MAX);
+    } while (status == STATUS_OK && gone > 0);
     if (total > 0) {
         log_warning("queue \"%s\": %zu dead letters over STILLHOUSE_MAX_DEAD or "
                     "STILLHOUSE_DEAD_TTL discarded",

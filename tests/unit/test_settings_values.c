@@ -35,8 +35,8 @@ Test(settings_values, beyond_a_range_is_refused_with_its_ends)
     REFUSES("visibility", "999ms", "from 1s to 1d");
     REFUSES("merge-distance", "2.01", "\"2.01\" is not a number from 0 to 2");
     REFUSES("min-quality", "1.0000001", "from 0 to 1");
-    REFUSES("max-body", "63", "\"63\" is not a size", "from 64 to 64MiB");
-    REFUSES("max-body", "65MiB", "from 64 to 64MiB");
+    REFUSES("max-body", "63", "\"63\" is not a size", "from 64 to 16MiB");
+    REFUSES("max-body", "17MiB", "from 64 to 16MiB");
     REFUSES("max-backlog", "1000000001", "from 0 to 1000000000");
     REFUSES("embed-dimension", "16385", "from 0 to 16384");
 }

@@ -1,0 +1,238 @@
+/* What a call moves is bounded in bytes, not in jobs alone: Redis serves nobody else meanwhile. */
+#include "queue_fixture.h"
+
+TestSuite(queue_bytes, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
+
+enum { LARGE = 300 * 1024, LARGE_JOBS = 12, A_CALL = 4 /* LARGE ones, 1 MiB and what goes over */ };
+
+static char large[LARGE];
+
+static void add_large(size_t count, const char *options)
+{
+    memset(large, 'x', sizeof large);
+    for (size_t i = 0; i < count; i++) {
+        char id[16];
+        struct queue_answer answer;
+        snprintf(id, sizeof id, "large-%zu", i);
+        const struct queue_item item = {
+            text(id), text("legal"), text(options), {large, sizeof large}};
+        OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+        cr_assert_not(answer.full);
+    }
+}
+
+/* How often Redis ran a command since the last look. */
+static long long calls_of(const char *command)
+{
+    char head[64];
+
+    redisReply *reply = ask_reply("INFO", "commandstats", NULL);
+    snprintf(head, sizeof head, "cmdstat_%s:calls=", command);
+    const char *found = strstr(reply->str, head);
+    const long long calls = found == NULL ? 0 : atoll(found + strlen(head));
+    redis_reply_free(reply);
+    ask("CONFIG", "RESETSTAT", NULL);
+    return calls;
+}
+
+static void read_large(struct queue_batch *batch)
+{
+    add_large(LARGE_JOBS, "");
+    read_jobs("me", LARGE_JOBS, batch);
+    cr_assert_eq(batch->count, LARGE_JOBS);
+    (void)calls_of("fcall");
+}
+
+static void bury_large(void)
+{
+    struct queue_batch batch = {0};
+    struct queue_bury_item items[LARGE_JOBS];
+
+    read_large(&batch);
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        items[i] = (struct queue_bury_item){
+            .job = &batch.jobs[i], .reason = "rejected", .error = "it did not work"};
+    }
+    OK(queue_bury(conn, &queue, "me", "worker-1", items, LARGE_JOBS, &err));
+    cr_assert_geq(calls_of("fcall"), LARGE_JOBS / A_CALL);
+    cr_assert_eq(stats().dead, LARGE_JOBS);
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_bytes, a_call_promotes_about_a_mebibyte_and_says_that_more_are_due)
+{
+    size_t moved = 0;
+    int64_t next_ms = -1;
+
+    add_large(LARGE_JOBS, "delay_ms=1");
+    clock_sleep_ms(3);
+    OK(queue_promote(conn, &queue, 1000, &moved, &next_ms, &err));
+    cr_assert_eq(moved, A_CALL);
+    cr_assert_eq(next_ms, 0);
+    for (size_t total = moved; total < LARGE_JOBS; total += moved) {
+        OK(queue_promote(conn, &queue, 1000, &moved, &next_ms, &err));
+        cr_assert_gt(moved, 0);
+    }
+    cr_assert_eq(next_ms, -1);
+    cr_assert_eq(stats().waiting, LARGE_JOBS);
+}
+
+BOOKED_TEST(queue_bytes, jobs_are_buried_and_requeued_in_as_many_calls_as_their_bytes_need)
+{
+    struct slice entries[LARGE_JOBS + 1] = {text("1-1")}; /* one that is no letter */
+    size_t moved = 0;
+
+    bury_large();
+    redisReply *letters = ask_reply("XRANGE", queue.dead, "-", "+", NULL);
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        const redisReply *entry = letters->element[i]->element[0];
+        entries[i + 1] = (struct slice){entry->str, (size_t)entry->len};
+    }
+    OK(queue_requeue(conn, &queue, entries, LARGE_JOBS + 1, &moved, &err));
+    redis_reply_free(letters);
+    cr_assert_eq(moved, LARGE_JOBS);
+    cr_assert_geq(calls_of("fcall"), LARGE_JOBS / A_CALL);
+    cr_assert_eq(stats().waiting, LARGE_JOBS);
+    cr_assert_eq(counter("requeued"), LARGE_JOBS);
+}
+
+BOOKED_TEST(queue_bytes, jobs_are_delayed_and_given_back_in_as_many_calls_as_their_bytes_need)
+{
+    struct queue_batch batch = {0};
+    struct queue_retry_item items[LARGE_JOBS];
+    const struct job *jobs[LARGE_JOBS];
+    size_t released = 0;
+
+    read_large(&batch);
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        jobs[i] = &batch.jobs[i];
+    }
+    OK(queue_release(conn, &queue, "me", 60000, true, jobs, LARGE_JOBS, &released, &err));
+    cr_assert_eq(released, LARGE_JOBS);
+    cr_assert_geq(calls_of("fcall"), LARGE_JOBS / A_CALL);
+    queue_batch_reset(&batch);
+
+    read_jobs("me", LARGE_JOBS, &batch);
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        items[i] = (struct queue_retry_item){.job = &batch.jobs[i], .delay_ms = 60000};
+    }
+    OK(queue_retry(conn, &queue, "me", items, LARGE_JOBS, &err));
+    cr_assert_geq(calls_of("fcall"), LARGE_JOBS / A_CALL);
+    cr_assert_eq(stats().delayed, LARGE_JOBS);
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_bytes, large_replies_are_pushed_in_several_calls)
+{
+    struct queue_batch batch = {0};
+    struct queue_finish_item items[LARGE_JOBS];
+
+    add_large(LARGE_JOBS, "reply=1");
+    read_jobs("me", LARGE_JOBS, &batch);
+    (void)calls_of("fcall");
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        items[i] =
+            (struct queue_finish_item){.job = &batch.jobs[i], .reply = {large, sizeof large}};
+    }
+    OK(queue_finish(conn, &queue, "me", items, LARGE_JOBS, &err));
+    cr_assert_geq(calls_of("fcall"), LARGE_JOBS / A_CALL);
+    cr_assert_eq(counter("done"), LARGE_JOBS);
+    cr_assert_str_eq(ask("LLEN", "sh:{enrich}:reply:large-11", NULL), "1");
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_bytes, a_call_takes_over_about_a_mebibyte_and_its_cursor_stands_at_the_rest)
+{
+    struct queue_batch batch = {0};
+    struct queue_batch taken = {0};
+    char cursor[48] = "0-0";
+    size_t buried = 0;
+    const struct queue_takeover takeover = {JOB_NORMAL, "you", "worker-2", 0, 5, 100, true};
+
+    read_large(&batch);
+    OK(queue_reclaim(conn, &queue, &takeover, cursor, &taken, &buried, &err));
+    cr_assert_eq(taken.count, A_CALL);
+    assert_slice(batch.jobs[A_CALL].entry, cursor);
+    cr_assert_eq(counter("reclaimed"), A_CALL);
+
+    OK(queue_reclaim(conn, &queue, &takeover, cursor, &taken, &buried, &err));
+    OK(queue_reclaim(conn, &queue, &takeover, cursor, &taken, &buried, &err));
+    cr_assert_eq(taken.count, LARGE_JOBS);
+    cr_assert_str_eq(cursor, "0-0");
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        cr_assert_eq(taken.jobs[i].deliveries, 2, "to be put off counted as a delivery");
+        cr_assert_eq(finish_as("you", &taken.jobs[i]), QUEUE_MOVED);
+    }
+    queue_batch_free(&taken);
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_bytes, a_call_buries_about_a_mebibyte_of_what_crashed_too_often)
+{
+    struct queue_batch batch = {0};
+    struct queue_batch taken = {0};
+    char cursor[48] = "0-0";
+    size_t buried = 0;
+    const struct queue_takeover takeover = {JOB_NORMAL, "you", "worker-2", 0, 1, 100, true};
+
+    read_large(&batch);
+    OK(queue_reclaim(conn, &queue, &takeover, cursor, &taken, &buried, &err));
+    cr_assert_eq(buried, A_CALL);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_str_neq(cursor, "0-0");
+        OK(queue_reclaim(conn, &queue, &takeover, cursor, &taken, &buried, &err));
+    }
+    cr_assert_str_eq(cursor, "0-0");
+    cr_assert_eq(taken.count, 0);
+    cr_assert_eq(counter("buried"), LARGE_JOBS);
+    queue_batch_free(&taken);
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_bytes, letters_are_trimmed_without_a_look_at_them_and_counted_exactly)
+{
+    size_t gone = 0;
+
+    bury_large();
+    ask("CONFIG", "RESETSTAT", NULL);
+    OK(queue_trim_dead(conn, &queue, LARGE_JOBS - 2, 0, &gone, &err));
+    cr_assert_eq(gone, 2);
+    OK(queue_trim_dead(conn, &queue, 0, 3600000, &gone, &err));
+    cr_assert_eq(gone, 0, "nothing is an hour old");
+    clock_sleep_ms(5);
+    OK(queue_trim_dead(conn, &queue, 0, 1, &gone, &err));
+    cr_assert_eq(gone, LARGE_JOBS - 2);
+    cr_assert_eq(calls_of("xrange"), 0);
+    cr_assert_eq(counter("discarded"), LARGE_JOBS);
+}
+
+BOOKED_TEST(queue_bytes, identical_delayed_jobs_cost_two_tries_each_and_keep_their_since)
+{
+    enum { COPIES = 500 };
+    struct queue_item items[COPIES];
+    struct queue_answer answers[COPIES];
+    struct queue_batch batch = {0};
+    const int64_t now_ms = clock_unix_ms();
+
+    for (size_t i = 0; i < COPIES; i++) {
+        items[i] =
+            (struct queue_item){text("same"), text("legal"), text("delay_ms=1"), text("body")};
+    }
+    ask("CONFIG", "RESETSTAT", NULL);
+    OK(queue_enqueue(conn, &queue, 0, items, COPIES, answers, &err));
+    OK(queue_enqueue(conn, &queue, 0, items, COPIES, answers, &err));
+    cr_assert_leq(calls_of("zadd"), 4 * COPIES);
+    cr_assert_eq(stats().delayed, 2 * COPIES);
+
+    clock_sleep_ms(3);
+    for (size_t left = 2 * COPIES; left > 0;) {
+        left -= promote(NULL);
+    }
+    read_jobs("me", 2 * COPIES, &batch);
+    cr_assert_eq(batch.count, 2 * COPIES);
+    for (size_t i = 0; i < batch.count; i++) {
+        OK(queue_job_check(&batch.jobs[i], &err));
+        cr_assert_lt(llabs(batch.jobs[i].options.since_unix_ms - now_ms), 60000);
+    }
+    queue_batch_free(&batch);
+}
