@@ -1,0 +1,71 @@
+/* janitor.h - one thread a process for what no lane should wait for: a table of chores.
+ *
+ * A chore is a function that is run now and then, on the janitor's connection, in its thread. There
+ * are two kinds, two tables:
+ *
+ *   the worker's own    beats for the jobs that its lanes hold, renews leases, registers, asks
+ *                       for the figures of /metrics: chores_worker.c
+ *   a queue's           promotes due jobs, trims, tidies: chores_queue.c. Run once for each queue,
+ * in one worker of those that serve it, which holds the queue's lease.
+ *
+ * To add one: write a chore_run, put it into the table at the end of one of the two files with a
+ * name, how often it runs, and nothing else. What a chore may rely on:
+ *
+ *   - It fails for itself. What it returns is logged under its name, at most every few seconds; the
+ *     others go on, and it is run again after a moment. Only when the connection itself is lost
+ * does the round end, since it would be lost for all.
+ *   - It says when it wants to run next: turn->wait_ms comes with the table's time and may be
+ * changed. A chore that found nothing to do may well ask for longer; one that has more to do asks
+ * for 0 and comes again in the next round, after the others: so work is done in slices.
+ *   - Its functions may be missing: a refusal makes the janitor load the library anew.
+ *   - Commands count: 1,000 idle workers share one Redis. A chore of the worker's own costs every
+ * one of them; a queue's costs one worker, but for each of up to 32 queues.
+ *
+ * What a chore must not do: wait for anything but Redis, or for longer than some 100 ms, since the
+ * heartbeats of running jobs come from this thread. Nothing here is needed for safety: a queue's
+ * chores may run twice at once (a holder that slept), or a few seconds late.
+ */
+#ifndef STILLHOUSE_WORKERS_JANITOR_H
+#define STILLHOUSE_WORKERS_JANITOR_H
+
+#include "fleet.h"
+#include "log.h"
+
+enum { JANITOR_CHORES_MAX = 16 };
+
+struct janitor; /* below */
+
+/* What a run is about, and when the next one shall be. */
+struct turn {
+    size_t queue;    /* index into the fleet's queues; 0 for a chore of the worker's own */
+    int64_t wait_ms; /* until the next run: the table's time, or what the chore sets */
+};
+
+typedef enum status chore_run(struct janitor *janitor, struct turn *turn, struct error *err);
+
+struct chore {
+    const char *name; /* for the log: "janitor: promote: ..." */
+    int64_t every_ms; /* over 0; rounds begin every 200 ms */
+    chore_run *run;
+};
+
+/* A table; `count` is at most JANITOR_CHORES_MAX. */
+struct chores {
+    const struct chore *rows;
+    size_t count;
+};
+extern const struct chores chores_worker;
+extern const struct chores chores_queue;
+
+/* All of it belongs to the janitor's thread. */
+struct janitor {
+    struct fleet *fleet;
+    struct redis_conn *conn;
+    int64_t worker_due_ms[JANITOR_CHORES_MAX];
+    int64_t queue_due_ms[JANITOR_CHORES_MAX][READER_QUEUES_MAX];
+    struct log_limit log_limits[2][JANITOR_CHORES_MAX];
+    bool has_more;         /* a chore wants to run again at once */
+    int64_t install_at_ms; /* when the library may be loaded again */
+};
+
+#endif
