@@ -22,6 +22,8 @@
 /* What one command may weigh: hiredis counts in int. */
 #define COMMAND_BYTES_MAX ((size_t)1 << 30)
 
+enum { SHARE_MIN_MS = 5, LIST_BYTES = 200 };
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 struct redis_conn *redis_conn_new(const struct redis_url *url, struct redis_timeouts timeouts)
@@ -44,11 +46,17 @@ void redis_conn_set_lookup(struct redis_conn *conn, redis_lookup lookup, void *c
     conn->lookup_context = context;
 }
 
+static void drop(struct redis_conn *conn)
+{
+    redisFree(conn->context);
+    conn->context = NULL;
+}
+
 void redis_conn_close(struct redis_conn *conn)
 {
     if (conn->context != NULL) {
-        redisFree(conn->context);
-        conn->context = NULL;
+        conn->doubted = !conn->answered;
+        drop(conn);
     }
     conn->pending = 0;
     conn->left = STATUS_OK;
@@ -165,26 +173,94 @@ static enum status select_database(struct redis_conn *conn, struct error *err)
     return status;
 }
 
-static enum status open_socket(struct redis_conn *conn, struct error *err)
+/* Why no address of the host took the connection: "127.0.0.2: Connection refused, ::1: ...". */
+static void note(char list[LIST_BYTES], const char *address, const struct redis_conn *conn)
 {
-    const struct timeval timeout = redis_io_to_timeval(
-        conn->until_ms > 0 ? redis_io_left_ms(conn->until_ms) : conn->timeouts.connect_ms);
+    const size_t used = strlen(list);
+    const bool named = strcmp(address, conn->host) != 0; /* else the message has it already */
 
-    conn->left = STATUS_OK;
-    conn->context = conn->url.path[0] != '\0'
-                        ? redisConnectUnixWithTimeout(conn->url.path, timeout)
-                        : redisConnectWithTimeout(conn->host, conn->port, timeout);
+    snprintf(list + used, LIST_BYTES - used, "%s%s%s%s", used == 0 ? "" : ", ",
+             named ? address : "", named ? ": " : "", conn->context->errstr);
+}
+
+/* An even share of what is left for this address, but not nothing. */
+static struct timeval share_of(int64_t deadline_ms, size_t still_to_try)
+{
+    const int share_ms = redis_io_left_ms(deadline_ms) / (int)still_to_try;
+
+    return redis_io_to_timeval(share_ms < SHARE_MIN_MS ? SHARE_MIN_MS : share_ms);
+}
+
+static enum status find_addresses(struct redis_conn *conn, int64_t deadline_ms,
+                                  struct redis_addresses *found, struct error *err)
+{
+    const enum status status = conn->lookup == NULL
+                                   ? redis_address_find(conn->host, found, err)
+                                   : conn->lookup(conn->lookup_context, conn->host,
+                                                  redis_io_left_ms(deadline_ms), found, err);
+    if (status != STATUS_OK) {
+        return err == NULL ? status : error_wrap(err, "redis %s", conn->where);
+    }
+    redis_address_order(found, conn->address, conn->doubted);
+    return STATUS_OK;
+}
+
+/* Tries one address of the host after the other. */
+static enum status open_tcp(struct redis_conn *conn, int64_t deadline_ms, struct error *err)
+{
+    struct redis_addresses found;
+    char list[LIST_BYTES] = "";
+
+    const enum status status = find_addresses(conn, deadline_ms, &found, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < found.count; i++) {
+        conn->context = redisConnectWithTimeout(found.text[i], conn->port,
+                                                share_of(deadline_ms, found.count - i));
+        if (conn->context == NULL) {
+            return error_set(err, STATUS_OOM, "redis %s: no memory for a connection", conn->where);
+        }
+        if (conn->context->err == 0) {
+            memcpy(conn->address, found.text[i], sizeof conn->address);
+            return STATUS_OK;
+        }
+        note(list, found.text[i], conn);
+        drop(conn);
+    }
+    return error_set(err, STATUS_UNREACHABLE, "redis %s: cannot connect: %s", conn->where, list);
+}
+
+static enum status open_unix(struct redis_conn *conn, int64_t deadline_ms, struct error *err)
+{
+    conn->context = redisConnectUnixWithTimeout(conn->url.path, share_of(deadline_ms, 1));
     if (conn->context == NULL) {
         return error_set(err, STATUS_OOM, "redis %s: no memory for a connection", conn->where);
     }
     if (conn->context->err != 0) {
         (void)error_set(err, STATUS_UNREACHABLE, "redis %s: cannot connect: %s", conn->where,
                         conn->context->errstr);
-        redis_conn_close(conn);
+        drop(conn);
         return STATUS_UNREACHABLE;
     }
+    return STATUS_OK;
+}
+
+static enum status open_socket(struct redis_conn *conn, struct error *err)
+{
+    const bool local = conn->url.path[0] != '\0';
+    const int64_t deadline_ms =
+        conn->until_ms > 0 ? conn->until_ms : clock_now_ms() + conn->timeouts.connect_ms;
+
+    conn->left = STATUS_OK;
+    conn->answered = false;
+    const enum status status =
+        local ? open_unix(conn, deadline_ms, err) : open_tcp(conn, deadline_ms, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
     conn->context->reader->fn = &redis_objects;
-    if (conn->url.path[0] == '\0' && redisEnableKeepAlive(conn->context) != REDIS_OK) {
+    if (!local && redisEnableKeepAlive(conn->context) != REDIS_OK) {
         return redis_io_fail(conn, "keepalive", errno, err);
     }
     return STATUS_OK;
@@ -257,6 +333,7 @@ enum status redis_conn_append(struct redis_conn *conn, const struct redis_args *
 static void leave(struct redis_conn *conn, const redisReply *reply)
 {
     redis_conn_close(conn);
+    conn->doubted = true; /* another address of the name may be another server */
     conn->left = redis_reply_status(reply, NULL);
     snprintf(conn->left_text, sizeof conn->left_text, "%s", reply->str);
 }
@@ -279,6 +356,7 @@ enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply, stru
     }
     if (status == STATUS_OK) {
         conn->pending--;
+        conn->answered = true;
         if (redis_reply_wants_reconnect(*reply)) {
             leave(conn, *reply);
         }

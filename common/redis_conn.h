@@ -15,6 +15,10 @@
  * refusal; its first word decides the status, see redis_classify. One thread at a time; one context
  * per thread.
  *
+ * A name with several addresses: all are tried within the connect timeout, each with its share,
+ * beginning with the one that worked last; one that took the connection and then never answered, or
+ * said "not now", goes last. The error names them.
+ *
  * Through Sentinel: redis+sentinel://[user:password@]h1[:26379],h2,h3/name[/db][?sentinel_user=U&
  * sentinel_password=P]. Every time a connection is opened the sentinels are asked in turn for the
  * master of that name, beginning with the one that answered last; then the server must say so
@@ -33,6 +37,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "redis_address.h"
 #include "status.h"
 
 enum { REDIS_HOST_BYTES = 256, REDIS_SENTINELS_MAX = 8 };
@@ -96,13 +101,13 @@ int redis_conn_command_timeout(const struct redis_conn *conn);
  * who named it. Lives as long as the connection object; connecting may change the text. */
 const char *redis_conn_where(const struct redis_conn *conn);
 
-/* Finds the numeric address of a host, within `timeout_ms`. */
-enum { REDIS_ADDRESS_BYTES = 64 };
+/* Finds the addresses of a host, within `timeout_ms`. */
 typedef enum status (*redis_lookup)(void *context, const char *host, int timeout_ms,
-                                    char out[REDIS_ADDRESS_BYTES], struct error *err);
+                                    struct redis_addresses *out, struct error *err);
 
-/* Names of sentinels and of masters go through `lookup` instead of the system's resolver, which no
- * timeout can stop. `context` is borrowed as long as the connection object lives. */
+/* Names of servers, sentinels and masters go through `lookup` instead of the system's resolver,
+ * which no timeout can stop; then the connect timeout bounds the look-up too. `context` is borrowed
+ * as long as the connection object lives. */
 void redis_conn_set_lookup(struct redis_conn *conn, redis_lookup lookup, void *context);
 
 /* How often a TCP/unix connection was opened (1 = never lost). */

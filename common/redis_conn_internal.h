@@ -16,7 +16,11 @@ struct redis_conn {
     char
         host[REDIS_HOST_BYTES]; /* where to connect to: the URL's, or the master's that was found */
     int port;
-    size_t sentinel; /* the one to ask first */
+    char address[REDIS_ADDRESS_BYTES]; /* the one of the host that was connected to last */
+    bool doubted;                      /* it took the connection and did not serve us */
+    bool answered;                     /* something, on this connection */
+    size_t sentinel;                   /* the one to ask first */
+    char sentinel_addresses[REDIS_SENTINELS_MAX][REDIS_ADDRESS_BYTES]; /* that worked last */
     redis_lookup lookup;
     void *lookup_context;
     int64_t until_ms; /* > 0: bounds whatever is read or written, besides command_ms */

@@ -69,57 +69,40 @@ static enum status ask_for_master(struct redis_conn *conn, struct redis_conn *se
     return status;
 }
 
-/* The host's address where the owner looks names up itself, else the host. */
-static enum status look_up(struct redis_conn *conn, char host[REDIS_HOST_BYTES],
-                           int64_t deadline_ms, struct error *err)
+/* A connection of its own to one sentinel, good until `until_ms`. NULL when memory is short. */
+static struct redis_conn *open_sentinel(const struct redis_conn *conn, size_t index,
+                                        int64_t until_ms)
 {
-    char address[REDIS_ADDRESS_BYTES];
-
-    if (conn->lookup == NULL) {
-        return STATUS_OK;
-    }
-    const enum status status =
-        conn->lookup(conn->lookup_context, host, redis_io_left_ms(deadline_ms), address, err);
-    if (status == STATUS_OK) {
-        memcpy(host, address, sizeof address);
-    }
-    return status;
-}
-
-/* A connection of its own to one sentinel, good until `until_ms`. */
-static enum status open_sentinel(struct redis_conn *conn, const struct redis_host *at,
-                                 int64_t until_ms, struct redis_conn **out, struct error *err)
-{
+    const struct redis_host *at = &conn->url.sentinels[index];
+    const int left_ms = redis_io_left_ms(until_ms);
     struct redis_url url = {.port = at->port};
 
     memcpy(url.host, at->host, sizeof url.host);
     memcpy(url.user, conn->url.sentinel_user, sizeof url.user);
     memcpy(url.password, conn->url.sentinel_password, sizeof url.password);
-    enum status status = look_up(conn, url.host, until_ms, err);
-    if (status == STATUS_OK) {
-        const int left_ms = redis_io_left_ms(until_ms);
-        *out = redis_conn_new(&url, (struct redis_timeouts){left_ms, left_ms});
-        if (*out == NULL) {
-            status = error_set(err, STATUS_OOM, "no memory for a connection");
-        } else {
-            (*out)->until_ms = until_ms;
-        }
-    }
+    struct redis_conn *sentinel = redis_conn_new(&url, (struct redis_timeouts){left_ms, left_ms});
     explicit_bzero(&url, sizeof url);
-    return status;
+    if (sentinel != NULL) {
+        sentinel->until_ms = until_ms;
+        memcpy(sentinel->address, conn->sentinel_addresses[index], sizeof sentinel->address);
+        redis_conn_set_lookup(sentinel, conn->lookup, conn->lookup_context);
+    }
+    return sentinel;
 }
 
-static enum status ask_one(struct redis_conn *conn, const struct redis_host *at, int64_t until_ms,
+static enum status ask_one(struct redis_conn *conn, size_t index, int64_t until_ms,
                            struct error *err)
 {
-    struct redis_conn *sentinel = NULL;
+    struct redis_conn *sentinel = open_sentinel(conn, index, until_ms);
     char prefix[sizeof sentinel->where + 16];
 
-    enum status status = open_sentinel(conn, at, until_ms, &sentinel, err);
-    if (status != STATUS_OK) {
-        return status;
+    if (sentinel == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for a connection");
     }
-    status = ask_for_master(conn, sentinel, err);
+    const enum status status = ask_for_master(conn, sentinel, err);
+    if (status == STATUS_OK) {
+        memcpy(conn->sentinel_addresses[index], sentinel->address, sizeof sentinel->address);
+    }
 
     /* The sentinel's name stands in the list already. */
     const int bytes = snprintf(prefix, sizeof prefix, "redis %s: ", sentinel->where);
@@ -202,7 +185,7 @@ enum status redis_sentinel_find(struct redis_conn *conn, struct error *err)
         const size_t index = (conn->sentinel + i) % count;
         const struct redis_host *at = &conn->url.sentinels[index];
         struct error own = {0};
-        if (ask_one(conn, at, share_until(deadline_ms, count - i), &own) == STATUS_OK) {
+        if (ask_one(conn, index, share_until(deadline_ms, count - i), &own) == STATUS_OK) {
             char host[REDIS_HOST_BYTES + 16];
             conn->sentinel = index;
             snprintf(conn->where, sizeof conn->where, "%.128s/%d",
@@ -211,7 +194,7 @@ enum status redis_sentinel_find(struct redis_conn *conn, struct error *err)
             snprintf(conn->where + used, sizeof conn->where - used,
                      " (master \"%.40s\" to sentinel %.100s)", conn->url.master,
                      redis_host_describe(at->host, at->port, host));
-            return look_up(conn, conn->host, conn->until_ms, err);
+            return STATUS_OK;
         }
         note(&round, conn, at, &own);
     }

@@ -1,15 +1,12 @@
 #include "resolve.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/socket.h>
 #include <time.h>
 
 struct resolve_lookup {
@@ -17,10 +14,9 @@ struct resolve_lookup {
     pthread_cond_t done_changed;
     int owners; /* the client and the thread: the last one frees */
     bool done;
-    int fault; /* of getaddrinfo */
-    size_t count;
     char host[256];
-    char addresses[RESOLVE_ADDRESSES][RESOLVE_ADDRESS_BYTES];
+    struct redis_addresses addresses; /* none: see err */
+    struct error err;
 };
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -37,38 +33,18 @@ static void disown(struct resolve_lookup *lookup)
     }
 }
 
-/* Gets the numeric forms of the first addresses; returns how many. */
-static size_t print_addresses(const struct addrinfo *found,
-                              char out[RESOLVE_ADDRESSES][RESOLVE_ADDRESS_BYTES])
-{
-    size_t count = 0;
-
-    for (; found != NULL && count < RESOLVE_ADDRESSES; found = found->ai_next) {
-        if (getnameinfo(found->ai_addr, found->ai_addrlen, out[count], RESOLVE_ADDRESS_BYTES, NULL,
-                        0, NI_NUMERICHOST) == 0) {
-            count++;
-        }
-    }
-    return count;
-}
-
 static void *look_up(void *argument)
 {
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct resolve_lookup *lookup = argument;
-    struct addrinfo *found = NULL;
-    char addresses[RESOLVE_ADDRESSES][RESOLVE_ADDRESS_BYTES] = {""};
-    size_t count = 0;
+    struct redis_addresses addresses;
+    struct error err = {0};
 
-    const int fault = getaddrinfo(lookup->host, NULL, &hints, &found);
-    if (fault == 0) {
-        count = print_addresses(found, addresses);
-        freeaddrinfo(found);
+    if (redis_address_find(lookup->host, &addresses, &err) != STATUS_OK) {
+        addresses.count = 0;
     }
     pthread_mutex_lock(&lookup->mutex);
-    memcpy(lookup->addresses, addresses, sizeof addresses);
-    lookup->count = count;
-    lookup->fault = fault;
+    lookup->addresses = addresses;
+    lookup->err = err;
     lookup->done = true;
     pthread_cond_signal(&lookup->done_changed);
     pthread_mutex_unlock(&lookup->mutex);
@@ -154,32 +130,6 @@ void resolve_orphan(struct resolve *resolve)
     resolve->lookup = NULL;
 }
 
-static void add_address(struct resolve *resolve, const char *address)
-{
-    snprintf(resolve->addresses[resolve->count++], RESOLVE_ADDRESS_BYTES, "%s", address);
-}
-
-/* What needs no name server. "localhost" is the loopback (RFC 6761, section 6.3). */
-static bool is_known(struct resolve *resolve)
-{
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_flags = AI_NUMERICHOST};
-    struct addrinfo *found = NULL;
-
-    if (strcasecmp(resolve->host, "localhost") == 0) {
-        add_address(resolve, "127.0.0.1");
-        add_address(resolve, "::1");
-        return true;
-    }
-    if (strlen(resolve->host) >= RESOLVE_ADDRESS_BYTES ||
-        getaddrinfo(resolve->host, NULL, &hints, &found) != 0) {
-        return false;
-    }
-    freeaddrinfo(found);
-    memcpy(resolve->addresses[0], resolve->host, strlen(resolve->host) + 1);
-    resolve->count = 1;
-    return true;
-}
-
 static struct timespec from_now(int timeout_ms)
 {
     struct timespec at;
@@ -207,24 +157,12 @@ static bool wait_for(struct resolve_lookup *lookup, int timeout_ms)
     return done;
 }
 
-/* Takes over what a finished look-up has found. */
-static enum status take_answer(struct resolve *resolve, struct error *err)
+enum status resolve_addresses(struct resolve *resolve, int timeout_ms, struct redis_addresses *out,
+                              struct error *err)
 {
-    const struct resolve_lookup *lookup = resolve->lookup;
-    const int fault = lookup->fault;
-
-    memcpy(resolve->addresses, lookup->addresses, sizeof resolve->addresses);
-    resolve->count = lookup->count;
-    resolve_free(resolve);
-    if (resolve->count == 0) {
-        return error_set(err, STATUS_UNREACHABLE, "host \"%.128s\": %s", resolve->host,
-                         fault == 0 ? "no address" : gai_strerror(fault));
+    if (redis_address_known(resolve->host, out)) {
+        return STATUS_OK;
     }
-    return STATUS_OK;
-}
-
-static enum status ask_name_server(struct resolve *resolve, int timeout_ms, struct error *err)
-{
     if (resolve->lookup == NULL) {
         resolve->lookup = start_lookup(resolve->host);
     }
@@ -236,32 +174,12 @@ static enum status ask_name_server(struct resolve *resolve, int timeout_ms, stru
         return error_set(err, STATUS_TIMEOUT, "host \"%.128s\": not looked up within %d ms",
                          resolve->host, timeout_ms);
     }
-    return take_answer(resolve, err);
-}
-
-enum status resolve_address(struct resolve *resolve, int timeout_ms,
-                            char out[RESOLVE_ADDRESS_BYTES], struct error *err)
-{
-    if (resolve->next >= resolve->count) {
-        resolve_forget(resolve);
-        if (!is_known(resolve)) {
-            const enum status status = ask_name_server(resolve, timeout_ms, err);
-            if (status != STATUS_OK) {
-                return status;
-            }
-        }
+    *out = resolve->lookup->addresses;
+    const struct error found = resolve->lookup->err;
+    resolve_free(resolve);
+    if (out->count == 0) {
+        *err = found;
+        return found.status;
     }
-    memcpy(out, resolve->addresses[resolve->next], RESOLVE_ADDRESS_BYTES);
     return STATUS_OK;
-}
-
-void resolve_skip(struct resolve *resolve)
-{
-    resolve->next++;
-}
-
-void resolve_forget(struct resolve *resolve)
-{
-    resolve->count = 0;
-    resolve->next = 0;
 }

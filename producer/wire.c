@@ -14,8 +14,7 @@ enum { FAULT_BYTES = 240, NAMES_MAX = REDIS_SENTINELS_MAX + 1 };
 struct wire {
     struct redis_url url;
     struct wire_bounds bounds;
-    /* Not for a unix socket. The server's; or those of the sentinels, as they are asked, and of the
-     * master. */
+    /* Of the server; or of the sentinels, as they are asked, and of the master. */
     struct resolve names[NAMES_MAX];
     size_t name_count;
     struct redis_conn *conn; /* NULL before the first attempt */
@@ -37,9 +36,6 @@ struct wire *wire_new(const char *url, const struct wire_bounds *bounds, struct 
         return NULL;
     }
     wire->bounds = *bounds;
-    if (wire->url.sentinel_count == 0) {
-        resolve_init(&wire->names[wire->name_count++], wire->url.host);
-    }
     return wire;
 }
 
@@ -63,22 +59,12 @@ void wire_limit(struct redis_conn *conn, int64_t deadline_ms)
     redis_conn_set_command_timeout(conn, left < 1 ? 1 : left > INT_MAX ? INT_MAX : (int)left);
 }
 
-static void for_names(struct wire *wire, void (*change)(struct resolve *))
-{
-    for (size_t i = 0; i < wire->name_count; i++) {
-        change(&wire->names[i]);
-    }
-}
-
 /* ---- a child of fork() ----------------------------------------------------------------------- */
 
 static void start_over(struct wire *wire)
 {
     wire->conn = NULL;
     wire->name_count = 0;
-    if (wire->url.sentinel_count == 0) {
-        resolve_init(&wire->names[wire->name_count++], wire->url.host);
-    }
     wire->quiet_until_ms = 0;
 }
 
@@ -90,7 +76,9 @@ void wire_adopt(struct wire *wire, bool torn)
         if (wire->conn != NULL) {
             redis_conn_close(wire->conn); /* the descriptor alone; TLS says nothing either */
         }
-        for_names(wire, resolve_orphan);
+        for (size_t i = 0; i < wire->name_count; i++) {
+            resolve_orphan(&wire->names[i]);
+        }
     }
     wire->proven = false;
 }
@@ -138,16 +126,15 @@ static struct resolve *name_of(struct wire *wire, const char *host)
 }
 
 static enum status look_up(void *context, const char *host, int timeout_ms,
-                           char out[REDIS_ADDRESS_BYTES], struct error *err)
+                           struct redis_addresses *out, struct error *err)
 {
-    _Static_assert((int)REDIS_ADDRESS_BYTES == (int)RESOLVE_ADDRESS_BYTES, "one buffer for both");
     struct wire *wire = context;
 
-    return resolve_address(name_of(wire, host), timeout_ms, out, err);
+    return resolve_addresses(name_of(wire, host), timeout_ms, out, err);
 }
 
-/* One object for good: it remembers which sentinel answered. */
-static enum status make_sentinel_conn(struct wire *wire, struct error *err)
+/* One object for good: it remembers which address, and which sentinel, answered. */
+static enum status make_conn(struct wire *wire, struct error *err)
 {
     if (wire->conn != NULL) {
         return STATUS_OK;
@@ -159,34 +146,6 @@ static enum status make_sentinel_conn(struct wire *wire, struct error *err)
     }
     redis_conn_set_lookup(wire->conn, look_up, wire);
     return STATUS_OK;
-}
-
-/* A connection object for the address to try now, with what the look-up left of the time. */
-static enum status make_conn(struct wire *wire, struct error *err)
-{
-    const int64_t deadline_ms = clock_now_ms() + wire->bounds.connect_ms;
-    struct redis_url url = wire->url;
-    char address[RESOLVE_ADDRESS_BYTES];
-
-    if (url.sentinel_count > 0) {
-        return make_sentinel_conn(wire, err);
-    }
-    if (url.path[0] == '\0') {
-        const enum status status =
-            resolve_address(&wire->names[0], wire->bounds.connect_ms, address, err);
-        if (status != STATUS_OK) {
-            return error_wrap(err, "redis");
-        }
-        if (!url.tls) { /* there the server's certificate goes by the name */
-            snprintf(url.host, sizeof url.host, "%s", address);
-        }
-    }
-    const int64_t left = deadline_ms - clock_now_ms();
-    redis_conn_free(wire->conn);
-    wire->conn = redis_conn_new(
-        &url, (struct redis_timeouts){left < 1 ? 1 : (int)left, wire->bounds.command_ms});
-    explicit_bzero(&url, sizeof url);
-    return wire->conn == NULL ? error_set(err, STATUS_OOM, "out of memory") : STATUS_OK;
 }
 
 static enum status connect_wire(struct wire *wire, struct error *err)
@@ -205,9 +164,6 @@ static enum status connect_wire(struct wire *wire, struct error *err)
     enum status status = make_conn(wire, err);
     if (status == STATUS_OK) {
         status = redis_conn_connect(wire->conn, err);
-        if (status != STATUS_OK) {
-            for_names(wire, resolve_skip);
-        }
     }
     if (status != STATUS_OK) {
         fall_quiet(wire, err);
@@ -226,7 +182,6 @@ static enum status attempt(struct wire *wire, wire_work work, void *context, str
         wire->proven = true;
     }
     if (!is_open(wire)) {
-        for_names(wire, resolve_forget);
         if (!wire->proven || status == STATUS_UNAVAILABLE) {
             fall_quiet(wire, err);
         }

@@ -33,13 +33,15 @@ static redisReply *field_of(const redisReply *entries, const char *name)
 }
 
 /* A result as a worker would cache it; freed by the caller. */
-static struct strbuf result_of(const char *few_shot, int64_t epoch, const char *error)
+static struct strbuf result_of(const char *query, const char *few_shot, int64_t epoch,
+                               const char *error)
 {
+    char hash[TEXT_HASH_CHARS + 1];
     struct strbuf body = {0};
     struct example example = {{"t-1", 3}, {"prompt\n\nresult", 14}, 0.25, NULL, 0};
     const struct enrich_result result = {
         .domain = {"legal", 5},
-        .query_hash = {"0123456789abcdef0123456789abcdef", 32},
+        .query_hash = {hash, TEXT_HASH_CHARS},
         .created_unix_ms = 1700000000000,
         .epoch = epoch,
         .k = 3,
@@ -49,6 +51,7 @@ static struct strbuf result_of(const char *few_shot, int64_t epoch, const char *
         .error = {error, error == NULL ? 0 : strlen(error)},
     };
 
+    text_hash(query, strlen(query), hash);
     bodies_encode_result(&result, &body);
     cr_assert(strbuf_ok(&body));
     return body;
@@ -186,7 +189,7 @@ Test(cli_enqueue, a_full_queue_is_exit_code_5)
 
 Test(cli_enqueue, waiting_prints_the_examples_or_the_whole_result_as_json)
 {
-    struct strbuf body = result_of("Example 1\nprompt", 0, NULL);
+    struct strbuf body = result_of("a", "Example 1\nprompt", 0, NULL);
     const pid_t worker = start_worker("enrich", body.data, body.bytes);
 
     RUN(0, "enqueue", "enrich", "--domain", "legal", "--query", "a", "--wait", "20s");
@@ -211,7 +214,7 @@ Test(cli_enqueue, an_echo_comes_back_as_it_was)
 
 Test(cli_enqueue, a_result_that_is_an_error_is_exit_code_1)
 {
-    struct strbuf body = result_of("", 0, "retries exhausted");
+    struct strbuf body = result_of("a", "", 0, "retries exhausted");
     const pid_t worker = start_worker("enrich", body.data, body.bytes);
 
     RUN(1, "enqueue", "enrich", "--domain", "legal", "--query", "a", "--wait", "20s", "--json");
@@ -362,7 +365,7 @@ Test(cli_enqueue, a_byte_order_mark_and_an_empty_file_are_fine)
 
 Test(cli_enqueue, a_prompt_is_enriched_from_the_cache)
 {
-    struct strbuf body = result_of("Example 1", 0, NULL);
+    struct strbuf body = result_of("notice period", "Example 1", 0, NULL);
 
     cache("notice period", &body);
     RUN_WITH(0, "Base.\n", "prompt", "--domain", "legal", "--query", "notice period", "--base",
@@ -442,7 +445,7 @@ Test(cli_enqueue, a_prompt_with_bad_usage_is_still_exit_code_2)
 
 Test(cli_enqueue, a_cached_result_is_printed_with_its_staleness)
 {
-    struct strbuf body = result_of("Example 1", 2, NULL);
+    struct strbuf body = result_of("q", "Example 1", 2, NULL);
 
     cache("q", &body);
     RUN(0, "result", "--domain", "legal", "--query", " q ", "--json");

@@ -1,6 +1,8 @@
 /* One connection to a real Redis. */
 #include "redis_conn_fixture.h"
 
+#include <arpa/inet.h>
+
 TestSuite(redis_conn, .timeout = 60);
 
 /* ---- a real server ------------------------------------------------------------------------- */
@@ -287,4 +289,122 @@ Test(redis_conn, our_own_marker_is_not_shown)
     reply.type = REDIS_REPLY_STATUS;
     cr_assert_eq(redis_reply_status(&reply, &err), STATUS_OK);
     cr_assert_not(redis_reply_wants_reconnect(&reply));
+}
+
+/* ---- a name with several addresses ----------------------------------------------------------- */
+
+/* The name server that these tests have. */
+static enum status give_addresses(void *context, const char *host, int timeout_ms,
+                                  struct redis_addresses *out, struct error *why)
+{
+    (void)why;
+    cr_assert_str_eq(host, "queue.test");
+    cr_assert_gt(timeout_ms, 0);
+    *out = *(const struct redis_addresses *)context;
+    return STATUS_OK;
+}
+
+static struct redis_conn *conn_by_name(int port, int connect_ms, struct redis_addresses *addresses)
+{
+    char text[64];
+    struct redis_url url;
+
+    snprintf(text, sizeof text, "redis://queue.test:%d/0", port);
+    OK(redis_url_parse(text, &url, &err));
+    struct redis_conn *conn = redis_conn_new(&url, (struct redis_timeouts){connect_ms, 2000});
+    cr_assert_not_null(conn);
+    redis_conn_set_lookup(conn, give_addresses, addresses);
+    return conn;
+}
+
+/* Listens on 127.0.0.2 and, where `full`, has no room for one more connection: the packets of the
+ * next one are dropped. */
+static void listen_beside(int port, bool full, int sockets[4])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    const int yes = 1;
+
+    inet_pton(AF_INET, "127.0.0.2", &address.sin_addr);
+    sockets[0] = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(sockets[0], SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    cr_assert_eq(bind(sockets[0], (struct sockaddr *)&address, sizeof address), 0);
+    cr_assert_eq(listen(sockets[0], 0), 0);
+    for (int i = 1; i < 4; i++) {
+        sockets[i] = full ? socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0) : -1;
+        if (full) {
+            (void)!connect(sockets[i], (struct sockaddr *)&address, sizeof address);
+        }
+    }
+}
+
+static void close_all(const int sockets[4])
+{
+    for (int i = 0; i < 4; i++) {
+        close(sockets[i]);
+    }
+}
+
+Test(redis_conn, an_address_that_refuses_gives_way_to_the_next_which_goes_first_then)
+{
+    struct redis_addresses addresses = {.text = {"127.0.0.2", "::1", "127.0.0.1"}, .count = 3};
+    struct test_server server;
+    int sockets[4];
+
+    test_redis_start(&server, (const char *const[]){"--bind", "127.0.0.1", NULL});
+    struct redis_conn *conn = conn_by_name(server.port, 2000, &addresses);
+    assert_pong(conn);
+    redis_conn_close(conn);
+    listen_beside(server.port, true, sockets); /* would cost a share of the time */
+    const int64_t before_ms = clock_now_ms();
+    assert_pong(conn);
+    cr_assert_lt(clock_now_ms() - before_ms, 500);
+    close_all(sockets);
+    redis_conn_free(conn);
+    test_server_stop(&server);
+}
+
+Test(redis_conn, an_address_that_drops_packets_costs_its_share_of_the_time)
+{
+    struct redis_addresses addresses = {.text = {"127.0.0.2", "127.0.0.1"}, .count = 2};
+    struct test_server server;
+    int sockets[4];
+
+    test_redis_start(&server, (const char *const[]){"--bind", "127.0.0.1", NULL});
+    listen_beside(server.port, true, sockets);
+    struct redis_conn *conn = conn_by_name(server.port, 1000, &addresses);
+    const int64_t before_ms = clock_now_ms();
+    assert_pong(conn);
+    cr_assert_geq(clock_now_ms() - before_ms, 450);
+    close_all(sockets);
+    redis_conn_free(conn);
+    test_server_stop(&server);
+}
+
+Test(redis_conn, an_address_that_takes_the_connection_and_never_answers_goes_last)
+{
+    struct redis_addresses addresses = {.text = {"127.0.0.2", "127.0.0.1"}, .count = 2};
+    struct test_server server;
+    int sockets[4];
+
+    test_redis_start(&server, (const char *const[]){"--bind", "127.0.0.1", NULL});
+    listen_beside(server.port, false, sockets);
+    struct redis_conn *conn = conn_by_name(server.port, 1000, &addresses);
+    redis_conn_set_command_timeout(conn, 50);
+    assert_fails(conn, STATUS_TIMEOUT);
+    redis_conn_set_command_timeout(conn, 2000);
+    assert_pong(conn);
+    close_all(sockets);
+    redis_conn_free(conn);
+    test_server_stop(&server);
+}
+
+Test(redis_conn, the_error_names_every_address_that_was_tried)
+{
+    struct redis_addresses addresses = {.text = {"127.0.0.2", "127.0.0.3"}, .count = 2};
+    struct redis_conn *conn = conn_by_name(test_free_port(), 1000, &addresses);
+
+    assert_fails(conn, STATUS_UNREACHABLE);
+    assert_says("queue.test:");
+    assert_says("cannot connect: 127.0.0.2: Connection refused, 127.0.0.3: Connection refused");
+    redis_conn_free(conn);
 }

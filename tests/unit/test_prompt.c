@@ -272,33 +272,36 @@ Test(resolve, addresses_and_localhost_need_no_name_server)
 {
     static const char *const hosts[][2] = {
         {"127.0.0.1", "127.0.0.1"}, {"::1", "::1"}, {"LocalHost", "127.0.0.1"}};
-    char address[RESOLVE_ADDRESS_BYTES];
+    struct redis_addresses found;
     struct error err = {0};
 
     for (size_t i = 0; i < 3; i++) {
         struct resolve resolve;
         resolve_init(&resolve, hosts[i][0]);
-        cr_assert_eq(resolve_address(&resolve, 1, address, &err), STATUS_OK);
-        cr_assert_str_eq(address, hosts[i][1]);
+        cr_assert_eq(resolve_addresses(&resolve, 1, &found, &err), STATUS_OK);
+        cr_assert_str_eq(found.text[0], hosts[i][1]);
         cr_assert_null(resolve.lookup);
         resolve_free(&resolve);
     }
 }
 
-Test(resolve, an_address_that_does_not_answer_gives_way_to_the_next_in_turn)
+Test(resolve, the_address_that_worked_last_is_tried_first_and_a_doubted_one_last)
 {
-    static const char *const expected[] = {"127.0.0.1", "::1", "127.0.0.1"};
-    char address[RESOLVE_ADDRESS_BYTES];
-    struct resolve resolve;
-    struct error err = {0};
+    static const struct redis_addresses three = {.text = {"a", "b", "c"}, .count = 3};
+    static const struct {
+        const char *last;
+        bool doubted;
+        const char *order;
+    } cases[] = {{"", false, "abc"}, {"a", false, "abc"}, {"b", false, "bac"}, {"c", false, "cab"},
+                 {"a", true, "bca"}, {"b", true, "acb"},  {"c", true, "abc"},  {"d", true, "abc"}};
 
-    resolve_init(&resolve, "localhost");
-    for (size_t i = 0; i < 3; i++) {
-        cr_assert_eq(resolve_address(&resolve, 1, address, &err), STATUS_OK);
-        cr_assert_str_eq(address, expected[i]);
-        resolve_skip(&resolve);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct redis_addresses now = three;
+        redis_address_order(&now, cases[i].last, cases[i].doubted);
+        for (size_t j = 0; j < 3; j++) {
+            cr_assert_eq(now.text[j][0], cases[i].order[j], "case %zu", i);
+        }
     }
-    resolve_free(&resolve);
 }
 
 /* The machine's own name is in its hosts file or its DNS; where it is in neither, the error says
@@ -306,16 +309,16 @@ Test(resolve, an_address_that_does_not_answer_gives_way_to_the_next_in_turn)
 Test(resolve, a_name_is_looked_up_in_a_thread)
 {
     char host[200] = "";
-    char address[RESOLVE_ADDRESS_BYTES];
+    struct redis_addresses found;
     struct resolve resolve;
     struct error err = {0};
 
     cr_assert_eq(gethostname(host, sizeof host - 1), 0);
     resolve_init(&resolve, host);
-    const enum status status = resolve_address(&resolve, 5000, address, &err);
+    const enum status status = resolve_addresses(&resolve, 5000, &found, &err);
     if (status == STATUS_OK) {
-        cr_assert_gt(resolve.count, 0);
-        cr_assert_neq(address[0], '\0');
+        cr_assert_gt(found.count, 0);
+        cr_assert_neq(found.text[0][0], '\0');
     } else {
         cr_assert_not_null(strstr(err.text, host), "%s", err.text);
     }
@@ -324,12 +327,12 @@ Test(resolve, a_name_is_looked_up_in_a_thread)
 
 Test(resolve, a_name_that_does_not_exist_is_unreachable_or_late_but_never_found)
 {
-    char address[RESOLVE_ADDRESS_BYTES];
+    struct redis_addresses found;
     struct resolve resolve;
     struct error err = {0};
 
     resolve_init(&resolve, "no-such-host.invalid");
-    const enum status status = resolve_address(&resolve, 1, address, &err);
+    const enum status status = resolve_addresses(&resolve, 1, &found, &err);
     cr_assert(status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT, "%s", err.text);
     cr_assert_not_null(strstr(err.text, "no-such-host.invalid"), "%s", err.text);
     resolve_free(&resolve);
