@@ -53,7 +53,7 @@ static void end_take(struct lane *lane, size_t index)
 }
 
 /* What must not reach a handler is judged here; true when the task goes on. */
-static bool is_fit(struct lane *lane, struct task *task, int64_t now_unix_ms)
+static bool is_fit(struct lane *lane, struct task *task, int64_t redis_unix_ms)
 {
     const struct job *job = task->job;
     const struct settings *settings = lane->tools.settings;
@@ -75,7 +75,7 @@ static bool is_fit(struct lane *lane, struct task *task, int64_t now_unix_ms)
                    text_excerpt(job->domain.data, job->domain.bytes, excerpt));
         return false;
     }
-    if (job->options.deadline_unix_ms > 0 && now_unix_ms > job->options.deadline_unix_ms) {
+    if (job->options.deadline_unix_ms > 0 && redis_unix_ms > job->options.deadline_unix_ms) {
         task_judge(task, VERDICT_EXPIRED, "deadline passed");
         return false;
     }
@@ -96,18 +96,38 @@ static void account_wait(struct lane *lane, size_t series, const struct job *job
     metrics_job_wait_seconds(lane->tools.metrics, series, (double)(now_unix_ms - since_ms) / 1e3);
 }
 
+/* What deadlines are judged by: Redis' clock at this moment, asked where a job has one. What the
+ * janitor knows of that clock is missing in a worker's first second and wrong after a step of ours,
+ * and a job thrown away for it is gone. Where Redis does not say, nothing is past its deadline. */
+static int64_t deadline_clock(struct lane *lane, const struct queue_batch *batch)
+{
+    int64_t offset_ms = 0;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->jobs[i].options.deadline_unix_ms == 0) {
+            continue;
+        }
+        tools_will_wait(&lane->tools);
+        return redis_conn_clock_offset(lane->tools.redis, &offset_ms, NULL) == STATUS_OK
+                   ? clock_unix_ms() + offset_ms
+                   : 0;
+    }
+    return 0;
+}
+
 /* Sorts the fit tasks to the front, so that the handler gets one run of them. */
 static size_t sort_fit(struct lane *lane, const struct queue_batch *batch, struct task *tasks,
                        size_t series)
 {
     int64_t now_unix_ms = tools_now_unix_ms(&lane->tools);
+    int64_t redis_unix_ms = deadline_clock(lane, batch);
     size_t fit = 0;
     size_t unfit = batch->count;
 
     for (size_t i = 0; i < batch->count; i++) {
         struct task task = {.job = &batch->jobs[i]};
         account_wait(lane, series, task.job, now_unix_ms);
-        if (is_fit(lane, &task, now_unix_ms)) {
+        if (is_fit(lane, &task, redis_unix_ms)) {
             tasks[fit++] = task;
         } else {
             tasks[--unfit] = task;

@@ -175,6 +175,32 @@ Test(fleet, a_job_past_its_deadline_is_expired_and_not_run)
     stop_fleet();
 }
 
+/* The fleet's idea of Redis' clock as it is before Redis was asked, or after a step of ours. */
+static void step_clock(int64_t by_ms)
+{
+    atomic_store(&fleet.clock_offset_ms, by_ms);
+}
+
+Test(fleet, deadlines_are_judged_by_redis_clock_also_right_after_a_step_of_ours)
+{
+    char options[64];
+    const int64_t hour_ms = 3600000;
+
+    start_fleet();
+    push_enrich("legal", "first", "anything", 3, "");
+    wait_for("enrich", COUNT_DONE, 1);
+    step_clock(hour_ms);
+    snprintf(options, sizeof options, "deadline_ms=%lld", (long long)clock_unix_ms() + hour_ms / 6);
+    push_enrich("legal", "in-time", "anything", 3, options);
+    wait_for("enrich", COUNT_DONE, 2);
+
+    step_clock(-hour_ms);
+    snprintf(options, sizeof options, "deadline_ms=%lld", (long long)clock_unix_ms() - hour_ms / 6);
+    push_enrich("legal", "late", "anything", 3, options);
+    wait_for("enrich", COUNT_EXPIRED, 1);
+    stop_fleet();
+}
+
 Test(fleet, a_reply_comes_to_who_asked_and_to_the_twins_asker)
 {
     struct queue queue = queue_named("enrich");
