@@ -76,6 +76,7 @@ enum status chroma_upsert(struct chroma *chroma, const char *domain,
 struct chroma_hits {
     struct example *examples; /* text from the document, or metadata "document"; distance >= 0 */
     size_t count;
+    size_t answered; /* count and those left out: fewer than asked for, then there are no more */
 };
 
 /* Nearest `n_results` of each of `count` vectors (count x dimension floats, one after the other) in
@@ -90,13 +91,20 @@ enum status chroma_query(struct chroma *chroma, const char *domain, const float 
  * returns. */
 typedef void chroma_hits_taker(void *context, size_t index, const struct chroma_hits *hits);
 
+struct chroma_search {
+    const float *const *vectors; /* `count` pointers */
+    size_t count;
+    size_t n_results;
+    bool without_text; /* texts are empty, where they are documents */
+    struct arena *arena;
+};
+
 /* The same query, its hits handed on one vector after the other as they are decoded: memory for one
- * vector's hits at a time. `vectors` are `count` pointers. Whatever the status, some may have been
- * taken: what `take` does counts only with STATUS_OK. */
+ * vector's hits at a time. Whatever the status, some may have been taken: what `take` does counts
+ * only with STATUS_OK. */
 enum status chroma_query_each(struct chroma *chroma, const char *domain,
-                              const float *const *vectors, size_t count, size_t n_results,
-                              struct arena *arena, chroma_hits_taker *take, void *context,
-                              struct error *err) MUSTCHECK;
+                              const struct chroma_search *search, chroma_hits_taker *take,
+                              void *context, struct error *err) MUSTCHECK;
 
 /* The records with these ids that exist, with metadata and, where `with_text`, text (distance 0).
  */

@@ -250,7 +250,7 @@ static enum status decode_list(const struct fields *lists, bool is_query, bool t
     struct fields record = {0};
     enum status status = chains(lists, count, &record, err);
 
-    *out = (struct chroma_hits){0};
+    *out = (struct chroma_hits){.answered = count};
     if (status != STATUS_OK) {
         return status;
     }

@@ -165,49 +165,52 @@ enum status chroma_upsert(struct chroma *chroma, const char *domain,
 }
 
 static void write_query(const struct chroma *chroma, struct strbuf *out,
-                        const float *const *vectors, size_t count, size_t n_results)
+                        const struct chroma_search *search)
 {
     const size_t dimension = chroma->config.identity.dimension;
 
-    if (strbuf_reserve(out, count * dimension * FLOAT_TEXT_TYPICAL) == NULL) {
+    if (strbuf_reserve(out, search->count * dimension * FLOAT_TEXT_TYPICAL) == NULL) {
         return; /* what failed sticks */
     }
     strbuf_append_str(out, "{\"query_embeddings\":[");
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < search->count; i++) {
         write_separator(out, i);
-        json_floats(out, vectors[i], dimension);
+        json_floats(out, search->vectors[i], dimension);
     }
     strbuf_append_str(out, "],\"n_results\":");
-    json_int(out, (int64_t)n_results);
-    strbuf_append_str(out, ",\"include\":[\"documents\",\"metadatas\",\"distances\"]}");
+    json_int(out, (int64_t)search->n_results);
+    strbuf_append_str(out, ",\"include\":[");
+    strbuf_append_str(out, search->without_text ? "" : "\"documents\",");
+    strbuf_append_str(out, "\"metadatas\",\"distances\"]}");
 }
 
 enum status chroma_query_each(struct chroma *chroma, const char *domain,
-                              const float *const *vectors, size_t count, size_t n_results,
-                              struct arena *arena, chroma_hits_taker *take, void *context,
-                              struct error *err)
+                              const struct chroma_search *search, chroma_hits_taker *take,
+                              void *context, struct error *err)
 {
-    const struct chroma_asked asked = {count, n_results, chroma->config.store_text_as_metadata};
+    const struct chroma_asked asked = {search->count, search->n_results,
+                                       chroma->config.store_text_as_metadata};
 
-    if (count == 0) {
+    if (search->count == 0) {
         return STATUS_OK;
     }
-    if (n_results == 0) { /* Chroma's handler dies of it and closes the connection */
+    if (search->n_results == 0) { /* Chroma's handler dies of it and closes the connection */
         return error_set(err, STATUS_INVALID, "a query for 0 results, at least 1 is needed");
     }
-    for (size_t i = 0; i < count; i++) {
-        if (!is_finite(vectors[i], chroma->config.identity.dimension)) {
+    for (size_t i = 0; i < search->count; i++) {
+        if (!is_finite(search->vectors[i], chroma->config.identity.dimension)) {
             return error_set(err, STATUS_INVALID,
                              "a query vector holds a number that is not finite");
         }
     }
-    write_query(chroma, chroma_request(chroma), vectors, count, n_results);
+    write_query(chroma, chroma_request(chroma), search);
     enum status status = chroma_on_collection(chroma, domain, false, "POST", "query", err);
     if (status != STATUS_OK) {
         return status;
     }
     const struct strbuf *body = &chroma->response.body;
-    status = chroma_decode_query(body->data, body->bytes, &asked, arena, take, context, err);
+    status =
+        chroma_decode_query(body->data, body->bytes, &asked, search->arena, take, context, err);
     chroma_end_answer(chroma);
     return status == STATUS_GARBLED
                ? error_wrap(err, "chroma at \"%.64s\": query", chroma->config.url)
@@ -232,7 +235,9 @@ enum status chroma_query(struct chroma *chroma, const char *domain, const float 
     for (size_t i = 0; i < count; i++) {
         each[i] = vectors + i * chroma->config.identity.dimension;
     }
-    return chroma_query_each(chroma, domain, each, count, n_results, arena, keep_hits, hits, err);
+    const struct chroma_search search = {
+        .vectors = each, .count = count, .n_results = n_results, .arena = arena};
+    return chroma_query_each(chroma, domain, &search, keep_hits, hits, err);
 }
 
 static void write_ids(struct strbuf *out, const struct slice *ids, size_t count)

@@ -11,6 +11,7 @@ const char *const metrics_outcome_names[METRICS_OUTCOMES] = {"done",    "retried
 const char *const metrics_upstream_names[METRICS_UPSTREAMS] = {"redis", "chroma", "embedder"};
 const char *const metrics_layer_names[METRICS_LAYERS] = {"memory", "redis"};
 const char *const metrics_lookup_names[METRICS_LOOKUPS] = {"hit", "miss", "stale"};
+const char *const metrics_further_names[METRICS_FURTHERS] = {"found", "gave_up"};
 const char *const metrics_source_names[METRICS_SOURCES] = {"model", "cache"};
 const char *const metrics_job_state_names[METRICS_JOB_STATES] = {"waiting", "running", "delayed",
                                                                  "dead"};
@@ -199,6 +200,16 @@ void metrics_cache_lookup(struct metrics *m, enum metrics_layer layer, enum metr
                           uint64_t count)
 {
     add(&m->lookups[layer][result], count);
+}
+
+void metrics_looked_further(struct metrics *m, enum metrics_further result)
+{
+    add(&m->furthers[result], 1);
+}
+
+void metrics_swept(struct metrics *m, uint64_t experiences)
+{
+    add(&m->swept, experiences);
 }
 
 void metrics_embedded(struct metrics *m, enum metrics_source source, uint64_t texts)

@@ -37,6 +37,7 @@ enum metrics_upstream { METRICS_REDIS, METRICS_CHROMA, METRICS_EMBEDDER, METRICS
 enum metrics_layer { METRICS_MEMORY, METRICS_REDIS_LAYER, METRICS_LAYERS };
 enum metrics_lookup { METRICS_HIT, METRICS_MISS, METRICS_STALE, METRICS_LOOKUPS };
 enum metrics_source { METRICS_FROM_MODEL, METRICS_FROM_CACHE, METRICS_SOURCES };
+enum metrics_further { METRICS_FOUND, METRICS_GAVE_UP, METRICS_FURTHERS };
 enum metrics_lane { METRICS_BUSY, METRICS_IDLE, METRICS_PAUSED, METRICS_LANES };
 enum metrics_job_state {
     METRICS_WAITING,
@@ -79,6 +80,10 @@ void metrics_breaker(struct metrics *m, enum metrics_upstream upstream, int stat
                      uint64_t opened_total);
 void metrics_cache_lookup(struct metrics *m, enum metrics_layer layer, enum metrics_lookup result,
                           uint64_t count);
+/* An enrichment that asked Chroma for more hits, since expired ones lay nearer than live ones. */
+void metrics_looked_further(struct metrics *m, enum metrics_further result);
+/* Expired experiences that this worker deleted. */
+void metrics_swept(struct metrics *m, uint64_t experiences);
 void metrics_embedded(struct metrics *m, enum metrics_source source, uint64_t texts);
 
 /* What Redis says of a queue; shown from the first time it is set until it is unset. */

@@ -65,6 +65,8 @@ struct metrics {
     atomic_int_fast64_t breaker_state[METRICS_UPSTREAMS];
     atomic_uint_fast64_t breaker_opened[METRICS_UPSTREAMS];
     atomic_uint_fast64_t lookups[METRICS_LAYERS][METRICS_LOOKUPS];
+    atomic_uint_fast64_t furthers[METRICS_FURTHERS];
+    atomic_uint_fast64_t swept;
     atomic_uint_fast64_t embedded[METRICS_SOURCES];
     atomic_int_fast64_t lanes[METRICS_LANES];
     atomic_bool prompts_known;
@@ -77,6 +79,7 @@ extern const char *const metrics_outcome_names[METRICS_OUTCOMES];
 extern const char *const metrics_upstream_names[METRICS_UPSTREAMS];
 extern const char *const metrics_layer_names[METRICS_LAYERS];
 extern const char *const metrics_lookup_names[METRICS_LOOKUPS];
+extern const char *const metrics_further_names[METRICS_FURTHERS];
 extern const char *const metrics_source_names[METRICS_SOURCES];
 extern const char *const metrics_job_state_names[METRICS_JOB_STATES];
 extern const char *const metrics_lane_names[METRICS_LANES];

@@ -239,6 +239,16 @@ static void write_prompts(const struct writer *w)
     }
 }
 
+static void write_looked_further(const struct writer *w)
+{
+    write_counters(w, "result", metrics_further_names, w->m->furthers, 0, METRICS_FURTHERS);
+}
+
+static void write_swept(const struct writer *w)
+{
+    write_count(w, "reason=\"expired\"", value_of(&w->m->swept));
+}
+
 static void write_embedded_texts(const struct writer *w)
 {
     write_counters(w, "source", metrics_source_names, w->m->embedded, 0, METRICS_SOURCES);
@@ -392,6 +402,11 @@ static const struct family {
     {"stillhouse_prompts_total", "counter",
      "Prompts of all producers, with examples or the base prompt; the same from every worker.",
      write_prompts},
+    {"stillhouse_looked_further_total", "counter",
+     "Enrichments whose first hits held too few live experiences, by how the search went on.",
+     write_looked_further},
+    {"stillhouse_swept_experiences_total", "counter",
+     "Expired experiences that this worker deleted from Chroma.", write_swept},
     {"stillhouse_embedded_texts_total", "counter",
      "Texts whose embedding came from the model or from the cache.", write_embedded_texts},
     {"stillhouse_fleet_jobs_total", "counter",

@@ -2,9 +2,11 @@
  *
  * Happy path, for the whole batch: decode; one pipelined read of results and epochs; one embedding
  * call for the distinct missing queries; one Chroma query a domain; render; one pipelined write of
- * the results. Failure modes: Chroma's breaker open -> the cached result, stale if need be, else an
- * empty one at once (not cached); a failed call -> RETRY; no collection -> zero examples, cached
- * for a short time.
+ * the results. Where expired experiences lie nearer than k live ones, the query is asked again for
+ * more hits, four times as many each time, by those alone that lack some; the sweep deletes what
+ * has expired (sweep.h), so that this stays rare. Failure modes: Chroma's breaker open -> the
+ * cached result, stale if need be, else an empty one at once (not cached); a failed call -> RETRY;
+ * no collection -> zero examples, cached for a short time.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,10 @@
 enum {
     EMPTY_TTL_MS = 10000, /* a domain without a collection may get one any moment */
     SPARE_RESULTS = 4,    /* asked for on top of k, to make up for expired experiences */
+    FURTHER_FACTOR = 4,
+    FURTHER_RESULTS_MAX = 4096, /* a query: 100,000 documents take half a second to say so many */
+    FURTHER_REQUEST_MAX = 4096, /* hits in one answer: some 700 KiB without the texts */
+    FURTHER_BATCH_MAX = 65536,  /* hits for a group in all: a few seconds of Chroma */
     HITS_KEEP_BYTES = 64 * 1024,
     QUERY_BATCH_MAX = 64, /* vectors in one Chroma request (design, section 7) */
 };
@@ -29,6 +35,9 @@ struct enrich_item {
     char hash[TEXT_HASH_CHARS + 1];
     struct store_result *cached;
     struct embedding *embedding;
+    struct example *found; /* by looking further, without text; NULL: the first hits were enough */
+    size_t found_count;
+    bool lacks;    /* fewer than k live ones so far, and there may be more behind them */
     bool finished; /* has its verdict */
 };
 
@@ -235,6 +244,7 @@ struct enrich_group {
     struct slice results[QUERY_BATCH_MAX]; /* encoded; {NULL, 0}: no memory */
     size_t count;
     int k_max;
+    size_t n_results;
     struct arena hits; /* of one item at a time */
 };
 
@@ -242,10 +252,11 @@ struct enrich_group {
 static void take_hits(void *context, size_t index, const struct chroma_hits *hits)
 {
     struct enrich_group *group = context;
-    const struct enrich_item *item = group->items[index];
+    struct enrich_item *item = group->items[index];
     struct example chosen[BODIES_K_MAX];
     size_t kept = choose(hits, item->body.k, group->batch->now_unix_ms, chosen);
 
+    item->lacks = kept < (size_t)item->body.k && hits->answered >= group->n_results;
     group->results[index] = make_result(group->batch, item, chosen, kept);
     arena_reset(&group->hits, HITS_KEEP_BYTES);
 }
@@ -265,7 +276,8 @@ static void write_group(struct enrich_group *group, int64_t ttl_ms)
             continue;
         }
         finish_with(item, bytes);
-        writes[write_count++] = (struct store_write){item->domain, item->hash, bytes, ttl_ms};
+        writes[write_count++] = (struct store_write){item->domain, item->hash, bytes,
+                                                     item->lacks ? EMPTY_TTL_MS : ttl_ms};
     }
     if (store_write_results(group->batch->tools, writes, write_count, &err) == STATUS_OK) {
         return;
@@ -276,22 +288,162 @@ static void write_group(struct enrich_group *group, int64_t ttl_ms)
     }
 }
 
-static enum status query(struct enrich_group *group, struct error *err)
+static enum status query(struct enrich_group *group, chroma_hits_taker *take, struct error *err)
 {
     struct lane_tools *tools = group->batch->tools;
     const float *vectors[QUERY_BATCH_MAX];
+    const struct chroma_search search = {
+        .vectors = vectors,
+        .count = group->count,
+        .n_results = group->n_results,
+        .without_text = take != take_hits,
+        .arena = &group->hits,
+    };
 
     for (size_t i = 0; i < group->count; i++) {
         vectors[i] = group->items[i]->embedding->vector;
     }
     tools_phase(tools, PHASE_QUERY);
-    enum status status = chroma_query_each(tools->chroma, group->items[0]->domain, vectors,
-                                           group->count, (size_t)group->k_max + SPARE_RESULTS,
-                                           &group->hits, take_hits, group, err);
+    enum status status =
+        chroma_query_each(tools->chroma, group->items[0]->domain, &search, take, group, err);
     arena_free(&group->hits);
     upstreams_report(tools->upstreams, METRICS_CHROMA, status, err->text);
     tools_progress(tools);
     return status;
+}
+
+/* ---- further than the first hits ---------------------------------------------------------------
+ */
+
+/* Only which ones they are: their texts are fetched when no more are looked for. */
+static void take_far_hits(void *context, size_t index, const struct chroma_hits *hits)
+{
+    struct enrich_group *group = context;
+    struct enrich_item *item = group->items[index];
+    struct arena *arena = &group->batch->tools->arena;
+    struct example chosen[BODIES_K_MAX];
+    const size_t kept = choose(hits, item->body.k, group->batch->now_unix_ms, chosen);
+    struct example *found = arena_array(arena, kept, sizeof *found);
+
+    item->lacks = kept < (size_t)item->body.k && hits->answered >= group->n_results;
+    item->found = found;
+    item->found_count = 0;
+    for (size_t i = 0; i < kept && found != NULL; i++) {
+        const char *id = arena_copy(arena, chosen[i].id.data, chosen[i].id.bytes);
+        if (id != NULL) {
+            found[item->found_count++] =
+                (struct example){.id = {id, chosen[i].id.bytes}, .distance = chosen[i].distance};
+        }
+    }
+    arena_reset(&group->hits, HITS_KEEP_BYTES);
+}
+
+/* One query more for those that lack some, in requests whose answers are bounded. False: there are
+ * none, or it makes no sense to go on. */
+static bool ask_again(struct enrich_group *group, size_t n_results, size_t *hits_left)
+{
+    const struct enrich_batch *batch = group->batch;
+    const size_t fit = FURTHER_REQUEST_MAX / n_results;
+    bool asked = false;
+    size_t at = 0;
+
+    while (at < group->count) {
+        struct enrich_group part = {.batch = group->batch, .n_results = n_results};
+        struct error err = {0};
+        for (; at < group->count && part.count < fit; at++) {
+            if (group->items[at]->lacks) {
+                part.items[part.count++] = group->items[at];
+            }
+        }
+        if (part.count == 0) {
+            break;
+        }
+        if (part.count * n_results > *hits_left ||
+            upstreams_allow(batch->tools->upstreams, METRICS_CHROMA, 1) == 0) {
+            return false;
+        }
+        *hits_left -= part.count * n_results;
+        if (query(&part, take_far_hits, &err) != STATUS_OK) {
+            log_debug("looking further than the first hits: %s", err.text);
+            return false; /* what was found before is an answer too */
+        }
+        asked = true;
+    }
+    return asked;
+}
+
+static const struct example *stored_of(const struct chroma_hits *stored, struct slice id)
+{
+    for (size_t i = 0; i < stored->count; i++) {
+        const struct slice other = stored->examples[i].id;
+        if (other.bytes == id.bytes && memcmp(other.data, id.data, id.bytes) == 0) {
+            return &stored->examples[i];
+        }
+    }
+    return NULL;
+}
+
+/* The result of an item anew, of what was found. Where its texts are not to be had, the first
+ * hits stay the answer, for a short time. */
+static void fetch_found(struct enrich_group *group, size_t index)
+{
+    struct lane_tools *tools = group->batch->tools;
+    struct enrich_item *item = group->items[index];
+    struct slice ids[BODIES_K_MAX];
+    struct example examples[BODIES_K_MAX];
+    struct chroma_hits stored = {0};
+    struct error err = {0};
+    size_t count = 0;
+
+    if (upstreams_allow(tools->upstreams, METRICS_CHROMA, 1) == 0) {
+        item->lacks = true;
+        return;
+    }
+    for (size_t i = 0; i < item->found_count; i++) {
+        ids[i] = item->found[i].id;
+    }
+    tools_phase(tools, PHASE_QUERY);
+    enum status status = chroma_get(tools->chroma, item->domain, ids, item->found_count, true,
+                                    &group->hits, &stored, &err);
+    upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
+    if (status == STATUS_OK) {
+        for (size_t i = 0; i < item->found_count; i++) {
+            const struct example *example = stored_of(&stored, ids[i]);
+            if (example != NULL && !is_expired(example, group->batch->now_unix_ms)) {
+                examples[count] = *example;
+                examples[count++].distance = item->found[i].distance;
+            }
+        }
+        group->results[index] = make_result(group->batch, item, examples, count);
+    } else {
+        log_debug("texts of what was found: %s", err.text);
+        item->lacks = true;
+    }
+    arena_reset(&group->hits, HITS_KEEP_BYTES);
+}
+
+static void look_further(struct enrich_group *group)
+{
+    struct metrics *metrics = group->batch->tools->metrics;
+    size_t hits_left = FURTHER_BATCH_MAX;
+    size_t n_results = group->n_results;
+    bool going_on = true;
+
+    while (going_on && n_results < FURTHER_RESULTS_MAX) {
+        n_results *= FURTHER_FACTOR;
+        n_results = n_results < FURTHER_RESULTS_MAX ? n_results : FURTHER_RESULTS_MAX;
+        going_on = ask_again(group, n_results, &hits_left);
+    }
+    for (size_t i = 0; i < group->count; i++) {
+        if (group->items[i]->found_count > 0) {
+            fetch_found(group, i);
+        }
+        if (group->items[i]->found != NULL || group->items[i]->lacks) {
+            metrics_looked_further(metrics,
+                                   group->items[i]->lacks ? METRICS_GAVE_UP : METRICS_FOUND);
+        }
+    }
+    arena_free(&group->hits);
 }
 
 static void run_group(struct enrich_group *group)
@@ -309,8 +461,10 @@ static void run_group(struct enrich_group *group)
         return;
     }
 
-    enum status status = query(group, &err);
+    group->n_results = (size_t)group->k_max + SPARE_RESULTS;
+    enum status status = query(group, take_hits, &err);
     if (status == STATUS_OK) {
+        look_further(group);
         write_group(group, batch->tools->settings->cache_ttl_ms);
     } else if (status == STATUS_NOT_FOUND) {
         for (size_t i = 0; i < group->count; i++) {

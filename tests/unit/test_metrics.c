@@ -35,6 +35,8 @@ Test(metrics, the_families_are_those_of_the_contract)
         {"stillhouse_breaker_opened_total", "counter"},
         {"stillhouse_cache_lookups_total", "counter"},
         {"stillhouse_prompts_total", "counter"},
+        {"stillhouse_looked_further_total", "counter"},
+        {"stillhouse_swept_experiences_total", "counter"},
         {"stillhouse_embedded_texts_total", "counter"},
         {"stillhouse_fleet_jobs_total", "counter"},
         {"stillhouse_queue_jobs", "gauge"},
