@@ -1189,7 +1189,8 @@ local function sh_promote(base, args)
         moved = moved + 1
         bytes = bytes + #member
     end
-    return {moved, call('ZCOUNT', key, '-inf', digits(now)) > 0 and 0 or -1}
+    local next_one = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    return {moved, next_one[2] and max(floor(tonumber(next_one[2])) - now, 0) or -1}
 end
 
 local function sh_prepare(base)

@@ -113,7 +113,7 @@ class Clock:
 
     def move(self, offset_ms):
         with open(self.file, "r+b" if self.file.exists() else "w+b") as page:
-            page.write(struct.pack("<q", offset_ms))
+            page.write(struct.pack("=qq", offset_ms, 0))
 
     @contextlib.contextmanager
     def moved(self, offset_ms):
@@ -226,7 +226,7 @@ class Lab:
                 "STILLHOUSE_EMBED_URL": f"http://127.0.0.1:{self.embedder_proxy_port}/v1"}
 
     def build_shim(self):
-        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "clock_shim.c")
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib/preload/clock_shim.c")
         shim = self.folder / "clock_shim.so"
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, source], check=True)
         return shim
@@ -234,7 +234,7 @@ class Lab:
     def clocked(self, name, environment):
         self.clocks[name] = Clock(self.folder, name)
         return {**(environment or os.environ), "LD_PRELOAD": str(self.shim),
-                "CLOCK_OFFSET_FILE": str(self.clocks[name].file)}
+                "CLOCK_FILE": str(self.clocks[name].file)}
 
     @staticmethod
     def connect(port, timeout=2.0, **options):
