@@ -6,8 +6,8 @@
  *     GET /metrics  Prometheus text
  *     GET /         the three above
  *
- * One thread of libmicrohttpd answers; it reads atomics and locked state only. At most 32
- * connections, each given up after 10 s of silence. Start and stop from the main thread.
+ * The server's thread (common/http_server.h) answers; it reads atomics and locked state only. Start
+ * and stop from the main thread.
  */
 #ifndef STILLHOUSE_WORKERS_HEALTH_H
 #define STILLHOUSE_WORKERS_HEALTH_H

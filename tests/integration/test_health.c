@@ -1,13 +1,16 @@
 /* The health endpoint over real sockets, and what it says of upstreams. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cjson/cJSON.h>
@@ -426,6 +429,134 @@ Test(health, many_ask_at_once)
     for (int i = 0; i < ASKERS; i++) {
         read_all(fds[i], place->answer);
         cr_assert_eq(strncmp(place->answer, "HTTP/1.1 200", 12), 0);
+        close(fds[i]);
+    }
+    close_place(place);
+}
+
+/* ---- guests -------------------------------------------------------------------------------- */
+
+/* One answer of a connection that stays open, at most. */
+static bool gets_an_answer(int fd, const char *text)
+{
+    char answer[512] = {0};
+    struct pollfd waiting = {.fd = fd, .events = POLLIN};
+
+    cr_assert_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+    cr_assert_eq(poll(&waiting, 1, PATIENCE_MS), 1, "no answer in time");
+    return read(fd, answer, sizeof answer - 1) > 0 && strstr(answer, "200 OK") != NULL;
+}
+
+Test(health, a_connection_is_kept_for_the_next_scrape)
+{
+    static const char get[] = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    static const char with_body[] =
+        "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
+    struct place *place = open_place("127.0.0.1:0");
+    int fd = dial(health_port(place->health));
+    for (int i = 0; i < 3; i++) {
+        cr_assert(gets_an_answer(fd, get));
+        cr_assert(gets_an_answer(fd, with_body), "a body is passed over");
+    }
+    close(fd);
+    close_place(place);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int count_descriptors(void)
+{
+    int count = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    cr_assert_not_null(folder);
+    while (readdir(folder) != NULL) {
+        count++;
+    }
+    closedir(folder);
+    return count;
+}
+
+/* A crowd that begins with `first` and then sends `more` in rounds; a probe between them. */
+static void crowd(struct place *place, const char *first, const char *more)
+{
+    enum { CROWD = 1000, ROUNDS = 5, ANSWER_MS = 1000 };
+    static int fds[CROWD];
+
+    for (int i = 0; i < CROWD; i++) {
+        fds[i] = dial(health_port(place->health));
+        (void)send(fds[i], first, strlen(first), MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        const int64_t since_ms = now_ms();
+        cr_assert_eq(request(place, "GET", "/healthz"), 200);
+        cr_assert_lt(now_ms() - since_ms, ANSWER_MS, "first \"%s\", round %d", first, round);
+        for (int i = 0; i < CROWD; i++) {
+            (void)send(fds[i], more, strlen(more), MSG_NOSIGNAL | MSG_DONTWAIT);
+        }
+    }
+    for (int i = 0; i < CROWD; i++) {
+        close(fds[i]);
+    }
+}
+
+/* That many connections of ours and theirs in one process. */
+static void allow_descriptors(void)
+{
+    struct rlimit limit;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (limit.rlim_cur < 4096) {
+        limit.rlim_cur = 4096;
+        cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0, "too few descriptors for this test");
+    }
+}
+
+Test(health, a_thousand_idle_slow_or_greedy_connections_keep_no_probe_waiting, .timeout = 120)
+{
+    static const char scrape[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    char scrapes[20 * sizeof scrape] = "";
+
+    allow_descriptors();
+    struct place *place = open_place("127.0.0.1:0");
+    const int before = count_descriptors();
+    for (size_t i = 0; i < 20; i++) {
+        strcat(scrapes, scrape);
+    }
+    crowd(place, "", "");
+    crowd(place, "GET / HTTP/1.1\r\nX: ", "a");
+    crowd(place, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "");
+    crowd(place, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n", "abc");
+    crowd(place, scrapes, scrapes);
+    cr_assert(gets_an_answer(dial(health_port(place->health)), scrape), "and it goes on");
+    const int64_t until_ms = now_ms() + PATIENCE_MS;
+    while (count_descriptors() > before + 2) {
+        cr_assert_lt(now_ms(), until_ms, "%d descriptors, %d before", count_descriptors(), before);
+        poll(NULL, 0, 10);
+    }
+    close_place(place);
+}
+
+Test(health, with_few_descriptors_there_are_few_guests_and_room_for_the_next)
+{
+    enum { DESCRIPTORS = 128, CROWD = 60, SLACK = 8 };
+    struct rlimit limit;
+    int fds[CROWD];
+
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = DESCRIPTORS;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct place *place = open_place("127.0.0.1:0");
+    const int before = count_descriptors();
+    for (int i = 0; i < CROWD; i++) {
+        fds[i] = dial(health_port(place->health));
+    }
+    cr_assert_eq(request(place, "GET", "/healthz"), 200);
+    cr_assert_leq(count_descriptors() - before, CROWD + DESCRIPTORS / 4 + SLACK);
+    for (int i = 0; i < CROWD; i++) {
         close(fds[i]);
     }
     close_place(place);
