@@ -47,6 +47,20 @@ static enum status beat_lane(struct janitor *janitor, struct lane *lane, struct 
     return status;
 }
 
+/* What a lane can neither commit nor hand back itself goes back by the janitor's connection. */
+static enum status rescue_lane(struct janitor *janitor, struct lane *lane, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    pthread_mutex_lock(&lane->lock);
+    if (lane->is_stranded) {
+        status = take_hand_back(janitor->conn, lane, &lane->takes.each[lane->inflight], err);
+        lane->is_stranded = status != STATUS_OK;
+    }
+    pthread_mutex_unlock(&lane->lock);
+    return status;
+}
+
 /* On drain, what a busy lane has not begun is not kept waiting for what it has. */
 static enum status hand_back_lane(struct janitor *janitor, struct lane *lane, struct error *err)
 {
@@ -70,7 +84,8 @@ static enum status look_after_lanes(struct janitor *janitor, struct turn *turn, 
     (void)turn;
 
     for (size_t i = 0; i < fleet->lane_count && status == STATUS_OK; i++) {
-        if (fleet_get_mode(fleet) != FLEET_RUN) {
+        status = rescue_lane(janitor, &fleet->lanes[i], err);
+        if (status == STATUS_OK && fleet_get_mode(fleet) != FLEET_RUN) {
             status = hand_back_lane(janitor, &fleet->lanes[i], err);
         }
         if (status == STATUS_OK) {

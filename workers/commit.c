@@ -129,6 +129,13 @@ static enum status run_bury(struct lane_tools *tools, const struct commit_target
 typedef enum status commit_step(struct lane_tools *, const struct commit_target *, struct plan *,
                                 struct error *);
 
+/* One of the calls of a commit: what the log says of it, how many jobs, and the call. */
+struct commit_part {
+    const char *what;
+    size_t count;
+    commit_step *step;
+};
+
 /* After a refusal: true when the function library stands, or stands again. Why it was refused is
  * not looked at: the texts differ, and a second refusal costs nothing. */
 static bool has_library(struct lane_tools *tools)
@@ -142,42 +149,58 @@ static bool has_library(struct lane_tools *tools)
     return stands;
 }
 
-static bool is_unknown(enum status status)
+/* Whether the connection failed, and not what was asked of it: "max number of clients reached" and
+ * a password that changed are refusals too, but of everything. */
+static bool is_outage(const struct lane_tools *tools, enum status status)
 {
-    return status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT || status == STATUS_UNAVAILABLE;
+    return status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT ||
+           status == STATUS_UNAVAILABLE || !redis_conn_is_open(tools->redis);
 }
 
-/* Repeats an idempotent step while its outcome is unknown, and once after a refusal; then the jobs
- * stay pending. */
+static void complain(const char *queue, const struct commit_part *part, const struct error *err)
+{
+    long long suppressed = 0;
+
+    if (log_kind_allow("commit", &suppressed)) {
+        log_warning("queue \"%s\": %s of %zu jobs failed, they are kept: %s (%lld more like it)",
+                    queue, part->what, part->count, err->text, suppressed);
+    }
+}
+
+/* Repeats an idempotent step as long as the connection fails (the jobs are this lane's meanwhile:
+ * the janitor beats for them by its own), and once after a refusal. When the worker stops, a few
+ * times. */
 static bool persist(struct lane_tools *tools, const struct commit_target *target, struct plan *plan,
-                    const char *what, size_t count, commit_step *step)
+                    const struct commit_part *part)
 {
     struct error err = {0};
     int64_t started_ns = clock_now_ns();
     bool refused = false;
 
-    for (int64_t i = 1; count > 0; i++) {
-        enum status status = step(tools, target, plan, &err);
+    for (int64_t i = 1; part->count > 0; i++) {
+        enum status status = part->step(tools, target, plan, &err);
         if (status == STATUS_OK) {
             metrics_upstream_seconds(tools->metrics, METRICS_REDIS, "finish",
                                      (double)(clock_now_ns() - started_ns) / 1e9);
             return true;
         }
         metrics_upstream_error(tools->metrics, METRICS_REDIS, status);
-        if (status == STATUS_REFUSED && !refused && has_library(tools)) {
+        complain(target->queue->name, part, &err);
+        if (!is_outage(tools, status)) {
+            if (status != STATUS_REFUSED || refused || !has_library(tools)) {
+                return false;
+            }
             refused = true;
             continue;
         }
-        if (!is_unknown(status) || i >= COMMIT_TRIES) {
-            log_warning("queue \"%s\": %s of %zu jobs failed, they stay pending: %s",
-                        target->queue->name, what, count, err.text);
+        if (i >= COMMIT_TRIES && !target->may_wait(target->context)) {
             return false;
         }
         clock_sleep_ms(
             backoff_delay_ms(&tools->random, i, COMMIT_BASE_MS, COMMIT_MAX_MS, COMMIT_BASE_MS));
         tools_progress(tools);
     }
-    return false;
+    return true;
 }
 
 static const struct task *task_of(const struct task *tasks, size_t count, const struct job *job)
@@ -271,14 +294,14 @@ static void account_buried(struct lane_tools *tools, const struct commit_target 
     }
 }
 
-void commit_tasks(struct lane_tools *tools, const struct commit_target *target,
+bool commit_tasks(struct lane_tools *tools, const struct commit_target *target,
                   const struct task *tasks, size_t count)
 {
     struct plan plan = {0};
 
     if (!plan_alloc(tools, count, &plan)) {
         log_error("no memory to commit %zu jobs, they stay pending", count);
-        return;
+        return false;
     }
     for (size_t i = 0; i < count; i++) {
         if (tasks[i].verdict == VERDICT_RETRY) {
@@ -287,13 +310,20 @@ void commit_tasks(struct lane_tools *tools, const struct commit_target *target,
         plan_task(tools, &plan, &tasks[i]);
     }
     tools_phase(tools, PHASE_FINISH);
-    if (persist(tools, target, &plan, "finishing", plan.finish_count, run_finish)) {
+    const struct commit_part finish = {"finishing", plan.finish_count, run_finish};
+    const struct commit_part retry = {"retrying", plan.retry_count, run_retry};
+    const struct commit_part bury = {"burying", plan.bury_count, run_bury};
+    const bool finished = persist(tools, target, &plan, &finish);
+    const bool retried = persist(tools, target, &plan, &retry);
+    const bool buried = persist(tools, target, &plan, &bury);
+    if (finished) {
         account_finished(tools, target, &plan, tasks, count);
     }
-    if (persist(tools, target, &plan, "retrying", plan.retry_count, run_retry)) {
+    if (retried) {
         account_retried(tools, target, &plan);
     }
-    if (persist(tools, target, &plan, "burying", plan.bury_count, run_bury)) {
+    if (buried) {
         account_buried(tools, target, &plan);
     }
+    return finished && retried && buried;
 }

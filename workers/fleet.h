@@ -38,12 +38,14 @@ struct lane {
     char consumer[96]; /* "<worker id>.<lane>" */
     struct lane_tools tools;
     struct takes takes;
+    bool is_cut_off; /* a commit failed: no more jobs before the lane's connection answers */
 
     pthread_mutex_t lock;  /* guards the following, for the janitor's heartbeats */
     size_t inflight;       /* index of the take being processed; those before it are committed */
     size_t inflight_count; /* where they end; on drain the janitor hands back those not begun */
     int64_t inflight_since_ms;
-    int64_t beat_ms; /* last heartbeat */
+    int64_t beat_ms;  /* last heartbeat */
+    bool is_stranded; /* the take in hand cannot be committed: the janitor hands it back */
 };
 
 struct fleet {

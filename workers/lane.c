@@ -2,8 +2,9 @@
  *
  * Happy path: reader_take brings the jobs of one or a few queues; each queue's jobs are one batch
  * of its handler. Failure modes: jobs that are malformed, oversize or past their deadline never
- * reach the handler. On drain, what was not begun is released. On close, the consumer leaves the
- * group where it holds nothing.
+ * reach the handler. A lane takes jobs only while its own connection stands: what it could not
+ * commit it keeps trying, or hands back. On drain, what was not begun is released. On close, the
+ * consumer leaves the group where it holds nothing.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,12 +14,23 @@
 #include "fleet.h"
 #include "log.h"
 
-enum { ARENA_KEEP_BYTES = 64 * 1024 };
+enum {
+    ARENA_KEEP_BYTES = 64 * 1024,
+    STRANDED_WAIT_MS = 1000,
+    STRANDED_STEP_MS = 20,
+    CONNECT_BASE_MS = 100,
+    CONNECT_MAX_MS = 2000,
+};
 
 static bool is_stopping(void *context)
 {
     const struct fleet *fleet = context;
     return fleet_get_mode(fleet) != FLEET_RUN;
+}
+
+static bool is_running(void *context)
+{
+    return !is_stopping(context);
 }
 
 static void publish_inflight(struct lane *lane, size_t index, size_t count)
@@ -153,9 +165,47 @@ enum status take_hand_back(struct redis_conn *conn, const struct lane *lane,
                                        take->batch.count, &released, err);
     free(jobs);
     if (status == STATUS_OK) {
-        log_info("%zu jobs not begun are handed back", released);
+        log_info("queue \"%s\": %zu jobs are handed back", lane->fleet->queues[take->queue].name,
+                 released);
     }
     return status;
+}
+
+static void set_stranded(struct lane *lane, bool stranded)
+{
+    pthread_mutex_lock(&lane->lock);
+    lane->is_stranded = stranded;
+    pthread_mutex_unlock(&lane->lock);
+}
+
+static bool is_stranded(struct lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    bool stranded = lane->is_stranded;
+    pthread_mutex_unlock(&lane->lock);
+    return stranded;
+}
+
+/* What could not be committed goes back without a delivery being counted, so that it is no death of
+ * its jobs. Where this lane's connection is why, the janitor does it by its own: it looks every
+ * 200 ms. The lane takes nothing else before its connection answers. */
+static void give_up(struct lane *lane, const struct take *take)
+{
+    struct error err = {0};
+
+    lane->is_cut_off = true;
+    if (take_hand_back(lane->tools.redis, lane, take, &err) == STATUS_OK) {
+        return;
+    }
+    set_stranded(lane, true);
+    for (int64_t waited_ms = 0; is_stranded(lane) && waited_ms < STRANDED_WAIT_MS;
+         waited_ms += STRANDED_STEP_MS) {
+        clock_sleep_ms(STRANDED_STEP_MS);
+    }
+    if (is_stranded(lane)) {
+        set_stranded(lane, false);
+        log_warning("jobs that could not be committed stay pending: %s", err.text);
+    }
 }
 
 static void process_take(struct lane *lane, struct take *take)
@@ -182,8 +232,11 @@ static void process_take(struct lane *lane, struct take *take)
     }
     tools_progress(&lane->tools);
 
-    const struct commit_target target = {&fleet->queues[take->queue], lane->consumer, fleet->id};
-    commit_tasks(&lane->tools, &target, tasks, count);
+    const struct commit_target target = {&fleet->queues[take->queue], lane->consumer, fleet->id,
+                                         is_running, fleet};
+    if (!commit_tasks(&lane->tools, &target, tasks, count)) {
+        give_up(lane, take);
+    }
     blackbox_end(&lane->tools.blackbox);
     metrics_job_seconds(lane->tools.metrics, series, (double)(clock_now_ns() - started_ns) / 1e9,
                         count);
@@ -234,6 +287,35 @@ static void leave(struct lane *lane)
     }
 }
 
+/* Waits until the lane's own connection answers: what it takes before that it could not commit.
+ * False when the worker stops meanwhile. */
+static bool connect_lane(struct lane *lane)
+{
+    struct redis_args ping = {0};
+    bool answers = false;
+
+    redis_args_str(&ping, "PING");
+    for (int64_t i = 1; !answers && !is_stopping(lane->fleet); i++) {
+        struct error err = {0};
+        redisReply *reply = NULL;
+        long long suppressed = 0;
+        answers = redis_conn_command(lane->tools.redis, &ping, &reply, &err) == STATUS_OK;
+        redis_reply_free(reply);
+        if (!answers) {
+            if (log_kind_allow("lane", &suppressed)) {
+                log_warning("a lane takes no jobs, it has no connection: %s (%lld more like it)",
+                            err.text, suppressed);
+            }
+            clock_sleep_ms(backoff_delay_ms(&lane->tools.random, i, CONNECT_BASE_MS, CONNECT_MAX_MS,
+                                            CONNECT_BASE_MS));
+            tools_progress(&lane->tools);
+        }
+    }
+    redis_args_free(&ping);
+    lane->is_cut_off = false;
+    return answers;
+}
+
 void *lane_run(void *argument)
 {
     struct lane *lane = argument;
@@ -241,6 +323,9 @@ void *lane_run(void *argument)
     metrics_lanes(lane->tools.metrics, METRICS_IDLE, 1);
     while (fleet_get_mode(lane->fleet) == FLEET_RUN) {
         tools_progress(&lane->tools);
+        if ((lane->is_cut_off || !redis_conn_is_open(lane->tools.redis)) && !connect_lane(lane)) {
+            break;
+        }
         if (reader_take(lane->fleet->reader, lane->consumer, &lane->takes, is_stopping,
                         lane->fleet) &&
             lane->takes.count > 0) {

@@ -384,3 +384,68 @@ Test(fleet_redis, without_memory_a_long_job_still_beats_and_is_not_taken_over)
     cr_assert_eq(stats_of("enrich").counters[COUNT_RECLAIMED], 0);
     stop_fleet();
 }
+
+/* ---- lanes that are cut off ------------------------------------------------------------------ */
+
+/* Kills the connections whose last command was `command`; how many there were. */
+static int kill_clients(const char *command)
+{
+    redisReply *reply = ask("CLIENT", "LIST");
+    char wanted[64];
+    char *rest = NULL;
+    int killed = 0;
+
+    snprintf(wanted, sizeof wanted, " cmd=%s ", command);
+    for (char *line = strtok_r(reply->str, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        if (strstr(line, wanted) != NULL) {
+            char id[32];
+            snprintf(id, sizeof id, "%lld", atoll(line + strlen("id=")));
+            TELL_OK("CLIENT", "KILL", "ID", id);
+            killed++;
+        }
+    }
+    redis_reply_free(reply);
+    return killed;
+}
+
+Test(fleet_redis, lanes_that_cannot_connect_keep_their_jobs_and_nobody_dies_of_it)
+{
+    char id[16];
+
+    settings.visibility_ms = 1000;
+    settings.max_deliveries = 2;
+    start_fleet();
+    push("echo", "first", "legal", "", "x", 1);
+    wait_for("echo", COUNT_DONE, 1);
+    TELL_OK("CONFIG", "SET", "maxclients", "1"); /* who is in stays in */
+    cr_assert_geq(kill_clients("ping") + kill_clients("fcall"), settings.lanes);
+    for (int i = 0; i < 40; i++) {
+        snprintf(id, sizeof id, "j-%d", i);
+        push("echo", id, "legal", "", "x", 1);
+    }
+    const int64_t start_ms = clock_now_ms();
+    while (clock_now_ms() - start_ms < 3 * settings.visibility_ms) {
+        cr_assert_eq(stats_of("echo").dead, 0);
+        clock_sleep_ms(50);
+    }
+    TELL_OK("CONFIG", "SET", "maxclients", "10000");
+    wait_for("echo", COUNT_DONE, 41);
+    cr_assert_eq(stats_of("echo").counters[COUNT_BURIED], 0);
+    stop_fleet();
+}
+
+/* ---- one bad key ----------------------------------------------------------------------------- */
+
+Test(fleet_redis, a_delayed_set_of_another_type_stops_no_other_queue_and_is_said)
+{
+    snprintf(settings.queues, sizeof settings.queues, "echo.1,echo.2");
+    TELL_OK("SET", "sh:{echo.1}:delayed", "oops");
+    catch_log();
+    start_fleet();
+    push("echo.2", "later", "legal", "delay_ms=100", "x", 1);
+    wait_for("echo.2", COUNT_DONE, 1);
+    cr_assert(fleet_redis_ready(&fleet));
+    stop_fleet();
+    cr_assert_geq(release_log("janitor: promote: "), 1);
+}

@@ -169,12 +169,18 @@ static void check_finish(const struct row *row)
 
 /* ---- a worker -------------------------------------------------------------------------------- */
 
+static bool never(void *context)
+{
+    (void)context;
+    return false;
+}
+
 /* Commits one job that is done; returns whether it was counted as such. */
 static bool commit_one(void)
 {
     struct settings settings;
     struct lane_tools tools = {.settings = &settings, .metrics = metrics_new()};
-    const struct commit_target target = {&queue, "me", "worker"};
+    const struct commit_target target = {&queue, "me", "worker", never, NULL};
     const struct job job = {.id = {"a", 1}, .entry = {"1-1", 3}, .deliveries = 1};
     const struct task task = {.job = &job, .verdict = VERDICT_DONE};
     struct strbuf text = {0};
@@ -182,9 +188,10 @@ static bool commit_one(void)
     settings_defaults(&settings);
     metrics_add_queue(tools.metrics, queue.name);
     tools.redis = connected();
-    commit_tasks(&tools, &target, &task, 1);
+    const bool committed = commit_tasks(&tools, &target, &task, 1);
     metrics_render(tools.metrics, &text);
     const bool done = strstr(text.data, "jobs_total{queue=\"echo\",outcome=\"done\"} 1\n") != NULL;
+    cr_assert_eq(committed, done);
     strbuf_free(&text);
     arena_free(&tools.arena);
     redis_conn_free(tools.redis);
@@ -223,12 +230,6 @@ static void check_commit(const struct row *row)
         cr_assert_not(commit_one());
         stop();
     }
-}
-
-static bool never(void *context)
-{
-    (void)context;
-    return false;
 }
 
 /* A reader of one queue on the scripted server. */
