@@ -67,6 +67,12 @@ struct redis_url {
  * that names the URL without its passwords. */
 enum status redis_url_parse(const char *text, struct redis_url *url, struct error *err) MUSTCHECK;
 
+/* Any URL, malformed ones too, as it may stand in a message:
+ * "redis://user:***@host:6379/0?key=***". What could be a password in the wrong place is "***" too:
+ * without an '@' a word that is not clearly a host, and whatever a host or a path does not hold.
+ * Returns `out`. */
+const char *redis_url_hide(const char *text, char *out, size_t size);
+
 /* "127.0.0.1:6379/0", the socket's path, or "h1:26379,h2:26379/name/0": for messages, without
  * secrets. Returns `out`. */
 const char *redis_url_describe(const struct redis_url *url, char out[320]);

@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,37 +12,6 @@ struct part {
     const char *data;
     size_t bytes;
 };
-
-/* The URL as it may stand in a message: what is between "//" and the last '@' is hidden, and so is
- * what follows a "password=". */
-static const char *without_secret(const char *text, char out[160])
-{
-    const char *start = strstr(text, "//");
-    const char *at = strrchr(text, '@');
-
-    if (start == NULL || at == NULL || at < start) {
-        snprintf(out, 160, "%.100s", at == NULL ? text : "***");
-    } else {
-        snprintf(out, 160, "%.*s***%.80s", (int)(start + 2 - text < 40 ? start + 2 - text : 40),
-                 text, at);
-    }
-    char *query = strstr(out, "password=");
-    if (query != NULL) {
-        snprintf(query, (size_t)(out + 160 - query), "password=***");
-    }
-    return out;
-}
-
-static enum status bad_url(const char *text, const char *what, struct error *err)
-{
-    char shown[160];
-
-    return error_set(err, STATUS_INVALID,
-                     "redis URL \"%s\": %s; expected redis://[user:password@]host[:port][/db], "
-                     "redis+sentinel://host[:port],.../name[/db], rediss://... or "
-                     "unix:///path[?db=N]",
-                     without_secret(text, shown), what);
-}
 
 static int hex_value(char c)
 {
@@ -112,6 +82,134 @@ static struct part cut(struct part *rest, char c)
     rest->data = found + 1;
     rest->bytes -= first.bytes + 1;
     return first;
+}
+
+/* ---- what may be shown of one ---------------------------------------------------------------- */
+
+struct shown {
+    char *out;
+    size_t size;
+    size_t used;
+};
+
+static void show(struct shown *shown, struct part part)
+{
+    const size_t room = shown->size - shown->used - 1;
+    const size_t bytes = part.bytes < room ? part.bytes : room;
+
+    memcpy(shown->out + shown->used, part.data, bytes);
+    shown->used += bytes;
+    shown->out[shown->used] = '\0';
+}
+
+static void show_text(struct shown *shown, const char *text)
+{
+    show(shown, (struct part){text, strlen(text)});
+}
+
+/* Letters, digits and what else stands in names, hosts and paths: a password seldom has only these,
+ * and then not where they are looked for. */
+static bool is_plain(struct part part)
+{
+    for (size_t i = 0; i < part.bytes; i++) {
+        const char c = part.data[i];
+        if (!isalnum((unsigned char)c) && strchr("._-:/,[]+", c) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Hosts that cannot be taken for a password whose "@host" was forgotten: they have a port, a dot or
+ * brackets. */
+static bool are_hosts(struct part authority)
+{
+    do {
+        struct part host = cut(&authority, ',');
+        const bool named = memchr(host.data, '.', host.bytes) != NULL ||
+                           memchr(host.data, '[', host.bytes) != NULL ||
+                           (host.bytes == 9 && memcmp(host.data, "localhost", 9) == 0);
+        const char *colon = host.bytes == 0 ? NULL : memrchr(host.data, ':', host.bytes);
+        int port = 0;
+        const bool has_port =
+            colon != NULL && colon > host.data &&
+            parse_number((struct part){colon + 1, (size_t)(host.data + host.bytes - colon - 1)},
+                         65535, &port);
+        if (!has_port && (!named || (colon != NULL && host.data[0] != '['))) {
+            return false;
+        }
+    } while (authority.bytes > 0);
+    return true;
+}
+
+static void show_query(struct shown *shown, struct part query)
+{
+    const char *before = "?";
+
+    while (query.bytes > 0) {
+        struct part value = cut(&query, '&');
+        const struct part key = cut(&value, '=');
+        int db = 0;
+        show_text(shown, before);
+        const bool named = value.bytes > 0 && is_plain(key);
+        show(shown, named ? key : (struct part){"***", 3});
+        show_text(shown, "=");
+        show(shown, key.bytes == 2 && memcmp(key.data, "db", 2) == 0 &&
+                            parse_number(value, DATABASES_MAX, &db)
+                        ? value
+                        : (struct part){"***", 3});
+        before = "&";
+    }
+}
+
+const char *redis_url_hide(const char *text, char *out, size_t size)
+{
+    struct shown shown = {out, size, 0};
+    const char *start = strstr(text, "://");
+
+    out[0] = '\0';
+    if (start == NULL || !is_plain((struct part){text, (size_t)(start - text)})) {
+        show_text(&shown, "***");
+        return out;
+    }
+    start += 3;
+    show(&shown, (struct part){text, (size_t)(start - text)});
+
+    struct part rest = {start, strlen(start)};
+    const char *at = strrchr(start, '@');
+    struct part query = rest;
+    struct part path = cut(&query, '?');
+    if (at != NULL && at >= path.data + path.bytes) { /* in a password, or in the query? */
+        show_text(&shown, "***");
+        return out;
+    }
+    if (at != NULL) {
+        struct part secret = {start, (size_t)(at - start)};
+        if (memchr(start, ':', secret.bytes) != NULL) {
+            const struct part user = cut(&secret, ':');
+            show(&shown, is_plain(user) ? user : (struct part){"***", 3});
+            show_text(&shown, ":");
+        }
+        show_text(&shown, "***@");
+        path = (struct part){at + 1, (size_t)(path.data + path.bytes - at - 1)};
+    }
+    struct part hosts = path;
+    const struct part authority = cut(&hosts, '/');
+    const bool named = at != NULL || strncmp(text, "redis", 5) != 0 || are_hosts(authority);
+    show(&shown, named && is_plain(path) ? path : (struct part){"***", 3});
+    show_query(&shown, query);
+    return out;
+}
+
+static enum status bad_url(const char *text, const char *what, struct error *err)
+{
+    char shown[160];
+
+    return error_set(err, STATUS_INVALID,
+                     "redis URL \"%s\": %s; expected redis://[user:password@]host[:port][/db], "
+                     "redis+sentinel://host[:port],.../name[/db], rediss://... or "
+                     "unix:///path[?db=N]",
+                     redis_url_hide(text, shown, sizeof shown), what);
 }
 
 /* "user:password", ":password" or "user" (a password is then missing, which is an error). */

@@ -1,8 +1,11 @@
 #include "settings_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define ENV_PREFIX "STILLHOUSE_"
 #define FIELD_BYTES(field) sizeof(((struct settings *)NULL)->field)
@@ -148,25 +151,49 @@ enum status settings_set(struct settings *settings, const char *name, const char
     return error_set(err, STATUS_NOT_FOUND, "%.64s: no such setting", source);
 }
 
+void settings_blank(const char *name, char *value)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        const struct settings_row *row = &settings_rows[i];
+        if (strcmp(row->info.flag, name) == 0 && (row->info.secret || row->type == SETTINGS_URL)) {
+            char *scheme = row->info.secret ? NULL : strstr(value, "://");
+            char *from = scheme == NULL ? value : scheme + strlen("://");
+            memset(from, '*', strlen(from));
+        }
+    }
+}
+
 /* ---- environment ----------------------------------------------------------------------------- */
 
-/* What a secret's file holds, as far as it fits; *bytes may be `size`. */
-static enum status read_start(const char *path, const char *source, char *out, size_t size,
+/* Up to `size` bytes of a file's start. A pipe or a device could be waited for without end. */
+static enum status read_start(const char *path, const char *source, struct settings_line *line,
                               size_t *bytes, struct error *err)
 {
-    FILE *file = fopen(path, "re");
-    int failure = errno;
+    struct stat info = {0};
+    ssize_t got = -1;
+    int failure = 0;
 
-    if (file != NULL) {
-        setvbuf(file, NULL, _IONBF, 0); /* leaves no copy of the secret behind */
-        *bytes = fread(out, 1, size, file);
-        failure = ferror(file) != 0 ? errno : 0;
-        fclose(file);
+    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (file < 0 || fstat(file, &info) != 0) {
+        failure = errno;
+    } else if (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) { /* read() has a word for those */
+        for (*bytes = 0; *bytes < sizeof line->text &&
+                         (got = read(file, line->text + *bytes, sizeof line->text - *bytes)) != 0;
+             *bytes += (size_t)got) {
+            if (got < 0) {
+                failure = errno;
+                break;
+            }
+        }
     }
-    if (file == NULL || failure != 0) {
+    if (file >= 0) {
+        close(file);
+    }
+    if (failure != 0 || !S_ISREG(info.st_mode)) {
         return error_set(err, STATUS_INVALID, "%s: cannot read \"%.160s\": %s", source, path,
-                         strerror(failure));
+                         failure != 0 ? strerror(failure) : "it is no regular file");
     }
+    line->exposed = (info.st_mode & (S_IROTH | S_IWOTH)) != 0;
     return STATUS_OK;
 }
 
@@ -189,21 +216,35 @@ static const char *cut_line(char *text, size_t bytes, size_t size)
     return memchr(text, '\0', length) != NULL ? "holds a NUL byte" : NULL;
 }
 
+enum status settings_read_line(const char *path, const char *source, struct settings_line *line,
+                               struct error *err)
+{
+    size_t bytes = 0;
+
+    const enum status status = read_start(path, source, line, &bytes, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const char *wrong = cut_line(line->text, bytes, sizeof line->text);
+    return wrong == NULL ? STATUS_OK
+                         : error_set(err, STATUS_INVALID, "%s: the first line of \"%.160s\" %s",
+                                     source, path, wrong);
+}
+
 static enum status load_file(const struct settings_row *row, const char *path, const char *source,
                              struct settings *settings, struct error *err)
 {
-    char text[SETTINGS_TEXT_BYTES + 1];
-    size_t bytes = 0;
+    struct settings_line line;
 
-    enum status status = read_start(path, source, text, sizeof text, &bytes, err);
+    enum status status = settings_read_line(path, source, &line, err);
     if (status == STATUS_OK) {
-        const char *wrong = cut_line(text, bytes, sizeof text);
-        status = wrong == NULL
-                     ? settings_parse(row, text, source, settings, err)
-                     : error_set(err, STATUS_INVALID, "%s: the first line of \"%.160s\" %s", source,
-                                 path, wrong);
+        status = settings_parse(row, line.text, source, settings, err);
+        if (line.exposed) {
+            log_warning("%s: every user of this machine may read or write \"%.160s\"", source,
+                        path);
+        }
     }
-    explicit_bzero(text, sizeof text);
+    explicit_bzero(&line, sizeof line);
     return status;
 }
 
@@ -218,10 +259,11 @@ static enum status load_row(const struct settings_row *row, struct settings *set
     if (row->info.secret || row->type == SETTINGS_URL) {
         path = getenv(file_env);
     }
+    const bool given = value != NULL && value[0] != '\0'; /* compose writes NAME= for unset ones */
     if (path == NULL || path[0] == '\0') {
-        return value == NULL ? STATUS_OK : settings_parse(row, value, row->info.env, settings, err);
+        return given ? settings_parse(row, value, row->info.env, settings, err) : STATUS_OK;
     }
-    if (value != NULL && value[0] != '\0') {
+    if (given) {
         return error_set(err, STATUS_INVALID, "%s and %s are both set, expected one of them",
                          row->info.env, file_env);
     }

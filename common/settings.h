@@ -83,9 +83,10 @@ struct settings {
 void settings_defaults(struct settings *settings);
 
 /* Reads STILLHOUSE_<NAME> for every row of `scope`; for a secret or a URL also
- * STILLHOUSE_<NAME>_FILE (first line of that file; both given is an error, an empty variable is not
- * given). Errors name the variable, the value (secrets hidden) and what was expected. Reads the
- * environment: before threads start. */
+ * STILLHOUSE_<NAME>_FILE (first line of that file, with a warning where every user may read or
+ * write it). Both given is an error; an empty variable is not given, whatever the row. Errors name
+ * the variable, the value (secrets hidden) and what was expected. Reads the environment: before
+ * threads start. */
 enum status settings_load_env(struct settings *settings, enum settings_scope scope,
                               struct error *err) MUSTCHECK;
 
@@ -93,6 +94,21 @@ enum status settings_load_env(struct settings *settings, enum settings_scope sco
  * or the variable). STATUS_NOT_FOUND for an unknown name, STATUS_INVALID for a bad value. */
 enum status settings_set(struct settings *settings, const char *name, const char *value,
                          const char *source, struct error *err) MUSTCHECK;
+
+/* Overwrites a flag's value, in the words that main() was given, where it may hold a secret: they
+ * stand in the list of processes for all to read. Of a URL its scheme stays. */
+void settings_blank(const char *name, char *value);
+
+/* The first line of a file that a variable names, as long as a setting may be. */
+struct settings_line {
+    char text[SETTINGS_TEXT_BYTES + 1];
+    bool exposed; /* every user may read or write the file */
+};
+
+/* INVALID, naming `source`: it cannot be read, is no regular file, or has no usable line. The
+ * caller wipes *line. */
+enum status settings_read_line(const char *path, const char *source, struct settings_line *line,
+                               struct error *err) MUSTCHECK;
 
 /* Cross-checks (retry-max >= retry-base, ...) and URL syntax. */
 enum status settings_finish(const struct settings *settings, struct error *err) MUSTCHECK;

@@ -4,43 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "redis_conn.h"
 #include "text.h"
 
 enum { FLAG_COLUMN_BYTES = 28 };
 
 /* ---- values ---------------------------------------------------------------------------------- */
-
-/* "...?sentinel_password=***" */
-static void hide_query(char out[SETTINGS_VALUE_BYTES])
-{
-    static const char mark[] = "sentinel_password=";
-    char *found = strstr(out, mark);
-
-    if (found != NULL) {
-        found += sizeof mark - 1;
-        snprintf(found, (size_t)(out + SETTINGS_VALUE_BYTES - found), "***");
-    }
-}
-
-/* "redis://user:***@host"; without a ':' the whole user info is hidden, for it may be a password.
- */
-static const char *hide_password(const char *url, char out[SETTINGS_VALUE_BYTES])
-{
-    const char *start = strstr(url, "//");
-    const char *at = strrchr(url, '@');
-
-    if (start == NULL || at == NULL || at < start) {
-        snprintf(out, SETTINGS_VALUE_BYTES, "%s", url);
-        hide_query(out);
-        return out;
-    }
-    start += 2;
-    const char *colon = memchr(start, ':', (size_t)(at - start));
-    size_t shown = (size_t)((colon != NULL ? colon + 1 : start) - url);
-    snprintf(out, SETTINGS_VALUE_BYTES, "%.*s***%s", (int)shown, url, at);
-    hide_query(out);
-    return out;
-}
 
 static const char *format_size(int64_t bytes, char out[SETTINGS_VALUE_BYTES])
 {
@@ -147,7 +116,8 @@ static const char *shown_value(const struct settings_row *row, const struct sett
     if (strcmp(value, settings_format(row, defaults, usual)) == 0) {
         return row->info.default_text;
     }
-    return row->type == SETTINGS_URL ? hide_password(value, out) : strcpy(out, value);
+    return row->type == SETTINGS_URL ? redis_url_hide(value, out, SETTINGS_VALUE_BYTES)
+                                     : strcpy(out, value);
 }
 
 void settings_print(FILE *out, const struct settings *settings, enum settings_scope scope)

@@ -40,26 +40,6 @@ static enum status read_options(const stillhouse_options *given, stillhouse_opti
 
 /* ---- the environment ----------------------------------------------------------------------- */
 
-/* The first line of a file, which may hold a password: as much of it as a setting may have. */
-static enum status read_line(const char *path, const char *variable, char out[SETTINGS_TEXT_BYTES],
-                             struct error *err)
-{
-    FILE *file = fopen(path, "re");
-    char *line = NULL;
-
-    if (file != NULL) {
-        setvbuf(file, NULL, _IONBF, 0); /* leaves no copy of it behind */
-        line = fgets(out, SETTINGS_TEXT_BYTES, file);
-        fclose(file);
-    }
-    if (line == NULL) {
-        return error_set(err, STATUS_INVALID, "%s: cannot read a line of \"%.160s\"", variable,
-                         path);
-    }
-    out[strcspn(out, "\r\n")] = '\0';
-    return STATUS_OK;
-}
-
 /* One variable, or the file that <variable>_FILE names, read by the settings' own rule. Other
  * settings are not the library's business: one of them may be wrong. */
 static enum status load(struct settings *settings, const char *flag, const char *variable,
@@ -67,22 +47,23 @@ static enum status load(struct settings *settings, const char *flag, const char 
 {
     const char *value = getenv(variable);
     char file_variable[64];
-    char line[SETTINGS_TEXT_BYTES];
+    struct settings_line line;
 
     snprintf(file_variable, sizeof file_variable, "%s_FILE", variable);
     const char *path = getenv(file_variable);
+    const bool given = value != NULL && value[0] != '\0';
     if (path == NULL || path[0] == '\0') {
-        return value == NULL ? STATUS_OK : settings_set(settings, flag, value, variable, err);
+        return given ? settings_set(settings, flag, value, variable, err) : STATUS_OK;
     }
-    if (value != NULL && value[0] != '\0') {
+    if (given) {
         return error_set(err, STATUS_INVALID, "%s and %s are both set, expected one of them",
                          variable, file_variable);
     }
-    enum status status = read_line(path, file_variable, line, err);
+    enum status status = settings_read_line(path, file_variable, &line, err);
     if (status == STATUS_OK) {
-        status = settings_set(settings, flag, line, file_variable, err);
+        status = settings_set(settings, flag, line.text, file_variable, err);
     }
-    explicit_bzero(line, sizeof line);
+    explicit_bzero(&line, sizeof line);
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -82,6 +83,14 @@ static void share_heap(void)
     mallopt(M_TRIM_THRESHOLD, SPARE_BYTES);
 }
 
+/* Its memory holds keys and passwords. One byte and not none: where core_pattern is a pipe, the
+ * kernel does not look at the limit but for this value. (PR_SET_DUMPABLE would also take /proc and
+ * the debugger from the one who runs it.) */
+static void leave_no_core(void)
+{
+    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){1, 1});
+}
+
 enum action { ACTION_RUN, ACTION_PRINT, ACTION_EXIT };
 
 /* Parses the command line into `settings`; *code is the exit code for ACTION_EXIT. */
@@ -116,6 +125,7 @@ static enum action parse_arguments(int argc, char **argv, struct settings *setti
                 *code = fail(EXIT_USAGE, err.text);
                 action = ACTION_EXIT;
             }
+            settings_blank(options[index].name, optarg);
             break;
         default:
             *code = fail(EXIT_USAGE, "see --help");
@@ -246,6 +256,7 @@ int main(int argc, char **argv)
     if (!descriptors_reserve()) {
         return EXIT_FAILED;
     }
+    leave_no_core();
     settings_defaults(&settings);
     if (settings_load_env(&settings, SETTINGS_WORKER, &err) != STATUS_OK) {
         return fail(EXIT_USAGE, err.text);

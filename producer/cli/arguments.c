@@ -86,7 +86,7 @@ static int report(const struct command *command, const struct flags *flags, int 
     return cli_usage(command, "unknown or ambiguous flag \"%.*s\"", (int)strcspn(word, "="), word);
 }
 
-static bool remember(struct cli *cli, const char *name, const char *value)
+static bool remember(struct cli *cli, const char *name, char *value)
 {
     struct cli_given *given = realloc(cli->given, (cli->given_count + 1) * sizeof *cli->given);
 
@@ -144,6 +144,7 @@ static int apply_settings(struct cli *cli, struct error *err)
         snprintf(source, sizeof source, "--%s", given->name);
         const enum status status =
             settings_set(&cli->settings, given->name, given->value, source, err);
+        settings_blank(given->name, given->value);
         if (status != STATUS_OK && status != STATUS_NOT_FOUND) { /* the command's own: not there */
             return cli_usage(cli->command, "%s", err->text);
         }

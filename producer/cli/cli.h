@@ -42,7 +42,7 @@ struct cli_option {
 /* One occurrence of a flag on the command line. */
 struct cli_given {
     const char *name;
-    const char *value; /* NULL for a flag without argument */
+    char *value; /* NULL for a flag without argument; a word of main()'s */
 };
 
 struct cli;

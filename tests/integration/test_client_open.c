@@ -24,7 +24,7 @@ Test(client_open, an_option_that_is_wrong_is_named_with_what_was_expected)
     REFUSED_TO_OPEN("options.size 0", .retry_ms = 5);
     REFUSED_TO_OPEN("options.size 9999", .size = 9999);
     REFUSED_TO_OPEN("redis_url: redis URL \"http://x\"", SIZED, .redis_url = "http://x");
-    REFUSED_TO_OPEN("cache_url: redis URL \"x\"", SIZED, .cache_url = "x");
+    REFUSED_TO_OPEN("cache_url: redis URL \"***\": unknown scheme", SIZED, .cache_url = "x");
     REFUSED_TO_OPEN("redis_url: 608 bytes, expected at most", SIZED, .redis_url = url);
     REFUSED_TO_OPEN("cache_url: 608 bytes", SIZED, .cache_url = url);
     REFUSED_TO_OPEN("prefix: 608 bytes", SIZED, .prefix = url);

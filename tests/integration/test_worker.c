@@ -53,6 +53,47 @@ Test(worker, print_config_hides_secrets)
     cr_assert_not_null(strstr(out, "STILLHOUSE_LANES=4"));
 }
 
+/* The words of a process as all may read them, as one text. */
+static void read_words(pid_t pid, char *words, size_t size)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    FILE *file = fopen(path, "re");
+    cr_assert_not_null(file);
+    const size_t bytes = fread(words, 1, size - 1, file);
+    fclose(file);
+    words[bytes] = '\0';
+    for (size_t i = 0; i < bytes; i++) {
+        words[i] = words[i] == '\0' ? ' ' : words[i];
+    }
+}
+
+Test(worker, secrets_given_as_flags_do_not_stay_in_the_list_of_processes)
+{
+    char words[1024] = "very-secret";
+    struct test_server redis;
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+
+    test_redis_start(&redis, NULL);
+    const char *const argv[] = {program,       "--http",      "off",
+                                "--embed-key", "very-secret", "--chroma-token=very-secret",
+                                "--redis-url", redis.url,     NULL};
+    const pid_t pid = test_spawn(argv, "/dev/null");
+    while ((strstr(words, "very-secret") != NULL || strstr(words, "--embed-key") == NULL) &&
+           clock_now_ms() < until_ms) {
+        usleep(1000);
+        read_words(pid, words, sizeof words);
+    }
+    cr_assert_not_null(strstr(words,
+                              "--http off --embed-key *********** --chroma-token=*********** "
+                              "--redis-url redis://***"),
+                       "%s", words);
+    cr_assert_eq(kill(pid, SIGKILL), 0);
+    cr_assert_eq(waitpid(pid, NULL, 0), pid);
+    test_server_stop(&redis);
+}
+
 Test(worker, bad_usage_is_exit_code_2_with_the_thing_named)
 {
     static const struct {

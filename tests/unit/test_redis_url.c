@@ -209,8 +209,12 @@ Test(redis_url, a_refusal_never_shows_the_password)
     refuse("redis://u%0:s3cret@h", "the user");
     refuse("redis://u:s3cret@h:0", "***@h:0");
     refuse("u:s3cret@h", "unknown scheme");
-    refuse("http://u:s3cret@h", "http://***@h");
-    refuse("redis+sentinel://u:s3cret@h", "redis+sentinel://***@h");
+    refuse("http://u:s3cret@h", "http://u:***@h");
+    refuse("redis+sentinel://u:s3cret@h", "redis+sentinel://u:***@h");
+    refuse("redis://:s3cret", "redis://***");
+    refuse("redis://:s3cret@127.0.0.1:1/0#s3cret", "redis://:***@***");
+    refuse("redis+sentinel://h:1/m/0?SENTINEL_PASSWORD=s3cret", "SENTINEL_PASSWORD=***");
+    refuse("redis+sentinel://h:1/m/0?sentinel_password=a@s3cret", "redis+sentinel://***");
     refuse("redis+sentinel://h/m/x?sentinel_password=s3cret", "the database must be");
     refuse("redis+sentinel://u:s3cret@h/m?sentinel_password=s3cret&x=1", "unknown query");
     refuse("redis+sentinel://h/m?sentinel_password=s3cret%00", "sentinels' user or password");

@@ -1,6 +1,8 @@
 /* The table of settings as a whole: its rows, where values come from, how it is printed. */
 #include "settings_samples.h"
 
+#include <sys/stat.h>
+
 /* ---- the table ----------------------------------------------------------------------------- */
 
 Test(settings, defaults_are_those_of_the_contract)
@@ -269,6 +271,78 @@ Test(settings, a_file_that_cannot_be_read_is_named)
     }
 }
 
+/* Compose files write NAME: ${NAME:-}; what nobody sets arrives as an empty variable. */
+Test(settings, an_empty_variable_is_not_set_whatever_the_row)
+{
+    struct settings s = defaults();
+    const struct settings usual = defaults();
+    struct error err = {0};
+
+    for (size_t i = 0; i < settings_count(); i++) {
+        char file[80];
+        setenv(settings_row(i).env, "", 1);
+        snprintf(file, sizeof file, "%s_FILE", settings_row(i).env);
+        setenv(file, "", 1);
+    }
+    cr_assert_eq(settings_load_env(&s, SETTINGS_ALL, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(memcmp(&s, &usual, sizeof s), 0);
+}
+
+Test(settings, a_pipe_is_not_waited_for)
+{
+    struct settings s = defaults();
+    struct error err = {0};
+    char folder[256];
+    char path[300];
+
+    test_folder_make(folder, sizeof folder);
+    snprintf(path, sizeof path, "%s/pipe", folder);
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    setenv("STILLHOUSE_EMBED_KEY_FILE", path, 1);
+    cr_assert_eq(settings_load_env(&s, SETTINGS_ALL, &err), STATUS_INVALID);
+    cr_assert_not_null(strstr(err.text, "it is no regular file"), "%s", err.text);
+    test_folder_remove(folder);
+}
+
+Test(settings, a_file_that_everybody_may_read_or_write_is_said_to_be_exposed)
+{
+    static const struct {
+        mode_t mode;
+        bool exposed;
+    } cases[] = {{0600, false}, {0640, false}, {0604, true}, {0602, true}};
+    struct settings_line line;
+    struct error err = {0};
+    const char *path = file_of("hush\n", 5);
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        cr_assert_eq(chmod(path, cases[i].mode), 0);
+        cr_assert_eq(settings_read_line(path, "here", &line, &err), STATUS_OK, "%s", err.text);
+        cr_assert_str_eq(line.text, "hush");
+        cr_assert_eq(line.exposed, cases[i].exposed, "%o", cases[i].mode);
+    }
+    unlink(path);
+}
+
+Test(settings, a_secret_among_the_flags_is_blanked_and_nothing_else_is)
+{
+    static const struct {
+        const char *flag;
+        const char *value;
+        const char *left;
+    } cases[] = {{"embed-key", "hush", "****"},
+                 {"redis-url", "redis://:hush@h", "redis://*******"},
+                 {"cache-url", "hush", "****"},
+                 {"lanes", "12", "12"},
+                 {"no-such-flag", "hush", "hush"}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char word[32];
+        snprintf(word, sizeof word, "%s", cases[i].value);
+        settings_blank(cases[i].flag, word);
+        cr_assert_str_eq(word, cases[i].left);
+    }
+}
+
 Test(settings, a_variable_and_its_file_exclude_each_other)
 {
     struct settings s;
@@ -430,11 +504,26 @@ Test(settings, passwords_in_urls_are_hidden)
                 {"redis://hush@h", "redis://***@h"},
                 {"redis+sentinel://u:hush@a,b/m", "redis+sentinel://u:***@a,b/m"},
                 {"redis+sentinel://u:hush@a/m?sentinel_password=hush&x=hush",
-                 "redis+sentinel://u:***@a/m?sentinel_password=***"},
-                {"redis+sentinel://a/m?sentinel_password=hush",
-                 "redis+sentinel://a/m?sentinel_password=***"},
-                {"redis://h/0", "redis://h/0"},
-                {"no@url", "no@url"}};
+                 "redis+sentinel://u:***@a/m?sentinel_password=***&x=***"},
+                {"redis+sentinel://a:1,b.c/m?sentinel_password=hush",
+                 "redis+sentinel://a:1,b.c/m?sentinel_password=***"},
+                {"redis+sentinel://a/m?sentinel_password=hush@hush", "redis+sentinel://***"},
+                {"redis+sentinel://a:1/m?SENTINEL_PASSWORD=hush",
+                 "redis+sentinel://a:1/m?SENTINEL_PASSWORD=***"},
+                {"redis://:hush@h:1/0#hush", "redis://:***@***"},
+                {"redis://:hush@h?hush", "redis://:***@h?***=***"},
+                {"redis://hush", "redis://***"},
+                {"redis://hush/0", "redis://***"},
+                {"redis://:hush", "redis://***"},
+                {"redis://user:hush", "redis://***"},
+                {"redis://a.b:hush", "redis://***"},
+                {"redis://h:1/0", "redis://h:1/0"},
+                {"redis://10.0.0.1", "redis://10.0.0.1"},
+                {"redis://[::1]/2", "redis://[::1]/2"},
+                {"redis://[::1]:7", "redis://[::1]:7"},
+                {"redis://localhost", "redis://localhost"},
+                {"unix:///run/redis.sock?db=2", "unix:///run/redis.sock?db=2"},
+                {"hush@url", "***"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct settings s = defaults();
         cr_assert_eq(settings_set(&s, "cache-url", rows[i].url, "here", NULL), STATUS_OK);
