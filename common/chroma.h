@@ -116,12 +116,29 @@ enum status chroma_get(struct chroma *chroma, const char *domain, const struct s
 enum status chroma_page(struct chroma *chroma, const char *domain, size_t offset, size_t limit,
                         struct arena *arena, struct chroma_hits *out, struct error *err) MUSTCHECK;
 
+/* The ids alone of up to `limit` records whose metadata "expires_ms" is `now_unix_ms` or less, in
+ * no order. The one filter that we send: an integer has an index there, and where few match it is
+ * quick. */
+enum status chroma_find_expired(struct chroma *chroma, const char *domain, int64_t now_unix_ms,
+                                size_t limit, struct arena *arena, struct chroma_hits *out,
+                                struct error *err) MUSTCHECK;
+
 /* Deletes by ids, at most 100 a request inside; absent ids are fine; an empty list does nothing. */
 enum status chroma_delete(struct chroma *chroma, const char *domain, const struct slice *ids,
                           size_t count, struct error *err) MUSTCHECK;
 
 enum status chroma_count(struct chroma *chroma, const char *domain, int64_t *count,
                          struct error *err) MUSTCHECK;
+
+/* A page of collections: the domains of those that are named like ours. */
+struct chroma_domains {
+    const char **domains; /* in the arena, as are the names */
+    size_t count;
+    size_t answered; /* collections of all names: fewer than asked for, then it was the last page */
+};
+enum status chroma_list_domains(struct chroma *chroma, size_t offset, size_t limit,
+                                struct arena *arena, struct chroma_domains *out,
+                                struct error *err) MUSTCHECK;
 
 /* How many collections the database has (doctor warns above 200). */
 enum status chroma_collection_count(struct chroma *chroma, int64_t *count,

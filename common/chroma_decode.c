@@ -417,6 +417,48 @@ enum status chroma_decode_query(const char *data, size_t bytes, const struct chr
     return status == STATUS_OK ? check_ended(&outer, asked->count, err) : status;
 }
 
+/* The domain in the name of a collection of ours; NULL: it is somebody else's. */
+static const char *domain_of(const cJSON *collection)
+{
+    static const char ours[] = "sh-";
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(collection, "name");
+
+    if (!cJSON_IsString(name) || strncmp(name->valuestring, ours, sizeof ours - 1) != 0) {
+        return NULL;
+    }
+    const char *domain = name->valuestring + sizeof ours - 1;
+    return text_is_domain(domain, strlen(domain)) ? domain : NULL;
+}
+
+enum status chroma_decode_domains(const cJSON *root, struct arena *arena,
+                                  struct chroma_domains *out, struct error *err)
+{
+    const cJSON *collection = NULL;
+
+    *out = (struct chroma_domains){0};
+    if (!cJSON_IsArray(root)) {
+        return error_set(err, STATUS_GARBLED, "the answer is not a list of collections");
+    }
+    out->answered = (size_t)cJSON_GetArraySize(root);
+    out->domains = arena_array(arena, out->answered, sizeof *out->domains);
+    if (out->domains == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
+    }
+    cJSON_ArrayForEach(collection, root)
+    {
+        const char *domain = domain_of(collection);
+        if (domain == NULL) {
+            continue;
+        }
+        out->domains[out->count] = arena_copy(arena, domain, strlen(domain));
+        if (out->domains[out->count] == NULL) {
+            return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
+        }
+        out->count++;
+    }
+    return STATUS_OK;
+}
+
 enum status chroma_decode_count(const cJSON *root, int64_t *count, struct error *err)
 {
     if (!is_whole(root) || root->valuedouble < 0) {

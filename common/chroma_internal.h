@@ -95,6 +95,10 @@ enum status chroma_decode_query(const char *data, size_t bytes, const struct chr
 enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, struct arena *arena,
                                   struct chroma_hits *out, struct error *err) MUSTCHECK;
 
+/* A list of collections; of names like "sh-legal" the domain is kept. */
+enum status chroma_decode_domains(const cJSON *root, struct arena *arena,
+                                  struct chroma_domains *out, struct error *err) MUSTCHECK;
+
 /* A whole number that is not negative. */
 enum status chroma_decode_count(const cJSON *root, int64_t *count, struct error *err) MUSTCHECK;
 

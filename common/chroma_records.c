@@ -298,6 +298,21 @@ enum status chroma_page(struct chroma *chroma, const char *domain, size_t offset
     return get_records(chroma, domain, arena, out, err);
 }
 
+enum status chroma_find_expired(struct chroma *chroma, const char *domain, int64_t now_unix_ms,
+                                size_t limit, struct arena *arena, struct chroma_hits *out,
+                                struct error *err)
+{
+    struct strbuf *request = chroma_request(chroma);
+
+    *out = (struct chroma_hits){0};
+    strbuf_append_str(request, "{\"where\":{\"expires_ms\":{\"$lte\":");
+    json_int(request, now_unix_ms);
+    strbuf_append_str(request, "}},\"limit\":");
+    json_int(request, (int64_t)limit);
+    strbuf_append_str(request, ",\"include\":[]}");
+    return get_records(chroma, domain, arena, out, err);
+}
+
 /* Never called with an empty list: with neither ids nor where, older servers delete everything. */
 static enum status delete_slice(struct chroma *chroma, const char *domain, const struct slice *ids,
                                 size_t count, struct error *err)

@@ -60,6 +60,29 @@ enum status chroma_version(struct chroma *chroma, char out[64], struct error *er
     return known ? STATUS_OK : not_chroma(chroma, "version", err);
 }
 
+enum status chroma_list_domains(struct chroma *chroma, size_t offset, size_t limit,
+                                struct arena *arena, struct chroma_domains *out, struct error *err)
+{
+    cJSON *root = NULL;
+    char path[96];
+
+    *out = (struct chroma_domains){0};
+    snprintf(path, sizeof path, "/collections?limit=%zu&offset=%zu", limit, offset);
+    chroma_set_url(chroma, chroma->database_url, path);
+    enum status status = chroma_perform(
+        chroma,
+        &(struct chroma_call){.method = "GET", .operation = "collection", .what = "collections"},
+        err);
+    if (status == STATUS_OK) {
+        status = chroma_answer(chroma, "collections", &root, err);
+    }
+    if (status == STATUS_OK) {
+        status = chroma_decode_domains(root, arena, out, err);
+    }
+    cJSON_Delete(root);
+    return status;
+}
+
 enum status chroma_collection_count(struct chroma *chroma, int64_t *count, struct error *err)
 {
     cJSON *root = NULL;

@@ -66,6 +66,8 @@ const struct settings_row settings_rows[] = {
         "a stale result younger than this is not refreshed"),
     ROW(WORKER, DURATION, experience_ttl_ms, "experience-ttl", "EXPERIENCE_TTL", "7d", "1s..36500d",
         "how long an experience is worth keeping"),
+    ROW(WORKER, DURATION, sweep_ms, "sweep", "SWEEP", "60s", "0..1d",
+        "how often one worker of the fleet deletes expired experiences; 0 = never"),
     ROW(WORKER, NUMBER, min_quality, "min-quality", "MIN_QUALITY", "0.5", "0..1",
         "experiences below it are rejected"),
     ROW(ALL, SIZE, max_body_bytes, "max-body", "MAX_BODY", "256KiB", "64..16MiB",

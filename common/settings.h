@@ -52,6 +52,7 @@ struct settings {
     int64_t cache_ttl_ms;         /* STILLHOUSE_CACHE_TTL 1h */
     int64_t cache_fresh_ms;       /* STILLHOUSE_CACHE_FRESH 60s */
     int64_t experience_ttl_ms;    /* STILLHOUSE_EXPERIENCE_TTL 7d */
+    int64_t sweep_ms;             /* STILLHOUSE_SWEEP 60s; 0 = never */
     double min_quality;           /* STILLHOUSE_MIN_QUALITY 0.5, 0..1 */
     int64_t max_body_bytes;       /* STILLHOUSE_MAX_BODY 256 KiB ("256KiB", "1MiB", "1000") */
     int64_t max_backlog;          /* STILLHOUSE_MAX_BACKLOG 100000 */

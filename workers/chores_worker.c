@@ -152,6 +152,13 @@ static enum status read_clock(struct janitor *janitor, struct turn *turn, struct
     return status;
 }
 
+/* A command a minute where nothing is swept; the work is done by a thread of its own. */
+static enum status sweep(struct janitor *janitor, struct turn *turn, struct error *err)
+{
+    (void)turn;
+    return sweep_tick(janitor->fleet->sweep, janitor->conn, err);
+}
+
 /* When somebody scrapes; they wait for it. */
 static enum status feed_families(struct janitor *janitor, struct turn *turn, struct error *err)
 {
@@ -167,7 +174,7 @@ static const struct chore rows[] = {
     {"metrics", 200, feed_families}, /* first: it is told also what cannot be had */
     {"lanes", 200, look_after_lanes}, {"writers", 1000, renew_writers},
     {"pauses", 200, watch_pauses},    {"register", 2000, register_worker},
-    {"clock", 5000, read_clock},
+    {"clock", 5000, read_clock},      {"sweep", 200, sweep},
 };
 
 const struct chores chores_worker = {rows, sizeof rows / sizeof rows[0]};

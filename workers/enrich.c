@@ -14,6 +14,7 @@
 #include "embedding.h"
 #include "few_shot.h"
 #include "log.h"
+#include "records.h"
 #include "store.h"
 
 enum {
@@ -211,26 +212,13 @@ static void embed(struct enrich_batch *batch)
     }
 }
 
-static bool is_expired(const struct example *example, int64_t now_unix_ms)
-{
-    for (size_t i = 0; i < example->metadata_count; i++) {
-        const struct meta_pair *pair = &example->metadata[i];
-        if (pair->key.bytes == 10 && memcmp(pair->key.data, "expires_ms", 10) == 0) {
-            int64_t expires =
-                pair->value.type == META_FLOAT ? (int64_t)pair->value.number : pair->value.integer;
-            return expires <= now_unix_ms;
-        }
-    }
-    return false;
-}
-
 /* The first k of `hits` that have not expired, into `chosen`; returns how many. */
 static size_t choose(const struct chroma_hits *hits, int k, int64_t now_unix_ms,
                      struct example chosen[BODIES_K_MAX])
 {
     size_t kept = 0;
     for (size_t i = 0; i < hits->count && kept < (size_t)k; i++) {
-        if (!is_expired(&hits->examples[i], now_unix_ms)) {
+        if (!records_is_expired(&hits->examples[i], now_unix_ms)) {
             chosen[kept++] = hits->examples[i];
         }
     }
@@ -409,7 +397,7 @@ static void fetch_found(struct enrich_group *group, size_t index)
     if (status == STATUS_OK) {
         for (size_t i = 0; i < item->found_count; i++) {
             const struct example *example = stored_of(&stored, ids[i]);
-            if (example != NULL && !is_expired(example, group->batch->now_unix_ms)) {
+            if (example != NULL && !records_is_expired(example, group->batch->now_unix_ms)) {
                 examples[count] = *example;
                 examples[count++].distance = item->found[i].distance;
             }

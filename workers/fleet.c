@@ -76,9 +76,10 @@ static enum status init_shared(struct fleet *fleet, struct error *err)
     fleet->writer =
         writer_new(fleet->settings->prefix, (size_t)fleet->settings->chroma_writers, fleet->id);
     fleet->group_write = group_write_new(fleet->writer, (size_t)fleet->settings->chroma_writers);
+    fleet->sweep = sweep_new(fleet);
     fleet->lanes = calloc((size_t)fleet->settings->lanes, sizeof *fleet->lanes);
     if (fleet->upstreams == NULL || fleet->writer == NULL || fleet->group_write == NULL ||
-        fleet->lanes == NULL) {
+        fleet->sweep == NULL || fleet->lanes == NULL) {
         return error_set(err, STATUS_OOM, "no memory for the fleet");
     }
     const struct reader_config config = {
@@ -188,6 +189,7 @@ void fleet_join(struct fleet *fleet)
     if (fleet->janitor_started) {
         pthread_join(fleet->janitor, NULL);
     }
+    sweep_free(fleet->sweep); /* it looks at the lanes */
     for (size_t i = 0; i < fleet->lane_count; i++) {
         takes_free(&fleet->lanes[i].takes);
         tools_close(&fleet->lanes[i].tools);

@@ -24,6 +24,7 @@
 #include "queue.h"
 #include "reader.h"
 #include "settings.h"
+#include "sweep.h"
 #include "tools.h"
 #include "upstreams.h"
 #include "writer.h"
@@ -55,6 +56,7 @@ struct fleet {
     struct upstreams *upstreams;
     struct writer *writer;
     struct group_write *group_write;
+    struct sweep *sweep;
     struct reader *reader;
     struct queue queues[READER_QUEUES_MAX];
     const struct handler *handlers[READER_QUEUES_MAX];

@@ -16,6 +16,19 @@ const struct meta_value *records_meta(const struct meta_pair *metadata, size_t c
     return NULL;
 }
 
+bool records_is_expired(const struct example *example, int64_t now_unix_ms)
+{
+    const struct meta_value *expires =
+        records_meta(example->metadata, example->metadata_count, "expires_ms");
+
+    if (expires == NULL) {
+        return false;
+    }
+    return expires->type == META_FLOAT
+               ? expires->number <= (double)now_unix_ms
+               : expires->type == META_INT && expires->integer <= now_unix_ms;
+}
+
 static bool slice_equal(struct slice a, struct slice b)
 {
     return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);

@@ -31,6 +31,9 @@ void records_write(struct lane_tools *tools, const struct record_group *groups, 
 enum status records_delete(struct lane_tools *tools, const char *domain, const struct slice *ids,
                            size_t count, struct error *err) MUSTCHECK;
 
+/* Is its time, metadata "expires_ms", over? What has none never expires. */
+bool records_is_expired(const struct example *example, int64_t now_unix_ms);
+
 /* Looks a key up in a metadata list; NULL when absent. */
 const struct meta_value *records_meta(const struct meta_pair *metadata, size_t count,
                                       const char *key);

@@ -58,6 +58,7 @@ static void decode(uint8_t choice, const cJSON *root)
     static const struct chroma_identity identity = {.model = "m", .dimension = 2};
     struct arena arena = {0};
     struct chroma_hits hits = {0};
+    struct chroma_domains domains = {0};
     struct error err = {0};
     char id[CHROMA_ID_BYTES];
     int64_t count = 0;
@@ -75,7 +76,11 @@ static void decode(uint8_t choice, const cJSON *root)
         }
         break;
     default:
-        if (chroma_decode_count(root, &count, &err) == STATUS_OK && count < 0) {
+        if (text_in_metadata) {
+            if (chroma_decode_domains(root, &arena, &domains, &err) == STATUS_OK) {
+                touched += domains.count;
+            }
+        } else if (chroma_decode_count(root, &count, &err) == STATUS_OK && count < 0) {
             abort();
         }
         break;

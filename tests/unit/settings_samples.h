@@ -42,6 +42,7 @@ static const struct sample {
     {"cache-ttl", "5400000ms", "90m"},
     {"cache-fresh", "0", "0"},
     {"experience-ttl", "36500d", "36500d"},
+    {"sweep", "0", "0"},
     {"min-quality", "1", "1.0"},
     {"max-body", "3MiB", "3MiB"},
     {"max-backlog", "0", "0"},
