@@ -36,8 +36,14 @@ struct redis_conn *redis_conn_new(const struct redis_url *url, struct redis_time
     conn->timeouts = timeouts;
     memcpy(conn->host, url->host, sizeof conn->host);
     conn->port = url->port;
+    conn->bound.most = REDIS_ANSWER_MAX;
     redis_url_describe(url, conn->where);
     return conn;
+}
+
+void redis_conn_set_answer_max(struct redis_conn *conn, size_t bytes)
+{
+    conn->bound.most = bytes;
 }
 
 void redis_conn_set_lookup(struct redis_conn *conn, redis_lookup lookup, void *context)
@@ -260,6 +266,8 @@ static enum status open_socket(struct redis_conn *conn, struct error *err)
         return status;
     }
     conn->context->reader->fn = &redis_objects;
+    conn->context->reader->privdata = &conn->bound;
+    conn->bound.over = false;
     if (!local && redisEnableKeepAlive(conn->context) != REDIS_OK) {
         return redis_io_fail(conn, "keepalive", errno, err);
     }

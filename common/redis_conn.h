@@ -42,6 +42,13 @@
 
 enum { REDIS_HOST_BYTES = 256, REDIS_SENTINELS_MAX = 8 };
 
+/* What an answer may hold. Anybody may put a value of any size under a key that we read; the
+ * largest of ours is a body of 16 MiB. */
+enum {
+    REDIS_VALUE_MAX = 17 * 1024 * 1024,   /* one value */
+    REDIS_ANSWER_MAX = 256 * 1024 * 1024, /* all values together, where nothing else is set */
+};
+
 struct redis_host {
     char host[REDIS_HOST_BYTES];
     int port;
@@ -158,6 +165,10 @@ enum status redis_conn_append(struct redis_conn *conn, const struct redis_args *
                               struct error *err) MUSTCHECK;
 enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply,
                                struct error *err) MUSTCHECK;
+
+/* Bounds the bytes of one answer. A larger one is STATUS_GARBLED, and the connection is closed, as
+ * it is after a value of more than REDIS_VALUE_MAX. */
+void redis_conn_set_answer_max(struct redis_conn *conn, size_t bytes);
 
 /* Ends a pipeline: where answers are outstanding, the connection is closed, so that they are never
  * taken for those of a later command. Does nothing where there are none. */

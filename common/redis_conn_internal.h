@@ -9,6 +9,12 @@
 
 struct ssl_ctx_st; /* OpenSSL's SSL_CTX */
 
+/* The bound of one answer, for redis_objects.c: the reader's private data. */
+struct answer_bound {
+    size_t most;
+    bool over; /* an answer was */
+};
+
 struct redis_conn {
     struct redis_url url;
     struct redis_timeouts timeouts;
@@ -33,6 +39,7 @@ struct redis_conn {
     int receive_ms;        /* SO_RCVTIMEO and SO_SNDTIMEO as they are now */
     int send_ms;
     uint64_t opened;
+    struct answer_bound bound;
     struct ssl_ctx_st *tls; /* redis_tls.c's own; NULL until it is needed */
 };
 

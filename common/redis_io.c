@@ -83,6 +83,15 @@ static enum status fail_timeout(struct redis_conn *conn, const char *doing, stru
                      conn->bound_ms);
 }
 
+/* The rest of the answer would have to be read to be skipped: the connection goes. */
+static enum status fail_large(struct redis_conn *conn, const char *doing, struct error *err)
+{
+    redis_conn_close(conn);
+    return error_set(err, STATUS_GARBLED,
+                     "redis %s: %s: a value of more than %d MiB, or more than %zu MiB in all",
+                     conn->where, doing, REDIS_VALUE_MAX >> 20, conn->bound.most >> 20);
+}
+
 enum status redis_io_fail(struct redis_conn *conn, const char *doing, int saved_errno,
                           struct error *err)
 {
@@ -93,6 +102,9 @@ enum status redis_io_fail(struct redis_conn *conn, const char *doing, int saved_
     }
     enum status status = STATUS_UNREACHABLE;
     const char *what = "connection lost";
+    if (conn->bound.over) {
+        return fail_large(conn, doing, err);
+    }
     if (context->err == REDIS_ERR_PROTOCOL) {
         status = STATUS_GARBLED;
         what = "what answers there does not speak the Redis protocol";
@@ -222,6 +234,10 @@ enum status redis_io_read(struct redis_conn *conn, redisReply **reply, struct er
         if (parsed != NULL) {
             *reply = parsed;
             return STATUS_OK;
+        }
+        const redisReader *reader = conn->context->reader;
+        if (reader->len - reader->pos > REDIS_VALUE_MAX) {
+            return fail_large(conn, "the answer", err);
         }
         if (is_late(conn, deadline_ms, &grace_until_ms)) {
             return fail_timeout(conn, "the answer", err);

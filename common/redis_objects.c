@@ -1,5 +1,7 @@
 #include "redis_objects.h"
 
+#include "redis_conn_internal.h"
+
 #include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,7 @@ struct reply_block {
 /* The outermost object of a reply, and the memory of all objects in it. */
 struct reply_root {
     struct reply_block *blocks; /* the one that is filled first; this object stands in the last */
+    size_t bytes;               /* of all values in it */
     redisReply reply;
 };
 
@@ -66,8 +69,8 @@ static void free_object(void *reply)
     redis_reply_free(reply);
 }
 
-/* The memory that an object of this task is taken from; NULL: it begins a reply. */
-static struct reply_block **blocks_of(const redisReadTask *task)
+/* The reply that this task's object belongs to; NULL: it begins one. */
+static struct reply_root *reply_of(const redisReadTask *task)
 {
     if (task->parent == NULL) {
         return NULL;
@@ -75,7 +78,32 @@ static struct reply_block **blocks_of(const redisReadTask *task)
     while (task->parent != NULL) {
         task = task->parent;
     }
-    return &root_of(task->obj)->blocks;
+    return root_of(task->obj);
+}
+
+/* The memory that an object of this task is taken from; NULL: it begins a reply. */
+static struct reply_block **blocks_of(const redisReadTask *task)
+{
+    struct reply_root *root = reply_of(task);
+
+    return root == NULL ? NULL : &root->blocks;
+}
+
+/* Whether `bytes` more go beyond what an answer may hold. */
+static bool is_over(const redisReadTask *task, size_t bytes)
+{
+    struct answer_bound *bound = task->privdata;
+    struct reply_root *root = reply_of(task);
+    const size_t before = root == NULL ? 0 : root->bytes;
+
+    if (bound == NULL) {
+        return false;
+    }
+    bound->over = bytes > bound->most || before > bound->most - bytes;
+    if (root != NULL) {
+        root->bytes = before + bytes;
+    }
+    return bound->over;
 }
 
 static redisReply *make_root(int type)
@@ -123,6 +151,9 @@ static void *give_up(const redisReadTask *task, redisReply *reply)
 
 static void *create_string(const redisReadTask *task, char *text, size_t bytes)
 {
+    if (is_over(task, bytes)) {
+        return NULL;
+    }
     redisReply *reply = make(task, task->type);
     char *copy = reply == NULL ? NULL : more(task, reply, bytes + 1);
 
@@ -144,8 +175,11 @@ typedef int element_count;
 
 static void *create_array(const redisReadTask *task, element_count elements)
 {
-    redisReply *reply = make(task, task->type);
     const size_t count = (size_t)elements;
+    if (count <= ELEMENTS_MAX && is_over(task, count * sizeof(redisReply))) {
+        return NULL;
+    }
+    redisReply *reply = make(task, task->type);
 
     if (reply == NULL || count == 0) {
         return reply;

@@ -39,6 +39,13 @@ static enum status collect_all(struct lane_tools *tools, size_t count, struct er
     return first;
 }
 
+/* A value that is too large to be read ended the connection: it and what was asked for behind it
+ * count as not there, and are written over. */
+static enum status without_garbled(enum status status)
+{
+    return status == STATUS_GARBLED ? STATUS_OK : status;
+}
+
 static void take_result(struct lane_tools *tools, struct store_result *item,
                         const redisReply *reply)
 {
@@ -90,7 +97,7 @@ enum status store_read_results(struct lane_tools *tools, struct store_result *it
         redis_reply_free(reply);
     }
     redis_args_free(&args);
-    return status;
+    return without_garbled(status);
 }
 
 static enum status append_set(struct lane_tools *tools, struct redis_args *args, const char *key,
@@ -170,7 +177,7 @@ enum status store_read_vectors(struct lane_tools *tools, const char (*hashes)[TE
         redis_reply_free(reply);
     }
     redis_args_free(&args);
-    return status;
+    return without_garbled(status);
 }
 
 enum status store_write_vectors(struct lane_tools *tools, const char (*hashes)[TEXT_HASH_CHARS + 1],

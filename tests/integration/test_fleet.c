@@ -167,6 +167,33 @@ Test(fleet, a_domain_without_a_collection_gives_no_examples_and_no_error)
     stop_fleet();
 }
 
+Test(fleet, a_cached_result_too_large_to_be_read_is_written_over)
+{
+    struct arena arena = {0};
+    struct enrich_result result;
+    struct redis_args args = {0};
+    struct error err = {0};
+    redisReply *reply = NULL;
+    char hash[TEXT_HASH_CHARS + 1];
+    char key[KEYS_BYTES];
+
+    text_hash("anything", 8, hash);
+    redis_args_str(&args, "SETRANGE");
+    redis_args_str(&args, keys_cache(key, "sh", "legal", hash));
+    redis_args_str(&args, "104857600");
+    redis_args_str(&args, "x");
+    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
+    redis_reply_free(reply);
+    redis_args_free(&args);
+
+    start_fleet();
+    push_enrich("legal", "e1", "anything", 3, "");
+    wait_for("enrich", COUNT_DONE, 1);
+    cr_assert(cached("legal", "anything", &arena, &result));
+    arena_free(&arena);
+    stop_fleet();
+}
+
 Test(fleet, a_job_past_its_deadline_is_expired_and_not_run)
 {
     start_fleet();

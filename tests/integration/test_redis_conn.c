@@ -237,6 +237,62 @@ Test(redis_conn, values_with_any_bytes_and_many_arguments_come_back)
     free(big);
 }
 
+static long resident_kib(void)
+{
+    long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+
+    cr_assert_not_null(statm);
+    cr_assert_eq(fscanf(statm, "%*d %ld", &pages), 1);
+    fclose(statm);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+Test(redis_conn, an_answer_of_any_size_does_not_grow_us_and_the_next_command_works)
+{
+    struct test_server server;
+    redisReply *reply = NULL;
+
+    test_redis_start(&server, NULL);
+    struct redis_conn *conn = conn_to(server.url, 10000);
+    struct redis_args args = {0};
+    static const char *const words[] = {"SETRANGE", "huge", "209715200", "x"};
+    for (size_t i = 0; i < 4; i++) {
+        redis_args_str(&args, words[i]);
+    }
+    OK(redis_conn_command(conn, &args, &reply, &err));
+    redis_reply_free(reply);
+    redis_args_free(&args);
+
+    const long before_kib = resident_kib();
+    cr_assert_eq(say(conn, "GET", "huge", &reply), STATUS_GARBLED);
+    assert_says("a value of more than 17 MiB");
+    cr_assert_lt(resident_kib() - before_kib, 64 * 1024);
+    assert_pong(conn);
+
+    /* Many values that are small enough, in one answer. */
+    redis_conn_set_answer_max(conn, 1024 * 1024);
+    static char value[600 * 1024];
+    memset(value, 'x', sizeof value);
+    redis_args_str(&args, "SET");
+    redis_args_str(&args, "half");
+    redis_args_add(&args, value, sizeof value);
+    OK(redis_conn_command(conn, &args, &reply, &err));
+    redis_reply_free(reply);
+    OK(say(conn, "GET", "half", &reply));
+    redis_reply_free(reply);
+    redis_args_reset(&args);
+    redis_args_str(&args, "MGET");
+    redis_args_str(&args, "half");
+    redis_args_str(&args, "half");
+    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_GARBLED);
+    assert_says("more than 1 MiB in all");
+    assert_pong(conn);
+    redis_args_free(&args);
+    redis_conn_free(conn);
+    test_server_stop(&server);
+}
+
 Test(redis_conn, the_servers_clock_is_ours)
 {
     struct test_server server;
