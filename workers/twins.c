@@ -27,7 +27,7 @@ static enum status append_twin(struct lane_tools *tools, struct redis_args *args
     redis_args_str(args, key);
     redis_args_str(args, score);
     redis_args_add(args, twin->task_id.data, twin->task_id.bytes);
-    enum status status = redis_conn_append(tools->redis, args, err);
+    enum status status = redis_conn_append(tools->cache, args, err);
     if (status != STATUS_OK) {
         return status;
     }
@@ -36,7 +36,7 @@ static enum status append_twin(struct lane_tools *tools, struct redis_args *args
     redis_args_str(args, "PEXPIRE");
     redis_args_str(args, key);
     redis_args_int(args, tools->settings->experience_ttl_ms);
-    status = redis_conn_append(tools->redis, args, err);
+    status = redis_conn_append(tools->cache, args, err);
     if (status != STATUS_OK) {
         return status;
     }
@@ -46,7 +46,7 @@ static enum status append_twin(struct lane_tools *tools, struct redis_args *args
     redis_args_str(args, key);
     redis_args_int(args, 0);
     redis_args_int(args, -(tools->settings->twins + 1));
-    return redis_conn_append(tools->redis, args, err);
+    return redis_conn_append(tools->cache, args, err);
 }
 
 /* Task ids that are too many, with the key that remembers each. */
@@ -65,7 +65,7 @@ static enum status collect_surplus(struct lane_tools *tools, struct surplus *sur
     for (int i = 0; i < 3; i++) {
         redisReply *reply = NULL;
         struct error ignored = {0};
-        enum status status = redis_conn_collect(tools->redis, &reply, err);
+        enum status status = redis_conn_collect(tools->cache, &reply, err);
         if (status != STATUS_OK) {
             return status;
         }
@@ -98,7 +98,7 @@ static enum status forget(struct lane_tools *tools, const struct surplus *surplu
         redis_args_str(&args, "ZREM");
         redis_args_str(&args, surplus->keys[i]);
         redis_args_add(&args, surplus->ids[i].data, surplus->ids[i].bytes);
-        status = redis_conn_command(tools->redis, &args, &reply, err);
+        status = redis_conn_command(tools->cache, &args, &reply, err);
         redis_reply_free(reply);
     }
     redis_args_free(&args);
@@ -131,7 +131,7 @@ enum status twins_trim(struct lane_tools *tools, const char *domain, const struc
     redis_args_free(&args);
     /* All answers are collected whatever the first ones say: what is left would be taken for those
      * of the next command. */
-    for (size_t i = 0; i < count && redis_conn_is_open(tools->redis); i++) {
+    for (size_t i = 0; i < count && redis_conn_is_open(tools->cache); i++) {
         struct error own = {0};
         enum status collected = collect_surplus(tools, &surplus, keys[i], &own);
         if (status == STATUS_OK && collected != STATUS_OK) {
