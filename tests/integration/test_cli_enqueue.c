@@ -431,11 +431,30 @@ Test(cli_enqueue, a_prompt_with_bad_usage_is_still_exit_code_2)
     SAYS("--base");
     RUN(2, "prompt", "--domain", "legal", "--query", "q", "--base", "/no/such/file");
     SAYS("/no/such/file");
-    RUN_WITH(2, "b", "prompt", "--domain", "LEGAL", "--query", "q", "--base", "-");
-    SAYS("LEGAL");
-    RUN_WITH(2, "b", "prompt", "--domain", "legal", "--query", "", "--base", "-");
+    RUN_WITH(2, "b", "prompt", "--domain", "legal", "--base", "-");
     SAYS("--query");
-    RUN_WITH(2, "\xff", "prompt", "--domain", "legal", "--query", "q", "--base", "-", "--json");
+    RUN_WITH(2, "b", "prompt", "--query", "q", "--base", "-");
+    SAYS("--domain");
+    RUN_WITH(2, "b", "prompt", "--domain", "legal", "--query", "q", "--base", "-", "--wait", "x");
+    SAYS("--wait");
+}
+
+Test(cli_enqueue, a_question_that_cannot_be_asked_gives_the_base_prompt)
+{
+    RUN_WITH(0, "b", "prompt", "--domain", "LEGAL", "--query", "q", "--base", "-");
+    cr_assert_str_eq(out, "b");
+    SAYS("--domain");
+    RUN_WITH(0, "b", "prompt", "--domain", "legal", "--query", "", "--base", "-");
+    cr_assert_str_eq(out, "b");
+    SAYS("--query");
+    RUN_WITH(0, "b", "prompt", "--domain", "legal", "--query", " \n ", "--base", "-");
+    cr_assert_str_eq(out, "b");
+    RUN_WITH(0, "b", "prompt", "--domain", "legal", "--query", "caf\xe9", "--base", "-");
+    cr_assert_str_eq(out, "b");
+    SAYS("UTF-8");
+    RUN_WITH(0, "caf\xe9", "prompt", "--domain", "legal", "--query", "q", "--base", "-");
+    cr_assert_str_eq(out, "caf\xe9");
+    RUN_WITH(0, "\xff", "prompt", "--domain", "legal", "--query", "q", "--base", "-", "--json");
     SAYS("UTF-8");
     RUN_WITH(0, "", "prompt", "--domain", "legal", "--query", "q", "--base", "-");
     cr_assert_str_eq(out, "");
