@@ -95,6 +95,11 @@ struct example {
     size_t metadata_count;
 };
 
+enum {
+    BODIES_FEW_SHOT_MAX = 16 * 1024, /* of a result's block */
+    BODIES_RESULT_MAX = 16 * 1024 * 1024,
+};
+
 /* Result of an enrichment: {v, domain, query_hash, created_ms, epoch, k, examples, few_shot}, and
  * `error` (a string) instead of examples where the job ended in a dead letter. */
 struct enrich_result {
@@ -110,10 +115,16 @@ struct enrich_result {
 };
 
 /* Decoding is patient with what others wrote: absent fields are "" or 0 (k: the default), odd
- * metadata and distances are left out. INVALID: a field of the wrong type, or `v` other than 1. */
+ * metadata and distances are left out. INVALID: a field of the wrong type, `v` other than 1, or a
+ * block that is longer than any of ours. */
 void bodies_encode_result(const struct enrich_result *result, struct strbuf *out);
 enum status bodies_decode_result(const void *data, size_t bytes, struct arena *arena,
                                  struct enrich_result *out, struct error *err) MUSTCHECK;
+
+/* True for the result of this query: who asks gets nothing that was made for somebody else, however
+ * it came to stand in its place. It holds texts of other tasks, perhaps of another tenant. */
+bool bodies_result_is_of(const struct enrich_result *result, const char *domain,
+                         const char *query_hash) MUSTCHECK;
 
 /* Appends one msgpack value as JSON (bin as base64 text, NaN/inf as null, map keys as text).
  * Scans first: INVALID appends nothing. For `stillhouse peek`, `dead show`, `result`. */

@@ -2,6 +2,8 @@
  * what can be left out is left out, what is wrong in kind is refused. */
 #include "bodies_internal.h"
 
+#include <string.h>
+
 enum { RESULT_VERSION = 1 };
 
 static enum status decode_texts(const msgpack_object *map, struct enrich_result *out,
@@ -97,6 +99,17 @@ static enum status decode_examples(const msgpack_object *map, struct arena *aren
     return STATUS_OK;
 }
 
+static bool is_text(struct slice slice, const char *text)
+{
+    return slice.bytes == strlen(text) && memcmp(slice.data, text, slice.bytes) == 0;
+}
+
+bool bodies_result_is_of(const struct enrich_result *result, const char *domain,
+                         const char *query_hash)
+{
+    return is_text(result->domain, domain) && is_text(result->query_hash, query_hash);
+}
+
 enum status bodies_decode_result(const void *data, size_t bytes, struct arena *arena,
                                  struct enrich_result *out, struct error *err)
 {
@@ -113,6 +126,10 @@ enum status bodies_decode_result(const void *data, size_t bytes, struct arena *a
     }
     if (status == STATUS_OK) {
         status = decode_examples(map, arena, out, err);
+    }
+    if (status == STATUS_OK && out->few_shot.bytes > BODIES_FEW_SHOT_MAX) {
+        status = error_set(err, STATUS_INVALID, "\"few_shot\" has %zu bytes, expected at most %d",
+                           out->few_shot.bytes, BODIES_FEW_SHOT_MAX);
     }
     body_close(&reader);
     return status;

@@ -166,7 +166,7 @@ enum status redis_conn_append(struct redis_conn *conn, const struct redis_args *
 enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply,
                                struct error *err) MUSTCHECK;
 
-/* Bounds the bytes of one answer. A larger one is STATUS_GARBLED, and the connection is closed, as
+/* Bounds the bytes of one answer. A larger one is STATUS_FAILED, and the connection is closed, as
  * it is after a value of more than REDIS_VALUE_MAX. */
 void redis_conn_set_answer_max(struct redis_conn *conn, size_t bytes);
 

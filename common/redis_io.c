@@ -83,11 +83,13 @@ static enum status fail_timeout(struct redis_conn *conn, const char *doing, stru
                      conn->bound_ms);
 }
 
-/* The rest of the answer would have to be read to be skipped: the connection goes. */
+/* The rest of the answer would have to be read to be skipped: the connection goes. The server is
+ * well. */
 static enum status fail_large(struct redis_conn *conn, const char *doing, struct error *err)
 {
+    conn->answered = true;
     redis_conn_close(conn);
-    return error_set(err, STATUS_GARBLED,
+    return error_set(err, STATUS_FAILED,
                      "redis %s: %s: a value of more than %d MiB, or more than %zu MiB in all",
                      conn->where, doing, REDIS_VALUE_MAX >> 20, conn->bound.most >> 20);
 }

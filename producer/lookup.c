@@ -32,19 +32,12 @@ enum status lookup_check(const char *domain, const char *query, int *k, struct e
 
 /* ---- decoding ------------------------------------------------------------------------------ */
 
-static bool is_text(struct slice slice, const char *text)
-{
-    return slice.bytes == strlen(text) && memcmp(slice.data, text, slice.bytes) == 0;
-}
-
-/* Who asks gets nothing that was made for somebody else, however it came to stand there: a result
- * holds texts of other tasks, perhaps of another tenant. */
 static bool is_asked_for(const struct enrich_result *result, const struct lookup_for *asked)
 {
     char hash[TEXT_HASH_CHARS + 1];
 
     text_hash(asked->query, strlen(asked->query), hash);
-    return is_text(result->domain, asked->domain) && is_text(result->query_hash, hash);
+    return bodies_result_is_of(result, asked->domain, hash);
 }
 
 /* Decodes into the client's arena. */

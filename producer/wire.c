@@ -9,7 +9,11 @@
 #include "clock.h"
 #include "resolve.h"
 
-enum { FAULT_BYTES = 240, NAMES_MAX = REDIS_SENTINELS_MAX + 1 };
+enum {
+    FAULT_BYTES = 240,
+    NAMES_MAX = REDIS_SENTINELS_MAX + 1,
+    ANSWER_MAX_BYTES = 32 * 1024 * 1024, /* a result is one value, an answer to many jobs less */
+};
 
 struct wire {
     struct redis_url url;
@@ -145,6 +149,7 @@ static enum status make_conn(struct wire *wire, struct error *err)
         return error_set(err, STATUS_OOM, "out of memory");
     }
     redis_conn_set_lookup(wire->conn, look_up, wire);
+    redis_conn_set_answer_max(wire->conn, ANSWER_MAX_BYTES);
     return STATUS_OK;
 }
 
@@ -178,7 +183,7 @@ static enum status attempt(struct wire *wire, wire_work work, void *context, str
     const enum status status = work(wire->conn, context, err);
 
     redis_conn_set_command_timeout(wire->conn, wire->bounds.command_ms);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK || status == STATUS_FAILED) { /* which is an answer too */
         wire->proven = true;
     }
     if (!is_open(wire)) {

@@ -134,8 +134,8 @@ static struct slice encode(struct lane_tools *tools, const struct enrich_result 
     return out;
 }
 
-static struct slice make_result(struct enrich_batch *batch, const struct enrich_item *item,
-                                struct example *examples, size_t count)
+static struct slice render_result(struct enrich_batch *batch, const struct enrich_item *item,
+                                  struct example *examples, size_t count)
 {
     struct strbuf few_shot = {0};
     struct slice out = {0};
@@ -155,6 +155,18 @@ static struct slice make_result(struct enrich_batch *batch, const struct enrich_
         out = encode(batch->tools, &result);
     }
     strbuf_free(&few_shot);
+    return out;
+}
+
+/* The farthest go where all would be more than a producer reads. */
+static struct slice make_result(struct enrich_batch *batch, const struct enrich_item *item,
+                                struct example *examples, size_t count)
+{
+    struct slice out = render_result(batch, item, examples, count);
+
+    while (out.bytes > BODIES_RESULT_MAX && count > 0) {
+        out = render_result(batch, item, examples, --count);
+    }
     return out;
 }
 

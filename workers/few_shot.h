@@ -18,7 +18,7 @@
 #include "bodies.h"
 #include "strbuf.h"
 
-enum { FEW_SHOT_MAX_BYTES = 16 * 1024, FEW_SHOT_EXAMPLE_MAX_BYTES = 4 * 1024 };
+enum { FEW_SHOT_MAX_BYTES = BODIES_FEW_SHOT_MAX, FEW_SHOT_EXAMPLE_MAX_BYTES = 4 * 1024 };
 
 /* Appends the block to `out` (nothing for no examples); at most FEW_SHOT_MAX_BYTES. Check
  * strbuf_ok. */

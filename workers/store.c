@@ -60,7 +60,8 @@ static void take_result(struct lane_tools *tools, struct store_result *item,
     }
     item->bytes = (struct slice){copy, (size_t)reply->len};
     item->found = bodies_decode_result(copy, (size_t)reply->len, &tools->arena, &item->result,
-                                       &ignored) == STATUS_OK;
+                                       &ignored) == STATUS_OK &&
+                  bodies_result_is_of(&item->result, item->domain, item->query_hash);
 }
 
 static int64_t epoch_of(const redisReply *reply)

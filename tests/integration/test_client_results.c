@@ -94,6 +94,24 @@ Test(client_results, what_is_cached_but_no_result_is_refused)
     says("sh:epoch:{legal}");
 }
 
+Test(client_results, what_is_larger_than_any_result_is_not_read_to_its_end_and_another_is_asked_for)
+{
+    stillhouse_prompt_result prompt;
+
+    cr_assert_str_eq(ask("SETRANGE", cache_key("a"), "41943040", "x", NULL), "41943041");
+    IS(look_up("a", 0), STILLHOUSE_FAILED);
+    says("a value of more than 17 MiB");
+    cr_assert_eq(stillhouse_prompt(client, "legal", "a", BASE, 0, &prompt),
+                 STILLHOUSE_PROMPT_FALLBACK);
+    cr_assert_eq(prompt.status, STILLHOUSE_NOT_FOUND, "%s", stillhouse_error(client));
+    cr_assert_eq(prompt.text, (const char *)BASE);
+    stillhouse_prompt_free(&prompt);
+    cr_assert_eq(counter("enqueued"), 1);
+
+    WRITE_RESULT(.query = "a", .examples = 1);
+    IS(look_up("a", 0), STILLHOUSE_OK);
+}
+
 Test(client_results, a_look_up_that_is_wrong_is_refused)
 {
     IS(stillhouse_lookup(client, "L", "q", 0, &result), STILLHOUSE_INVALID);

@@ -77,6 +77,56 @@ Test(fleet, the_source_of_an_experience_is_the_queue_it_came_through_not_what_it
     stop_fleet();
 }
 
+static void set(const char *key, const void *data, size_t bytes)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+    struct error err = {0};
+
+    redis_args_str(&args, "SET");
+    redis_args_str(&args, key);
+    redis_args_add(&args, data, bytes);
+    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
+    redis_reply_free(reply);
+    redis_args_free(&args);
+}
+
+Test(fleet, what_others_put_in_a_results_place_is_neither_handed_on_nor_left_there)
+{
+    static const char *const queries[] = {"of another domain", "too large"};
+    const size_t large_bytes = REDIS_VALUE_MAX + 16384;
+    const struct enrich_result foreign = {.domain = {"other", 5},
+                                          .query_hash = {"", 0},
+                                          .created_unix_ms = clock_unix_ms(),
+                                          .k = 3,
+                                          .few_shot = {"a secret", 8}};
+    char *large = calloc(1, large_bytes);
+    struct strbuf packed = {0};
+    struct arena arena = {0};
+    struct enrich_result result;
+    char hash[TEXT_HASH_CHARS + 1];
+    char key[KEYS_BYTES];
+
+    cr_assert_not_null(large);
+    bodies_encode_result(&foreign, &packed);
+    text_hash(queries[0], strlen(queries[0]), hash);
+    set(keys_cache(key, "sh", "legal", hash), packed.data, packed.bytes);
+    text_hash(queries[1], strlen(queries[1]), hash);
+    set(keys_cache(key, "sh", "legal", hash), large, large_bytes);
+    start_fleet();
+    for (size_t i = 0; i < 2; i++) {
+        push_enrich("legal", i == 0 ? "e1" : "e2", queries[i], 1, "");
+        wait_for("enrich", COUNT_DONE, (int64_t)i + 1);
+        cr_assert(cached("legal", queries[i], &arena, &result));
+        cr_assert(is_slice(result.domain, "legal"));
+        cr_assert(is_slice(result.few_shot, ""));
+    }
+    arena_free(&arena);
+    strbuf_free(&packed);
+    free(large);
+    stop_fleet();
+}
+
 Test(fleet, the_same_task_twice_is_one_document)
 {
     start_fleet();

@@ -181,6 +181,37 @@ Test(bodies_result, an_error_stands_in_place_of_examples)
     cr_assert_null(strstr(json_of(body.data, body.bytes), "examples"));
 }
 
+Test(bodies_result, a_block_longer_than_any_of_ours_is_refused)
+{
+    struct enrich_result in = some_result();
+    struct enrich_result out;
+    struct error err = {0};
+    static char block[BODIES_FEW_SHOT_MAX + 1];
+
+    memset(block, 'x', sizeof block);
+    in.few_shot = (struct slice){block, BODIES_FEW_SHOT_MAX};
+    bodies_encode_result(&in, &body);
+    cr_assert_eq(bodies_decode_result(body.data, body.bytes, &arena, &out, &err), STATUS_OK);
+    in.few_shot.bytes++;
+    strbuf_reset(&body);
+    bodies_encode_result(&in, &body);
+    cr_assert_eq(bodies_decode_result(body.data, body.bytes, &arena, &out, &err), STATUS_INVALID);
+    cr_assert_str_eq(err.text, "\"few_shot\" has 16385 bytes, expected at most 16384");
+}
+
+Test(bodies_result, a_result_is_of_its_own_domain_and_query_only)
+{
+    const char *hash = "0123456789abcdef0123456789abcdef";
+    const struct enrich_result result = some_result();
+    const struct enrich_result nobodys = {.domain = {"", 0}, .query_hash = {"", 0}};
+
+    cr_assert(bodies_result_is_of(&result, "legal", hash));
+    cr_assert_not(bodies_result_is_of(&result, "legal2", hash));
+    cr_assert_not(bodies_result_is_of(&result, "lega", hash));
+    cr_assert_not(bodies_result_is_of(&result, "legal", "1123456789abcdef0123456789abcdef"));
+    cr_assert_not(bodies_result_is_of(&nobodys, "legal", hash));
+}
+
 static struct enrich_result result_of(const char *text)
 {
     struct enrich_result out;
