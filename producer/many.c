@@ -2,9 +2,11 @@
  *
  * Happy path: each element is checked and encoded behind those before it; at 500 jobs or 512 KiB
  * they go out as one call; with IN_FLIGHT calls out, the oldest one's answer is read first.
- * Failure modes: an invalid element is left out; a refused call, or an answer that does not come,
- * ends the run, and what was not sent shares its outcome. Calls are not sent twice. With an outbox,
- * whatever is neither in nor invalid is then encoded again and kept.
+ * Failure modes: an invalid element is left out; where the server finds one of a call invalid,
+ * which refuses it as a whole, its elements are sent again one by one at the end; another refused
+ * call, or an answer that does not come, ends the run, and what was not sent shares its outcome.
+ * Else calls are not sent twice. With an outbox, whatever is neither in nor invalid is then encoded
+ * again and kept.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +46,9 @@ struct many {
     struct many_call calls[IN_FLIGHT]; /* a ring */
     size_t oldest;
     size_t in_flight;
-    size_t next; /* element to look at */
+    size_t next;    /* element to look at */
+    size_t *singly; /* elements of calls that were refused for one of them */
+    size_t singly_count;
     stillhouse_status worst;
     struct queue_item items[CALL_JOBS];
     struct queue_answer answers[CALL_JOBS];
@@ -123,6 +127,21 @@ static void set_bound(struct many *many, struct redis_conn *conn)
                                              (int)(bytes / BYTES_PER_MS));
 }
 
+/* Puts the elements of a refused call aside. False when memory is short. */
+static bool set_aside(struct many *many, const struct many_call *call)
+{
+    size_t *singly =
+        reallocarray(many->singly, many->singly_count + call->count, sizeof *many->singly);
+
+    if (singly == NULL) {
+        return false;
+    }
+    memcpy(singly + many->singly_count, call->indexes, call->count * sizeof *singly);
+    many->singly = singly;
+    many->singly_count += call->count;
+    return true;
+}
+
 /* Reads the oldest call's answers. A refusal is that call's alone; a broken connection all calls'.
  */
 static enum status collect(struct many *many, struct redis_conn *conn, struct error *err)
@@ -130,12 +149,14 @@ static enum status collect(struct many *many, struct redis_conn *conn, struct er
     const struct many_call *call = &many->calls[many->oldest];
 
     set_bound(many, conn);
-    const enum status status = queue_enqueue_collect(conn, call->count, many->answers, err);
+    enum status status = queue_enqueue_collect(conn, call->count, many->answers, err);
     if (status != STATUS_OK && !redis_conn_is_open(conn)) {
         return status;
     }
     if (status == STATUS_OK) {
         take_answers(many, call);
+    } else if (status == STATUS_INVALID && call->count > 1 && set_aside(many, call)) {
+        status = STATUS_OK;
     } else {
         note(many, err);
         for (size_t i = 0; i < call->count; i++) {
@@ -267,6 +288,45 @@ static enum status take_element(struct many *many, struct error *err)
     return status;
 }
 
+/* Sends one of the elements that were set aside. Nothing else is on its way. */
+static enum status send_alone(struct many *many, struct redis_conn *conn, size_t index,
+                              struct error *err)
+{
+    struct jobs_draft draft;
+    const struct many_call call = {.indexes = {index}, .count = 1};
+
+    enum status status = many->order->make(many->order, index, &draft, err);
+    if (status == STATUS_OK) {
+        const struct queue_item item = jobs_item(many->order->client, &draft);
+        status = queue_enqueue(conn, many->order->queue, many->order->client->config.max_backlog,
+                               &item, 1, many->answers, err);
+    }
+    if (status == STATUS_OK) {
+        take_answers(many, &call);
+    } else if (status == STATUS_INVALID) {
+        (void)error_wrap(err, "[%zu]", index);
+        note(many, err);
+        set_outcome(many, index, STILLHOUSE_INVALID, "");
+        status = STATUS_OK;
+    }
+    return status;
+}
+
+/* Whoever is not reached any more shares the outcome of what failed. */
+static enum status send_aside(struct many *many, struct redis_conn *conn, enum status status,
+                              struct error *err)
+{
+    for (size_t i = 0; i < many->singly_count; i++) {
+        if (status == STATUS_OK) {
+            status = send_alone(many, conn, many->singly[i], err);
+        }
+        if (status != STATUS_OK) {
+            set_outcome(many, many->singly[i], client_status(status), "");
+        }
+    }
+    return status;
+}
+
 static enum status send_all(struct redis_conn *conn, void *context, struct error *err)
 {
     struct many *many = context;
@@ -288,7 +348,7 @@ static enum status send_all(struct redis_conn *conn, void *context, struct error
         *err = detail;
         status = collected;
     }
-    return status;
+    return send_aside(many, conn, status, err);
 }
 
 /* ---- the public calls ---------------------------------------------------------------------- */
@@ -343,6 +403,7 @@ static stillhouse_status run(const struct many_order *order)
     const stillhouse_status worst =
         order->keep && many->worst != STILLHOUSE_OK ? many_keep(order) : many->worst;
     strbuf_free(&many->text);
+    free(many->singly);
     free(many);
     client_tidy(order->client);
     return worst;

@@ -33,6 +33,7 @@ static void empty(struct feed_call *call)
     arena_reset(&call->arena, FEED_CALL_BYTES);
     call->count = 0;
     call->bytes = 0;
+    call->singly = false;
 }
 
 /* ---- what Redis did not take --------------------------------------------------------------- */
@@ -142,20 +143,38 @@ static void give_up(struct feed *feed)
     }
 }
 
+/* One job was refused for itself. */
+static void note_invalid(struct feed *feed, const struct queue_item *item, const struct error *why)
+{
+    feed->failed++;
+    if (feed->invalid.status == STATUS_OK) {
+        feed->invalid = *why;
+        (void)error_wrap(&feed->invalid, "job \"%.*s\"", (int)item->id.bytes, item->id.data);
+    }
+}
+
 /* Reads the answers of the oldest call; its refused items stay in it. */
 static enum status collect_oldest(struct feed *feed, struct error *err)
 {
     struct feed_call *call = &feed->calls[feed->oldest];
 
-    const enum status status = queue_enqueue_collect(feed->conn, call->count, answers, err);
+    struct error detail = {0};
+    enum status status = queue_enqueue_collect(feed->conn, call->count, answers, &detail);
+    if (err != NULL) {
+        *err = detail;
+    }
     if (status == STATUS_OK) {
         take_answers(feed, call);
     } else if (!redis_conn_is_open(feed->conn)) {
         give_up(feed);
         return status;
     } else if (status == STATUS_INVALID) {
-        feed->failed += call->count;
-        empty(call);
+        call->singly = call->count > 1; /* nothing of it is in: drain() sends it again */
+        if (!call->singly) {
+            note_invalid(feed, &call->items[0], &detail);
+            empty(call);
+        }
+        status = STATUS_OK;
     } else {
         lose(feed, call, &feed->failed);
     }
@@ -164,11 +183,56 @@ static enum status collect_oldest(struct feed *feed, struct error *err)
     return status;
 }
 
+/* Sends the jobs of a call that was refused one by one, so that the one it was refused for is the
+ * only one that stays out; what the queue has no room for stays in the call. */
+static enum status send_singly(struct feed *feed, struct feed_call *call, struct error *err)
+{
+    const size_t count = call->count;
+    size_t left = 0;
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        const struct queue_item item = call->items[i];
+        struct error detail = {0};
+        status =
+            queue_enqueue(feed->conn, feed->queue, feed->max_backlog, &item, 1, answers, &detail);
+        if (err != NULL) {
+            *err = detail;
+        }
+        if (status == STATUS_INVALID) {
+            note_invalid(feed, &item, &detail);
+            status = STATUS_OK;
+        } else if (status != STATUS_OK || answers[0].full) {
+            call->items[left++] = item;
+        } else if (strncmp(answers[0].id, item.id.data, item.id.bytes) == 0) {
+            feed->accepted++;
+        } else {
+            feed->deduplicated++;
+        }
+        for (; status != STATUS_OK && i + 1 < count; i++) {
+            call->items[left++] = call->items[i + 1];
+        }
+    }
+    call->count = left;
+    call->singly = false;
+    return status;
+}
+
 /* Sends a call's refused items until they are in. Nothing else is on its way. */
 static enum status send_until_in(struct feed *feed, struct feed_call *call, struct error *err)
 {
     int64_t pause_ms = PAUSE_MIN_MS;
 
+    if (call->singly) {
+        const enum status status = send_singly(feed, call, err);
+        if (status != STATUS_OK) {
+            lose(feed, call, redis_conn_is_open(feed->conn) ? &feed->failed : &feed->unknown);
+            return status;
+        }
+        if (call->count == 0) {
+            empty(call);
+        }
+    }
     while (call->count > 0) {
         const size_t before = call->count;
         clock_sleep_ms(pause_ms);
@@ -272,5 +336,10 @@ enum status feed_finish(struct feed *feed, struct error *err)
         empty(call);
     }
     const enum status drained = drain(feed, sent == STATUS_OK ? err : NULL);
-    return settle(feed, sent == STATUS_OK ? drained : sent, err);
+    const enum status status = settle(feed, sent == STATUS_OK ? drained : sent, err);
+    if (status == STATUS_OK && feed->invalid.status != STATUS_OK) {
+        *err = feed->invalid;
+        return err->status;
+    }
+    return status;
 }

@@ -21,7 +21,7 @@
 #include "line_job.h"
 #include "queue.h"
 
-enum { FEED_IN_FLIGHT = 4, FEED_CALL_BYTES = 4 * 1024 * 1024 };
+enum { FEED_IN_FLIGHT = 4, FEED_CALL_BYTES = 1024 * 1024 };
 
 /* One call. */
 struct feed_call {
@@ -29,6 +29,7 @@ struct feed_call {
     struct queue_item items[QUEUE_BATCH_MAX];
     size_t count;
     size_t bytes;
+    bool singly; /* it was refused as a whole, for one of its jobs: each is sent alone */
 };
 
 struct feed {
@@ -39,6 +40,7 @@ struct feed {
     stillhouse_client *keeper; /* NULL = there is no outbox. Set it after feed_init, if at all */
     bool keeping;              /* nothing more is sent: all goes into the outbox */
     struct error why;          /* it is kept, the first reason */
+    struct error invalid;      /* what was said of the first job that was refused for itself */
     struct feed_call *calls;   /* FEED_IN_FLIGHT of them on their way, and the one being filled */
     size_t oldest;
     size_t in_flight;
@@ -46,7 +48,7 @@ struct feed {
     size_t accepted; /* new jobs */
     size_t deduplicated;
     size_t refused; /* full, or not sent after a failure */
-    size_t failed;  /* the server refused their call */
+    size_t failed;  /* the server refused them */
     size_t unknown; /* the connection broke: they may be in */
     size_t kept;    /* in the outbox */
     bool full;      /* something was refused: no use in going on */

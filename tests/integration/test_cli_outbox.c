@@ -197,6 +197,26 @@ Test(cli_outbox, a_call_that_is_wrong_is_not_kept)
     cJSON_Delete(counts);
 }
 
+Test(cli_outbox, of_a_call_refused_for_one_job_the_others_go_in)
+{
+    static const struct fake_step script[] = {EXPECT("sh_enqueue"),
+                                              SEND("-SHINVALID body: no\r\n"), /* all three */
+                                              EXPECT("sh_enqueue"),
+                                              SEND("*1\r\n$1\r\nx\r\n"), /* a */
+                                              EXPECT("sh_enqueue"),
+                                              SEND("-SHINVALID body \"17 MiB\"\r\n"), /* b */
+                                              EXPECT("sh_enqueue"),
+                                              SEND("*1\r\n$1\r\ny\r\n"), /* c */
+                                              END};
+    struct fake_server *fake = fake_server_start(script);
+
+    RUN_WITH(2, LINE("a") LINE("b") LINE("c"), "enqueue", "echo", "--jsonl", "-", "--outbox",
+             folder, "--redis-url", fake_server_url(fake, "redis"));
+    (void)fake_server_stop(fake);
+    SAYS("17 MiB");
+    PRINTS("0 accepted, 2 deduplicated, 0 refused, 0 invalid, 1 failed"); /* the ids are not ours */
+}
+
 Test(cli_outbox, lines_that_do_not_fit_into_the_outbox_end_it_with_both_reasons)
 {
     char *input = malloc(70000);

@@ -359,6 +359,31 @@ Test(client, many_large_bodies_are_cut_into_calls_by_their_size)
     free(prompt);
 }
 
+Test(client, a_job_that_the_server_refuses_stays_behind_alone)
+{
+    enum { TOO_LARGE = 17 * 1024 * 1024 /* for the functions */ };
+    stillhouse_options options = patient(server.url);
+    char *result = malloc(TOO_LARGE + 1);
+
+    cr_assert_not_null(result);
+    memset(result, 'r', TOO_LARGE);
+    result[TOO_LARGE] = '\0';
+    options.max_body_bytes = 2 * TOO_LARGE;
+    stillhouse_client *other = open_client(&options);
+    fill_many();
+    many[5].result = result;
+    cr_assert_eq(stillhouse_enqueue_distill_many(other, many, 10, NULL, outcomes, many_ids),
+                 STILLHOUSE_INVALID);
+    cr_assert_not_null(strstr(stillhouse_error(other), "[5]: "), "%s", stillhouse_error(other));
+    for (size_t i = 0; i < 10; i++) {
+        cr_assert_eq(outcomes[i], i == 5 ? STILLHOUSE_INVALID : STILLHOUSE_OK, "%zu", i);
+        cr_assert_eq(strlen(many_ids[i]), i == 5 ? 0 : 36);
+    }
+    cr_assert_str_eq(ask("HGET", "sh:{distill}:counters", "enqueued", NULL), "9");
+    stillhouse_close(other);
+    free(result);
+}
+
 Test(client, many_beyond_the_bound_are_told_which_did_not_fit)
 {
     stillhouse_options options = patient(server.url);
