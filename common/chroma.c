@@ -309,7 +309,19 @@ static enum status resolve(struct chroma *chroma, const char *domain, bool creat
     collection_name(domain, name);
     enum status status =
         create ? create_collection(chroma, name, err) : find_collection(chroma, name, err);
-    return status == STATUS_OK ? remember(chroma, domain, name, out, err) : status;
+    if (status == STATUS_OK) {
+        status = remember(chroma, domain, name, out, err);
+    }
+    chroma->look = status == STATUS_OK ? CHROMA_LOOK_PASSED : CHROMA_LOOK_FAILED;
+    return status;
+}
+
+enum chroma_look chroma_take_look(struct chroma *chroma)
+{
+    const enum chroma_look look = chroma->look;
+
+    chroma->look = CHROMA_LOOK_NONE;
+    return look;
 }
 
 enum status chroma_open_collection(struct chroma *chroma, const char *domain, bool create,

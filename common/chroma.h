@@ -7,8 +7,9 @@
  * on a 404 it is forgotten and the call is made once more. Created with space cosine and the HNSW
  * settings of our design, carrying the embedder's identity in their metadata; one made by another
  * embedder, of another dimension or another space is refused: STATUS_MISMATCH with both named.
- * Statuses: UNREACHABLE, TIMEOUT, UNAVAILABLE (429/503/504, retry_after_ms), REFUSED (401/403),
- * INVALID (the server refused the data), NOT_FOUND (no such collection), MISMATCH, GARBLED.
+ * Statuses: UNREACHABLE, TIMEOUT, UNAVAILABLE (429/503/504, retry_after_ms), REFUSED (401/403 and
+ * other 4xx), INVALID (the server refused the data: 400/413/422), NOT_FOUND (no such collection),
+ * MISMATCH, GARBLED.
  * One thread per handle.
  */
 #ifndef STILLHOUSE_COMMON_CHROMA_H
@@ -45,6 +46,11 @@ struct chroma_config {
 
 struct chroma *chroma_new(const struct chroma_config *config) MUSTCHECK; /* NULL: out of memory */
 void chroma_free(struct chroma *chroma);
+
+/* What became of looking the collection up, or making it, in the calls since this was asked last.
+ */
+enum chroma_look { CHROMA_LOOK_NONE, CHROMA_LOOK_PASSED, CHROMA_LOOK_FAILED };
+enum chroma_look chroma_take_look(struct chroma *chroma);
 
 /* GET /api/v2/heartbeat within `timeout_ms`. */
 enum status chroma_heartbeat(struct chroma *chroma, int timeout_ms, struct error *err) MUSTCHECK;

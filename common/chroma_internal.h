@@ -37,6 +37,7 @@ struct chroma {
     struct strbuf url;                     /* of the call under way */
     struct strbuf request;                 /* body of a call on records */
     struct chroma_collection *collections; /* by domain; only checked ones are in it */
+    enum chroma_look look;
 };
 
 /* Empties and returns chroma->request. */

@@ -46,8 +46,9 @@ const char *embedder_model(const struct embedder *embedder);
 
 /* Embeds `count` texts (valid UTF-8, not blank: STATUS_INVALID otherwise, before any call) into
  * vectors[count * dimension], in requests of at most 256 texts. Whole or not at all.
- * INVALID: the server refused the data. GARBLED: wrong count, wrong length, NaN, all zero, not
- * JSON; the text names the index, the length found and expected. Others as in chroma.h. */
+ * INVALID: the server refused the data, or the vector of a text is not finite or all zero.
+ * MISMATCH: vectors of another length; the text names the index, the length found and expected.
+ * GARBLED: wrong count, not JSON. Others as in chroma.h. */
 enum status embedder_embed(struct embedder *embedder, const struct slice *texts, size_t count,
                            float *vectors, struct error *err) MUSTCHECK;
 

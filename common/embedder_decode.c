@@ -1,16 +1,29 @@
 /* The answers of embedding servers: foreign bytes. Pure. */
 #include <cjson/cJSON.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "embedder.h"
+
+/* A number that is none: an answer about this text and no other. */
+static enum status unusable(size_t index, size_t count, const char *what, struct error *err)
+{
+    (void)error_set(err, STATUS_INVALID, "embedding %zu of %zu: %s", index + 1, count, what);
+    if (err != NULL) {
+        err->http_code = 200;
+    }
+    return STATUS_INVALID;
+}
 
 /* The vector of text `index`, scaled; the place is named in the error. */
 static enum status finish(float *vector, size_t index, size_t count, size_t dimension,
                           struct error *err)
 {
-    if (embedder_normalise(vector, dimension, err) != STATUS_OK) {
-        return error_wrap(err, "embedding %zu of %zu", index + 1, count);
+    struct error own = {0};
+
+    if (embedder_normalise(vector, dimension, &own) != STATUS_OK) {
+        return unusable(index, count, own.text, err);
     }
     return STATUS_OK;
 }
@@ -18,7 +31,7 @@ static enum status finish(float *vector, size_t index, size_t count, size_t dime
 static enum status wrong_length(size_t index, size_t count, size_t found, size_t dimension,
                                 struct error *err)
 {
-    return error_set(err, STATUS_GARBLED,
+    return error_set(err, STATUS_MISMATCH,
                      "embedding %zu of %zu: %zu numbers, expected %zu (STILLHOUSE_EMBED_DIMENSION)",
                      index + 1, count, found, dimension);
 }
@@ -36,8 +49,9 @@ static enum status decode_array(const cJSON *array, size_t index, size_t count, 
     cJSON_ArrayForEach(number, array)
     {
         if (!cJSON_IsNumber(number)) {
-            return error_set(err, STATUS_GARBLED, "embedding %zu of %zu: element %zu is no number",
-                             index + 1, count, i);
+            char what[48];
+            snprintf(what, sizeof what, "element %zu is no number", i);
+            return unusable(index, count, what, err);
         }
         vector[i++] = (float)number->valuedouble;
     }

@@ -433,19 +433,21 @@ static const char *body_excerpt(const struct strbuf *body, char out[BODY_EXCERPT
 static enum status code_status(int code)
 {
     switch (code) {
-    case 401:
-    case 403:
-        return STATUS_REFUSED;
+    case 400:
+    case 413:
+    case 422:
+        return STATUS_INVALID;
     case 404:
         return STATUS_NOT_FOUND;
     case 408:
+    case 425:
     case 429:
     case 502:
     case 503:
     case 504:
         return STATUS_UNAVAILABLE;
     default:
-        return code >= 400 && code < 500 ? STATUS_INVALID : STATUS_FAILED;
+        return code >= 500 && code < 600 ? STATUS_FAILED : STATUS_REFUSED;
     }
 }
 
@@ -461,8 +463,9 @@ enum status http_code_status(const struct http_response *response, const char *w
         error_set(err, status, "%s: http %d: %s", what, response->code,
                   body_excerpt(&response->body, excerpt));
     }
-    if (err != NULL && status == STATUS_UNAVAILABLE) {
+    if (err != NULL) {
         err->retry_after_ms = response->retry_after_ms;
+        err->http_code = response->code;
     }
     return status;
 }

@@ -76,9 +76,9 @@ enum status http_perform(struct http *http, const struct http_request *request,
 
 void http_response_free(struct http_response *response);
 
-/* Maps an HTTP code that is not 2xx: 401/403 -> REFUSED, 404 -> NOT_FOUND, 408/429/502/503/504 ->
- * UNAVAILABLE (err->retry_after_ms set), other 4xx -> INVALID, other 5xx -> FAILED. The text holds
- * the code and an excerpt of the body. */
+/* Maps an HTTP code that is not 2xx: 400/413/422 -> INVALID (only these judge what was sent), 404
+ * -> NOT_FOUND, 408/425/429/502/503/504 -> UNAVAILABLE, other 5xx -> FAILED, all else -> REFUSED.
+ * The code and Retry-After are in `err`, its text holds the code and an excerpt of the body. */
 enum status http_code_status(const struct http_response *response, const char *what,
                              struct error *err) MUSTCHECK;
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { UNIQUE_MAX = 256, TRACEPARENT_MAX = 128, DIGITS_MAX = 15 };
+enum { UNIQUE_MAX = 256, TRACEPARENT_MAX = 128, PARKED_MAX = 80, DIGITS_MAX = 15 };
 
 static const char *const priority_names[JOB_PRIORITIES] = {"high", "normal", "low"};
 
@@ -95,10 +95,29 @@ static bool set_reply(struct slice value, struct job_options *out)
     return value.bytes == 1 && value.data[0] == '1';
 }
 
+/* "3.chroma.write.1700000000000". What is none counts as never parked: it must not cost the job. */
+static bool set_parked(struct slice value, struct job_options *out)
+{
+    const char *first = memchr(value.data, '.', value.bytes);
+    const char *last = memrchr(value.data, '.', value.bytes);
+    struct job_parked parked = {0};
+
+    if (first == NULL || first == last || !is_word(value, PARKED_MAX, true)) {
+        return true;
+    }
+    const char *end = value.data + value.bytes;
+    parked.waits_for = (struct slice){first + 1, (size_t)(last - first) - 1};
+    if (parse_number((struct slice){value.data, (size_t)(first - value.data)}, &parked.tries) &&
+        parse_number((struct slice){last + 1, (size_t)(end - last) - 1}, &parked.tried_unix_ms)) {
+        out->parked = parked;
+    }
+    return true;
+}
+
 static const struct option_rule {
     const char *key;
     bool (*set)(struct slice value, struct job_options *out);
-    const char *expected;
+    const char *expected; /* NULL: the fleet's own, no producer may send it */
 } rules[] = {
     {"priority", set_priority, "high, normal or low"},
     {"delay_ms", set_delay, "a whole number of milliseconds"},
@@ -107,6 +126,7 @@ static const struct option_rule {
     {"reply", set_reply, "1"},
     {"traceparent", set_traceparent, "1 to 128 printable characters without spaces"},
     {"since", set_since, "Unix milliseconds"},
+    {"parked", set_parked, NULL},
 };
 
 enum { RULES = sizeof rules / sizeof rules[0] };
@@ -135,7 +155,7 @@ static enum status parse_pair(struct slice pair, bool lenient, unsigned *seen,
     const struct slice key = {pair.data, (size_t)(equals - pair.data)};
     const struct slice value = {equals + 1, pair.bytes - key.bytes - 1};
     const int found = find_rule(key);
-    if (found < 0) {
+    if (found < 0 || (rules[found].expected == NULL && !lenient)) {
         return lenient ? STATUS_OK
                        : error_set(err, STATUS_INVALID,
                                    "option \"%s\": expected one of priority delay_ms deadline_ms "

@@ -20,6 +20,14 @@ struct slice {
     size_t bytes;
 };
 
+/* What a job remembers of being parked: "parked=<tries>.<upstream>.<operation>.<Unix ms>". The
+ * fleet writes it, producers may not. */
+struct job_parked {
+    int64_t tries;          /* how often it was tried in vain; 0 = never */
+    int64_t tried_unix_ms;  /* the last time */
+    struct slice waits_for; /* "chroma.write" */
+};
+
 /* Unset fields: priority JOB_NORMAL, numbers 0, slices {NULL, 0}. Slices point into the parsed
  * text. */
 struct job_options {
@@ -30,6 +38,7 @@ struct job_options {
     struct slice unique;
     struct slice traceparent;
     bool reply;
+    struct job_parked parked;
 };
 
 /* Parses an options string. Unknown keys are an error for a producer, and ignored with

@@ -189,11 +189,10 @@ void metrics_http_request(struct metrics *m, enum metrics_upstream upstream, int
     }
 }
 
-void metrics_breaker(struct metrics *m, enum metrics_upstream upstream, int state,
-                     uint64_t opened_total)
+void metrics_breaker(struct metrics *m, enum operation operation, int state, uint64_t opened_total)
 {
-    atomic_store_explicit(&m->breaker_state[upstream], state, memory_order_relaxed);
-    atomic_store_explicit(&m->breaker_opened[upstream], opened_total, memory_order_relaxed);
+    atomic_store_explicit(&m->breaker_state[operation], state, memory_order_relaxed);
+    atomic_store_explicit(&m->breaker_opened[operation], opened_total, memory_order_relaxed);
 }
 
 void metrics_cache_lookup(struct metrics *m, enum metrics_layer layer, enum metrics_lookup result,

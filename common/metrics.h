@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "operation.h"
 #include "status.h"
 #include "strbuf.h"
 
@@ -76,8 +77,7 @@ void metrics_upstream_error(struct metrics *m, enum metrics_upstream upstream, e
 void metrics_http_request(struct metrics *m, enum metrics_upstream upstream, int code,
                           long new_connections);
 /* State and lifetime count of a breaker, as upstreams.h knows them. */
-void metrics_breaker(struct metrics *m, enum metrics_upstream upstream, int state,
-                     uint64_t opened_total);
+void metrics_breaker(struct metrics *m, enum operation operation, int state, uint64_t opened_total);
 void metrics_cache_lookup(struct metrics *m, enum metrics_layer layer, enum metrics_lookup result,
                           uint64_t count);
 /* An enrichment that asked Chroma for more hits, since expired ones lay nearer than live ones. */

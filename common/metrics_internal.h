@@ -62,8 +62,8 @@ struct metrics {
     atomic_uint_fast64_t upstream_errors[METRICS_UPSTREAMS][METRICS_STATUSES];
     atomic_uint_fast64_t http_requests[METRICS_UPSTREAMS][METRICS_CODES];
     atomic_uint_fast64_t http_connections[METRICS_UPSTREAMS];
-    atomic_int_fast64_t breaker_state[METRICS_UPSTREAMS];
-    atomic_uint_fast64_t breaker_opened[METRICS_UPSTREAMS];
+    atomic_int_fast64_t breaker_state[OPERATIONS];
+    atomic_uint_fast64_t breaker_opened[OPERATIONS];
     atomic_uint_fast64_t lookups[METRICS_LAYERS][METRICS_LOOKUPS];
     atomic_uint_fast64_t furthers[METRICS_FURTHERS];
     atomic_uint_fast64_t swept;

@@ -201,20 +201,29 @@ static void write_http_connections(const struct writer *w)
                    METRICS_UPSTREAMS);
 }
 
+static const char *operation_pairs(char out[LABELS_BYTES], enum operation operation)
+{
+    return pairs(out, "upstream", operation_upstream(operation), "operation",
+                 operation_name(operation));
+}
+
 static void write_breaker_state(const struct writer *w)
 {
     char labels[LABELS_BYTES];
 
-    for (int i = 0; i < METRICS_UPSTREAMS; i++) {
-        write_gauge(w, pairs(labels, "upstream", metrics_upstream_names[i], NULL, NULL),
-                    &w->m->breaker_state[i]);
+    for (int i = 0; i < OPERATIONS; i++) {
+        write_gauge(w, operation_pairs(labels, (enum operation)i), &w->m->breaker_state[i]);
     }
 }
 
 static void write_breaker_opened(const struct writer *w)
 {
-    write_counters(w, "upstream", metrics_upstream_names, w->m->breaker_opened, 0,
-                   METRICS_UPSTREAMS);
+    char labels[LABELS_BYTES];
+
+    for (int i = 0; i < OPERATIONS; i++) {
+        write_count(w, operation_pairs(labels, (enum operation)i),
+                    value_of(&w->m->breaker_opened[i]));
+    }
 }
 
 static void write_cache_lookups(const struct writer *w)

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "job.h"
+#include "operation.h"
 #include "redis_conn.h"
 #include "status.h"
 #include "strbuf.h"
@@ -121,8 +122,10 @@ enum status queue_finish(struct redis_conn *conn, const struct queue *queue, con
 struct queue_retry_item {
     const struct job *job;
     int64_t delay_ms;
-    bool parked;          /* the upstream was down: attempt and `retried` stay as they are */
-    enum queue_fate fate; /* out */
+    bool parked;              /* the upstream was down: attempt and `retried` stay as they are */
+    enum operation operation; /* of a parked one: what it waits for */
+    bool tried;               /* of a parked one: it was tried in vain just now */
+    enum queue_fate fate;     /* out */
 };
 enum status queue_retry(struct redis_conn *conn, const struct queue *queue, const char *consumer,
                         struct queue_retry_item *items, size_t count, struct error *err) MUSTCHECK;

@@ -850,7 +850,26 @@ local function sh_done(base, args)
     return fates
 end
 
--- consumer, then for each job: stream entry deliveries delay_ms parked
+-- "<tries>.<upstream>.<operation>": a job that was tried just now; with the ms of its last try behind
+-- it: one that was not. "1" is what older workers say.
+local function is_parked(given)
+    return given == '1' or (#given <= 64 and find(given, '^%d+%.%l+%.%l+') ~= nil)
+end
+
+-- What a parked job remembers. One whose attempt was burnt waits for nobody any more.
+local function remember_parked(text, since, given, now)
+    if given == '1' or (not is_parked(given) and not find(text, 'parked=', 1, true)) then
+        return text
+    end
+    local kept = edit_options(text, since, {parked = true})
+    if not is_parked(given) then
+        return kept
+    end
+    return kept .. ' parked=' .. match(given, '^%d+%.%l+%.%l+') .. '.'
+        .. (match(given, '^%d+%.%l+%.%l+%.(%d+)$') or digits(now))
+end
+
+-- consumer, then for each job: stream entry deliveries delay_ms parked, which is 0 or as in is_parked
 local function sh_retry(base, args)
     local ours, streams = fence(base, args[1], args, 2, 5)
     if not ours then
@@ -861,13 +880,14 @@ local function sh_retry(base, args)
     local fates = {}
     for j = 1, #ours do
         local at = 5 * j - 3
-        local stream, entry, parked = streams[tonumber(args[at]) + 1], args[at + 1], args[at + 4] == '1'
+        local stream, entry, parked = streams[tonumber(args[at]) + 1], args[at + 1], is_parked(args[at + 4])
         local job = ours[j] and read_job(stream, entry)
         fates[j] = job and MOVED or LOST
         if job then
             local delay = integer(args[at + 3]) or 0
             local attempt = tonumber(job.attempt) + (parked and 0 or 1)
-            delay_job(base, now + delay, job.id, job.domain, digits(attempt), job.options, job.body,
+            local options = remember_parked(job.options, entry_ms(entry), args[at + 4], now)
+            delay_job(base, now + delay, job.id, job.domain, digits(attempt), options, job.body,
                 entry_ms(entry))
             local unique = read_options(job.options).unique
             if unique and call('GET', unique_key(base, job.domain, unique)) == job.id then
@@ -1300,7 +1320,7 @@ end
 local function requeue_letter(base, entry, letter)
     local text = letter.options or ''
     local options = read_options(text)
-    local drop = {deadline_ms = true, delay_ms = true}
+    local drop = {deadline_ms = true, delay_ms = true, parked = true}
     if options.unique and letter.id then
         local holder = take_unique(base, letter.id, letter.domain or '', {unique = options.unique}, false)
         drop.unique = holder and holder ~= letter.id or nil

@@ -4,6 +4,9 @@
  * calls; when one of them fails, the fates of the earlier ones stand and the rest is QUEUE_LOST to
  * the caller, who treats the whole as unknown.
  */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "queue_internal.h"
 
 enum { FLAG_EXPIRED = 1, FLAG_REPLY = 2 };
@@ -164,6 +167,28 @@ enum status queue_finish(struct redis_conn *conn, const struct queue *queue, con
 
 /* ---- other ends ------------------------------------------------------------------------------ */
 
+/* "0", or what a parked job remembers: "<tries>.<upstream>.<operation>", with the time of its last
+ * try where that was not just now. */
+static void add_parked(struct redis_args *args, const struct queue_retry_item *item)
+{
+    const struct job_parked *old = &item->job->options.parked;
+    const char *upstream = operation_upstream(item->operation);
+    const char *name = operation_name(item->operation);
+    char text[96];
+
+    if (!item->parked) {
+        redis_args_str(args, "0");
+        return;
+    }
+    if (item->tried) {
+        snprintf(text, sizeof text, "%" PRId64 ".%s.%s", old->tries + 1, upstream, name);
+    } else {
+        snprintf(text, sizeof text, "%" PRId64 ".%s.%s.%" PRId64, old->tries, upstream, name,
+                 old->tried_unix_ms);
+    }
+    redis_args_str(args, text);
+}
+
 static enum status retry_some(struct redis_conn *conn, const struct queue *queue,
                               const char *consumer, struct queue_retry_item *items, size_t count,
                               struct error *err)
@@ -176,7 +201,7 @@ static enum status retry_some(struct redis_conn *conn, const struct queue *queue
     for (size_t i = 0; i < count; i++) {
         queue_args_fence(&args, items[i].job);
         redis_args_int(&args, items[i].delay_ms < 0 ? 0 : items[i].delay_ms);
-        redis_args_str(&args, items[i].parked ? "1" : "0");
+        add_parked(&args, &items[i]);
     }
     const enum status status = call_fates(conn, &args, "sh_retry", count, &reply, err);
     if (status != STATUS_OK) {

@@ -26,6 +26,7 @@ enum status error_set(struct error *err, enum status status, const char *fmt, ..
         va_end(args);
         err->status = status;
         err->retry_after_ms = 0;
+        err->http_code = 0;
     }
     return status;
 }

@@ -45,6 +45,7 @@ enum { ERROR_TEXT_BYTES = 320 };
 struct error {
     enum status status;
     int retry_after_ms; /* > 0 where the server named a wait (Retry-After), else 0 */
+    int http_code;      /* > 0 where an HTTP answer said no, else 0 */
     char text[ERROR_TEXT_BYTES];
 };
 

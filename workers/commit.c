@@ -75,6 +75,27 @@ static void plan_retry(struct lane_tools *tools, struct plan *plan, const struct
     };
 }
 
+/* No attempt is burnt, but not for ever: an experience ends by itself. */
+static void plan_park(struct lane_tools *tools, struct plan *plan, const struct task *task)
+{
+    const struct settings *settings = tools->settings;
+    const struct park_policy policy = {settings->retry_base_ms, settings->retry_max_ms,
+                                       settings->breaker_pause_ms};
+
+    if (task_is_over(task, tools_now_unix_ms(tools), settings->experience_ttl_ms)) {
+        plan_bury(tools, plan, task, "retries_exhausted");
+        return;
+    }
+    const int64_t paused_ms = upstreams_wait_ms(tools->upstreams, task->operation);
+    plan->retry[plan->retry_count++] = (struct queue_retry_item){
+        .job = task->job,
+        .delay_ms = task_park_ms(task, paused_ms, &policy, &tools->random),
+        .parked = true,
+        .operation = task->operation,
+        .tried = task->tried,
+    };
+}
+
 static void plan_task(struct lane_tools *tools, struct plan *plan, const struct task *task)
 {
     switch (task->verdict) {
@@ -90,8 +111,7 @@ static void plan_task(struct lane_tools *tools, struct plan *plan, const struct 
         plan_retry(tools, plan, task);
         break;
     case VERDICT_PARK:
-        plan->retry[plan->retry_count++] =
-            (struct queue_retry_item){.job = task->job, .delay_ms = task->wait_ms, .parked = true};
+        plan_park(tools, plan, task);
         break;
     case VERDICT_REJECT:
         plan_bury(tools, plan, task, "rejected");
@@ -304,7 +324,8 @@ bool commit_tasks(struct lane_tools *tools, const struct commit_target *target,
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        if (tasks[i].verdict == VERDICT_RETRY) {
+        const bool is_outage = tasks[i].verdict == VERDICT_PARK && tasks[i].tried;
+        if (tasks[i].verdict == VERDICT_RETRY || is_outage) {
             log_end(target, tasks[i].job, NULL, tasks[i].error);
         }
         plan_task(tools, &plan, &tasks[i]);

@@ -4,8 +4,9 @@
  * the domains' records upserted, together with other lanes'; twins trimmed; the domains' epochs
  * moved. All of it before the job is finished, and all of it harmless twice: the document's id is
  * the task's, its times are the job's. Failure modes: bad body -> MALFORMED; a task that must not
- * be learnt from -> REJECT; Chroma or the embedder down -> PARK (breaker open) or RETRY; twins or
- * epoch not moved -> RETRY.
+ * be learnt from -> REJECT; a server's failure, twins or epoch not moved -> PARK; its text's own
+ * fault
+ * -> RETRY or REJECT.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -217,7 +218,7 @@ static void embed(struct distill_batch *batch)
     for (size_t i = 0; i < count; i++) {
         owners[i]->embedding = &embeddings[i];
         if (embeddings[i].vector == NULL) {
-            embedding_judge(batch->tools, &embeddings[i], owners[i]->task);
+            embedding_judge(&embeddings[i], owners[i]->body.task_id, owners[i]->task);
             owners[i]->judged = true;
         }
     }
@@ -263,15 +264,15 @@ static void remember_twins(struct lane_tools *tools, const struct distill_group 
     if (written == 0) {
         return;
     }
-    enum blame blame = BLAME_REDIS;
-    enum status status = twins_trim(tools, records->domain, twins, written, &blame, &err);
+    enum operation failed = OPERATION_REDIS;
+    enum status status = twins_trim(tools, records->domain, twins, written, &failed, &err);
     if (status == STATUS_OK) {
-        blame = BLAME_REDIS;
+        failed = OPERATION_REDIS;
         status = store_bump_epochs(tools, &records->domain, 1, &err);
     }
     for (size_t i = 0; i < records->count && status != STATUS_OK; i++) {
         if (!records->writes[i].failed) {
-            task_judge_error(group->items[i]->task, blame, &err);
+            tools_judge_failure(group->items[i]->task, failed, &err);
         }
     }
 }
@@ -343,10 +344,7 @@ static void share_fates(struct distill_batch *batch)
 {
     for (size_t i = batch->count; i-- > 0;) {
         if (batch->items[i].stands_for != NULL) {
-            const struct task *fate = batch->items[i].stands_for->task;
-            task_judge(batch->items[i].task, fate->verdict, "%s", fate->error);
-            batch->items[i].task->wait_ms = fate->wait_ms;
-            batch->items[i].task->blame = fate->blame;
+            task_share_fate(batch->items[i].task, batch->items[i].stands_for->task);
         }
     }
 }

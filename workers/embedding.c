@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "halving.h"
 #include "keys.h"
 #include "log.h"
 #include "ratelimit.h"
@@ -10,6 +11,9 @@
 #include "text.h"
 
 enum { RATE_WAIT_MAX_MS = 2000 };
+
+/* What is embedded to see whether the embedder works at all. */
+static const char comparison_text[] = "a short text";
 
 /* The distinct texts of a batch, arrays in the arena. */
 struct distinct {
@@ -20,6 +24,7 @@ struct distinct {
     bool *found;
     struct error *errors;
     bool *parked;
+    bool *guilty;    /* failed alone, while another text passed */
     size_t *of_item; /* item -> distinct */
 };
 
@@ -34,9 +39,10 @@ static bool distinct_alloc(struct lane_tools *tools, size_t count, struct distin
     d->found = arena_array(arena, count, sizeof *d->found);
     d->errors = arena_array(arena, count, sizeof *d->errors);
     d->parked = arena_array(arena, count, sizeof *d->parked);
+    d->guilty = arena_array(arena, count, sizeof *d->guilty);
     d->of_item = arena_array(arena, count, sizeof *d->of_item);
     return d->hashes != NULL && d->first != NULL && d->vectors != NULL && d->found != NULL &&
-           d->errors != NULL && d->parked != NULL && d->of_item != NULL;
+           d->errors != NULL && d->parked != NULL && d->guilty != NULL && d->of_item != NULL;
 }
 
 static void distinct_fill(const struct embedding *items, size_t count, struct distinct *d)
@@ -87,60 +93,168 @@ static enum status take_rate(struct lane_tools *tools, struct error *err)
     return STATUS_UNAVAILABLE;
 }
 
-/* One embedder call for the distinct texts `list`; whole or not at all. */
-static enum status call(struct lane_tools *tools, const struct embedding *items, struct distinct *d,
-                        const size_t *list, size_t count, struct error *err)
+/* A call of several texts on its way to being whole: what of it passed, what stands alone. */
+struct calling {
+    struct lane_tools *tools;
+    const struct embedding *items;
+    struct distinct *d;
+    const size_t *list; /* the distinct texts that are asked for */
+    size_t count;
+    bool passes;        /* some text passed: the embedder works */
+    bool rate_used_up;  /* nothing was asked */
+    struct error first; /* why the whole failed */
+};
+
+/* One request for part of the texts; whole or not at all. */
+static enum status send(struct calling *calling, struct part part, struct error *err)
 {
+    struct lane_tools *tools = calling->tools;
+    struct distinct *d = calling->d;
     const size_t dimension = embedder_dimension(tools->embedder);
-    struct slice *texts = arena_array(&tools->arena, count, sizeof *texts);
-    float *vectors = arena_array(&tools->arena, count * dimension, sizeof *vectors);
+    struct slice *texts = arena_array(&tools->arena, part.count, sizeof *texts);
+    float *vectors = arena_array(&tools->arena, part.count * dimension, sizeof *vectors);
 
     if (texts == NULL || vectors == NULL) {
-        upstreams_cancel(tools->upstreams, METRICS_EMBEDDER);
-        return error_set(err, STATUS_OOM, "no memory for %zu vectors", count);
+        return error_set(err, STATUS_OOM, "no memory for %zu vectors", part.count);
     }
-    for (size_t i = 0; i < count; i++) {
-        texts[i] = items[d->first[list[i]]].text;
+    for (size_t i = 0; i < part.count; i++) {
+        texts[i] = calling->items[d->first[calling->list[part.from + i]]].text;
     }
     enum status status = take_rate(tools, err);
     if (status != STATUS_OK) {
-        upstreams_cancel(tools->upstreams, METRICS_EMBEDDER);
+        calling->rate_used_up = true;
         return status;
     }
     tools_phase(tools, PHASE_EMBED);
-    status = embedder_embed(tools->embedder, texts, count, vectors, err);
-    upstreams_report(tools->upstreams, METRICS_EMBEDDER, status, err->text);
+    status = embedder_embed(tools->embedder, texts, part.count, vectors, err);
     tools_progress(tools);
     if (status != STATUS_OK) {
         return status;
     }
-    metrics_embedded(tools->metrics, METRICS_FROM_MODEL, count);
-    for (size_t i = 0; i < count; i++) {
-        memcpy(d->vectors + list[i] * dimension, vectors + i * dimension,
-               dimension * sizeof *vectors);
-        d->found[list[i]] = true;
+    calling->passes = true;
+    metrics_embedded(tools->metrics, METRICS_FROM_MODEL, part.count);
+    for (size_t i = 0; i < part.count; i++) {
+        const size_t own = calling->list[part.from + i];
+        memcpy(d->vectors + own * dimension, vectors + i * dimension, dimension * sizeof *vectors);
+        d->found[own] = true;
     }
     return STATUS_OK;
 }
 
-/* Calls for all; when the data was refused, one by one, so that a bad text fails alone. */
-static void call_all(struct lane_tools *tools, const struct embedding *items, struct distinct *d,
-                     const size_t *list, size_t count)
+/* Does the embedder work? Where no other text says so, a short one of our own is the comparison. */
+static bool works(struct calling *calling)
 {
+    struct lane_tools *tools = calling->tools;
+    const struct slice text = {comparison_text, sizeof comparison_text - 1};
+    float *vector = arena_array(&tools->arena, embedder_dimension(tools->embedder), sizeof *vector);
     struct error err = {0};
-    enum status status = call(tools, items, d, list, count, &err);
 
-    if (status == STATUS_OK) {
+    if (calling->passes) {
+        return true;
+    }
+    if (vector == NULL || take_rate(tools, &err) != STATUS_OK) {
+        return false;
+    }
+    calling->passes = embedder_embed(tools->embedder, &text, 1, vector, &err) == STATUS_OK;
+    tools_progress(tools);
+    return calling->passes;
+}
+
+/* A text that failed alone is at fault while the embedder works. One that says 500 gets a second
+ * chance first: servers stumble. False when the embedder is away. */
+static bool judge_lone(struct calling *calling, size_t at)
+{
+    const size_t own = calling->list[at];
+    struct error *err = &calling->d->errors[own];
+
+    if (!failure_is_own_check(err) && (!failure_may_be_text(err) || !works(calling))) {
+        return false;
+    }
+    if (err->status == STATUS_FAILED || err->status == STATUS_GARBLED) {
+        struct error again = {0};
+        if (send(calling, (struct part){at, 1}, &again) == STATUS_OK) {
+            return true;
+        }
+        if (!failure_may_be_text(&again)) {
+            *err = again;
+            return false;
+        }
+    }
+    calling->d->guilty[own] = true;
+    log_debug("embedding refused: %s", err->text);
+    return true;
+}
+
+/* Sends halves of what failed until what is bad in it has failed alone; false when the embedder is
+ * away. */
+static bool halve(struct calling *calling, bool *lone)
+{
+    struct halving halving;
+    struct part part;
+
+    halving_start(&halving, calling->count);
+    while (halving_next(&halving, &part)) {
+        struct error err = {0};
+        const bool passed = send(calling, part, &err) == STATUS_OK;
+        if (!passed && (!failure_may_be_text(&err) || (halving.sent > 0 && !works(calling)))) {
+            return false;
+        }
+        if (!passed && part.count == 1) {
+            lone[part.from] = true;
+            calling->d->errors[calling->list[part.from]] = err;
+        }
+        halving_tell(&halving, passed);
+    }
+    return true;
+}
+
+/* Who of those that failed is at fault himself. Silence costs a whole time-out each time, so it is
+ * asked first whether the embedder is there at all. */
+static void find_guilty(struct calling *calling)
+{
+    const enum status first = calling->first.status;
+    bool *lone = arena_array(&calling->tools->arena, calling->count, sizeof *lone);
+
+    if (lone == NULL || !failure_may_be_text(&calling->first)) {
         return;
     }
-    bool singly = count > 1 && (status == STATUS_INVALID || status == STATUS_GARBLED);
-    for (size_t i = 0; i < count; i++) {
-        struct error *own = &d->errors[list[i]];
-        if (!singly) {
-            *own = err;
-        } else if (call(tools, items, d, &list[i], 1, own) != STATUS_OK) {
-            log_debug("embedding refused: %s", own->text);
-        }
+    if (calling->count == 1) {
+        (void)judge_lone(calling, 0);
+        return;
+    }
+    if ((first == STATUS_TIMEOUT || first == STATUS_UNREACHABLE) && !works(calling)) {
+        return;
+    }
+    bool goes_on = halve(calling, lone);
+    for (size_t i = 0; i < calling->count && goes_on; i++) {
+        goes_on = !lone[i] || judge_lone(calling, i);
+    }
+}
+
+/* Calls for all. The breaker hears of it once: a text's own fault is none of the embedder's. */
+static void call_all(struct calling *calling)
+{
+    struct distinct *d = calling->d;
+    struct error *first = &calling->first;
+    enum status status = send(calling, (struct part){0, calling->count}, first);
+
+    if (calling->rate_used_up || status == STATUS_OOM) {
+        upstreams_cancel(calling->tools->upstreams, OPERATION_EMBED);
+    }
+    for (size_t i = 0; i < calling->count && status != STATUS_OK; i++) {
+        d->errors[calling->list[i]] = *first;
+        d->parked[calling->list[i]] = calling->rate_used_up;
+    }
+    if (calling->rate_used_up || status == STATUS_OOM) {
+        return;
+    }
+    if (status != STATUS_OK) {
+        find_guilty(calling);
+    }
+    if (calling->passes) {
+        tools_report(calling->tools, OPERATION_EMBED, STATUS_OK, NULL);
+    } else {
+        tools_report(calling->tools, OPERATION_EMBED, status, first);
     }
 }
 
@@ -158,12 +272,14 @@ static void embed_missing(struct lane_tools *tools, const struct embedding *item
     if (missing == 0) {
         return;
     }
-    size_t allowed = upstreams_allow(tools->upstreams, METRICS_EMBEDDER, missing);
+    size_t allowed = tools_allow(tools, OPERATION_EMBED, missing);
     for (size_t i = allowed; i < missing; i++) {
         d->parked[list[i]] = true;
     }
     if (allowed > 0) {
-        call_all(tools, items, d, list, allowed);
+        struct calling calling = {
+            .tools = tools, .items = items, .d = d, .list = list, .count = allowed};
+        call_all(&calling);
     }
 }
 
@@ -208,17 +324,23 @@ void embedding_resolve(struct lane_tools *tools, struct embedding *items, size_t
         items[i].vector = d.found[own] ? d.vectors + own * dimension : NULL;
         items[i].error = d.errors[own];
         items[i].parked = d.parked[own];
+        items[i].guilty = d.guilty[own];
     }
 }
 
-void embedding_judge(struct lane_tools *tools, const struct embedding *item, struct task *task)
+void embedding_judge(const struct embedding *item, struct slice document, struct task *task)
 {
-    if (item->parked) {
-        task_park(tools, task, METRICS_EMBEDDER);
-        return;
-    }
-    task_judge_error(task, BLAME_EMBEDDER, &item->error);
-    if (item->error.status == STATUS_GARBLED) {
-        task->verdict = VERDICT_REJECT; /* a vector that fails validation is never stored */
+    const struct failure failure = {.operation = OPERATION_EMBED,
+                                    .err = &item->error,
+                                    .document = document,
+                                    .alone = item->guilty,
+                                    .others_pass = item->guilty};
+
+    if (!item->parked) {
+        task_judge_failure(task, &failure);
+    } else if (item->error.text[0] != '\0') {
+        task_hold_back(task, OPERATION_EMBED, item->error.retry_after_ms, item->error.text);
+    } else {
+        tools_park(task, OPERATION_EMBED);
     }
 }

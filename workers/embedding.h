@@ -12,14 +12,15 @@ struct embedding {
     struct slice text;   /* valid UTF-8, not blank */
     const float *vector; /* in the arena; NULL where it failed */
     struct error error;  /* why it failed */
-    bool parked;         /* the embedder's breaker is open: nothing was tried */
+    bool parked;         /* nothing was tried: the embedder is paused, or the rate used up */
+    bool guilty;         /* it failed alone, and others pass */
 };
 
-/* Fills every item. A text that the embedder refuses fails alone: the others are embedded without
- * it. */
+/* Fills every item. A request that fails is halved: a text that fails alone while others pass is at
+ * fault itself, the others are embedded without it. */
 void embedding_resolve(struct lane_tools *tools, struct embedding *items, size_t count);
 
-/* Judges `task` by an item without a vector. */
-void embedding_judge(struct lane_tools *tools, const struct embedding *item, struct task *task);
+/* Judges `task` by an item without a vector; `document` names it ({NULL, 0} = nothing does). */
+void embedding_judge(const struct embedding *item, struct slice document, struct task *task);
 
 #endif

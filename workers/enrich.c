@@ -5,8 +5,9 @@
  * the results. Where expired experiences lie nearer than k live ones, the query is asked again for
  * more hits, four times as many each time, by those alone that lack some; the sweep deletes what
  * has expired (sweep.h), so that this stays rare. Failure modes: Chroma's breaker open -> the
- * cached result, stale if need be, else an empty one at once (not cached); a failed call -> RETRY;
- * no collection -> zero examples, cached for a short time.
+ * cached result, stale if need be, else an empty one at once (not cached); a failed call ->
+ * the same where somebody waits, else PARK; no collection -> zero examples, cached for a short
+ * time.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -99,7 +100,7 @@ static void look_up(struct enrich_batch *batch)
     }
     if (store_read_results(tools, batch->cached, batch->count, &err) != STATUS_OK) {
         log_debug("result cache: %s", err.text);
-        upstreams_report(tools->upstreams, METRICS_REDIS, err.status, err.text);
+        upstreams_report(tools->upstreams, OPERATION_REDIS, err.status, &err);
     }
     for (size_t i = 0; i < batch->count; i++) {
         struct enrich_item *item = &batch->items[i];
@@ -180,15 +181,17 @@ static void answer_without_upstream(struct enrich_batch *batch, struct enrich_it
     finish_with(item, make_result(batch, item, NULL, 0));
 }
 
-/* An item whose call failed has its verdict; where that failure opened the breaker, it is answered
- * like those that find it open. */
-static void fail(struct enrich_batch *batch, struct enrich_item *item, enum metrics_upstream which)
+/* An item whose call failed has its verdict. Where it is the upstream's fault and somebody waits,
+ * something older can be said, it was tried before, or the breaker is open now, it is answered like
+ * those that find the breaker open; else it is tried once more a little later. */
+static void fail(struct enrich_batch *batch, struct enrich_item *item, enum operation operation)
 {
-    const struct task *task = item->task;
+    const struct job *job = item->task->job;
 
     item->finished = true;
-    if (task->verdict == VERDICT_RETRY && task->blame != BLAME_JOB &&
-        upstreams_state(batch->tools->upstreams, which) != BREAKER_CLOSED) {
+    if (item->task->verdict == VERDICT_PARK &&
+        (job->options.reply || item->cached->found || job->options.parked.tries > 0 ||
+         upstreams_state(batch->tools->upstreams, operation) != BREAKER_CLOSED)) {
         answer_without_upstream(batch, item);
     }
 }
@@ -218,8 +221,8 @@ static void embed(struct enrich_batch *batch)
         if (embeddings[i].parked) {
             answer_without_upstream(batch, owners[i]);
         } else if (embeddings[i].vector == NULL) {
-            embedding_judge(batch->tools, &embeddings[i], owners[i]->task);
-            fail(batch, owners[i], METRICS_EMBEDDER);
+            embedding_judge(&embeddings[i], (struct slice){NULL, 0}, owners[i]->task);
+            fail(batch, owners[i], OPERATION_EMBED);
         }
     }
 }
@@ -245,7 +248,8 @@ struct enrich_group {
     size_t count;
     int k_max;
     size_t n_results;
-    struct arena hits; /* of one item at a time */
+    struct arena hits;     /* of one item at a time */
+    enum operation failed; /* where the query failed */
 };
 
 /* As they are decoded, hits become results: those of a whole group would take twice as much. */
@@ -284,7 +288,7 @@ static void write_group(struct enrich_group *group, int64_t ttl_ms)
     }
     (void)error_wrap(&err, "result cache");
     for (size_t i = 0; i < group->count; i++) {
-        task_judge_error(group->items[i]->task, BLAME_REDIS, &err);
+        tools_judge_failure(group->items[i]->task, OPERATION_REDIS, &err);
     }
 }
 
@@ -307,7 +311,7 @@ static enum status query(struct enrich_group *group, chroma_hits_taker *take, st
     enum status status =
         chroma_query_each(tools->chroma, group->items[0]->domain, &search, take, group, err);
     arena_free(&group->hits);
-    upstreams_report(tools->upstreams, METRICS_CHROMA, status, err->text);
+    group->failed = tools_report_chroma(tools, OPERATION_QUERY, status, err);
     tools_progress(tools);
     return status;
 }
@@ -359,7 +363,7 @@ static bool ask_again(struct enrich_group *group, size_t n_results, size_t *hits
             break;
         }
         if (part.count * n_results > *hits_left ||
-            upstreams_allow(batch->tools->upstreams, METRICS_CHROMA, 1) == 0) {
+            tools_allow(batch->tools, OPERATION_QUERY, 1) == 0) {
             return false;
         }
         *hits_left -= part.count * n_results;
@@ -395,7 +399,7 @@ static void fetch_found(struct enrich_group *group, size_t index)
     struct error err = {0};
     size_t count = 0;
 
-    if (upstreams_allow(tools->upstreams, METRICS_CHROMA, 1) == 0) {
+    if (tools_allow(tools, OPERATION_GET, 1) == 0) {
         item->lacks = true;
         return;
     }
@@ -405,7 +409,7 @@ static void fetch_found(struct enrich_group *group, size_t index)
     tools_phase(tools, PHASE_QUERY);
     enum status status = chroma_get(tools->chroma, item->domain, ids, item->found_count, true,
                                     &group->hits, &stored, &err);
-    upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
+    (void)tools_report_chroma(tools, OPERATION_GET, status, &err);
     if (status == STATUS_OK) {
         for (size_t i = 0; i < item->found_count; i++) {
             const struct example *example = stored_of(&stored, ids[i]);
@@ -451,7 +455,7 @@ static void run_group(struct enrich_group *group)
     static const struct chroma_hits none = {0};
     struct enrich_batch *batch = group->batch;
     struct error err = {0};
-    size_t allowed = upstreams_allow(batch->tools->upstreams, METRICS_CHROMA, group->count);
+    size_t allowed = tools_allow(batch->tools, OPERATION_QUERY, group->count);
 
     for (size_t i = allowed; i < group->count; i++) {
         answer_without_upstream(batch, group->items[i]);
@@ -473,8 +477,8 @@ static void run_group(struct enrich_group *group)
         write_group(group, EMPTY_TTL_MS);
     } else {
         for (size_t i = 0; i < group->count; i++) {
-            task_judge_error(group->items[i]->task, BLAME_CHROMA, &err);
-            fail(batch, group->items[i], METRICS_CHROMA);
+            tools_judge_failure(group->items[i]->task, group->failed, &err);
+            fail(batch, group->items[i], OPERATION_QUERY);
         }
     }
 }

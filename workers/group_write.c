@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "halving.h"
 
 enum {
     WAIT_MS = 20000,
@@ -61,12 +62,14 @@ void group_write_free(struct group_write *group)
     free(group);
 }
 
-void record_write_fail(struct record_write *write, const struct error *err)
+void record_write_fail(struct record_write *write, const struct failure *failure)
 {
     if (write->failed) {
         return;
     }
-    task_judge_error(write->task, BLAME_CHROMA, err);
+    struct failure own = *failure;
+    own.document = write->record.id;
+    task_judge_failure(write->task, &own);
     write->failed = true;
 }
 
@@ -147,22 +150,55 @@ static void take(struct group_write *group, struct hand *hand)
 }
 
 /* Nothing more of this order is written. */
-static void give_up(struct group_write *group, struct write_order *order, const struct error *err)
+static void give_up(struct group_write *group, struct write_order *order,
+                    const struct failure *failure)
 {
     for (size_t i = order->taken; i < order->count; i++) {
-        record_write_fail(order->list[i], err);
+        record_write_fail(order->list[i], failure);
     }
     order->count = order->taken;
     leave_line(group, order);
 }
 
-static void put_down(struct group_write *group, const struct hand *hand, enum status status,
-                     const struct error *err)
+/* What became of a hand: which of its records passed, which failed, alone or with others. */
+struct outcome {
+    struct failure failure; /* why the whole failed; `err` is NULL where nothing is left of it */
+    bool passed[GROUP_WRITE_MAX];
+    bool alone[GROUP_WRITE_MAX];
+    struct error *errors; /* of those alone, in the leader's arena; NULL where there are none */
+    bool is_away;         /* it will not go better for the rest */
+};
+
+/* Another record may have passed in this request, or in others of this process. */
+static bool others_pass(struct lane_tools *tools, const struct hand *hand, size_t at, bool in_hand)
 {
+    const struct job *job = hand->list[at]->task->job;
+    const int64_t tried_unix_ms = job != NULL ? task_tried_unix_ms(job) : 0;
+
+    return in_hand || (tried_unix_ms > 0 &&
+                       upstreams_wrote_since(tools->upstreams, hand->domain, tried_unix_ms));
+}
+
+/* Under the lock: another leader may have a record of the same task. */
+static void put_down(struct group_write *group, struct lane_tools *tools, const struct hand *hand,
+                     const struct outcome *outcome)
+{
+    bool any_passed = false;
+
+    for (size_t i = 0; i < hand->count; i++) {
+        any_passed = any_passed || outcome->passed[i];
+    }
     for (size_t i = 0; i < hand->count; i++) {
         hand->owner[i]->done++;
-        if (status != STATUS_OK && verdict_of_status(status) == VERDICT_RETRY) {
-            give_up(group, hand->owner[i], err); /* it will not go better for the rest */
+        if (!outcome->passed[i]) {
+            struct failure own = outcome->failure;
+            own.alone = outcome->alone[i];
+            own.err = own.alone ? &outcome->errors[i] : outcome->failure.err;
+            own.others_pass = own.alone && others_pass(tools, hand, i, any_passed);
+            record_write_fail(hand->list[i], &own);
+        }
+        if (outcome->is_away) {
+            give_up(group, hand->owner[i], &outcome->failure);
         }
     }
     pthread_cond_broadcast(&group->changed);
@@ -207,8 +243,7 @@ static void park_untaken(struct group_write *group, struct write_order *orders, 
     for (size_t i = 0; i < count; i++) {
         struct write_order *order = &orders[i];
         for (size_t j = order->taken; j < order->count; j++) {
-            task_judge(order->list[j]->task, VERDICT_PARK, "%s", err->text);
-            order->list[j]->task->wait_ms = RETRY_LEASE_MS;
+            task_hold_back(order->list[j]->task, OPERATION_WRITE, RETRY_LEASE_MS, err->text);
             order->list[j]->failed = true;
         }
         order->count = order->taken;
@@ -218,38 +253,117 @@ static void park_untaken(struct group_write *group, struct write_order *orders, 
 
 /* ---- leading ------------------------------------------------------------------------------- */
 
-static void fail(struct group_write *group, struct record_write *write, const struct error *err)
-{
-    pthread_mutex_lock(&group->lock); /* another leader may have a record of the same task */
-    record_write_fail(write, err);
-    pthread_mutex_unlock(&group->lock);
-}
+/* A hand on its way to Chroma. */
+struct writing {
+    struct lane_tools *tools;
+    const struct hand *hand;
+    struct outcome *outcome;
+    bool any_passed;
+};
 
-/* Upserts what is in the hand in one request; when the data was refused, record by record. */
-static enum status upsert(struct group_write *group, struct lane_tools *tools,
-                          const struct hand *hand, struct error *err)
+static enum status send(struct writing *writing, struct part part, struct error *err)
 {
+    const struct hand *hand = writing->hand;
     struct chroma_record records[GROUP_WRITE_MAX];
 
-    for (size_t i = 0; i < hand->count; i++) {
-        records[i] = hand->list[i]->record;
+    for (size_t i = 0; i < part.count; i++) {
+        records[i] = hand->list[part.from + i]->record;
     }
-    enum status status = chroma_upsert(tools->chroma, hand->domain, records, hand->count, err);
-    tools_progress(tools);
-    if (status != STATUS_INVALID || hand->count == 1) {
-        for (size_t i = 0; i < hand->count && status != STATUS_OK; i++) {
-            fail(group, hand->list[i], err);
+    const enum status status =
+        chroma_upsert(writing->tools->chroma, hand->domain, records, part.count, err);
+    tools_progress(writing->tools);
+    if (status == STATUS_OK) {
+        memset(writing->outcome->passed + part.from, true, part.count);
+        writing->any_passed = true;
+    }
+    return status;
+}
+
+static void note_alone(struct writing *writing, size_t at, const struct error *err)
+{
+    struct outcome *outcome = writing->outcome;
+
+    if (outcome->errors == NULL) {
+        outcome->errors =
+            arena_array(&writing->tools->arena, writing->hand->count, sizeof *outcome->errors);
+    }
+    if (outcome->errors != NULL) { /* without memory it fails with the others */
+        outcome->alone[at] = true;
+        outcome->errors[at] = *err;
+    }
+}
+
+/* Who failed alone with a 500 while others passed gets a second chance: servers stumble. */
+static void try_again(struct writing *writing)
+{
+    struct outcome *outcome = writing->outcome;
+
+    for (size_t i = 0; i < writing->hand->count; i++) {
+        struct error err = {0};
+        if (outcome->alone[i] && (outcome->errors[i].status == STATUS_FAILED ||
+                                  outcome->errors[i].status == STATUS_GARBLED)) {
+            outcome->alone[i] = send(writing, (struct part){i, 1}, &err) != STATUS_OK;
         }
-        return status;
     }
-    for (size_t i = 0; i < hand->count; i++) {
-        struct error own = {0};
-        if (chroma_upsert(tools->chroma, hand->domain, &records[i], 1, &own) != STATUS_OK) {
-            fail(group, hand->list[i], &own);
+}
+
+/* Halves what failed until what is bad in it stands alone. There is no comparison of our own: where
+ * nothing passes for a while, it is Chroma that fails; silence is not waited for more than twice.
+ */
+static void halve(struct writing *writing, const struct error *first)
+{
+    const bool is_slow = first->status == STATUS_TIMEOUT || first->status == STATUS_UNREACHABLE;
+    const size_t patience = is_slow ? 2 : halving_patience(writing->hand->count);
+    struct halving halving;
+    struct part part;
+
+    halving_start(&halving, writing->hand->count);
+    while (halving_next(&halving, &part)) {
+        struct error err = {0};
+        const bool passed = send(writing, part, &err) == STATUS_OK;
+        if (!passed && !failure_may_be_text(&err)) {
+            return;
         }
-        tools_progress(tools);
+        if (!passed && part.count == 1) {
+            note_alone(writing, part.from, &err);
+        }
+        halving_tell(&halving, passed);
+        if (!writing->any_passed && !failure_is_own_check(&err) && halving.sent >= patience) {
+            return;
+        }
     }
-    return STATUS_OK;
+}
+
+/* Upserts what is in the hand; when that fails, in halves. The breaker hears of it once. */
+static void upsert(struct lane_tools *tools, const struct hand *hand, struct outcome *outcome,
+                   struct error *first)
+{
+    struct writing writing = {.tools = tools, .hand = hand, .outcome = outcome};
+    const enum status status = send(&writing, (struct part){0, hand->count}, first);
+
+    outcome->failure = (struct failure){.operation = OPERATION_WRITE, .err = first};
+    if (status != STATUS_OK && failure_may_be_text(first)) {
+        if (hand->count > 1) {
+            halve(&writing, first);
+        } else {
+            note_alone(&writing, 0, first);
+        }
+    }
+    if (status != STATUS_OK && writing.any_passed) {
+        try_again(&writing);
+    }
+    if (writing.any_passed) {
+        (void)tools_report_chroma(tools, OPERATION_WRITE, STATUS_OK, NULL);
+        upstreams_note_written(tools->upstreams, hand->domain, tools_now_unix_ms(tools));
+        return;
+    }
+    outcome->is_away = !failure_is_own_check(first);
+    if (status == STATUS_INVALID) { /* of these texts, until others pass */
+        upstreams_cancel(tools->upstreams, OPERATION_WRITE);
+        (void)chroma_take_look(tools->chroma);
+    } else {
+        outcome->failure.operation = tools_report_chroma(tools, OPERATION_WRITE, status, first);
+    }
 }
 
 /* Writes from the front of the line until the own orders are taken. Under the lock, but for the
@@ -259,14 +373,14 @@ static void write_line(struct group_write *group, struct lane_tools *tools,
 {
     while (any_untaken(orders, count)) {
         struct hand hand;
+        struct outcome outcome = {0};
         struct error err = {0};
 
         take(group, &hand);
         pthread_mutex_unlock(&group->lock);
-        const enum status status = upsert(group, tools, &hand, &err);
-        upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
+        upsert(tools, &hand, &outcome, &err);
         pthread_mutex_lock(&group->lock);
-        put_down(group, &hand, status, &err);
+        put_down(group, tools, &hand, &outcome);
     }
 }
 

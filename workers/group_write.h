@@ -11,9 +11,9 @@
  *     lane 3: legal 64 ----+                       +--> upsert legal 28
  *
  * A lane waits here until each of its records has had its turn, so what they point to may stand in
- * its own arena. A refused request is made again record by record: one lane's bad record harms
- * nobody else's. Where Chroma fails, all records of the lanes that had a part in the request fail
- * for that domain; each burns at most one attempt, its own lane decides.
+ * its own arena. A request that fails is made again in halves: one lane's bad record stands alone
+ * and harms nobody else's. Where nothing passes, all records of the lanes that had a part in the
+ * request fail for that domain, and wait.
  */
 #ifndef STILLHOUSE_WORKERS_GROUP_WRITE_H
 #define STILLHOUSE_WORKERS_GROUP_WRITE_H
@@ -56,6 +56,6 @@ void group_write_orders(struct group_write *group, struct lane_tools *tools,
 size_t group_write_waiting(struct group_write *group);
 
 /* Judges the task of a record that could not be written, once. */
-void record_write_fail(struct record_write *write, const struct error *err);
+void record_write_fail(struct record_write *write, const struct failure *failure);
 
 #endif

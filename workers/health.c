@@ -42,7 +42,7 @@ static unsigned answer_ready(struct health *health, struct strbuf *body)
 
     for (int i = 0; i < METRICS_UPSTREAMS; i++) {
         degraded = degraded ||
-                   upstreams_state(config->upstreams, (enum metrics_upstream)i) != BREAKER_CLOSED;
+                   upstreams_worst(config->upstreams, (enum metrics_upstream)i) != BREAKER_CLOSED;
     }
     const char *usable = degraded ? "degraded" : "ok";
     strbuf_printf(body, "{\"status\":\"%s\"", ready ? usable : "unready");

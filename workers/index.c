@@ -188,11 +188,11 @@ static bool build(struct lane_tools *tools, const struct index_item *item, const
     return true;
 }
 
-static void judge_all(struct index_item *const *group, size_t count, enum blame blame,
+static void judge_all(struct index_item *const *group, size_t count, enum operation operation,
                       const struct error *err)
 {
     for (size_t i = 0; i < count; i++) {
-        task_judge_error(group[i]->task, blame, err);
+        tools_judge_failure(group[i]->task, operation, err);
         group[i]->failed = true;
     }
 }
@@ -210,7 +210,7 @@ static size_t write_changed(struct lane_tools *tools, const char *domain,
 
     if (embeddings == NULL || writes == NULL || owners == NULL) {
         (void)error_set(&err, STATUS_OOM, "no memory for %zu documents", count);
-        judge_all(changed, count, BLAME_JOB, &err);
+        judge_all(changed, count, OPERATION_GET, &err);
         return 0;
     }
     for (size_t i = 0; i < count; i++) {
@@ -220,7 +220,7 @@ static size_t write_changed(struct lane_tools *tools, const char *domain,
     for (size_t i = 0; i < count; i++) {
         changed[i]->failed = true; /* until it is written */
         if (embeddings[i].vector == NULL) {
-            embedding_judge(tools, &embeddings[i], changed[i]->task);
+            embedding_judge(&embeddings[i], changed[i]->document->id, changed[i]->task);
         } else if (build(tools, changed[i], embeddings[i].vector, &writes[ready].record,
                          now_unix_ms)) {
             owners[ready] = changed[i];
@@ -244,7 +244,8 @@ static size_t write_changed(struct lane_tools *tools, const char *domain,
 static bool was_tried(struct index_item *const *group, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (group[i]->task->job->attempt > 0 || group[i]->task->job->deliveries > 1) {
+        const struct job *job = group[i]->task->job;
+        if (job->attempt > 0 || job->deliveries > 1 || job->options.parked.waits_for.bytes > 0) {
             return true;
         }
     }
@@ -277,18 +278,18 @@ static void write_chunk(struct lane_tools *tools, const char *domain, struct ind
 {
     struct error err = {0};
 
-    if (upstreams_allow(tools->upstreams, METRICS_CHROMA, count) == 0) {
+    if (tools_allow(tools, OPERATION_GET, count) == 0) {
         for (size_t i = 0; i < count + behind; i++) {
-            task_park(tools, chunk[i]->task, METRICS_CHROMA);
+            tools_park(chunk[i]->task, OPERATION_GET);
             chunk[i]->failed = true;
         }
         outcome->was_cut_off = true;
         return;
     }
     enum status status = find_unchanged(tools, domain, chunk, count, &err);
-    upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
+    const enum operation failed = tools_report_chroma(tools, OPERATION_GET, status, &err);
     if (status != STATUS_OK) {
-        judge_all(chunk, count + behind, BLAME_CHROMA, &err);
+        judge_all(chunk, count + behind, failed, &err);
         outcome->was_cut_off = true;
         return;
     }
@@ -324,9 +325,7 @@ static void share_fate(struct index_item *item)
     item->tried = true;
     item->failed = true;
     if (item->task->verdict == VERDICT_DONE) {
-        task_judge(item->task, fate->verdict, "%s", fate->error);
-        item->task->wait_ms = fate->wait_ms;
-        item->task->blame = fate->blame;
+        task_share_fate(item->task, fate);
     }
 }
 
@@ -364,7 +363,7 @@ static void write_domain(struct lane_tools *tools, const char *domain, struct in
 
     if (round == NULL || !link_repeats(tools, group, count)) {
         (void)error_set(&err, STATUS_OOM, "no memory for %zu documents", count);
-        judge_all(group, count, BLAME_JOB, &err);
+        judge_all(group, count, OPERATION_GET, &err);
         return;
     }
     for (size_t first = 0; first < count;) {
@@ -373,7 +372,7 @@ static void write_domain(struct lane_tools *tools, const char *domain, struct in
     }
     const bool again = !outcome.was_cut_off && was_tried(group, count);
     if ((outcome.wrote || again) && store_bump_epochs(tools, &domain, 1, &err) != STATUS_OK) {
-        judge_all(group, again ? count : sort_changed(group, count), BLAME_REDIS, &err);
+        judge_all(group, again ? count : sort_changed(group, count), OPERATION_REDIS, &err);
     }
 }
 

@@ -226,7 +226,6 @@ static void process_take(struct lane *lane, struct take *take)
     size_t fit = sort_fit(lane, &take->batch, tasks, series);
     if (fit > 0) {
         fleet->handlers[take->queue]->process(&lane->tools, tasks, fit);
-        tools_spare_attempts(&lane->tools, tasks, fit);
         redis_conn_abandon(lane->tools.redis);
         redis_conn_abandon(lane->tools.cache);
     }

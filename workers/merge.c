@@ -54,7 +54,7 @@ static void settle(struct lane_tools *tools, const char *domain, struct record_w
             quality_of(write->record.metadata, write->record.metadata_count)) {
             write->failed = true; /* left out: what is stored is better, and the job is done */
         } else if (records_delete(tools, domain, &hit->id, 1, &err) != STATUS_OK) {
-            task_judge_error(write->task, BLAME_CHROMA, &err);
+            tools_judge_failure(write->task, OPERATION_WRITE, &err);
             write->failed = true;
         }
     }
@@ -70,6 +70,7 @@ void merge_near(struct lane_tools *tools, const char *domain, struct record_writ
     }
     struct chroma_hits *hits = arena_array(&tools->arena, count, sizeof *hits);
     enum status status = query_nearest(tools, domain, writes, count, hits, &err);
+    const enum operation failed = tools_report_chroma(tools, OPERATION_QUERY, status, &err);
     if (status == STATUS_NOT_FOUND) {
         return;
     }
@@ -77,7 +78,7 @@ void merge_near(struct lane_tools *tools, const char *domain, struct record_writ
         if (status == STATUS_OK) {
             settle(tools, domain, &writes[i], &hits[i]);
         } else {
-            task_judge_error(writes[i].task, BLAME_CHROMA, &err);
+            tools_judge_failure(writes[i].task, failed, &err);
             writes[i].failed = true;
         }
     }

@@ -109,8 +109,9 @@ bool reader_is_readable(struct reader *reader, size_t queue)
     if (!is_of_kind(name, "distill") && !is_of_kind(name, "index")) {
         return true;
     }
-    return upstreams_wait_ms(reader->config.upstreams, METRICS_CHROMA) == 0 &&
-           upstreams_wait_ms(reader->config.upstreams, METRICS_EMBEDDER) == 0;
+    return upstreams_wait_ms(reader->config.upstreams, OPERATION_EMBED) == 0 &&
+           upstreams_wait_ms(reader->config.upstreams, OPERATION_GET) == 0 &&
+           upstreams_wait_ms(reader->config.upstreams, OPERATION_WRITE) == 0;
 }
 /* Functions and groups, at the start and after they were lost. */
 static enum status prepare(struct reader *reader, struct error *err)
@@ -162,7 +163,7 @@ static void recover(struct reader *reader, bool has_jobs, const struct error *er
     redis_conn_close(reader->conn);
     reader->prepared = false;
     reader->failures++;
-    upstreams_report(reader->config.upstreams, METRICS_REDIS, err->status, err->text);
+    upstreams_report(reader->config.upstreams, OPERATION_REDIS, err->status, err);
     metrics_upstream_error(reader->config.metrics, METRICS_REDIS, err->status);
     if (log_limit_allow(&reader->log_limit, clock_now_ms(), 5000, &suppressed)) {
         log_warning("reading: %s (%lld more like it)", err->text, suppressed);
@@ -210,7 +211,7 @@ bool reader_take(struct reader *reader, const char *consumer, struct takes *take
     atomic_store_explicit(&reader->connected, status == STATUS_OK, memory_order_relaxed);
     if (status == STATUS_OK) {
         if (reader->failures > 0) {
-            upstreams_report(reader->config.upstreams, METRICS_REDIS, STATUS_OK, NULL);
+            upstreams_report(reader->config.upstreams, OPERATION_REDIS, STATUS_OK, NULL);
             log_info("reading again after %lld failed turns", (long long)reader->failures);
         }
         reader->failures = 0;

@@ -99,10 +99,13 @@ static enum status read_stored(struct lane_tools *tools, const char *domain,
     return status;
 }
 
-static void fail_all(struct record_write *writes, size_t count, const struct error *err)
+static void fail_all(struct record_write *writes, size_t count, enum operation operation,
+                     const struct error *err)
 {
+    const struct failure failure = {.operation = operation, .err = err};
+
     for (size_t i = 0; i < count; i++) {
-        record_write_fail(&writes[i], err);
+        record_write_fail(&writes[i], &failure);
     }
 }
 
@@ -138,23 +141,23 @@ static void choose_all(struct lane_tools *tools, struct record_write *writes, si
         size_t slice = count - done < RECORDS_SLICE ? count - done : RECORDS_SLICE;
         struct error err = {0};
         enum status status = choose(tools, writes + done, slice, same, order, &err);
-        upstreams_report(tools->upstreams, METRICS_CHROMA, status, err.text);
-        if (status != STATUS_OK) {
-            fail_all(writes + done, count - done, &err); /* it will not go better for the rest */
+        const enum operation failed = tools_report_chroma(tools, OPERATION_GET, status, &err);
+        if (status != STATUS_OK) { /* it will not go better for the rest */
+            fail_all(writes + done, count - done, failed, &err);
             return;
         }
     }
 }
 
 /* Not enough to write for a slice now: the upstream's breaker lets only some through. */
-static void park_from(struct lane_tools *tools, struct record_write *writes, size_t from,
-                      size_t count)
+static void park_from(struct record_write *writes, size_t from, size_t count,
+                      enum operation operation)
 {
     for (size_t i = from; i < count; i++) {
         if (writes[i].failed) {
             continue;
         }
-        task_park(tools, writes[i].task, METRICS_CHROMA);
+        tools_park(writes[i].task, operation);
         writes[i].failed = true;
     }
 }
@@ -163,24 +166,35 @@ static void park_from(struct lane_tools *tools, struct record_write *writes, siz
 static bool prepare(struct lane_tools *tools, const struct record_group *group, record_same *same,
                     struct write_order *order)
 {
-    const size_t allowed = upstreams_allow(tools->upstreams, METRICS_CHROMA, group->count);
+    size_t allowed = tools_allow(tools, OPERATION_GET, group->count);
+    const bool may_read = allowed > 0;
+    if (may_read) {
+        allowed = tools_allow(tools, OPERATION_WRITE, allowed);
+    }
 
     *order = (struct write_order){
         .domain = group->domain,
         .list = arena_array(&tools->arena, group->count, sizeof(void *)),
     };
-    park_from(tools, group->writes, allowed, group->count);
+    park_from(group->writes, allowed, group->count, may_read ? OPERATION_WRITE : OPERATION_GET);
+    if (may_read && allowed == 0) {
+        upstreams_cancel(tools->upstreams, OPERATION_GET); /* it is not called */
+    }
     if (allowed == 0) {
         return false;
     }
     if (order->list == NULL) {
         struct error err = {0};
-        upstreams_cancel(tools->upstreams, METRICS_CHROMA); /* it was not called */
+        upstreams_cancel(tools->upstreams, OPERATION_GET);
+        upstreams_cancel(tools->upstreams, OPERATION_WRITE);
         (void)error_set(&err, STATUS_OOM, "no memory for %zu records", allowed);
-        fail_all(group->writes, allowed, &err);
+        fail_all(group->writes, allowed, OPERATION_WRITE, &err);
         return false;
     }
     choose_all(tools, group->writes, allowed, same, order);
+    if (order->count == 0) {
+        upstreams_cancel(tools->upstreams, OPERATION_WRITE); /* nothing to write */
+    }
     return order->count > 0;
 }
 
@@ -194,7 +208,7 @@ void records_write(struct lane_tools *tools, const struct record_group *groups, 
         struct error err = {0};
         if (orders == NULL) {
             (void)error_set(&err, STATUS_OOM, "no memory for %zu domains", group_count);
-            fail_all(groups[i].writes, groups[i].count, &err);
+            fail_all(groups[i].writes, groups[i].count, OPERATION_WRITE, &err);
         } else if (prepare(tools, &groups[i], same, &orders[count])) {
             count++;
         }
@@ -219,7 +233,10 @@ enum status records_delete(struct lane_tools *tools, const char *domain, const s
     }
     tools_phase(tools, PHASE_UPSERT);
     status = chroma_delete(tools->chroma, domain, ids, count, err);
-    upstreams_report(tools->upstreams, METRICS_CHROMA, status, err->text);
+    if (status == STATUS_NOT_FOUND) {
+        status = STATUS_OK; /* nothing is there, which is what was wanted */
+    }
+    (void)tools_report_chroma(tools, OPERATION_WRITE, status, err);
     writer_release(tools->writer, tools->redis, slot);
-    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    return status;
 }

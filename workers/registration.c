@@ -73,8 +73,8 @@ enum status registration_renew(struct redis_conn *conn, struct fleet *fleet, str
 
     gethostname(host, sizeof host - 1);
     snprintf(breakers, sizeof breakers, "chroma=%s embedder=%s",
-             breaker_state_name(upstreams_state(fleet->upstreams, METRICS_CHROMA)),
-             breaker_state_name(upstreams_state(fleet->upstreams, METRICS_EMBEDDER)));
+             breaker_state_name(upstreams_worst(fleet->upstreams, METRICS_CHROMA)),
+             breaker_state_name(upstreams_worst(fleet->upstreams, METRICS_EMBEDDER)));
     redis_args_str(&args, "HSET");
     redis_args_str(&args, keys_worker(key, fleet->settings->prefix, fleet->id));
     describe_worker(fleet, &args, host, breakers, now_unix_ms);

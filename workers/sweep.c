@@ -74,7 +74,7 @@ void sweep_free(struct sweep *sweep)
 static bool may_go_on(const struct sweep *sweep)
 {
     return fleet_get_mode(sweep->fleet) == FLEET_RUN &&
-           upstreams_state(sweep->fleet->upstreams, METRICS_CHROMA) == BREAKER_CLOSED;
+           upstreams_worst(sweep->fleet->upstreams, METRICS_CHROMA) == BREAKER_CLOSED;
 }
 
 static bool is_idle(const struct sweep *sweep)

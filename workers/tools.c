@@ -8,7 +8,7 @@
 #include "clock.h"
 #include "reader.h"
 
-enum { LANE_CONNECT_MS = 3000, LANE_COMMAND_MS = 5000, PARK_RAMP_MS = 1000 };
+enum { LANE_CONNECT_MS = 3000, LANE_COMMAND_MS = 5000 };
 
 static void observe_http(void *context, const char *upstream, const char *operation, int code,
                          long new_connections, double seconds, enum status status)
@@ -127,76 +127,52 @@ const char *tools_text(struct lane_tools *tools, struct slice slice)
     return copy != NULL ? copy : "";
 }
 
-void task_judge(struct task *task, enum verdict verdict, const char *fmt, ...)
+size_t tools_allow(struct lane_tools *tools, enum operation operation, size_t wanted)
 {
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(task->error, sizeof task->error, fmt, args);
-    va_end(args);
-    task->verdict = verdict;
+    return upstreams_allow(tools->upstreams, operation, wanted);
 }
 
-enum verdict verdict_of_status(enum status status)
+void tools_report(struct lane_tools *tools, enum operation operation, enum status status,
+                  const struct error *err)
 {
-    switch (status) {
-    case STATUS_INVALID:
-    case STATUS_MISMATCH:
-        return VERDICT_REJECT;
-    default:
-        return VERDICT_RETRY;
+    upstreams_report(tools->upstreams, operation, status, err);
+}
+
+/* What was answered to the look-up of one collection is no word about the others: it does not count
+ * against the operation. No answer at all does. */
+enum operation tools_report_chroma(struct lane_tools *tools, enum operation operation,
+                                   enum status status, const struct error *err)
+{
+    const enum chroma_look look = chroma_take_look(tools->chroma);
+
+    if (status == STATUS_NOT_FOUND && operation != OPERATION_WRITE) {
+        status = STATUS_OK; /* a domain that nothing was learnt in yet */
     }
-}
-
-static bool is_outage(enum blame blame, enum status status)
-{
-    switch (status) {
-    case STATUS_UNREACHABLE:
-    case STATUS_TIMEOUT:
-    case STATUS_UNAVAILABLE:
-        return true;
-    case STATUS_OOM:
-        return blame == BLAME_REDIS; /* it is full; it will be emptied */
-    case STATUS_FAILED:
-    case STATUS_GARBLED:
-        return blame == BLAME_CHROMA || blame == BLAME_EMBEDDER;
-    default:
-        return false;
+    if (status != STATUS_OK && look == CHROMA_LOOK_FAILED && status != STATUS_UNREACHABLE &&
+        status != STATUS_TIMEOUT) {
+        tools_report(tools, OPERATION_COLLECTION, status, err);
+        upstreams_cancel(tools->upstreams, operation);
+        return OPERATION_COLLECTION;
     }
-}
-
-void task_judge_error(struct task *task, enum blame blame, const struct error *err)
-{
-    task_judge(task, verdict_of_status(err->status), "%s", err->text);
-    task->wait_ms = err->retry_after_ms;
-    task->blame = is_outage(blame, err->status) ? blame : BLAME_JOB;
-}
-
-void task_park(struct lane_tools *tools, struct task *task, enum metrics_upstream upstream)
-{
-    int64_t wait_ms = upstreams_wait_ms(tools->upstreams, upstream);
-    int64_t spread_ms = wait_ms / 4 + PARK_RAMP_MS;
-
-    task_judge(task, VERDICT_PARK, "upstream paused by its circuit breaker");
-    task->wait_ms = wait_ms + (int64_t)(backoff_random_next(&tools->random) % (uint64_t)spread_ms);
-}
-
-void tools_spare_attempts(struct lane_tools *tools, struct task *tasks, size_t count)
-{
-    static const enum metrics_upstream upstream_of[] = {
-        [BLAME_REDIS] = METRICS_REDIS,
-        [BLAME_CHROMA] = METRICS_CHROMA,
-        [BLAME_EMBEDDER] = METRICS_EMBEDDER,
-    };
-
-    for (size_t i = 0; i < count; i++) {
-        struct task *task = &tasks[i];
-        if (task->verdict != VERDICT_RETRY || task->blame == BLAME_JOB) {
-            continue;
-        }
-        const enum metrics_upstream upstream = upstream_of[task->blame];
-        if (upstream == METRICS_REDIS ||
-            upstreams_state(tools->upstreams, upstream) != BREAKER_CLOSED) {
-            task_park(tools, task, upstream);
-        }
+    if (look == CHROMA_LOOK_PASSED) {
+        tools_report(tools, OPERATION_COLLECTION, STATUS_OK, NULL);
     }
+    tools_report(tools, operation, status, err);
+    return operation;
+}
+
+void tools_judge_failure(struct task *task, enum operation operation, const struct error *err)
+{
+    const struct failure failure = {.operation = operation, .err = err};
+
+    task_judge_failure(task, &failure);
+}
+
+void tools_park(struct task *task, enum operation operation)
+{
+    char text[80];
+
+    snprintf(text, sizeof text, "%s %s is paused by its circuit breaker",
+             operation_upstream(operation), operation_name(operation));
+    task_hold_back(task, operation, 0, text);
 }

@@ -63,18 +63,23 @@ void tools_phase(struct lane_tools *tools, enum phase phase);
 /* NUL-terminated copy in the arena; "" when memory is short. */
 const char *tools_text(struct lane_tools *tools, struct slice slice);
 
-/* The verdict that a failed upstream call gives the jobs that needed it: RETRY for what may pass,
- * REJECT for what never will (INVALID, MISMATCH). */
-enum verdict verdict_of_status(enum status status);
+/* How many of `wanted` jobs may go to the upstream now. Each that may must be reported. */
+size_t tools_allow(struct lane_tools *tools, enum operation operation, size_t wanted) MUSTCHECK;
 
-/* Judges one task by a failed call to `blame`, which is kept when the failure is an outage of it
- * and not an answer. */
-void task_judge_error(struct task *task, enum blame blame, const struct error *err);
+/* How an allowed call ended; `err` may be NULL with STATUS_OK. */
+void tools_report(struct lane_tools *tools, enum operation operation, enum status status,
+                  const struct error *err);
 
-/* Parks the tasks whose RETRY is the fault of an upstream that is down. After the handler. */
-void tools_spare_attempts(struct lane_tools *tools, struct task *tasks, size_t count);
+/* The same for a call of the lane's Chroma client: what its collection answered is told apart.
+ * Returns whose failure it was, where it was one. */
+enum operation tools_report_chroma(struct lane_tools *tools, enum operation operation,
+                                   enum status status, const struct error *err);
 
-/* Judges a task PARK: the upstream's breaker is open or ramping up. */
-void task_park(struct lane_tools *tools, struct task *task, enum metrics_upstream upstream);
+/* Judges one task by a call that failed for all that were in it, or in Redis: it waits. */
+void tools_judge_failure(struct task *task, enum operation operation, const struct error *err);
+
+/* Judges a task PARK: the upstream's breaker is open or ramping up, or it wants to be left alone.
+ */
+void tools_park(struct task *task, enum operation operation);
 
 #endif

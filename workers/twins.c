@@ -106,7 +106,7 @@ static enum status forget(struct lane_tools *tools, const struct surplus *surplu
 }
 
 enum status twins_trim(struct lane_tools *tools, const char *domain, const struct twin *twins,
-                       size_t count, enum blame *blame, struct error *err)
+                       size_t count, enum operation *failed, struct error *err)
 {
     const char **keys = arena_array(&tools->arena, count, sizeof *keys);
     size_t most = count * 2 + 64; /* a set that lost its count comes back to its bound in steps */
@@ -118,7 +118,7 @@ enum status twins_trim(struct lane_tools *tools, const char *domain, const struc
     struct redis_args args = {0};
     enum status status = STATUS_OK;
 
-    *blame = BLAME_REDIS;
+    *failed = OPERATION_REDIS;
     if (keys == NULL || surplus.ids == NULL || surplus.keys == NULL) {
         return error_set(err, STATUS_OOM, "no memory for %zu twins", count);
     }
@@ -142,10 +142,10 @@ enum status twins_trim(struct lane_tools *tools, const char *domain, const struc
     if (status != STATUS_OK || surplus.count == 0) {
         return status;
     }
-    *blame = BLAME_CHROMA;
+    *failed = OPERATION_WRITE;
     status = records_delete(tools, domain, surplus.ids, surplus.count, err);
     if (status == STATUS_OK) {
-        *blame = BLAME_REDIS;
+        *failed = OPERATION_REDIS;
         status = forget(tools, &surplus, err);
     }
     return status;

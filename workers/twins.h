@@ -19,9 +19,9 @@ struct twin {
 };
 
 /* Remembers the experiences just written to `domain`, and deletes those that are too many from
- * Chroma. On failure *blame says whose it was. */
+ * Chroma. On failure *failed says what failed. */
 enum status twins_trim(struct lane_tools *tools, const char *domain, const struct twin *twins,
-                       size_t count, enum blame *blame, struct error *err) MUSTCHECK;
+                       size_t count, enum operation *failed, struct error *err) MUSTCHECK;
 
 /* The order of twins: quality first (in thousandths), then age. Pure. */
 double twins_score(double quality, int64_t created_unix_ms);

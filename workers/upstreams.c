@@ -10,18 +10,30 @@
 #include "log.h"
 #include "text.h"
 
-enum { NEVER = -1 };
+enum { NEVER = -1, WRITTEN_DOMAINS = 256, TELL_AGAIN_MS = 60 * 1000 };
 
+/* One operation. */
 struct upstream {
     pthread_mutex_t lock;
     struct breaker breaker;
-    int64_t answered_ms;          /* monotonic; NEVER before the first answer */
+    int64_t answered_ms;   /* monotonic; NEVER before the first answer */
+    int64_t not_before_ms; /* monotonic: the server asked for it */
+    int64_t told_ms;       /* the last line in the log about a failure of what is only told */
     char error[ERROR_TEXT_BYTES]; /* "" after an answer */
+};
+
+/* When a domain was written to last. Two of one slot forget each other, which makes nobody guilty.
+ */
+struct written {
+    char domain[TEXT_DOMAIN_MAX + 1];
+    int64_t unix_ms;
 };
 
 struct upstreams {
     struct metrics *metrics;
-    struct upstream each[METRICS_UPSTREAMS];
+    struct upstream each[OPERATIONS];
+    pthread_mutex_t written_lock;
+    struct written written[WRITTEN_DOMAINS];
 };
 
 const char *upstreams_name(enum metrics_upstream which)
@@ -31,6 +43,11 @@ const char *upstreams_name(enum metrics_upstream which)
     return names[which];
 }
 
+static bool belongs(enum operation operation, enum metrics_upstream which)
+{
+    return strcmp(operation_upstream(operation), upstreams_name(which)) == 0;
+}
+
 struct upstreams *upstreams_new(const struct settings *settings, struct metrics *metrics)
 {
     struct upstreams *upstreams = calloc(1, sizeof *upstreams);
@@ -38,12 +55,14 @@ struct upstreams *upstreams_new(const struct settings *settings, struct metrics 
         return NULL;
     }
     upstreams->metrics = metrics;
-    for (int i = 0; i < METRICS_UPSTREAMS; i++) {
+    pthread_mutex_init(&upstreams->written_lock, NULL);
+    for (int i = 0; i < OPERATIONS; i++) {
         struct upstream *upstream = &upstreams->each[i];
         pthread_mutex_init(&upstream->lock, NULL);
         breaker_init(&upstream->breaker, settings->breaker_failures, settings->breaker_pause_ms);
         upstream->answered_ms = NEVER;
-        metrics_breaker(metrics, (enum metrics_upstream)i, BREAKER_CLOSED, 0);
+        upstream->told_ms = NEVER;
+        metrics_breaker(metrics, (enum operation)i, BREAKER_CLOSED, 0);
     }
     return upstreams;
 }
@@ -53,15 +72,16 @@ void upstreams_free(struct upstreams *upstreams)
     if (upstreams == NULL) {
         return;
     }
-    for (int i = 0; i < METRICS_UPSTREAMS; i++) {
+    for (int i = 0; i < OPERATIONS; i++) {
         pthread_mutex_destroy(&upstreams->each[i].lock);
     }
+    pthread_mutex_destroy(&upstreams->written_lock);
     free(upstreams);
 }
 
-static struct upstream *lock(struct upstreams *upstreams, enum metrics_upstream which)
+static struct upstream *lock(struct upstreams *upstreams, enum operation operation)
 {
-    struct upstream *upstream = &upstreams->each[which];
+    struct upstream *upstream = &upstreams->each[operation];
 
     pthread_mutex_lock(&upstream->lock);
     return upstream;
@@ -71,53 +91,79 @@ static struct upstream *lock(struct upstreams *upstreams, enum metrics_upstream 
 struct change {
     enum breaker_state before;
     enum breaker_state after;
+    bool tell; /* a failure of what nobody asks leave for, the first in a minute */
     char error[ERROR_TEXT_BYTES];
 };
 
 /* The gauge follows while the lock is held, so that two changes do not overtake each other. */
-static void unlock(struct upstreams *upstreams, enum metrics_upstream which,
-                   struct upstream *upstream, struct change *change)
+static void unlock(struct upstreams *upstreams, enum operation operation, struct upstream *upstream,
+                   struct change *change)
 {
     const struct breaker *breaker = &upstream->breaker;
+    const char *name = operation_upstream(operation);
+    const char *action = operation_name(operation);
 
     change->after = breaker->state;
     if (change->after != change->before) {
-        metrics_breaker(upstreams->metrics, which, (int)breaker->state, breaker->opened_total);
+        metrics_breaker(upstreams->metrics, operation, (int)breaker->state, breaker->opened_total);
+    }
+    if (change->after != change->before || change->tell) {
         snprintf(change->error, sizeof change->error, "%s", upstream->error);
     }
     pthread_mutex_unlock(&upstream->lock);
 
-    if (change->after == change->before) {
-        return;
-    }
-    if (change->after == BREAKER_OPEN) {
-        log_warning("%s: breaker is open: %s", upstreams_name(which), change->error);
-    } else {
-        log_info("%s: breaker is %s", upstreams_name(which), breaker_state_name(change->after));
+    if (change->after != change->before && change->after == BREAKER_OPEN) {
+        log_warning("%s %s: breaker is open: %s", name, action, change->error);
+    } else if (change->after != change->before) {
+        log_info("%s %s: breaker is %s", name, action, breaker_state_name(change->after));
+    } else if (change->tell) {
+        log_warning("%s %s: %s", name, action, change->error);
     }
 }
 
-size_t upstreams_allow(struct upstreams *upstreams, enum metrics_upstream which, size_t wanted)
+size_t upstreams_allow(struct upstreams *upstreams, enum operation operation, size_t wanted)
 {
-    struct upstream *upstream = lock(upstreams, which);
+    const int64_t now_ms = clock_now_ms();
+    struct upstream *upstream = lock(upstreams, operation);
     struct change change = {.before = upstream->breaker.state};
 
-    size_t allowed = breaker_allow(&upstream->breaker, clock_now_ms(), wanted);
-    unlock(upstreams, which, upstream, &change);
+    const size_t allowed =
+        now_ms < upstream->not_before_ms ? 0 : breaker_allow(&upstream->breaker, now_ms, wanted);
+    unlock(upstreams, operation, upstream, &change);
     return allowed;
 }
 
-static bool is_failure(enum status status)
+/* Redis answers for many keys: what it says of one of them is no word about itself. */
+static bool is_failure(enum operation operation, enum status status, const struct error *err)
 {
-    return status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT ||
-           status == STATUS_UNAVAILABLE || status == STATUS_FAILED || status == STATUS_GARBLED;
+    switch (status) {
+    case STATUS_UNREACHABLE:
+    case STATUS_TIMEOUT:
+    case STATUS_UNAVAILABLE:
+    case STATUS_FAILED:
+    case STATUS_GARBLED:
+        return true;
+    case STATUS_INVALID:
+        return operation != OPERATION_REDIS && err != NULL && err->http_code > 0;
+    case STATUS_OK:
+    case STATUS_OOM:
+        return false;
+    default:
+        return operation != OPERATION_REDIS;
+    }
 }
 
-static void note_answer(struct upstream *upstream, enum metrics_upstream which, int64_t now_ms)
+static bool says_nothing(enum operation operation, enum status status)
+{
+    return operation != OPERATION_REDIS && (status == STATUS_OOM || status == STATUS_INVALID);
+}
+
+static void note_answer(struct upstream *upstream, enum operation operation, int64_t now_ms)
 {
     upstream->error[0] = '\0';
     upstream->answered_ms = now_ms;
-    if (which == METRICS_REDIS && upstream->breaker.state != BREAKER_CLOSED) {
+    upstream->told_ms = NEVER;
+    if (operation_is_only_told(operation) && upstream->breaker.state != BREAKER_CLOSED) {
         breaker_reset(&upstream->breaker); /* nobody asks leave for it, so nobody probes */
     } else {
         breaker_success(&upstream->breaker, now_ms);
@@ -125,80 +171,210 @@ static void note_answer(struct upstream *upstream, enum metrics_upstream which, 
 }
 
 /* Texts may quote what a server said: what cannot stand in JSON is cut out of them. */
-static void note_failure(struct upstream *upstream, const char *text, int64_t now_ms)
+static void note_failure(struct upstream *upstream, const struct error *err, int64_t now_ms)
 {
-    snprintf(upstream->error, sizeof upstream->error, "%s",
-             text != NULL && text[0] != '\0' ? text : "failed");
+    const bool has_text = err != NULL && err->text[0] != '\0';
+
+    snprintf(upstream->error, sizeof upstream->error, "%s", has_text ? err->text : "failed");
     if (!text_is_utf8(upstream->error, strlen(upstream->error))) {
         for (char *c = upstream->error; *c != '\0'; c++) {
             *c = (unsigned char)*c < 0x80 ? *c : '?';
         }
     }
+    if (err != NULL && err->retry_after_ms > 0 &&
+        now_ms + err->retry_after_ms > upstream->not_before_ms) {
+        upstream->not_before_ms = now_ms + err->retry_after_ms;
+    }
     breaker_failure(&upstream->breaker, now_ms);
 }
 
-void upstreams_report(struct upstreams *upstreams, enum metrics_upstream which, enum status status,
-                      const char *text)
+/* Where no breaker asks, the log says it once a minute. */
+static bool is_to_be_told(struct upstream *upstream, enum operation operation, int64_t now_ms)
 {
-    struct upstream *upstream = lock(upstreams, which);
-    struct change change = {.before = upstream->breaker.state};
-
-    if (is_failure(status)) {
-        note_failure(upstream, text, clock_now_ms());
-    } else {
-        note_answer(upstream, which, clock_now_ms());
+    if (operation != OPERATION_COLLECTION ||
+        (upstream->told_ms != NEVER && now_ms - upstream->told_ms < TELL_AGAIN_MS)) {
+        return false;
     }
-    unlock(upstreams, which, upstream, &change);
+    upstream->told_ms = now_ms;
+    return true;
 }
 
-void upstreams_cancel(struct upstreams *upstreams, enum metrics_upstream which)
+void upstreams_report(struct upstreams *upstreams, enum operation operation, enum status status,
+                      const struct error *err)
 {
-    struct upstream *upstream = lock(upstreams, which);
+    const int64_t now_ms = clock_now_ms();
+    struct upstream *upstream = lock(upstreams, operation);
+    struct change change = {.before = upstream->breaker.state};
+
+    if (is_failure(operation, status, err)) {
+        note_failure(upstream, err, now_ms);
+        change.tell = is_to_be_told(upstream, operation, now_ms);
+    } else if (says_nothing(operation, status)) {
+        breaker_cancel(&upstream->breaker, now_ms);
+    } else {
+        note_answer(upstream, operation, now_ms);
+    }
+    unlock(upstreams, operation, upstream, &change);
+}
+
+void upstreams_cancel(struct upstreams *upstreams, enum operation operation)
+{
+    struct upstream *upstream = lock(upstreams, operation);
 
     breaker_cancel(&upstream->breaker, clock_now_ms());
     pthread_mutex_unlock(&upstream->lock);
 }
 
-int64_t upstreams_wait_ms(struct upstreams *upstreams, enum metrics_upstream which)
+static int64_t wait_ms_of(const struct upstream *upstream, int64_t now_ms)
 {
-    struct upstream *upstream = lock(upstreams, which);
+    const int64_t breaker_ms = breaker_wait_ms(&upstream->breaker, now_ms);
+    const int64_t asked_ms = upstream->not_before_ms - now_ms;
 
-    int64_t wait_ms = breaker_wait_ms(&upstream->breaker, clock_now_ms());
+    return breaker_ms > asked_ms ? breaker_ms : (asked_ms > 0 ? asked_ms : 0);
+}
+
+int64_t upstreams_wait_ms(struct upstreams *upstreams, enum operation operation)
+{
+    struct upstream *upstream = lock(upstreams, operation);
+
+    int64_t wait_ms = wait_ms_of(upstream, clock_now_ms());
     pthread_mutex_unlock(&upstream->lock);
     return wait_ms;
 }
 
-enum breaker_state upstreams_state(struct upstreams *upstreams, enum metrics_upstream which)
+enum breaker_state upstreams_state(struct upstreams *upstreams, enum operation operation)
 {
-    struct upstream *upstream = lock(upstreams, which);
+    struct upstream *upstream = lock(upstreams, operation);
 
     enum breaker_state state = breaker_peek(&upstream->breaker, clock_now_ms());
     pthread_mutex_unlock(&upstream->lock);
     return state;
 }
 
+enum breaker_state upstreams_worst(struct upstreams *upstreams, enum metrics_upstream which)
+{
+    enum breaker_state worst = BREAKER_CLOSED;
+
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (belongs((enum operation)i, which)) {
+            const enum breaker_state state = upstreams_state(upstreams, (enum operation)i);
+            worst = state > worst ? state : worst;
+        }
+    }
+    return worst;
+}
+
+/* ---- domains that were written to ---------------------------------------------------------- */
+
+static struct written *written_of(struct upstreams *upstreams, const char *domain)
+{
+    uint64_t hash = 14695981039346656037u;
+
+    for (const char *c = domain; *c != '\0'; c++) {
+        hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+    }
+    return &upstreams->written[hash % WRITTEN_DOMAINS];
+}
+
+void upstreams_note_written(struct upstreams *upstreams, const char *domain, int64_t now_unix_ms)
+{
+    pthread_mutex_lock(&upstreams->written_lock);
+    struct written *written = written_of(upstreams, domain);
+    snprintf(written->domain, sizeof written->domain, "%s", domain);
+    written->unix_ms = now_unix_ms;
+    pthread_mutex_unlock(&upstreams->written_lock);
+}
+
+bool upstreams_wrote_since(struct upstreams *upstreams, const char *domain, int64_t unix_ms)
+{
+    pthread_mutex_lock(&upstreams->written_lock);
+    const struct written *written = written_of(upstreams, domain);
+    const bool wrote = strcmp(written->domain, domain) == 0 && written->unix_ms > unix_ms;
+    pthread_mutex_unlock(&upstreams->written_lock);
+    return wrote;
+}
+
+/* ---- saying it ------------------------------------------------------------------------------- */
+
+/* What is said of one operation, or of an upstream's operations together. */
+struct description {
+    enum breaker_state state;
+    int64_t answered_ms;
+    int64_t held_back_ms;
+    char error[ERROR_TEXT_BYTES];
+};
+
+static void read_one(struct upstreams *upstreams, enum operation operation, int64_t now_ms,
+                     struct description *out)
+{
+    struct upstream *upstream = lock(upstreams, operation);
+
+    out->state = breaker_peek(&upstream->breaker, now_ms);
+    out->answered_ms = upstream->answered_ms;
+    out->held_back_ms = upstream->not_before_ms > now_ms ? upstream->not_before_ms - now_ms : 0;
+    snprintf(out->error, sizeof out->error, "%s", upstream->error);
+    pthread_mutex_unlock(&upstream->lock);
+}
+
+static void write_members(const struct description *said, int64_t now_ms, struct strbuf *out)
+{
+    strbuf_append_str(out, "\"breaker\":");
+    json_str(out, breaker_state_name(said->state));
+    if (said->answered_ms != NEVER) {
+        strbuf_append_str(out, ",\"answered_ms_ago\":");
+        json_int(out, now_ms - said->answered_ms);
+    }
+    if (said->held_back_ms > 0) {
+        strbuf_append_str(out, ",\"held_back_ms\":");
+        json_int(out, said->held_back_ms);
+    }
+    if (said->error[0] != '\0') {
+        strbuf_append_str(out, ",\"error\":");
+        json_str(out, said->error);
+    }
+}
+
+/* The worst state, the latest answer; the error of the worst. */
+static void add_to_sum(struct description *sum, const struct description *one)
+{
+    if (one->error[0] != '\0' && (sum->error[0] == '\0' || one->state > sum->state)) {
+        memcpy(sum->error, one->error, sizeof sum->error);
+    }
+    sum->state = one->state > sum->state ? one->state : sum->state;
+    sum->answered_ms = one->answered_ms > sum->answered_ms ? one->answered_ms : sum->answered_ms;
+    sum->held_back_ms =
+        one->held_back_ms > sum->held_back_ms ? one->held_back_ms : sum->held_back_ms;
+}
+
 void upstreams_describe_members(struct upstreams *upstreams, enum metrics_upstream which,
                                 struct strbuf *out)
 {
-    char error[ERROR_TEXT_BYTES];
-    struct upstream *upstream = lock(upstreams, which);
-    int64_t now_ms = clock_now_ms();
-    enum breaker_state state = breaker_peek(&upstream->breaker, now_ms);
-    int64_t answered_ms = upstream->answered_ms;
+    const int64_t now_ms = clock_now_ms();
+    struct description sum = {.answered_ms = NEVER};
+    struct description each[OPERATIONS];
+    const char *separator = ",\"operations\":{";
 
-    snprintf(error, sizeof error, "%s", upstream->error);
-    pthread_mutex_unlock(&upstream->lock);
-
-    strbuf_append_str(out, "\"breaker\":");
-    json_str(out, breaker_state_name(state));
-    if (answered_ms != NEVER) {
-        strbuf_append_str(out, ",\"answered_ms_ago\":");
-        json_int(out, now_ms - answered_ms);
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (belongs((enum operation)i, which)) {
+            read_one(upstreams, (enum operation)i, now_ms, &each[i]);
+            add_to_sum(&sum, &each[i]);
+        }
     }
-    if (error[0] != '\0') {
-        strbuf_append_str(out, ",\"error\":");
-        json_str(out, error);
+    write_members(&sum, now_ms, out);
+    if (which == METRICS_REDIS) {
+        return; /* its one operation is all of it */
     }
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (belongs((enum operation)i, which)) {
+            strbuf_append_str(out, separator);
+            json_str(out, operation_name((enum operation)i));
+            strbuf_append_str(out, ":{");
+            write_members(&each[i], now_ms, out);
+            strbuf_append_char(out, '}');
+            separator = ",";
+        }
+    }
+    strbuf_append_char(out, '}');
 }
 
 void upstreams_describe(struct upstreams *upstreams, enum metrics_upstream which,

@@ -1,22 +1,24 @@
-/* upstreams.h - what a process knows of its upstreams: one circuit breaker each, and how the last
- * calls ended.
+/* upstreams.h - what a process knows of its upstreams: a circuit breaker for each operation, how
+ * the last calls ended, and until when the server wants to be left alone.
  *
- *     size_t allowed = upstreams_allow(upstreams, METRICS_CHROMA, count);  // 0: breaker is open
+ *     size_t allowed = upstreams_allow(upstreams, OPERATION_QUERY, count);  // 0: not now
  *     status = chroma_query(...);
- *     upstreams_report(upstreams, METRICS_CHROMA, status, err.text);
+ *     upstreams_report(upstreams, OPERATION_QUERY, status, &err);
  *
- * Every allowed call must be reported, or cancelled when it was not made. Redis is reported on
- * without being asked for leave: nothing works without it. Any thread; locks inside, held for a few
- * instructions.
+ * Every allowed call must be reported, or cancelled when it was not made. Redis and Chroma's
+ * collections are reported on without being asked for leave. Any thread; locks inside, held for a
+ * few instructions.
  */
 #ifndef STILLHOUSE_WORKERS_UPSTREAMS_H
 #define STILLHOUSE_WORKERS_UPSTREAMS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "breaker.h"
 #include "metrics.h"
+#include "operation.h"
 #include "settings.h"
 #include "strbuf.h"
 
@@ -26,29 +28,39 @@ struct upstreams; /* opaque; one a process */
 struct upstreams *upstreams_new(const struct settings *settings, struct metrics *metrics) MUSTCHECK;
 void upstreams_free(struct upstreams *upstreams); /* NULL is fine */
 
-/* How many jobs of `wanted` may go to the upstream now; 0 while its breaker is open or probes. */
-size_t upstreams_allow(struct upstreams *upstreams, enum metrics_upstream which,
+/* How many jobs of `wanted` may go to the upstream now; 0 while its breaker is open or probes, or
+ * while it asked to be left alone. */
+size_t upstreams_allow(struct upstreams *upstreams, enum operation operation,
                        size_t wanted) MUSTCHECK;
 
-/* How an allowed call ended. UNREACHABLE, TIMEOUT, UNAVAILABLE, FAILED and GARBLED are the
- * upstream's failures; any other status is an answer. `text` (may be NULL) is kept for /readyz. */
-void upstreams_report(struct upstreams *upstreams, enum metrics_upstream which, enum status status,
-                      const char *text);
+/* How an allowed call ended. OK: it works. What says nothing of it (our memory, our own check of
+ * the data) is as if it had not been made; all else is a failure. `err` (NULL with OK) brings the
+ * text for /readyz and Retry-After, which holds back all calls. */
+void upstreams_report(struct upstreams *upstreams, enum operation operation, enum status status,
+                      const struct error *err);
 
 /* An allowed call was not made after all: another lane may probe. */
-void upstreams_cancel(struct upstreams *upstreams, enum metrics_upstream which);
+void upstreams_cancel(struct upstreams *upstreams, enum operation operation);
 
 /* ms until a call may be tried; 0 = now. */
-int64_t upstreams_wait_ms(struct upstreams *upstreams, enum metrics_upstream which);
+int64_t upstreams_wait_ms(struct upstreams *upstreams, enum operation operation);
 
-enum breaker_state upstreams_state(struct upstreams *upstreams, enum metrics_upstream which);
+enum breaker_state upstreams_state(struct upstreams *upstreams, enum operation operation);
+
+/* The worst state of an upstream's operations. */
+enum breaker_state upstreams_worst(struct upstreams *upstreams, enum metrics_upstream which);
+
+/* A text of `domain` was written: another one that fails now may be at fault itself. The last few
+ * hundred domains are remembered. */
+void upstreams_note_written(struct upstreams *upstreams, const char *domain, int64_t now_unix_ms);
+bool upstreams_wrote_since(struct upstreams *upstreams, const char *domain, int64_t unix_ms);
 
 /* "redis", "chroma" or "embedder". */
 const char *upstreams_name(enum metrics_upstream which);
 
-/* Appends the members of a JSON object, without its braces: "breaker":"closed", then
- * "answered_ms_ago":N if it ever answered, and "error":"..." after a failure that no answer
- * followed. */
+/* Appends the members of a JSON object, without its braces: "breaker" (the worst of its
+ * operations), then "answered_ms_ago":N if it ever answered, "error":"..." after a failure that no
+ * answer followed, and "operations" with the same of each, "held_back_ms" where it asked for it. */
 void upstreams_describe_members(struct upstreams *upstreams, enum metrics_upstream which,
                                 struct strbuf *out);
 

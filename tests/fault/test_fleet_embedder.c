@@ -20,17 +20,22 @@ static struct fake_server *play(const struct fake_step *script)
     return server;
 }
 
-Test(fleet_embedder, a_vector_of_the_wrong_length_is_dead_with_both_lengths)
+Test(fleet_embedder, vectors_of_another_length_make_a_lesson_wait_and_readiness_say_both)
 {
-    static const struct fake_step script[] = {ASKED, VECTOR("1,2,3"), END};
-    struct fake_server *server = play(script);
-    char said[400];
+    static const struct fake_step script[] = {ASKED, VECTOR("1,2,3"), ASKED, VECTOR("3,4"), END};
+    struct strbuf said = {0};
 
+    settings.retry_base_ms = 1000;
+    settings.retry_max_ms = 1000;
+    settings.breaker_pause_ms = 1000;
+    struct fake_server *server = play(script);
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
-    wait_for("distill", COUNT_BURIED, 1);
-    dead_letter("distill", said, sizeof said);
-    cr_assert_eq(strncmp(said, "rejected: ", 10), 0, "%s", said);
-    cr_assert_not_null(strstr(said, "3 numbers, expected 2"), "%s", said);
+    wait_for("distill", COUNT_PARKED, 1);
+    upstreams_describe(fleet.upstreams, METRICS_EMBEDDER, &said);
+    cr_assert_not_null(strstr(said.data, "3 numbers, expected 2"), "%s", said.data);
+    strbuf_free(&said);
+    wait_for("distill", COUNT_DONE, 1);
+    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 0);
     stop_fleet();
     cr_assert_null(fake_server_stop(server));
 }
@@ -43,7 +48,8 @@ Test(fleet_embedder, a_busy_embedder_is_asked_again_and_the_vector_is_cached)
 
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
     wait_for("distill", COUNT_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 1);
+    cr_assert_eq(stats_of("distill").counters[COUNT_PARKED], 1);
+    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 0);
     push_enrich("legal", "e1", " a   prompt ", 3, "");
     wait_for("enrich", COUNT_DONE, 1); /* the script has no third answer: the cache had it */
     stop_fleet();
@@ -67,7 +73,8 @@ Test(fleet_embedder, the_rate_of_the_fleet_is_kept_and_costs_no_more_than_a_wait
 
 Test(fleet_embedder, while_its_breaker_is_open_enrichments_come_out_empty)
 {
-    static const struct fake_step script[] = {ASKED, ANSWER("500 Oops", ""), END};
+    static const struct fake_step script[] = {ASKED, ANSWER("500 Oops", ""), ASKED,
+                                              ANSWER("500 Oops", ""), END};
     struct queue queue = queue_named("enrich");
     struct strbuf reply = {0};
     struct error err = {0};
@@ -89,6 +96,7 @@ Test(fleet_embedder, of_two_texts_only_the_refused_one_is_dead)
 {
     static const struct fake_step script[] = {
         ASKED, ANSWER("400 Bad", "no"), ASKED, ANSWER("400 Bad", "no"), ASKED, VECTOR("3,4"), END};
+    char said[400];
     struct queue queue = queue_named("distill");
     struct error err = {0};
 
@@ -99,6 +107,8 @@ Test(fleet_embedder, of_two_texts_only_the_refused_one_is_dead)
     cr_assert_eq(queue_pause(conn, &queue, false, &err), STATUS_OK, "%s", err.text);
     wait_for("distill", COUNT_BURIED, 1);
     wait_for("distill", COUNT_DONE, 1);
+    dead_letter("distill", said, sizeof said);
+    cr_assert_eq(strncmp(said, "rejected: document \"t1\": ", 24), 0, "%s", said);
     stop_fleet();
     cr_assert_null(fake_server_stop(server));
 }

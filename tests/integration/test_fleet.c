@@ -402,9 +402,9 @@ Test(fleet, near_twins_are_merged_where_the_setting_says_so)
     stop_fleet();
 }
 
-Test(fleet, a_collection_of_another_embedder_is_refused_with_both_named)
+Test(fleet, a_collection_of_another_embedder_makes_lessons_wait_and_readiness_name_both)
 {
-    char said[400];
+    struct strbuf said = {0};
 
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
     start_fleet();
@@ -414,10 +414,18 @@ Test(fleet, a_collection_of_another_embedder_is_refused_with_both_named)
     settings.embed_dimension = 128;
     start_fleet();
     push_distill("legal", "t2", "a prompt", "a result", 0.9, "");
-    wait_for("distill", COUNT_BURIED, 1);
-    dead_letter("distill", said, sizeof said);
-    cr_assert_not_null(strstr(said, "builtin-384"), "%s", said);
-    cr_assert_not_null(strstr(said, "builtin-128"), "%s", said);
+    wait_for("distill", COUNT_PARKED, 6);
+    cr_assert_eq(stats_of("distill").dead, 0, "a deployment is no lesson's fault");
+    upstreams_describe(fleet.upstreams, METRICS_CHROMA, &said);
+    cr_assert_not_null(strstr(said.data, "builtin-384"), "%s", said.data);
+    cr_assert_not_null(strstr(said.data, "builtin-128"), "%s", said.data);
+    strbuf_free(&said);
+    stop_fleet();
+
+    settings.embed_dimension = 0;
+    start_fleet();
+    wait_for("distill", COUNT_DONE, 2);
+    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 0);
     stop_fleet();
 }
 

@@ -145,10 +145,19 @@ static cJSON *ready(struct place *place, int code)
     return root;
 }
 
-static void fail_twice(struct place *place, enum metrics_upstream which, const char *text)
+static void report(struct upstreams *upstreams, enum operation operation, enum status status,
+                   const char *text)
 {
-    upstreams_report(place->upstreams, which, STATUS_UNREACHABLE, text);
-    upstreams_report(place->upstreams, which, STATUS_UNREACHABLE, text);
+    struct error err = {.status = status};
+
+    snprintf(err.text, sizeof err.text, "%s", text == NULL ? "" : text);
+    upstreams_report(upstreams, operation, status, text == NULL ? NULL : &err);
+}
+
+static void fail_twice(struct place *place, enum operation operation, const char *text)
+{
+    report(place->upstreams, operation, STATUS_UNREACHABLE, text);
+    report(place->upstreams, operation, STATUS_UNREACHABLE, text);
 }
 
 /* ---- /healthz ------------------------------------------------------------------------------ */
@@ -195,7 +204,7 @@ Test(health, without_redis_it_is_unready)
 {
     struct place *place = open_place("127.0.0.1:0");
     place->redis_ready = false;
-    upstreams_report(place->upstreams, METRICS_REDIS, STATUS_TIMEOUT, "no answer in \"5 s\"");
+    report(place->upstreams, OPERATION_REDIS, STATUS_TIMEOUT, "no answer in \"5 s\"");
     cJSON *root = ready(place, 503);
     cr_assert_str_eq(text_at(root, NULL, "status"), "unready");
     cr_assert_str_eq(text_at(root, "redis", "state"), "down");
@@ -207,7 +216,7 @@ Test(health, without_redis_it_is_unready)
 Test(health, an_open_breaker_degrades_but_does_not_unready)
 {
     struct place *place = open_place("127.0.0.1:0");
-    fail_twice(place, METRICS_CHROMA, "connection refused");
+    fail_twice(place, OPERATION_QUERY, "connection refused");
     cJSON *root = ready(place, 200);
     cr_assert_str_eq(text_at(root, NULL, "status"), "degraded");
     cr_assert_str_eq(text_at(root, "chroma", "breaker"), "open");
@@ -224,8 +233,8 @@ Test(health, an_open_breaker_degrades_but_does_not_unready)
 Test(health, an_error_goes_with_the_next_answer)
 {
     struct place *place = open_place("127.0.0.1:0");
-    upstreams_report(place->upstreams, METRICS_EMBEDDER, STATUS_TIMEOUT, "slow");
-    upstreams_report(place->upstreams, METRICS_EMBEDDER, STATUS_OK, NULL);
+    report(place->upstreams, OPERATION_EMBED, STATUS_TIMEOUT, "slow");
+    report(place->upstreams, OPERATION_EMBED, STATUS_OK, NULL);
     cJSON *root = ready(place, 200);
     const cJSON *embedder = cJSON_GetObjectItem(root, "embedder");
     cr_assert_null(cJSON_GetObjectItem(embedder, "error"));
@@ -251,7 +260,7 @@ Test(health, whatever_an_upstream_said_readiness_is_json)
                                         "M\xc3\xbcller"};
     struct place *place = open_place("127.0.0.1:0");
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        upstreams_report(place->upstreams, METRICS_CHROMA, STATUS_GARBLED, texts[i]);
+        report(place->upstreams, OPERATION_QUERY, STATUS_GARBLED, texts[i]);
         cJSON *root = ready(place, 200);
         cr_assert_str_eq(text_at(root, "chroma", "error"), shown[i]);
         cJSON_Delete(root);
@@ -260,38 +269,67 @@ Test(health, whatever_an_upstream_said_readiness_is_json)
     for (size_t i = 0; i + 2 < sizeof longest; i += 2) {
         memcpy(longest + i, "\xc3\xbc", 3);
     }
-    upstreams_report(place->upstreams, METRICS_CHROMA, STATUS_GARBLED, longest);
+    report(place->upstreams, OPERATION_QUERY, STATUS_GARBLED, longest);
     cJSON_Delete(ready(place, 200));
     close_place(place);
 }
 
 /* ---- upstreams ----------------------------------------------------------------------------- */
 
-Test(health, only_an_upstreams_own_failures_count_against_it)
+/* Our memory and our own checks say nothing about a server; everything that is no answer does, also
+ * 4xx, and a collection of another embedder. */
+Test(health, whatever_is_no_answer_counts_against_an_operation_and_no_other)
 {
-    static const enum status answers[] = {STATUS_OK,      STATUS_INVALID, STATUS_NOT_FOUND,
-                                          STATUS_REFUSED, STATUS_FULL,    STATUS_OOM,
-                                          STATUS_MISMATCH};
-    static const enum status failures[] = {STATUS_FAILED, STATUS_TIMEOUT, STATUS_UNREACHABLE,
-                                           STATUS_UNAVAILABLE, STATUS_GARBLED};
+    static const enum status failures[] = {STATUS_FAILED,      STATUS_TIMEOUT, STATUS_UNREACHABLE,
+                                           STATUS_UNAVAILABLE, STATUS_GARBLED, STATUS_REFUSED,
+                                           STATUS_NOT_FOUND,   STATUS_FULL,    STATUS_MISMATCH};
     struct place *place = open_place("127.0.0.1:0");
-    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
-        upstreams_report(place->upstreams, METRICS_CHROMA, STATUS_TIMEOUT, "x");
-        upstreams_report(place->upstreams, METRICS_CHROMA, answers[i], "x");
-        cr_assert_eq(upstreams_state(place->upstreams, METRICS_CHROMA), BREAKER_CLOSED);
-    }
+    report(place->upstreams, OPERATION_QUERY, STATUS_TIMEOUT, "x");
+    report(place->upstreams, OPERATION_QUERY, STATUS_OOM, "x");
+    report(place->upstreams, OPERATION_QUERY, STATUS_INVALID, "our own check");
+    cr_assert_eq(upstreams_state(place->upstreams, OPERATION_QUERY), BREAKER_CLOSED);
     close_place(place);
     for (size_t i = 0; i < sizeof failures / sizeof failures[0]; i++) {
         place = open_place("127.0.0.1:0");
-        upstreams_report(place->upstreams, METRICS_CHROMA, failures[i], "x");
-        upstreams_report(place->upstreams, METRICS_CHROMA, failures[i], "x");
-        cr_assert_eq(upstreams_state(place->upstreams, METRICS_CHROMA), BREAKER_OPEN);
-        cr_assert_eq(upstreams_allow(place->upstreams, METRICS_CHROMA, 64), 0);
-        cr_assert_gt(upstreams_wait_ms(place->upstreams, METRICS_CHROMA), 50000);
-        cr_assert_eq(upstreams_allow(place->upstreams, METRICS_EMBEDDER, 64), 64, "its neighbour");
-        cr_assert_eq(upstreams_wait_ms(place->upstreams, METRICS_EMBEDDER), 0);
+        report(place->upstreams, OPERATION_WRITE, failures[i], "x");
+        report(place->upstreams, OPERATION_QUERY, STATUS_OK, NULL);
+        report(place->upstreams, OPERATION_GET, STATUS_OK, NULL);
+        report(place->upstreams, OPERATION_WRITE, failures[i], "x");
+        cr_assert_eq(upstreams_state(place->upstreams, OPERATION_WRITE), BREAKER_OPEN);
+        cr_assert_eq(upstreams_worst(place->upstreams, METRICS_CHROMA), BREAKER_OPEN);
+        cr_assert_eq(upstreams_allow(place->upstreams, OPERATION_WRITE, 64), 0);
+        cr_assert_gt(upstreams_wait_ms(place->upstreams, OPERATION_WRITE), 50000);
+        cr_assert_eq(upstreams_allow(place->upstreams, OPERATION_QUERY, 64), 64, "its neighbour");
+        cr_assert_eq(upstreams_wait_ms(place->upstreams, OPERATION_EMBED), 0);
         close_place(place);
     }
+}
+
+Test(health, a_server_that_asks_for_it_is_left_alone_and_readiness_says_so)
+{
+    struct place *place = open_place("127.0.0.1:0");
+    const struct error busy = {
+        .status = STATUS_UNAVAILABLE, .retry_after_ms = 30000, .http_code = 429, .text = "busy"};
+    upstreams_report(place->upstreams, OPERATION_EMBED, STATUS_UNAVAILABLE, &busy);
+    cr_assert_eq(upstreams_state(place->upstreams, OPERATION_EMBED), BREAKER_CLOSED);
+    cr_assert_eq(upstreams_allow(place->upstreams, OPERATION_EMBED, 64), 0);
+    cr_assert_gt(upstreams_wait_ms(place->upstreams, OPERATION_EMBED), 25000);
+    cJSON *root = ready(place, 200);
+    const cJSON *embedder = cJSON_GetObjectItem(root, "embedder");
+    cr_assert(cJSON_IsNumber(cJSON_GetObjectItem(embedder, "held_back_ms")));
+    cJSON_Delete(root);
+    close_place(place);
+}
+
+Test(health, a_domain_that_was_written_to_is_remembered_by_its_time)
+{
+    struct place *place = open_place("127.0.0.1:0");
+    cr_assert_not(upstreams_wrote_since(place->upstreams, "legal", 0));
+    upstreams_note_written(place->upstreams, "legal", 1000);
+    cr_assert(upstreams_wrote_since(place->upstreams, "legal", 999));
+    cr_assert_not(upstreams_wrote_since(place->upstreams, "legal", 1000));
+    cr_assert_not(upstreams_wrote_since(place->upstreams, "code", 0));
+    close_place(place);
 }
 
 Test(health, a_probe_reopens_cancels_or_closes)
@@ -304,21 +342,25 @@ Test(health, a_probe_reopens_cancels_or_closes)
     settings.breaker_pause_ms = 0;
     struct upstreams *u = upstreams_new(&settings, metrics);
     cr_assert_not_null(u);
-    upstreams_report(u, METRICS_EMBEDDER, STATUS_TIMEOUT, "down");
-    cr_assert_eq(upstreams_state(u, METRICS_EMBEDDER), BREAKER_HALF_OPEN, "the pause is over");
-    cr_assert_eq(upstreams_allow(u, METRICS_EMBEDDER, 64), 1);
-    cr_assert_eq(upstreams_allow(u, METRICS_EMBEDDER, 64), 0);
-    upstreams_cancel(u, METRICS_EMBEDDER);
-    cr_assert_eq(upstreams_allow(u, METRICS_EMBEDDER, 64), 1);
-    upstreams_report(u, METRICS_EMBEDDER, STATUS_TIMEOUT, "still down");
-    cr_assert_eq(upstreams_allow(u, METRICS_EMBEDDER, 64), 1);
-    upstreams_report(u, METRICS_EMBEDDER, STATUS_OK, NULL);
-    cr_assert_eq(upstreams_state(u, METRICS_EMBEDDER), BREAKER_CLOSED);
-    cr_assert_eq(upstreams_allow(u, METRICS_EMBEDDER, 64), 1, "and grows from one");
+    report(u, OPERATION_EMBED, STATUS_TIMEOUT, "down");
+    cr_assert_eq(upstreams_state(u, OPERATION_EMBED), BREAKER_HALF_OPEN, "the pause is over");
+    cr_assert_eq(upstreams_allow(u, OPERATION_EMBED, 64), 1);
+    cr_assert_eq(upstreams_allow(u, OPERATION_EMBED, 64), 0);
+    upstreams_cancel(u, OPERATION_EMBED);
+    cr_assert_eq(upstreams_allow(u, OPERATION_EMBED, 64), 1);
+    report(u, OPERATION_EMBED, STATUS_TIMEOUT, "still down");
+    cr_assert_eq(upstreams_allow(u, OPERATION_EMBED, 64), 1);
+    report(u, OPERATION_EMBED, STATUS_OK, NULL);
+    cr_assert_eq(upstreams_state(u, OPERATION_EMBED), BREAKER_CLOSED);
+    cr_assert_eq(upstreams_allow(u, OPERATION_EMBED, 64), 1, "and grows from one");
 
     struct strbuf text = {0};
     upstreams_describe(u, METRICS_CHROMA, &text);
-    cr_assert_str_eq(text.data, "{\"breaker\":\"closed\"}");
+    cr_assert_str_eq(text.data, "{\"breaker\":\"closed\",\"operations\":{"
+                                "\"query\":{\"breaker\":\"closed\"},"
+                                "\"get\":{\"breaker\":\"closed\"},"
+                                "\"write\":{\"breaker\":\"closed\"},"
+                                "\"collection\":{\"breaker\":\"closed\"}}}");
     strbuf_free(&text);
     upstreams_free(u);
     metrics_free(metrics);
@@ -327,10 +369,10 @@ Test(health, a_probe_reopens_cancels_or_closes)
 Test(health, redis_closes_with_its_first_answer)
 {
     struct place *place = open_place("127.0.0.1:0");
-    fail_twice(place, METRICS_REDIS, "gone");
-    cr_assert_eq(upstreams_state(place->upstreams, METRICS_REDIS), BREAKER_OPEN);
-    upstreams_report(place->upstreams, METRICS_REDIS, STATUS_OK, NULL);
-    cr_assert_eq(upstreams_state(place->upstreams, METRICS_REDIS), BREAKER_CLOSED,
+    fail_twice(place, OPERATION_REDIS, "gone");
+    cr_assert_eq(upstreams_state(place->upstreams, OPERATION_REDIS), BREAKER_OPEN);
+    report(place->upstreams, OPERATION_REDIS, STATUS_OK, NULL);
+    cr_assert_eq(upstreams_state(place->upstreams, OPERATION_REDIS), BREAKER_CLOSED,
                  "nobody asks leave for it");
     close_place(place);
 }
@@ -340,16 +382,18 @@ Test(health, redis_closes_with_its_first_answer)
 Test(health, metrics_follow_the_breakers)
 {
     struct place *place = open_place("127.0.0.1:0");
-    fail_twice(place, METRICS_CHROMA, "down");
+    fail_twice(place, OPERATION_QUERY, "down");
     cr_assert_eq(request(place, "GET", "/metrics"), 200);
     cr_assert_not_null(
         strstr(place->answer, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    cr_assert_not_null(strstr(
+        body_of(place), "\nstillhouse_breaker_state{upstream=\"chroma\",operation=\"query\"} 2\n"));
     cr_assert_not_null(
-        strstr(body_of(place), "\nstillhouse_breaker_state{upstream=\"chroma\"} 2\n"));
+        strstr(body_of(place),
+               "\nstillhouse_breaker_opened_total{upstream=\"chroma\",operation=\"query\"} 1\n"));
     cr_assert_not_null(
-        strstr(body_of(place), "\nstillhouse_breaker_opened_total{upstream=\"chroma\"} 1\n"));
-    cr_assert_not_null(
-        strstr(body_of(place), "\nstillhouse_breaker_state{upstream=\"embedder\"} 0\n"));
+        strstr(body_of(place),
+               "\nstillhouse_breaker_state{upstream=\"embedder\",operation=\"embed\"} 0\n"));
     cr_assert_eq(strncmp(body_of(place), "# HELP stillhouse_jobs_total ", 29), 0);
     close_place(place);
 }

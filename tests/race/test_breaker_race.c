@@ -24,16 +24,18 @@ static void expect(bool condition, const char *what)
     }
 }
 
+static const struct error no_answer = {.status = STATUS_TIMEOUT, .text = "no answer"};
+
 /* Every lane fails once, which opens it; the pause is over at once; all ask. */
 static void *lane(void *context)
 {
     const int index = *(const int *)context;
     for (int round = 0; round < ROUNDS; round++) {
-        upstreams_report(upstreams, METRICS_CHROMA, STATUS_TIMEOUT, "no answer");
-        upstreams_report(upstreams, METRICS_REDIS, round % 2 == 0 ? STATUS_TIMEOUT : STATUS_OK,
-                         "no answer");
+        upstreams_report(upstreams, OPERATION_QUERY, STATUS_TIMEOUT, &no_answer);
+        upstreams_report(upstreams, OPERATION_REDIS, round % 2 == 0 ? STATUS_TIMEOUT : STATUS_OK,
+                         &no_answer);
         pthread_barrier_wait(&together);
-        size_t mine = upstreams_allow(upstreams, METRICS_CHROMA, BATCH);
+        size_t mine = upstreams_allow(upstreams, OPERATION_QUERY, BATCH);
         atomic_fetch_add(&allowed, mine);
         atomic_fetch_add(&probes, mine > 0 ? 1 : 0);
         pthread_barrier_wait(&together);
@@ -45,10 +47,10 @@ static void *lane(void *context)
         }
         pthread_barrier_wait(&together);
         if (mine > 0 && round % 3 == 0) {
-            upstreams_cancel(upstreams, METRICS_CHROMA);
+            upstreams_cancel(upstreams, OPERATION_QUERY);
         } else if (mine > 0) {
-            upstreams_report(upstreams, METRICS_CHROMA, round % 3 == 1 ? STATUS_OK : STATUS_TIMEOUT,
-                             "no answer");
+            upstreams_report(upstreams, OPERATION_QUERY,
+                             round % 3 == 1 ? STATUS_OK : STATUS_TIMEOUT, &no_answer);
         }
         pthread_barrier_wait(&together);
     }
@@ -63,8 +65,10 @@ static void *look(void *unused)
         strbuf_reset(&text);
         for (int i = 0; i < METRICS_UPSTREAMS; i++) {
             upstreams_describe(upstreams, (enum metrics_upstream)i, &text);
-            expect(upstreams_wait_ms(upstreams, (enum metrics_upstream)i) >= 0, "a negative wait");
-            (void)upstreams_state(upstreams, (enum metrics_upstream)i);
+        }
+        for (int i = 0; i < OPERATIONS; i++) {
+            expect(upstreams_wait_ms(upstreams, (enum operation)i) >= 0, "a negative wait");
+            (void)upstreams_state(upstreams, (enum operation)i);
         }
         metrics_render(metrics, &text);
         expect(strbuf_ok(&text), "out of memory");

@@ -34,7 +34,7 @@ static void *count(void *unused)
         metrics_embedded(metrics, METRICS_FROM_CACHE, 1);
         metrics_lanes(metrics, METRICS_BUSY, 1);
         metrics_lanes(metrics, METRICS_BUSY, -1);
-        metrics_breaker(metrics, METRICS_EMBEDDER, i % 3, (uint64_t)i);
+        metrics_breaker(metrics, OPERATION_EMBED, i % 3, (uint64_t)i);
         const struct metrics_queue_facts facts = {.jobs = {i}};
         metrics_queue_set(metrics, METRICS_OTHER + 1, &facts);
         metrics_queue_unset(metrics, METRICS_OTHER + 1);

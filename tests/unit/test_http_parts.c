@@ -180,16 +180,20 @@ Test(http_parts, every_code_has_its_status)
         enum status status;
     } rows[] = {
         {400, STATUS_INVALID},     {401, STATUS_REFUSED},     {403, STATUS_REFUSED},
-        {404, STATUS_NOT_FOUND},   {405, STATUS_INVALID},     {408, STATUS_UNAVAILABLE},
-        {409, STATUS_INVALID},     {413, STATUS_INVALID},     {415, STATUS_INVALID},
+        {402, STATUS_REFUSED},     {407, STATUS_REFUSED},     {410, STATUS_REFUSED},
+        {421, STATUS_REFUSED},     {424, STATUS_REFUSED},     {451, STATUS_REFUSED},
+        {425, STATUS_UNAVAILABLE}, {507, STATUS_FAILED},      {499, STATUS_REFUSED},
+        {404, STATUS_NOT_FOUND},   {405, STATUS_REFUSED},     {408, STATUS_UNAVAILABLE},
+        {409, STATUS_REFUSED},     {413, STATUS_INVALID},     {415, STATUS_REFUSED},
         {422, STATUS_INVALID},     {429, STATUS_UNAVAILABLE}, {500, STATUS_FAILED},
         {501, STATUS_FAILED},      {502, STATUS_UNAVAILABLE}, {503, STATUS_UNAVAILABLE},
-        {504, STATUS_UNAVAILABLE}, {301, STATUS_FAILED},      {999, STATUS_FAILED},
+        {504, STATUS_UNAVAILABLE}, {301, STATUS_REFUSED},     {999, STATUS_REFUSED},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct error err = {0};
         cr_assert_eq(status_of(rows[i].code, "", 0, &err), rows[i].status, "code %d: %s",
                      rows[i].code, status_text(err.status));
+        cr_assert_eq(err.http_code, rows[i].code);
     }
 }
 
@@ -218,7 +222,9 @@ Test(http_parts, the_wait_the_server_asked_for_is_passed_on)
     struct error err = {0};
     (void)status_of(429, "", 2000, &err);
     cr_assert_eq(err.retry_after_ms, 2000);
-    (void)status_of(400, "", 2000, &err);
+    (void)status_of(403, "", 2000, &err);
+    cr_assert_eq(err.retry_after_ms, 2000, "whatever the code");
+    (void)status_of(403, "", 0, &err);
     cr_assert_eq(err.retry_after_ms, 0);
     cr_assert_eq(status_of(503, "", 2000, NULL), STATUS_UNAVAILABLE);
 }

@@ -168,3 +168,41 @@ Test(job, priorities_have_names)
     cr_assert_eq(priority, JOB_LOW);
     cr_assert_not(job_priority_parse("lo", 2, &priority));
 }
+
+/* ---- what the fleet notes of a parked job ---- */
+
+static struct job_options lenient(const char *text)
+{
+    struct job_options options;
+    struct error err = {0};
+
+    cr_assert_eq(job_options_parse(text, strlen(text), true, &options, &err), STATUS_OK, "%s: %s",
+                 text, err.text);
+    return options;
+}
+
+Test(job, what_a_parked_job_waits_for_is_read_and_never_costs_the_job)
+{
+    static const char *const junk[] = {"parked=",     "parked=1",        "parked=x.chroma.write.5",
+                                       "parked=1.2",  "parked=..",       "parked=1.chroma.write.",
+                                       "parked=.a.1", "parked=1.a.b.1x", "parked=1..2..3.x"};
+    const struct job_options options = lenient("since=5 parked=3.chroma.write.1700000000000");
+
+    cr_assert_eq(options.parked.tries, 3);
+    cr_assert_eq(options.parked.tried_unix_ms, 1700000000000);
+    cr_assert_eq(options.parked.waits_for.bytes, strlen("chroma.write"));
+    cr_assert_eq(memcmp(options.parked.waits_for.data, "chroma.write", strlen("chroma.write")), 0);
+    for (size_t i = 0; i < sizeof junk / sizeof junk[0]; i++) {
+        cr_assert_eq(lenient(junk[i]).parked.tries, 0, "%s", junk[i]);
+    }
+}
+
+Test(job, a_producer_may_not_say_that_a_job_is_parked)
+{
+    static const char text[] = "parked=3.chroma.write.1";
+    struct job_options options;
+    struct error err = {0};
+
+    cr_assert_eq(job_options_parse(text, strlen(text), false, &options, &err), STATUS_INVALID);
+    cr_assert_not_null(strstr(err.text, "expected one of priority"), "%s", err.text);
+}

@@ -66,7 +66,7 @@ Test(metrics, counters_that_alerts_ask_for_start_at_zero)
         value("stillhouse_upstream_errors_total", "upstream=\"chroma\",reason=\"unreachable\""), 0);
     cr_assert_eq(value("stillhouse_http_requests_total", "upstream=\"chroma\",code=\"200\""), 0);
     cr_assert_eq(value("stillhouse_http_connections_total", "upstream=\"embedder\""), 0);
-    cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"redis\""), 0);
+    cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"chroma\",operation=\"get\""), 0);
     cr_assert_eq(value("stillhouse_http_requests_total", "upstream=\"chroma\",code=\"error\""), 0);
     cr_assert_eq(value("stillhouse_job_seconds_count", "queue=\"index\""), 0);
     cr_assert_eq(value("stillhouse_lanes", "state=\"paused\""), 0);
@@ -309,19 +309,21 @@ Test(metrics, http_codes_are_a_closed_set)
 Test(metrics, gauges_show_what_was_set_last)
 {
     struct metrics *m = make();
-    metrics_breaker(m, METRICS_EMBEDDER, 2, 7);
-    metrics_breaker(m, METRICS_CHROMA, 2, 1);
-    metrics_breaker(m, METRICS_CHROMA, 1, 3);
+    metrics_breaker(m, OPERATION_EMBED, 2, 7);
+    metrics_breaker(m, OPERATION_WRITE, 2, 1);
+    metrics_breaker(m, OPERATION_WRITE, 1, 3);
     metrics_lanes(m, METRICS_IDLE, 4);
     metrics_lanes(m, METRICS_IDLE, -1);
     metrics_lanes(m, METRICS_BUSY, 1);
     metrics_prompts(m, 10, 5, 2);
     metrics_prompts(m, 11, 6, 3);
     parse(m);
-    cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"embedder\""), 2);
-    cr_assert_eq(value("stillhouse_breaker_opened_total", "upstream=\"embedder\""), 7);
-    cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"chroma\""), 1);
-    cr_assert_eq(value("stillhouse_breaker_opened_total", "upstream=\"chroma\""), 3);
+    cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"embedder\",operation=\"embed\""), 2);
+    cr_assert_eq(
+        value("stillhouse_breaker_opened_total", "upstream=\"embedder\",operation=\"embed\""), 7);
+    cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"chroma\",operation=\"write\""), 1);
+    cr_assert_eq(
+        value("stillhouse_breaker_opened_total", "upstream=\"chroma\",operation=\"write\""), 3);
     cr_assert_eq(value("stillhouse_lanes", "state=\"idle\""), 3);
     cr_assert_eq(value("stillhouse_lanes", "state=\"busy\""), 1);
     cr_assert_eq(value("stillhouse_prompts_total", "result=\"enriched\""), 17, "stale ones too");
