@@ -11,9 +11,8 @@
 #include <string.h>
 
 #include "chroma_internal.h"
+#include "json_tree.h"
 #include "json_walk.h"
-
-static const double EXACT_INTEGER_MAX = 9007199254740992.0; /* 2^53 */
 
 static enum status not_json(const char *data, size_t bytes, struct error *err)
 {
@@ -31,7 +30,7 @@ enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct err
         return error_set(err, STATUS_GARBLED, "the answer is empty, not JSON");
     }
     if (text_is_utf8(data, bytes)) {
-        *out = cJSON_ParseWithLengthOpts(data, bytes + 1, &end, true);
+        *out = json_tree_parse(data, bytes + 1, &end, true);
     }
     if (*out != NULL && end == data + bytes) {
         return STATUS_OK;
@@ -44,12 +43,6 @@ enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct err
 static bool is_absent(const cJSON *value)
 {
     return value == NULL || cJSON_IsNull(value);
-}
-
-static bool is_whole(const cJSON *value)
-{
-    return cJSON_IsNumber(value) && value->valuedouble == trunc(value->valuedouble) &&
-           fabs(value->valuedouble) <= EXACT_INTEGER_MAX;
 }
 
 static enum status copy_string(const char *text, struct arena *arena, struct slice *out,
@@ -83,9 +76,8 @@ static enum status decode_value(const cJSON *value, struct arena *arena, struct 
         out->boolean = cJSON_IsTrue(value);
         return STATUS_OK;
     }
-    if (is_whole(value)) {
+    if (json_tree_number(value, &out->integer) == JSON_WHOLE) {
         out->type = META_INT;
-        out->integer = (int64_t)value->valuedouble;
         return STATUS_OK;
     }
     out->type = META_FLOAT;
@@ -361,7 +353,8 @@ static enum status next_trees(struct outer *outer, size_t count, cJSON *trees[FI
             return no_list(field_names[f], count, err);
         }
         const size_t left = (size_t)(list->end - list->at);
-        trees[f] = cJSON_ParseWithLengthOpts(list->at, left + 1, &after, false);
+        trees[f] = f == METADATAS ? json_tree_parse(list->at, left + 1, &after, false)
+                                  : cJSON_ParseWithLengthOpts(list->at, left + 1, &after, false);
         if (trees[f] == NULL) {
             return not_json(list->at, left, err);
         }
@@ -461,10 +454,9 @@ enum status chroma_decode_domains(const cJSON *root, struct arena *arena,
 
 enum status chroma_decode_count(const cJSON *root, int64_t *count, struct error *err)
 {
-    if (!is_whole(root) || root->valuedouble < 0) {
+    if (json_tree_number(root, count) != JSON_WHOLE || *count < 0) {
         return error_set(err, STATUS_GARBLED, "the answer is not a count");
     }
-    *count = (int64_t)root->valuedouble;
     return STATUS_OK;
 }
 

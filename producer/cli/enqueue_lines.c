@@ -37,8 +37,9 @@ struct lines {
     size_t number; /* of the line, from 1 */
     size_t jobs;   /* good lines so far */
     size_t invalid;
-    bool stopped;  /* --stop-on-error */
-    bool progress; /* standard error is a terminal */
+    size_t replaced; /* characters that no text can hold */
+    bool stopped;    /* --stop-on-error */
+    bool progress;   /* standard error is a terminal */
     int64_t start_ms;
     int64_t shown_ms;
     int64_t file_bytes; /* 0 = not known */
@@ -115,6 +116,7 @@ static enum status take_line(struct lines *lines, struct error *err)
         return status;
     }
     lines->jobs++;
+    lines->replaced += lines->job.replaced;
     return feed_add(&lines->feed, &lines->job, err);
 }
 
@@ -162,6 +164,9 @@ static int print_counts(const struct lines *lines)
         if (feed->keeper != NULL) {
             strbuf_printf(&document, ",\"kept\":%zu", feed->kept);
         }
+        if (lines->replaced > 0) {
+            strbuf_printf(&document, ",\"replaced\":%zu", lines->replaced);
+        }
         strbuf_append_char(&document, '}');
         const int code = json_print(&document);
         strbuf_free(&document);
@@ -177,6 +182,9 @@ static int print_counts(const struct lines *lines)
     }
     if (feed->kept > 0) {
         printf(", %zu kept in the outbox", feed->kept);
+    }
+    if (lines->replaced > 0) {
+        printf(", %zu characters that were none replaced by U+FFFD", lines->replaced);
     }
     putchar('\n');
     return CLI_DONE;
@@ -241,7 +249,7 @@ static int feed_lines(struct lines *lines, struct redis_conn *conn, const struct
     }
     feed_free(&lines->feed);
     arena_free(&lines->scratch);
-    strbuf_free(&lines->job.body);
+    line_job_free(&lines->job);
     strbuf_free(&lines->line);
     return code;
 }

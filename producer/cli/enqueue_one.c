@@ -11,28 +11,29 @@
 #include "connections.h"
 #include "enqueue.h"
 #include "json.h"
+#include "json_tree.h"
 #include "output.h"
 
 /* ---- metadata ------------------------------------------------------------------------------ */
 
-/* The value behind K:= : a number, true or false. */
+/* The value behind K:= : a finite number, whole ones of up to 64 bits, true or false. */
 static bool parse_typed(const char *text, stillhouse_meta *out)
 {
-    cJSON *value = cJSON_ParseWithOpts(text, NULL, true);
-    const bool number = cJSON_IsNumber(value) && isfinite(value->valuedouble);
+    const char *end = NULL;
+    cJSON *value = json_tree_parse(text, strlen(text) + 1, &end, true);
+    const enum json_number number = json_tree_number(value, &out->integer);
+    const bool fraction = number == JSON_FRACTION && isfinite(value->valuedouble);
 
-    if (number && value->valuedouble == floor(value->valuedouble) &&
-        fabs(value->valuedouble) <= 9007199254740992.0) {
+    if (number == JSON_WHOLE) {
         out->type = STILLHOUSE_META_INT;
-        out->integer = (int64_t)value->valuedouble;
-    } else if (number) {
+    } else if (fraction) {
         out->type = STILLHOUSE_META_FLOAT;
         out->number = value->valuedouble;
     } else if (cJSON_IsBool(value)) {
         out->type = STILLHOUSE_META_BOOL;
         out->boolean = cJSON_IsTrue(value);
     }
-    const bool parsed = number || cJSON_IsBool(value);
+    const bool parsed = number == JSON_WHOLE || fraction || cJSON_IsBool(value);
     cJSON_Delete(value);
     return parsed;
 }
@@ -50,7 +51,9 @@ static int parse_meta(const struct cli *cli, const char *text, stillhouse_meta *
     *out = (stillhouse_meta){.type = STILLHOUSE_META_STRING, .string = equals + 1};
     if (typed && !parse_typed(equals + 1, out)) {
         return cli_usage(cli->command,
-                         "--meta \"%s\": expected a number, true or false behind :=", text);
+                         "--meta \"%s\": expected a number (whole ones of at most 64 bits), true "
+                         "or false behind :=",
+                         text);
     }
     out->key = strndup(text, key_bytes);
     return out->key == NULL ? cli_out_of_memory() : CLI_DONE;

@@ -1,20 +1,18 @@
 #include "line_job.h"
 
 #include <cjson/cJSON.h>
+#include <ctype.h>
 #include <inttypes.h>
-#include <math.h>
 #include <msgpack.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "bodies.h"
 #include "clock.h"
+#include "json_tree.h"
 
 enum { KEEP_SCRATCH_BYTES = 1024 * 1024 };
 
-#define EXACT_INTEGER_MAX                                                                          \
-    9007199254740992.0 /* 2^53: whole numbers beyond are not exact in JSON                         \
-                        */
 #define DURATION_MAX_MS ((int64_t)366 * 24 * 60 * 60 * 1000)
 
 /* The fields of each queue's body; others in a line are ignored. */
@@ -56,38 +54,52 @@ static void pack_text(msgpack_packer *packer, const char *text)
     msgpack_pack_str_body(packer, text, bytes);
 }
 
-static void pack_number(msgpack_packer *packer, double number)
+/* A whole number that 64 bits do not hold makes `err` name its key. */
+static void pack_number(msgpack_packer *packer, const cJSON *number, const char *key,
+                        struct error *err)
 {
-    if (number == floor(number) && fabs(number) <= EXACT_INTEGER_MAX) {
-        msgpack_pack_int64(packer, (int64_t)number);
-    } else {
-        msgpack_pack_double(packer, number);
+    char shown[48];
+    int64_t whole = 0;
+
+    switch (json_tree_number(number, &whole)) {
+    case JSON_WHOLE:
+        msgpack_pack_int64(packer, whole);
+        return;
+    case JSON_TOO_LARGE:
+        error_set(err, STATUS_INVALID, "key \"%s\": a whole number of more than 64 bits",
+                  text_excerpt(key, strlen(key), shown));
+        break;
+    case JSON_FRACTION:
+    case JSON_NO_NUMBER:
+        break;
     }
+    msgpack_pack_double(packer, number->valuedouble);
 }
 
-/* The depth is bounded by cJSON's own limit. */
-static void pack_value(msgpack_packer *packer, const cJSON *value)
+/* The depth is bounded by cJSON's own limit. `key` is what `err` shall name. */
+static void pack_value(msgpack_packer *packer, const cJSON *value, const char *key,
+                       struct error *err)
 {
     const cJSON *child = NULL;
 
     if (cJSON_IsString(value)) {
         pack_text(packer, value->valuestring);
     } else if (cJSON_IsNumber(value)) {
-        pack_number(packer, value->valuedouble);
+        pack_number(packer, value, key, err);
     } else if (cJSON_IsBool(value)) {
         cJSON_IsTrue(value) ? msgpack_pack_true(packer) : msgpack_pack_false(packer);
     } else if (cJSON_IsArray(value)) {
         msgpack_pack_array(packer, (size_t)cJSON_GetArraySize(value));
         cJSON_ArrayForEach(child, value)
         {
-            pack_value(packer, child);
+            pack_value(packer, child, key, err);
         }
     } else if (cJSON_IsObject(value)) {
         msgpack_pack_map(packer, (size_t)cJSON_GetArraySize(value));
         cJSON_ArrayForEach(child, value)
         {
             pack_text(packer, child->string);
-            pack_value(packer, child);
+            pack_value(packer, child, child->string, err);
         }
     } else {
         msgpack_pack_nil(packer);
@@ -95,11 +107,13 @@ static void pack_value(msgpack_packer *packer, const cJSON *value)
 }
 
 /* The line's fields that belong to the queue's body; a distillation without `success` is one. */
-static void pack_body(const struct shape *shape, const cJSON *line, struct strbuf *out)
+static enum status pack_body(const struct shape *shape, const cJSON *line, struct strbuf *out,
+                             struct error *err)
 {
     const bool assume_success = strcmp(shape->queue, "distill") == 0 &&
                                 cJSON_GetObjectItemCaseSensitive(line, "success") == NULL;
     msgpack_packer packer;
+    struct error wrong = {0};
     size_t count = assume_success;
 
     for (size_t i = 0; shape->fields[i] != NULL; i++) {
@@ -112,13 +126,17 @@ static void pack_body(const struct shape *shape, const cJSON *line, struct strbu
         const cJSON *value = cJSON_GetObjectItemCaseSensitive(line, shape->fields[i]);
         if (value != NULL) {
             pack_text(&packer, shape->fields[i]);
-            pack_value(&packer, value);
+            pack_value(&packer, value, shape->fields[i], &wrong);
         }
     }
     if (assume_success) {
         pack_text(&packer, "success");
         msgpack_pack_true(&packer);
     }
+    if (!strbuf_ok(out)) {
+        return error_set(err, STATUS_OOM, "out of memory");
+    }
+    return wrong.status == STATUS_OK ? STATUS_OK : error_set(err, wrong.status, "%s", wrong.text);
 }
 
 /* The checks of the workers' own decoders. Fills the unique key of an enrichment. */
@@ -243,34 +261,137 @@ static enum status read_options(const struct line_defaults *defaults, const cJSO
 
 /* ---- the line ------------------------------------------------------------------------------ */
 
-/* An escaped NUL would end a string early without a word from cJSON. */
-static bool has_escaped_nul(const char *text, size_t bytes)
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+enum { ESCAPE_BYTES = 6 /* \u003f */ };
+
+/* The code unit of an escape at `text`; -1: there is none. */
+static int unit_at(const char *text, size_t bytes)
 {
-    for (size_t i = 0; i + 1 < bytes; i++) {
-        if (text[i] == '\\') {
-            if (bytes - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0) {
-                return true;
-            }
-            i++;
+    int unit = 0;
+
+    if (bytes < ESCAPE_BYTES || text[0] != '\\' || text[1] != 'u') {
+        return -1;
+    }
+    for (size_t i = 2; i < ESCAPE_BYTES; i++) {
+        static const char digits[] = "0123456789abcdef";
+        const char *digit = strchr(digits, tolower((unsigned char)text[i]));
+        if (text[i] == '\0' || digit == NULL) {
+            return -1;
+        }
+        unit = unit * 16 + (int)(digit - digits);
+    }
+    return unit;
+}
+
+/* How many bytes at `text` stand for something that a text can hold; 0: they do not, and *wrong
+ * says how many do not. */
+static size_t sound_bytes(const char *text, size_t bytes, size_t *wrong)
+{
+    const int unit = unit_at(text, bytes);
+
+    *wrong = 1;
+    if (unit >= 0) {
+        const int next = unit_at(text + ESCAPE_BYTES, bytes - ESCAPE_BYTES);
+        const bool high = unit >= 0xd800 && unit <= 0xdbff;
+        const bool low = unit >= 0xdc00 && unit <= 0xdfff;
+        *wrong = ESCAPE_BYTES;
+        if (high && next >= 0xdc00 && next <= 0xdfff) {
+            return 2 * (size_t)ESCAPE_BYTES;
+        }
+        return high || low || unit == 0 ? 0 : ESCAPE_BYTES;
+    }
+    if (text[0] == '\\') {
+        return bytes >= 2 && (unsigned char)text[1] < 0x80 && text[1] != '\0' ? 2 : 1;
+    }
+    if (text[0] == '\0') {
+        return 0;
+    }
+    for (size_t length = 1; length <= 4 && length <= bytes; length++) {
+        if (text_is_utf8(text, length)) {
+            return length;
         }
     }
-    return false;
+    if (bytes >= 3 && (unsigned char)text[0] == 0xed && (unsigned char)text[1] >= 0xa0 &&
+        ((unsigned char)text[1] & 0xc0) == 0x80 && ((unsigned char)text[2] & 0xc0) == 0x80) {
+        *wrong = 3; /* half a pair as bytes */
+    }
+    return 0;
+}
+
+/* What a text cannot hold becomes U+FFFD: NUL, halves of surrogate pairs (a text that was cut
+ * within an emoji), bytes of another encoding. Returns how many there were. */
+static size_t repair(const char *text, size_t bytes, struct strbuf *out)
+{
+    size_t replaced = 0;
+    size_t from = 0;
+    size_t at = 0;
+
+    strbuf_reset(out);
+    while (at < bytes) {
+        size_t wrong = 0;
+        const size_t sound = sound_bytes(text + at, bytes - at, &wrong);
+        if (sound == 0) {
+            strbuf_append(out, text + from, at - from);
+            strbuf_append_str(out, REPLACEMENT);
+            replaced++;
+            from = at + wrong;
+        }
+        at += sound > 0 ? sound : wrong;
+    }
+    strbuf_append(out, text + from, bytes - from);
+    return replaced;
+}
+
+static bool needs_repair(const char *text, size_t bytes)
+{
+    return !text_is_utf8(text, bytes) || memchr(text, '\0', bytes) != NULL ||
+           memmem(text, bytes, "\\u", 2) != NULL;
+}
+
+/* Python writes NaN and infinity, which JSON has no words for. The key before such a word at `at`;
+ * false: there is something else. */
+static bool key_of_no_number(const char *text, const char *at, struct slice *key)
+{
+    static const char *const words[] = {"NaN", "Infinity", "-Infinity"};
+    bool known = false;
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        known = known || strncmp(at, words[i], strlen(words[i])) == 0;
+    }
+    while (known && at > text && strchr(" :[", at[-1]) != NULL) {
+        at--;
+    }
+    if (!known || at == text || at[-1] != '"') {
+        return false;
+    }
+    const char *start = at - 1;
+    while (start > text && start[-1] != '"') {
+        start--;
+    }
+    *key = (struct slice){start, (size_t)(at - 1 - start)};
+    return true;
+}
+
+static enum status not_json(const char *text, const char *at, struct error *err)
+{
+    struct slice key = {0};
+    char shown[48];
+
+    if (at != NULL && key_of_no_number(text, at, &key)) {
+        return error_set(err, STATUS_INVALID, "key \"%s\": expected a finite number",
+                         text_excerpt(key.data, key.bytes, shown));
+    }
+    return error_set(err, STATUS_INVALID, "not JSON at byte %td", at == NULL ? 0 : at - text);
 }
 
 static enum status parse_line(const char *text, size_t bytes, cJSON **out, struct error *err)
 {
     const char *end = NULL;
 
-    if (!text_is_utf8(text, bytes)) {
-        return error_set(err, STATUS_INVALID, "not UTF-8");
-    }
-    const char *nul = memchr(text, '\0', bytes);
-    if (nul != NULL || has_escaped_nul(text, bytes)) {
-        return error_set(err, STATUS_INVALID, "a NUL character: expected text");
-    }
-    cJSON *line = cJSON_ParseWithLengthOpts(text, bytes, &end, false);
+    cJSON *line = json_tree_parse(text, bytes, &end, false);
     if (line == NULL) {
-        return error_set(err, STATUS_INVALID, "not JSON at byte %td", end == NULL ? 0 : end - text);
+        return not_json(text, end, err);
     }
     const size_t rest = bytes - (size_t)(end - text);
     if (!cJSON_IsObject(line)) {
@@ -296,9 +417,9 @@ static enum status decode(const struct line_defaults *defaults, const cJSON *lin
     if (status != STATUS_OK) {
         return status;
     }
-    pack_body(shape, line, &out->body);
-    if (!strbuf_ok(&out->body)) {
-        return error_set(err, STATUS_OOM, "out of memory");
+    status = pack_body(shape, line, &out->body, err);
+    if (status != STATUS_OK) {
+        return status;
     }
     status = check_body(shape, &out->body, scratch, unique, err);
     if (status == STATUS_OK && (int64_t)out->body.bytes > defaults->max_body_bytes) {
@@ -315,11 +436,26 @@ static enum status decode(const struct line_defaults *defaults, const cJSON *lin
     return status;
 }
 
+void line_job_free(struct line_job *job)
+{
+    strbuf_free(&job->body);
+    strbuf_free(&job->repaired);
+}
+
 enum status line_job_decode(const struct line_defaults *defaults, const char *text, size_t bytes,
                             struct arena *scratch, struct line_job *out, struct error *err)
 {
     cJSON *line = NULL;
 
+    out->replaced = 0;
+    if (needs_repair(text, bytes)) {
+        out->replaced = repair(text, bytes, &out->repaired);
+        if (!strbuf_ok(&out->repaired)) {
+            return error_set(err, STATUS_OOM, "out of memory");
+        }
+        text = out->repaired.data;
+        bytes = out->repaired.bytes;
+    }
     enum status status = parse_line(text, bytes, &line, err);
     if (status == STATUS_OK) {
         status = decode(defaults, line, scratch, out, err);

@@ -32,10 +32,16 @@ struct line_job {
     char id[37];
     char domain[TEXT_DOMAIN_MAX + 1];
     char options[LINE_OPTIONS_BYTES];
-    struct strbuf body; /* reused from line to line: zero-initialise once, strbuf_free at the end */
+    size_t replaced;        /* characters that no text can hold, U+FFFD now */
+    struct strbuf body;     /* both are reused from line to line: zero-initialise once, */
+    struct strbuf repaired; /* line_job_free at the end */
 };
 
-/* STATUS_INVALID names the field, what it was and what was expected. `scratch` is reset. */
+void line_job_free(struct line_job *job);
+
+/* Half a surrogate pair, a NUL or a byte that is no UTF-8 costs a character, not the line. Whole
+ * numbers of up to 64 bits stay exact. STATUS_INVALID names the field, what it was and what was
+ * expected. `scratch` is reset. */
 enum status line_job_decode(const struct line_defaults *defaults, const char *text, size_t bytes,
                             struct arena *scratch, struct line_job *out,
                             struct error *err) MUSTCHECK;

@@ -124,6 +124,29 @@ Test(chroma_answers, metadata_keeps_its_types)
     stop();
 }
 
+Test(chroma_answers, whole_numbers_in_metadata_stay_exact_and_fractions_fractions)
+{
+    static const int64_t whole[] = {INT64_C(9007199254740993), INT64_C(1546130668394913822),
+                                    INT64_MAX, INT64_MIN};
+
+    answer_query_with("{\"metadatas\" : [ [ { \"a\":9007199254740993, \"b\": 1546130668394913822 ,"
+                      "\"c\":9223372036854775807,\"d\":-9223372036854775808,\"e\":5.0,\"f\":1e3,"
+                      "\"g\":9223372036854775808}]],\"ids\":[[\"a\"]],\"documents\":[[\"A\"]],"
+                      "\"distances\":[[0.5]]}");
+    const struct meta_pair *pairs = hits.examples[0].metadata;
+    cr_assert_eq(hits.examples[0].metadata_count, 7);
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(pairs[i].value.type, META_INT);
+        cr_assert_eq(pairs[i].value.integer, whole[i]);
+    }
+    for (size_t i = 4; i < 7; i++) {
+        cr_assert_eq(pairs[i].value.type, META_FLOAT);
+    }
+    cr_assert_eq(pairs[4].value.number, 5);
+    cr_assert_eq(pairs[5].value.number, 1000);
+    stop();
+}
+
 Test(chroma_answers, a_text_in_metadata_is_the_text_where_there_is_no_document)
 {
     answer_query_with("{\"ids\":[[\"a\"]],\"documents\":[[null]],\"distances\":[[0.5]],"
