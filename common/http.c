@@ -21,6 +21,7 @@
 #include "clock.h"
 #include "http_curl.h"
 #include "http_internal.h"
+#include "tls_files.h"
 
 enum {
     CONNECT_TIMEOUT_DEFAULT_MS = 3000,
@@ -173,6 +174,32 @@ static bool set_bounds(const struct http *http)
                CURLE_OK;
 }
 
+/* libcurl by itself looks at none of this, and at no variable. */
+static bool set_trust(const struct http *http)
+{
+    const struct curl *curl = http->curl;
+    CURL *easy = http->easy;
+    const struct tls_files files = tls_files_now();
+    const bool own = files.authorities[0] != '\0';
+    const char *authorities = own ? files.authorities : getenv("SSL_CERT_FILE");
+    const char *folder = own ? NULL : getenv("SSL_CERT_DIR");
+    const char *key = files.key[0] != '\0' ? files.key : files.certificate;
+
+    if (authorities != NULL && authorities[0] != '\0' &&
+        (curl->easy_setopt(easy, CURLOPT_CAINFO, authorities) != CURLE_OK ||
+         curl->easy_setopt(easy, CURLOPT_PROXY_CAINFO, authorities) != CURLE_OK)) {
+        return false;
+    }
+    if ((own || (folder != NULL && folder[0] != '\0')) &&
+        (curl->easy_setopt(easy, CURLOPT_CAPATH, folder) != CURLE_OK ||
+         curl->easy_setopt(easy, CURLOPT_PROXY_CAPATH, folder) != CURLE_OK)) {
+        return false;
+    }
+    return files.certificate[0] == '\0' ||
+           (curl->easy_setopt(easy, CURLOPT_SSLCERT, files.certificate) == CURLE_OK &&
+            curl->easy_setopt(easy, CURLOPT_SSLKEY, key) == CURLE_OK);
+}
+
 static bool set_callbacks(struct http *http)
 {
     const struct curl *curl = http->curl;
@@ -214,7 +241,8 @@ static enum status open_easy(struct http *http, struct error *err)
         return STATUS_FAILED;
     }
     http->easy = http->curl->easy_init();
-    if (http->easy != NULL && add_headers(http) && set_bounds(http) && set_callbacks(http)) {
+    if (http->easy != NULL && add_headers(http) && set_bounds(http) && set_trust(http) &&
+        set_callbacks(http)) {
         return STATUS_OK;
     }
     close_easy(http);

@@ -10,6 +10,8 @@
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
 
+#include "tls_files.h"
+
 static enum status fail(struct redis_conn *conn, const char *doing, struct error *err)
 {
     char text[160] = "no memory";
@@ -23,12 +25,27 @@ static enum status fail(struct redis_conn *conn, const char *doing, struct error
     return error_set(err, STATUS_FAILED, "redis %s: TLS: %s: %s", conn->where, doing, text);
 }
 
+/* The default paths are those of SSL_CERT_FILE and SSL_CERT_DIR, and else the system's. */
+static bool set_trust(SSL_CTX *context, const struct tls_files *files)
+{
+    const char *key = files->key[0] != '\0' ? files->key : files->certificate;
+
+    return (files->authorities[0] == '\0'
+                ? SSL_CTX_set_default_verify_paths(context) == 1
+                : SSL_CTX_load_verify_locations(context, files->authorities, NULL) == 1) &&
+           (files->certificate[0] == '\0' ||
+            (SSL_CTX_use_certificate_chain_file(context, files->certificate) == 1 &&
+             SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) == 1 &&
+             SSL_CTX_check_private_key(context) == 1));
+}
+
 static SSL_CTX *make_context(void)
 {
+    const struct tls_files files = tls_files_now();
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
 
     if (context == NULL || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
-        SSL_CTX_set_default_verify_paths(context) != 1) {
+        !set_trust(context, &files)) {
         SSL_CTX_free(context);
         return NULL;
     }

@@ -1,9 +1,8 @@
 /* redis_tls.h - TLS on a connection to Redis, where hiredis has it (1.0 and newer); for
  * redis_conn.c alone.
  *
- * The server's certificate must be signed by an authority that this machine trusts (SSL_CERT_FILE
- * and SSL_CERT_DIR name others, as for every program with OpenSSL) and name the host or address of
- * the URL. TLS 1.2 at least. hiredis' own way checks the signature but not the name, so the session
+ * The server's certificate must be signed by an authority that this process trusts (tls_files.h)
+ * and name the host or address of the URL; ours is shown where there is one. TLS 1.2 at least. hiredis' own way checks the signature but not the name, so the session
  * is made here.
  */
 #ifndef STILLHOUSE_COMMON_REDIS_TLS_H

@@ -19,6 +19,7 @@
 
 #include "log.h"
 #include "status.h"
+#include "tls_files.h"
 
 enum { SETTINGS_TEXT_BYTES = 512, SETTINGS_HOST_BYTES = 128 };
 
@@ -49,6 +50,7 @@ struct settings {
     int64_t embed_timeout_ms;     /* STILLHOUSE_EMBED_TIMEOUT 30s */
     int64_t embed_rate_count;     /* STILLHOUSE_EMBED_RATE "100/60s": 100; 0 = none */
     int64_t embed_rate_window_ms; /* ... 60000 */
+    struct tls_files tls;         /* STILLHOUSE_CA_FILE, _CLIENT_CERT, _CLIENT_KEY */
     int64_t cache_ttl_ms;         /* STILLHOUSE_CACHE_TTL 1h */
     int64_t cache_fresh_ms;       /* STILLHOUSE_CACHE_FRESH 60s */
     int64_t experience_ttl_ms;    /* STILLHOUSE_EXPERIENCE_TTL 7d */
@@ -113,6 +115,11 @@ enum status settings_read_line(const char *path, const char *source, struct sett
 
 /* Cross-checks (retry-max >= retry-base, ...) and URL syntax. */
 enum status settings_finish(const struct settings *settings, struct error *err) MUSTCHECK;
+
+/* The secrets that go over plain http to another host, where anybody on the way reads them:
+ * "chroma-token", "embed-key". Returns how many. */
+enum { SETTINGS_BARE_MAX = 2 };
+size_t settings_bare_secrets(const struct settings *settings, const char *names[SETTINGS_BARE_MAX]);
 
 /* Splits "HOST:PORT" or "[::1]:PORT" (port 0..65535), as in STILLHOUSE_HTTP; `host` comes out
  * without brackets. False when it is neither. */

@@ -3,8 +3,10 @@
 #include "settings.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "http.h"
+#include "http_internal.h"
 #include "redis_conn.h"
 
 enum { BUILTIN_DIMENSION_MIN = 64, BUILTIN_DIMENSION_MAX = 4096 };
@@ -38,12 +40,36 @@ static enum status check_urls(const struct settings *settings, struct error *err
     return status;
 }
 
+size_t settings_bare_secrets(const struct settings *settings, const char *names[SETTINGS_BARE_MAX])
+{
+    const struct {
+        const char *name;
+        const char *secret;
+        const char *url;
+    } uses[SETTINGS_BARE_MAX] = {
+        {"chroma-token", settings->chroma_token, settings->chroma_url},
+        {"embed-key", settings->embed_key, settings->embed_url},
+    };
+    size_t count = 0;
+
+    for (size_t i = 0; i < SETTINGS_BARE_MAX; i++) {
+        if (uses[i].secret[0] != '\0' && strncasecmp(uses[i].url, "http://", 7) == 0 &&
+            !http_is_loopback(uses[i].url)) {
+            names[count++] = uses[i].name;
+        }
+    }
+    return count;
+}
+
 enum status settings_finish(const struct settings *settings, struct error *err)
 {
     struct error own = {0}; /* error_wrap wants one */
     struct error *detail = err != NULL ? err : &own;
 
     enum status status = check_urls(settings, detail);
+    if (status == STATUS_OK) {
+        status = tls_files_check(&settings->tls, detail);
+    }
     if (status != STATUS_OK) {
         return status;
     }

@@ -83,6 +83,9 @@ static enum status load_environment(const stillhouse_options *options, struct se
         {"cache-fresh", "STILLHOUSE_CACHE_FRESH", false},
         {"outbox", "STILLHOUSE_OUTBOX", options->outbox != NULL},
         {"outbox-max", "STILLHOUSE_OUTBOX_MAX", options->outbox_max_bytes != 0},
+        {"ca-file", "STILLHOUSE_CA_FILE", false},
+        {"client-cert", "STILLHOUSE_CLIENT_CERT", false},
+        {"client-key", "STILLHOUSE_CLIENT_KEY", false},
     };
 
     settings_defaults(settings);
@@ -188,6 +191,18 @@ static enum status take_numbers(const stillhouse_options *options, const struct 
     return STATUS_OK;
 }
 
+/* The program that we are in may have said it before, by flags. */
+static enum status take_tls_files(const struct tls_files *files, struct error *err)
+{
+    const struct tls_files now = tls_files_now();
+    enum status status = tls_files_check(files, err);
+
+    if (status == STATUS_OK && now.authorities[0] == '\0' && now.certificate[0] == '\0') {
+        tls_files_use(files);
+    }
+    return status;
+}
+
 enum status client_configure(const stillhouse_options *options, struct client_config *config,
                              struct error *err)
 {
@@ -204,6 +219,9 @@ enum status client_configure(const stillhouse_options *options, struct client_co
     }
     if (status == STATUS_OK) {
         status = take_numbers(&known, &settings, config, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_tls_files(&settings.tls, err);
     }
     explicit_bzero(&settings, sizeof settings); /* its URLs may hold passwords */
     return status;

@@ -233,6 +233,17 @@ static int run(const struct settings *settings, const sigset_t *signals)
     return code;
 }
 
+static void warn_of_bare_secrets(const struct settings *settings)
+{
+    const char *names[SETTINGS_BARE_MAX];
+    const size_t count = settings_bare_secrets(settings, names);
+
+    for (size_t i = 0; i < count; i++) {
+        log_warning("%s goes over plain http to another host: anybody on the way can read it",
+                    names[i]);
+    }
+}
+
 /* Every kind of work but echo may need an HTTP server any moment. */
 static bool needs_http(const char *queues)
 {
@@ -283,6 +294,8 @@ int main(int argc, char **argv)
 
     /* Said now, not to the first job. */
     enum status status = log_start(&err);
+    warn_of_bare_secrets(&settings);
+    tls_files_use(&settings.tls);
     if (status == STATUS_OK && needs_http(settings.queues)) {
         status = http_check_library(&err);
     }

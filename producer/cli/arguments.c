@@ -167,6 +167,7 @@ static int load_settings(struct cli *cli)
     if (settings_finish(&cli->settings, &err) != STATUS_OK) {
         return cli_usage(cli->command, "%s", err.text);
     }
+    tls_files_use(&cli->settings.tls);
     return CLI_DONE;
 }
 

@@ -45,10 +45,11 @@ static void check_chroma(struct doctor *doctor, struct chroma *chroma)
                 (double)(clock_now_ns() - start_ns) / 1e6);
     if (chroma_version(chroma, version, &err) == STATUS_OK) {
         doctor_note(doctor, FINDING_OK, "chroma version", "", "says %s", version);
-    } else {
-        doctor_note(doctor, FINDING_WARNING, "chroma version", "", "%s", err.text);
+        check_collections(doctor, chroma);
+    } else { /* what it has no tenant, database or token can explain */
+        doctor_note(doctor, FINDING_WARNING, "chroma version",
+                    "is STILLHOUSE_CHROMA_URL that of a Chroma?", "%s", err.text);
     }
-    check_collections(doctor, chroma);
 }
 
 static void check_embedder(struct doctor *doctor, struct embedder *embedder)
@@ -77,6 +78,23 @@ static void check_embedder(struct doctor *doctor, struct embedder *embedder)
     free(vector);
 }
 
+/* What is trusted, and which secrets need none of it. */
+static void check_transport(struct doctor *doctor)
+{
+    const struct settings *settings = &doctor->cli->settings;
+    const char *names[SETTINGS_BARE_MAX];
+    char authorities[TLS_FILE_BYTES];
+
+    doctor_note(doctor, FINDING_OK, "tls authorities", "", "%s", tls_files_describe(authorities));
+    const size_t count = settings_bare_secrets(settings, names);
+    for (size_t i = 0; i < count; i++) {
+        doctor_note(doctor, FINDING_WARNING, names[i],
+                    "anybody on the way can read it; use https:// (STILLHOUSE_CA_FILE names an "
+                    "authority of your own)",
+                    "goes over plain http to another host");
+    }
+}
+
 void doctor_upstreams(struct doctor *doctor)
 {
     struct embedder *embedder = NULL;
@@ -93,6 +111,7 @@ void doctor_upstreams(struct doctor *doctor)
     } else {
         check_chroma(doctor, chroma);
     }
+    check_transport(doctor);
     check_embedder(doctor, embedder);
     chroma_free(chroma);
     embedder_free(embedder);

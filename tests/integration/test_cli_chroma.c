@@ -159,6 +159,18 @@ Test(cli_chroma, the_doctor_says_what_will_break_and_what_to_do, .timeout = 60)
     PRINTS("2.0 MiB");
 }
 
+Test(cli_chroma, the_doctor_says_whom_we_trust_and_which_secret_is_in_clear, .timeout = 60)
+{
+    RUN(0, "doctor", "--ca-file", "/etc/passwd");
+    PRINTS("/etc/passwd");
+    cr_assert_null(strstr(out, "plain http"), "%s", out);
+    RUN(1, "doctor", "--embedder", "openai", "--embed-url", "http://embedder.invalid/v1",
+        "--embed-key", "hush");
+    PRINTS("embed-key");
+    PRINTS("plain http");
+    cr_assert_null(strstr(out, "hush"), "%s", out);
+}
+
 Test(cli_chroma, the_doctor_without_redis_still_looks_at_the_rest, .timeout = 60)
 {
     char url[64];

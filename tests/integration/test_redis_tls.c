@@ -4,35 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "certificates.h"
 #include "redis_conn.h"
 #include "servers.h"
+#include "tls_files.h"
 
 static struct test_server server;
 static char folder[200];
-
-static void openssl(const char *command)
-{
-    char line[1200];
-    char said[4096];
-
-    snprintf(line, sizeof line, "cd %s && openssl %s", folder, command);
-    cr_assert_eq(
-        test_run((const char *const[]){"sh", "-c", line, NULL}, NULL, NULL, 0, said, sizeof said),
-        0, "%s: %s", command, said);
-}
-
-/* An authority, and a certificate for "localhost" (not for 127.0.0.1) that it signed. */
-static void make_certificates(void)
-{
-    test_folder_make(folder, sizeof folder);
-    openssl(
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -keyout ca.key -out ca.crt -subj '/CN=tests'");
-    openssl("req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj '/CN=localhost'");
-    openssl("version >/dev/null && echo subjectAltName=DNS:localhost > names");
-    openssl(
-        "x509 -req -in request.pem -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out cert.pem "
-        "-extfile names");
-}
 
 static bool has_tls(void)
 {
@@ -43,8 +21,9 @@ static bool has_tls(void)
 #endif
 }
 
-/* The plain port is what the fixture waits for; TLS has one of its own. */
-static int start_redis(void)
+/* `auth_clients` is Redis' setting. The plain port is what the fixture waits for; TLS has one of
+ * its own. */
+static int start_redis(const char *auth_clients)
 {
     char port[16];
     char cert[256];
@@ -52,7 +31,8 @@ static int start_redis(void)
     char ca[256];
     const int tls_port = test_free_port();
 
-    make_certificates();
+    test_folder_make(folder, sizeof folder);
+    test_certificates_make(folder);
     snprintf(port, sizeof port, "%d", tls_port);
     snprintf(cert, sizeof cert, "%s/cert.pem", folder);
     snprintf(key, sizeof key, "%s/key.pem", folder);
@@ -66,7 +46,7 @@ static int start_redis(void)
                            "--tls-ca-cert-file",
                            ca,
                            "--tls-auth-clients",
-                           "no",
+                           auth_clients,
                            NULL};
     test_redis_start(&server, extra);
     setenv("SSL_CERT_FILE", ca, 1);
@@ -104,7 +84,7 @@ Test(redis_tls, the_certificate_must_be_signed_by_whom_we_trust_and_name_the_hos
     if (!has_tls()) {
         cr_skip("this hiredis has no TLS");
     }
-    const int port = start_redis();
+    const int port = start_redis("no");
     cr_assert_eq(ping("localhost", port, &err), STATUS_OK, "%s", err.text);
     cr_assert_eq(ping("127.0.0.1", port, &err), STATUS_UNREACHABLE);
     cr_assert_not_null(strstr(err.text, "certificate"), "%s", err.text);
@@ -117,6 +97,31 @@ Test(redis_tls, the_certificate_must_be_signed_by_whom_we_trust_and_name_the_hos
 
     cr_assert_eq(ping("localhost", server.port, &err), STATUS_UNREACHABLE, "plain port: %s",
                  err.text);
+    test_server_stop(&server);
+    test_folder_remove(folder);
+}
+
+Test(redis_tls, files_that_are_named_come_before_the_variables, .timeout = 120)
+{
+    struct error err = {0};
+    struct tls_files files = {0};
+
+    if (!has_tls()) {
+        cr_skip("this hiredis has no TLS");
+    }
+    const int port = start_redis("yes");
+    setenv("SSL_CERT_FILE", "/dev/null", 1);
+    snprintf(files.authorities, sizeof files.authorities, "%s/ca.crt", folder);
+    tls_files_use(&files);
+    cr_assert_neq(ping("localhost", port, &err), STATUS_OK, "it asks for a certificate");
+    snprintf(files.certificate, sizeof files.certificate, "%s/cert.pem", folder);
+    snprintf(files.key, sizeof files.key, "%s/key.pem", folder);
+    tls_files_use(&files);
+    cr_assert_eq(ping("localhost", port, &err), STATUS_OK, "%s", err.text);
+    snprintf(files.authorities, sizeof files.authorities, "%s/other.crt", folder);
+    tls_files_use(&files);
+    cr_assert_eq(ping("localhost", port, &err), STATUS_UNREACHABLE);
+    cr_assert_not_null(strstr(err.text, "certificate"), "%s", err.text);
     test_server_stop(&server);
     test_folder_remove(folder);
 }

@@ -90,6 +90,9 @@ Test(settings, every_row_can_be_set_by_its_flag)
                      err.text);
         cr_assert(has_line(printed(&s, SETTINGS_ALL), row.env, sample->shown), "%s: found %s",
                   row.flag, printed(&s, SETTINGS_ALL));
+        if (strcmp(row.flag, "client-key") == 0) { /* the other half of */
+            cr_assert_eq(settings_set(&s, "client-cert", "/dev/null", "here", &err), STATUS_OK);
+        }
         cr_assert_eq(settings_finish(&s, &err), STATUS_OK, "%s: %s", row.flag, err.text);
     }
 }
@@ -387,6 +390,43 @@ Test(settings, urls_are_checked_at_the_end)
     cr_assert_not_null(strstr(finish_with("chroma-url", "http://"), "chroma-url: "));
     cr_assert_not_null(strstr(finish_with("embed-url", "ftp://h/"), "embed-url: "));
     cr_assert_null(strstr(finish_with("embed-url", "http://u:hush@h/"), "hush"));
+}
+
+Test(settings, files_of_tls_must_be_readable_and_whole)
+{
+    cr_assert_str_eq(finish_with("ca-file", "/no/such.pem"),
+                     "ca-file: cannot read \"/no/such.pem\": No such file or directory");
+    cr_assert_not_null(strstr(finish_with("client-cert", "/no/such.pem"), "client-cert: "));
+    cr_assert_str_eq(finish_with("client-key", "/dev/null"),
+                     "client-key is set, expected client-cert too");
+}
+
+/* The secrets in clear, with this token and key for these servers. */
+static size_t bare(const char *chroma_url, const char *embed_url,
+                   const char *names[SETTINGS_BARE_MAX])
+{
+    struct settings s = defaults();
+    cr_assert_eq(settings_set(&s, "chroma-token", "hush", "here", NULL), STATUS_OK);
+    cr_assert_eq(settings_set(&s, "embed-key", "hush", "here", NULL), STATUS_OK);
+    cr_assert_eq(settings_set(&s, "chroma-url", chroma_url, "here", NULL), STATUS_OK);
+    cr_assert_eq(settings_set(&s, "embed-url", embed_url, "here", NULL), STATUS_OK);
+    return settings_bare_secrets(&s, names);
+}
+
+Test(settings, a_secret_over_plain_http_to_another_host_is_known)
+{
+    const char *names[SETTINGS_BARE_MAX];
+    struct settings s = defaults();
+
+    cr_assert_eq(bare("http://chroma:8000", "HTTP://10.0.0.7/v1", names), 2);
+    cr_assert_str_eq(names[0], "chroma-token");
+    cr_assert_str_eq(names[1], "embed-key");
+    cr_assert_eq(bare("https://chroma", "http://embedder/v1", names), 1);
+    cr_assert_str_eq(names[0], "embed-key");
+    cr_assert_eq(bare("http://127.0.0.1:8000", "http://[::1]:9/v1", names), 0);
+    cr_assert_eq(bare("http://localhost", "", names), 0);
+    cr_assert_eq(settings_set(&s, "chroma-url", "http://chroma", "here", NULL), STATUS_OK);
+    cr_assert_eq(settings_bare_secrets(&s, names), 0, "no secret");
 }
 
 Test(settings, the_longest_wait_is_not_shorter_than_the_first)
