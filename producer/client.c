@@ -126,7 +126,7 @@ static enum status open_client(stillhouse_client *client, const stillhouse_optio
     }
     if (status == STATUS_OK) {
         counts_init(&client->counts, client->config.prefix);
-        status = outbox_open(&client->outbox, client->config.outbox,
+        status = outbox_open(&client->outbox, client->config.outbox, client->config.prefix,
                              client->config.outbox_max_bytes, err);
     }
     return status;

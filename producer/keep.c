@@ -112,9 +112,11 @@ static enum status explain(const struct outbox_outcome *outcome, size_t left, st
     if (outcome->over) {
         return error_set(err, STATUS_NOT_FOUND, "not all sent in time: %zu jobs left", left);
     }
-    return left == 0 ? STATUS_OK
-                     : error_set(err, STATUS_NOT_FOUND,
-                                 "%zu jobs left in files that other processes hold", left);
+    return left == 0
+               ? STATUS_OK
+               : error_set(err, STATUS_NOT_FOUND,
+                           "%zu jobs left in files that other processes hold, or of another prefix",
+                           left);
 }
 
 stillhouse_status stillhouse_flush(stillhouse_client *client, int timeout_ms, size_t *left)

@@ -17,12 +17,13 @@ enum { FOLDER_MODE = 0700 };
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-enum status outbox_open(struct outbox *outbox, const char *folder, int64_t max_bytes,
-                        struct error *err)
+enum status outbox_open(struct outbox *outbox, const char *folder, const char *prefix,
+                        int64_t max_bytes, struct error *err)
 {
     char text[96];
 
-    *outbox = (struct outbox){.max_bytes = max_bytes, .waiting = true, .batch = OUTBOX_BATCH_MAX};
+    *outbox = (struct outbox){
+        .prefix = prefix, .max_bytes = max_bytes, .waiting = true, .batch = OUTBOX_BATCH_MAX};
     if (folder[0] == '\0') {
         return STATUS_OK;
     }
@@ -33,8 +34,11 @@ enum status outbox_open(struct outbox *outbox, const char *folder, int64_t max_b
     }
     int probe = good ? outbox_folder_open(outbox) : -1;
     if (probe < 0) {
-        (void)error_set(err, STATUS_INVALID, "outbox \"%.160s\": %s", folder,
-                        strerror_r(errno, text, sizeof text));
+        (void)error_set(
+            err, STATUS_INVALID, "outbox \"%.160s\": %s", folder,
+            good && errno == EPERM
+                ? "another user's, or others may write to it; expected our own, mode 0700"
+                : strerror_r(errno, text, sizeof text));
         outbox_close(outbox);
         return STATUS_INVALID;
     }
@@ -46,6 +50,14 @@ void outbox_close(struct outbox *outbox)
 {
     free(outbox->folder);
     outbox->folder = NULL;
+}
+
+bool outbox_is_ours(const struct outbox *outbox, struct slice base)
+{
+    const size_t bytes = strlen(outbox->prefix);
+
+    return base.bytes > bytes + 2 && memcmp(base.data, outbox->prefix, bytes) == 0 &&
+           memcmp(base.data + bytes, ":{", 2) == 0;
 }
 
 void outbox_forget_counts(struct outbox *outbox)
@@ -76,10 +88,12 @@ struct place {
     bool made; /* just now */
 };
 
-/* Finds the end of the last whole record. False where the file is better left to be sent only. */
-static bool find_end(struct place *place)
+/* Finds the end of the last whole record. False where the file is better left to be sent only: jobs
+ * of another prefix would stand in the way of ours. */
+static bool find_end(const struct outbox *outbox, struct place *place)
 {
     const size_t bytes = (size_t)place->info.st_size;
+    bool ours = true;
     struct strbuf data = {0};
     struct outbox_record record;
     uint64_t sent = 0;
@@ -91,12 +105,13 @@ static bool find_end(struct place *place)
         outbox_decode_header(data.data, bytes, &place->nonce, &sent) == OUTBOX_SEGMENT) {
         while ((piece = outbox_decode(place->nonce, data.data, bytes, at, &record, &next)) ==
                OUTBOX_RECORD) {
+            ours = ours && outbox_is_ours(outbox, record.base);
             at = next;
         }
     }
     strbuf_free(&data);
     place->end = at;
-    return (piece == OUTBOX_END || piece == OUTBOX_TORN) && sent <= at;
+    return ours && (piece == OUTBOX_END || piece == OUTBOX_TORN) && sent <= at;
 }
 
 /* True when nobody has touched the file since our own last append to it. */
@@ -131,7 +146,7 @@ static bool take_file(const struct outbox *outbox, const struct outbox_file *fil
         return false;
     }
     if (place->info.st_size >= OUTBOX_HEADER_BYTES && place->info.st_size < OUTBOX_SEGMENT_BYTES &&
-        (is_as_left(outbox, place) ? take_nonce(place) : find_end(place)) &&
+        (is_as_left(outbox, place) ? take_nonce(place) : find_end(outbox, place)) &&
         ((size_t)place->info.st_size == place->end ||
          ftruncate(place->file, (off_t)place->end) == 0)) {
         return true;
@@ -241,6 +256,10 @@ enum status outbox_append(struct outbox *outbox, struct strbuf *records, size_t 
 
     if (records->bytes == 0) {
         return STATUS_OK;
+    }
+    if (records->bytes > OUTBOX_APPEND_MAX) {
+        return error_set(err, STATUS_FULL, "the outbox takes at most %d bytes at once, not %zu",
+                         OUTBOX_APPEND_MAX, records->bytes);
     }
     enum status status = outbox_list(outbox, &list, err);
     if (status == STATUS_OK && list.total_bytes + (int64_t)records->bytes > outbox->max_bytes) {

@@ -31,10 +31,17 @@
 
 #include "outbox_codec.h"
 
-enum { OUTBOX_SEGMENT_BYTES = 1024 * 1024, OUTBOX_NAME_BYTES = 64, OUTBOX_BATCH_MAX = 256 };
+enum {
+    OUTBOX_SEGMENT_BYTES = 1024 * 1024,
+    OUTBOX_APPEND_MAX = 17 * 1024 * 1024, /* one job: a body is 16 MiB at most, whoever sends it */
+    OUTBOX_FILE_MAX = OUTBOX_SEGMENT_BYTES + OUTBOX_APPEND_MAX,
+    OUTBOX_NAME_BYTES = 64,
+    OUTBOX_BATCH_MAX = 256,
+};
 
 struct outbox {
     char *folder;                 /* absolute; NULL = no outbox */
+    const char *prefix;           /* whose jobs are sent; borrowed */
     int64_t max_bytes;            /* of the whole folder, *.bad included */
     bool waiting;                 /* there may be something in it */
     int64_t look_again_ms;        /* monotonic: what others left is looked for not before */
@@ -47,11 +54,16 @@ struct outbox {
     size_t tail_end;
 };
 
-/* Makes the folder where it is missing. INVALID: it is none, or cannot be written to. `folder` ""
- * is no outbox, and so is a zero-initialised one. */
-enum status outbox_open(struct outbox *outbox, const char *folder, int64_t max_bytes,
-                        struct error *err) MUSTCHECK;
+/* Makes the folder where it is missing. INVALID: it is none, cannot be written to, belongs to
+ * another user (but root), or may be written to by others: whoever can put a file there sends jobs
+ * with our login. `folder` "" is no outbox, and so is a zero-initialised one. `prefix` is borrowed:
+ * jobs of another one are left for who has that. */
+enum status outbox_open(struct outbox *outbox, const char *folder, const char *prefix,
+                        int64_t max_bytes, struct error *err) MUSTCHECK;
 void outbox_close(struct outbox *outbox);
+
+/* True for a queue's base of the outbox's prefix. */
+bool outbox_is_ours(const struct outbox *outbox, struct slice base) MUSTCHECK;
 
 /* In a child of fork(): nothing was kept or sent by it yet. And where another thread was using the
  * outbox just then: only the folder is known. */
@@ -59,8 +71,8 @@ void outbox_forget_counts(struct outbox *outbox);
 void outbox_start_over(struct outbox *outbox);
 
 /* Puts whole records, made with outbox_encode_record, durably behind the others, and empties
- * `records` where that succeeds: all or none. `count` is how many they are. FULL: the bound;
- * FAILED: the disk. Takes as long as the disk's fdatasync does. */
+ * `records` where that succeeds: all or none. `count` is how many they are. FULL: the bound, or
+ * more than OUTBOX_APPEND_MAX; FAILED: the disk. Takes as long as the disk's fdatasync does. */
 enum status outbox_append(struct outbox *outbox, struct strbuf *records, size_t count,
                           struct error *err) MUSTCHECK;
 

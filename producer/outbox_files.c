@@ -31,9 +31,33 @@ enum status outbox_fail(const struct outbox *outbox, const char *what, int error
                      strerror_r(error_number, text, sizeof text));
 }
 
+/* As ssh judges its files. */
+static bool is_ours_alone(int folder)
+{
+    struct stat info;
+
+    return fstat(folder, &info) == 0 && (info.st_uid == geteuid() || info.st_uid == 0) &&
+           (info.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+static void close_quietly(int file)
+{
+    const int saved = errno;
+
+    close(file);
+    errno = saved;
+}
+
 int outbox_folder_open(const struct outbox *outbox)
 {
-    return open(outbox->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int folder = open(outbox->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (folder >= 0 && !is_ours_alone(folder)) {
+        errno = EPERM;
+        close_quietly(folder);
+        return -1;
+    }
+    return folder;
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */
@@ -84,14 +108,6 @@ static int lock(int file, struct stat *info)
         return -1;
     }
     return 0;
-}
-
-static void close_quietly(int file)
-{
-    const int saved = errno;
-
-    close(file);
-    errno = saved;
 }
 
 int outbox_lock(int folder, const char *name, struct stat *info)

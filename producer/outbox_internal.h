@@ -10,7 +10,7 @@
 enum status outbox_fail(const struct outbox *outbox, const char *what, int error_number,
                         struct error *err);
 
-/* A descriptor of the folder, -1 with errno. */
+/* A descriptor of the folder, -1 with errno: EPERM = it is not ours alone. */
 int outbox_folder_open(const struct outbox *outbox);
 
 /* Opens `name` for reading and writing and locks it; *info is what it is then. -1 with errno:

@@ -8,9 +8,6 @@
 
 #include "outbox_internal.h"
 
-/* No writer makes one so large, and reading it would take the memory. */
-#define FILE_BYTES_MAX ((off_t)OUTBOX_SEGMENT_BYTES + ((off_t)1 << 30))
-
 /* ---- names of what is put aside -------------------------------------------------------------- */
 
 static void bad_name(const struct outbox_segment *segment, const char *part,
@@ -82,7 +79,7 @@ enum status outbox_segment_open(struct outbox *outbox, const char *name,
         status = errno == EWOULDBLOCK || errno == ENOENT
                      ? error_set(err, STATUS_NOT_FOUND, "\"%s\" is held by another process", name)
                      : outbox_fail(outbox, name, errno, err);
-    } else if (info.st_size > FILE_BYTES_MAX) {
+    } else if (info.st_size > OUTBOX_FILE_MAX) {
         status = outbox_fail(outbox, name, EFBIG, err);
     } else if (!outbox_read(segment->file, 0, (size_t)info.st_size, &segment->bytes)) {
         status = outbox_fail(outbox, name, errno, err);
@@ -165,7 +162,7 @@ static enum status count_file(const struct outbox *outbox, int folder,
     if (descriptor < 0) {
         return errno == ENOENT ? STATUS_OK : outbox_fail(outbox, file->name, errno, err);
     }
-    if ((off_t)file->bytes > FILE_BYTES_MAX || !outbox_read(descriptor, 0, file->bytes, &data)) {
+    if ((off_t)file->bytes > OUTBOX_FILE_MAX || !outbox_read(descriptor, 0, file->bytes, &data)) {
         status = outbox_fail(outbox, file->name, errno, err);
     } else if (outbox_decode_header(data.data, data.bytes, &nonce, &sent) == OUTBOX_SEGMENT) {
         *count += outbox_count(nonce, data.data, data.bytes, (size_t)sent);

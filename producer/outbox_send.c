@@ -134,7 +134,8 @@ static enum outbox_piece list_jobs(struct sending *sending, size_t *end)
         struct outbox_record record;
         const enum outbox_piece piece = outbox_decode(segment->nonce, segment->bytes.data,
                                                       segment->bytes.bytes, at, &record, end);
-        if (piece != OUTBOX_RECORD || sending->count == most || sending->bytes >= CALL_BYTES ||
+        if (piece != OUTBOX_RECORD || !outbox_is_ours(sending->outbox, record.base) ||
+            sending->count == most || sending->bytes >= CALL_BYTES ||
             (sending->count > 0 && !is_same_queue(sending, record.base))) {
             return piece;
         }

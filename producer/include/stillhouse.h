@@ -251,8 +251,9 @@ stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enric
  * Redis accepted it. One that was sent without that being noticed - an answer that did not come, a
  * crash - is sent again with the same id, which is harmless, as effects are idempotent. Age: a kept
  * job carries when it was first enqueued, its delay counts from there, and one whose deadline has
- * passed is sent and counts as expired. The folder: on a local file system, for one Redis (queues
- * and prefix are kept with each job), for any number of threads and processes at once: they are in
+ * passed is sent and counts as expired. The folder: on a local file system, our own (it is refused
+ * where it is another user's or others may write to it), for one Redis (the queue is kept with each
+ * job; one of another prefix is left for a client that has that), for any number of threads and processes at once: they are in
  * one another's way nowhere, and what a dead one left is sent by the next. Order is kept between
  * the calls of one process where nobody else is sending just then. outbox_max_bytes is looked at
  * before each write, so that processes writing at once may exceed it by a job each. The files hold

@@ -441,7 +441,7 @@ Test(outbox, the_environment_names_it_and_an_empty_option_overrules_that)
 }
 
 /* Two fleets on one machine may share a folder: a job knows its prefix. */
-Test(outbox, a_job_goes_where_it_was_meant_to_whoever_sends_it)
+Test(outbox, a_job_of_another_prefix_is_left_for_who_has_that_and_is_in_nobodys_way)
 {
     stillhouse_options options = boxed();
 
@@ -455,7 +455,14 @@ Test(outbox, a_job_goes_where_it_was_meant_to_whoever_sends_it)
     client = open_client(&options);
     IS(hand_in("b"), STILLHOUSE_KEPT);
     back();
+    comes_to(STILLHOUSE_NOT_FOUND);
+    says("1 jobs left in files that other processes hold, or of another prefix");
+    cr_assert_str_eq(tasks(), "b,");
+    cr_assert_str_eq(ask("XLEN", "other:{distill}:jobs", NULL), "0");
+    stillhouse_close(client);
+
+    options.prefix = "other";
+    client = open_client(&options);
     comes_to(STILLHOUSE_OK);
     cr_assert_str_eq(ask("XLEN", "other:{distill}:jobs", NULL), "1");
-    cr_assert_str_eq(tasks(), "b,");
 }

@@ -26,7 +26,7 @@ static struct error err;
 HELPER void setup(void)
 {
     test_folder_make(folder, sizeof folder);
-    OK(outbox_open(&outbox, folder, 1 << 20, &err));
+    OK(outbox_open(&outbox, folder, "sh", 1 << 20, &err));
 }
 
 HELPER void teardown(void)

@@ -32,7 +32,7 @@ Test(outbox, the_next_process_appends_to_what_the_last_one_left)
     for (int i = 0; i < 20; i++) {
         struct outbox other;
         const char id[2] = {(char)('a' + i), '\0'};
-        OK(outbox_open(&other, folder, 1 << 20, &err));
+        OK(outbox_open(&other, folder, "sh", 1 << 20, &err));
         OK(try_append(&other, id, 5));
         outbox_close(&other);
     }
@@ -112,13 +112,55 @@ Test(outbox, what_is_no_folder_or_has_no_parent_is_invalid_at_once)
     char path[200];
 
     append("a");
-    cr_assert_eq(outbox_open(&other, path_of(0), 1000, &err), STATUS_INVALID);
+    cr_assert_eq(outbox_open(&other, path_of(0), "sh", 1000, &err), STATUS_INVALID);
     cr_assert_not_null(strstr(err.text, folder), "%s", err.text);
     snprintf(path, sizeof path, "%s/no/such", folder);
-    cr_assert_eq(outbox_open(&other, path, 1000, &err), STATUS_INVALID);
+    cr_assert_eq(outbox_open(&other, path, "sh", 1000, &err), STATUS_INVALID);
     cr_assert_not_null(strstr(err.text, "No such file"), "%s", err.text);
-    OK(outbox_open(&other, "", 1000, &err));
+    OK(outbox_open(&other, "", "sh", 1000, &err));
     cr_assert_null(other.folder);
+}
+
+Test(outbox, a_folder_of_another_user_or_that_others_may_write_to_is_invalid)
+{
+    static const struct {
+        mode_t mode;
+        enum status status;
+    } cases[] = {{0700, STATUS_OK},
+                 {0755, STATUS_OK},
+                 {0770, STATUS_INVALID},
+                 {0702, STATUS_INVALID},
+                 {01777, STATUS_INVALID}};
+    struct outbox other;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        cr_assert_eq(chmod(folder, cases[i].mode), 0);
+        cr_assert_eq(outbox_open(&other, folder, "sh", 1000, &err), cases[i].status, "%o",
+                     cases[i].mode);
+        outbox_close(&other);
+    }
+    cr_assert_not_null(strstr(err.text, "others may write to it"), "%s", err.text);
+    cr_assert_eq(try_append(&outbox, "a", 1), STATUS_FAILED, "it was opened before");
+    cr_assert_eq(chmod(folder, 0700), 0);
+    if (geteuid() == 0) {
+        cr_assert_eq(chown(folder, 65534, 65534), 0);
+        cr_assert_eq(outbox_open(&other, folder, "sh", 1000, &err), STATUS_INVALID);
+        cr_assert_eq(chown(folder, 0, 0), 0);
+    }
+}
+
+Test(outbox, a_file_larger_than_any_of_ours_is_not_read)
+{
+    struct outbox_segment segment;
+    size_t count = 0;
+
+    append("a");
+    cr_assert_eq(truncate(path_of(0), (off_t)1 << 30), 0);
+    cr_assert_eq(outbox_segment_open(&outbox, strrchr(path_of(0), '/') + 1, &segment, &err),
+                 STATUS_FAILED);
+    cr_assert_not_null(strstr(err.text, "File too large"), "%s", err.text);
+    cr_assert_eq(outbox_waiting(&outbox, &count, &err), STATUS_FAILED);
+    cr_assert_eq(try_append(&outbox, "b", OUTBOX_APPEND_MAX), STATUS_FULL);
 }
 
 Test(outbox, a_relative_folder_stays_the_same_when_the_program_moves)
@@ -131,7 +173,7 @@ Test(outbox, a_relative_folder_stays_the_same_when_the_program_moves)
     char *name = strrchr(parent, '/');
     *name++ = '\0';
     cr_assert_eq(chdir(parent), 0);
-    OK(outbox_open(&other, name, 1 << 20, &err));
+    OK(outbox_open(&other, name, "sh", 1 << 20, &err));
     cr_assert_eq(chdir("/"), 0);
     OK(try_append(&other, "a", 1));
     outbox_close(&other);
@@ -146,7 +188,7 @@ static void append_letters(char letter, int times)
     const char id[2] = {letter, '\0'};
     struct outbox own;
 
-    if (outbox_open(&own, folder, 1 << 20, &err) != STATUS_OK) {
+    if (outbox_open(&own, folder, "sh", 1 << 20, &err) != STATUS_OK) {
         _exit(1);
     }
     for (int i = 0; i < times; i++) {

@@ -28,7 +28,7 @@ Test(outbox_damage, an_append_that_the_disk_does_not_take_is_taken_back_and_kill
     cr_assert_eq(size_of(path_of(0)), before);
     limit_files(10); /* nor can a new file's header be written */
     outbox_close(&outbox);
-    OK(outbox_open(&outbox, folder, 1 << 20, &err));
+    OK(outbox_open(&outbox, folder, "sh", 1 << 20, &err));
     cr_assert_eq(unlink(path_of(0)), 0);
     cr_assert_eq(try_append(&outbox, "c", 10), STATUS_FAILED);
     cr_assert_eq(count_files(NULL), 0);
