@@ -232,14 +232,14 @@ enum status queue_job_check(const struct job *job, struct error *err) MUSTCHECK;
 
 /* ---- operators ----------------------------------------------------------------------------- */
 
-enum { QUEUE_COUNTERS = 11 };
+enum { QUEUE_COUNTERS = 12 };
 
 struct queue_stats {
     int64_t waiting, running, delayed, dead;
     bool paused;
     int64_t oldest_ms;
     /* enqueued deduplicated refused done retried buried expired reclaimed requeued discarded parked
-     */
+     * reset (fields that held no number and began anew) */
     int64_t counters[QUEUE_COUNTERS];
 };
 

@@ -17,7 +17,11 @@ Every counter moves in the same call as its job, so that at every moment
     enqueued + requeued = done + buried + expired + waiting + running + delayed
     buried = dead + requeued + discarded
 
-There is no rollback in Redis: whatever can be wrong is checked before the first write.
+Whoever may write to Redis may have put anything under our keys, and any command may be forbidden to
+the user. So what is read is judged before it is believed, a key that must not stop a whole call is
+asked for with `try`, and there is a rollback, which Redis has not: what is written goes into a
+journal with the command that takes it back, and an error on the way plays that backwards. No text
+from outside is walked in more than linear time.
 Functions are only added or extended, never changed in meaning; VERSION grows with every change. ]]
 
 local VERSION = 5
@@ -27,9 +31,20 @@ local JOBS_MAX = 1000
 local BODY_MAX = 16 * 1024 * 1024
 local PUSH_BACKLOG = 100000
 local LEASE_TURN_MS = 50
-local UNIQUE_TTL_MS = 24 * 60 * 60 * 1000
+local LEASE_MAX_MS = 60 * 1000
+local DELAY_MAX_MS = 30 * 24 * 60 * 60 * 1000
+local UNIQUE_TTL_MS = 30 * 24 * 60 * 60 * 1000  -- longer than any job waits: a pause may last
 local REPLY_TTL_MS = 5 * 60 * 1000
 local ERROR_MAX = 1000
+local PUSH_FIELDS_MAX = 64
+local OPTIONS_MAX = 2048
+local ATTEMPT_MAX = 999999999
+local RATE_DEBT = 10  -- windows
+local REAP_MAX = 10000  -- consumers
+local COUNTER_MAX = 2 ^ 53  -- what a double holds exactly
+local LAST_ID = '18446744073709551615-18446744073709551615'
+local PROMOTE_AGAIN_MS = 60 * 1000
+local SINCE_MAX_MS = 366 * 24 * 60 * 60 * 1000
 local FIELDS_MAX = 64  -- values of a foreign entry that a dead letter keeps; unpack() has a limit
 local FENCE_SLACK = 16
 local NODE_ENTRIES = 100  -- of a stream's node, by default
@@ -45,20 +60,21 @@ local FLAG_EXPIRED, FLAG_REPLY = 1, 2
 
 -- While a library is loaded it may use nothing but redis.register_function; these are bound when a
 -- function runs first.
-local call, pcall_redis, find, match, gmatch, sub, format, floor, min, max
+local call, pcall_redis, find, match, sub, format, floor, min, max
 
 local function bind()
     call, pcall_redis = redis.call, redis.pcall
-    find, match, gmatch, sub = string.find, string.match, string.gmatch, string.sub
+    find, match, sub = string.find, string.match, string.sub
     format, floor, min, max = string.format, math.floor, math.min, math.max
 end
 
 ---- small things ----------------------------------------------------------------------------------
 
 -- Foreign bytes as they may stand in an error reply.
-local function excerpt(value)
-    local text = string.gsub(sub(value, 1, 48), '[^ -~]', '?')
-    return #value > 48 and text .. '...' or text
+local function excerpt(value, most)
+    most = most or 48
+    local text = string.gsub(sub(value, 1, most), '[^ -~]', '?')
+    return #value > most and text .. '...' or text
 end
 
 local function invalid(field, value, expected)
@@ -67,7 +83,7 @@ local function invalid(field, value, expected)
 end
 
 local function integer(text)
-    return text and find(text, '^%d+$') and #text <= 15 and tonumber(text) or nil
+    return text and #text <= 15 and find(text, '^%d+$') and tonumber(text) or nil
 end
 
 local function now_us()
@@ -103,14 +119,118 @@ end
 
 local STREAM_OF = {high = 1, normal = 2, low = 3}
 
+---- what may fail ---------------------------------------------------------------------------------
+
+-- A command's reply; nil and the error where it is refused: a key of another type, no right.
+local function try(...)
+    local reply = pcall_redis(...)
+    if type(reply) == 'table' and reply.err then
+        return nil, reply
+    end
+    return reply
+end
+
+-- The error of a command on `key`, which Redis does not name: 'WRONGTYPE key "sh:{echo}:dead": ...'.
+local function refusal(key, problem)
+    local word, text = match(problem.err, '^%-?(%u+) (.*)$')
+    return redis.error_reply(
+        format('%s key "%s": %s', word or 'ERR', excerpt(key, 200), text or problem.err))
+end
+
+-- A command on `key`; raises where it is refused.
+local function must(command, key, ...)
+    local reply = pcall_redis(command, key, ...)
+    if type(reply) == 'table' and reply.err then
+        error(refusal(key, reply))
+    end
+    return reply
+end
+
+-- What takes back the writes of this call, oldest first. Such a command may be forbidden too; then
+-- nothing more can be done.
+local journal = {}
+
+local function undo_with(...)
+    journal[#journal + 1] = {...}
+end
+
+-- Calls f; where it raises, takes back what it wrote. Returns what f does, or nil and the error.
+local function attempt(f, ...)
+    local before = #journal
+    local ok, answer, more = pcall(f, ...)
+    if ok then
+        return answer, more
+    end
+    for i = #journal, before + 1, -1 do
+        pcall_redis(unpack(journal[i]))
+        journal[i] = nil
+    end
+    return nil, type(answer) == 'table' and answer or redis.error_reply('ERR ' .. tostring(answer))
+end
+
+-- What was written so far stands, whatever comes: it is no half of anything.
+local function commit()
+    if #journal > 0 then
+        journal = {}
+    end
+end
+
+-- Calls f for each place j where ours[j] is, and gathers its answers, LOST for the others: each moves, or
+-- is left as it was. The error is the call's where it kept all of them back.
+local function each_of(ours, f, ...)
+    local fates, moved, problem = {}, false, nil
+    for j = 1, #ours do
+        local fate, trouble
+        if ours[j] then
+            fate, trouble = attempt(f, j, ...)
+            commit()
+        end
+        fates[j] = fate or LOST
+        moved = moved or (fate and fate ~= LOST)
+        problem = problem or trouble
+    end
+    if problem and not moved then
+        error(problem)
+    end
+    return fates
+end
+
+-- A counter that cannot be added to: one that is no number, or is full, begins anew, and so does the
+-- whole where another type stands in its place. Nothing is lost that was not lost already, and
+-- `reset` says how often.
+local function count_anew(key, counter, by, problem)
+    local text = problem.err
+    if find(text, 'WRONGTYPE', 1, true) then
+        must('DEL', key)
+    elseif not (find(text, 'not an integer', 1, true) or find(text, 'overflow', 1, true)) then
+        error(refusal(key, problem))
+    end
+    must('HSET', key, counter, digits(max(by, 0)))
+    try('HINCRBY', key, 'reset', '1')
+    return max(by, 0)
+end
+
+-- Adds to a counter and returns its new value; by 0 does nothing. It comes before the writes that it
+-- counts: it is the one that fails where it may not count, and is taken back without another right.
 local function count(base, counter, by)
+    if by == 0 then
+        return 0
+    end
+    local key = streams_of(base).counters
+    local reply = pcall_redis('HINCRBY', key, counter, by == 1 and '1' or by)  -- printing is dear
+    return type(reply) == 'number' and reply or count_anew(key, counter, by, reply)
+end
+
+-- The same in the journal.
+local function count_undoably(base, counter, by)
     if by > 0 then
-        call('HINCRBY', streams_of(base).counters, counter, by == 1 and '1' or by)  -- printing is dear
+        count(base, counter, by)
+        undo_with('HINCRBY', streams_of(base).counters, counter, digits(-by))
     end
 end
 
 local function is_paused(base)
-    return call('EXISTS', base .. ':paused') == 1
+    return must('EXISTS', base .. ':paused') == 1
 end
 
 local function is_nogroup(reply)
@@ -131,7 +251,10 @@ end
 -- What each option may be: the value that parse_options keeps, or nil; and how to say so.
 local OPTIONS = {
     priority = {function(v) return STREAM_OF[v] and v end, 'high, normal or low'},
-    delay_ms = {integer, 'a whole number of milliseconds'},
+    delay_ms = {
+        function(v) local n = integer(v) return n and n <= DELAY_MAX_MS and n or nil end,
+        'a whole number of milliseconds, at most 30 days',
+    },
     deadline_ms = {
         function(v) local n = integer(v) return n and n > 0 and n or nil end,
         'Unix milliseconds',
@@ -145,7 +268,7 @@ local OPTIONS = {
         function(v) return #v <= 128 and find(v, '^[!-~]+$') and v or nil end,
         '1 to 128 printable characters without spaces',
     },
-    since = {integer, 'Unix milliseconds'},
+    since = {integer, 'Unix milliseconds'},  -- of jobs that a producer kept in its outbox
 }
 
 local function check_option(key, value)
@@ -168,10 +291,11 @@ local function parse_options(text)
     repeat
         local stop = find(text, ' ', position, true)
         local pair = sub(text, position, stop and stop - 1 or -1)
-        local key, value = match(pair, '^([^=]+)=(.*)$')
-        if not key then
+        local equals = find(pair, '=', 2, true)
+        if not equals or sub(pair, 1, 1) == '=' then
             return nil, invalid('options', text, 'key=value pairs separated by one space')
         end
+        local key, value = sub(pair, 1, equals - 1), sub(pair, equals + 1)
         if options[key] ~= nil then
             return nil, invalid('option', key, 'it once')
         end
@@ -185,26 +309,44 @@ local function parse_options(text)
     return options
 end
 
--- Lenient, for what already stands in Redis: everything by name, as text.
+-- The pairs of an options text that already stands in Redis, and may be anything: f(key, value, pair)
+-- for each; no value where there is no '='. More than OPTIONS_MAX bytes no job has.
+local function each_option(text, f)
+    text = sub(text or '', 1, OPTIONS_MAX)
+    local position = 1
+    while position <= #text do
+        local stop = find(text, ' ', position, true) or #text + 1
+        local pair = sub(text, position, stop - 1)
+        local equals = find(pair, '=', 1, true)
+        if pair ~= '' then
+            f(equals and sub(pair, 1, equals - 1) or pair, equals and sub(pair, equals + 1), pair)
+        end
+        position = stop + 1
+    end
+end
+
+-- Lenient: everything by name, as text.
 local function read_options(text)
     local options = {}
-    for key, value in gmatch(text or '', '([^ =]+)=([^ ]*)') do
-        options[key] = value
+    if text ~= '' then
+        each_option(text, function(key, value) options[key] = value or options[key] end)
     end
     return options
 end
 
 -- The options without the keys in `drop`, and with `since` where there was none.
 local function edit_options(text, since, drop)
+    if #text > OPTIONS_MAX then
+        return text  -- no job's
+    end
     local kept = {}
     local has_since = false
-    for pair in gmatch(text, '[^ ]+') do
-        local key = match(pair, '^[^=]*')
+    each_option(text, function(key, _, pair)
         if not (drop and drop[key]) then
             kept[#kept + 1] = pair
             has_since = has_since or key == 'since'
         end
-    end
+    end)
     if not has_since then
         kept[#kept + 1] = 'since=' .. since
     end
@@ -216,7 +358,7 @@ local function stream_for(base, options)
 end
 
 local function add_job(stream, id, domain, attempt, options, body)
-    return call('XADD', stream, '*', 'id', id, 'domain', domain, 'attempt', attempt,
+    return must('XADD', stream, '*', 'id', id, 'domain', domain, 'attempt', attempt,
         'options', options, 'body', body)
 end
 
@@ -239,13 +381,15 @@ end
 
 -- The job of entry `entry`, or nil where it is gone or not a job; the raw fields come second.
 local function read_job(stream, entry)
-    local found = call('XRANGE', stream, entry, entry)[1]
+    local found = must('XRANGE', stream, entry, entry)[1]
     if not found then
         return nil, nil
     end
     local job = by_name(found[2])
-    if job.id and is_id(job.id) and job.domain and is_domain(job.domain) and integer(job.attempt)
-        and job.options and not find(job.options, '%c') and job.body then
+    if job.id and is_id(job.id) and job.domain and is_domain(job.domain)
+        and (integer(job.attempt) or ATTEMPT_MAX + 1) <= ATTEMPT_MAX
+        and job.options and #job.options <= OPTIONS_MAX and not find(job.options, '%c')
+        and job.body then
         return job, found[2]
     end
     return nil, found[2]
@@ -261,8 +405,9 @@ local function is_before(entry, other)
     return #serial < #other_serial or (#serial == #other_serial and serial < other_serial)
 end
 
+-- When the job of `entry` came; an id by hand may lie ahead.
 local function entry_ms(entry)
-    return match(entry, '^%d+')
+    return digits(min(tonumber(match(entry, '^%d+')), now_ms()))
 end
 
 ---- delayed: "<id> <domain> <attempt> <options>\n<body>", scored by its due time ------------------
@@ -277,15 +422,17 @@ local function delay_job(base, due, id, domain, attempt, options, body, since)
     local score = digits(due)
     local head = id .. ' ' .. domain .. ' ' .. attempt .. ' '
     local text = edit_options(options, since)
-    if call('ZADD', key, 'NX', score, head .. text .. '\n' .. body) == 1 then
-        return
+    local member = head .. text .. '\n' .. body
+    if must('ZADD', key, 'NX', score, member) == 0 then
+        local first = match(read_options(text).since, '^%d+') or since
+        local moment = digits(now_us())  -- serials begin anew when the library is loaded anew
+        repeat
+            copies = copies + 1
+            text = edit_options(text, sub(first, 1, 15) .. '.' .. copies .. moment, {since = true})
+            member = head .. text .. '\n' .. body
+        until must('ZADD', key, 'NX', score, member) == 1
     end
-    local first = integer(read_options(text).since) or since
-    local moment = digits(now_us())  -- serials begin anew when the library is loaded anew
-    repeat
-        copies = copies + 1
-        text = edit_options(text, first .. '.' .. copies .. moment, {since = true})
-    until call('ZADD', key, 'NX', score, head .. text .. '\n' .. body) == 1
+    undo_with('ZREM', key, member)
 end
 
 -- A delayed member's options as its job gets them back: without the serial.
@@ -295,12 +442,46 @@ end
 
 ---- unique keys and replies -----------------------------------------------------------------------
 
--- The one place that names a unique key. A query's key, <query_hash>.<k>, counts per domain.
+-- The one place that names a unique key. A query's key, <query_hash>.<k>, counts per domain; true comes
+-- second.
 local function unique_key(base, domain, unique)
     if #unique > 33 and find(unique, '^[0-9a-f]+%.%d+$') and sub(unique, 33, 33) == '.' then
-        return base .. ':unique:' .. domain .. ':' .. unique
+        return base .. ':unique:' .. domain .. ':' .. unique, true
     end
-    return base .. ':unique:' .. unique
+    return base .. ':unique:' .. unique, false
+end
+
+-- What a job asks for: its query with white space as in the hash, and k; or else the whole body.
+local function question_in(body)
+    local ok, fields = pcall(cmsgpack.unpack, body)
+    if not ok or type(fields) ~= 'table' or type(fields.query) ~= 'string' then
+        return body
+    end
+    local query = string.gsub(fields.query, '%s+', ' ')
+    query = sub(query, find(query, '^ ') and 2 or 1, find(query, ' $') and -2 or -1)
+    return query .. '\n' .. tostring(fields.k or 3)
+end
+
+-- What stands under a unique key: the job's id, and for a query's key a mark of the question. Anybody
+-- can work out another's query hash; without the mark a job with that key and another body would stand
+-- for his.
+local function unique_value(id, is_query, body)
+    return is_query and id .. ' ' .. sub(redis.sha1hex(question_in(body)), 1, 16) or id
+end
+
+-- The id of the job that holds a key with `held` in it, where it is a twin of who would put `value`
+-- there; nil for junk and for another question. (A value of a library before 5 has no mark.)
+local function twin_in(held, value)
+    local id, mark = match(sub(held, 1, 96), '^(%S+) ?(%x*)')
+    local own = match(value, ' (%x+)$')
+    if id and is_id(id) and (not own or mark == '' or mark == own) then
+        return id
+    end
+end
+
+-- What GET answered may be of another type: then it is nobody's.
+local function is_held_by(held, id)
+    return type(held) == 'string' and (held == id or sub(held, 1, #id + 1) == id .. ' ')
 end
 
 -- Present while somebody who enqueued a twin waits for the reply of job `id`.
@@ -313,18 +494,27 @@ local function release_unique(base, domain, unique, id)
     if not unique or unique == '' then
         return false
     end
-    local key = unique_key(base, domain, unique)
-    if call('GET', key) == id then
-        return call('DEL', key, wanted_key(base, id)) == 2
+    local key, wanted = unique_key(base, domain, unique), wanted_key(base, id)
+    local held = pcall_redis('GET', key)
+    local is_wanted
+    if is_held_by(held, id) then
+        is_wanted = must('DEL', key, wanted) == 2
+        undo_with('SET', key, held, 'PX', UNIQUE_TTL_MS)
+    else
+        is_wanted = must('DEL', wanted) == 1
     end
-    return call('DEL', wanted_key(base, id)) == 1
+    if is_wanted then
+        undo_with('SET', wanted, '1', 'PX', UNIQUE_TTL_MS)
+    end
+    return is_wanted
 end
 
 local function push_reply(base, id, reply)
     local key = base .. ':reply:' .. id
-    call('DEL', key)
-    call('RPUSH', key, reply)
-    call('PEXPIRE', key, REPLY_TTL_MS)
+    must('DEL', key)
+    undo_with('DEL', key)
+    must('RPUSH', key, reply)
+    must('PEXPIRE', key, REPLY_TTL_MS)
 end
 
 -- The end of a job for those who wait for it: its fate.
@@ -340,8 +530,8 @@ end
 ---- producers -------------------------------------------------------------------------------------
 
 local function backlog_of(streams)
-    return call('ZCARD', streams.delayed) + call('XLEN', streams[1]) + call('XLEN', streams[2])
-        + call('XLEN', streams[3])
+    return must('ZCARD', streams.delayed) + must('XLEN', streams[1]) + must('XLEN', streams[2])
+        + must('XLEN', streams[3])
 end
 
 -- Room for how many of `total` more jobs. To count those that are there takes four calls, a third of
@@ -358,10 +548,26 @@ local function room_for(streams, backlog_max, total)
         or bound + total + NEAR_LIMIT > backlog_max then
         bound = backlog_of(streams)
         streams.uncounted = 0
+        streams.enqueued = nil
     end
     streams.uncounted = streams.uncounted + total
     streams.bound = bound + total
     return backlog_max - bound
+end
+
+-- Counts jobs that are about to be added. False where the counter is not where the last call left it:
+-- this is another database, which has the functions in common, so what is known of the backlog is not
+-- of this queue. Then nothing is counted.
+local function count_enqueued(base, streams, total)
+    local enqueued = count(base, 'enqueued', total)
+    local expected = streams.enqueued and streams.enqueued + total
+    streams.enqueued = enqueued
+    if streams.bound and expected and enqueued ~= expected then
+        streams.bound = nil
+        streams.enqueued = count(base, 'enqueued', -total)
+        return false
+    end
+    return true
 end
 
 local function check_base(base)
@@ -393,62 +599,117 @@ local function check_job(id, domain, body)
     end
 end
 
--- Who holds the unique key: takes it for `id` where it is free and there is room.
-local function take_unique(base, id, domain, options, full)
-    local key = unique_key(base, domain, options.unique)
-    local ttl = UNIQUE_TTL_MS + (options.delay_ms or 0)
-    local holder
+-- Who holds the unique key: takes it with `value` where it is free, or no twin's, and there is room.
+local function take_unique(base, key, value, options, full)
+    local ttl = digits(UNIQUE_TTL_MS + (options.delay_ms or 0))
+    local held, problem
     if full then
-        holder = call('GET', key)
+        held = try('GET', key)
     else
-        holder = call('SET', key, id, 'NX', 'GET', 'PX', digits(ttl))
+        held, problem = try('SET', key, value, 'NX', 'GET', 'PX', ttl)
     end
-    if holder and holder ~= id and options.reply then
-        call('SET', wanted_key(base, holder), '1', 'PX', digits(ttl))
+    local holder = held and twin_in(held, value)
+    if holder then
+        if options.reply and not is_held_by(value, holder) then
+            must('SET', wanted_key(base, holder), '1', 'PX', ttl)
+        end
+        return holder
     end
-    return holder
+    if not full then
+        if held or problem then
+            must('SET', key, value, 'PX', ttl)
+        end
+        undo_with('SET', key, value, 'PX', '1')  -- a producer need not have the right to DEL
+    end
 end
 
-local function add_new(base, streams, id, domain, text, options, body)
+local function add_new(base, id, domain, text, options, body)
     if options.delay_ms and options.delay_ms > 0 then
         local now = now_ms()
         delay_job(base, now + options.delay_ms, id, domain, '0', text, body, digits(now))
     else
-        add_job(streams[STREAM_OF[options.priority] or 2], id, domain, '0', text, body)
+        add_job(stream_for(base, options), id, domain, '0', text, body)
     end
 end
 
--- The usual case, and half of an enqueue's cost is Lua: jobs without options, room for all.
-local function enqueue_plain(base, stream, args, first, total)
-    local answers = {}
-    local at = first
-    for i = 1, total do
-        local id = args[at]
-        add_job(stream, id, args[at + 1], '0', '', args[at + 3])
-        answers[i] = id
-        at = at + 4
+-- Jobs new[from] and on, which were counted, are not taken after all: another one before them was, and
+-- the stream takes no more (its ids are used up). As for lack of room they are answered FULL.
+local function refuse_from(base, answers, new, from, claims)
+    local total = #new - from + 1
+    streams_of(base).enqueued = count(base, 'enqueued', -total)
+    count(base, 'refused', total)
+    for n = from, #new do
+        local i = new[n]
+        if claims[i] then
+            try('SET', claims[i], answers[i], 'PX', '1')
+        end
+        answers[i] = 'FULL'
     end
-    count(base, 'enqueued', total)
-    return answers
 end
 
 local NONE = {}
 
--- Adds `total` checked jobs, four values each from args[first] on; parsed[i] are their options, NONE
--- where no job has any.
-local function enqueue(base, backlog_max, args, first, total, parsed)
+-- The usual case, and half of an enqueue's cost is Lua: jobs without options, room for all.
+local function enqueue_plain(base, args, first, total)
+    local stream, answers = streams_of(base)[2], {}
+    for i = 1, total do
+        local at = first + 4 * (i - 1)
+        local entry = pcall_redis('XADD', stream, '*', 'id', args[at], 'domain', args[at + 1],
+            'attempt', '0', 'options', '', 'body', args[at + 3])
+        answers[i] = args[at]
+        if type(entry) == 'table' then
+            local rest = {}
+            for j = i, total do
+                rest[#rest + 1] = j
+            end
+            refuse_from(base, answers, rest, 1, NONE)
+            if i == 1 then
+                count(base, 'refused', -total)
+                error(refusal(stream, entry))
+            end
+            break
+        end
+    end
+    return answers
+end
+
+-- Of several keys one may be of another type. Only what is written first can fail without a trace.
+local function check_targets(base, new, parsed)
+    local streams = streams_of(base)
+    local seen, total = {}, 0
+    for _, i in ipairs(new) do
+        local options = parsed[i] or NONE
+        local is_delayed = (options.delay_ms or 0) > 0
+        local key = is_delayed and streams.delayed or stream_for(base, options)
+        if not seen[key] then
+            seen[key] = is_delayed and 'ZCARD' or 'XLEN'
+            total = total + 1
+        end
+    end
+    if total > 1 then
+        for key, command in pairs(seen) do
+            must(command, key)
+        end
+    end
+end
+
+-- Each job is asked for its unique key, then they are counted, then added.
+local function enqueue_each(base, backlog_max, args, first, parsed)
+    local total = (#args - first + 1) / 4
     local streams = streams_of(base)
     local room = room_for(streams, backlog_max, total)
-    if total <= room and parsed == NONE then
-        return enqueue_plain(base, streams[2], args, first, total)
-    end
-    local answers = {}
+    local answers, new, claims = {}, {}, {}
     local added, twins, refused = 0, 0, 0
     for i = 1, total do
         local at = first + 4 * (i - 1)
         local id, domain, options = args[at], args[at + 1], parsed[i]
-        local holder = options and options.unique
-            and take_unique(base, id, domain, options, added >= room)
+        local holder
+        if options and options.unique then
+            local key, is_query = unique_key(base, domain, options.unique)
+            claims[i] = key
+            holder = take_unique(base, key, unique_value(id, is_query, args[at + 3]), options,
+                added >= room)
+        end
         if holder then
             twins = twins + 1
             answers[i] = holder
@@ -456,15 +717,62 @@ local function enqueue(base, backlog_max, args, first, total, parsed)
             refused = refused + 1
             answers[i] = 'FULL'
         else
-            add_new(base, streams, id, domain, args[at + 2], options or NONE, args[at + 3])
             added = added + 1
             answers[i] = id
+            new[added] = i
         end
     end
-    count(base, 'enqueued', added)
+    if added > 1 then
+        check_targets(base, new, parsed)
+    end
+    if added > 0 and not count_enqueued(base, streams, added) then
+        room = max(room_for(streams, backlog_max, added), 0)
+        count_enqueued(base, streams, added)
+        if added > room then
+            refuse_from(base, answers, new, room + 1, claims)
+            added = room
+        end
+    end
+    for n = 1, added do
+        local i = new[n]
+        local at = first + 4 * (i - 1)
+        local _, problem = attempt(add_new, base, args[at], args[at + 1], args[at + 2],
+            parsed[i] or NONE, args[at + 3])
+        if problem and n == 1 then
+            count(base, 'enqueued', -added)
+            error(problem)
+        elseif problem then
+            refuse_from(base, answers, new, n, claims)
+            break
+        end
+    end
     count(base, 'deduplicated', twins)
     count(base, 'refused', refused)
     return answers
+end
+
+-- Adds checked jobs, four values each from args[first] on; parsed[i] are their options, NONE where no
+-- job has any.
+local function enqueue(base, backlog_max, args, first, parsed)
+    local streams = streams_of(base)
+    local total = (#args - first + 1) / 4
+    if parsed == NONE and total <= room_for(streams, backlog_max, total)
+        and count_enqueued(base, streams, total) then
+        return enqueue_plain(base, args, first, total)
+    end
+    local answers, problem = attempt(enqueue_each, base, backlog_max, args, first, parsed)
+    commit()
+    return answers or problem
+end
+
+-- A producer's clock may be wrong, and his word too: a first time that lies ahead, or more than a year
+-- back, is now.
+local function believe_since(text, since)
+    local now = now_ms()
+    if since <= now and since >= now - SINCE_MAX_MS then
+        return text
+    end
+    return edit_options(text, digits(now), {since = true})
 end
 
 local function sh_enqueue(base, args)
@@ -499,12 +807,15 @@ local function sh_enqueue(base, args)
                 parsed = {}
             end
             parsed[i] = good_options
+            if good_options and good_options.since then
+                args[at + 2] = believe_since(text, good_options.since)
+            end
         end
         if problem then
             return problem
         end
     end
-    return enqueue(base, good_limit_number, args, 2, total, parsed)
+    return enqueue(base, good_limit_number, args, 2, parsed)
 end
 
 ---- push: the same for a human --------------------------------------------------------------------
@@ -554,6 +865,7 @@ local PUSH_BODIES = {
     },
 }
 
+-- A head of 16 bits; more fields are refused by push_fields.
 local function pack_map(pairs_packed)
     local total = #pairs_packed / 2
     local head = total < 16 and string.char(128 + total) or '\222' .. struct.pack('>H', total)
@@ -642,8 +954,9 @@ end
 
 local function push_fields(args)
     local given, order = {}, {}
-    if #args == 0 or #args % 2 == 1 then
-        return nil, invalid('arguments', tostring(#args), 'pairs of a field and its value')
+    if #args == 0 or #args % 2 == 1 or #args > 2 * PUSH_FIELDS_MAX then
+        return nil, invalid('arguments', tostring(#args),
+            'at most ' .. PUSH_FIELDS_MAX .. ' pairs of a field and its value')
     end
     for i = 1, #args, 2 do
         if given[args[i]] then
@@ -674,18 +987,18 @@ local function sh_push(base, args)
     if not body then
         return bad_body
     end
-    local counted = call('HMGET', base .. ':counters', 'enqueued', 'deduplicated')
-    local serial = (tonumber(counted[1]) or 0) + (tonumber(counted[2]) or 0)
+    local counted = try('HMGET', streams_of(base).counters, 'enqueued', 'deduplicated') or {}
+    local serial = (integer(counted[1]) or 0) + (integer(counted[2]) or 0)
     local id = format('push-%x-%d', now_us(), serial)
     problem = check_job(id, domain, body)
     if problem then
         return problem
     end
-    local answer = enqueue(base, PUSH_BACKLOG, {id, domain, text, body}, 1, 1, {options})[1]
-    if answer == 'FULL' then
+    local answers = enqueue(base, PUSH_BACKLOG, {id, domain, text, body}, 1, {options})
+    if answers[1] == 'FULL' then
         return redis.error_reply(format('SHFULL queue "%s": %d jobs wait already', base, PUSH_BACKLOG))
     end
-    return answer
+    return answers[1] or answers
 end
 
 ---- the fence -------------------------------------------------------------------------------------
@@ -694,7 +1007,7 @@ end
 local function pending_between(stream, consumer, low, high, limit)
     local rows = pcall_redis('XPENDING', stream, GROUP, low, high, limit, consumer)
     if rows.err then
-        return is_nogroup(rows) and {} or nil, rows
+        return is_nogroup(rows) and {} or nil, refusal(stream, rows)
     end
     local held = {}
     for i = 1, #rows do
@@ -767,17 +1080,56 @@ local function fence(base, consumer, args, first, stride)
     return ours, streams
 end
 
--- Takes entries out of the group and out of the stream. Returns how many were really pending.
-local function remove(stream, entries)
+-- Takes entries that `consumer` holds out of the group and out of the stream; deliveries is the count
+-- of all, or of each. Returns how many were really pending, or nil and the error: then it holds them
+-- as before.
+local function remove(stream, consumer, entries, deliveries)
     if #entries == 0 then
         return 0
     end
-    local acked = call('XACK', stream, GROUP, unpack(entries))
-    call('XDEL', stream, unpack(entries))
+    local acked, problem = try('XACK', stream, GROUP, unpack(entries))
+    if acked then
+        local _, trouble = try('XDEL', stream, unpack(entries))
+        if not trouble then
+            return acked
+        end
+        problem = trouble
+        for i = 1, #entries do
+            try('XCLAIM', stream, GROUP, consumer, 0, entries[i], 'RETRYCOUNT',
+                tonumber(deliveries) or deliveries[i], 'FORCE', 'JUSTID')
+        end
+    end
+    return nil, refusal(stream, problem)
+end
+
+-- The same; raises. It cannot be taken back, so it is the last write of what it is part of.
+local function must_remove(stream, consumer, entries, deliveries)
+    local acked, problem = remove(stream, consumer, entries, deliveries)
+    if problem then
+        error(problem)
+    end
     return acked
 end
 
 ---- the fleet: how a running job ends -------------------------------------------------------------
+
+-- Ends the jobs of one stream; `places` are those of their eight arguments.
+local function finish_some(base, args, stream, places)
+    local entries, deliveries, fates = {}, {}, {}
+    local expired = 0
+    for i, at in ipairs(places) do
+        entries[i], deliveries[i] = args[at + 1], tonumber(args[at + 2])
+        expired = expired + ((tonumber(args[at + 6]) or 0) % 2 == FLAG_EXPIRED and 1 or 0)
+    end
+    count_undoably(base, 'done', #places - expired)
+    count_undoably(base, 'expired', expired)
+    for i, at in ipairs(places) do
+        fates[i] = settle(base, args[at + 3], args[at + 4], args[at + 5],
+            (tonumber(args[at + 6]) or 0) >= FLAG_REPLY, args[at + 7])
+    end
+    must_remove(stream, args[1], entries, deliveries)
+    return fates
+end
 
 -- consumer, then for each job: stream entry deliveries id domain unique flags reply
 local function sh_finish(base, args)
@@ -785,26 +1137,24 @@ local function sh_finish(base, args)
     if not ours then
         return streams
     end
-    local done, expired = {{}, {}, {}}, {{}, {}, {}}
-    local fates = {}
+    local places, fates = {{}, {}, {}}, {}
     for j = 1, #ours do
         local at = 8 * j - 6
+        local list = places[tonumber(args[at]) + 1]
         fates[j] = LOST
         if ours[j] then
-            local flags = tonumber(args[at + 6]) or 0
-            local list = (flags % 2 == FLAG_EXPIRED and expired or done)[tonumber(args[at]) + 1]
-            list[#list + 1] = args[at + 1]
-            fates[j] = settle(base, args[at + 3], args[at + 4], args[at + 5],
-                flags >= FLAG_REPLY, args[at + 7])
+            list[#list + 1] = at
         end
     end
-    local done_count, expired_count = 0, 0
+    local has_some = {#places[1] > 0, #places[2] > 0, #places[3] > 0}
+    local ended = each_of(has_some, function(s)
+        return finish_some(base, args, streams[s], places[s])
+    end)
     for s = 1, 3 do
-        done_count = done_count + remove(streams[s], done[s])
-        expired_count = expired_count + remove(streams[s], expired[s])
+        for i, at in ipairs(places[s]) do
+            fates[(at + 6) / 8] = ended[s] ~= LOST and ended[s][i] or LOST
+        end
     end
-    count(base, 'done', done_count)
-    count(base, 'expired', expired_count)
     return fates
 end
 
@@ -822,32 +1172,27 @@ local function sh_done(base, args)
     if problem then
         return problem
     end
-    local total, mine = #entries, 0
-    for i = 1, total do
-        if held[entries[i]] == deliveries then
-            mine = mine + 1
-        end
-    end
-    if mine == total then  -- as it nearly always is
-        local done = remove(stream, entries)
-        count(base, 'done', done)
-        if done == total then
-            return done
-        end
-    end
-    local fates, ours = {}, {}
+    local total = #entries
+    local fates, ours, mine = {}, {}, 0
     for i = 1, total do
         local entry = entries[i]
-        fates[i] = held[entry] == deliveries and MOVED or LOST
-        if fates[i] == MOVED then
-            ours[#ours + 1] = entry
+        fates[i] = LOST
+        if held[entry] == deliveries then
+            fates[i] = MOVED
+            mine = mine + 1
+            ours[mine] = entry
             held[entry] = nil  -- one that is named twice is its only once
         end
     end
-    if mine < total then
-        count(base, 'done', remove(stream, ours))
+    if mine > 0 then
+        count(base, 'done', mine)
+        local _, trouble = remove(stream, args[1], ours, deliveries)
+        if trouble then
+            count(base, 'done', -mine)
+            return trouble
+        end
     end
-    return fates
+    return mine == total and total or fates
 end
 
 -- "<tries>.<upstream>.<operation>": a job that was tried just now; with the ms of its last try behind
@@ -869,50 +1214,51 @@ local function remember_parked(text, since, given, now)
         .. (match(given, '^%d+%.%l+%.%l+%.(%d+)$') or digits(now))
 end
 
+-- Moves one running job to delayed.
+local function delay_running(base, job, entry, delay, parked)
+    local now, since = now_ms(), entry_ms(entry)
+    count_undoably(base, is_parked(parked) and 'parked' or 'retried', 1)
+    local failures = min(tonumber(job.attempt) + (is_parked(parked) and 0 or 1), ATTEMPT_MAX)
+    delay_job(base, now + delay, job.id, job.domain, digits(failures),
+        remember_parked(job.options, since, parked, now), job.body, since)
+    local unique = read_options(job.options).unique
+    local key = unique and unique_key(base, job.domain, unique)
+    if key and is_held_by(pcall_redis('GET', key), job.id) then
+        try('PEXPIRE', key, digits(UNIQUE_TTL_MS + delay))
+    end
+end
+
 -- consumer, then for each job: stream entry deliveries delay_ms parked, which is 0 or as in is_parked
 local function sh_retry(base, args)
     local ours, streams = fence(base, args[1], args, 2, 5)
     if not ours then
         return streams
     end
-    local now = now_ms()
-    local moved = {[true] = 0, [false] = 0}
-    local fates = {}
-    for j = 1, #ours do
+    return each_of(ours, function(j)
         local at = 5 * j - 3
-        local stream, entry, parked = streams[tonumber(args[at]) + 1], args[at + 1], is_parked(args[at + 4])
-        local job = ours[j] and read_job(stream, entry)
-        fates[j] = job and MOVED or LOST
-        if job then
-            local delay = integer(args[at + 3]) or 0
-            local attempt = tonumber(job.attempt) + (parked and 0 or 1)
-            local options = remember_parked(job.options, entry_ms(entry), args[at + 4], now)
-            delay_job(base, now + delay, job.id, job.domain, digits(attempt), options, job.body,
-                entry_ms(entry))
-            local unique = read_options(job.options).unique
-            if unique and call('GET', unique_key(base, job.domain, unique)) == job.id then
-                call('PEXPIRE', unique_key(base, job.domain, unique), digits(UNIQUE_TTL_MS + delay))
-            end
-            moved[parked] = moved[parked] + remove(stream, {entry})
+        local stream, entry = streams[tonumber(args[at]) + 1], args[at + 1]
+        local job = read_job(stream, entry)
+        if not job then
+            return LOST
         end
-    end
-    count(base, 'retried', moved[false])
-    count(base, 'parked', moved[true])
-    return fates
+        delay_running(base, job, entry, min(integer(args[at + 3]) or 0, DELAY_MAX_MS), args[at + 4])
+        must_remove(stream, args[1], {entry}, args[at + 2])
+        return MOVED
+    end)
 end
 
 -- Writes the dead letter of an entry's fields. `attempts` counts this failure too, except for a job
 -- that nobody ever said no to (crash_loop).
 local function add_dead(base, fields, entry, reason, text, deliveries, worker)
     local job = by_name(fields)
-    local attempt = integer(job.attempt) or 0
+    local failures = integer(job.attempt) or 0
     local letter = {}
     for i = 1, min(#fields, FIELDS_MAX) do
         letter[i] = fields[i]
     end
     local facts = {
         'reason', reason, 'error', sub(text, 1, ERROR_MAX),
-        'attempts', digits(reason == 'crash_loop' and attempt or attempt + 1),
+        'attempts', digits(reason == 'crash_loop' and failures or failures + 1),
         'deliveries', digits(deliveries), 'died', digits(now_ms()), 'worker', worker,
     }
     if entry and not read_options(job.options).since then
@@ -922,7 +1268,9 @@ local function add_dead(base, fields, entry, reason, text, deliveries, worker)
     for _, value in ipairs(facts) do
         letter[#letter + 1] = value
     end
-    call('XADD', base .. ':dead', '*', unpack(letter))
+    count_undoably(base, 'buried', 1)
+    local key = base .. ':dead'
+    undo_with('XDEL', key, must('XADD', key, '*', unpack(letter)))
     return job
 end
 
@@ -932,27 +1280,21 @@ local function sh_bury(base, args)
     if not ours then
         return streams
     end
-    local buried = 0
-    local fates = {}
-    for j = 1, #ours do
+    return each_of(ours, function(j)
         local at = 7 * j - 4
         local stream, entry = streams[tonumber(args[at]) + 1], args[at + 1]
-        local _, fields
-        if ours[j] then
-            _, fields = read_job(stream, entry)
+        local _, fields = read_job(stream, entry)
+        if not fields then
+            return LOST
         end
-        fates[j] = LOST
-        if fields then
-            local job = add_dead(base, fields, entry, args[at + 3], args[at + 4],
-                tonumber(args[at + 2]), args[2])
-            buried = buried + remove(stream, {entry})
-            local flags = tonumber(args[at + 5]) or 0
-            fates[j] = settle(base, job.id or '', job.domain or '', read_options(job.options).unique,
-                flags >= FLAG_REPLY and job.id ~= nil, args[at + 6])
-        end
-    end
-    count(base, 'buried', buried)
-    return fates
+        local job = add_dead(base, fields, entry, args[at + 3], args[at + 4],
+            tonumber(args[at + 2]), args[2])
+        local flags = tonumber(args[at + 5]) or 0
+        local fate = settle(base, job.id or '', job.domain or '', read_options(job.options).unique,
+            flags >= FLAG_REPLY and job.id ~= nil, args[at + 6])
+        must_remove(stream, args[1], {entry}, args[at + 2])
+        return fate
+    end)
 end
 
 -- id, reply: for an asker that came after the job's own end was decided (WANTED).
@@ -962,15 +1304,6 @@ local function sh_reply(base, args)
     end
     push_reply(base, args[1], args[2])
     return redis.status_reply('OK')
-end
-
-local function release_again(stream, entry)
-    local job = read_job(stream, entry)
-    if not job then
-        return 0
-    end
-    add_job(stream, job.id, job.domain, job.attempt, edit_options(job.options, entry_ms(entry)), job.body)
-    return remove(stream, {entry})
 end
 
 -- consumer, visibility_ms, again, then for each job: stream entry deliveries. Returns how many.
@@ -983,17 +1316,24 @@ local function sh_release(base, args)
         return invalid('visibility_ms', args[2], 'a whole number of milliseconds')
     end
     local released = 0
-    for j = 1, #ours do
+    each_of(ours, function(j)
         local at = 3 * j + 1
         local stream, entry = streams[tonumber(args[at]) + 1], args[at + 1]
-        if ours[j] and args[3] == '1' then
-            released = released + release_again(stream, entry)
-        elseif ours[j] then
+        if args[3] ~= '1' then
             local deliveries = max(tonumber(args[at + 2]) - 1, 0)
-            released = released + #call('XCLAIM', stream, GROUP, args[1], 0, entry, 'IDLE', args[2],
+            released = released + #must('XCLAIM', stream, GROUP, args[1], 0, entry, 'IDLE', args[2],
                 'RETRYCOUNT', deliveries, 'JUSTID')
+            return MOVED
         end
-    end
+        local job = read_job(stream, entry)
+        if not job then
+            return LOST
+        end
+        undo_with('XDEL', stream, add_job(stream, job.id, job.domain, job.attempt,
+            edit_options(job.options, entry_ms(entry)), job.body))
+        released = released + must_remove(stream, args[1], {entry}, args[at + 2])
+        return MOVED
+    end)
     return released
 end
 
@@ -1021,31 +1361,74 @@ local function sh_heartbeat(base, args)
     return alive
 end
 
+---- what is so ------------------------------------------------------------------------------------
+
+local COUNTERS = {
+    'enqueued', 'deduplicated', 'refused', 'done', 'retried', 'buried', 'expired', 'reclaimed',
+    'requeued', 'discarded', 'parked', 'reset',
+}
+
+-- A counter as a number, nil for what is none: junk, or more than the books could be added up with.
+local function counter_value(text)
+    local number = #text <= 16 and find(text, '^%d+$') and tonumber(text)
+    return number and number <= COUNTER_MAX and number or nil
+end
+
+-- The group's facts, {pending = 0} where there is no stream or no group.
+local function group_of(stream)
+    for _, row in ipairs(try('XINFO', 'GROUPS', stream) or NONE) do
+        local group = by_name(row)
+        if group.name == GROUP then
+            return group
+        end
+    end
+    return {pending = 0}
+end
+
+-- Whether a stream of so many entries takes no more, since its last id is the last there is. (XINFO would
+-- say so too, with the bodies of two entries.)
+local function is_exhausted(stream, length, group)
+    if group['last-delivered-id'] == LAST_ID then
+        return true
+    end
+    if length > 0 then
+        return #(try('XRANGE', stream, LAST_ID, LAST_ID) or NONE) > 0
+    end
+    return by_name(try('XINFO', 'STREAM', stream) or NONE)['last-generated-id'] == LAST_ID
+end
+
 ---- the janitor -----------------------------------------------------------------------------------
 
 -- What the black box says of a job: the phase its last lane was in, and that lane's consumer name.
 -- Written by lanes for jobs that were taken over ("upsert host-7-3f.2"), see workers/blackbox.h.
 local function last_phase(base, id)
-    local text = id and call('GET', base .. ':phase:' .. id)
-    if text then
-        call('DEL', base .. ':phase:' .. id)
-        return match(text, '^(%l+) (.+)$')
-    end
+    local text = id and try('GET', base .. ':phase:' .. id)
+    return match(sub(text or '', 1, ERROR_MAX), '^(%l+) (.+)$')
 end
 
--- Buries an entry that was handed out too often.
-local function bury_crash_loop(base, stream, entry, fields, deliveries, worker)
+-- Buries an entry that was handed out too often, and that taker.consumer holds now. Returns its bytes, 0
+-- where it is gone.
+local function bury_crash_loop(base, stream, entry, taker)
+    local found = must('XRANGE', stream, entry, entry)[1]
+    if not found then
+        return 0
+    end
+    local fields, worker = found[2], taker.worker
     local phase, last = last_phase(base, by_name(fields).id)
-    local text = format('handed out %d times without an end', deliveries)
+    local text = format('handed out %d times without an end', taker.deliveries)
     if phase then
         text = format('%s; the last worker, "%s", died in phase "%s"', text, last, phase)
         worker = last
     end
-    local job = add_dead(base, fields, entry, 'crash_loop', text, deliveries, worker)
+    local job = add_dead(base, fields, entry, 'crash_loop', text, taker.deliveries, worker)
     if job.id then
         release_unique(base, job.domain or '', read_options(job.options).unique, job.id)
     end
-    return remove(stream, {entry})
+    must_remove(stream, taker.consumer, {entry}, taker.deliveries)
+    if phase then
+        try('DEL', base .. ':phase:' .. job.id)
+    end
+    return bytes_of(fields)
 end
 
 -- Sorts idle entries by how often they were handed out: those to bury, those to take now, those to
@@ -1078,20 +1461,26 @@ local function leave_idle(stream, consumer, entries, visibility_ms)
         for _, word in ipairs({'IDLE', visibility_ms, 'JUSTID'}) do
             claim[#claim + 1] = word
         end
-        call(unpack(claim))
+        try(unpack(claim))
     end
 end
 
--- Buries entries, and no more once CALL_BYTES went. Returns how many, and how many were looked at.
-local function bury_all(base, stream, entries, held, worker)
+-- Buries entries, and no more once CALL_BYTES went; one that cannot be buried goes to `leave`, so that
+-- the others are taken over all the same. Returns how many were, how many were looked at, their bytes.
+local function bury_all(base, args, entries, held, leave)
+    local stream = streams_of(base)[tonumber(args[1]) + 1]
     local buried, bytes, seen = 0, 0, 0
     while seen < #entries and bytes < CALL_BYTES do
         seen = seen + 1
         local entry = entries[seen]
-        local found = call('XRANGE', stream, entry, entry)[1]
-        if found then
-            buried = buried + bury_crash_loop(base, stream, entry, found[2], held[entry] or 1, worker)
-            bytes = bytes + bytes_of(found[2])
+        local size = attempt(bury_crash_loop, base, stream, entry, {
+            consumer = args[2], deliveries = held[entry] or 1, worker = args[3]})
+        commit()
+        if not size then
+            leave[#leave + 1] = entry
+        elseif size > 0 then
+            buried = buried + 1
+            bytes = bytes + size
         end
     end
     return buried, seen, bytes
@@ -1104,7 +1493,7 @@ local function claim_all(stream, consumer, entries, held, bytes, answer)
     while seen < #entries and bytes < CALL_BYTES do
         seen = seen + 1
         local entry = entries[seen]
-        local found = call('XCLAIM', stream, GROUP, consumer, 0, entry)[1]
+        local found = must('XCLAIM', stream, GROUP, consumer, 0, entry)[1]
         if found then
             answer[#answer + 1] = {entry, (held[entry] or 1) + 1, found[2]}
             bytes = bytes + bytes_of(found[2])
@@ -1139,7 +1528,7 @@ local function sh_reclaim(base, args)
     local claimed = pcall_redis('XAUTOCLAIM', stream, GROUP, args[2], args[4], args[7],
         'COUNT', args[6], 'JUSTID')
     if claimed.err then
-        return is_nogroup(claimed) and {'0-0', 0} or claimed
+        return is_nogroup(claimed) and {'0-0', 0} or refusal(stream, claimed)
     end
     local answer = {claimed[1], 0}
     if #claimed[2] == 0 then
@@ -1150,14 +1539,13 @@ local function sh_reclaim(base, args)
         return problem
     end
     local bury, take, leave = sort_idle(claimed[2], held, limit, args[8] ~= '0')
-    local buried, bury_seen, bytes = bury_all(base, stream, bury, held, args[3])
+    local buried, bury_seen, bytes = bury_all(base, args, bury, held, leave)
     local take_seen = claim_all(stream, args[2], take, held, bytes, answer)
     local first = put_off(take, take_seen, leave, put_off(bury, bury_seen, leave))
     leave_idle(stream, args[2], leave, args[4])
     answer[1] = first or answer[1]
     answer[2] = buried
-    count(base, 'buried', buried)
-    count(base, 'reclaimed', #answer - 2)
+    attempt(count, base, 'reclaimed', #answer - 2)
     return answer
 end
 
@@ -1175,14 +1563,16 @@ end
 -- Moves one member of delayed to its stream; one that is no job goes to dead, so that it cannot
 -- stand in the way for ever.
 local function promote_member(base, member)
-    local id, domain, attempt, options, body = split_member(member)
-    if not id then
+    local id, domain, failures, options, body = split_member(member)
+    if id then
+        options = plain_since(options)
+        local stream = stream_for(base, read_options(options))
+        undo_with('XDEL', stream, add_job(stream, id, domain, failures, options, body))
+    else
         add_dead(base, {'body', member}, nil, 'malformed', 'delayed member without a job\'s head', 0, '')
-        count(base, 'buried', 1)
-        return
     end
-    options = plain_since(options)
-    add_job(stream_for(base, read_options(options)), id, domain, attempt, options, body)
+    must('ZREM', base .. ':delayed', member)
+    return MOVED
 end
 
 -- limit. Moves up to `limit` jobs, and no more once CALL_BYTES went. Returns {moved, ms until the next
@@ -1197,30 +1587,37 @@ local function sh_promote(base, args)
     end
     local key = base .. ':delayed'
     local now = now_ms()
-    local moved, bytes = 0, 0
-    while moved < limit and bytes < CALL_BYTES do
-        local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
-        local member, due = first[1], first[2] and floor(tonumber(first[2]))
+    local seen, moved, bytes = 0, 0, 0
+    while seen < limit and bytes < CALL_BYTES do
+        local first = must('ZRANGE', key, 0, 0, 'WITHSCORES')
+        local member, due = first[1], first[2] and tonumber(first[2])
         if not member or due > now then
-            return {moved, member and due - now or -1}
+            return {moved, member and min(floor(due) - now, DELAY_MAX_MS) or -1}
         end
-        promote_member(base, member)
-        call('ZREM', key, member)
-        moved = moved + 1
+        if attempt(promote_member, base, member) then
+            moved = moved + 1
+        else  -- its stream takes none: it makes way
+            must('ZADD', key, 'XX', digits(now + PROMOTE_AGAIN_MS), member)
+        end
+        commit()
+        seen = seen + 1
         bytes = bytes + #member
     end
-    local next_one = call('ZRANGE', key, 0, 0, 'WITHSCORES')
-    return {moved, next_one[2] and max(floor(tonumber(next_one[2])) - now, 0) or -1}
+    local next_one = must('ZRANGE', key, 0, 0, 'WITHSCORES')
+    local due = next_one[2] and tonumber(next_one[2])
+    return {moved, due and max(min(floor(due) - now, DELAY_MAX_MS), 0) or -1}
 end
 
+-- Makes what it can; says what it could not.
 local function sh_prepare(base)
+    local problem
     for _, stream in ipairs(streams_of(base)) do
-        local made = pcall_redis('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
-        if type(made) == 'table' and made.err and not find(made.err, '^%-?BUSYGROUP') then
-            return made
+        local _, refused = try('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+        if refused and not find(refused.err, '^%-?BUSYGROUP') then
+            problem = problem or refusal(stream, refused)
         end
     end
-    return redis.status_reply('OK')
+    return problem or redis.status_reply('OK')
 end
 
 -- consumer. Returns from how many streams it was removed.
@@ -1228,79 +1625,133 @@ local function sh_leave(base, args)
     local removed = 0
     for _, stream in ipairs(streams_of(base)) do
         local held = pcall_redis('XPENDING', stream, GROUP, '-', '+', 1, args[1])
-        if held.err and not is_nogroup(held) then
-            return held
-        end
-        if not held.err and #held == 0 then
-            call('XGROUP', 'DELCONSUMER', stream, GROUP, args[1])
+        if not held.err and #held == 0 and try('XGROUP', 'DELCONSUMER', stream, GROUP, args[1]) then
             removed = removed + 1
         end
     end
     return removed
 end
 
--- idle_ms. Returns how many consumers were removed.
+-- A stream that takes no more entries begins anew where nothing is left in it that could be lost.
+local function renew_stream(stream)
+    local length, group = try('XLEN', stream), group_of(stream)
+    if length == 0 and group.pending == 0 and is_exhausted(stream, length, group)
+        and try('DEL', stream) then
+        try('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+    end
+end
+
+-- Counters that are no numbers begin anew.
+local function renew_counters(base)
+    local key = streams_of(base).counters
+    local counted = try('HMGET', key, unpack(COUNTERS))
+    for i, name in ipairs(COUNTERS) do
+        if counted and counted[i] and not counter_value(counted[i]) then
+            attempt(count_anew, key, name, 0, {err = 'not an integer'})
+        end
+    end
+end
+
+-- Removes the consumers of a stream that hold nothing and were idle for so long; their names.
+local function reap_stream(stream, idle_ms)
+    local names = {}
+    local group = group_of(stream)
+    if (group.consumers or 0) > REAP_MAX then  -- too many to be listed; who lives comes again by itself
+        if group.pending == 0 and try('XGROUP', 'DESTROY', stream, GROUP) then
+            try('XGROUP', 'CREATE', stream, GROUP, group['last-delivered-id'])
+        end
+        return names
+    end
+    for _, row in ipairs(try('XINFO', 'CONSUMERS', stream, GROUP) or NONE) do
+        local consumer = by_name(row)
+        if consumer.pending == 0 and consumer.idle >= idle_ms
+            and try('XGROUP', 'DELCONSUMER', stream, GROUP, consumer.name) then
+            names[#names + 1] = consumer.name
+        end
+    end
+    return names
+end
+
+-- idle_ms. Returns how many consumers were removed; mends what heals by itself.
 local function sh_reap(base, args)
     local idle_ms = integer(args[1])
     if not idle_ms then
         return invalid('idle_ms', args[1] or '', 'a whole number of milliseconds')
     end
-    local names, removed = {}, 0
+    local seen, removed = {}, 0
     for _, stream in ipairs(streams_of(base)) do
-        local consumers = pcall_redis('XINFO', 'CONSUMERS', stream, GROUP)
-        for _, row in ipairs(consumers.err and {} or consumers) do
-            local consumer = by_name(row)
-            if consumer.pending == 0 and consumer.idle >= idle_ms then
-                call('XGROUP', 'DELCONSUMER', stream, GROUP, consumer.name)
-                removed = removed + (names[consumer.name] and 0 or 1)
-                names[consumer.name] = true
-            end
+        for _, name in ipairs(reap_stream(stream, idle_ms)) do
+            removed = removed + (seen[name] and 0 or 1)
+            seen[name] = true
         end
+        renew_stream(stream)
     end
+    renew_counters(base)
     return removed
 end
 
 ---- operators -------------------------------------------------------------------------------------
 
-local COUNTERS = {
-    'enqueued', 'deduplicated', 'refused', 'done', 'retried', 'buried', 'expired', 'reclaimed',
-    'requeued', 'discarded', 'parked',
-}
-
--- The group's facts, {pending = 0} where there is no stream or no group.
-local function group_of(stream)
-    local groups = pcall_redis('XINFO', 'GROUPS', stream)
-    for _, row in ipairs(groups.err and {} or groups) do
-        local group = by_name(row)
-        if group.name == GROUP then
-            return group
-        end
+-- A stream's jobs: waiting, running, age of the oldest that waits. `fault` is told what is wrong.
+local function stream_facts(stream, now, fault)
+    local length, problem = try('XLEN', stream)
+    if problem then
+        fault(refusal(stream, problem).err)
+        return 0, 0, 0
     end
-    return {pending = 0}
+    local group = group_of(stream)
+    local after = group['last-delivered-id']
+    if is_exhausted(stream, length, group) then
+        fault(format('ERR key "%s": its ids are exhausted, it takes no more entries', excerpt(stream, 200)))
+    end
+    local first = try('XRANGE', stream, after and '(' .. after or '-', '+', 'COUNT', 1) or NONE
+    return max(length - group.pending, 0), group.pending,
+        first[1] and now - tonumber(entry_ms(first[1][1])) or 0
 end
 
+-- Names and numbers. What is wrong with a key stands at the end, as a name with the number 1.
 local function sh_stats(base)
     local waiting, running, oldest = 0, 0, 0
     local now = now_ms()
-    for _, stream in ipairs(streams_of(base)) do
-        local group = group_of(stream)
-        local after = group['last-delivered-id']
-        waiting = waiting + max(call('XLEN', stream) - group.pending, 0)
-        running = running + group.pending
-        local first = call('XRANGE', stream, after and '(' .. after or '-', '+', 'COUNT', 1)[1]
-        if first then
-            oldest = max(oldest, now - tonumber(entry_ms(first[1])))
+    local faults = {}
+    local function fault(text)
+        faults[#faults + 1] = text
+        faults[#faults + 1] = 1
+    end
+    local function length_of(command, key)
+        local length, problem = try(command, key)
+        if problem then
+            fault(refusal(key, problem).err)
         end
+        return length or 0
+    end
+    for _, stream in ipairs(streams_of(base)) do
+        local waits, runs, age = stream_facts(stream, now, fault)
+        waiting, running, oldest = waiting + waits, running + runs, max(oldest, age)
     end
     local answer = {
-        'waiting', waiting, 'running', running, 'delayed', call('ZCARD', base .. ':delayed'),
-        'dead', call('XLEN', base .. ':dead'), 'paused', is_paused(base) and 1 or 0,
+        'waiting', waiting, 'running', running,
+        'delayed', length_of('ZCARD', streams_of(base).delayed),
+        'dead', length_of('XLEN', base .. ':dead'), 'paused', is_paused(base) and 1 or 0,
         'oldest_ms', oldest,
     }
-    local counted = call('HMGET', base .. ':counters', unpack(COUNTERS))
+    local key = streams_of(base).counters
+    local counted, problem = try('HMGET', key, unpack(COUNTERS))
+    if problem then
+        fault(refusal(key, problem).err)
+    end
     for i, name in ipairs(COUNTERS) do
+        local text = counted and counted[i] or '0'
+        local number = counter_value(text)
+        if not number then
+            fault(format('ERR key "%s": its counter %s is "%s", expected a number from 0 to 2^53',
+                excerpt(key, 200), name, excerpt(text)))
+        end
         answer[#answer + 1] = name
-        answer[#answer + 1] = tonumber(counted[i]) or 0
+        answer[#answer + 1] = number or 0
+    end
+    for _, value in ipairs(faults) do
+        answer[#answer + 1] = value
     end
     return answer
 end
@@ -1317,16 +1768,29 @@ local function check_entries(args)
 end
 
 -- A dead letter as a new job: attempts 0, no deadline; unique again where no twin is outstanding.
-local function requeue_letter(base, entry, letter)
+-- Returns its bytes, 0 where it is gone.
+local function requeue_letter(base, entry)
+    local dead = base .. ':dead'
+    local found = must('XRANGE', dead, entry, entry)[1]
+    if not found then
+        return 0
+    end
+    local letter = by_name(found[2])
     local text = letter.options or ''
+    local id, domain, body = letter.id or '', letter.domain or '', letter.body or ''
     local options = read_options(text)
     local drop = {deadline_ms = true, delay_ms = true, parked = true}
+    count_undoably(base, 'requeued', 1)
     if options.unique and letter.id then
-        local holder = take_unique(base, letter.id, letter.domain or '', {unique = options.unique}, false)
-        drop.unique = holder and holder ~= letter.id or nil
+        local key, is_query = unique_key(base, domain, options.unique)
+        local holder = take_unique(base, key, unique_value(id, is_query, body), NONE, false)
+        drop.unique = holder and holder ~= id or nil
     end
     text = edit_options(text, integer(letter.since) and letter.since or entry_ms(entry), drop)
-    add_job(stream_for(base, options), letter.id or '', letter.domain or '', '0', text, letter.body or '')
+    local stream = stream_for(base, options)
+    undo_with('XDEL', stream, add_job(stream, id, domain, '0', text, body))
+    must('XDEL', dead, entry)
+    return bytes_of(found[2])
 end
 
 -- entry...: in their order, and no more once CALL_BYTES went. Returns how many: again, with the same
@@ -1336,21 +1800,23 @@ local function sh_requeue(base, args)
     if problem then
         return problem
     end
-    local key, moved, bytes = base .. ':dead', 0, 0
     streams_of(base).bound = nil
+    local moved, bytes, problem = 0, 0, nil
     for _, entry in ipairs(args) do
-        local found = call('XRANGE', key, entry, entry)[1]
-        if found then
-            requeue_letter(base, entry, by_name(found[2]))
-            call('XDEL', key, entry)
+        local size, trouble = attempt(requeue_letter, base, entry)
+        commit()
+        problem = problem or trouble
+        if size and size > 0 then
             moved = moved + 1
-            bytes = bytes + bytes_of(found[2])
+            bytes = bytes + size
             if bytes >= CALL_BYTES then
                 break
             end
         end
     end
-    count(base, 'requeued', moved)
+    if problem and moved == 0 then
+        error(problem)
+    end
     return moved
 end
 
@@ -1359,17 +1825,18 @@ local function sh_discard(base, args)
     if problem then
         return problem
     end
-    local gone = call('XDEL', base .. ':dead', unpack(args))
-    count(base, 'discarded', gone)
+    count_undoably(base, 'discarded', #args)
+    local gone = must('XDEL', base .. ':dead', unpack(args))
+    count(base, 'discarded', gone - #args)
     return gone
 end
 
 -- Discards up to `most` letters that died before `before_ms`. Whole nodes of the stream go first; what is
 -- old in the next one goes where little is left to do.
 local function trim_older(key, before_ms, most)
-    local gone = call('XTRIM', key, 'MINID', '~', digits(before_ms), 'LIMIT', most)
+    local gone = must('XTRIM', key, 'MINID', '~', digits(before_ms), 'LIMIT', most)
     if gone < most - NODE_ENTRIES then
-        gone = gone + call('XTRIM', key, 'MINID', '=', digits(before_ms))
+        gone = gone + must('XTRIM', key, 'MINID', '=', digits(before_ms))
     end
     return gone
 end
@@ -1382,14 +1849,18 @@ local function sh_trim(base, args)
         return invalid('arguments', table.concat(args, ' '), 'max_dead older_than_ms, 0 for no bound')
     end
     local key = base .. ':dead'
-    local gone, total = 0, call('XLEN', key)
+    local gone, total = 0, must('XLEN', key)
+    if total == 0 then
+        return 0
+    end
+    count_undoably(base, 'discarded', total)
     if most > 0 and total > most then
-        gone = call('XTRIM', key, 'MAXLEN', '=', max(most, total - JOBS_MAX))
+        gone = must('XTRIM', key, 'MAXLEN', '=', max(most, total - JOBS_MAX))
     end
     if age > 0 and gone < JOBS_MAX then
         gone = gone + trim_older(key, max(now_ms() - age, 0), JOBS_MAX - gone)
     end
-    count(base, 'discarded', gone)
+    count(base, 'discarded', gone - total)
     return gone
 end
 
@@ -1398,80 +1869,112 @@ local function sh_pause(base, args)
         return invalid('paused', args[1] or '', '1 or 0')
     end
     if args[1] == '1' then
-        call('SET', base .. ':paused', '1')
+        must('SET', base .. ':paused', '1')
     else
-        call('DEL', base .. ':paused')
+        must('DEL', base .. ':paused')
     end
     return redis.status_reply('OK')
 end
 
 ---- a rate and leases, kept by the whole fleet; their keys are literal ----------------------------
 
--- count window_ms cost. A generic cell rate: the key holds the time, in us, when the bucket is full
--- again. Returns 0 when `cost` was taken, else how many ms to wait. More than `count` at once needs a
--- full bucket and leaves a debt.
+-- When the bucket is full again, in us: now, where it is. The value is that time and when it was
+-- written; where that is ahead the clock was put back, and the time goes back with it. More than `most`
+-- ahead, or no number at all, is nothing that this function wrote.
+local function full_at_of(key, now, most)
+    local text = sub(try('GET', key) or '', 1, 64)
+    local full_at, written = match(text, '^(%d+) ?(%d*)$')
+    local ahead = (tonumber(full_at) or 0) - max(tonumber(written) or 0, now)
+    return ahead > 0 and ahead <= most and now + ahead or now
+end
+
+-- count window_ms cost. A generic cell rate. Returns 0 when `cost` was taken, else how many ms to wait.
+-- More than `count` at once needs a full bucket and leaves a debt, of RATE_DEBT windows at most.
 local function sh_rate(key, args)
     local per_window, window_ms, cost = integer(args[1]), integer(args[2]), integer(args[3])
-    if not (per_window and window_ms and cost) or per_window < 1 or window_ms < 1 then
-        return invalid('arguments', table.concat(args, ' '), 'count window_ms cost, the first two over 0')
+    if not (per_window and window_ms and cost) or per_window < 1 or window_ms < 1
+        or cost > RATE_DEBT * per_window then
+        return invalid('arguments', table.concat(args, ' '),
+            'count window_ms cost, the first two over 0, the last at most 10 times the count')
     end
-    local now = now_us()
-    local price = cost * window_ms * 1000 / per_window
-    local full_at = max(tonumber(call('GET', key)) or 0, now) + price
-    local wait_us = full_at - now - max(window_ms * 1000, price)
+    if not find(key, ':rate:', 1, true) then
+        return invalid('key', key, 'a rate\'s key such as sh:rate:embed')
+    end
+    local now, window_us = now_us(), window_ms * 1000
+    local price = cost * window_us / per_window
+    local full_at = full_at_of(key, now, (RATE_DEBT + 1) * window_us) + price
+    local wait_us = full_at - now - max(window_us, price)
     if wait_us > 0 then
         return max(math.ceil(wait_us / 1000), 1)
     end
     if full_at > now then
-        call('SET', key, digits(full_at), 'PX', digits(math.ceil((full_at - now) / 1000) + 1))
+        must('SET', key, digits(full_at) .. ' ' .. digits(now),
+            'PX', digits(math.ceil((full_at - now) / 1000) + 1))
     end
     return 0
 end
 
-local function check_lease(args)
+local function check_lease(key, args)
     if #args < 1 or args[1] == '' then
         return invalid('token', args[1] or '', 'the owner\'s name')
     end
-    if not integer(args[2]) or integer(args[2]) < 1 then
-        return invalid('ttl_ms', args[2] or '', 'a whole number of milliseconds over 0')
+    local ttl_ms = integer(args[2])
+    if not ttl_ms or ttl_ms < 1 or ttl_ms > LEASE_MAX_MS then
+        return invalid('ttl_ms', args[2] or '', 'a whole number of milliseconds from 1 to ' .. LEASE_MAX_MS)
     end
+    if not find(key, ':lease:', 1, true) then
+        return invalid('key', key, 'a lease\'s key such as sh:lease:chroma:0')
+    end
+end
+
+-- Who holds a lease; nobody where it is of another type or lives longer than any lease (by hand without
+-- an end, or the clock was put back).
+local function holder_of(key)
+    local holder = try('GET', key)
+    local left_ms = holder and try('PTTL', key) or 0
+    return left_ms >= 0 and left_ms <= LEASE_MAX_MS and holder or nil
 end
 
 -- token ttl_ms. 1 when the lease is the token's now; taking one's own lease again prolongs it. Who is
 -- refused first comes next, as long as it goes on asking: a holder that lets go and asks again at
 -- once would else keep all others out.
 local function sh_lease_take(key, args)
-    local problem = check_lease(args)
+    local problem = check_lease(key, args)
     if problem then
         return problem
     end
     local token, turn = args[1], key .. ':next'
-    local holder, first = call('GET', key), call('GET', turn)
+    local holder, first = holder_of(key), holder_of(turn)
     if holder == token then
-        return call('PEXPIRE', key, args[2])
+        return must('PEXPIRE', key, args[2])
     end
     if not holder and (not first or first == token) then
-        call('SET', key, token, 'PX', args[2])
-        call('DEL', turn)
+        must('SET', key, token, 'PX', args[2])
+        if first then
+            try('DEL', turn)
+        end
         return 1
     end
     if not first or first == token then
-        call('SET', turn, token, 'PX', LEASE_TURN_MS)
+        must('SET', turn, token, 'PX', LEASE_TURN_MS)
     end
     return 0
 end
 
 local function sh_lease_renew(key, args)
-    local problem = check_lease(args)
+    local problem = check_lease(key, args)
     if problem then
         return problem
     end
-    return call('GET', key) == args[1] and call('PEXPIRE', key, args[2]) or 0
+    return holder_of(key) == args[1] and must('PEXPIRE', key, args[2]) or 0
 end
 
 -- token
 local function sh_lease_release(key, args)
-    return call('GET', key) == args[1] and call('DEL', key) or 0
+    if not find(key, ':lease:', 1, true) then
+        return invalid('key', key, 'a lease\'s key such as sh:lease:chroma:0')
+    end
+    return try('GET', key) == args[1] and must('DEL', key) or 0
 end
 
 local function sh_version()
@@ -1496,6 +1999,15 @@ local function register(name, callback, flags)
     }
 end
 
+-- A function whose writes are taken back where it fails.
+local function whole(f)
+    return function(key, args)
+        local answer, problem = attempt(f, key, args)
+        commit()
+        return answer or problem
+    end
+end
+
 -- What ends jobs, keeps them alive or makes room must work when Redis is out of memory.
 local OOM = {'allow-oom'}
 
@@ -1503,21 +2015,21 @@ redis.register_function{function_name = 'sh_version', callback = sh_version, fla
 register('sh_enqueue', sh_enqueue)
 register('sh_push', sh_push)
 register('sh_stats', sh_stats, {'no-writes'})
-register('sh_finish', sh_finish, OOM)
+register('sh_finish', whole(sh_finish), OOM)
 register('sh_done', sh_done, OOM)
-register('sh_retry', sh_retry, OOM)  -- what it adds it takes from the stream; so does sh_bury
-register('sh_bury', sh_bury, OOM)
-register('sh_reply', sh_reply, OOM)
-register('sh_release', sh_release, OOM)
-register('sh_heartbeat', sh_heartbeat, OOM)
-register('sh_reclaim', sh_reclaim, OOM)
-register('sh_promote', sh_promote)
+register('sh_retry', whole(sh_retry), OOM)  -- what it adds it takes from the stream; so does sh_bury
+register('sh_bury', whole(sh_bury), OOM)
+register('sh_reply', whole(sh_reply), OOM)
+register('sh_release', whole(sh_release), OOM)
+register('sh_heartbeat', whole(sh_heartbeat), OOM)
+register('sh_reclaim', whole(sh_reclaim), OOM)
+register('sh_promote', whole(sh_promote))
 register('sh_prepare', sh_prepare, OOM)
 register('sh_leave', sh_leave, OOM)
-register('sh_reap', sh_reap, OOM)
-register('sh_requeue', sh_requeue)
-register('sh_discard', sh_discard, OOM)
-register('sh_trim', sh_trim, OOM)
+register('sh_reap', whole(sh_reap), OOM)
+register('sh_requeue', whole(sh_requeue))
+register('sh_discard', whole(sh_discard), OOM)
+register('sh_trim', whole(sh_trim), OOM)
 register('sh_pause', sh_pause, OOM)
 register('sh_rate', sh_rate, OOM)
 register('sh_lease_take', sh_lease_take, OOM)

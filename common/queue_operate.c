@@ -13,7 +13,8 @@ enum {
     RECLAIMED,
     REQUEUED,
     DISCARDED,
-    PARKED
+    PARKED,
+    RESET
 };
 
 const char *const queue_counter_names[QUEUE_COUNTERS] = {
@@ -22,7 +23,7 @@ const char *const queue_counter_names[QUEUE_COUNTERS] = {
     [RETRIED] = "retried",   [BURIED] = "buried",
     [EXPIRED] = "expired",   [RECLAIMED] = "reclaimed",
     [REQUEUED] = "requeued", [DISCARDED] = "discarded",
-    [PARKED] = "parked",
+    [PARKED] = "parked",     [RESET] = "reset",
 };
 
 /* ---- stats --------------------------------------------------------------------------------- */

@@ -13,13 +13,16 @@ import copy
 import dataclasses
 import re
 
+import msgpack
+
 PRIORITIES = ("high", "normal", "low")
-UNIQUE_TTL_MS = 24 * 60 * 60 * 1000
+UNIQUE_TTL_MS = 30 * 24 * 60 * 60 * 1000
+OPTIONS_MAX = 2048
 REPLY_TTL_MS = 5 * 60 * 1000
 LETTER_FIELDS = 32  # of a foreign entry that its dead letter keeps
 LOST, MOVED, WANTED = 0, 1, 2
 COUNTERS = ("enqueued", "deduplicated", "refused", "done", "retried", "buried", "expired",
-            "reclaimed", "requeued", "discarded", "parked")
+            "reclaimed", "requeued", "discarded", "parked", "reset")
 
 
 @dataclasses.dataclass
@@ -43,6 +46,7 @@ class Timed:
     """A value that ends by itself."""
     value: str
     until: int
+    question: str = ""  # of a query's unique key: what its job asks for
 
 
 class Stream:
@@ -68,6 +72,8 @@ def read_options(text):
 
 
 def edit_options(text, since, drop=()):
+    if len(text) > OPTIONS_MAX:
+        return text
     kept = [pair for pair in text.split(" ") if pair and pair.split("=", 1)[0] not in drop]
     if not any(pair.startswith("since=") for pair in kept):
         kept.append(f"since={since}")
@@ -83,12 +89,24 @@ def unique_name(domain, unique):
     return f"{domain}:{unique}" if re.fullmatch(r"[0-9a-f]{32}\.\d+", unique) else unique
 
 
+def question_of(unique, body):
+    """What a query's unique key is bound to; nothing for other keys."""
+    if not re.fullmatch(r"[0-9a-f]{32}\.\d+", unique):
+        return ""
+    try:
+        fields = msgpack.unpackb(body.encode("latin-1"))
+        return " ".join(fields["query"].split()) + f"\n{fields.get('k', 3)}"
+    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException):
+        return body
+
+
 def is_job(fields):
     return (re.fullmatch(r"[0-9a-zA-Z:._-]{1,64}", fields.get("id", "")) is not None
             and fields["id"] != "FULL"
             and re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?", fields.get("domain", ""))
             is not None
-            and re.fullmatch(r"\d{1,15}", fields.get("attempt", "")) is not None
+            and re.fullmatch(r"\d{1,9}", fields.get("attempt", "")) is not None
+            and len(fields.get("options", "")) <= OPTIONS_MAX
             and re.search(r"[\x00-\x1f\x7f]", fields.get("options", "\0")) is None
             and "body" in fields)
 
@@ -189,14 +207,20 @@ class Queue:
             return None
         name = unique_name(draft.domain, options["unique"])
         until = self.now + UNIQUE_TTL_MS + int(options.get("delay_ms", 0))
-        held = self.unique.get(name)
+        held = self.twin(name, question_of(options["unique"], draft.body))
         if held is None:
             if room > 0:
-                self.unique[name] = Timed(draft.id, until)
+                self.unique[name] = Timed(draft.id, until,
+                                          question_of(options["unique"], draft.body))
             return None
         if held.value != draft.id and "reply" in options:
             self.wanted[held.value] = Timed("1", until)
         return held.value
+
+    def twin(self, name, question):
+        """Who holds a unique key and asks the same."""
+        held = self.unique.get(name)
+        return held if held is not None and held.question == question else None
 
     def add_draft(self, draft, options):
         self.counters["enqueued"] += 1
@@ -390,8 +414,11 @@ class Queue:
             options, drop = read_options(text), {"deadline_ms", "delay_ms"}
             if options.get("unique") and "id" in letter:
                 name = unique_name(letter.get("domain", ""), options["unique"])
-                held = self.unique.setdefault(name, Timed(letter["id"], self.now + UNIQUE_TTL_MS))
-                if held.value != letter["id"]:
+                question = question_of(options["unique"], letter.get("body", ""))
+                held = self.twin(name, question)
+                if held is None:
+                    self.unique[name] = Timed(letter["id"], self.now + UNIQUE_TTL_MS, question)
+                elif held.value != letter["id"]:
                     drop.add("unique")
             since = letter.get("since", str(entry[0]))
             self.add_job(priority_of(options), letter.get("id", ""), letter.get("domain", ""), 0,

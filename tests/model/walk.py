@@ -33,6 +33,9 @@ START_MS = 1700000000000
 # The unique keys of queries, which count per domain, and others.
 UNIQUE = ("u1", "u2", "u3", "0123456789abcdef0123456789abcdef.3",
           "ffffffffffffffffffffffffffffffff.20")
+# Two of them ask the same.
+BODIES = ("b", "\n", "x y\n\0z", "", *(msgpack.packb(body).decode("latin-1") for body in (
+    {"query": "a b", "k": 3}, {"query": " a  b\n"}, {"query": "a c", "k": 3})))
 SAID = 12
 BACKLOG_MAX = 60
 
@@ -159,7 +162,7 @@ class Walk:
     def enqueue(self):
         limit = self.chance.choice((0, 0, self.chance.randrange(1, BACKLOG_MAX)))
         drafts = [Draft(f"j{self.chance.randrange(400)}", self.chance.choice(("legal", "code")),
-                        self.some_options(), self.chance.choice(("b", "\n", "x y\n\0z", "")))
+                        self.some_options(), self.chance.choice(BODIES))
                   for _ in range(self.chance.choice((1, 1, 2, 5)))]
         room = 10**9 if limit == 0 else limit - self.model.backlog()
         real = self.call("sh_enqueue", limit, *(
