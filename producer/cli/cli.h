@@ -119,7 +119,7 @@ int cli_check_arguments(const struct cli *cli, size_t min, size_t max, const cha
 
 /* ---- messages and failures ----------------------------------------------------------------- */
 
-/* One line on standard error, "stillhouse: ..."; control characters become '?'. */
+/* One line on standard error, "stillhouse: ..."; what is not safe to show becomes '?'. */
 void cli_message(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* cli_message with "; see `stillhouse help COMMAND`" behind it. Returns CLI_USAGE. `command` may be

@@ -43,7 +43,9 @@ static int report(const struct cli *cli, const struct redis_conn *conn, const st
 
     server_info_text(info, "redis_version", version);
     if (!cli->json) {
-        printf("Redis %s at %s\n", version, redis_conn_where(conn));
+        printf("Redis %s at ", version);
+        output_text(redis_conn_where(conn));
+        putchar('\n');
         puts(loaded ? "functions loaded" : "functions were there already");
         fputs("queues prepared:", stdout);
         for (size_t i = 0; i < FLEET_QUEUES; i++) {

@@ -31,7 +31,7 @@ static const struct cli_option enqueue_options[] = {
 static const struct cli_option prompt_options[] = {
     {"domain", "D", "the task's domain"},
     {"query", "Q", "what the examples shall be about"},
-    {"base", "FILE", "the prompt to enrich, - for standard input"},
+    {"base", "FILE", "the prompt to enrich, - for standard input; at most 16 MiB"},
     {"wait", "TIME", "on a miss wait so long for the enrichment (default 0)"},
     {NULL, NULL, NULL},
 };

@@ -198,7 +198,8 @@ static int print_document(const struct cli *cli, const struct strbuf *text)
     } else if (few_shot->valuestring[0] == '\0') {
         puts("no examples");
     } else {
-        puts(few_shot->valuestring);
+        output_text(few_shot->valuestring);
+        putchar('\n');
     }
     if (cJSON_IsString(error)) {
         cli_message("the job ended without a result: %s", error->valuestring);

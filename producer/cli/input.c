@@ -1,7 +1,12 @@
 #include "input.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { INPUT_MAX_BYTES = 16 * 1024 * 1024, INPUT_IDLE_MS = 10000, PIECE_BYTES = 16384 };
 
 int input_open(const struct cli *cli, const char *flag, const char *path, FILE **out)
 {
@@ -19,27 +24,59 @@ void input_close(FILE *file)
     }
 }
 
+/* True once there is something to read, or nothing more will come. A pipe that nobody writes to is
+ * not waited for without end; whoever types, or feeds standard input, has the time that it takes.
+ */
+static bool wait_readable(int file)
+{
+    struct pollfd one = {.fd = file, .events = POLLIN};
+    int ready;
+
+    do {
+        ready = poll(&one, 1, file == STDIN_FILENO ? -1 : INPUT_IDLE_MS);
+    } while (ready < 0 && errno == EINTR);
+    return ready > 0;
+}
+
+/* Appends what can be had to `out`, at most one byte more than `most` in all; what went wrong, or
+ * NULL. */
+static const char *read_up_to(int file, size_t most, struct strbuf *out)
+{
+    for (;;) {
+        const size_t left = most + 1 - out->bytes;
+        char *to = strbuf_reserve(out, left < PIECE_BYTES ? left : PIECE_BYTES);
+        if (to == NULL) {
+            return strerror(ENOMEM);
+        }
+        if (!wait_readable(file)) {
+            return "nothing came for 10 s";
+        }
+        const ssize_t got = read(file, to, left < PIECE_BYTES ? left : PIECE_BYTES);
+        if (got < 0 && errno != EINTR && errno != EAGAIN) {
+            return strerror(errno);
+        }
+        strbuf_commit(out, got < 0 ? 0 : (size_t)got);
+        if (out->bytes > most) {
+            return "it is too long, expected at most 16 MiB";
+        }
+        if (got == 0) {
+            return NULL;
+        }
+    }
+}
+
 int input_read_all(const struct cli *cli, const char *flag, const char *path, struct strbuf *out)
 {
-    FILE *file = NULL;
-    char piece[16384];
-    size_t got;
+    const bool standard = strcmp(path, "-") == 0;
+    const int file =
+        standard ? STDIN_FILENO : open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
-    const int code = input_open(cli, flag, path, &file);
-    if (code != CLI_DONE) {
-        return code;
-    }
-    while ((got = fread(piece, 1, sizeof piece, file)) > 0) {
-        strbuf_append(out, piece, got);
-    }
-    const bool failed = ferror(file) != 0;
-    const int why = errno;
-    input_close(file);
-    if (failed) {
-        return cli_usage(cli->command, "--%s \"%s\": %s", flag, path, strerror(why));
-    }
     strbuf_append(out, "", 0); /* empty input is text too */
-    return strbuf_ok(out) ? CLI_DONE : cli_out_of_memory();
+    const char *wrong = file < 0 ? strerror(errno) : read_up_to(file, INPUT_MAX_BYTES, out);
+    if (file >= 0 && !standard) {
+        close(file);
+    }
+    return wrong == NULL ? CLI_DONE : cli_usage(cli->command, "--%s \"%s\": %s", flag, path, wrong);
 }
 
 enum input_line input_line(FILE *file, size_t most, struct strbuf *out)

@@ -12,7 +12,8 @@
 int input_open(const struct cli *cli, const char *flag, const char *path, FILE **out) MUSTCHECK;
 void input_close(FILE *file);
 
-/* All of it. */
+/* All of it, at most 16 MiB. CLI_USAGE with a message when it is longer or cannot be read, when a
+ * pipe stays silent for 10 s (not standard input), or memory is short. */
 int input_read_all(const struct cli *cli, const char *flag, const char *path,
                    struct strbuf *out) MUSTCHECK;
 

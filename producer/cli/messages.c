@@ -4,18 +4,16 @@
 #include <string.h>
 
 #include "cli.h"
+#include "text.h"
 
 enum { MESSAGE_BYTES = 1024 };
 
 static void say(const char *text)
 {
-    char line[MESSAGE_BYTES] = "";
-    size_t bytes = 0;
+    char line[MESSAGE_BYTES];
 
-    for (; text[bytes] != '\0' && bytes + 1 < sizeof line; bytes++) {
-        const unsigned char c = (unsigned char)text[bytes];
-        line[bytes] = c < 0x20 || c == 0x7f ? '?' : text[bytes];
-    }
+    snprintf(line, sizeof line, "%s", text);
+    line[text_make_safe(line, strlen(line))] = '\0';
     fprintf(stderr, "stillhouse: %s\n", line);
 }
 

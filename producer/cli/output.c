@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "json.h"
@@ -24,17 +25,12 @@ size_t table_width(const char *text)
 /* A copy that a terminal can be shown; NULL when memory is short. */
 static char *make_cell(const char *text, size_t bytes)
 {
-    const bool utf8 = text_is_utf8(text, bytes);
     char *cell = malloc(bytes + 1);
 
-    if (cell == NULL) {
-        return NULL;
+    if (cell != NULL) {
+        memcpy(cell, text, bytes);
+        cell[text_make_safe(cell, bytes)] = '\0';
     }
-    for (size_t i = 0; i < bytes; i++) {
-        const unsigned char c = (unsigned char)text[i];
-        cell[i] = c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8) ? '?' : text[i];
-    }
-    cell[bytes] = '\0';
     return cell;
 }
 
@@ -133,6 +129,28 @@ bool table_print(const struct table *table, FILE *out)
         print_row(table, widths, row, out);
     }
     return true;
+}
+
+/* ---- texts --------------------------------------------------------------------------------- */
+
+void output_text(const char *text)
+{
+    if (!isatty(STDOUT_FILENO)) {
+        fputs(text, stdout);
+        return;
+    }
+    while (*text != '\0') {
+        const size_t bytes = strcspn(text, "\n\t");
+        char *part = make_cell(text, bytes);
+        if (part != NULL) {
+            fputs(part, stdout);
+        }
+        free(part);
+        text += bytes;
+        for (; *text == '\n' || *text == '\t'; text++) {
+            putchar(*text);
+        }
+    }
 }
 
 /* ---- JSON ---------------------------------------------------------------------------------- */

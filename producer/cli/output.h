@@ -48,6 +48,10 @@ bool table_print(const struct table *table, FILE *out) MUSTCHECK;
 /* How many columns of a terminal a text takes, counting code points. */
 size_t table_width(const char *text);
 
+/* A text of several lines to standard output: byte for byte, but on a terminal without what changes
+ * how it takes the rest (text_is_safe_codepoint). */
+void output_text(const char *text);
+
 /* ---- JSON ---------------------------------------------------------------------------------- */
 
 /* Bytes that may not be UTF-8, as a JSON string: what is not is shown as '?'. */

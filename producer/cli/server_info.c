@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text.h"
+
 enum status server_info_get(struct redis_conn *conn, struct strbuf *out, struct error *err)
 {
     struct redis_args args = {0};
@@ -36,6 +38,7 @@ const char *server_info_text(const struct strbuf *info, const char *name, char o
     const char *found = info->bytes == 0 ? NULL : strstr(info->data, line);
     const char *value = found == NULL ? "" : found + strlen(line);
     snprintf(out, 128, "%.*s", (int)strcspn(value, "\r\n"), value);
+    out[text_make_safe(out, strlen(out))] = '\0';
     return out;
 }
 

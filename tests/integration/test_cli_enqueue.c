@@ -1,5 +1,6 @@
 /* stillhouse enqueue, prompt and result. */
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "bodies.h"
 #include "cli_fixture.h"
@@ -423,6 +424,22 @@ Test(cli_enqueue, a_prompt_comes_out_whatever_state_redis_is_in)
     RUN_WITH(0, "Base.\n", "prompt", "--domain", "legal", "--query", "q", "--base", "-");
     test_server_freeze(&redis, false);
     cr_assert_str_eq(out, "Base.\n");
+}
+
+Test(cli_enqueue, a_base_prompt_without_end_is_read_no_further_than_16_mib)
+{
+    RUN(2, "prompt", "--domain", "legal", "--query", "q", "--base", "/dev/zero");
+    SAYS("expected at most 16 MiB");
+}
+
+Test(cli_enqueue, a_pipe_that_nobody_writes_to_is_not_waited_for_without_end)
+{
+    char path[320];
+
+    snprintf(path, sizeof path, "%s/pipe", redis.folder);
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    RUN(2, "prompt", "--domain", "legal", "--query", "q", "--base", path);
+    SAYS("nothing came for 10 s");
 }
 
 Test(cli_enqueue, a_prompt_with_bad_usage_is_still_exit_code_2)

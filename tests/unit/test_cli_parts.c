@@ -53,11 +53,33 @@ Test(cli_parts, a_table_shows_foreign_bytes_as_question_marks_and_keeps_utf8)
     table_text(&table, "22");
     table_bytes(&table, "\xff\xfe", 2);
     table_text(&table, "3");
+    table_text(&table, "\xc2\x9b"
+                       "31m\xe2\x80\xae"
+                       "e\xe2\x80\x8b\xe2\x80\xa8\xcc\x81\xff\xc3\xa9");
+    table_text(&table, "4");
     table_text(&table, "half a row is left out");
     cr_assert_str_eq(print_it(&table), "a?[2J?                   1\n"
                                        "\xc3\xa9\xc3\xa9                      22\n"
-                                       "??                       3\n");
+                                       "??                       3\n"
+                                       "?31m?e??\xcc\x81?\xc3\xa9              4\n");
     table_free(&table);
+}
+
+Test(cli_parts, a_message_shows_nothing_that_changes_how_a_terminal_takes_the_rest)
+{
+    char line[128] = "";
+    int ends[2];
+
+    cr_assert_eq(pipe(ends), 0);
+    const int old = dup(STDERR_FILENO);
+    cr_assert_eq(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+    cli_message("\x1b[2J %s %s",
+                "\xc2\x9b"
+                "31m\xe2\x80\xae",
+                "\xc3\xa9");
+    dup2(old, STDERR_FILENO);
+    cr_assert_gt(read(ends[0], line, sizeof line - 1), 0);
+    cr_assert_str_eq(line, "stillhouse: ?[2J ?31m? \xc3\xa9\n");
 }
 
 Test(cli_parts, the_width_of_a_text_counts_its_code_points)
