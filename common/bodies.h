@@ -22,9 +22,10 @@ enum { BODIES_K_DEFAULT = 3, BODIES_K_MAX = 20, BODIES_DEPTH_MAX = 16, BODIES_ME
 /* STATUS_OK when `data` is exactly one well-formed msgpack value within the limits above. */
 enum status bodies_scan(const void *data, size_t bytes, struct error *err) MUSTCHECK;
 
-/* A metadata value as Chroma can hold it. Keys are 1-128 bytes of text, no two of one map equal
- * (the last one wins), at most BODIES_METADATA_MAX. In job bodies our own keys are refused, and
- * those that begin with '#', '$' or "chroma:", for which Chroma would refuse the whole batch. */
+/* A metadata value as Chroma can hold it; lists and maps are JSON text. Keys are 1-128 bytes of
+ * text, no two of one map equal (the last one wins), at most BODIES_METADATA_MAX. In job bodies our
+ * own keys are refused, and those that begin with '#', '$' or "chroma:", for which Chroma would
+ * refuse the whole batch. */
 enum meta_type { META_STRING, META_INT, META_FLOAT, META_BOOL, META_NULL };
 
 struct meta_value {
@@ -55,6 +56,7 @@ struct distill_body {
     struct slice model; /* {NULL, 0} = absent */
     struct meta_pair *metadata;
     size_t metadata_count;
+    struct slice dropped; /* metadata keys left out, {NULL, 0} = none: bodies_accept_distill */
 };
 
 struct index_document {
@@ -62,6 +64,7 @@ struct index_document {
     struct slice text; /* not blank */
     struct meta_pair *metadata;
     size_t metadata_count;
+    struct slice dropped; /* as above */
 };
 
 struct index_body {
@@ -77,6 +80,14 @@ enum status bodies_decode_enrich(const void *data, size_t bytes, struct enrich_b
 /* success=false and quality under a floor are NOT errors here: the handler judges them. */
 enum status bodies_decode_distill(const void *data, size_t bytes, struct arena *arena,
                                   struct distill_body *out, struct error *err) MUSTCHECK;
+/* The same for a worker, whom the one who wrote it will not hear: prompt and result are the lesson,
+ * metadata is beside it. What Chroma cannot keep of it is left out (a number that is not finite or
+ * has more than 64 bits, binary data, a key that is empty, too long or reserved, a 65th one), and
+ * key "dropped_keys" says which; a NUL byte in a text becomes U+FFFD. */
+enum status bodies_accept_distill(const void *data, size_t bytes, struct arena *arena,
+                                  struct distill_body *out, struct error *err) MUSTCHECK;
+enum status bodies_accept_index(const void *data, size_t bytes, struct arena *arena,
+                                struct index_body *out, struct error *err) MUSTCHECK;
 enum status bodies_decode_index(const void *data, size_t bytes, struct arena *arena,
                                 struct index_body *out, struct error *err) MUSTCHECK;
 

@@ -198,6 +198,53 @@ enum status body_full_text(const msgpack_object *map, const char *name, struct s
     return STATUS_OK;
 }
 
+/* A copy in which U+FFFD stands for each NUL byte. */
+static enum status without_nul(struct arena *arena, struct slice text, struct slice *out,
+                               struct error *err)
+{
+    static const char replacement[] = "\xef\xbf\xbd";
+    struct strbuf repaired = {0};
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < text.bytes; i++) {
+        if (text.data[i] == '\0') {
+            strbuf_append_str(&repaired, replacement);
+        } else {
+            strbuf_append_char(&repaired, text.data[i]);
+        }
+    }
+    const char *copy =
+        strbuf_ok(&repaired) ? arena_copy(arena, repaired.data, repaired.bytes) : NULL;
+    *out = (struct slice){copy, repaired.bytes};
+    if (copy == NULL) {
+        status = error_set(err, STATUS_OOM, "out of memory");
+    }
+    strbuf_free(&repaired);
+    return status;
+}
+
+enum status body_repair(const struct body_rules *rules, struct slice *text, struct error *err)
+{
+    if (!rules->lenient || text->bytes == 0 || memchr(text->data, '\0', text->bytes) == NULL) {
+        return STATUS_OK;
+    }
+    return without_nul(rules->arena, *text, text, err);
+}
+
+enum status body_document_text(const msgpack_object *map, const char *name,
+                               const struct body_rules *rules, struct slice *out, struct error *err)
+{
+    const msgpack_object *object = body_find(map, name);
+    struct slice text = {0};
+
+    if (!rules->lenient || object == NULL || !body_as_text(object, &text) || text.bytes == 0 ||
+        memchr(text.data, '\0', text.bytes) == NULL) {
+        return body_full_text(map, name, out, err);
+    }
+    *out = text;
+    return body_repair(rules, out, err);
+}
+
 enum status body_id(const msgpack_object *map, const char *name, struct slice *out,
                     struct error *err)
 {

@@ -64,6 +64,9 @@ enum status body_array(const msgpack_object *map, const char *name, enum body_pr
                        size_t min, size_t max, const msgpack_object_array **out,
                        struct error *err) MUSTCHECK;
 
+/* Appends the object as JSON. */
+void body_write_json(const msgpack_object *object, struct strbuf *out);
+
 /* Gets the text of a str or bin; false for another type or invalid UTF-8. NUL bytes pass. */
 bool body_as_text(const msgpack_object *object, struct slice *out);
 /* Gets an int64_t from an integer or an integral float; false for others. */
@@ -71,15 +74,33 @@ bool body_as_integer(const msgpack_object *object, int64_t *out);
 /* Gets a finite number from a float or an integer; false for others. */
 bool body_as_number(const msgpack_object *object, double *out);
 
-/* The pairs of a metadata map. */
+/* How a body is read: strictly for who has just written it, leniently for a worker, whom nobody
+ * would hear. */
+struct body_rules {
+    struct arena *arena;
+    bool lenient;
+};
+
+/* Leniently: a text with NUL bytes becomes a copy with U+FFFD in their place. */
+enum status body_repair(const struct body_rules *rules, struct slice *text,
+                        struct error *err) MUSTCHECK;
+
+/* Required text with more than white space in it. Leniently a NUL byte becomes U+FFFD. */
+enum status body_document_text(const msgpack_object *map, const char *name,
+                               const struct body_rules *rules, struct slice *out,
+                               struct error *err) MUSTCHECK;
+
+/* The pairs of a metadata map. Lists and maps are JSON text, numbers as keys are text. */
 struct body_metadata {
     struct meta_pair *pairs;
     size_t count;
+    struct slice dropped; /* keys of what cannot be kept, for people; {NULL, 0} = none */
 };
 
-/* Field `metadata` (optional), strictly: INVALID names the key. `reserved` ends with NULL. */
+/* Field `metadata` (optional). Strictly: INVALID names the key that cannot be kept. Leniently: such
+ * pairs are left out, and key "dropped_keys" says which. `reserved` ends with NULL. */
 enum status body_metadata(const msgpack_object *map, const char *const *reserved,
-                          struct arena *arena, struct body_metadata *out,
+                          const struct body_rules *rules, struct body_metadata *out,
                           struct error *err) MUSTCHECK;
 
 /* The same, leaving out every pair that is not as it should be: for results. */

@@ -53,47 +53,62 @@ static enum status decode_distill_judged(const msgpack_object *map, struct disti
     return status;
 }
 
-static enum status decode_distill(const msgpack_object *map, struct arena *arena,
+static enum status decode_distill(const msgpack_object *map, const struct body_rules *rules,
                                   struct distill_body *out, struct error *err)
 {
-    struct body_metadata metadata = {NULL, 0};
+    struct body_metadata metadata = {0};
     enum status status = body_id(map, "task_id", &out->task_id, err);
 
     if (status == STATUS_OK) {
-        status = body_full_text(map, "prompt", &out->prompt, err);
+        status = body_document_text(map, "prompt", rules, &out->prompt, err);
     }
     if (status == STATUS_OK) {
-        status = body_full_text(map, "result", &out->result, err);
+        status = body_document_text(map, "result", rules, &out->result, err);
     }
     if (status == STATUS_OK) {
         status = decode_distill_judged(map, out, err);
     }
     if (status == STATUS_OK) {
-        status = body_metadata(map, distill_reserved, arena, &metadata, err);
+        status = body_metadata(map, distill_reserved, rules, &metadata, err);
     }
     out->metadata = metadata.pairs;
     out->metadata_count = metadata.count;
+    out->dropped = metadata.dropped;
+    return status;
+}
+
+static enum status read_distill(struct slice body, const struct body_rules *rules,
+                                struct distill_body *out, struct error *err)
+{
+    struct body_reader reader;
+    enum status status = body_open_map(&reader, body.data, body.bytes, err);
+
+    *out = (struct distill_body){0};
+    if (status == STATUS_OK) {
+        status = decode_distill(&reader.unpacked.data, rules, out, err);
+    }
+    body_close(&reader);
     return status;
 }
 
 enum status bodies_decode_distill(const void *data, size_t bytes, struct arena *arena,
                                   struct distill_body *out, struct error *err)
 {
-    struct body_reader reader;
-    enum status status = body_open_map(&reader, data, bytes, err);
-
-    *out = (struct distill_body){0};
-    if (status == STATUS_OK) {
-        status = decode_distill(&reader.unpacked.data, arena, out, err);
-    }
-    body_close(&reader);
-    return status;
+    const struct body_rules strict = {arena, false};
+    return read_distill((struct slice){data, bytes}, &strict, out, err);
 }
 
-static enum status decode_document(const msgpack_object *object, struct arena *arena,
+enum status bodies_accept_distill(const void *data, size_t bytes, struct arena *arena,
+                                  struct distill_body *out, struct error *err)
+{
+    const struct body_rules lenient = {arena, true};
+    return read_distill((struct slice){data, bytes}, &lenient, out, err);
+}
+
+static enum status decode_document(const msgpack_object *object, const struct body_rules *rules,
                                    struct index_document *out, struct error *err)
 {
-    struct body_metadata metadata = {NULL, 0};
+    struct body_metadata metadata = {0};
     char found[BODY_DESCRIBE_BYTES];
 
     if (object->type != MSGPACK_OBJECT_MAP) {
@@ -102,17 +117,18 @@ static enum status decode_document(const msgpack_object *object, struct arena *a
     }
     enum status status = body_id(object, "id", &out->id, err);
     if (status == STATUS_OK) {
-        status = body_full_text(object, "text", &out->text, err);
+        status = body_document_text(object, "text", rules, &out->text, err);
     }
     if (status == STATUS_OK) {
-        status = body_metadata(object, index_reserved, arena, &metadata, err);
+        status = body_metadata(object, index_reserved, rules, &metadata, err);
     }
     out->metadata = metadata.pairs;
     out->metadata_count = metadata.count;
+    out->dropped = metadata.dropped;
     return status;
 }
 
-static enum status decode_index(const msgpack_object *map, struct arena *arena,
+static enum status decode_index(const msgpack_object *map, const struct body_rules *rules,
                                 struct index_body *out, struct error *err)
 {
     const msgpack_object_array *documents;
@@ -123,12 +139,12 @@ static enum status decode_index(const msgpack_object *map, struct arena *arena,
         return status;
     }
 
-    out->documents = arena_array(arena, documents->size, sizeof *out->documents);
+    out->documents = arena_array(rules->arena, documents->size, sizeof *out->documents);
     if (out->documents == NULL) {
         return error_set(err, STATUS_OOM, "out of memory");
     }
     for (; out->count < documents->size; out->count++) {
-        status = decode_document(&documents->ptr[out->count], arena, &out->documents[out->count],
+        status = decode_document(&documents->ptr[out->count], rules, &out->documents[out->count],
                                  &detail);
         if (status != STATUS_OK) {
             return error_set(err, status, "documents[%zu]: %s", out->count, detail.text);
@@ -137,16 +153,30 @@ static enum status decode_index(const msgpack_object *map, struct arena *arena,
     return STATUS_OK;
 }
 
-enum status bodies_decode_index(const void *data, size_t bytes, struct arena *arena,
-                                struct index_body *out, struct error *err)
+static enum status read_index(struct slice body, const struct body_rules *rules,
+                              struct index_body *out, struct error *err)
 {
     struct body_reader reader;
-    enum status status = body_open_map(&reader, data, bytes, err);
+    enum status status = body_open_map(&reader, body.data, body.bytes, err);
 
     *out = (struct index_body){0};
     if (status == STATUS_OK) {
-        status = decode_index(&reader.unpacked.data, arena, out, err);
+        status = decode_index(&reader.unpacked.data, rules, out, err);
     }
     body_close(&reader);
     return status;
+}
+
+enum status bodies_decode_index(const void *data, size_t bytes, struct arena *arena,
+                                struct index_body *out, struct error *err)
+{
+    const struct body_rules strict = {arena, false};
+    return read_index((struct slice){data, bytes}, &strict, out, err);
+}
+
+enum status bodies_accept_index(const void *data, size_t bytes, struct arena *arena,
+                                struct index_body *out, struct error *err)
+{
+    const struct body_rules lenient = {arena, true};
+    return read_index((struct slice){data, bytes}, &lenient, out, err);
 }

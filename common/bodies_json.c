@@ -87,6 +87,11 @@ static void put_value(const msgpack_object *object, struct strbuf *out)
     }
 }
 
+void body_write_json(const msgpack_object *object, struct strbuf *out)
+{
+    put_value(object, out);
+}
+
 enum status bodies_to_json(const void *data, size_t bytes, struct strbuf *out, struct error *err)
 {
     struct body_reader reader;

@@ -51,7 +51,7 @@ static enum status decode_numbers(const msgpack_object *map, struct enrich_resul
 static enum status decode_example(const msgpack_object *object, struct arena *arena,
                                   struct example *out, struct error *err)
 {
-    struct body_metadata metadata = {NULL, 0};
+    struct body_metadata metadata = {0};
     char found[BODY_DESCRIBE_BYTES];
 
     if (object->type != MSGPACK_OBJECT_MAP) {

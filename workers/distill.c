@@ -74,7 +74,7 @@ static void decode(struct distill_batch *batch, struct task *tasks, size_t count
         struct distill_item *item = &batch->items[batch->count];
         const struct job *job = tasks[i].job;
         struct error err = {0};
-        enum status status = bodies_decode_distill(job->body.data, job->body.bytes, &tools->arena,
+        enum status status = bodies_accept_distill(job->body.data, job->body.bytes, &tools->arena,
                                                    &item->body, &err);
         if (status == STATUS_OOM) {
             task_judge(&tasks[i], VERDICT_RETRY, "%s", err.text);
@@ -88,6 +88,7 @@ static void decode(struct distill_batch *batch, struct task *tasks, size_t count
             item->task = &tasks[i];
             item->domain = tools_text(tools, job->domain);
             item->created_unix_ms = enqueued_unix_ms(job);
+            records_say_dropped(item->body.task_id, item->body.dropped);
             batch->count++;
         }
     }

@@ -59,7 +59,7 @@ static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
         const struct job *job = tasks[i].job;
         struct error err = {0};
         enum status status =
-            bodies_decode_index(job->body.data, job->body.bytes, &tools->arena, &bodies[i], &err);
+            bodies_accept_index(job->body.data, job->body.bytes, &tools->arena, &bodies[i], &err);
         tasks[i].verdict = VERDICT_DONE;
         if (status != STATUS_OK) {
             bodies[i].count = 0;
@@ -79,6 +79,7 @@ static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
             item->task = &tasks[i];
             item->document = &bodies[i].documents[j];
             item->domain = domain;
+            records_say_dropped(item->document->id, item->document->dropped);
             hash_content(item);
         }
     }

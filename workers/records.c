@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "log.h"
+
 enum { WRITER_WAIT_MS = 20000 };
 
 const struct meta_value *records_meta(const struct meta_pair *metadata, size_t count,
@@ -27,6 +29,19 @@ bool records_is_expired(const struct example *example, int64_t now_unix_ms)
     return expires->type == META_FLOAT
                ? expires->number <= (double)now_unix_ms
                : expires->type == META_INT && expires->integer <= now_unix_ms;
+}
+
+void records_say_dropped(struct slice id, struct slice dropped)
+{
+    char excerpt[48];
+    long long suppressed = 0;
+
+    if (dropped.data != NULL && log_kind_allow("metadata dropped", &suppressed)) {
+        log_warning("document \"%s\" is kept without metadata that Chroma cannot hold: %.*s (%lld "
+                    "more like it)",
+                    text_excerpt(id.data, id.bytes, excerpt), (int)dropped.bytes, dropped.data,
+                    suppressed);
+    }
 }
 
 static bool slice_equal(struct slice a, struct slice b)

@@ -34,6 +34,9 @@ enum status records_delete(struct lane_tools *tools, const char *domain, const s
 /* Is its time, metadata "expires_ms", over? What has none never expires. */
 bool records_is_expired(const struct example *example, int64_t now_unix_ms);
 
+/* Says in the log, now and then, that a document is kept without some of its metadata. */
+void records_say_dropped(struct slice id, struct slice dropped);
+
 /* Looks a key up in a metadata list; NULL when absent. */
 const struct meta_value *records_meta(const struct meta_pair *metadata, size_t count,
                                       const char *key);

@@ -318,8 +318,8 @@ static void push_index(const char *job, const char *text)
     struct strbuf body = {0};
     struct meta_pair meta = {{"page", 4}, {.type = META_INT, .integer = 7}};
     struct index_document documents[2] = {
-        {{"d1", 2}, {text, strlen(text)}, &meta, 1},
-        {{"d2", 2}, {"another text", 12}, NULL, 0},
+        {{"d1", 2}, {text, strlen(text)}, &meta, 1, {NULL, 0}},
+        {{"d2", 2}, {"another text", 12}, NULL, 0, {NULL, 0}},
     };
     const struct index_body index = {documents, 2};
 

@@ -356,12 +356,19 @@ Test(bodies_decode, chromas_own_metadata_keys_are_reserved)
                  3);
 }
 
-Test(bodies_decode, metadata_values_are_scalars)
+Test(bodies_decode, lists_and_maps_in_metadata_are_json_text)
 {
-    metadata_refuses("{'a':[1]}", "metadata key \"a\": expected a string, a finite number of at "
-                                  "most 64 bits, true, false or nil, found an array");
-    metadata_refuses("{'a':{}}", "metadata key \"a\": expected a string, a finite number of at "
-                                 "most 64 bits, true, false or nil, found a map");
+    const struct distill_body out =
+        distill_of("{'task_id':'t','prompt':'p','result':'r','success':true,"
+                   "'metadata':{'tags':['a','b'],'none':[],'loc':{'lines':3,'in':[0.5,null]}}}");
+
+    cr_assert_eq(out.metadata_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(out.metadata[i].value.type, META_STRING);
+    }
+    cr_assert(slice_is(out.metadata[0].value.string, "[\"a\",\"b\"]"));
+    cr_assert(slice_is(out.metadata[1].value.string, "[]"));
+    cr_assert(slice_is(out.metadata[2].value.string, "{\"lines\":3,\"in\":[0.5,null]}"));
 }
 
 Test(bodies_decode, metadata_keys_are_text_of_1_to_128_bytes)
@@ -399,18 +406,91 @@ Test(bodies_decode, metadata_that_json_could_not_say_is_judged_too)
     struct distill_body out;
     struct error err = {0};
 
-    cr_assert_eq(decode_metadata(BYTES("\x81\x01\x02"), &out, &err), STATUS_INVALID);
+    cr_assert_eq(decode_metadata(BYTES("\x81\x01\x02"), &out, &err), STATUS_OK);
+    cr_assert(slice_is(out.metadata[0].key, "1"));
+    cr_assert_eq(decode_metadata(BYTES("\x81\x90\x02"), &out, &err), STATUS_INVALID);
     cr_assert_str_eq(err.text,
-                     "field \"metadata\": expected keys of 1 to 128 bytes of text, found 1");
+                     "field \"metadata\": expected keys of 1 to 128 bytes of text, found an array");
     cr_assert_eq(decode_metadata(BYTES("\x81\xa2\0x\x02"), &out, &err), STATUS_INVALID);
     cr_assert_eq(decode_metadata(BYTES("\x81\xa1x\xa2\0y"), &out, &err), STATUS_INVALID);
     cr_assert_str_eq(err.text, "metadata key \"x\" holds a NUL byte");
     cr_assert_eq(
         decode_metadata(BYTES("\x81\xa1x\xcf\xff\xff\xff\xff\xff\xff\xff\xff"), &out, &err),
         STATUS_INVALID);
+    cr_assert_str_eq(err.text,
+                     "metadata key \"x\": expected a string, a finite number of at most 64 "
+                     "bits, true, false, nil, a list or a map, found "
+                     "18446744073709551615");
     cr_assert_eq(decode_metadata(BYTES("\x81\xa1x\xca\x7f\x80\0\0"), &out, &err), STATUS_INVALID);
     cr_assert_eq(decode_metadata(BYTES("\x81\xa1x\xc4\x01\xff"), &out, &err), STATUS_INVALID);
     cr_assert_eq(decode_metadata(BYTES("\x81\xa1x\xd4\x01z"), &out, &err), STATUS_INVALID);
+}
+
+/* The value of metadata key `key`; fails where there is none. */
+static struct slice metadata_text(const struct distill_body *body_read, const char *key)
+{
+    for (size_t i = 0; i < body_read->metadata_count; i++) {
+        const struct meta_pair *pair = &body_read->metadata[i];
+        if (slice_is(pair->key, key)) {
+            return pair->value.string;
+        }
+    }
+    cr_assert(false, "no key %s", key);
+    return (struct slice){0};
+}
+
+Test(bodies_decode, a_worker_keeps_the_lesson_and_names_the_metadata_that_it_cannot_keep)
+{
+    static const char odd[] = "\x8a\xa2ok\x01\xa1n\xcb\x7f\xf8\0\0\0\0\0\0" /* NaN */
+                              "\xa4$ref\x01\xa0\x01\xa5model\x01\x90\x01"
+                              "\xa1u\xcf\xff\xff\xff\xff\xff\xff\xff\xff" /* 2^64 - 1 */
+                              "\xa1t\xd4\x01z\xa1"
+                              "b\xc4\x01\xff\xa3nul\xa3"
+                              "a\0b";
+    struct distill_body out;
+    struct error err = {0};
+
+    (void)decode_metadata(odd, sizeof odd - 1, &out, &err);
+    cr_assert_eq(bodies_accept_distill(body.data, body.bytes, &arena, &out, &err), STATUS_OK, "%s",
+                 err.text);
+    cr_assert_eq(out.metadata_count, 3);
+    cr_assert(slice_is(out.metadata[0].key, "ok"));
+    cr_assert(slice_is(metadata_text(&out, "nul"), "a\xef\xbf\xbd"
+                                                   "b"));
+    cr_assert(slice_is(metadata_text(&out, "dropped_keys"),
+                       "n, $ref, (empty), model, an array, u, t, b"));
+    cr_assert(slice_is(out.dropped, "n, $ref, (empty), model, an array, u, t, b"));
+}
+
+Test(bodies_decode, a_worker_keeps_the_first_64_keys_of_many)
+{
+    struct strbuf metadata = {0};
+    struct distill_body out;
+    struct error err = {0};
+
+    strbuf_append(&metadata, "\xde\x00\x64", 3);
+    for (int i = 0; i < 100; i++) {
+        const char pair[] = {'\xa2', (char)('0' + i / 10), (char)('0' + i % 10), 1};
+        strbuf_append(&metadata, pair, sizeof pair);
+    }
+    (void)decode_metadata(metadata.data, metadata.bytes, &out, &err);
+    cr_assert_eq(bodies_accept_distill(body.data, body.bytes, &arena, &out, &err), STATUS_OK);
+    cr_assert_eq(out.metadata_count, 65);
+    cr_assert(slice_is(out.dropped, "64, 65, 66, 67, 68, 69, 70, 71, 72, 73 and 26 more"));
+    strbuf_free(&metadata);
+}
+
+Test(bodies_decode, a_nul_byte_costs_a_worker_a_character_and_not_the_lesson)
+{
+    struct distill_body out;
+    struct error err = {0};
+
+    strbuf_append(&body, BYTES("\x84\xa7task_id\xa1t\xa6prompt\xa1p\xa6result\xa3"
+                               "a\0b\xa7success\xc3"));
+    cr_assert_eq(bodies_decode_distill(body.data, body.bytes, &arena, &out, &err), STATUS_INVALID);
+    cr_assert_eq(bodies_accept_distill(body.data, body.bytes, &arena, &out, &err), STATUS_OK);
+    cr_assert(slice_is(out.result, "a\xef\xbf\xbd"
+                                   "b"));
 }
 
 Test(bodies_decode, metadata_may_be_binary_if_it_is_utf8)

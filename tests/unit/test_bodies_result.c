@@ -97,8 +97,8 @@ Test(bodies_result, absent_fields_of_a_distillation_are_left_out)
 Test(bodies_result, an_index_body_comes_back_as_encoded)
 {
     struct index_document documents[] = {
-        {SLICE("a"), SLICE("one"), some_metadata, SOME_METADATA},
-        {SLICE("b"), SLICE("two"), NULL, 0},
+        {SLICE("a"), SLICE("one"), some_metadata, SOME_METADATA, {NULL, 0}},
+        {SLICE("b"), SLICE("two"), NULL, 0, {NULL, 0}},
     };
     struct index_body in = {documents, 2};
     struct index_body out;
