@@ -4,7 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { UNIQUE_MAX = 256, TRACEPARENT_MAX = 128, PARKED_MAX = 80, DIGITS_MAX = 15 };
+/* As in queue.lua, whose functions neither retry nor park what is beyond. */
+enum {
+    UNIQUE_MAX = 256,
+    TRACEPARENT_MAX = 128,
+    PARKED_MAX = 80,
+    DIGITS_MAX = 15,
+    OPTIONS_MAX = 2048,
+    DELAY_MAX_DAYS = 30,
+};
+static const int64_t day_ms = INT64_C(24) * 60 * 60 * 1000;
 
 static const char *const priority_names[JOB_PRIORITIES] = {"high", "normal", "low"};
 
@@ -141,12 +150,23 @@ static int find_rule(struct slice key)
     return -1;
 }
 
+static bool has_control(struct slice text)
+{
+    for (size_t i = 0; i < text.bytes; i++) {
+        const unsigned char c = (unsigned char)text.data[i];
+        if (c < ' ' || c == 127) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum status parse_pair(struct slice pair, bool lenient, unsigned *seen,
                               struct job_options *out, struct error *err)
 {
     char shown[48];
     const char *equals = pair.bytes == 0 ? NULL : memchr(pair.data, '=', pair.bytes);
-    if (equals == NULL || equals == pair.data) {
+    if (equals == NULL || equals == pair.data || has_control(pair)) {
         return error_set(err, STATUS_INVALID,
                          "options \"%s\": expected key=value pairs separated by one space",
                          text_excerpt(pair.data, pair.bytes, shown));
@@ -179,6 +199,10 @@ enum status job_options_parse(const char *text, size_t bytes, bool lenient, stru
     unsigned seen = 0;
 
     *out = (struct job_options){.priority = JOB_NORMAL};
+    if (bytes > OPTIONS_MAX) {
+        return error_set(err, STATUS_INVALID, "options of %zu bytes: expected at most %d", bytes,
+                         OPTIONS_MAX);
+    }
     for (size_t at = 0; bytes > 0 && at <= bytes;) {
         const char *space = at == bytes ? NULL : memchr(text + at, ' ', bytes - at);
         const size_t end = space == NULL ? bytes : (size_t)(space - text);
@@ -188,6 +212,10 @@ enum status job_options_parse(const char *text, size_t bytes, bool lenient, stru
             return status;
         }
         at = end + 1;
+    }
+    if (!lenient && out->delay_ms > DELAY_MAX_DAYS * day_ms) {
+        return error_set(err, STATUS_INVALID, "delay_ms %" PRId64 ": expected at most %d days",
+                         out->delay_ms, DELAY_MAX_DAYS);
     }
     return STATUS_OK;
 }

@@ -232,6 +232,7 @@ void metrics_queue_set(struct metrics *m, size_t queue, const struct metrics_que
     set(&to->unaccounted, facts->unaccounted);
     set(&to->limit_jobs, facts->limit_jobs);
     set(&to->paused, facts->paused);
+    set(&to->faults, facts->faults);
     for (size_t i = 0; i < m->tally_count; i++) {
         set(&to->tallies[i], facts->tallies[i]);
     }

@@ -93,6 +93,7 @@ struct metrics_queue_facts {
     int64_t unaccounted;    /* by how many jobs the books are off; 0 is what it must be */
     int64_t limit_jobs;     /* waiting jobs it takes; 0 = no bound, not shown */
     int64_t paused;         /* 0 or 1 */
+    int64_t faults;         /* keys that hold what they should not */
     const int64_t *tallies; /* Redis' counters, as many as were named */
 };
 void metrics_queue_set(struct metrics *m, size_t queue, const struct metrics_queue_facts *facts);

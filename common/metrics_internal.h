@@ -42,6 +42,7 @@ struct metrics_facts {
     atomic_int_fast64_t unaccounted;
     atomic_int_fast64_t limit_jobs;
     atomic_int_fast64_t paused;
+    atomic_int_fast64_t faults;
     atomic_int_fast64_t tallies[METRICS_TALLIES_MAX];
 };
 

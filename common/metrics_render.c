@@ -340,6 +340,16 @@ static void write_unaccounted(const struct writer *w)
     }
 }
 
+static void write_faults(const struct writer *w)
+{
+    char labels[LABELS_BYTES];
+    const struct metrics_queue *queue = NULL;
+
+    for (size_t i = 0; (queue = next_known(w->m, &i)) != NULL;) {
+        write_gauge(w, pairs(labels, "queue", queue->name, NULL, NULL), &queue->facts.faults);
+    }
+}
+
 static void write_fleet_jobs(const struct writer *w)
 {
     char labels[LABELS_BYTES];
@@ -432,6 +442,9 @@ static const struct family {
     {"stillhouse_unaccounted_jobs", "gauge",
      "By how many jobs the books of a queue are off; anything but 0 is a bug or a foreign hand.",
      write_unaccounted},
+    {"stillhouse_queue_faults", "gauge",
+     "Keys of a queue that hold what they should not; `stillhouse doctor` names them.",
+     write_faults},
     {"stillhouse_lanes", "gauge",
      "Lanes of this worker by what they do; paused is idle while all its queues are paused.",
      write_lanes},

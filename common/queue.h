@@ -234,6 +234,8 @@ enum status queue_job_check(const struct job *job, struct error *err) MUSTCHECK;
 
 enum { QUEUE_COUNTERS = 12 };
 
+enum { QUEUE_FAULT_BYTES = 512 };
+
 struct queue_stats {
     int64_t waiting, running, delayed, dead;
     bool paused;
@@ -241,6 +243,10 @@ struct queue_stats {
     /* enqueued deduplicated refused done retried buried expired reclaimed requeued discarded parked
      * reset (fields that held no number and began anew) */
     int64_t counters[QUEUE_COUNTERS];
+    /* Keys that hold what they should not: how many, and in words, "; " between. What such a key
+     * would have said is 0. */
+    size_t faults;
+    char fault[QUEUE_FAULT_BYTES];
 };
 
 extern const char *const queue_counter_names[QUEUE_COUNTERS];

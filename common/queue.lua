@@ -1692,17 +1692,26 @@ end
 
 ---- operators -------------------------------------------------------------------------------------
 
+-- What is wrong with a key that a command was refused on.
+local function fault_of(key, kind, problem)
+    local found = find(problem.err, 'WRONGTYPE', 1, true) and try('TYPE', key)
+    if found then
+        return format('key "%s" holds a %s, expected a %s', excerpt(key, 200), found.ok, kind)
+    end
+    return refusal(key, problem).err
+end
+
 -- A stream's jobs: waiting, running, age of the oldest that waits. `fault` is told what is wrong.
 local function stream_facts(stream, now, fault)
     local length, problem = try('XLEN', stream)
     if problem then
-        fault(refusal(stream, problem).err)
+        fault(fault_of(stream, 'stream', problem))
         return 0, 0, 0
     end
     local group = group_of(stream)
     local after = group['last-delivered-id']
     if is_exhausted(stream, length, group) then
-        fault(format('ERR key "%s": its ids are exhausted, it takes no more entries', excerpt(stream, 200)))
+        fault(format('key "%s" takes no more entries: its ids are exhausted', excerpt(stream, 200)))
     end
     local first = try('XRANGE', stream, after and '(' .. after or '-', '+', 'COUNT', 1) or NONE
     return max(length - group.pending, 0), group.pending,
@@ -1718,10 +1727,10 @@ local function sh_stats(base)
         faults[#faults + 1] = text
         faults[#faults + 1] = 1
     end
-    local function length_of(command, key)
+    local function length_of(command, key, kind)
         local length, problem = try(command, key)
         if problem then
-            fault(refusal(key, problem).err)
+            fault(fault_of(key, kind, problem))
         end
         return length or 0
     end
@@ -1731,21 +1740,21 @@ local function sh_stats(base)
     end
     local answer = {
         'waiting', waiting, 'running', running,
-        'delayed', length_of('ZCARD', streams_of(base).delayed),
-        'dead', length_of('XLEN', base .. ':dead'), 'paused', is_paused(base) and 1 or 0,
+        'delayed', length_of('ZCARD', streams_of(base).delayed, 'sorted set'),
+        'dead', length_of('XLEN', base .. ':dead', 'stream'), 'paused', is_paused(base) and 1 or 0,
         'oldest_ms', oldest,
     }
     local key = streams_of(base).counters
     local counted, problem = try('HMGET', key, unpack(COUNTERS))
     if problem then
-        fault(refusal(key, problem).err)
+        fault(fault_of(key, 'hash', problem))
     end
     for i, name in ipairs(COUNTERS) do
         local text = counted and counted[i] or '0'
         local number = counter_value(text)
         if not number then
-            fault(format('ERR key "%s": its counter %s is "%s", expected a number from 0 to 2^53',
-                excerpt(key, 200), name, excerpt(text)))
+            fault(format('key "%s" counts "%s" as %s, expected a number from 0 to 2^53',
+                excerpt(key, 200), excerpt(text), name))
         end
         answer[#answer + 1] = name
         answer[#answer + 1] = number or 0

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "queue_internal.h"
@@ -53,6 +54,18 @@ static int64_t *place_of(struct queue_stats *stats, int64_t *paused, const char 
     return NULL;
 }
 
+/* How sh_stats begins a fault's sentence. */
+static const char fault_marker[] = "key \"";
+
+static void add_fault(struct queue_stats *stats, const char *sentence)
+{
+    const size_t used = strlen(stats->fault);
+
+    snprintf(stats->fault + used, sizeof stats->fault - used, "%s%s", used > 0 ? "; " : "",
+             sentence);
+    stats->faults++;
+}
+
 static enum status parse_stats(const redisReply *reply, struct queue_stats *out, struct error *err)
 {
     int64_t paused = 0;
@@ -67,6 +80,8 @@ static enum status parse_stats(const redisReply *reply, struct queue_stats *out,
         int64_t *place = place_of(out, &paused, name->str);
         if (place != NULL) {
             *place = value->integer;
+        } else if (strncmp(name->str, fault_marker, sizeof fault_marker - 1) == 0) {
+            add_fault(out, name->str);
         }
     }
     out->paused = paused != 0;
@@ -91,15 +106,26 @@ enum status queue_get_stats(struct redis_conn *conn, const struct queue *queue,
     return status;
 }
 
+/* What the books are added up with: no number of jobs, or of a foreign hand, is beyond. */
+static int64_t bounded(int64_t number)
+{
+    static const int64_t most = INT64_C(1) << 53;
+
+    return number > most ? most : number < -most ? -most : number;
+}
+
 struct queue_balance queue_check_balance(const struct queue_stats *stats)
 {
-    const int64_t *counters = stats->counters;
+    int64_t counted[QUEUE_COUNTERS];
 
+    for (size_t i = 0; i < QUEUE_COUNTERS; i++) {
+        counted[i] = bounded(stats->counters[i]);
+    }
     return (struct queue_balance){
-        .jobs = counters[ENQUEUED] + counters[REQUEUED] -
-                (counters[DONE] + counters[BURIED] + counters[EXPIRED] + stats->waiting +
-                 stats->running + stats->delayed),
-        .dead = counters[BURIED] - (stats->dead + counters[REQUEUED] + counters[DISCARDED]),
+        .jobs = counted[ENQUEUED] + counted[REQUEUED] -
+                (counted[DONE] + counted[BURIED] + counted[EXPIRED] + bounded(stats->waiting) +
+                 bounded(stats->running) + bounded(stats->delayed)),
+        .dead = counted[BURIED] - (bounded(stats->dead) + counted[REQUEUED] + counted[DISCARDED]),
     };
 }
 

@@ -38,16 +38,24 @@ struct distill_batch {
     size_t count;
 };
 
-/* When the job was first enqueued, so that doing it again writes the same times. */
-static int64_t enqueued_unix_ms(const struct job *job)
+/* When the job was first enqueued, so that doing it again writes the same times. Whoever may write
+ * to Redis may have put any number there: what lies ahead, or more than a year back, is no such
+ * time (sh_enqueue has the same rule). */
+static int64_t enqueued_unix_ms(const struct lane_tools *tools, const struct job *job)
 {
-    if (job->options.since_unix_ms > 0) {
-        return job->options.since_unix_ms;
+    static const int64_t day_ms = INT64_C(24) * 60 * 60 * 1000;
+    int64_t then_unix_ms = job->options.since_unix_ms;
+
+    if (then_unix_ms <= 0) {
+        char entry[24] = {0};
+        size_t bytes = job->entry.bytes < sizeof entry - 1 ? job->entry.bytes : sizeof entry - 1;
+        memcpy(entry, job->entry.data, bytes);
+        then_unix_ms = strtoll(entry, NULL, 10);
     }
-    char entry[24] = {0};
-    size_t bytes = job->entry.bytes < sizeof entry - 1 ? job->entry.bytes : sizeof entry - 1;
-    memcpy(entry, job->entry.data, bytes);
-    return strtoll(entry, NULL, 10);
+    const int64_t now_unix_ms = tools_now_unix_ms(tools);
+    const bool is_likely =
+        then_unix_ms < now_unix_ms + day_ms && then_unix_ms > now_unix_ms - 366 * day_ms;
+    return is_likely ? then_unix_ms : now_unix_ms;
 }
 
 static bool is_worth_learning(const struct lane_tools *tools, const struct distill_body *body,
@@ -87,7 +95,7 @@ static void decode(struct distill_batch *batch, struct task *tasks, size_t count
         } else if (is_worth_learning(tools, &item->body, &tasks[i])) {
             item->task = &tasks[i];
             item->domain = tools_text(tools, job->domain);
-            item->created_unix_ms = enqueued_unix_ms(job);
+            item->created_unix_ms = enqueued_unix_ms(tools, job);
             records_say_dropped(item->body.task_id, item->body.dropped);
             batch->count++;
         }

@@ -122,6 +122,7 @@ static enum status fetch_queue(struct families *f, struct redis_conn *conn,
         .unaccounted = llabs(balance.jobs) + llabs(balance.dead),
         .limit_jobs = f->settings->max_backlog,
         .paused = stats.paused,
+        .faults = (int64_t)stats.faults,
         .tallies = stats.counters,
     };
     metrics_queue_set(f->metrics, which, &facts);

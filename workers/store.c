@@ -132,6 +132,23 @@ enum status store_write_results(struct lane_tools *tools, const struct store_wri
     return status;
 }
 
+/* An epoch key that cannot be added to (anybody may write there: text, another type, the largest
+ * number) is set to the time, which is beyond what any epoch has reached by ones. */
+static enum status renew_epoch(struct lane_tools *tools, const char *domain, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+    char key[KEYS_BYTES];
+
+    redis_args_str(&args, "SET");
+    redis_args_str(&args, keys_epoch(key, tools->settings->prefix, domain));
+    redis_args_int(&args, tools_now_unix_ms(tools));
+    const enum status status = redis_conn_command(tools->cache, &args, &reply, err);
+    redis_args_free(&args);
+    redis_reply_free(reply);
+    return status;
+}
+
 enum status store_bump_epochs(struct lane_tools *tools, const char *const *domains, size_t count,
                               struct error *err)
 {
@@ -143,11 +160,20 @@ enum status store_bump_epochs(struct lane_tools *tools, const char *const *domai
         keys_epoch(key, tools->settings->prefix, domains[i]);
         status = append_two(tools, &args, "INCR", key, err);
     }
+    redis_args_free(&args);
     if (status == STATUS_OK) {
         status = collect_all(tools, count, err);
     }
-    redis_args_free(&args);
-    return status;
+    if (status != STATUS_REFUSED) {
+        return status;
+    }
+    for (size_t i = 0; i < count; i++) {
+        status = renew_epoch(tools, domains[i], err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return STATUS_OK;
 }
 
 enum status store_read_vectors(struct lane_tools *tools, const char (*hashes)[TEXT_HASH_CHARS + 1],

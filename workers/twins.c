@@ -86,6 +86,24 @@ static enum status collect_surplus(struct lane_tools *tools, struct surplus *sur
     return first;
 }
 
+/* A key of another type is none of ours: it makes way, and the twin is remembered all the same. */
+static enum status remember_anew(struct lane_tools *tools, struct surplus *surplus, const char *key,
+                                 const struct twin *twin, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    redis_args_str(&args, "DEL");
+    redis_args_str(&args, key);
+    enum status status = redis_conn_command(tools->cache, &args, &reply, err);
+    redis_reply_free(reply);
+    if (status == STATUS_OK) {
+        status = append_twin(tools, &args, key, twin, err);
+    }
+    redis_args_free(&args);
+    return status == STATUS_OK ? collect_surplus(tools, surplus, key, err) : status;
+}
+
 static enum status forget(struct lane_tools *tools, const struct surplus *surplus,
                           struct error *err)
 {
@@ -109,6 +127,7 @@ enum status twins_trim(struct lane_tools *tools, const char *domain, const struc
                        size_t count, enum operation *failed, struct error *err)
 {
     const char **keys = arena_array(&tools->arena, count, sizeof *keys);
+    bool *refused = arena_array(&tools->arena, count, sizeof *refused);
     size_t most = count * 2 + 64; /* a set that lost its count comes back to its bound in steps */
     struct surplus surplus = {
         .ids = arena_array(&tools->arena, most, sizeof *surplus.ids),
@@ -119,7 +138,7 @@ enum status twins_trim(struct lane_tools *tools, const char *domain, const struc
     enum status status = STATUS_OK;
 
     *failed = OPERATION_REDIS;
-    if (keys == NULL || surplus.ids == NULL || surplus.keys == NULL) {
+    if (keys == NULL || refused == NULL || surplus.ids == NULL || surplus.keys == NULL) {
         return error_set(err, STATUS_OOM, "no memory for %zu twins", count);
     }
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
@@ -134,9 +153,15 @@ enum status twins_trim(struct lane_tools *tools, const char *domain, const struc
     for (size_t i = 0; i < count && redis_conn_is_open(tools->cache); i++) {
         struct error own = {0};
         enum status collected = collect_surplus(tools, &surplus, keys[i], &own);
-        if (status == STATUS_OK && collected != STATUS_OK) {
+        refused[i] = collected == STATUS_REFUSED;
+        if (status == STATUS_OK && collected != STATUS_OK && !refused[i]) {
             status = collected;
             *err = own;
+        }
+    }
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        if (refused[i]) {
+            status = remember_anew(tools, &surplus, keys[i], &twins[i], err);
         }
     }
     if (status != STATUS_OK || surplus.count == 0) {

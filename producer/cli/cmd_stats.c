@@ -48,9 +48,11 @@ static enum status take(struct redis_conn *conn, const char *prefix, const struc
     if (status == STATUS_OK) {
         out->workers = workers.alive;
         worker_list_free(&workers);
+    } else if (status == STATUS_REFUSED) {
+        cli_message("the workers are not known: %s", err->text);
     }
     out->at_ms = clock_now_ms();
-    return status;
+    return status == STATUS_REFUSED ? STATUS_OK : status;
 }
 
 /* ---- JSON ---------------------------------------------------------------------------------- */
@@ -66,7 +68,12 @@ static void append_stats(struct strbuf *out, const struct queue_stats *stats)
         json_key(out, queue_counter_names[i]);
         json_int(out, stats->counters[i]);
     }
-    strbuf_append_str(out, "}}");
+    strbuf_append_char(out, '}');
+    if (stats->faults > 0) {
+        json_key(out, "faults");
+        json_bytes(out, stats->fault, strlen(stats->fault));
+    }
+    strbuf_append_char(out, '}');
 }
 
 static int print_json(const struct queue_list *list, const struct snapshot *now)
@@ -136,6 +143,11 @@ static int print_table(const struct queue_list *list, const struct snapshot *bef
     }
     const bool printed = table_print(&table, stdout);
     table_free(&table);
+    for (size_t i = 0; i < list->count; i++) {
+        if (now->stats[i].faults > 0) {
+            printf("%s: %s\n", list->queues[i].name, now->stats[i].fault);
+        }
+    }
     printf("%zu worker%s\n", now->workers, now->workers == 1 ? "" : "s");
     return printed ? CLI_DONE : cli_out_of_memory();
 }

@@ -22,7 +22,7 @@ static bool balances(const struct queue_stats *stats)
 {
     const struct queue_balance balance = queue_check_balance(stats);
 
-    return balance.jobs == 0 && balance.dead == 0;
+    return balance.jobs == 0 && balance.dead == 0 && stats->faults == 0;
 }
 
 static void verdict(int64_t difference)
@@ -49,6 +49,13 @@ static void print_books(const char *name, const struct queue_stats *stats)
            counter(stats, "buried"), stats->dead, counter(stats, "requeued"),
            counter(stats, "discarded"));
     verdict(balance.dead);
+    if (stats->faults > 0) {
+        printf("  %s\n", stats->fault);
+    }
+    if (counter(stats, "reset") > 0) {
+        printf("  %" PRId64 " times a counter held no number and began anew\n",
+               counter(stats, "reset"));
+    }
 }
 
 static void append_books(struct strbuf *out, const char *name, const struct queue_stats *stats)
@@ -66,8 +73,13 @@ static void append_books(struct strbuf *out, const char *name, const struct queu
     }
     strbuf_printf(out,
                   ",\"waiting\":%" PRId64 ",\"running\":%" PRId64 ",\"delayed\":%" PRId64
-                  ",\"dead\":%" PRId64 "}",
+                  ",\"dead\":%" PRId64,
                   stats->waiting, stats->running, stats->delayed, stats->dead);
+    if (stats->faults > 0) {
+        json_key(out, "faults");
+        json_bytes(out, stats->fault, strlen(stats->fault));
+    }
+    strbuf_append_char(out, '}');
 }
 
 static int verify(const struct cli *cli, struct redis_conn *conn, const struct queue_list *list)

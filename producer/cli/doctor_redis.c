@@ -150,6 +150,56 @@ static void check_workers(struct doctor *doctor, struct redis_conn *conn)
     worker_list_free(&list);
 }
 
+/* One line for each queue with something wrong. */
+static void check_queue(struct doctor *doctor, const struct queue *queue,
+                        const struct queue_stats *stats)
+{
+    int64_t reset = 0;
+    char check[QUEUE_NAME_MAX + 8];
+
+    snprintf(check, sizeof check, "queue %s", queue->name);
+    for (size_t i = 0; i < QUEUE_COUNTERS; i++) {
+        reset = strcmp(queue_counter_names[i], "reset") == 0 ? stats->counters[i] : reset;
+    }
+    if (stats->faults > 0) {
+        const bool exhausted = strstr(stats->fault, "exhausted") != NULL;
+        doctor_note(doctor, FINDING_ERROR, check,
+                    exhausted ? "it begins anew once it is empty; until then let the workers "
+                                "finish, or RENAME it and add its entries to a new one"
+                              : "see what it is, and who put it there, then DEL it",
+                    "%s", stats->fault);
+    } else if (reset > 0) {
+        doctor_note(doctor, FINDING_WARNING, check,
+                    "somebody writes into the books; see `stillhouse verify`",
+                    "%" PRId64 " times a counter held no number and began anew", reset);
+    }
+}
+
+static void check_queues(struct doctor *doctor, struct redis_conn *conn)
+{
+    struct queue_list list = {0};
+    struct error err = {0};
+    size_t looked_at = 0;
+    const size_t before = doctor->count[FINDING_ERROR] + doctor->count[FINDING_WARNING];
+
+    enum status status = fleet_queues(conn, doctor->cli->settings.prefix, &list, &err);
+    for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
+        struct queue_stats stats;
+        status = queue_get_stats(conn, &list.queues[i], &stats, &err);
+        if (status == STATUS_OK) {
+            looked_at++;
+            check_queue(doctor, &list.queues[i], &stats);
+        }
+    }
+    if (status != STATUS_OK) {
+        doctor_note(doctor, FINDING_ERROR, "queues", "", "%s", err.text);
+    } else if (before == doctor->count[FINDING_ERROR] + doctor->count[FINDING_WARNING]) {
+        doctor_note(doctor, FINDING_OK, "queues", "", "%zu, their keys are as they must be",
+                    looked_at);
+    }
+    queue_list_free(&list);
+}
+
 static void check_cache(struct doctor *doctor)
 {
     const struct settings *settings = &doctor->cli->settings;
@@ -189,6 +239,7 @@ static void check_server(struct doctor *doctor, struct redis_conn *conn)
     check_library(doctor, conn);
     check_clock(doctor, conn);
     check_workers(doctor, conn);
+    check_queues(doctor, conn);
 }
 
 void doctor_redis(struct doctor *doctor)

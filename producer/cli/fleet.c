@@ -197,7 +197,8 @@ static enum status get_hash(struct redis_conn *conn, const char *prefix, struct 
     if (status == STATUS_OK && worker->fields->type != REDIS_REPLY_ARRAY) {
         status = error_set(err, STATUS_GARBLED, "HGETALL: an answer of another shape");
     }
-    return status;
+    /* A key of another type says nothing of this worker, and nothing about the others. */
+    return status == STATUS_REFUSED ? STATUS_OK : status;
 }
 
 /* From ZRANGE ... WITHSCORES: id, score, id, score ... */

@@ -72,6 +72,7 @@ Test(job, a_bad_value_is_refused_with_key_value_and_expectation)
     refuse("delay_ms=-1", "delay_ms \"-1\": expected a whole number");
     refuse("delay_ms=", "delay_ms \"\": expected a whole number");
     refuse("delay_ms=1234567890123456", "expected a whole number");
+    refuse("delay_ms=2592000001", "delay_ms 2592000001: expected at most 30 days");
     refuse("deadline_ms=0", "deadline_ms \"0\"");
     refuse("since=now", "since \"now\"");
     refuse("reply=0", "reply \"0\": expected 1");
@@ -104,6 +105,22 @@ Test(job, an_unknown_option_is_ignored_in_a_job_that_stands_already)
     cr_assert_eq(job_options_parse(text, strlen(text), true, &options, &err), STATUS_OK);
     cr_assert(options.reply);
     cr_assert_eq(job_options_parse("priority=x", 10, true, &options, &err), STATUS_INVALID);
+}
+
+/* queue.lua's functions would leave such a job where it is, until it is dead as crash_loop. */
+Test(job, what_the_functions_do_not_take_is_refused_in_a_job_that_stands_already)
+{
+    struct job_options options;
+    char text[2100];
+
+    cr_assert_eq(job_options_parse("note=a\tb", 8, true, &options, NULL), STATUS_INVALID);
+    cr_assert_eq(job_options_parse("note=a\x7f", 7, true, &options, NULL), STATUS_INVALID);
+    memset(text, 'x', sizeof text);
+    memcpy(text, "note=", 5);
+    cr_assert_eq(job_options_parse(text, 2048, true, &options, NULL), STATUS_OK);
+    cr_assert_eq(job_options_parse(text, 2049, true, &options, NULL), STATUS_INVALID);
+    cr_assert_eq(job_options_parse("delay_ms=99999999999", 20, true, &options, NULL), STATUS_OK,
+                 "one that an older library let in");
 }
 
 Test(job, options_are_written_canonically_and_read_back)
@@ -144,7 +161,7 @@ Test(job, the_longest_options_fit_into_640_bytes)
                                         .reply = true};
     const size_t bytes = job_options_format(&options, out, sizeof out);
     struct job_options back;
-    cr_assert_eq(job_options_parse(out, bytes, false, &back, NULL), STATUS_OK);
+    cr_assert_eq(job_options_parse(out, bytes, true, &back, NULL), STATUS_OK);
     cr_assert_eq(back.since_unix_ms, options.since_unix_ms);
 }
 

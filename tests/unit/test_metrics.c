@@ -44,6 +44,7 @@ Test(metrics, the_families_are_those_of_the_contract)
         {"stillhouse_queue_limit_jobs", "gauge"},
         {"stillhouse_queue_paused", "gauge"},
         {"stillhouse_unaccounted_jobs", "gauge"},
+        {"stillhouse_queue_faults", "gauge"},
         {"stillhouse_lanes", "gauge"},
     };
     struct metrics *m = make();
@@ -340,6 +341,7 @@ static void set_queue(struct metrics *m, size_t queue, int64_t waiting, int64_t 
         .unaccounted = 7,
         .limit_jobs = 20000,
         .paused = paused,
+        .faults = 2,
         .tallies = counts,
     };
     metrics_queue_set(m, queue, &facts);
@@ -362,6 +364,7 @@ Test(metrics, what_redis_says_of_a_queue_is_shown_until_it_is_unset)
     cr_assert_eq(value("stillhouse_queue_limit_jobs", "queue=\"distill\""), 20000);
     cr_assert_eq(value("stillhouse_queue_paused", "queue=\"distill\""), 0);
     cr_assert_eq(value("stillhouse_unaccounted_jobs", "queue=\"distill\""), 7);
+    cr_assert_eq(value("stillhouse_queue_faults", "queue=\"distill\""), 2);
 
     metrics_queue_unset(m, DISTILL);
     metrics_prompts_unset(m);
