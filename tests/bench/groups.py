@@ -167,7 +167,7 @@ def domains(size):
 # ---- peers -------------------------------------------------------------------------------------------
 
 PEERS_ON_REDIS = ("bullmq", "bee-queue", "sidekiq", "asynq", "celery", "rq", "dramatiq", "arq", "taskiq")
-PEERS_APART = ("beanstalkd", "gearmand")  # with servers of their own
+PEERS_APART = ("nats", "beanstalkd", "gearmand")  # with servers of their own
 PEERS_RUN = str(Path(__file__).resolve().parent / "peers" / "run")
 
 

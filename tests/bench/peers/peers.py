@@ -25,7 +25,7 @@ sys.dont_write_bytecode = True
 import children  # noqa: E402
 
 NAMES = ("stillhouse", "bullmq", "bee-queue", "sidekiq", "asynq", "celery", "rq", "dramatiq", "arq",
-         "taskiq", "beanstalkd", "gearmand")
+         "taskiq", "nats", "beanstalkd", "gearmand")
 VARIANTS = ("default", "best")
 SKIPPED = 77
 RUN_S = 300
