@@ -129,6 +129,7 @@ void chroma_free(struct chroma *chroma)
 struct strbuf *chroma_request(struct chroma *chroma)
 {
     strbuf_reset(&chroma->request);
+    chroma->foreign_from = SIZE_MAX;
     return &chroma->request;
 }
 
@@ -149,6 +150,7 @@ static enum status send_once(struct chroma *chroma, const struct chroma_call *ca
                             .operation = call->operation,
                             .body = call->body == NULL ? NULL : call->body->data,
                             .body_bytes = call->body == NULL ? 0 : call->body->bytes,
+                            .foreign_from = call->foreign_from,
                             .timeout_ms = call->timeout_ms,
                         },
                         &chroma->response, err);
@@ -245,10 +247,13 @@ static enum status create_collection(struct chroma *chroma, const char *name, st
     snprintf(what, sizeof what, "create collection \"%s\"", name);
     chroma_set_url(chroma, chroma->database_url, "/collections");
     write_create_request(chroma, name, &body);
-    enum status status = chroma_perform(
-        chroma,
-        &(struct chroma_call){.method = "POST", .operation = "create", .what = what, .body = &body},
-        err);
+    enum status status = chroma_perform(chroma,
+                                        &(struct chroma_call){.method = "POST",
+                                                              .operation = "create",
+                                                              .what = what,
+                                                              .body = &body,
+                                                              .foreign_from = body.bytes},
+                                        err);
     strbuf_free(&body);
     if (status != STATUS_OK && chroma->response.code == 409) {
         return find_collection(chroma, name, err); /* somebody else was quicker */
@@ -347,7 +352,8 @@ static enum status call_collection(struct chroma *chroma, const char *domain,
                           &(struct chroma_call){.method = method,
                                                 .operation = action,
                                                 .what = what,
-                                                .body = has_body ? &chroma->request : NULL},
+                                                .body = has_body ? &chroma->request : NULL,
+                                                .foreign_from = chroma->foreign_from},
                           err);
 }
 

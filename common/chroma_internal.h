@@ -36,6 +36,7 @@ struct chroma {
     struct http_response response;         /* of the last call */
     struct strbuf url;                     /* of the call under way */
     struct strbuf request;                 /* body of a call on records */
+    size_t foreign_from;                   /* where texts of others begin in it */
     struct chroma_collection *collections; /* by domain; only checked ones are in it */
     enum chroma_look look;
 };
@@ -52,6 +53,7 @@ struct chroma_call {
     const char *operation;
     const char *what;
     const struct strbuf *body; /* NULL = none */
+    size_t foreign_from;       /* as in http_request */
     int timeout_ms;            /* 0 = the handle's */
 };
 

@@ -79,7 +79,7 @@ static void write_separator(struct strbuf *out, size_t index)
     }
 }
 
-static void write_upsert(const struct chroma *chroma, struct strbuf *out,
+static void write_upsert(struct chroma *chroma, struct strbuf *out,
                          const struct chroma_record *records, size_t count)
 {
     bool text_in_metadata = chroma->config.store_text_as_metadata;
@@ -94,6 +94,7 @@ static void write_upsert(const struct chroma *chroma, struct strbuf *out,
         write_separator(out, i);
         json_floats(out, records[i].vector, chroma->config.identity.dimension);
     }
+    chroma->foreign_from = out->bytes;
     strbuf_append_str(out, "],\"metadatas\":[");
     for (size_t i = 0; i < count; i++) {
         write_separator(out, i);

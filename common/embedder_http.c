@@ -10,6 +10,7 @@ static void start_request(struct embedder *embedder)
     strbuf_trim(&embedder->request, 1024 * 1024);
     strbuf_append_str(&embedder->request, "{\"model\":");
     json_str(&embedder->request, embedder->model);
+    embedder->texts_from = embedder->request.bytes;
 }
 
 static void add_texts(struct strbuf *request, const struct slice *texts, size_t count)
@@ -39,6 +40,7 @@ static enum status post(struct embedder *embedder, const char *path, struct erro
         .operation = "embed",
         .body = embedder->request.data,
         .body_bytes = embedder->request.bytes,
+        .foreign_from = embedder->texts_from,
     };
     return http_perform(embedder->http, &request, &embedder->response, err);
 }

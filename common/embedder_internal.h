@@ -20,6 +20,7 @@ struct embedder {
     struct http *http;
     struct http_response response;
     struct strbuf request;
+    size_t texts_from; /* where the texts begin in it: the model before them may be quoted */
 };
 
 /* One request for `count` <= EMBEDDER_REQUEST_MAX texts. */

@@ -20,6 +20,7 @@
 
 #include "clock.h"
 #include "http_curl.h"
+#include "http_hide.h"
 #include "http_internal.h"
 #include "tls_files.h"
 
@@ -404,6 +405,22 @@ static void observe(const struct http *http, const struct http_request *request,
                           http->response->code, connects, seconds, status);
 }
 
+/* Whoever reads the answer may quote it. */
+static void hide_echo(const struct http *http, const struct http_request *request,
+                      struct http_response *response)
+{
+    struct strbuf *body = &response->body;
+    const struct http_sent sent = {http->header_lines, request->body, request->body_bytes,
+                                   request->foreign_from};
+
+    if (body->bytes > 0 && response->code >= 200 && response->code < 300 &&
+        (body->data[0] == '{' || body->data[0] == '[')) {
+        http_hide_headers(body, http->header_lines);
+    } else {
+        http_hide_sent(body, &sent);
+    }
+}
+
 enum status http_perform(struct http *http, const struct http_request *request,
                          struct http_response *response, struct error *err)
 {
@@ -429,6 +446,7 @@ enum status http_perform(struct http *http, const struct http_request *request,
     if (status == STATUS_OK &&
         http->curl->easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &http_code) == CURLE_OK) {
         response->code = (int)http_code;
+        hide_echo(http, request, response);
     }
     observe(http, request, started_ns, status);
     return status;
@@ -440,7 +458,7 @@ static const char *body_excerpt(const struct strbuf *body, char out[BODY_EXCERPT
     size_t used = 0;
     size_t i = 0;
 
-    for (; i < body->bytes && used < BODY_EXCERPT_BYTES - 4; i++) {
+    for (; i < body->bytes && i < HTTP_QUOTED_MAX_BYTES && used < BODY_EXCERPT_BYTES - 4; i++) {
         unsigned char c = (unsigned char)body->data[i];
         if (isspace(c)) {
             if (used > 0 && out[used - 1] != ' ') {

@@ -47,7 +47,8 @@ struct http_request {
     const char *operation; /* for metrics: "query"; a literal */
     const char *body;      /* NULL = none; sent as application/json */
     size_t body_bytes;
-    int timeout_ms; /* 0 = the handle's */
+    size_t foreign_from; /* where texts of others begin in the body, which no error may repeat */
+    int timeout_ms;      /* 0 = the handle's */
 };
 
 struct http_response {
@@ -66,11 +67,12 @@ enum status http_global_init(struct error *err) MUSTCHECK;
 struct http *http_new(const struct http_config *config) MUSTCHECK; /* NULL: out of memory */
 void http_free(struct http *http);
 
-/* STATUS_OK whenever a whole HTTP answer came, whatever its code. Else UNREACHABLE (refused, DNS,
- * TLS, reset, empty or half reply, no connection in time), TIMEOUT (connected, no whole answer in
- * time), FULL (response over the cap), GARBLED (what answered does not speak HTTP), INVALID (not a
- * URL of http or https), FAILED (no libcurl), OOM; the text names the method and the URL without
- * user info and query. The response's code is then 0. */
+/* STATUS_OK whenever a whole HTTP answer came, whatever its code. What it repeats of our headers,
+ * and where it is neither a success nor JSON of the request's texts, is "***" (http_hide.h). Else
+ * UNREACHABLE (refused, DNS, TLS, reset, empty or half reply, no connection in time), TIMEOUT
+ * (connected, no whole answer in time), FULL (response over the cap), GARBLED (what answered does
+ * not speak HTTP), INVALID (not a URL of http or https), FAILED (no libcurl), OOM; the text names
+ * the method and the URL without user info and query. The response's code is then 0. */
 enum status http_perform(struct http *http, const struct http_request *request,
                          struct http_response *response, struct error *err) MUSTCHECK;
 

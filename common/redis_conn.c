@@ -154,6 +154,26 @@ static enum status greet(struct redis_conn *conn, const struct redis_args *args,
     return STATUS_OK;
 }
 
+/* A server that does not know AUTH quotes what it was sent. In place, "***" for the password, also
+ * where the text breaks off in the middle of it. */
+static void blank(char *text, const char *password)
+{
+    enum { SHORTEST = 4 }; /* a password shorter than this stands in any text */
+    const size_t bytes = strlen(password);
+
+    for (char *at = text; bytes >= SHORTEST && *at != '\0'; at++) {
+        size_t same = 0;
+        while (same < bytes && at[same] == password[same]) {
+            same++;
+        }
+        if (same == bytes || (same >= SHORTEST && at[same] == '\0')) {
+            memset(at, '*', 3);
+            memmove(at + 3, at + same, strlen(at + same) + 1);
+            at += 2;
+        }
+    }
+}
+
 static enum status authenticate(struct redis_conn *conn, struct error *err)
 {
     struct redis_args args = {0};
@@ -165,6 +185,12 @@ static enum status authenticate(struct redis_conn *conn, struct error *err)
     redis_args_str(&args, conn->url.password);
     const enum status status = greet(conn, &args, "cannot log in", err);
     redis_args_free(&args);
+    if (status != STATUS_OK) {
+        blank(conn->left_text, conn->url.password);
+        if (err != NULL) {
+            blank(err->text, conn->url.password);
+        }
+    }
     return status;
 }
 

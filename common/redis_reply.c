@@ -65,7 +65,10 @@ enum status redis_reply_status(const redisReply *reply, struct error *err)
                          "server that holds all keys",
                          text);
     }
-    return error_set(err, status, "%s", text);
+    /* What follows is the beginning of what we sent. */
+    const char *quoted = strstr(text, ", with args beginning with");
+    return error_set(err, status, "%.*s",
+                     (int)(quoted == NULL ? strlen(text) : (size_t)(quoted - text)), text);
 }
 
 bool redis_reply_wants_reconnect(const redisReply *reply)

@@ -39,7 +39,8 @@ static struct error err;
 
 static void start(const struct fake_step *script)
 {
-    static const char *const headers[] = {"x-test: one", NULL};
+    static const char *const headers[] = {"x-test: one", "Authorization: Bearer hush-hush-key",
+                                          NULL};
     server = fake_server_start(script);
     http = http_new(&(struct http_config){.upstream = "test",
                                           .timeout_ms = 3000,
@@ -89,6 +90,43 @@ static void assert_fault(const struct fake_step *script, enum status status)
     start(script);
     cr_assert_eq(perform("GET", NULL, 0), status, "%s: %s", status_text(err.status), err.text);
     assert_error_is_clear(status);
+    stop();
+}
+
+/* The error text that an answer makes. */
+static void assert_says(const struct fake_step *script, const char *body, const char *expected)
+{
+    start(script);
+    cr_assert_eq(perform("POST", body, 0), STATUS_OK, "%s", err.text);
+    cr_assert_neq(http_code_status(&response, "test", &err), STATUS_OK);
+    cr_assert_str_eq(err.text, expected);
+    stop();
+}
+
+Test(http, what_the_server_repeats_of_the_request_is_in_no_error_text)
+{
+    static const struct fake_step key[] = {
+        EXPECT("\r\n\r\n"),
+        ANSWER("500 Oops", "no such key: Bearer hush-hush-key"),
+        END,
+    };
+    static const struct fake_step text[] = {
+        EXPECT("euros\"]}"),
+        ANSWER("422 No", "{\"detail\":\"refused: the tenant owes 5,000 euros\"}"),
+        END,
+    };
+    static const struct fake_step page[] = {
+        EXPECT("euros\"]}"),
+        ANSWER("200 OK", "you sent: the tenant owes 5,000 euros, hush-hush-key"),
+        END,
+    };
+    static const char body[] = "{\"input\":[\"the tenant owes 5,000 euros\"]}";
+
+    assert_says(key, body, "test: http 500: no such key: Bearer ***");
+    assert_says(text, body, "test: http 422: {\"detail\":\"refused: ***\"}");
+    start(page);
+    cr_assert_eq(perform("POST", body, 0), STATUS_OK, "%s", err.text);
+    cr_assert_str_eq(response.body.data, "you sent: ***, ***");
     stop();
 }
 

@@ -107,6 +107,25 @@ Test(redis_conn_faults, a_silent_server_is_bounded_at_login_too)
     stop_fake(server);
 }
 
+Test(redis_conn_faults, a_password_that_the_server_repeats_is_in_no_error_text)
+{
+    static const struct fake_step script[] = {EXPECT("AUTH"),
+                                              SEND("-ERR no AUTH here: hush-hush-hush, with args "
+                                                   "beginning with: 'me' 'hush-hush-hush'\r\n"),
+                                              END};
+    struct fake_server *server = fake_server_start(script);
+    char url[128];
+
+    snprintf(url, sizeof url, "redis://me:hush-hush-hush@127.0.0.1:%d/0", fake_server_port(server));
+    struct redis_conn *conn = conn_to(url, 2000);
+    assert_fails(conn, STATUS_REFUSED);
+    assert_says("no AUTH here: ***");
+    cr_assert_null(strstr(err.text, "hush"), "%s", err.text);
+    cr_assert_null(strstr(err.text, "args"), "%s", err.text);
+    redis_conn_free(conn);
+    stop_fake(server);
+}
+
 Test(redis_conn_faults, a_server_that_is_not_for_us_now_is_left)
 {
     static const struct fake_step script[] = {
