@@ -256,6 +256,13 @@ void metrics_prompts(struct metrics *m, uint64_t enriched, uint64_t stale, uint6
     atomic_store_explicit(&m->prompts_known, true, memory_order_release);
 }
 
+void metrics_memory_lookups(struct metrics *m, const uint64_t counts[METRICS_LOOKUPS])
+{
+    for (int i = 0; i < METRICS_LOOKUPS; i++) {
+        atomic_store_explicit(&m->lookups[METRICS_MEMORY][i], counts[i], memory_order_relaxed);
+    }
+}
+
 void metrics_prompts_unset(struct metrics *m)
 {
     atomic_store_explicit(&m->prompts_known, false, memory_order_relaxed);

@@ -6,7 +6,8 @@
  *
  * Two kinds of families stand here. What the worker itself did is its own: sum it over workers.
  * What Redis says of a queue or of all producers (stillhouse_queue_..., stillhouse_fleet_...,
- * stillhouse_unaccounted_jobs, stillhouse_prompts_total) is the same from every worker: read it
+ * stillhouse_unaccounted_jobs, stillhouse_prompts_total, layer "memory" of
+ * stillhouse_cache_lookups_total) is the same from every worker: read it
  * with max by, since a sum would count it once a worker.
  */
 #ifndef STILLHOUSE_COMMON_METRICS_H
@@ -104,6 +105,9 @@ void metrics_lanes(struct metrics *m, enum metrics_lane state, int64_t delta);
 /* Producers' sums from sh:prompts: enriched, stale (shown as enriched) and fallback. */
 void metrics_prompts(struct metrics *m, uint64_t enriched, uint64_t stale, uint64_t fallback);
 void metrics_prompts_unset(struct metrics *m);
+/* Likewise what producers' memory was good for: layer "memory" of the look-ups, shown as long as
+ * the prompts are. Before metrics_prompts. */
+void metrics_memory_lookups(struct metrics *m, const uint64_t counts[METRICS_LOOKUPS]);
 
 /* Appends the Prometheus text (0.0.4) of every family: # HELP, # TYPE, samples; check strbuf_ok.
  * Any thread. */

@@ -231,6 +231,10 @@ static void write_cache_lookups(const struct writer *w)
     char labels[LABELS_BYTES];
 
     for (int layer = 0; layer < METRICS_LAYERS; layer++) {
+        if (layer == METRICS_MEMORY &&
+            !atomic_load_explicit(&w->m->prompts_known, memory_order_acquire)) {
+            continue; /* Redis knows them, with the prompts */
+        }
         for (int result = 0; result < METRICS_LOOKUPS; result++) {
             write_count(w,
                         pairs(labels, "layer", metrics_layer_names[layer], "result",

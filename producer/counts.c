@@ -7,10 +7,15 @@
 enum { COUNTS_EVERY_MS = 1000 };
 
 static const char *const fields[COUNTS_KINDS] = {
-    [STILLHOUSE_PROMPT_ENRICHED] = "enriched",
-    [STILLHOUSE_PROMPT_STALE] = "stale",
-    [STILLHOUSE_PROMPT_FALLBACK] = "fallback",
+    [COUNTS_ENRICHED] = "enriched",     [COUNTS_STALE] = "stale",
+    [COUNTS_FALLBACK] = "fallback",     [COUNTS_MEMORY_MISS] = "memory_miss",
+    [COUNTS_MEMORY_HIT] = "memory_hit", [COUNTS_MEMORY_STALE] = "memory_stale",
 };
+
+_Static_assert((int)COUNTS_ENRICHED == (int)STILLHOUSE_PROMPT_ENRICHED &&
+                   (int)COUNTS_STALE == (int)STILLHOUSE_PROMPT_STALE &&
+                   (int)COUNTS_FALLBACK == (int)STILLHOUSE_PROMPT_FALLBACK,
+               "kinds of prompts are counted under their own numbers");
 
 void counts_init(struct counts *counts, const char *prefix)
 {
@@ -18,7 +23,7 @@ void counts_init(struct counts *counts, const char *prefix)
     (void)keys_plain(counts->key, prefix, "prompts");
 }
 
-void counts_add(struct counts *counts, stillhouse_prompt_kind kind)
+void counts_add(struct counts *counts, enum counts_kind kind)
 {
     counts->waiting[kind]++;
 }
@@ -60,10 +65,17 @@ static void append_all(struct counts *counts, struct redis_conn *conn)
     }
 }
 
+/* What memory was good for goes along with the prompts. */
+static bool has_prompts(const struct counts *counts)
+{
+    return counts->waiting[COUNTS_ENRICHED] > 0 || counts->waiting[COUNTS_STALE] > 0 ||
+           counts->waiting[COUNTS_FALLBACK] > 0;
+}
+
 void counts_append(struct counts *counts, struct redis_conn *conn)
 {
     take_back(counts);
-    if (clock_now_ms() >= counts->due_ms) {
+    if (has_prompts(counts) && clock_now_ms() >= counts->due_ms) {
         append_all(counts, conn);
     }
 }

@@ -160,11 +160,15 @@ static enum status read_replies(stillhouse_client *client, const struct request 
         return error_set(err, STATUS_GARBLED, "MGET: an answer of another shape");
     }
     const redisReply *result = request->reply->element[0];
+    const bool epoch_known = read_epoch(request->reply->element[1], &epoch);
+    if (epoch_known) {
+        memory_note_epoch(&client->memory, asked->domain, epoch);
+    }
     if (result->type == REDIS_REPLY_NIL) {
         return error_set(err, STATUS_NOT_FOUND, "nothing cached in domain \"%s\" for this query",
                          asked->domain);
     }
-    if (result->type != REDIS_REPLY_STRING || !read_epoch(request->reply->element[1], &epoch)) {
+    if (result->type != REDIS_REPLY_STRING || !epoch_known) {
         return error_set(err, STATUS_FAILED, "\"%s\" or \"%s\" is of another kind",
                          request->cache_key, request->epoch_key);
     }
@@ -206,12 +210,16 @@ enum status lookup_fetch(stillhouse_client *client, const struct lookup_for *ask
 static enum status look_up(stillhouse_client *client, const char *domain, const char *query, int k,
                            stillhouse_result **out, struct error *err)
 {
+    enum memory_answer found = MEMORY_MISS;
     struct memory_hit hit;
 
     /* What is in memory passed the checks when it came there. */
-    if (domain != NULL && query != NULL && k >= 0 && k <= BODIES_K_MAX &&
-        memory_find(&client->memory, domain, query, k == 0 ? BODIES_K_DEFAULT : k, clock_now_ms(),
-                    &hit)) {
+    if (domain != NULL && query != NULL && k >= 0 && k <= BODIES_K_MAX) {
+        found = memory_find(&client->memory, domain, query, k == 0 ? BODIES_K_DEFAULT : k,
+                            clock_now_ms(), &hit);
+        counts_add(&client->counts, COUNTS_MEMORY_MISS + found);
+    }
+    if (found == MEMORY_HIT) {
         *out = result_copy(hit.piece, hit.bytes, hit.made_at);
         return *out != NULL ? STATUS_OK : error_set(err, STATUS_OOM, "out of memory for a result");
     }

@@ -1,5 +1,6 @@
 #include "memory.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "text.h"
@@ -13,19 +14,30 @@ struct head {
     int64_t kept_at_ms;
     size_t count;
     size_t few_shot_bytes;
+    const struct memory_domain *domain;
+    uint64_t moves; /* of the domain, when it was kept */
     int k;
 };
 
 enum status memory_init(struct memory *memory, size_t entries, int64_t ttl_ms, struct error *err)
 {
-    *memory = (struct memory){.lru = lru_new(entries, MEMORY_BYTES_MAX, ttl_ms)};
-    return memory->lru == NULL ? error_set(err, STATUS_OOM, "out of memory") : STATUS_OK;
+    *memory = (struct memory){
+        .lru = lru_new(entries, MEMORY_BYTES_MAX, ttl_ms),
+        .domains = calloc(MEMORY_DOMAINS, sizeof *memory->domains),
+    };
+    if (memory->lru == NULL || memory->domains == NULL) {
+        memory_free(memory);
+        return error_set(err, STATUS_OOM, "out of memory");
+    }
+    return STATUS_OK;
 }
 
 void memory_free(struct memory *memory)
 {
     lru_free(memory->lru);
+    free(memory->domains);
     memory->lru = NULL;
+    memory->domains = NULL;
     strbuf_free(&memory->key);
 }
 
@@ -50,8 +62,37 @@ static const char *make_key(struct memory *memory, const char *domain, const cha
     return at;
 }
 
-bool memory_find(struct memory *memory, const char *domain, const char *query, int k,
-                 int64_t now_ms, struct memory_hit *hit)
+/* FNV-1a; never 0. */
+static uint64_t hash_of(const char *domain)
+{
+    uint64_t hash = 0xcbf29ce484222325U;
+
+    for (; *domain != '\0'; domain++) {
+        hash = (hash ^ (unsigned char)*domain) * 0x100000001b3U;
+    }
+    return hash | 1;
+}
+
+static struct memory_domain *domain_of(const struct memory *memory, uint64_t hash)
+{
+    return &memory->domains[(hash >> 1) % MEMORY_DOMAINS];
+}
+
+void memory_note_epoch(struct memory *memory, const char *domain, int64_t epoch)
+{
+    if (memory->domains == NULL) {
+        return;
+    }
+    const uint64_t hash = hash_of(domain);
+    struct memory_domain *known = domain_of(memory, hash);
+
+    if (known->hash != hash || known->epoch != epoch) {
+        *known = (struct memory_domain){hash, epoch, known->moves + 1};
+    }
+}
+
+enum memory_answer memory_find(struct memory *memory, const char *domain, const char *query, int k,
+                               int64_t now_ms, struct memory_hit *hit)
 {
     const char *key = make_key(memory, domain, query);
     size_t bytes = 0;
@@ -60,11 +101,11 @@ bool memory_find(struct memory *memory, const char *domain, const char *query, i
     const char *value =
         key == NULL || memory->lru == NULL ? NULL : lru_get(memory->lru, key, now_ms, &bytes);
     if (value == NULL) {
-        return false;
+        return MEMORY_MISS;
     }
     memcpy(&head, value, sizeof head);
     if (head.k < k || (head.count == 0 && now_ms - head.kept_at_ms >= MEMORY_EMPTY_TTL_MS)) {
-        return false;
+        return MEMORY_MISS;
     }
 
     stillhouse_result result;
@@ -77,25 +118,45 @@ bool memory_find(struct memory *memory, const char *domain, const char *query, i
         .count = head.count,
         .few_shot = {piece + ((uintptr_t)result.few_shot - head.made_at), head.few_shot_bytes},
     };
-    return true;
+    return head.moves == head.domain->moves ? MEMORY_HIT : MEMORY_STALE;
+}
+
+/* What a result's epoch says of its domain. NULL: it is older than what is known of that. */
+static const struct memory_domain *domain_for(struct memory *memory, const char *domain,
+                                              int64_t epoch)
+{
+    const uint64_t hash = hash_of(domain);
+    const struct memory_domain *known = domain_of(memory, hash);
+
+    if (known->hash == hash && epoch < known->epoch) {
+        return NULL;
+    }
+    memory_note_epoch(memory, domain, epoch);
+    return known;
 }
 
 void memory_keep(struct memory *memory, const char *domain, const char *query, int k,
                  const stillhouse_result *result, size_t bytes, int64_t now_ms)
 {
-    const struct head head = {
-        .made_at = (uintptr_t)result,
-        .kept_at_ms = now_ms,
-        .count = result->count,
-        .few_shot_bytes = strlen(result->few_shot),
-        .k = k,
-    };
     const char *key = make_key(memory, domain, query);
     struct strbuf value = {0};
 
     if (key == NULL || memory->lru == NULL || result->stale || result->error != NULL) {
         return;
     }
+    const struct memory_domain *known = domain_for(memory, domain, result->epoch);
+    if (known == NULL) {
+        return;
+    }
+    const struct head head = {
+        .made_at = (uintptr_t)result,
+        .kept_at_ms = now_ms,
+        .count = result->count,
+        .few_shot_bytes = strlen(result->few_shot),
+        .domain = known,
+        .moves = known->moves,
+        .k = k,
+    };
     strbuf_append(&value, &head, sizeof head);
     strbuf_append(&value, result, bytes);
     if (strbuf_ok(&value)) {

@@ -2,8 +2,8 @@
  *
  * Happy path: the block of examples is in memory, and is copied in front of the base prompt.
  * Failure modes: not in memory -> Redis is asked, bounded; not there -> the enrichment is enqueued,
- * bounded, and waited for as long as the caller allows; whatever fails -> the base prompt itself,
- * with the reason. */
+ * bounded, and waited for as long as the caller allows; whatever fails -> what memory holds though
+ * the domain has changed since, else the base prompt itself, with the reason. */
 #include "prompt.h"
 
 #include <stdlib.h>
@@ -163,6 +163,12 @@ static enum status ask_redis(const struct asked *asked, stillhouse_prompt_result
     return status;
 }
 
+static enum memory_answer recall(const struct asked *asked, struct memory_hit *hit)
+{
+    return memory_find(&asked->client->memory, asked->domain, asked->query, BODIES_K_DEFAULT,
+                       clock_now_ms(), hit);
+}
+
 static enum status make_prompt(const struct asked *asked, stillhouse_prompt_result *out,
                                struct error *err)
 {
@@ -176,11 +182,16 @@ static enum status make_prompt(const struct asked *asked, stillhouse_prompt_resu
                          : asked->query == NULL  ? "query: expected text, got NULL"
                                                  : "wait_ms: expected 0 or more");
     }
-    if (memory_find(&asked->client->memory, asked->domain, asked->query, BODIES_K_DEFAULT,
-                    clock_now_ms(), &hit)) {
+    const enum memory_answer found = recall(asked, &hit);
+    counts_add(&asked->client->counts, COUNTS_MEMORY_MISS + found);
+    if (found == MEMORY_HIT) {
         return put_in_front(asked, hit.few_shot, hit.count, false, out, err);
     }
-    return ask_redis(asked, out, err);
+    const enum status status = ask_redis(asked, out, err);
+    if (status != STATUS_OK && recall(asked, &hit) == MEMORY_STALE) {
+        return put_in_front(asked, hit.few_shot, hit.count, true, out, err);
+    }
+    return status;
 }
 
 /* ---- the public calls ---------------------------------------------------------------------- */
@@ -207,7 +218,7 @@ stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *client, const char *
     err.retry_after_ms = 0;
     err.text[0] = '\0';
     const enum status status = make_prompt(&asked, out, &err);
-    counts_add(&client->counts, out->kind);
+    counts_add(&client->counts, (enum counts_kind)out->kind);
     out->status = client_finish(client, status, &err);
     return out->kind;
 }

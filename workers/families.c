@@ -131,26 +131,35 @@ static enum status fetch_queue(struct families *f, struct redis_conn *conn,
 
 static enum status fetch_prompts(struct families *f, struct redis_conn *conn, struct error *err)
 {
-    static const char *const names[] = {"enriched", "stale", "fallback"};
+    enum { PROMPTS = 3, FIELDS = PROMPTS + METRICS_LOOKUPS };
+    static const char *const names[FIELDS] = {
+        "enriched",
+        "stale",
+        "fallback",
+        [PROMPTS + METRICS_HIT] = "memory_hit",
+        [PROMPTS + METRICS_MISS] = "memory_miss",
+        [PROMPTS + METRICS_STALE] = "memory_stale",
+    };
     struct redis_args args = {0};
     redisReply *reply = NULL;
     char key[KEYS_BYTES];
-    uint64_t counts[3] = {0};
+    uint64_t counts[FIELDS] = {0};
 
     redis_args_str(&args, "HMGET");
     redis_args_str(&args, keys_plain(key, f->settings->prefix, "prompts"));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < FIELDS; i++) {
         redis_args_str(&args, names[i]);
     }
     enum status status = redis_conn_command(conn, &args, &reply, err);
-    for (size_t i = 0;
-         status == STATUS_OK && reply->type == REDIS_REPLY_ARRAY && i < 3 && i < reply->elements;
+    for (size_t i = 0; status == STATUS_OK && reply->type == REDIS_REPLY_ARRAY && i < FIELDS &&
+                       i < reply->elements;
          i++) {
         if (reply->element[i]->type == REDIS_REPLY_STRING) {
             counts[i] = strtoull(reply->element[i]->str, NULL, 10);
         }
     }
     if (status == STATUS_OK) {
+        metrics_memory_lookups(f->metrics, counts + PROMPTS);
         metrics_prompts(f->metrics, counts[0], counts[1], counts[2]);
     } else {
         metrics_prompts_unset(f->metrics);

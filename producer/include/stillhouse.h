@@ -303,7 +303,8 @@ STILLHOUSE_API void stillhouse_result_free(stillhouse_result *result); /* NULL i
 /* The cached result: this client's memory first, then Redis. Enqueues nothing. k 0 = 3; a result
  * that was made for fewer examples counts as none, one made for more is returned whole. What
  * memory holds was current when it was read, at most memory_ttl_ms ago (a result without examples:
- * 5 s); changes of the domain since then are not seen. Stale results are not kept in memory.
+ * 5 s); changes of the domain since then are seen with the next look-up of that domain that goes to
+ * Redis. Stale results are not kept in memory.
  * NOT_FOUND INVALID UNREACHABLE FAILED. */
 STILLHOUSE_API stillhouse_status stillhouse_lookup(stillhouse_client *client, const char *domain,
                                                    const char *query, int k,

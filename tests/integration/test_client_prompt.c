@@ -84,6 +84,38 @@ Test(client_prompt, a_stale_result_is_used_and_refreshed_once_it_is_no_longer_fr
     stillhouse_prompt_free(&prompt);
 }
 
+Test(client_prompt, what_memory_holds_of_a_domain_that_moved_is_better_than_nothing)
+{
+    WRITE_RESULT(.query = "q", .examples = 1);
+    cr_assert_eq(ask_prompt(client, "q", 0), STILLHOUSE_PROMPT_ENRICHED);
+    cr_assert_str_eq(ask("SET", "sh:epoch:{legal}", "1", NULL), "OK");
+    ask_prompt(client, "another", 0); /* learns of it */
+    (void)ask("DEL", cache_key("q"), NULL);
+    cr_assert_eq(ask_prompt(client, "q", 0), STILLHOUSE_PROMPT_STALE);
+    cr_assert_str_eq(prompt.text, "block\n\n" BASE);
+    cr_assert_eq(counter("enqueued"), 2, "a newer one is asked for");
+    stillhouse_prompt_free(&prompt);
+}
+
+Test(client_prompt, what_memory_is_good_for_is_counted)
+{
+    const stillhouse_options options = patient(server.url);
+    stillhouse_client *other = open_client(&options);
+
+    WRITE_RESULT(.query = "q", .examples = 1);
+    ask_prompt(other, "q", 0);
+    ask_prompt(other, "q", 0);
+    ask_prompt(other, "q", 0);
+    cr_assert_str_eq(ask("SET", "sh:epoch:{legal}", "1", NULL), "OK");
+    ask_prompt(other, "another", 0);
+    ask_prompt(other, "q", 0);
+    stillhouse_prompt_free(&prompt);
+    stillhouse_close(other);
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "memory_hit", NULL), "2");
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "memory_miss", NULL), "2");
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "memory_stale", NULL), "1");
+}
+
 Test(client_prompt, a_cached_thing_that_is_no_result_is_replaced)
 {
     cr_assert_str_eq(ask("SET", cache_key("q"), "junk", NULL), "OK");

@@ -71,6 +71,19 @@ Test(client_results, a_result_of_another_epoch_is_stale_and_not_remembered)
     drop_result();
 }
 
+Test(client_results, memory_learns_of_a_moved_epoch_with_the_next_look_up_of_the_domain)
+{
+    WRITE_RESULT(.query = "q", .examples = 1);
+    IS(look_up("q", 0), STILLHOUSE_OK);
+    cr_assert_str_eq(ask("SET", "sh:epoch:{legal}", "1", NULL), "OK");
+    IS(look_up("q", 0), STILLHOUSE_OK);
+    cr_assert_not(result->stale, "from memory: nobody has said that the domain has moved");
+    IS(look_up("another", 0), STILLHOUSE_NOT_FOUND);
+    IS(look_up("q", 0), STILLHOUSE_OK);
+    cr_assert(result->stale, "asked for again");
+    drop_result();
+}
+
 Test(client_results, a_result_for_fewer_examples_is_none_and_one_for_more_is_whole)
 {
     WRITE_RESULT(.query = "q", .examples = 2, .k = 2);

@@ -158,7 +158,17 @@ Test(families, the_fleets_count_is_the_same_from_every_worker_and_the_own_ones_a
 {
     static const char fleet_done[] = "stillhouse_fleet_jobs_total{queue=\"echo\",outcome=\"done\"}";
     static const char own_done[] = "stillhouse_jobs_total{queue=\"echo\",outcome=\"done\"}";
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+    struct error err = {0};
 
+    redis_args_str(&args, "HSET");
+    redis_args_str(&args, "sh:prompts");
+    redis_args_str(&args, "memory_hit");
+    redis_args_str(&args, "7");
+    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
+    redis_reply_free(reply);
+    redis_args_free(&args);
     start(0, "echo");
     start(1, "echo");
     push("echo", 40);
@@ -171,6 +181,8 @@ Test(families, the_fleets_count_is_the_same_from_every_worker_and_the_own_ones_a
         scrape(&workers[1], "stillhouse_fleet_jobs_total{queue=\"echo\",outcome=\"buried\"}"), 0);
     cr_assert_eq(scrape(&workers[0], own_done) + scrape(&workers[1], own_done), 40);
     cr_assert_eq(scrape(&workers[0], "stillhouse_prompts_total{result=\"fallback\"}"), 0);
+    cr_assert_eq(
+        scrape(&workers[0], "stillhouse_cache_lookups_total{layer=\"memory\",result=\"hit\"}"), 7);
     stop(&workers[0]);
     stop(&workers[1]);
 }

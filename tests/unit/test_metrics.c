@@ -94,7 +94,8 @@ Test(metrics, every_counter_lands_in_its_own_series)
                          (uint64_t)queue * 10 + (uint64_t)outcome + 1);
         }
     }
-    metrics_cache_lookup(m, METRICS_MEMORY, METRICS_STALE, 3);
+    metrics_memory_lookups(m, (const uint64_t[METRICS_LOOKUPS]){[METRICS_STALE] = 3});
+    metrics_prompts(m, 0, 0, 0);
     metrics_cache_lookup(m, METRICS_REDIS_LAYER, METRICS_HIT, 4);
     metrics_cache_lookup(m, METRICS_REDIS_LAYER, METRICS_MISS, 5);
     metrics_embedded(m, METRICS_FROM_MODEL, 6);

@@ -247,6 +247,41 @@ Test(memory, stale_results_are_not_kept_and_empty_ones_for_a_moment)
     memory_free(&memory);
 }
 
+Test(memory, a_domain_that_moved_makes_its_own_results_stale)
+{
+    open_memory(10);
+    keep("q", 2, false, 3, 0); /* of epoch 3 */
+    memory_note_epoch(&memory, "legal", 3);
+    memory_note_epoch(&memory, "games", 8);
+    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_HIT);
+    memory_note_epoch(&memory, "legal", 4);
+    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_STALE);
+    cr_assert_eq(hit.count, 2);
+    keep("q", 2, false, 3, 0);
+    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_STALE,
+                 "a result that is older than what is known of its domain is not kept");
+    memory_note_epoch(&memory, "legal", 3); /* a Redis that lost its data */
+    keep("q", 2, false, 3, 0);
+    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_HIT);
+    memory_free(&memory);
+}
+
+Test(memory, domains_that_share_a_place_cost_only_look_ups)
+{
+    char name[32];
+
+    open_memory(10);
+    keep("q", 2, false, 3, 0);
+    for (int i = 0; i < 8 * MEMORY_DOMAINS; i++) {
+        snprintf(name, sizeof name, "other-%d", i);
+        memory_note_epoch(&memory, name, i);
+    }
+    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_STALE);
+    keep("q", 2, false, 3, 0);
+    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_HIT);
+    memory_free(&memory);
+}
+
 Test(memory, the_number_of_entries_is_bounded_and_long_queries_are_not_kept)
 {
     char *query = malloc(16384);
