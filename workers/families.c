@@ -13,7 +13,7 @@
 
 enum {
     WAIT_MS = 300,
-    FRESH_MS = 1000,   /* figures so young are not asked for again */
+    FRESH_MS = 500,    /* figures so young are not asked for again */
     KEPT_MS = 15000,   /* figures so old are not shown */
     IN_VAIN_MS = 2000, /* so long nobody waits after a wait in vain */
     NS_PER_MS = 1000000,

@@ -4,7 +4,7 @@
  *     health thread:  families_refresh(f); metrics_render(metrics, out); families_write(f, out)
  *     janitor:        if (families_are_asked(f)) families_fetch(f, conn)
  *
- * Redis is asked when somebody scrapes, at most once a second, so a worker that nobody scrapes
+ * Redis is asked when somebody scrapes, at most twice a second, so a worker that nobody scrapes
  * costs it nothing. The answer waits for it, but never longer than 300 ms and, after it has waited
  * in vain, not again for two seconds: the endpoint has one thread, and probes come by it too. What
  * Redis does not say is not shown; while it only is slow, what it said up to 15 s ago is.

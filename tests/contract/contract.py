@@ -447,7 +447,7 @@ METRICS = """stillhouse_jobs_total stillhouse_job_seconds stillhouse_job_wait_se
 stillhouse_upstream_seconds stillhouse_upstream_errors_total stillhouse_http_requests_total
 stillhouse_http_connections_total stillhouse_breaker_state stillhouse_breaker_opened_total
 stillhouse_cache_lookups_total stillhouse_prompts_total stillhouse_embedded_texts_total
-stillhouse_queue_jobs stillhouse_lanes""".split()
+stillhouse_queue_jobs stillhouse_lanes stillhouse_fleet_jobs_total""".split()
 
 
 def endpoints():
@@ -460,6 +460,9 @@ def endpoints():
         text = body.decode()
         missing = [name for name in METRICS if f"# TYPE {name} " not in text]
         check(code == 200 and not missing, "metrics: every one of the contract", missing)
+        for outcome, count in db.hgetall("sh:{distill}:counters").items():
+            series = 'stillhouse_fleet_jobs_total{queue="distill",outcome="%s"} ' % outcome.decode()
+            check(f"{series}{count.decode()}\n" in text, f"metrics: {series}is Redis' count", count)
     members = db.zrange("sh:workers", 0, -1)
     check(len(members) == len(WORKERS) and all(
         db.hget(b"sh:worker:" + member, "pid") and db.ttl(b"sh:worker:" + member) > 0

@@ -246,7 +246,7 @@ Test(families, a_redis_that_hangs_delays_one_scrape_a_little_and_the_next_not_at
     start(0, "echo");
     wait_until(&workers[0], "stillhouse_queue_jobs{queue=\"echo\",state=\"waiting\"}", 0);
     test_server_freeze(&redis, true);
-    clock_sleep_ms(1100); /* so long what was fetched counts as new */
+    clock_sleep_ms(600); /* so long what was fetched counts as new */
     const int64_t began_ms = clock_now_ms();
     for (int i = 0; i < 20; i++) {
         cr_assert_eq(scrape(&workers[0], "stillhouse_queue_jobs{queue=\"echo\",state=\"waiting\"}"),
