@@ -210,8 +210,7 @@ enum status redis_reply_status(const redisReply *reply, struct error *err) MUSTC
 /* True for what makes the connection be left: this server is not for us now. */
 bool redis_reply_wants_reconnect(const redisReply *reply) MUSTCHECK;
 
-/* The server's clock minus ours, from one TIME command, in ms. */
-enum status redis_conn_clock_offset(struct redis_conn *conn, int64_t *offset_ms,
-                                    struct error *err) MUSTCHECK;
+/* The server's clock as it is when this returns, Unix ms, from one TIME command. */
+enum status redis_conn_time(struct redis_conn *conn, int64_t *unix_ms, struct error *err) MUSTCHECK;
 
 #endif

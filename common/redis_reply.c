@@ -80,26 +80,25 @@ bool redis_reply_wants_reconnect(const redisReply *reply)
     return found != NULL && found->reconnect;
 }
 
-enum status redis_conn_clock_offset(struct redis_conn *conn, int64_t *offset_ms, struct error *err)
+enum status redis_conn_time(struct redis_conn *conn, int64_t *unix_ms, struct error *err)
 {
     struct redis_args args = {0};
     redisReply *reply = NULL;
 
-    const int64_t before_ms = clock_unix_ms();
+    const int64_t before_ms = clock_now_ms();
     redis_args_str(&args, "TIME");
     enum status status = redis_conn_command(conn, &args, &reply, err);
     redis_args_free(&args);
     if (status != STATUS_OK) {
         return status;
     }
-    const int64_t after_ms = clock_unix_ms();
+    const int64_t took_ms = clock_now_ms() - before_ms;
 
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
         reply->element[0]->type == REDIS_REPLY_STRING &&
         reply->element[1]->type == REDIS_REPLY_STRING) {
-        const int64_t server_ms = strtoll(reply->element[0]->str, NULL, 10) * 1000 +
-                                  strtoll(reply->element[1]->str, NULL, 10) / 1000;
-        *offset_ms = server_ms - (before_ms + (after_ms - before_ms) / 2);
+        *unix_ms = strtoll(reply->element[0]->str, NULL, 10) * 1000 +
+                   strtoll(reply->element[1]->str, NULL, 10) / 1000 + took_ms / 2;
     } else {
         status = error_set(err, STATUS_GARBLED, "TIME: an answer of another shape");
     }

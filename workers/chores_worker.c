@@ -142,12 +142,12 @@ static enum status watch_pauses(struct janitor *janitor, struct turn *turn, stru
 
 static enum status read_clock(struct janitor *janitor, struct turn *turn, struct error *err)
 {
-    int64_t offset_ms = 0;
-    enum status status = redis_conn_clock_offset(janitor->conn, &offset_ms, err);
+    int64_t unix_ms = 0;
+    enum status status = redis_conn_time(janitor->conn, &unix_ms, err);
     (void)turn;
 
     if (status == STATUS_OK) {
-        atomic_store(&janitor->fleet->clock_offset_ms, offset_ms);
+        atomic_store(&janitor->fleet->redis_clock_ms, unix_ms - clock_now_ms());
     }
     return status;
 }

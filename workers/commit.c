@@ -75,14 +75,26 @@ static void plan_retry(struct lane_tools *tools, struct plan *plan, const struct
     };
 }
 
-/* No attempt is burnt, but not for ever: an experience ends by itself. */
+/* An experience ends by itself. What is thrown away for it is asked for twice, the second time of
+ * Redis' clock at this moment. */
+static bool is_over(struct lane_tools *tools, const struct task *task)
+{
+    const int64_t ttl_ms = tools->settings->experience_ttl_ms;
+    int64_t now_unix_ms = 0;
+
+    return task_is_over(task, tools_now_unix_ms(tools), ttl_ms) &&
+           tools_ask_time(tools, &now_unix_ms, NULL) == STATUS_OK &&
+           task_is_over(task, now_unix_ms, ttl_ms);
+}
+
+/* No attempt is burnt, but not for ever. */
 static void plan_park(struct lane_tools *tools, struct plan *plan, const struct task *task)
 {
     const struct settings *settings = tools->settings;
     const struct park_policy policy = {settings->retry_base_ms, settings->retry_max_ms,
                                        settings->breaker_pause_ms};
 
-    if (task_is_over(task, tools_now_unix_ms(tools), settings->experience_ttl_ms)) {
+    if (is_over(tools, task)) {
         plan_bury(tools, plan, task, "retries_exhausted");
         return;
     }

@@ -106,7 +106,7 @@ static enum status init_lane(struct fleet *fleet, struct lane *lane, size_t inde
     lane->tools.group_write = fleet->group_write;
     lane->tools.reader = fleet->reader;
     lane->tools.takes = &lane->takes;
-    lane->tools.clock_offset_ms = &fleet->clock_offset_ms;
+    lane->tools.redis_clock_ms = &fleet->redis_clock_ms;
     fleet->lane_count++;
     enum status status = tools_open(&lane->tools, err);
     lane->tools.blackbox.conn = lane->tools.redis;
@@ -136,6 +136,7 @@ enum status fleet_start(struct fleet *fleet, const struct settings *settings,
     fleet->settings = settings;
     fleet->metrics = metrics;
     fleet->started_unix_ms = clock_unix_ms();
+    atomic_init(&fleet->redis_clock_ms, fleet->started_unix_ms - clock_now_ms());
     make_id(fleet);
 
     enum status status = init_queues(fleet, err);

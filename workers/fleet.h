@@ -67,7 +67,7 @@ struct fleet {
     pthread_t janitor;
     bool janitor_started;
     atomic_int mode; /* enum fleet_mode */
-    atomic_llong clock_offset_ms;
+    atomic_llong redis_clock_ms; /* see tools_now_unix_ms */
     atomic_int lanes_running;
     int64_t started_unix_ms;
 };

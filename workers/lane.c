@@ -108,21 +108,19 @@ static void account_wait(struct lane *lane, size_t series, const struct job *job
     metrics_job_wait_seconds(lane->tools.metrics, series, (double)(now_unix_ms - since_ms) / 1e3);
 }
 
-/* What deadlines are judged by: Redis' clock at this moment, asked where a job has one. What the
- * janitor knows of that clock is missing in a worker's first second and wrong after a step of ours,
- * and a job thrown away for it is gone. Where Redis does not say, nothing is past its deadline. */
+/* What deadlines are judged by: Redis' clock at this moment, asked where a job has one, since a job
+ * thrown away for what that clock was a moment ago is gone. Where Redis does not say, nothing is
+ * past its deadline. */
 static int64_t deadline_clock(struct lane *lane, const struct queue_batch *batch)
 {
-    int64_t offset_ms = 0;
+    int64_t now_unix_ms = 0;
 
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->jobs[i].options.deadline_unix_ms == 0) {
             continue;
         }
         tools_will_wait(&lane->tools);
-        return redis_conn_clock_offset(lane->tools.redis, &offset_ms, NULL) == STATUS_OK
-                   ? clock_unix_ms() + offset_ms
-                   : 0;
+        return tools_ask_time(&lane->tools, &now_unix_ms, NULL) == STATUS_OK ? now_unix_ms : 0;
     }
     return 0;
 }
@@ -290,16 +288,13 @@ static void leave(struct lane *lane)
  * False when the worker stops meanwhile. */
 static bool connect_lane(struct lane *lane)
 {
-    struct redis_args ping = {0};
     bool answers = false;
 
-    redis_args_str(&ping, "PING");
     for (int64_t i = 1; !answers && !is_stopping(lane->fleet); i++) {
         struct error err = {0};
-        redisReply *reply = NULL;
+        int64_t now_unix_ms = 0;
         long long suppressed = 0;
-        answers = redis_conn_command(lane->tools.redis, &ping, &reply, &err) == STATUS_OK;
-        redis_reply_free(reply);
+        answers = tools_ask_time(&lane->tools, &now_unix_ms, &err) == STATUS_OK;
         if (!answers) {
             if (log_kind_allow("lane", &suppressed)) {
                 log_warning("a lane takes no jobs, it has no connection: %s (%lld more like it)",
@@ -310,7 +305,6 @@ static bool connect_lane(struct lane *lane)
             tools_progress(&lane->tools);
         }
     }
-    redis_args_free(&ping);
     lane->is_cut_off = false;
     return answers;
 }

@@ -65,7 +65,7 @@ static enum status send(struct redis_conn *conn, const struct redis_args *args, 
 
 enum status registration_renew(struct redis_conn *conn, struct fleet *fleet, struct error *err)
 {
-    int64_t now_unix_ms = clock_unix_ms() + atomic_load(&fleet->clock_offset_ms);
+    int64_t now_unix_ms = clock_now_ms() + atomic_load(&fleet->redis_clock_ms);
     struct redis_args args = {0};
     char key[KEYS_BYTES];
     char host[65] = "";

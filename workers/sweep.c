@@ -38,7 +38,6 @@ struct sweep {
     atomic_bool running;
     struct lane_tools tools; /* the thread's, and the settings that it was opened with */
     struct settings settings;
-    atomic_llong clock_offset_ms;
 };
 
 struct sweep *sweep_new(struct fleet *fleet)
@@ -103,16 +102,6 @@ static void wait_for_idle_moment(const struct sweep *sweep)
     }
 }
 
-static enum status ask_time(struct sweep *sweep, int64_t *now_unix_ms, struct error *err)
-{
-    int64_t offset_ms = 0;
-    enum status status = redis_conn_clock_offset(sweep->tools.redis, &offset_ms, err);
-
-    atomic_store(&sweep->clock_offset_ms, offset_ms);
-    *now_unix_ms = tools_now_unix_ms(&sweep->tools);
-    return status;
-}
-
 /* Deletes those of a slice that are expired still. The caller holds the writers' leases. */
 static enum status delete_expired(struct sweep *sweep, const char *domain, const struct slice *ids,
                                   size_t count, size_t *deleted, struct error *err)
@@ -126,7 +115,7 @@ static enum status delete_expired(struct sweep *sweep, const char *domain, const
         chroma_get(tools->chroma, domain, ids, count, false, &tools->arena, &stored, err);
 
     if (status == STATUS_OK) {
-        status = ask_time(sweep, &now_unix_ms, err);
+        status = tools_ask_time(&sweep->tools, &now_unix_ms, err);
     }
     for (size_t i = 0; i < stored.count && status == STATUS_OK && kept < RECORDS_SLICE; i++) {
         if (records_is_expired(&stored.examples[i], now_unix_ms)) {
@@ -179,7 +168,7 @@ static enum status sweep_domain(struct sweep *sweep, const char *domain, size_t 
         struct slice ids[RECORDS_SLICE];
         int64_t now_unix_ms = 0;
         gone = 0;
-        status = ask_time(sweep, &now_unix_ms, err);
+        status = tools_ask_time(&sweep->tools, &now_unix_ms, err);
         if (status == STATUS_OK) {
             status = chroma_find_expired(tools->chroma, domain, now_unix_ms, FIND_MAX,
                                          &tools->arena, &found, err);
@@ -256,7 +245,7 @@ static void *run(void *argument)
         .upstreams = fleet->upstreams,
         .writer = fleet->writer,
         .group_write = fleet->group_write,
-        .clock_offset_ms = &sweep->clock_offset_ms,
+        .redis_clock_ms = &sweep->fleet->redis_clock_ms,
     };
     enum status status = tools_open(&sweep->tools, &err);
     if (status == STATUS_OK) {

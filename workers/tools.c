@@ -97,7 +97,18 @@ void tools_close(struct lane_tools *tools)
 
 int64_t tools_now_unix_ms(const struct lane_tools *tools)
 {
-    return clock_unix_ms() + atomic_load_explicit(tools->clock_offset_ms, memory_order_relaxed);
+    return clock_now_ms() + atomic_load_explicit(tools->redis_clock_ms, memory_order_relaxed);
+}
+
+enum status tools_ask_time(struct lane_tools *tools, int64_t *unix_ms, struct error *err)
+{
+    enum status status = redis_conn_time(tools->redis, unix_ms, err);
+
+    if (status == STATUS_OK) {
+        atomic_store_explicit(tools->redis_clock_ms, *unix_ms - clock_now_ms(),
+                              memory_order_relaxed);
+    }
+    return status;
 }
 
 void tools_progress(struct lane_tools *tools)

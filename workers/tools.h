@@ -37,18 +37,23 @@ struct lane_tools {
 
     struct arena arena; /* one batch's memory */
     struct backoff_random random;
-    const atomic_llong *clock_offset_ms; /* shared: Redis' clock minus ours */
-    atomic_llong progress_ms;            /* when this lane last moved; read by the janitor */
-    struct blackbox blackbox;            /* what is noted of the batch in hand */
-    char token[80];                      /* this lane's name in leases */
+    atomic_llong *redis_clock_ms; /* shared: Redis' Unix time minus our monotonic one */
+    atomic_llong progress_ms;     /* when this lane last moved; read by the janitor */
+    struct blackbox blackbox;     /* what is noted of the batch in hand */
+    char token[80];               /* this lane's name in leases */
 };
 
 /* Opens a lane's clients (nothing connects yet). STATUS_INVALID names the setting. */
 enum status tools_open(struct lane_tools *tools, struct error *err) MUSTCHECK;
 void tools_close(struct lane_tools *tools);
 
-/* Unix ms by Redis' clock: what deadlines and expiry are judged by. */
+/* Unix ms by Redis' clock: what expiry is judged by. Our own wall clock has no say in it, since it
+ * may be stepped; by the monotonic one Redis' time goes on from when it was asked last, with each
+ * connection and every few seconds. */
 int64_t tools_now_unix_ms(const struct lane_tools *tools);
+
+/* The same, asked now: for what cannot be undone. */
+enum status tools_ask_time(struct lane_tools *tools, int64_t *unix_ms, struct error *err) MUSTCHECK;
 
 /* "This lane moves": called between phases, so that its jobs' heartbeats go on. */
 void tools_progress(struct lane_tools *tools);

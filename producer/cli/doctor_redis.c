@@ -120,12 +120,13 @@ static void check_library(struct doctor *doctor, struct redis_conn *conn)
 static void check_clock(struct doctor *doctor, struct redis_conn *conn)
 {
     struct error err = {0};
-    int64_t offset_ms = 0;
+    int64_t server_unix_ms = 0;
 
-    if (redis_conn_clock_offset(conn, &offset_ms, &err) != STATUS_OK) {
+    if (redis_conn_time(conn, &server_unix_ms, &err) != STATUS_OK) {
         doctor_note(doctor, FINDING_WARNING, "redis clock", "", "%s", err.text);
         return;
     }
+    const int64_t offset_ms = server_unix_ms - clock_unix_ms();
     const int64_t away_ms = offset_ms < 0 ? -offset_ms : offset_ms;
     const enum finding finding = away_ms > CLOCK_ERROR_MS     ? FINDING_ERROR
                                  : away_ms > CLOCK_WARNING_MS ? FINDING_WARNING

@@ -319,7 +319,7 @@ Test(redis_conn_faults, answers_of_another_shape_are_garbled_and_never_trusted)
     }
     cr_assert_eq(queue_finish(conn, &queue, "me", &finish, 1, &err), STATUS_GARBLED);
     cr_assert_eq(finish.fate, QUEUE_LOST);
-    cr_assert_eq(redis_conn_clock_offset(conn, &number, &err), STATUS_GARBLED);
+    cr_assert_eq(redis_conn_time(conn, &number, &err), STATUS_GARBLED);
     queue_batch_free(&batch);
     redis_conn_free(conn);
     stop_fake(server);

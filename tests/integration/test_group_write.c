@@ -25,7 +25,7 @@ static struct writer *writer;
 static struct writer *other; /* another process */
 static struct group_write *group;
 static size_t other_slot;
-static atomic_llong clock_offset_ms;
+static atomic_llong redis_clock_ms;
 static struct backoff_random dice = {.state = 7};
 static float vector[384] = {[0] = 1};
 
@@ -71,7 +71,7 @@ static struct test_lane *new_lane(void)
                                       .upstreams = upstreams,
                                       .writer = writer,
                                       .group_write = group,
-                                      .clock_offset_ms = &clock_offset_ms};
+                                      .redis_clock_ms = &redis_clock_ms};
     cr_assert_eq(tools_open(&lane->tools, &err), STATUS_OK, "%s", err.text);
     return lane;
 }
