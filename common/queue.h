@@ -77,7 +77,7 @@ enum status queue_enqueue_collect(struct redis_conn *conn, size_t count,
 
 /* Waits up to `wait_ms` for the reply of job `id` (BLMOVE onto itself, so that several can wait).
  * The bytes are appended to `out`. STATUS_TIMEOUT when there was none in time (connection still
- * good). */
+ * good). STATUS_OOM: Redis is full and waits for nobody; there is none yet, ask again. */
 enum status queue_await_reply(struct redis_conn *conn, const struct queue *queue, const char *id,
                               int64_t wait_ms, struct strbuf *out, struct error *err) MUSTCHECK;
 

@@ -86,6 +86,30 @@ static void await_args(struct redis_args *args, const char *key, int64_t wait_ms
     }
 }
 
+/* A Redis that is full refuses to move, but not to look. */
+static void look_args(struct redis_args *args, const char *key)
+{
+    redis_args_reset(args);
+    redis_args_str(args, "LINDEX");
+    redis_args_str(args, key);
+    redis_args_int(args, 0);
+}
+
+static enum status take_reply(const redisReply *reply, const char *id, struct strbuf *out,
+                              struct error *err)
+{
+    if (reply->type == REDIS_REPLY_NIL) {
+        return error_set(err, STATUS_TIMEOUT, "no reply for job \"%s\" in time", id);
+    }
+    if (reply->type != REDIS_REPLY_STRING) {
+        return queue_bad_shape("BLMOVE", err);
+    }
+    strbuf_append(out, reply->str, (size_t)reply->len);
+    return strbuf_ok(out) ? STATUS_OK
+                          : error_set(err, STATUS_OOM, "no memory for a reply of %zu bytes",
+                                      (size_t)reply->len);
+}
+
 enum status queue_await_reply(struct redis_conn *conn, const struct queue *queue, const char *id,
                               int64_t wait_ms, struct strbuf *out, struct error *err)
 {
@@ -106,22 +130,17 @@ enum status queue_await_reply(struct redis_conn *conn, const struct queue *queue
     redis_conn_set_command_timeout(conn, command_ms + (wait_ms > 0 ? (int)wait_ms : 0));
     enum status status = redis_conn_command(conn, &args, &reply, err);
     redis_conn_set_command_timeout(conn, command_ms);
-    redis_args_free(&args);
-    if (status != STATUS_OK) {
-        return status;
-    }
-
-    if (reply->type == REDIS_REPLY_NIL) {
-        status = error_set(err, STATUS_TIMEOUT, "no reply for job \"%s\" within %" PRId64 " ms", id,
-                           wait_ms);
-    } else if (reply->type != REDIS_REPLY_STRING) {
-        status = queue_bad_shape("BLMOVE", err);
-    } else {
-        strbuf_append(out, reply->str, (size_t)reply->len);
-        if (!strbuf_ok(out)) {
-            status = error_set(err, STATUS_OOM, "no memory for a reply of %zu bytes",
-                               (size_t)reply->len);
+    if (status == STATUS_OOM && redis_conn_is_open(conn)) {
+        look_args(&args, key);
+        status = redis_conn_command(conn, &args, &reply, err);
+        if (status == STATUS_OK && reply->type == REDIS_REPLY_NIL) {
+            status = error_set(err, STATUS_OOM,
+                               "no reply for job \"%s\" yet, and Redis is out of memory", id);
         }
+    }
+    redis_args_free(&args);
+    if (status == STATUS_OK) {
+        status = take_reply(reply, id, out, err);
     }
     redis_reply_free(reply);
     return status;

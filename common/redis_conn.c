@@ -92,6 +92,11 @@ void redis_conn_set_command_timeout(struct redis_conn *conn, int command_ms)
     conn->timeouts.command_ms = command_ms;
 }
 
+void redis_conn_set_deadline(struct redis_conn *conn, int64_t deadline_ms)
+{
+    conn->deadline_ms = deadline_ms;
+}
+
 int redis_conn_command_timeout(const struct redis_conn *conn)
 {
     return conn->timeouts.command_ms;
@@ -278,11 +283,20 @@ static enum status open_unix(struct redis_conn *conn, int64_t deadline_ms, struc
     return STATUS_OK;
 }
 
+/* When connecting has to be done. */
+static int64_t connect_deadline(const struct redis_conn *conn)
+{
+    const int64_t deadline_ms =
+        conn->until_ms > 0 ? conn->until_ms : clock_now_ms() + conn->timeouts.connect_ms;
+
+    return conn->deadline_ms > 0 && conn->deadline_ms < deadline_ms ? conn->deadline_ms
+                                                                    : deadline_ms;
+}
+
 static enum status open_socket(struct redis_conn *conn, struct error *err)
 {
     const bool local = conn->url.path[0] != '\0';
-    const int64_t deadline_ms =
-        conn->until_ms > 0 ? conn->until_ms : clock_now_ms() + conn->timeouts.connect_ms;
+    const int64_t deadline_ms = connect_deadline(conn);
 
     conn->left = STATUS_OK;
     conn->answered = false;
@@ -325,7 +339,7 @@ static enum status establish(struct redis_conn *conn, struct error *err)
 /* Finding the master, connecting and its own word share the connect timeout. */
 static enum status connect_to_master(struct redis_conn *conn, struct error *err)
 {
-    conn->until_ms = clock_now_ms() + conn->timeouts.connect_ms;
+    conn->until_ms = connect_deadline(conn);
     enum status status = redis_sentinel_find(conn, err);
     if (status == STATUS_OK) {
         status = establish(conn, err);

@@ -110,6 +110,10 @@ bool redis_conn_is_open(const struct redis_conn *conn);
 void redis_conn_set_command_timeout(struct redis_conn *conn, int command_ms);
 int redis_conn_command_timeout(const struct redis_conn *conn);
 
+/* Nothing on this connection, connecting among it, takes longer than until then (monotonic),
+ * whatever the timeouts are; 0 = no such bound. */
+void redis_conn_set_deadline(struct redis_conn *conn, int64_t deadline_ms);
+
 /* The server as redis_url_describe names it; through Sentinel the master that was found last, and
  * who named it. Lives as long as the connection object; connecting may change the text. */
 const char *redis_conn_where(const struct redis_conn *conn);

@@ -29,8 +29,9 @@ struct redis_conn {
     char sentinel_addresses[REDIS_SENTINELS_MAX][REDIS_ADDRESS_BYTES]; /* that worked last */
     redis_lookup lookup;
     void *lookup_context;
-    int64_t until_ms; /* > 0: bounds whatever is read or written, besides command_ms */
-    int bound_ms;     /* of the write or read under way, for messages */
+    int64_t until_ms;    /* > 0: bounds whatever is read or written, besides command_ms */
+    int64_t deadline_ms; /* the same, of redis_conn_set_deadline */
+    int bound_ms;        /* of the write or read under way, for messages */
     enum status left; /* not OK: why the connection was closed by us in the middle of a pipeline */
     char left_text[128];
     redisContext *context; /* NULL = not connected */

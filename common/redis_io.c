@@ -39,14 +39,17 @@ int redis_io_left_ms(int64_t deadline_ms)
 static int64_t begin(struct redis_conn *conn)
 {
     const int64_t now_ms = clock_now_ms();
-    const int64_t deadline_ms = now_ms + conn->timeouts.command_ms;
+    const int64_t bounds[] = {conn->until_ms, conn->deadline_ms};
+    int64_t deadline_ms = now_ms + conn->timeouts.command_ms;
 
     conn->bound_ms = conn->timeouts.command_ms;
-    if (conn->until_ms == 0 || conn->until_ms >= deadline_ms) {
-        return deadline_ms;
+    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
+        if (bounds[i] > 0 && bounds[i] < deadline_ms) {
+            deadline_ms = bounds[i];
+            conn->bound_ms = redis_io_left_ms(deadline_ms);
+        }
     }
-    conn->bound_ms = redis_io_left_ms(conn->until_ms);
-    return conn->until_ms;
+    return deadline_ms;
 }
 
 bool redis_io_set_timeout(struct redis_conn *conn, int option, int ms, int *current)

@@ -2,8 +2,8 @@
  * redis_conn.c alone.
  *
  * The server's certificate must be signed by an authority that this process trusts (tls_files.h)
- * and name the host or address of the URL; ours is shown where there is one. TLS 1.2 at least. hiredis' own way checks the signature but not the name, so the session
- * is made here.
+ * and name the host or address of the URL; ours is shown where there is one. TLS 1.2 at least.
+ * hiredis' own way checks the signature but not the name, so the session is made here.
  */
 #ifndef STILLHOUSE_COMMON_REDIS_TLS_H
 #define STILLHOUSE_COMMON_REDIS_TLS_H

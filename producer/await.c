@@ -3,30 +3,37 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "clock.h"
 #include "lookup.h"
+
+/* Redis looks at the clocks of those who wait about ten times a second, so its "nothing came" may
+ * come so much late; a Redis that says nothing at all is not waited for longer. */
+enum { LATE_MS = 250, PAUSE_MS = 50, PAUSE_MAX_MS = 500 };
 
 struct waiting {
     struct wire *wire;
     const struct queue *queue;
     const char *id;
     int64_t deadline_ms; /* of the whole wait, also where the connection has to be made anew */
+    bool begun;          /* Redis was there */
     struct strbuf *out;
 };
 
-/* Redis looks at the clocks of those who wait about ten times a second, so its "nothing came" can
- * be later than we may wait: then the connection is given up. That is no sign of a server that
- * hangs, unless nothing was ever answered on this connection: hence the question before. */
+/* Where "nothing came" is later than we may wait, the connection is given up. That is no sign of a
+ * server that hangs, unless nothing was ever answered on this connection: hence the question
+ * before. */
 static enum status wait_for_reply(struct redis_conn *conn, void *context, struct error *err)
 {
-    const struct waiting *waiting = context;
+    struct waiting *waiting = context;
 
     enum status status = wire_prove(waiting->wire, err);
     if (status != STATUS_OK) {
         return status;
     }
     const int64_t left_ms = waiting->deadline_ms - clock_now_ms();
+    waiting->begun = true;
     strbuf_reset(waiting->out);
     status = queue_await_reply(conn, waiting->queue, waiting->id, left_ms < 0 ? 0 : left_ms,
                                waiting->out, err);
@@ -35,9 +42,34 @@ static enum status wait_for_reply(struct redis_conn *conn, void *context, struct
                : status;
 }
 
+/* What may be otherwise while there is time: a restart, a failover, a full Redis, somebody who
+ * unblocked us. */
+static bool may_pass(const struct waiting *waiting, enum status status)
+{
+    return waiting->begun &&
+           (status == STATUS_UNREACHABLE || status == STATUS_UNAVAILABLE ||
+            status == STATUS_TIMEOUT || status == STATUS_OOM || status == STATUS_NOT_FOUND);
+}
+
+/* Until the wire tries again, but not beyond the wait. False when that is over. */
+static bool pause_for(const struct waiting *waiting, int pause_ms)
+{
+    const int64_t left_ms = waiting->deadline_ms - clock_now_ms();
+    const int64_t quiet_ms = wire_quiet_ms(waiting->wire);
+    int64_t ms = quiet_ms > pause_ms ? quiet_ms : pause_ms;
+
+    ms = ms > left_ms ? left_ms : ms;
+    if (ms > 0) {
+        const struct timespec nap = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+        (void)nanosleep(&nap, NULL); /* woken early, it is asked early */
+    }
+    return clock_now_ms() < waiting->deadline_ms;
+}
+
 enum status await_reply(stillhouse_client *client, const struct queue *queue, const char *id,
                         int wait_ms, struct strbuf *out, struct error *err)
 {
+    const int command_ms = client->config.bounds.command_ms;
     struct waiting waiting = {
         .wire = client->wire,
         .queue = queue,
@@ -45,8 +77,17 @@ enum status await_reply(stillhouse_client *client, const struct queue *queue, co
         .deadline_ms = clock_now_ms() + wait_ms,
         .out = out,
     };
+    const int late_ms = wait_ms == 0 || command_ms < LATE_MS ? command_ms : LATE_MS;
+    int pause_ms = PAUSE_MS;
 
-    return wire_run(client->wire, wait_for_reply, &waiting, err);
+    for (;;) {
+        const enum status status = wire_run_until(client->wire, waiting.deadline_ms + late_ms,
+                                                  wait_for_reply, &waiting, err);
+        if (!may_pass(&waiting, status) || !pause_for(&waiting, pause_ms)) {
+            return status;
+        }
+        pause_ms = pause_ms < PAUSE_MAX_MS / 2 ? pause_ms * 2 : PAUSE_MAX_MS;
+    }
 }
 
 /* ---- the public calls ---------------------------------------------------------------------- */

@@ -23,6 +23,7 @@ struct wire {
     size_t name_count;
     struct redis_conn *conn; /* NULL before the first attempt */
     bool proven;             /* something was answered on this connection */
+    int64_t deadline_ms;     /* of the call in hand; 0 = none but the bounds */
     int64_t quiet_until_ms;
     char fault[FAULT_BYTES]; /* why it is quiet */
 };
@@ -101,9 +102,16 @@ static bool is_open(const struct wire *wire)
     return wire->conn != NULL && redis_conn_is_open(wire->conn);
 }
 
+int64_t wire_quiet_ms(const struct wire *wire)
+{
+    const int64_t quiet_ms = wire->quiet_until_ms - clock_now_ms();
+
+    return is_open(wire) || quiet_ms < 0 ? 0 : quiet_ms;
+}
+
 bool wire_is_willing(const struct wire *wire)
 {
-    return is_open(wire) || clock_now_ms() >= wire->quiet_until_ms;
+    return wire_quiet_ms(wire) == 0;
 }
 
 static void fall_quiet(struct wire *wire, const struct error *err)
@@ -155,7 +163,7 @@ static enum status make_conn(struct wire *wire, struct error *err)
 
 static enum status connect_wire(struct wire *wire, struct error *err)
 {
-    const int64_t quiet_ms = wire->quiet_until_ms - clock_now_ms();
+    const int64_t quiet_ms = wire_quiet_ms(wire);
 
     if (is_open(wire)) {
         return STATUS_OK;
@@ -168,6 +176,7 @@ static enum status connect_wire(struct wire *wire, struct error *err)
     wire->proven = false;
     enum status status = make_conn(wire, err);
     if (status == STATUS_OK) {
+        redis_conn_set_deadline(wire->conn, wire->deadline_ms);
         status = redis_conn_connect(wire->conn, err);
     }
     if (status != STATUS_OK) {
@@ -180,6 +189,7 @@ static enum status connect_wire(struct wire *wire, struct error *err)
 
 static enum status attempt(struct wire *wire, wire_work work, void *context, struct error *err)
 {
+    redis_conn_set_deadline(wire->conn, wire->deadline_ms);
     const enum status status = work(wire->conn, context, err);
 
     redis_conn_set_command_timeout(wire->conn, wire->bounds.command_ms);
@@ -207,6 +217,15 @@ enum status wire_run(struct wire *wire, wire_work work, void *context, struct er
     }
     status = connect_wire(wire, err);
     return status == STATUS_OK ? attempt(wire, work, context, err) : status;
+}
+
+enum status wire_run_until(struct wire *wire, int64_t deadline_ms, wire_work work, void *context,
+                           struct error *err)
+{
+    wire->deadline_ms = deadline_ms;
+    const enum status status = wire_run(wire, work, context, err);
+    wire->deadline_ms = 0;
+    return status;
 }
 
 static enum status ping(struct redis_conn *conn, void *context, struct error *err)

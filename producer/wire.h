@@ -40,6 +40,14 @@ enum status wire_run(struct wire *wire, wire_work work, void *context, struct er
 enum status wire_run_once(struct wire *wire, wire_work work, void *context,
                           struct error *err) MUSTCHECK;
 
+/* wire_run for one who waits: all of it, connecting among it, is over by `deadline_ms` (monotonic).
+ */
+enum status wire_run_until(struct wire *wire, int64_t deadline_ms, wire_work work, void *context,
+                           struct error *err) MUSTCHECK;
+
+/* For how many ms calls fail at once; 0: they do not. */
+int64_t wire_quiet_ms(const struct wire *wire);
+
 /* Asks for a sign of life where nothing was answered on this connection yet. For works. */
 enum status wire_prove(struct wire *wire, struct error *err) MUSTCHECK;
 

@@ -253,13 +253,13 @@ stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enric
  * job carries when it was first enqueued, its delay counts from there, and one whose deadline has
  * passed is sent and counts as expired. The folder: on a local file system, our own (it is refused
  * where it is another user's or others may write to it), for one Redis (the queue is kept with each
- * job; one of another prefix is left for a client that has that), for any number of threads and processes at once: they are in
- * one another's way nowhere, and what a dead one left is sent by the next. Order is kept between
- * the calls of one process where nobody else is sending just then. outbox_max_bytes is looked at
- * before each write, so that processes writing at once may exceed it by a job each. The files hold
- * prompts and results: mode 0600. Damage: what an append that a crash tore left is cut off. A job
- * whose checksum is wrong, or that the server refuses for good, is copied into a file *.bad there
- * and passed over; nobody deletes that. */
+ * job; one of another prefix is left for a client that has that), for any number of threads and
+ * processes at once: they are in one another's way nowhere, and what a dead one left is sent by the
+ * next. Order is kept between the calls of one process where nobody else is sending just then.
+ * outbox_max_bytes is looked at before each write, so that processes writing at once may exceed it
+ * by a job each. The files hold prompts and results: mode 0600. Damage: what an append that a crash
+ * tore left is cut off. A job whose checksum is wrong, or that the server refuses for good, is
+ * copied into a file *.bad there and passed over; nobody deletes that. */
 
 /* Sends what is kept, by this client or by others, for up to timeout_ms (0 = one call); connecting,
  * one last call and counting come on top. *left (may be NULL) is how many are left after it. OK:
@@ -311,8 +311,11 @@ STILLHOUSE_API stillhouse_status stillhouse_lookup(stillhouse_client *client, co
                                                    stillhouse_result **result);
 
 /* Waits up to wait_ms (0 = looks once) for the result of a job that was enqueued with `reply`.
- * Several clients may wait for one job. NOT_FOUND when it did not come in time; INVALID
- * UNREACHABLE; FAILED also where the reply is no enrichment's result. */
+ * Several clients may wait for one job. A connection that is lost meanwhile is made anew, and a
+ * Redis that is full is looked at; one that says nothing is given command_timeout_ms on top, but
+ * not more than 250 ms. NOT_FOUND when it did not come in time; INVALID; UNREACHABLE: Redis was not
+ * there at the start, or is not at the end; FAILED also where the reply is no enrichment's result.
+ */
 STILLHOUSE_API stillhouse_status stillhouse_await(stillhouse_client *client, const char *queue,
                                                   const char *id, int wait_ms,
                                                   stillhouse_result **result);

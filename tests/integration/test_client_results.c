@@ -1,4 +1,7 @@
 /* The producer library on a real Redis: results looked up, replies awaited. */
+#include <pthread.h>
+#include <unistd.h>
+
 #include "client_fixture.h"
 
 TestSuite(client_results, .init = client_setup, .fini = client_teardown);
@@ -216,6 +219,88 @@ Test(client_results, a_late_answer_to_a_wait_does_not_make_the_server_unreachabl
         cr_assert_lt(clock_now_ms() - start, 1000);
     }
     stillhouse_close(other);
+}
+
+/* What goes wrong while the client waits; the reply comes half a second later. */
+struct trouble {
+    const char *words[6];
+};
+
+static void *make_trouble(void *context)
+{
+    const struct trouble *trouble = context;
+    const int64_t until_ms = clock_now_ms() + 5000;
+
+    while (strstr(ask("INFO", "clients", NULL), "blocked_clients:1") == NULL &&
+           clock_now_ms() < until_ms) {
+        usleep(1000);
+    }
+    const char *const *words = trouble->words;
+    (void)ask(words[0], words[1], words[2], words[3], words[4], words[5], NULL);
+    usleep(500000);
+    push_reply("job-1", "\xc0", 1);
+    return NULL;
+}
+
+Test(client_results, a_wait_goes_on_when_its_connection_is_lost)
+{
+    char id[32] = "";
+    struct trouble troubles[] = {{{"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"}},
+                                 {{"CLIENT", "UNBLOCK", id, "ERROR"}},
+                                 {{"CLIENT", "UNBLOCK", id, "TIMEOUT"}}};
+    void *body = NULL;
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < 3; i++) {
+        pthread_t thread;
+        IS(stillhouse_await(client, "enrich", "none", 0, &result), STILLHOUSE_NOT_FOUND);
+        const char *clients = ask("CLIENT", "LIST", "TYPE", "normal", NULL);
+        const char *line = strstr(clients, "cmd=lmove");
+        cr_assert_not_null(line);
+        while (line > clients && line[-1] != '\n') {
+            line--;
+        }
+        snprintf(id, sizeof id, "%.*s", (int)strcspn(line + 3, " "), line + 3);
+        cr_assert_eq(pthread_create(&thread, NULL, make_trouble, &troubles[i]), 0);
+        const stillhouse_status status =
+            stillhouse_await_raw(client, "enrich", "job-1", 10000, &body, &bytes);
+        cr_assert_eq(pthread_join(thread, NULL), 0);
+        cr_assert_eq(status, STILLHOUSE_OK, "%zu: %s", i, stillhouse_error(client));
+        cr_assert_eq(bytes, 1);
+        free(body);
+        (void)ask("FLUSHALL", NULL);
+    }
+}
+
+Test(client_results, a_wait_ends_in_time_when_redis_says_nothing_any_more)
+{
+    const stillhouse_options options = {SIZED, .redis_url = server.url, .command_timeout_ms = 8000};
+    stillhouse_client *other = open_client(&options);
+    const int64_t start = clock_now_ms();
+
+    cr_assert_eq(stillhouse_await(other, "enrich", "job-1", 0, &result), STILLHOUSE_NOT_FOUND);
+    test_server_freeze(&server, true);
+    cr_assert_eq(stillhouse_await(other, "enrich", "job-1", 300, &result), STILLHOUSE_NOT_FOUND,
+                 "%s", stillhouse_error(other));
+    test_server_freeze(&server, false);
+    cr_assert_lt(clock_now_ms() - start, 4000);
+    stillhouse_close(other);
+}
+
+Test(client_results, a_reply_is_read_from_a_redis_that_is_full)
+{
+    void *body = NULL;
+    size_t bytes = 0;
+    const int64_t start = clock_now_ms();
+
+    push_reply("job-1", "\xc0", 1);
+    cr_assert_str_eq(ask("CONFIG", "SET", "maxmemory", "1", NULL), "OK");
+    IS(stillhouse_await_raw(client, "enrich", "job-1", 5000, &body, &bytes), STILLHOUSE_OK);
+    cr_assert_eq(bytes, 1);
+    free(body);
+    IS(stillhouse_await_raw(client, "enrich", "job-2", 300, &body, &bytes), STILLHOUSE_FAILED);
+    says("no reply for job \"job-2\" yet, and Redis is out of memory");
+    cr_assert_geq(clock_now_ms() - start, 300);
 }
 
 Test(client_results, a_reply_that_is_an_error_has_its_text_and_other_replies_are_no_result)
