@@ -321,6 +321,16 @@ static enum status resolve(struct chroma *chroma, const char *domain, bool creat
     return status;
 }
 
+void chroma_set_dimension(struct chroma *chroma, size_t dimension)
+{
+    chroma->config.identity.dimension = dimension;
+}
+
+void chroma_on_wait(struct chroma *chroma, http_waiter *waiter, void *context)
+{
+    http_on_wait(chroma->http, waiter, context);
+}
+
 enum chroma_look chroma_take_look(struct chroma *chroma)
 {
     const enum chroma_look look = chroma->look;

@@ -29,7 +29,7 @@ struct chroma; /* opaque */
 /* What made the vectors: stands in a collection's metadata as embedder, dimension, normalised. */
 struct chroma_identity {
     const char *model; /* "builtin-384-v1" */
-    size_t dimension;
+    size_t dimension;  /* 0 = not known yet: any will do, and nothing may be created */
 };
 
 struct chroma_config {
@@ -46,6 +46,12 @@ struct chroma_config {
 
 struct chroma *chroma_new(const struct chroma_config *config) MUSTCHECK; /* NULL: out of memory */
 void chroma_free(struct chroma *chroma);
+
+/* The dimension, once it is known. */
+void chroma_set_dimension(struct chroma *chroma, size_t dimension);
+
+/* See http_on_wait. */
+void chroma_on_wait(struct chroma *chroma, http_waiter *waiter, void *context);
 
 /* What became of looking the collection up, or making it, in the calls since this was asked last.
  */

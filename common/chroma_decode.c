@@ -476,7 +476,7 @@ static bool is_string(const cJSON *value, const char *expected)
 
 static bool is_dimension(const cJSON *value, size_t expected)
 {
-    return cJSON_IsNumber(value) && value->valuedouble == (double)expected;
+    return expected == 0 || (cJSON_IsNumber(value) && value->valuedouble == (double)expected);
 }
 
 static enum status check_space(const cJSON *root, const char *name, struct error *err)

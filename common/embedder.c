@@ -13,12 +13,37 @@ enum { BUILTIN_DIMENSION = 384, BUILTIN_MIN = 64, BUILTIN_MAX = 4096 };
 static const struct {
     const char *url;
     const char *model;
-    size_t dimension;
 } presets[] = {
-    [EMBEDDER_BUILTIN] = {"", "", BUILTIN_DIMENSION},
-    [EMBEDDER_OPENAI] = {"https://api.openai.com/v1", "text-embedding-3-small", 1536},
-    [EMBEDDER_OLLAMA] = {"http://127.0.0.1:11434", "nomic-embed-text", 768},
+    [EMBEDDER_BUILTIN] = {"", ""},
+    [EMBEDDER_OPENAI] = {"https://api.openai.com/v1", "text-embedding-3-small"},
+    [EMBEDDER_OLLAMA] = {"http://127.0.0.1:11434", "nomic-embed-text"},
 };
+
+enum { LENGTH_MAX = 65536 };
+
+/* Models whose length we know without asking. */
+static const struct {
+    const char *model;
+    size_t dimension;
+} known_models[] = {
+    {"text-embedding-3-small", 1536},
+    {"text-embedding-3-large", 3072},
+    {"text-embedding-ada-002", 1536},
+    {"nomic-embed-text", 768},
+};
+
+static size_t dimension_of(const char *model)
+{
+    const size_t bytes = strcspn(model, ":"); /* ollama's tag */
+
+    for (size_t i = 0; i < sizeof known_models / sizeof known_models[0]; i++) {
+        if (strlen(known_models[i].model) == bytes &&
+            memcmp(known_models[i].model, model, bytes) == 0) {
+            return known_models[i].dimension;
+        }
+    }
+    return 0;
+}
 
 static const char *text_or(const char *text, const char *preset)
 {
@@ -108,8 +133,14 @@ enum status embedder_new(const struct embedder_config *config, struct embedder *
     }
     embedder->kind = config->kind;
     embedder->ask_dimension = config->dimension > 0;
-    embedder->dimension =
-        config->dimension > 0 ? config->dimension : presets[config->kind].dimension;
+    embedder->ask_packed = true;
+    embedder->dimension = config->dimension;
+    if (config->dimension == 0) {
+        embedder->dimension =
+            config->kind == EMBEDDER_BUILTIN
+                ? BUILTIN_DIMENSION
+                : dimension_of(text_or(config->model, presets[config->kind].model));
+    }
 
     enum status status = name_it(embedder, config, err);
     if (status == STATUS_OK && config->kind != EMBEDDER_BUILTIN) {
@@ -133,9 +164,60 @@ void embedder_free(struct embedder *embedder)
     }
 }
 
+void embedder_on_wait(struct embedder *embedder, http_waiter *waiter, void *context)
+{
+    if (embedder->http != NULL) {
+        http_on_wait(embedder->http, waiter, context);
+    }
+}
+
+void embedder_set_timeout(struct embedder *embedder, int timeout_ms)
+{
+    embedder->timeout_ms = timeout_ms;
+}
+
 size_t embedder_dimension(const struct embedder *embedder)
 {
     return embedder->dimension;
+}
+
+enum status embedder_compare(struct embedder *embedder, struct error *err)
+{
+    static const struct slice text = {"a short text", 12};
+    float *vector = calloc(embedder->dimension + 1, sizeof *vector);
+
+    if (vector == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for a vector");
+    }
+    embedder->compares = true;
+    const enum status status = embedder_embed(embedder, &text, 1, vector, err);
+    embedder->compares = false;
+    free(vector);
+    return status;
+}
+
+/* Any vector is refused by its length until then, so the answer is still there to be read. */
+enum status embedder_learn(struct embedder *embedder, struct error *err)
+{
+    size_t length = 0;
+
+    if (embedder->dimension > 0) {
+        return STATUS_OK;
+    }
+    enum status status = embedder_compare(embedder, err);
+    if (status != STATUS_MISMATCH) {
+        return status == STATUS_OK ? error_set(err, STATUS_GARBLED, "a vector without numbers")
+                                   : status;
+    }
+    status = embedder_decode_length(embedder->response.body.data, embedder->response.body.bytes,
+                                    &length, err);
+    if (status == STATUS_OK && length > LENGTH_MAX) {
+        status = error_set(err, STATUS_GARBLED, "a vector of %zu numbers", length);
+    }
+    if (status == STATUS_OK) {
+        embedder->dimension = length;
+    }
+    return status;
 }
 
 const char *embedder_model(const struct embedder *embedder)

@@ -26,7 +26,7 @@ struct embedder_config {
     const char *url; /* "" = http://127.0.0.1:11434 (ollama), https://api.openai.com/v1 (openai) */
     const char *model; /* "" = text-embedding-3-small (openai), nomic-embed-text (ollama) */
     const char *key;   /* "" = none */
-    size_t dimension;  /* 0 = 384 (builtin), 1536 (openai), 768 (ollama) */
+    size_t dimension;  /* 0 = the model's own: 384 (builtin), known, or learnt (embedder_learn) */
     int timeout_ms;
     http_observer *observer;
     void *observer_context;
@@ -38,7 +38,22 @@ enum status embedder_new(const struct embedder_config *config, struct embedder *
                          struct error *err) MUSTCHECK;
 void embedder_free(struct embedder *embedder);
 
+/* See http_on_wait. */
+void embedder_on_wait(struct embedder *embedder, http_waiter *waiter, void *context);
+
+/* The bound of each following request; 0 = that of the configuration. */
+void embedder_set_timeout(struct embedder *embedder, int timeout_ms);
+
+/* 0 while nobody knows: of a model that we do not know, with no dimension configured. */
 size_t embedder_dimension(const struct embedder *embedder);
+
+/* Does it embed at all? Asks for a short text of our own: the comparison for one that fails. Where
+ * the server refuses that without a reason, it is asked without optional fields from then on. */
+enum status embedder_compare(struct embedder *embedder, struct error *err) MUSTCHECK;
+
+/* Where the dimension is not known: embeds a short text and takes the length of its vector. Errors
+ * as of embedder_embed. */
+enum status embedder_learn(struct embedder *embedder, struct error *err) MUSTCHECK;
 
 /* The identity: "builtin-384-v1", "openai/text-embedding-3-small", "ollama/nomic-embed-text". It
  * names the model in cache keys and in a collection's metadata. Lives as long as the embedder. */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "embedder.h"
+#include "embedder_internal.h"
 
 /* A number that is none: an answer about this text and no other. */
 static enum status unusable(size_t index, size_t count, const char *what, struct error *err)
@@ -212,4 +212,36 @@ enum status embedder_decode_ollama(const char *body, size_t bytes, size_t count,
     }
     cJSON_Delete(root);
     return status;
+}
+
+static const cJSON *first_vector(const cJSON *root)
+{
+    const cJSON *item = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(root, "data"), 0);
+    const cJSON *single = cJSON_GetObjectItemCaseSensitive(root, "embedding");
+
+    if (item != NULL) {
+        return cJSON_GetObjectItemCaseSensitive(item, "embedding");
+    }
+    return single != NULL
+               ? single
+               : cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(root, "embeddings"), 0);
+}
+
+enum status embedder_decode_length(const char *body, size_t bytes, size_t *length,
+                                   struct error *err)
+{
+    cJSON *root = cJSON_ParseWithLength(body != NULL ? body : "", bytes);
+    const cJSON *vector = first_vector(root);
+    int bad = 0;
+
+    *length = 0;
+    if (cJSON_IsArray(vector)) {
+        *length = (size_t)cJSON_GetArraySize(vector);
+    } else if (cJSON_IsString(vector)) {
+        *length = decode_base64(vector->valuestring, NULL, 0, &bad) / sizeof(float);
+    }
+    cJSON_Delete(root);
+    return *length > 0 && bad == 0
+               ? STATUS_OK
+               : error_set(err, STATUS_GARBLED, "embedder's answer has no vector");
 }

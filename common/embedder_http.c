@@ -1,6 +1,7 @@
 /* Requests to OpenAI-compatible servers and to Ollama. The answers are read in embedder_decode.c.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "embedder_internal.h"
 #include "json.h"
@@ -41,6 +42,7 @@ static enum status post(struct embedder *embedder, const char *path, struct erro
         .body = embedder->request.data,
         .body_bytes = embedder->request.bytes,
         .foreign_from = embedder->texts_from,
+        .timeout_ms = embedder->timeout_ms,
     };
     return http_perform(embedder->http, &request, &embedder->response, err);
 }
@@ -53,11 +55,13 @@ static enum status check_code(const struct embedder *embedder, struct error *err
     return http_code_status(&embedder->response, "embedder", err);
 }
 
-enum status embedder_ask_openai(struct embedder *embedder, const struct slice *texts, size_t count,
-                                float *vectors, struct error *err)
+static enum status ask_openai_once(struct embedder *embedder, const struct slice *texts,
+                                   size_t count, float *vectors, struct error *err)
 {
     start_request(embedder);
-    strbuf_append_str(&embedder->request, ",\"encoding_format\":\"base64\"");
+    if (embedder->ask_packed) {
+        strbuf_append_str(&embedder->request, ",\"encoding_format\":\"base64\"");
+    }
     if (embedder->ask_dimension) {
         strbuf_printf(&embedder->request, ",\"dimensions\":%zu", embedder->dimension);
     }
@@ -71,8 +75,58 @@ enum status embedder_ask_openai(struct embedder *embedder, const struct slice *t
     if (status != STATUS_OK) {
         return status;
     }
+    embedder->fields_work = true;
     return embedder_decode_openai(embedder->response.body.data, embedder->response.body.bytes,
                                   count, embedder->dimension, vectors, err);
+}
+
+static bool mentions(const struct strbuf *body, const char *word)
+{
+    return body->bytes > 0 && memmem(body->data, body->bytes, word, strlen(word)) != NULL;
+}
+
+/* After a refusal of what was sent: leaves out the optional fields that it names, or all of them
+ * where our own text was refused without a reason. False when there is nothing to leave out. */
+static bool leave_out(struct embedder *embedder)
+{
+    const struct http_response *response = &embedder->response;
+    const bool names_length = mentions(&response->body, "dimension");
+    const bool names_packing =
+        mentions(&response->body, "encoding_format") || mentions(&response->body, "base64");
+    const bool names_none = embedder->compares && !names_length && !names_packing;
+    const bool length = embedder->ask_dimension && (names_length || names_none);
+    const bool packed = embedder->ask_packed && (names_packing || names_none);
+
+    if (embedder->fields_work || (response->code != 400 && response->code != 422)) {
+        return false;
+    }
+    embedder->ask_dimension = embedder->ask_dimension && !length;
+    embedder->ask_packed = embedder->ask_packed && !packed;
+    return length || packed;
+}
+
+/* Not every server knows `dimensions` and `encoding_format`: one that refuses them is asked
+ * without, and from then on, since a request without them passes. */
+enum status embedder_ask_openai(struct embedder *embedder, const struct slice *texts, size_t count,
+                                float *vectors, struct error *err)
+{
+    const bool dimension = embedder->ask_dimension;
+    const bool packed = embedder->ask_packed;
+    const enum status first = ask_openai_once(embedder, texts, count, vectors, err);
+    enum status status = first;
+    struct error own = *err;
+
+    while (status == STATUS_INVALID && leave_out(embedder)) {
+        own = (struct error){0};
+        status = ask_openai_once(embedder, texts, count, vectors, &own);
+    }
+    if (embedder->fields_work) {
+        *err = own;
+        return status;
+    }
+    embedder->ask_dimension = dimension;
+    embedder->ask_packed = packed;
+    return first;
 }
 
 /* /api/embeddings of older servers: one text a request. */

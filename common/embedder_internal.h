@@ -15,6 +15,10 @@ struct embedder {
     char identity[192]; /* the name in keys and collections */
     size_t dimension;
     bool ask_dimension; /* it was configured: sent to an OpenAI-compatible server */
+    bool ask_packed;    /* base64, which is shorter */
+    bool fields_work;   /* a request with these optional fields passed */
+    bool compares;      /* the text is our own: a refusal is none of it */
+    int timeout_ms;     /* of a request; 0 = the client's */
     bool ollama_singly; /* /api/embed is not there: /api/embeddings, one text a request */
     char url[SETTINGS_TEXT_BYTES];
     struct http *http;
@@ -28,5 +32,9 @@ enum status embedder_ask_openai(struct embedder *embedder, const struct slice *t
                                 float *vectors, struct error *err) MUSTCHECK;
 enum status embedder_ask_ollama(struct embedder *embedder, const struct slice *texts, size_t count,
                                 float *vectors, struct error *err) MUSTCHECK;
+
+/* The length of the first vector of an answer, whoever sent it. GARBLED: there is none. */
+enum status embedder_decode_length(const char *body, size_t bytes, size_t *length,
+                                   struct error *err) MUSTCHECK;
 
 #endif

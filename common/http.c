@@ -27,8 +27,7 @@
 enum {
     CONNECT_TIMEOUT_DEFAULT_MS = 3000,
     TIMEOUT_DEFAULT_MS = 30000,
-    STALL_BYTES_PER_SECOND = 1,
-    STALL_SECONDS = 10,
+    STALL_DEFAULT_MS = 10 * 1000,
     KEEPALIVE_IDLE_SECONDS = 30,
     KEEPALIVE_INTERVAL_SECONDS = 10,
     HEADERS_MAX_BYTES = 256 * 1024,
@@ -53,6 +52,12 @@ struct http {
     struct http_response *response;
     size_t header_bytes;
     bool over_cap;
+    size_t seen_bytes;  /* of the answer, when watch() looked last */
+    int64_t seen_at_ms; /* when it had become more */
+    bool stalled;
+
+    http_waiter *waiter;
+    void *waiter_context;
 };
 
 enum status http_global_init(struct error *err)
@@ -129,6 +134,37 @@ static size_t take_header(char *line, size_t size, size_t count, void *context)
     return bytes;
 }
 
+/* curl's progress callback, called now and then, while nothing moves about once a second. Until the
+ * first byte of the answer only the request's own bound counts, since a server may load a model
+ * first; an answer that has begun must go on. */
+static int watch(void *context, curl_off_t to_come, curl_off_t down, curl_off_t to_go,
+                 curl_off_t up)
+{
+    struct http *http = context;
+    const size_t bytes = http->header_bytes + http->response->body.bytes;
+    const int64_t now_ms = clock_now_ms();
+    (void)to_come;
+    (void)down;
+    (void)to_go;
+    (void)up;
+
+    if (http->waiter != NULL) {
+        http->waiter(http->waiter_context);
+    }
+    if (bytes != http->seen_bytes || bytes == 0) {
+        http->seen_bytes = bytes;
+        http->seen_at_ms = now_ms;
+    }
+    http->stalled = now_ms - http->seen_at_ms >= http->config.stall_ms;
+    return http->stalled ? 1 : 0;
+}
+
+void http_on_wait(struct http *http, http_waiter *waiter, void *context)
+{
+    http->waiter = waiter;
+    http->waiter_context = context;
+}
+
 static bool add_header(struct http *http, const char *line)
 {
     struct curl_slist *longer = http->curl->slist_append(http->headers, line);
@@ -165,9 +201,6 @@ static bool set_bounds(const struct http *http)
            curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
            curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms) ==
                CURLE_OK &&
-           curl->easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES_PER_SECOND) ==
-               CURLE_OK &&
-           curl->easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS) == CURLE_OK &&
            curl->easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
            curl->easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SECONDS) ==
                CURLE_OK &&
@@ -210,6 +243,9 @@ static bool set_callbacks(struct http *http)
            curl->easy_setopt(http->easy, CURLOPT_WRITEDATA, http) == CURLE_OK &&
            curl->easy_setopt(http->easy, CURLOPT_HEADERFUNCTION, take_header) == CURLE_OK &&
            curl->easy_setopt(http->easy, CURLOPT_HEADERDATA, http) == CURLE_OK &&
+           curl->easy_setopt(http->easy, CURLOPT_XFERINFOFUNCTION, watch) == CURLE_OK &&
+           curl->easy_setopt(http->easy, CURLOPT_XFERINFODATA, http) == CURLE_OK &&
+           curl->easy_setopt(http->easy, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
            curl->easy_setopt(http->easy, CURLOPT_HTTPHEADER, http->headers) == CURLE_OK;
 }
 
@@ -277,6 +313,9 @@ struct http *http_new(const struct http_config *config)
     http->config.headers = NULL; /* the caller's; ours are the copies */
     if (http->config.connect_timeout_ms <= 0) {
         http->config.connect_timeout_ms = CONNECT_TIMEOUT_DEFAULT_MS;
+    }
+    if (http->config.stall_ms <= 0) {
+        http->config.stall_ms = STALL_DEFAULT_MS;
     }
     if (http->config.timeout_ms <= 0) {
         http->config.timeout_ms = TIMEOUT_DEFAULT_MS;
@@ -354,6 +393,8 @@ static enum status fault_status(const struct http *http, CURLcode code)
         return STATUS_OK;
     case CURLE_OPERATION_TIMEDOUT:
         return was_connected(http) ? STATUS_TIMEOUT : STATUS_UNREACHABLE;
+    case CURLE_ABORTED_BY_CALLBACK:
+        return STATUS_TIMEOUT;
     case CURLE_WRITE_ERROR:
         return http->over_cap ? STATUS_FULL : STATUS_OOM;
     case CURLE_OUT_OF_MEMORY:
@@ -383,6 +424,10 @@ static enum status fault(const struct http *http, const struct http_request *req
     if (status == STATUS_FULL) {
         return error_set(err, status, "%s \"%s\": the answer is over %zu bytes", request->method,
                          url, http->config.max_response_bytes);
+    }
+    if (http->stalled) {
+        return error_set(err, status, "%s \"%s\": the answer stalled for %d ms", request->method,
+                         url, http->config.stall_ms);
     }
     const char *text =
         http->curl_text[0] != '\0' ? http->curl_text : http->curl->easy_strerror(code);
@@ -430,6 +475,8 @@ enum status http_perform(struct http *http, const struct http_request *request,
     http->response = response;
     http->header_bytes = 0;
     http->over_cap = false;
+    http->seen_bytes = 0;
+    http->stalled = false;
     http->curl_text[0] = '\0';
     enum status status = open_easy(http, err);
     if (status != STATUS_OK) {

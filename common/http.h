@@ -5,9 +5,9 @@
  * body.bytes}; struct http_response res = {0}; if (http_perform(http, &req, &res, &err) ==
  * STATUS_OK && res.code == 200) ... http_response_free(&res);
  *
- * Bounds: connect 3 s, a total timeout, a stalled transfer (under 1 byte/s for 10 s), the response
- * size (in the write callback, so chunked bodies too). http and https only, no redirects, no
- * Expect, no signals. A handle belongs to one thread.
+ * Bounds: connect 3 s, a total timeout, an answer that stalls once it has begun (10 s), the
+ * response size (in the write callback, so chunked bodies too). http and https only, no redirects,
+ * no Expect, no signals. A handle belongs to one thread.
  *
  * libcurl is loaded by the first request of the process (http_curl.h says why), not by http_new: a
  * client that is never used costs nothing. A program that wants to know before its work begins asks
@@ -34,6 +34,7 @@ struct http_config {
     const char *upstream;      /* "chroma", "embedder"; a literal */
     int connect_timeout_ms;    /* 0 = 3000 */
     int timeout_ms;            /* 0 = 30000 */
+    int stall_ms;              /* of an answer that has begun; 0 = 10000 */
     size_t max_response_bytes; /* 0 = 64 MiB */
     const char *const
         *headers;            /* "Name: value", NULL-terminated, sent with every request; copied */
@@ -66,6 +67,11 @@ enum status http_global_init(struct error *err) MUSTCHECK;
 
 struct http *http_new(const struct http_config *config) MUSTCHECK; /* NULL: out of memory */
 void http_free(struct http *http);
+
+/* Called about once a second while a request waits, from its thread: who waits within a bound is
+ * not stuck. NULL = nobody. */
+typedef void http_waiter(void *context);
+void http_on_wait(struct http *http, http_waiter *waiter, void *context);
 
 /* STATUS_OK whenever a whole HTTP answer came, whatever its code. What it repeats of our headers,
  * and where it is neither a success nor JSON of the request's texts, is "***" (http_hide.h). Else

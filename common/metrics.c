@@ -211,6 +211,11 @@ void metrics_swept(struct metrics *m, uint64_t experiences)
     add(&m->swept, experiences);
 }
 
+void metrics_long_text(struct metrics *m, enum metrics_long_text action)
+{
+    add(&m->long_texts[action], 1);
+}
+
 void metrics_embedded(struct metrics *m, enum metrics_source source, uint64_t texts)
 {
     add(&m->embedded[source], texts);

@@ -85,6 +85,9 @@ void metrics_cache_lookup(struct metrics *m, enum metrics_layer layer, enum metr
 void metrics_looked_further(struct metrics *m, enum metrics_further result);
 /* Expired experiences that this worker deleted. */
 void metrics_swept(struct metrics *m, uint64_t experiences);
+/* A text was longer than the model takes: its beginning was embedded, or it was refused. */
+enum metrics_long_text { METRICS_LONG_CUT, METRICS_LONG_REJECTED, METRICS_LONG_TEXTS };
+void metrics_long_text(struct metrics *m, enum metrics_long_text action);
 void metrics_embedded(struct metrics *m, enum metrics_source source, uint64_t texts);
 
 /* What Redis says of a queue; shown from the first time it is set until it is unset. */

@@ -69,6 +69,7 @@ struct metrics {
     atomic_uint_fast64_t furthers[METRICS_FURTHERS];
     atomic_uint_fast64_t swept;
     atomic_uint_fast64_t embedded[METRICS_SOURCES];
+    atomic_uint_fast64_t long_texts[METRICS_LONG_TEXTS];
     atomic_int_fast64_t lanes[METRICS_LANES];
     atomic_bool prompts_known;
     atomic_uint_fast64_t enriched; /* stale ones included */

@@ -262,6 +262,13 @@ static void write_swept(const struct writer *w)
     write_count(w, "reason=\"expired\"", value_of(&w->m->swept));
 }
 
+static void write_long_texts(const struct writer *w)
+{
+    static const char *const actions[] = {"cut", "rejected"};
+
+    write_counters(w, "action", actions, w->m->long_texts, 0, METRICS_LONG_TEXTS);
+}
+
 static void write_embedded_texts(const struct writer *w)
 {
     write_counters(w, "source", metrics_source_names, w->m->embedded, 0, METRICS_SOURCES);
@@ -430,6 +437,9 @@ static const struct family {
      write_looked_further},
     {"stillhouse_swept_experiences_total", "counter",
      "Expired experiences that this worker deleted from Chroma.", write_swept},
+    {"stillhouse_long_texts_total", "counter",
+     "Texts longer than the model takes: embedded by their beginning, or rejected.",
+     write_long_texts},
     {"stillhouse_embedded_texts_total", "counter",
      "Texts whose embedding came from the model or from the cache.", write_embedded_texts},
     {"stillhouse_fleet_jobs_total", "counter",

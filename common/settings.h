@@ -48,6 +48,8 @@ struct settings {
     char embed_key[SETTINGS_TEXT_BYTES]; /* STILLHOUSE_EMBED_KEY, secret */
     int64_t embed_dimension;      /* STILLHOUSE_EMBED_DIMENSION; 0 = the embedder's default */
     int64_t embed_timeout_ms;     /* STILLHOUSE_EMBED_TIMEOUT 30s */
+    int64_t embed_max_chars;      /* STILLHOUSE_EMBED_MAX_CHARS; 0 = learnt from refusals */
+    bool reject_long_text;        /* STILLHOUSE_LONG_TEXT=reject */
     int64_t embed_rate_count;     /* STILLHOUSE_EMBED_RATE "100/60s": 100; 0 = none */
     int64_t embed_rate_window_ms; /* ... 60000 */
     struct tls_files tls;         /* STILLHOUSE_CA_FILE, _CLIENT_CERT, _CLIENT_KEY */

@@ -17,7 +17,7 @@
 #include "store.h"
 #include "twins.h"
 
-enum { OWN_KEYS = 9 };
+enum { OWN_KEYS = 10 };
 
 struct distill_item {
     struct task *task;
@@ -226,6 +226,9 @@ static void embed(struct distill_batch *batch)
     embedding_resolve(batch->tools, embeddings, count);
     for (size_t i = 0; i < count; i++) {
         owners[i]->embedding = &embeddings[i];
+        if (embeddings[i].embedded_bytes > 0) {
+            add_int(owners[i], "embedded_bytes", (int64_t)embeddings[i].embedded_bytes);
+        }
         if (embeddings[i].vector == NULL) {
             embedding_judge(&embeddings[i], owners[i]->body.task_id, owners[i]->task);
             owners[i]->judged = true;

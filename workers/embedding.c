@@ -6,14 +6,12 @@
 #include "halving.h"
 #include "keys.h"
 #include "log.h"
+#include "long_text.h"
 #include "ratelimit.h"
 #include "store.h"
 #include "text.h"
 
-enum { RATE_WAIT_MAX_MS = 2000 };
-
-/* What is embedded to see whether the embedder works at all. */
-static const char comparison_text[] = "a short text";
+enum { RATE_WAIT_MAX_MS = 2000, PATIENCE_MAX_MS = 10 * 60 * 1000 };
 
 /* The distinct texts of a batch, arrays in the arena. */
 struct distinct {
@@ -24,8 +22,9 @@ struct distinct {
     bool *found;
     struct error *errors;
     bool *parked;
-    bool *guilty;    /* failed alone, while another text passed */
-    size_t *of_item; /* item -> distinct */
+    bool *guilty;      /* failed alone, while another text passed */
+    size_t *cut_bytes; /* what was embedded of one that was found too long; 0 = all */
+    size_t *of_item;   /* item -> distinct */
 };
 
 static bool distinct_alloc(struct lane_tools *tools, size_t count, struct distinct *d)
@@ -40,9 +39,11 @@ static bool distinct_alloc(struct lane_tools *tools, size_t count, struct distin
     d->errors = arena_array(arena, count, sizeof *d->errors);
     d->parked = arena_array(arena, count, sizeof *d->parked);
     d->guilty = arena_array(arena, count, sizeof *d->guilty);
+    d->cut_bytes = arena_array(arena, count, sizeof *d->cut_bytes);
     d->of_item = arena_array(arena, count, sizeof *d->of_item);
     return d->hashes != NULL && d->first != NULL && d->vectors != NULL && d->found != NULL &&
-           d->errors != NULL && d->parked != NULL && d->guilty != NULL && d->of_item != NULL;
+           d->errors != NULL && d->parked != NULL && d->guilty != NULL && d->cut_bytes != NULL &&
+           d->of_item != NULL;
 }
 
 static void distinct_fill(const struct embedding *items, size_t count, struct distinct *d)
@@ -93,6 +94,41 @@ static enum status take_rate(struct lane_tools *tools, struct error *err)
     return STATUS_UNAVAILABLE;
 }
 
+/* The characters that the model takes, as set or learnt; 0 = as many as there are. */
+static size_t text_bound(const struct lane_tools *tools)
+{
+    const size_t set = (size_t)tools->settings->embed_max_chars;
+    const size_t learnt = upstreams_text_bound(tools->upstreams);
+
+    return set == 0 || (learnt > 0 && learnt < set) ? learnt : set;
+}
+
+/* Texts that are known to be longer than the model takes: cut before they are hashed, so that the
+ * vector of a beginning is the beginning's, or refused as the setting says. */
+static void bound_texts(struct lane_tools *tools, struct embedding *items, size_t count)
+{
+    const size_t bound = text_bound(tools);
+
+    for (size_t i = 0; i < count && bound > 0; i++) {
+        struct embedding *item = &items[i];
+        if (item->text.bytes <= bound || long_text_chars(item->text) <= bound) {
+            continue;
+        }
+        if (tools->settings->reject_long_text) {
+            (void)error_set(&item->error, STATUS_INVALID,
+                            "a text of %zu characters, the model takes %zu "
+                            "(STILLHOUSE_LONG_TEXT=reject)",
+                            long_text_chars(item->text), bound);
+            item->guilty = true;
+            metrics_long_text(tools->metrics, METRICS_LONG_REJECTED);
+        } else {
+            item->text = long_text_head(item->text, bound);
+            item->embedded_bytes = item->text.bytes;
+            metrics_long_text(tools->metrics, METRICS_LONG_CUT);
+        }
+    }
+}
+
 /* A call of several texts on its way to being whole: what of it passed, what stands alone. */
 struct calling {
     struct lane_tools *tools;
@@ -102,8 +138,24 @@ struct calling {
     size_t count;
     bool passes;        /* some text passed: the embedder works */
     bool rate_used_up;  /* nothing was asked */
+    int timeout_ms;     /* of the first request, which may have more time; then 0 */
     struct error first; /* why the whole failed */
 };
+
+/* What is sent of a text: all of it, or what was found to be taken of one as long. */
+static struct slice text_of(struct calling *calling, size_t at)
+{
+    struct lane_tools *tools = calling->tools;
+    const size_t own = calling->list[at];
+    const struct slice text = calling->items[calling->d->first[own]].text;
+    const size_t bound = tools->settings->reject_long_text ? 0 : text_bound(tools);
+    size_t *cut_bytes = &calling->d->cut_bytes[own];
+
+    if (*cut_bytes == 0 && bound > 0 && text.bytes > bound && long_text_chars(text) > bound) {
+        *cut_bytes = long_text_head(text, bound).bytes;
+    }
+    return (struct slice){text.data, *cut_bytes > 0 ? *cut_bytes : text.bytes};
+}
 
 /* One request for part of the texts; whole or not at all. */
 static enum status send(struct calling *calling, struct part part, struct error *err)
@@ -118,7 +170,7 @@ static enum status send(struct calling *calling, struct part part, struct error 
         return error_set(err, STATUS_OOM, "no memory for %zu vectors", part.count);
     }
     for (size_t i = 0; i < part.count; i++) {
-        texts[i] = calling->items[d->first[calling->list[part.from + i]]].text;
+        texts[i] = text_of(calling, part.from + i);
     }
     enum status status = take_rate(tools, err);
     if (status != STATUS_OK) {
@@ -126,7 +178,9 @@ static enum status send(struct calling *calling, struct part part, struct error 
         return status;
     }
     tools_phase(tools, PHASE_EMBED);
+    embedder_set_timeout(tools->embedder, calling->timeout_ms);
     status = embedder_embed(tools->embedder, texts, part.count, vectors, err);
+    embedder_set_timeout(tools->embedder, 0);
     tools_progress(tools);
     if (status != STATUS_OK) {
         return status;
@@ -145,19 +199,47 @@ static enum status send(struct calling *calling, struct part part, struct error 
 static bool works(struct calling *calling)
 {
     struct lane_tools *tools = calling->tools;
-    const struct slice text = {comparison_text, sizeof comparison_text - 1};
-    float *vector = arena_array(&tools->arena, embedder_dimension(tools->embedder), sizeof *vector);
     struct error err = {0};
 
     if (calling->passes) {
         return true;
     }
-    if (vector == NULL || take_rate(tools, &err) != STATUS_OK) {
+    if (take_rate(tools, &err) != STATUS_OK) {
         return false;
     }
-    calling->passes = embedder_embed(tools->embedder, &text, 1, vector, &err) == STATUS_OK;
+    calling->passes = embedder_compare(tools->embedder, &err) == STATUS_OK;
     tools_progress(tools);
     return calling->passes;
+}
+
+/* Embeds as much of the beginning as passes: halves it until it does. What the server called too
+ * long is remembered for all texts of this process. */
+static bool passes_shorter(struct calling *calling, size_t at)
+{
+    struct lane_tools *tools = calling->tools;
+    const size_t own = calling->list[at];
+    const struct slice text = calling->items[calling->d->first[own]].text;
+    const bool told = long_text_is_told(&calling->d->errors[own]);
+    const size_t least = told ? LONG_TEXT_MIN_CHARS : LONG_TEXT_UNTOLD_CHARS;
+    const size_t bound = text_bound(tools); /* another text of this call may have taught it */
+    size_t chars = long_text_chars(text);
+
+    for (chars = bound > 0 && bound < chars ? bound : chars / 2; chars >= least; chars /= 2) {
+        struct error err = {0};
+        calling->d->cut_bytes[own] = long_text_head(text, chars).bytes;
+        if (send(calling, (struct part){at, 1}, &err) == STATUS_OK) {
+            if (told) {
+                upstreams_learn_text_bound(tools->upstreams, chars);
+            }
+            metrics_long_text(tools->metrics, METRICS_LONG_CUT);
+            return true;
+        }
+        if (!failure_may_be_text(&err)) {
+            break;
+        }
+    }
+    calling->d->cut_bytes[own] = 0;
+    return false;
 }
 
 /* A text that failed alone is at fault while the embedder works. One that says 500 gets a second
@@ -170,7 +252,8 @@ static bool judge_lone(struct calling *calling, size_t at)
     if (!failure_is_own_check(err) && (!failure_may_be_text(err) || !works(calling))) {
         return false;
     }
-    if (err->status == STATUS_FAILED || err->status == STATUS_GARBLED) {
+    const bool told = long_text_is_told(err);
+    if ((err->status == STATUS_FAILED && !told) || err->status == STATUS_GARBLED) {
         struct error again = {0};
         if (send(calling, (struct part){at, 1}, &again) == STATUS_OK) {
             return true;
@@ -179,6 +262,14 @@ static bool judge_lone(struct calling *calling, size_t at)
             *err = again;
             return false;
         }
+    }
+    if (!calling->tools->settings->reject_long_text && !failure_is_own_check(err) &&
+        passes_shorter(calling, at)) {
+        return true;
+    }
+    if (told && calling->tools->settings->reject_long_text) {
+        err->status = STATUS_INVALID;
+        metrics_long_text(calling->tools->metrics, METRICS_LONG_REJECTED);
     }
     calling->d->guilty[own] = true;
     log_debug("embedding refused: %s", err->text);
@@ -236,7 +327,14 @@ static void call_all(struct calling *calling)
 {
     struct distinct *d = calling->d;
     struct error *first = &calling->first;
+    const int64_t usual_ms = calling->tools->settings->embed_timeout_ms;
+    const int64_t patient_ms =
+        usual_ms * upstreams_patience(calling->tools->upstreams, OPERATION_EMBED);
+    const int64_t most_ms = usual_ms > PATIENCE_MAX_MS ? usual_ms : PATIENCE_MAX_MS;
+
+    calling->timeout_ms = (int)(patient_ms < most_ms ? patient_ms : most_ms);
     enum status status = send(calling, (struct part){0, calling->count}, first);
+    calling->timeout_ms = 0;
 
     if (calling->rate_used_up || status == STATUS_OOM) {
         upstreams_cancel(calling->tools->upstreams, OPERATION_EMBED);
@@ -265,7 +363,7 @@ static void embed_missing(struct lane_tools *tools, const struct embedding *item
     size_t missing = 0;
 
     for (size_t i = 0; i < d->count && list != NULL; i++) {
-        if (!d->found[i]) {
+        if (!d->found[i] && !items[d->first[i]].guilty) {
             list[missing++] = i;
         }
     }
@@ -283,12 +381,45 @@ static void embed_missing(struct lane_tools *tools, const struct embedding *item
     }
 }
 
+/* Nothing can be embedded before it is known how long a vector is. False when it is not to be
+ * learnt now: the items say why. */
+static bool learn_dimension(struct lane_tools *tools, struct embedding *items, size_t count)
+{
+    struct error err = {0};
+
+    if (embedder_dimension(tools->embedder) > 0) {
+        return true;
+    }
+    if (tools_allow(tools, OPERATION_EMBED, 1) == 0) {
+        for (size_t i = 0; i < count; i++) {
+            items[i].parked = true;
+        }
+        return false;
+    }
+    tools_phase(tools, PHASE_EMBED);
+    const enum status status = embedder_learn(tools->embedder, &err);
+    tools_report(tools, OPERATION_EMBED, status, &err);
+    for (size_t i = 0; i < count && status != STATUS_OK; i++) {
+        items[i].error = err;
+    }
+    if (status == STATUS_OK) {
+        chroma_set_dimension(tools->chroma, embedder_dimension(tools->embedder));
+        log_info("embedder \"%s\": vectors of %zu numbers", embedder_model(tools->embedder),
+                 embedder_dimension(tools->embedder));
+    }
+    return status == STATUS_OK;
+}
+
 void embedding_resolve(struct lane_tools *tools, struct embedding *items, size_t count)
 {
-    const size_t dimension = embedder_dimension(tools->embedder);
     struct distinct d = {0};
     struct error err = {0};
 
+    if (!learn_dimension(tools, items, count)) {
+        return;
+    }
+    const size_t dimension = embedder_dimension(tools->embedder);
+    bound_texts(tools, items, count);
     if (!distinct_alloc(tools, count, &d)) {
         for (size_t i = 0; i < count; i++) {
             error_set(&items[i].error, STATUS_OOM, "no memory for %zu vectors", count);
@@ -313,7 +444,8 @@ void embedding_resolve(struct lane_tools *tools, struct embedding *items, size_t
     embed_missing(tools, items, &d);
 
     for (size_t i = 0; i < d.count && cached != NULL; i++) {
-        cached[i] = cached[i] || !d.found[i]; /* from here: what need not be written */
+        /* From here: what need not be written. A beginning's vector is none of the whole text's. */
+        cached[i] = cached[i] || !d.found[i] || d.cut_bytes[i] > 0;
     }
     if (cached != NULL &&
         store_write_vectors(tools, d.hashes, d.count, d.vectors, cached, &err) != STATUS_OK) {
@@ -321,6 +453,10 @@ void embedding_resolve(struct lane_tools *tools, struct embedding *items, size_t
     }
     for (size_t i = 0; i < count; i++) {
         size_t own = d.of_item[i];
+        if (items[i].guilty) { /* refused before it was asked for */
+            continue;
+        }
+        items[i].embedded_bytes = d.cut_bytes[own] > 0 ? d.cut_bytes[own] : items[i].embedded_bytes;
         items[i].vector = d.found[own] ? d.vectors + own * dimension : NULL;
         items[i].error = d.errors[own];
         items[i].parked = d.parked[own];

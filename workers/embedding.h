@@ -9,11 +9,12 @@
 
 /* One text: in `text`, out the rest. */
 struct embedding {
-    struct slice text;   /* valid UTF-8, not blank */
-    const float *vector; /* in the arena; NULL where it failed */
-    struct error error;  /* why it failed */
-    bool parked;         /* nothing was tried: the embedder is paused, or the rate used up */
-    bool guilty;         /* it failed alone, and others pass */
+    struct slice text;     /* valid UTF-8, not blank; made shorter where the model takes less */
+    const float *vector;   /* in the arena; NULL where it failed */
+    size_t embedded_bytes; /* of the text, where it was too long for the model; 0 = all */
+    struct error error;    /* why it failed */
+    bool parked;           /* nothing was tried: the embedder is paused, or the rate used up */
+    bool guilty;           /* it failed alone, and others pass */
 };
 
 /* Fills every item. A request that fails is halved: a text that fails alone while others pass is at

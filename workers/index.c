@@ -18,7 +18,7 @@
 #include "records.h"
 #include "store.h"
 
-enum { OWN_KEYS = 3, CHUNK_DOCUMENTS = 2 * RECORDS_SLICE };
+enum { OWN_KEYS = 4, CHUNK_DOCUMENTS = 2 * RECORDS_SLICE };
 
 struct index_item {
     struct task *task;
@@ -164,8 +164,9 @@ static enum status find_unchanged(struct lane_tools *tools, const char *domain,
     return STATUS_OK;
 }
 
-static bool build(struct lane_tools *tools, const struct index_item *item, const float *vector,
-                  struct chroma_record *record, int64_t now_unix_ms)
+static bool build(struct lane_tools *tools, const struct index_item *item,
+                  const struct embedding *embedding, struct chroma_record *record,
+                  int64_t now_unix_ms)
 {
     const struct index_document *document = item->document;
     struct meta_pair *metadata =
@@ -185,7 +186,13 @@ static bool build(struct lane_tools *tools, const struct index_item *item, const
         {"domain", 6}, {.type = META_STRING, .string = {item->domain, strlen(item->domain)}}};
     metadata[count++] =
         (struct meta_pair){{"created_ms", 10}, {.type = META_INT, .integer = now_unix_ms}};
-    *record = (struct chroma_record){document->id, vector, document->text, metadata, count};
+    if (embedding->embedded_bytes > 0) {
+        metadata[count++] =
+            (struct meta_pair){{"embedded_bytes", 14},
+                               {.type = META_INT, .integer = (int64_t)embedding->embedded_bytes}};
+    }
+    *record =
+        (struct chroma_record){document->id, embedding->vector, document->text, metadata, count};
     return true;
 }
 
@@ -222,8 +229,7 @@ static size_t write_changed(struct lane_tools *tools, const char *domain,
         changed[i]->failed = true; /* until it is written */
         if (embeddings[i].vector == NULL) {
             embedding_judge(&embeddings[i], changed[i]->document->id, changed[i]->task);
-        } else if (build(tools, changed[i], embeddings[i].vector, &writes[ready].record,
-                         now_unix_ms)) {
+        } else if (build(tools, changed[i], &embeddings[i], &writes[ready].record, now_unix_ms)) {
             owners[ready] = changed[i];
             writes[ready++].task = changed[i]->task;
         } else {

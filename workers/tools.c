@@ -49,6 +49,12 @@ static enum status open_redis(struct lane_tools *tools, struct error *err)
     return STATUS_OK;
 }
 
+/* A request is bounded, however long that is: a lane that waits for one moves. */
+static void wait_on(void *context)
+{
+    tools_progress(context);
+}
+
 static enum status open_upstreams(struct lane_tools *tools, struct error *err)
 {
     const struct settings *settings = tools->settings;
@@ -59,8 +65,12 @@ static enum status open_upstreams(struct lane_tools *tools, struct error *err)
         return status;
     }
     tools->chroma = clients_open_chroma(settings, tools->embedder, observe_http, tools->metrics);
-    return tools->chroma != NULL ? STATUS_OK
-                                 : error_set(err, STATUS_OOM, "no memory for the chroma client");
+    if (tools->chroma == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for the chroma client");
+    }
+    embedder_on_wait(tools->embedder, wait_on, tools);
+    chroma_on_wait(tools->chroma, wait_on, tools);
+    return STATUS_OK;
 }
 
 enum status tools_open(struct lane_tools *tools, struct error *err)

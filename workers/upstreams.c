@@ -1,6 +1,7 @@
 #include "upstreams.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "log.h"
 #include "text.h"
 
-enum { NEVER = -1, WRITTEN_DOMAINS = 256, TELL_AGAIN_MS = 60 * 1000 };
+enum { NEVER = -1, WRITTEN_DOMAINS = 256, TELL_AGAIN_MS = 60 * 1000, PATIENCE_STEPS = 3 };
 
 /* One operation. */
 struct upstream {
@@ -18,6 +19,8 @@ struct upstream {
     struct breaker breaker;
     int64_t answered_ms;   /* monotonic; NEVER before the first answer */
     int64_t not_before_ms; /* monotonic: the server asked for it */
+    int timeouts;          /* in a row */
+    bool is_patient;       /* somebody waits longer than usual */
     int64_t told_ms;       /* the last line in the log about a failure of what is only told */
     char error[ERROR_TEXT_BYTES]; /* "" after an answer */
 };
@@ -34,6 +37,7 @@ struct upstreams {
     struct upstream each[OPERATIONS];
     pthread_mutex_t written_lock;
     struct written written[WRITTEN_DOMAINS];
+    atomic_size_t text_bound; /* in characters; 0 = none known */
 };
 
 const char *upstreams_name(enum metrics_upstream which)
@@ -206,6 +210,8 @@ void upstreams_report(struct upstreams *upstreams, enum operation operation, enu
     struct upstream *upstream = lock(upstreams, operation);
     struct change change = {.before = upstream->breaker.state};
 
+    upstream->timeouts = status == STATUS_TIMEOUT ? upstream->timeouts + 1 : 0;
+    upstream->is_patient = false;
     if (is_failure(operation, status, err)) {
         note_failure(upstream, err, now_ms);
         change.tell = is_to_be_told(upstream, operation, now_ms);
@@ -262,6 +268,33 @@ enum breaker_state upstreams_worst(struct upstreams *upstreams, enum metrics_ups
         }
     }
     return worst;
+}
+
+int upstreams_patience(struct upstreams *upstreams, enum operation operation)
+{
+    struct upstream *upstream = lock(upstreams, operation);
+    int patience = 1;
+
+    if (upstream->timeouts > 0 && !upstream->is_patient) {
+        upstream->is_patient = true;
+        patience = 1 << (upstream->timeouts < PATIENCE_STEPS ? upstream->timeouts : PATIENCE_STEPS);
+    }
+    pthread_mutex_unlock(&upstream->lock);
+    return patience;
+}
+
+size_t upstreams_text_bound(const struct upstreams *upstreams)
+{
+    return atomic_load_explicit(&upstreams->text_bound, memory_order_relaxed);
+}
+
+void upstreams_learn_text_bound(struct upstreams *upstreams, size_t chars)
+{
+    size_t known = upstreams_text_bound(upstreams);
+
+    while ((known == 0 || chars < known) &&
+           !atomic_compare_exchange_weak(&upstreams->text_bound, &known, chars)) {
+    }
 }
 
 /* ---- domains that were written to ---------------------------------------------------------- */

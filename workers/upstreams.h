@@ -55,6 +55,16 @@ enum breaker_state upstreams_worst(struct upstreams *upstreams, enum metrics_ups
 void upstreams_note_written(struct upstreams *upstreams, const char *domain, int64_t now_unix_ms);
 bool upstreams_wrote_since(struct upstreams *upstreams, const char *domain, int64_t unix_ms);
 
+/* How many times as long as usual the next call may take: twice, four and eight times after
+ * time-outs in a row, so that a model that loads longer than the bound is loaded at last. One
+ * caller at a time has such patience, all others get 1. */
+int upstreams_patience(struct upstreams *upstreams, enum operation operation);
+
+/* The characters of a text that the model was seen to take where it refused longer ones; 0 = it
+ * refused none. Learning one that is longer than known changes nothing. */
+size_t upstreams_text_bound(const struct upstreams *upstreams);
+void upstreams_learn_text_bound(struct upstreams *upstreams, size_t chars);
+
 /* "redis", "chroma" or "embedder". */
 const char *upstreams_name(enum metrics_upstream which);
 

@@ -56,16 +56,17 @@ static void check_embedder(struct doctor *doctor, struct embedder *embedder)
 {
     static const char text[] = "the doctor's test sentence";
     const struct slice texts[] = {{text, sizeof text - 1}};
-    const size_t dimension = embedder_dimension(embedder);
     struct error err = {0};
-    float *vector = calloc(dimension, sizeof *vector);
+    const enum status learnt = embedder_learn(embedder, &err);
+    const size_t dimension = embedder_dimension(embedder);
+    float *vector = calloc(dimension + 1, sizeof *vector);
 
     if (vector == NULL) {
         doctor_note(doctor, FINDING_ERROR, "embedder", "", "out of memory");
         return;
     }
     const int64_t start_ns = clock_now_ns();
-    if (embedder_embed(embedder, texts, 1, vector, &err) == STATUS_OK) {
+    if (learnt == STATUS_OK && embedder_embed(embedder, texts, 1, vector, &err) == STATUS_OK) {
         doctor_note(doctor, FINDING_OK, "embedder", "", "%s, %zu dimensions, a text in %.1f ms",
                     embedder_model(embedder), dimension, (double)(clock_now_ns() - start_ns) / 1e6);
     } else {

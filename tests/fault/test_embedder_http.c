@@ -177,6 +177,95 @@ Test(embedder_http, a_dimension_that_nobody_chose_is_not_asked_for)
     stop();
 }
 
+/* ---- servers that refuse what they do not know ---- */
+
+#define PLAIN_3_4 ITEM("0", "[3,4]")
+
+Test(embedder_http, an_optional_field_that_is_refused_is_left_out_from_then_on)
+{
+    static const struct fake_step script[] = {
+        ASK_OPENAI,
+        EXPECT("\"encoding_format\":\"base64\",\"dimensions\":2,"),
+        EXPECT("]}"),
+        ANSWER("400 Bad", "{\"message\":\"changing output dimensions is not supported\"}"),
+        ASK_OPENAI,
+        EXPECT("\"encoding_format\":\"base64\",\"input\""),
+        EXPECT("]}"),
+        ANSWER("422 Bad", "{\"loc\":[\"body\",\"encoding_format\"]}"),
+        ASK_OPENAI,
+        EXPECT("{\"model\":\"m\\\"1\",\"input\":["),
+        EXPECT("]}"),
+        OPENAI(PLAIN_3_4),
+        ASK_OPENAI,
+        EXPECT("{\"model\":\"m\\\"1\",\"input\":["),
+        EXPECT("]}"),
+        OPENAI(PLAIN_3_4),
+        END,
+    };
+    start(EMBEDDER_OPENAI, script);
+    cr_assert_eq(embed(1), STATUS_OK, "%s", err.text);
+    assert_vector(0, 0.6F, 0.8F);
+    cr_assert_eq(embed(1), STATUS_OK, "%s", err.text);
+    stop();
+}
+
+Test(embedder_http, a_text_that_is_refused_costs_no_second_request)
+{
+    static const struct fake_step script[] = {
+        ASK_OPENAI,
+        EXPECT("]}"),
+        ANSWER("400 Bad", "no"),
+        ASK_OPENAI,
+        EXPECT("\"dimensions\":2"),
+        EXPECT("]}"),
+        OPENAI(PLAIN_3_4),
+        END,
+    };
+    start(EMBEDDER_OPENAI, script);
+    assert_error(embed(1), STATUS_INVALID, "http 400");
+    cr_assert_eq(embed(1), STATUS_OK, "%s", err.text);
+    stop();
+}
+
+Test(embedder_http, where_our_own_text_is_refused_without_a_reason_it_is_asked_without_fields)
+{
+    static const struct fake_step script[] = {
+        ASK_OPENAI,   EXPECT("\"dimensions\":2"),
+        EXPECT("]}"), ANSWER("400 Bad", "no"),
+        ASK_OPENAI,   EXPECT("{\"model\":\"m\\\"1\",\"input\":["),
+        EXPECT("]}"), OPENAI(PLAIN_3_4),
+        END,
+    };
+    start(EMBEDDER_OPENAI, script);
+    cr_assert_eq(embedder_compare(embedder, &err), STATUS_OK, "%s", err.text);
+    stop();
+}
+
+Test(embedder_http, the_dimension_of_a_model_that_we_do_not_know_is_learnt)
+{
+    static const struct fake_step script[] = {
+        ASK_OPENAI, EXPECT("]}"), ANSWER("503 Busy", "later"),
+        ASK_OPENAI, EXPECT("]}"), OPENAI("1"),
+        ASK_OPENAI, EXPECT("]}"), OPENAI(ITEM("0", PACKED_3_4)),
+        ASK_OPENAI, EXPECT("]}"), OPENAI(ITEM("0", PACKED_3_4)),
+        END,
+    };
+    char url[128];
+    server = fake_server_start(script);
+    snprintf(url, sizeof url, "%s/v1", fake_server_url(server, "http"));
+    const struct embedder_config config = {.kind = EMBEDDER_OPENAI, .url = url, .model = "own"};
+    cr_assert_eq(embedder_new(&config, &embedder, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(embedder_dimension(embedder), 0);
+    assert_error(embedder_learn(embedder, &err), STATUS_UNAVAILABLE, "503");
+    assert_error(embedder_learn(embedder, &err), STATUS_GARBLED, "is missing");
+    cr_assert_eq(embedder_learn(embedder, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(embedder_dimension(embedder), 2);
+    cr_assert_eq(embed(1), STATUS_OK, "%s", err.text);
+    assert_vector(0, 0.6F, 0.8F);
+    cr_assert_not(fake_server_saw(server, "dimensions"));
+    stop();
+}
+
 Test(embedder_http, every_kind_has_defaults)
 {
     struct embedder_config config = {.kind = EMBEDDER_OPENAI, .url = "", .model = "", .key = ""};

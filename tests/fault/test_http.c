@@ -473,3 +473,50 @@ Test(http, the_library_starts_once_for_the_process)
     cr_assert_eq(http_global_init(&err), STATUS_OK);
     http_free(NULL);
 }
+
+/* ---- who thinks before his first byte, and who falls silent after it ---- */
+
+static void count(void *context)
+{
+    ++*(int *)context;
+}
+
+static void start_impatient(const struct fake_step *script)
+{
+    server = fake_server_start(script);
+    http = http_new(&(struct http_config){
+        .upstream = "test", .stall_ms = 200, .observer = observe, .observer_context = &observed});
+    cr_assert_not_null(http);
+}
+
+Test(http, until_the_first_byte_only_the_requests_own_bound_counts)
+{
+    static const struct fake_step script[] = {EXPECT("GET "), HANG, END};
+    int waits = 0;
+
+    start_impatient(script);
+    http_on_wait(http, count, &waits);
+    const int64_t started_ms = clock_now_ms();
+    cr_assert_eq(perform("GET", NULL, 1500), STATUS_TIMEOUT, "%s", err.text);
+    cr_assert_geq(clock_now_ms() - started_ms, 1400);
+    cr_assert_null(strstr(err.text, "stalled"), "%s", err.text);
+    cr_assert_gt(waits, 0, "who waits is told");
+    http_free(http);
+    http_response_free(&response);
+    cr_assert_null(fake_server_stop(server));
+}
+
+Test(http, an_answer_that_has_begun_must_go_on)
+{
+    static const struct fake_step script[] = {
+        EXPECT("GET "), SEND("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{\"ha"), HANG, END};
+
+    start_impatient(script);
+    const int64_t started_ms = clock_now_ms();
+    cr_assert_eq(perform("GET", NULL, 20000), STATUS_TIMEOUT, "%s", err.text);
+    cr_assert_lt(clock_now_ms() - started_ms, 10000);
+    cr_assert_not_null(strstr(err.text, "stalled for 200 ms"), "%s", err.text);
+    http_free(http);
+    http_response_free(&response);
+    cr_assert_null(fake_server_stop(server));
+}

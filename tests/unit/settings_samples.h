@@ -37,6 +37,8 @@ static const struct sample {
     {"embed-model", "text-embedding-3-small", "text-embedding-3-small"},
     {"embed-key", "hush", "***"},
     {"embed-dimension", "768", "768"},
+    {"embed-max-chars", "8000", "8000"},
+    {"long-text", "reject", "reject"},
     {"embed-timeout", "2m", "2m"},
     {"embed-rate", "100/60s", "100/1m"},
     {"ca-file", "/dev/null", "/dev/null"},

@@ -37,6 +37,7 @@ Test(metrics, the_families_are_those_of_the_contract)
         {"stillhouse_prompts_total", "counter"},
         {"stillhouse_looked_further_total", "counter"},
         {"stillhouse_swept_experiences_total", "counter"},
+        {"stillhouse_long_texts_total", "counter"},
         {"stillhouse_embedded_texts_total", "counter"},
         {"stillhouse_fleet_jobs_total", "counter"},
         {"stillhouse_queue_jobs", "gauge"},
