@@ -54,7 +54,7 @@ static struct slice literal(const char *text)
 }
 
 /* A result as a worker writes it: examples with the metadata of an experience. */
-static void encode_result(void)
+static void encode_result(const char *query)
 {
     struct meta_pair metadata[] = {
         {literal("task_id"), {.type = META_STRING, .string = literal("task-00000001")}},
@@ -69,7 +69,7 @@ static void encode_result(void)
     const struct slice few_shot = text_of('f', EXAMPLES * example_bytes + FEW_SHOT_EXTRA);
     char hash[TEXT_HASH_CHARS + 1];
 
-    text_hash(queries[0], strlen(queries[0]), hash);
+    text_hash(query, strlen(query), hash);
     for (int i = 0; i < EXAMPLES; i++) {
         examples[i] = (struct example){.id = literal("task-00000001"),
                                        .text = text,
@@ -85,6 +85,7 @@ static void encode_result(void)
                                        .examples = examples,
                                        .count = EXAMPLES,
                                        .few_shot = few_shot};
+    strbuf_reset(&result);
     bodies_encode_result(&made, &result);
     if (!strbuf_ok(&result)) {
         bench_fail("out of memory");
@@ -103,8 +104,8 @@ static void fill_cache(void)
         text_hash(queries[i], strlen(queries[i]), hash);
         keys_cache(keys[i], "sh", "bench", hash);
     }
-    encode_result();
     for (int i = 0; i < QUERIES; i++) {
+        encode_result(queries[i]);
         bare_set(bare, keys[i], result.data, result.bytes);
     }
     bare_run(bare, "SET %s 1", keys_epoch(epoch, "sh", "bench"));
