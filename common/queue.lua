@@ -600,7 +600,7 @@ local function check_job(id, domain, body)
 end
 
 -- Who holds the unique key: takes it with `value` where it is free, or no twin's, and there is room.
-local function take_unique(base, key, value, options, full)
+local function take_unique(key, value, options, full)
     local ttl = digits(UNIQUE_TTL_MS + (options.delay_ms or 0))
     local held, problem
     if full then
@@ -610,9 +610,6 @@ local function take_unique(base, key, value, options, full)
     end
     local holder = held and twin_in(held, value)
     if holder then
-        if options.reply and not is_held_by(value, holder) then
-            must('SET', wanted_key(base, holder), '1', 'PX', ttl)
-        end
         return holder
     end
     if not full then
@@ -698,7 +695,7 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
     local total = (#args - first + 1) / 4
     local streams = streams_of(base)
     local room = room_for(streams, backlog_max, total)
-    local answers, new, claims = {}, {}, {}
+    local answers, new, claims, asked = {}, {}, {}, {}
     local added, twins, refused = 0, 0, 0
     for i = 1, total do
         local at = first + 4 * (i - 1)
@@ -707,12 +704,14 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
         if options and options.unique then
             local key, is_query = unique_key(base, domain, options.unique)
             claims[i] = key
-            holder = take_unique(base, key, unique_value(id, is_query, args[at + 3]), options,
-                added >= room)
+            holder = take_unique(key, unique_value(id, is_query, args[at + 3]), options, added >= room)
         end
         if holder then
             twins = twins + 1
             answers[i] = holder
+            if options.reply and holder ~= id then
+                asked[i] = UNIQUE_TTL_MS + (options.delay_ms or 0)
+            end
         elseif added >= room then
             refused = refused + 1
             answers[i] = 'FULL'
@@ -748,6 +747,9 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
     end
     count(base, 'deduplicated', twins)
     count(base, 'refused', refused)
+    for i, ttl in pairs(asked) do
+        try('SET', wanted_key(base, answers[i]), '1', 'PX', digits(ttl))
+    end
     return answers
 end
 
@@ -1080,6 +1082,12 @@ local function fence(base, consumer, args, first, stride)
     return ours, streams
 end
 
+-- What a function adds to a stream it takes back by XDEL: it makes sure of that right before it begins.
+-- No entry has this id.
+local function must_delete(stream)
+    must('XDEL', stream, '0-0')
+end
+
 -- Takes entries that `consumer` holds out of the group and out of the stream; deliveries is the count
 -- of all, or of each. Returns how many were really pending, or nil and the error: then it holds them
 -- as before.
@@ -1102,7 +1110,7 @@ local function remove(stream, consumer, entries, deliveries)
     return nil, refusal(stream, problem)
 end
 
--- The same; raises. It cannot be taken back, so it is the last write of what it is part of.
+-- As remove(); raises. It cannot be taken back, so it is the last write of what it is part of.
 local function must_remove(stream, consumer, entries, deliveries)
     local acked, problem = remove(stream, consumer, entries, deliveries)
     if problem then
@@ -1280,6 +1288,7 @@ local function sh_bury(base, args)
     if not ours then
         return streams
     end
+    must_delete(base .. ':dead')
     return each_of(ours, function(j)
         local at = 7 * j - 4
         local stream, entry = streams[tonumber(args[at]) + 1], args[at + 1]
@@ -1329,6 +1338,7 @@ local function sh_release(base, args)
         if not job then
             return LOST
         end
+        must_delete(stream)
         undo_with('XDEL', stream, add_job(stream, job.id, job.domain, job.attempt,
             edit_options(job.options, entry_ms(entry)), job.body))
         released = released + must_remove(stream, args[1], {entry}, args[at + 2])
@@ -1414,6 +1424,7 @@ local function bury_crash_loop(base, stream, entry, taker)
         return 0
     end
     local fields, worker = found[2], taker.worker
+    must_delete(base .. ':dead')
     local phase, last = last_phase(base, by_name(fields).id)
     local text = format('handed out %d times without an end', taker.deliveries)
     if phase then
@@ -1792,7 +1803,7 @@ local function requeue_letter(base, entry)
     count_undoably(base, 'requeued', 1)
     if options.unique and letter.id then
         local key, is_query = unique_key(base, domain, options.unique)
-        local holder = take_unique(base, key, unique_value(id, is_query, body), NONE, false)
+        local holder = take_unique(key, unique_value(id, is_query, body), NONE, false)
         drop.unique = holder and holder ~= id or nil
     end
     text = edit_options(text, integer(letter.since) and letter.since or entry_ms(entry), drop)
@@ -1809,6 +1820,7 @@ local function sh_requeue(base, args)
     if problem then
         return problem
     end
+    must_delete(base .. ':dead')
     streams_of(base).bound = nil
     local moved, bytes, problem = 0, 0, nil
     for _, entry in ipairs(args) do
