@@ -243,6 +243,58 @@ Test(cli, verify_holds_on_good_days_and_names_the_difference_on_others)
     cJSON_Delete(books);
 }
 
+Test(cli, a_key_of_another_type_is_named_and_the_other_queues_are_shown)
+{
+    DO("FCALL", "sh_push", "1", "sh:{echo}", "domain", "legal", "text", "a");
+    DO("SET", "sh:{enrich}:counters", "junk");
+    DO("SET", "sh:{distill}:jobs:low", "junk");
+    DO("SET", "sh:workers", "junk");
+    RUN(0, "stats");
+    PRINTS("echo");
+    PRINTS("enrich: key \"sh:{enrich}:counters\" holds a string, expected a hash");
+    PRINTS("distill: key \"sh:{distill}:jobs:low\" holds a string, expected a stream");
+    SAYS("the workers are not known");
+    RUN(0, "stats", "--json");
+    cJSON *stats = document();
+    cr_assert_eq(number_at(stats, "queues.echo.waiting"), 1);
+    cJSON_Delete(stats);
+
+    RUN(1, "verify");
+    PRINTS("echo\n  enqueued 1 + requeued 0");
+    PRINTS("key \"sh:{enrich}:counters\" holds a string");
+    RUN(1, "verify", "--json");
+    cJSON *books = document();
+    cr_assert(cJSON_IsFalse(cJSON_GetObjectItem(books, "ok")));
+    cr_assert_eq(number_at(books, "queues.echo.enqueued"), 1);
+    cJSON_Delete(books);
+
+    RUN(1, "doctor");
+    PRINTS("queue enrich");
+    PRINTS("sh:{distill}:jobs:low");
+}
+
+Test(cli, counters_that_nobody_counted_do_not_balance)
+{
+    DO("HSET", "sh:{echo}:counters", "enqueued", "-9223372036854775808", "requeued",
+       "-9223372036854775808", "discarded", "-9223372036854775808");
+    RUN(1, "verify");
+    PRINTS("counts \"-9223372036854775808\" as enqueued");
+    DO("FCALL", "sh_reap", "1", "sh:{echo}", "60000");
+    RUN(0, "verify");
+    PRINTS("3 times a counter held no number and began anew");
+    RUN(1, "doctor");
+    PRINTS("somebody writes into the books");
+}
+
+Test(cli, a_stream_whose_ids_are_used_up_is_named_with_the_way_to_mend_it)
+{
+    DO("XADD", "sh:{echo}:jobs", "18446744073709551615-18446744073709551615", "a", "b");
+    RUN(1, "verify");
+    PRINTS("\"sh:{echo}:jobs\" takes no more entries: its ids are exhausted");
+    RUN(1, "doctor");
+    PRINTS("RENAME it");
+}
+
 Test(cli, workers_shows_the_living_and_the_gone)
 {
     RUN(0, "workers");

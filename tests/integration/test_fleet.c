@@ -160,6 +160,116 @@ Test(fleet, of_many_twins_the_best_and_newest_stay)
     stop_fleet();
 }
 
+/* Runs a command of NUL-terminated words. */
+static void run(const char *const *words)
+{
+    struct redis_args args = {0};
+    struct error err = {0};
+    redisReply *reply = NULL;
+
+    for (; *words != NULL; words++) {
+        redis_args_str(&args, *words);
+    }
+    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
+    redis_args_free(&args);
+    redis_reply_free(reply);
+}
+
+Test(fleet, what_stands_under_an_epoch_s_or_a_prompt_s_key_costs_no_experience)
+{
+    static const char *const domains[] = {"text", "list", "full"};
+    char epochs[3][KEYS_BYTES];
+    char twins[KEYS_BYTES];
+    char hash[TEXT_HASH_CHARS + 1];
+    char id[16];
+
+    for (int i = 0; i < 3; i++) {
+        keys_epoch(epochs[i], "sh", domains[i]);
+    }
+    run((const char *const[]){"SET", epochs[0], "junk", NULL});
+    run((const char *const[]){"RPUSH", epochs[1], "junk", NULL});
+    run((const char *const[]){"SET", epochs[2], "9223372036854775807", NULL});
+    text_hash("a prompt", 8, hash);
+    keys_twins(twins, "sh", "text", hash);
+    run((const char *const[]){"SET", twins, "junk", NULL});
+
+    settings.twins = 1;
+    settings.max_attempts = 1;
+    start_fleet();
+    for (int i = 0; i < 6; i++) {
+        snprintf(id, sizeof id, "t%d", i);
+        push_distill(domains[i % 3], id, "a prompt", "a result", 0.9, "");
+        wait_for("distill", COUNT_DONE, i + 1);
+    }
+    for (int i = 0; i < 3; i++) {
+        redisReply *epoch = ask("GET", epochs[i]);
+        cr_assert_eq(epoch->type, REDIS_REPLY_STRING);
+        cr_assert(atoll(epoch->str) > 1700000000000 && atoll(epoch->str) < INT64_MAX, "%s is %s",
+                  epochs[i], epoch->str);
+        redis_reply_free(epoch);
+    }
+    cr_assert_eq(documents_in("text"), 1, "the set of a prompt is one again");
+    stop_fleet();
+}
+
+static int64_t number_of(const struct example *example, const char *key)
+{
+    const struct meta_value *value = value_of(example, key);
+
+    cr_assert(value != NULL && value->type == META_INT, "%s", key);
+    return value->integer;
+}
+
+Test(fleet, an_experience_expires_in_its_time_whatever_its_job_s_id_and_since_say)
+{
+    static const char *const entries[][2] = {{"18446744073709551614-1", ""},
+                                             {"1-1", ""},
+                                             {"*", "since=999999999999999"},
+                                             {"*", "since=1"}};
+    struct distill_body body = {
+        .task_id = {"t", 1}, .prompt = {"a prompt", 8}, .result = {"a result", 8}, .success = true};
+    struct arena arena = {0};
+    struct error err = {0};
+
+    start_fleet();
+    for (int i = 0; i < 4; i++) {
+        struct queue queue = queue_named("distill");
+        struct redis_args args = {0};
+        struct strbuf encoded = {0};
+        redisReply *reply = NULL;
+        struct chroma_hits hits = {0};
+        bodies_encode_distill(&body, &encoded);
+        const char *const words[] = {
+            "XADD",        queue.stream[i == 0 ? JOB_HIGH : i == 1 ? JOB_LOW : JOB_NORMAL],
+            entries[i][0], "id",
+            "hand",        "domain",
+            "legal",       "attempt",
+            "0",           "options",
+            entries[i][1], "body"};
+        for (size_t w = 0; w < sizeof words / sizeof words[0]; w++) {
+            redis_args_str(&args, words[w]);
+        }
+        redis_args_add(&args, encoded.data, encoded.bytes);
+        cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
+        redis_reply_free(reply);
+        redis_args_free(&args);
+        strbuf_free(&encoded);
+        reply = NULL;
+        run((const char *const[]){"HINCRBY", "sh:{distill}:counters", "enqueued", "1", NULL});
+        wait_for("distill", COUNT_DONE, i + 1);
+        cr_assert_eq(chroma_get(chroma, "legal", &body.task_id, 1, true, &arena, &hits, &err),
+                     STATUS_OK);
+        cr_assert_eq(hits.count, 1);
+        const int64_t created_ms = number_of(&hits.examples[0], "created_ms");
+        cr_assert(llabs(created_ms - clock_unix_ms()) < 60000, "%s %s: %lld", entries[i][0],
+                  entries[i][1], (long long)created_ms);
+        cr_assert_eq(number_of(&hits.examples[0], "expires_ms"),
+                     created_ms + settings.experience_ttl_ms);
+    }
+    arena_free(&arena);
+    stop_fleet();
+}
+
 Test(fleet, an_unfit_experience_is_dead_with_the_field_named)
 {
     static const struct {
