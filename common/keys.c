@@ -47,6 +47,12 @@ const char *keys_lease(char out[KEYS_BYTES], const char *prefix, size_t slot)
     return out;
 }
 
+const char *keys_alive(char out[KEYS_BYTES], const char *prefix, const char *id)
+{
+    snprintf(out, KEYS_BYTES, "%s:lease:worker:%s", prefix, id);
+    return out;
+}
+
 const char *keys_rate(char out[KEYS_BYTES], const char *prefix, const char *name)
 {
     snprintf(out, KEYS_BYTES, "%s:rate:%s", prefix, name);

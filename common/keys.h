@@ -26,6 +26,8 @@ const char *keys_worker(char out[KEYS_BYTES], const char *prefix,
                         const char *id); /* sh:worker:<id> */
 const char *keys_lease(char out[KEYS_BYTES], const char *prefix,
                        size_t slot); /* sh:lease:chroma:<slot> */
+const char *keys_alive(char out[KEYS_BYTES], const char *prefix,
+                       const char *id); /* sh:lease:worker:<id> */
 const char *keys_rate(char out[KEYS_BYTES], const char *prefix,
                       const char *name); /* sh:rate:<name> */
 

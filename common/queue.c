@@ -56,6 +56,9 @@ enum status queue_init(struct queue *queue, const char *prefix, const char *name
     snprintf(queue->delayed, sizeof queue->delayed, "%s:delayed", queue->base);
     snprintf(queue->dead, sizeof queue->dead, "%s:dead", queue->base);
     snprintf(queue->paused, sizeof queue->paused, "%s:paused", queue->base);
+    snprintf(queue->wake, sizeof queue->wake, "%s:wake", queue->base);
+    snprintf(queue->call, sizeof queue->call, "%s:call", queue->base);
+    snprintf(queue->lease, sizeof queue->lease, "%.*s:lease:{%s}", PREFIX_MAX, prefix, name);
     return STATUS_OK;
 }
 

@@ -28,6 +28,9 @@ struct queue {
     char delayed[QUEUE_BASE_BYTES + 16];
     char dead[QUEUE_BASE_BYTES + 16];
     char paused[QUEUE_BASE_BYTES + 16];
+    char wake[QUEUE_BASE_BYTES + 16];  /* a token: an earlier job is due */
+    char call[QUEUE_BASE_BYTES + 16];  /* a token: there is more to take than the takers take */
+    char lease[QUEUE_BASE_BYTES + 16]; /* who does the queue's chores, "sh:lease:{enrich}" */
 };
 
 /* `name` is [a-z0-9][a-z0-9._-]{0,31}, optionally with a partition ("enrich.3"). */
@@ -189,6 +192,28 @@ enum status queue_write_phase(struct redis_conn *conn, const struct queue *queue
 enum status queue_erase_phase(struct redis_conn *conn, const struct queue *queue,
                               const struct job *const *jobs, size_t count,
                               struct error *err) MUSTCHECK;
+
+/* Which of the queues hold an entry that was added more than `age_ms` before `now_unix_ms` (Redis'
+ * clock): since jobs that end leave their stream, only these can hold stale ones. One command for
+ * all of them. */
+struct queue_age {
+    int64_t now_unix_ms;
+    int64_t age_ms;
+};
+enum status queue_find_old(struct redis_conn *conn, const struct queue *queues, size_t count,
+                           struct queue_age age, bool *old, struct error *err) MUSTCHECK;
+
+/* Of the first `limit` entries of a stream that were idle for `idle_ms`: how long, and whose they
+ * are. Nothing for a stream or a group that is not there. */
+struct queue_idle {
+    int64_t idle_ms;
+    char consumer[96];
+};
+enum status queue_list_idle(struct redis_conn *conn, const char *stream, int64_t idle_ms,
+                            struct queue_idle *rows, size_t *count, struct error *err) MUSTCHECK;
+
+/* Puts a token on a queue's list `key` (wake, call) where none stands; it ends by itself. */
+enum status queue_push_token(struct redis_conn *conn, const char *key, struct error *err) MUSTCHECK;
 
 /* Moves up to `limit` due jobs from delayed to their streams, about 1 MiB a call. *next_ms = ms
  * until the next is due, 0 when more are, -1 for none. Does nothing while the queue is paused. */

@@ -55,6 +55,8 @@ local NEAR_LIMIT = 1000
 -- Redis serves nobody else while a call runs, and a body that passes through Lua costs it some 10 ms a
 -- MiB: a call that moves bodies ends once it moved so many.
 local CALL_BYTES = 1024 * 1024
+local WAKE_TTL_MS = 60 * 1000
+local CLAIMABLE_IDLE_MS = 24 * 60 * 60 * 1000  -- longer than any worker's visibility timeout
 local LOST, MOVED, WANTED = 0, 1, 2
 local FLAG_EXPIRED, FLAG_REPLY = 1, 2
 
@@ -414,6 +416,30 @@ end
 
 local copies = 0
 
+-- The first due time of what this call delayed.
+local first_due, first_due_base
+
+-- Wakes the worker that looks after the queue's due jobs: it sleeps until the next one is due. One token
+-- is enough; whatever else stands in the key, or a user who may not push, makes the job late at most.
+local function wake(base)
+    local key = base .. ':wake'
+    if try('EXISTS', key) == 0 then
+        try('RPUSH', key, '1')
+        try('PEXPIRE', key, WAKE_TTL_MS)
+    end
+end
+
+-- After a call that delayed jobs, one of which may be due before all others.
+local function wake_if_first()
+    if first_due_base then
+        local key, due = first_due_base .. ':delayed', digits(first_due)
+        if try('ZCOUNT', key, '-inf', '(' .. due) == 0 then
+            wake(first_due_base)
+        end
+        first_due, first_due_base = nil, nil
+    end
+end
+
 -- Adds the whole job as one member. A set holds a member once: where the very same job stands there
 -- already, `since` gets a serial behind a point while it is delayed ("since=1700000000000.17"), so that
 -- none is swallowed. (A step of 1 ms instead cost n^2 / 2 tries for n copies, 10 s for 6,000.)
@@ -433,6 +459,7 @@ local function delay_job(base, due, id, domain, attempt, options, body, since)
         until must('ZADD', key, 'NX', score, member) == 1
     end
     undo_with('ZREM', key, member)
+    first_due, first_due_base = min(first_due or due, due), base
 end
 
 -- A delayed member's options as its job gets them back: without the serial.
@@ -1330,7 +1357,8 @@ local function sh_release(base, args)
         local stream, entry = streams[tonumber(args[at]) + 1], args[at + 1]
         if args[3] ~= '1' then
             local deliveries = max(tonumber(args[at + 2]) - 1, 0)
-            released = released + #must('XCLAIM', stream, GROUP, args[1], 0, entry, 'IDLE', args[2],
+            released = released + #must('XCLAIM', stream, GROUP, args[1], 0, entry, 'IDLE',
+                max(integer(args[2]), CLAIMABLE_IDLE_MS),
                 'RETRYCOUNT', deliveries, 'JUSTID')
             return MOVED
         end
@@ -1466,10 +1494,10 @@ local function sort_idle(entries, held, limit, suspects)
 end
 
 -- Entries that were claimed but are not taken are claimable again at once.
-local function leave_idle(stream, consumer, entries, visibility_ms)
+local function leave_idle(stream, consumer, entries)
     if #entries > 0 then
         local claim = {'XCLAIM', stream, GROUP, consumer, 0, unpack(entries)}
-        for _, word in ipairs({'IDLE', visibility_ms, 'JUSTID'}) do
+        for _, word in ipairs({'IDLE', CLAIMABLE_IDLE_MS, 'JUSTID'}) do
             claim[#claim + 1] = word
         end
         try(unpack(claim))
@@ -1553,7 +1581,7 @@ local function sh_reclaim(base, args)
     local buried, bury_seen, bytes = bury_all(base, args, bury, held, leave)
     local take_seen = claim_all(stream, args[2], take, held, bytes, answer)
     local first = put_off(take, take_seen, leave, put_off(bury, bury_seen, leave))
-    leave_idle(stream, args[2], leave, args[4])
+    leave_idle(stream, args[2], leave)
     answer[1] = first or answer[1]
     answer[2] = buried
     attempt(count, base, 'reclaimed', #answer - 2)
@@ -1893,6 +1921,7 @@ local function sh_pause(base, args)
         must('SET', base .. ':paused', '1')
     else
         must('DEL', base .. ':paused')
+        wake(base)
     end
     return redis.status_reply('OK')
 end
@@ -1998,6 +2027,34 @@ local function sh_lease_release(key, args)
     return try('GET', key) == args[1] and must('DEL', key) or 0
 end
 
+---- who is alive ----------------------------------------------------------------------------------
+
+-- A write to a key that only tells something: what is of another type there makes way.
+local function tell(command, key, ...)
+    local answer, problem = try(command, key, ...)
+    if problem then
+        must('DEL', key)
+        answer = must(command, key, ...)
+    end
+    return answer
+end
+
+-- id ttl_ms field value ...; the key is "sh:workers". A worker lives for ttl_ms from now: the members of
+-- the set are all who did in the last hour, and a hash of its own tells of each, never without its end.
+-- Returns how many live, and Redis' time in ms.
+local function sh_register(key, args)
+    local ttl_ms = integer(args[2])
+    if #args < 4 or #args % 2 == 1 or #args > 2 * FIELDS_MAX or not ttl_ms or ttl_ms < 1 then
+        return invalid('arguments', tostring(#args), 'id ttl_ms field value ...')
+    end
+    local hash, now = sub(key, 1, -2) .. ':' .. args[1], now_ms()
+    tell('HSET', hash, unpack(args, 3))
+    undo_with('DEL', hash)
+    must('PEXPIRE', hash, digits(ttl_ms))
+    tell('ZADD', key, digits(now), args[1])
+    return {must('ZCOUNT', key, digits(now - ttl_ms), '+inf'), now}
+end
+
 local function sh_version()
     return VERSION
 end
@@ -2015,7 +2072,9 @@ local function register(name, callback, flags)
             if #keys ~= 1 then
                 return invalid('keys', tostring(#keys), 'one key')
             end
-            return callback(keys[1], args)
+            local answer = callback(keys[1], args)
+            wake_if_first()
+            return answer
         end,
     }
 end
@@ -2056,3 +2115,4 @@ register('sh_rate', sh_rate, OOM)
 register('sh_lease_take', sh_lease_take, OOM)
 register('sh_lease_renew', sh_lease_renew, OOM)
 register('sh_lease_release', sh_lease_release, OOM)
+register('sh_register', whole(sh_register), OOM)

@@ -174,6 +174,12 @@ enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply,
  * it is after a value of more than REDIS_VALUE_MAX. */
 void redis_conn_set_answer_max(struct redis_conn *conn, size_t bytes);
 
+/* Sends what was appended and waits up to `wait_ms` for the first byte of an answer, which is not
+ * read: *ready says that redis_conn_collect need not wait for it. For a thread that has other
+ * things to do while a blocking command stands. */
+enum status redis_conn_wait(struct redis_conn *conn, int64_t wait_ms, bool *ready,
+                            struct error *err) MUSTCHECK;
+
 /* Ends a pipeline: where answers are outstanding, the connection is closed, so that they are never
  * taken for those of a later command. Does nothing where there are none. */
 void redis_conn_abandon(struct redis_conn *conn);
@@ -210,6 +216,10 @@ enum status redis_classify(const char *text, size_t bytes);
 
 /* STATUS_OK for a reply that is not an error; else its class, with the text in *err. */
 enum status redis_reply_status(const redisReply *reply, struct error *err) MUSTCHECK;
+
+/* Whether the text of an error of STATUS_REFUSED says WRONGTYPE: a key holds something else than it
+ * should, and only what needs that key is in trouble. */
+bool redis_is_wrong_type(const struct error *err) MUSTCHECK;
 
 /* True for what makes the connection be left: this server is not for us now. */
 bool redis_reply_wants_reconnect(const redisReply *reply) MUSTCHECK;

@@ -209,6 +209,22 @@ static bool is_readable(const struct redis_conn *conn)
     return poll(&socket, 1, 0) > 0;
 }
 
+enum status redis_conn_wait(struct redis_conn *conn, int64_t wait_ms, bool *ready,
+                            struct error *err)
+{
+    *ready = false;
+    if (conn->context == NULL) {
+        return error_set(err, STATUS_UNREACHABLE, "redis %s: connection lost", conn->where);
+    }
+    const enum status status = redis_io_flush(conn, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct pollfd socket = {.fd = conn->context->fd, .events = POLLIN};
+    *ready = poll(&socket, 1, wait_ms > INT_MAX ? INT_MAX : (int)wait_ms) > 0;
+    return STATUS_OK;
+}
+
 /* True when a read whose deadline was `deadline_ms` ends without its answer. A process that was
  * stopped (SIGSTOP, a paused machine) finds itself too late with its answer lying there: that is
  * still read, for GRACE_MS at most and as long as there is no waiting. */

@@ -48,6 +48,11 @@ enum status redis_classify(const char *text, size_t bytes)
     return found == NULL ? STATUS_REFUSED : found->status;
 }
 
+bool redis_is_wrong_type(const struct error *err)
+{
+    return err->status == STATUS_REFUSED && strstr(err->text, "WRONGTYPE ") != NULL;
+}
+
 enum status redis_reply_status(const redisReply *reply, struct error *err)
 {
     if (reply->type != REDIS_REPLY_ERROR) {

@@ -1,18 +1,59 @@
 /* The chores of a queue, done by one worker of those that serve it. See janitor.h. */
 #include "janitor.h"
 
-enum { REAP_IDLE_MS = 600000, PROMOTE_LIMIT = 1000 };
+enum {
+    REAP_IDLE_MS = 600000,
+    PROMOTE_LIMIT = 1000,
+    PROMOTE_EVERY_MS = 60000, /* when nothing is due before */
+    PROMOTE_DEAF_MS = 1000,
+    PROMOTE_PAUSED_MS = 500,
+    FEW_QUEUES = 4,
+};
 
-/* Moves due jobs to their streams. */
+/* `every_ms` for up to a few queues; with many each comes less often, so that they cost no more. */
+static int64_t stretched(const struct janitor *janitor, int64_t every_ms)
+{
+    const int64_t queues = (int64_t)janitor->fleet->queue_count;
+
+    return queues <= FEW_QUEUES ? every_ms : every_ms * queues / FEW_QUEUES;
+}
+
+static enum status ask_paused(struct janitor *janitor, const struct queue *queue, bool *paused,
+                              struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    redis_args_str(&args, "EXISTS");
+    redis_args_str(&args, queue->paused);
+    enum status status = redis_conn_command(janitor->conn, &args, &reply, err);
+    *paused = status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER && reply->integer > 0;
+    redis_reply_free(reply);
+    redis_args_free(&args);
+    return status;
+}
+
+/* Moves due jobs to their streams, and sleeps until the next one is due. Who delays a job that is
+ * due earlier leaves a token; so does who resumes the queue. */
 static enum status promote(struct janitor *janitor, struct turn *turn, struct error *err)
 {
+    const struct queue *queue = &janitor->fleet->queues[turn->queue];
+    const int64_t most_ms =
+        janitor_is_deaf(janitor) ? PROMOTE_DEAF_MS : stretched(janitor, turn->wait_ms);
     size_t moved = 0;
     int64_t next_ms = 0;
+    bool paused = false;
+    enum status status = queue_promote(janitor->conn, queue, PROMOTE_LIMIT, &moved, &next_ms, err);
 
-    enum status status = queue_promote(janitor->conn, &janitor->fleet->queues[turn->queue],
-                                       PROMOTE_LIMIT, &moved, &next_ms, err);
-    if (moved > 0 && next_ms == 0) {
-        turn->wait_ms = 0; /* the slice was too small for what is due */
+    if (status == STATUS_OK && next_ms < 0) {
+        status = ask_paused(janitor, queue, &paused, err);
+    }
+    turn->wait_ms = next_ms < 0 || next_ms > most_ms ? most_ms : next_ms;
+    if (paused) {
+        turn->wait_ms = PROMOTE_PAUSED_MS;
+    }
+    if (moved == 0 && next_ms == 0) {
+        turn->wait_ms = 1; /* due in less than a millisecond */
     }
     return status;
 }
@@ -31,6 +72,8 @@ static enum status trim(struct janitor *janitor, struct turn *turn, struct error
                     "STILLHOUSE_DEAD_TTL discarded",
                     trimmed->name, gone);
         turn->wait_ms = 0; /* there may be more */
+    } else {
+        turn->wait_ms = stretched(janitor, turn->wait_ms);
     }
     return status;
 }
@@ -40,6 +83,7 @@ static enum status reap(struct janitor *janitor, struct turn *turn, struct error
 {
     const struct queue *reaped = &janitor->fleet->queues[turn->queue];
     size_t removed = 0;
+    turn->wait_ms = stretched(janitor, turn->wait_ms);
     enum status status = queue_reap(janitor->conn, reaped, REAP_IDLE_MS, &removed, err);
 
     if (removed > 0) {
@@ -49,9 +93,9 @@ static enum status reap(struct janitor *janitor, struct turn *turn, struct error
 }
 
 static const struct chore rows[] = {
-    {"promote", 200, promote},
-    {"trim", 60000, trim},
-    {"reap", 60000, reap},
+    {"promote", PROMOTE_EVERY_MS, promote, true},
+    {"trim", 60000, trim, false},
+    {"reap", 60000, reap, false},
 };
 
 const struct chores chores_queue = {rows, sizeof rows / sizeof rows[0]};

@@ -5,7 +5,15 @@
 #include "janitor.h"
 #include "registration.h"
 
-enum { STUCK_MS = 300000 /* a lane that has not moved for so long gets no more heartbeats */ };
+enum {
+    STUCK_MS = 300000, /* a lane that has not moved for so long gets no more heartbeats */
+    STILL_AFTER_MS = 10000,
+    STALE_OTHERS_MS = 12000, /* how often those look who have no lease, and as much later at most */
+    STALE_SPREAD_MS = 250,
+    CALL_AFTER_MS = 1000,
+    CALL_EVERY_MS = 2500,
+    REGISTER_AFTER_MS = 25000,
+};
 
 /* ---- what the lanes hold --------------------------------------------------------------------- */
 
@@ -103,53 +111,119 @@ static enum status renew_writers(struct janitor *janitor, struct turn *turn, str
     return STATUS_OK;
 }
 
-/* ---- what others see ------------------------------------------------------------------------- */
+/* ---- the leases of the queues ---------------------------------------------------------------- */
 
-static enum status register_worker(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status beat_duty(struct janitor *janitor, struct turn *turn, struct error *err)
 {
     (void)turn;
-    return registration_renew(janitor->conn, janitor->fleet, err);
+    return duty_beat(&janitor->duty, janitor->fleet, janitor->conn, err);
 }
 
-static enum status watch_pauses(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status look_for_duty(struct janitor *janitor, struct turn *turn, struct error *err)
+{
+    return duty_look(&janitor->duty, janitor->fleet, janitor->conn, &turn->wait_ms, err);
+}
+
+/* ---- stale jobs ------------------------------------------------------------------------------ */
+
+/* Whether stale jobs are worth a look: a queue that moves is looked at, one that stands still only
+ * when an entry stands in it for longer than a job may. */
+static enum status find_old(struct janitor *janitor, bool *found, struct error *err)
 {
     struct fleet *fleet = janitor->fleet;
-    struct redis_args args = {0};
-    enum status status = STATUS_OK;
-    (void)turn;
+    struct queue still[READER_QUEUES_MAX];
+    bool old[READER_QUEUES_MAX];
+    size_t count = 0;
+    const int64_t now_ms = clock_now_ms();
 
-    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
-        redis_args_reset(&args);
-        redis_args_str(&args, "EXISTS");
-        redis_args_str(&args, fleet->queues[i].paused);
-        status = redis_conn_append(janitor->conn, &args, err);
-    }
-    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
-        redisReply *reply = NULL;
-        status = redis_conn_collect(janitor->conn, &reply, err);
-        if (status == STATUS_OK) {
-            status = redis_reply_status(reply, err);
+    for (size_t i = 0; i < fleet->queue_count; i++) {
+        const int64_t jobs_ms = reader_last_jobs_ms(fleet->reader, i);
+        if (jobs_ms > 0 && now_ms - jobs_ms < STILL_AFTER_MS) {
+            *found = true;
+        } else if (!reader_is_paused(fleet->reader, i)) {
+            still[count++] = fleet->queues[i];
         }
-        if (status == STATUS_OK) {
-            reader_set_paused(fleet->reader, i,
-                              reply->type == REDIS_REPLY_INTEGER && reply->integer > 0);
-        }
-        redis_reply_free(reply);
     }
-    redis_args_free(&args);
+    if (*found || count == 0) {
+        return STATUS_OK;
+    }
+    const struct queue_age age = {now_ms + atomic_load(&fleet->redis_clock_ms),
+                                  fleet->settings->visibility_ms};
+    enum status status = queue_find_old(janitor->conn, still, count, age, old, err);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        *found = *found || old[i];
+    }
     return status;
 }
 
-static enum status read_clock(struct janitor *janitor, struct turn *turn, struct error *err)
+/* Who has leases looks often, the others seldom, so that jobs are taken over also when its lanes
+ * are all busy. What cannot be looked at from here (a key of another type) the reader looks at. */
+static enum status look_for_stale(struct janitor *janitor, struct turn *turn, struct error *err)
 {
-    int64_t unix_ms = 0;
-    enum status status = redis_conn_time(janitor->conn, &unix_ms, err);
-    (void)turn;
+    struct fleet *fleet = janitor->fleet;
+    bool found = false;
 
-    if (status == STATUS_OK) {
-        atomic_store(&janitor->fleet->redis_clock_ms, unix_ms - clock_now_ms());
+    if (!duty_holds_any(&janitor->duty, fleet->queue_count)) {
+        const int64_t size = atomic_load(&fleet->size);
+        const int64_t spread_ms = size * STALE_SPREAD_MS;
+        turn->wait_ms =
+            STALE_OTHERS_MS + (int64_t)(backoff_random_next(&janitor->duty.random) %
+                                        (uint64_t)(spread_ms < 1                 ? 1
+                                                   : spread_ms > STALE_OTHERS_MS ? STALE_OTHERS_MS
+                                                                                 : spread_ms));
+    }
+    enum status status = find_old(janitor, &found, err);
+    if (found || status == STATUS_REFUSED) {
+        reader_call(fleet->reader);
+        status = STATUS_OK;
     }
     return status;
+}
+
+/* Sees to it that the reader heeds what it is told, and when the worker stops; where all lanes are
+ * busy somebody else is called. */
+static enum status nudge_reader(struct janitor *janitor, struct turn *turn, struct error *err)
+{
+    struct fleet *fleet = janitor->fleet;
+    const int64_t called_ms = reader_called_for_ms(fleet->reader);
+    (void)turn;
+
+    if (called_ms < 0 && fleet_get_mode(fleet) == FLEET_RUN) {
+        return STATUS_OK;
+    }
+    if (!reader_unblock(fleet->reader, janitor->conn) && called_ms > CALL_AFTER_MS &&
+        atomic_load(&fleet->size) > 1 && clock_now_ms() >= janitor->call_at_ms) {
+        janitor->call_at_ms = clock_now_ms() + CALL_EVERY_MS;
+        return queue_push_token(janitor->conn, fleet->queues[0].call, err);
+    }
+    return STATUS_OK;
+}
+
+/* ---- what others see ------------------------------------------------------------------------- */
+
+/* Seldom, but soon when something has changed. */
+static enum status register_worker(struct janitor *janitor, struct turn *turn, struct error *err)
+{
+    const uint64_t digest = registration_digest(janitor->fleet);
+    const int64_t now_ms = clock_now_ms();
+    (void)turn;
+
+    if (digest == janitor->registered_digest &&
+        now_ms - janitor->registered_ms < REGISTER_AFTER_MS) {
+        return STATUS_OK;
+    }
+    enum status status = registration_renew(janitor->conn, janitor->fleet, err);
+    if (status == STATUS_OK) {
+        janitor->registered_digest = digest;
+        janitor->registered_ms = now_ms;
+    }
+    return status;
+}
+
+static enum status forget_workers(struct janitor *janitor, struct turn *turn, struct error *err)
+{
+    (void)turn;
+    return registration_forget(janitor->conn, janitor->fleet, err);
 }
 
 /* A command a minute where nothing is swept; the work is done by a thread of its own. */
@@ -171,10 +245,16 @@ static enum status feed_families(struct janitor *janitor, struct turn *turn, str
 }
 
 static const struct chore rows[] = {
-    {"metrics", 200, feed_families}, /* first: it is told also what cannot be had */
-    {"lanes", 200, look_after_lanes}, {"writers", 1000, renew_writers},
-    {"pauses", 200, watch_pauses},    {"register", 2000, register_worker},
-    {"clock", 5000, read_clock},      {"sweep", 200, sweep},
+    {"metrics", 200, feed_families, false}, /* first: it is told also what cannot be had */
+    {"lanes", 200, look_after_lanes, false},
+    {"writers", 1000, renew_writers, false},
+    {"register", 2000, register_worker, false},
+    {"leases", 3000, beat_duty, false},
+    {"holders", 3000, look_for_duty, false},
+    {"stale", 2500, look_for_stale, false},
+    {"reader", 200, nudge_reader, false},
+    {"forget", 600000, forget_workers, false},
+    {"sweep", 200, sweep, false},
 };
 
 const struct chores chores_worker = {rows, sizeof rows / sizeof rows[0]};

@@ -68,6 +68,7 @@ struct fleet {
     bool janitor_started;
     atomic_int mode; /* enum fleet_mode */
     atomic_llong redis_clock_ms; /* see tools_now_unix_ms */
+    atomic_int size; /* workers alive in the whole fleet, as Redis said last; 0: not yet */
     atomic_int lanes_running;
     int64_t started_unix_ms;
 };

@@ -28,6 +28,7 @@
 #ifndef STILLHOUSE_WORKERS_JANITOR_H
 #define STILLHOUSE_WORKERS_JANITOR_H
 
+#include "duty.h"
 #include "fleet.h"
 #include "log.h"
 
@@ -45,8 +46,9 @@ typedef enum status chore_run(struct janitor *janitor, struct turn *turn, struct
 
 struct chore {
     const char *name; /* for the log: "janitor: promote: ..." */
-    int64_t every_ms; /* over 0; rounds begin every 200 ms */
+    int64_t every_ms; /* over 0; rounds begin every 200 ms, or when the next chore is due */
     chore_run *run;
+    bool is_woken; /* a queue's: also run when its key `sh:{Q}:wake` gets a token */
 };
 
 /* A table; `count` is at most JANITOR_CHORES_MAX. */
@@ -64,8 +66,21 @@ struct janitor {
     int64_t worker_due_ms[JANITOR_CHORES_MAX];
     int64_t queue_due_ms[JANITOR_CHORES_MAX][READER_QUEUES_MAX];
     struct log_limit log_limits[2][JANITOR_CHORES_MAX];
-    bool has_more;         /* a chore wants to run again at once */
+    struct duty duty;          /* which queues' chores are ours */
+    struct redis_conn *ear;    /* blocks on the queues' wake and call keys */
+    bool listening;            /* a BLPOP stands on it */
+    uint64_t listening_change; /* duty.changes when it began */
+    int64_t listening_ms;      /* since when */
+    int64_t listen_at_ms;      /* when it may be tried again */
+    int64_t next_due_ms;       /* the chore that is due next */
+    struct log_limit ear_limit;
+    uint64_t registered_digest; /* what the registration said last, and when */
+    int64_t registered_ms;
+    int64_t call_at_ms;    /* when other workers may be called again */
     int64_t install_at_ms; /* when the library may be loaded again */
 };
+
+/* True while no token can reach this thread: a chore that relies on one looks more often then. */
+bool janitor_is_deaf(const struct janitor *janitor);
 
 #endif

@@ -146,27 +146,44 @@ static size_t sort_fit(struct lane *lane, const struct queue_batch *batch, struc
     return fit;
 }
 
-enum status take_hand_back(struct redis_conn *conn, const struct lane *lane,
-                           const struct take *take, struct error *err)
+/* Releases those jobs of a take that were never handed out before, or those that were. */
+static enum status release(struct redis_conn *conn, const struct lane *lane,
+                           const struct take *take, bool again, struct error *err)
 {
     const struct job **jobs = calloc(take->batch.count + 1, sizeof *jobs);
+    size_t count = 0;
     size_t released = 0;
 
     if (jobs == NULL) {
         return error_set(err, STATUS_OOM, "no memory to hand %zu jobs back", take->batch.count);
     }
     for (size_t i = 0; i < take->batch.count; i++) {
-        jobs[i] = &take->batch.jobs[i];
+        if ((take->batch.jobs[i].deliveries <= 1) == again) {
+            jobs[count++] = &take->batch.jobs[i];
+        }
     }
-    enum status status = queue_release(conn, &lane->fleet->queues[take->queue], lane->consumer,
-                                       lane->tools.settings->visibility_ms, false, jobs,
-                                       take->batch.count, &released, err);
+    enum status status = STATUS_OK;
+    if (count > 0) {
+        status =
+            queue_release(conn, &lane->fleet->queues[take->queue], lane->consumer,
+                          lane->tools.settings->visibility_ms, again, jobs, count, &released, err);
+    }
     free(jobs);
-    if (status == STATUS_OK) {
+    if (released > 0) {
         log_info("queue \"%s\": %zu jobs are handed back", lane->fleet->queues[take->queue].name,
                  released);
     }
     return status;
+}
+
+/* What nobody had before goes to the end of its stream, where a waiting reader finds it at once.
+ * What was taken over keeps its deliveries, and is claimable at once. */
+enum status take_hand_back(struct redis_conn *conn, const struct lane *lane,
+                           const struct take *take, struct error *err)
+{
+    enum status status = release(conn, lane, take, true, err);
+
+    return status == STATUS_OK ? release(conn, lane, take, false, err) : status;
 }
 
 static void set_stranded(struct lane *lane, bool stranded)
@@ -192,6 +209,9 @@ static void give_up(struct lane *lane, const struct take *take)
     struct error err = {0};
 
     lane->is_cut_off = true;
+    if (redis_conn_is_open(lane->tools.redis)) { /* refused: as it would be again */
+        reader_set_aside(lane->fleet->reader, take->queue, "its jobs could not be committed");
+    }
     if (take_hand_back(lane->tools.redis, lane, take, &err) == STATUS_OK) {
         return;
     }

@@ -1,14 +1,17 @@
 #include "reader.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
+#include "json.h"
 #include "reader_internal.h"
 
 enum {
     READER_CONNECT_MS = 3000,
-    READER_COMMAND_MS = 5000, /* well above READER_BLOCK_MS */
+    READER_COMMAND_MS = 5000, /* for what does not block */
+    ASIDE_MS = 5000,          /* how long a queue is set aside */
     COLD_EVERY_MS = 50,       /* how often queues without jobs are asked while others are busy */
     BACKOFF_BASE_MS = 100,
     BACKOFF_MAX_MS = 5000,
@@ -34,6 +37,8 @@ enum status reader_new(const struct reader_config *config, struct reader **out, 
         return error_set(err, STATUS_OOM, "no memory for the reader");
     }
     pthread_mutex_init(&reader->turn, NULL);
+    pthread_mutex_init(&reader->aside_lock, NULL);
+    reader_call(reader); /* what others left behind before we came */
     atomic_store(&reader->last_turn_ms, clock_now_ms());
     for (size_t i = 0; i < config->queue_count; i++) {
         for (int p = 0; p < JOB_PRIORITIES; p++) {
@@ -49,14 +54,117 @@ void reader_free(struct reader *reader)
     if (reader != NULL) {
         redis_conn_free(reader->conn);
         pthread_mutex_destroy(&reader->turn);
+        pthread_mutex_destroy(&reader->aside_lock);
         free(reader);
     }
 }
 
-void reader_set_paused(struct reader *reader, size_t queue, bool paused)
+bool reader_is_paused(const struct reader *reader, size_t queue)
 {
-    atomic_store_explicit(&reader->queues[queue].paused, paused, memory_order_relaxed);
+    return atomic_load_explicit(&reader->queues[queue].paused, memory_order_relaxed);
 }
+
+int64_t reader_last_jobs_ms(const struct reader *reader, size_t queue)
+{
+    return atomic_load_explicit(&reader->queues[queue].last_jobs_ms, memory_order_relaxed);
+}
+
+void reader_call(struct reader *reader)
+{
+    long long not_called = 0;
+
+    atomic_compare_exchange_strong(&reader->called_ms, &not_called, clock_now_ms());
+}
+
+int64_t reader_called_for_ms(const struct reader *reader)
+{
+    const int64_t called_ms = atomic_load(&reader->called_ms);
+
+    return called_ms == 0 ? -1 : clock_now_ms() - called_ms;
+}
+
+bool reader_unblock(struct reader *reader, struct redis_conn *conn)
+{
+    const int64_t id = atomic_load(&reader->client_id);
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+    bool ended = false;
+
+    if (id == 0 || !atomic_load(&reader->blocked)) {
+        return false;
+    }
+    redis_args_str(&args, "CLIENT");
+    redis_args_str(&args, "UNBLOCK");
+    redis_args_int(&args, id);
+    if (redis_conn_command(conn, &args, &reply, NULL) == STATUS_OK) {
+        ended = reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
+    }
+    redis_reply_free(reply);
+    redis_args_free(&args);
+    return ended;
+}
+
+/* ---- queues that are set aside --------------------------------------------------------------- */
+
+void reader_set_aside(struct reader *reader, size_t queue, const char *why)
+{
+    struct reader_queue *state = &reader->queues[queue];
+    const bool is_new = atomic_load(&state->aside_until_ms) == 0;
+
+    pthread_mutex_lock(&reader->aside_lock);
+    snprintf(state->aside, sizeof state->aside, "%s", why);
+    pthread_mutex_unlock(&reader->aside_lock);
+    atomic_store(&state->aside_until_ms, clock_now_ms() + ASIDE_MS);
+    if (is_new) {
+        log_warning("queue \"%s\" is set aside, the others go on: %s",
+                    reader->config.queues[queue].name, why);
+    }
+}
+
+size_t reader_describe_aside(struct reader *reader, struct strbuf *out)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < reader->config.queue_count; i++) {
+        if (atomic_load(&reader->queues[i].aside_until_ms) == 0) {
+            continue;
+        }
+        strbuf_append_str(out, count++ == 0 ? ",\"set_aside\":{" : ",");
+        json_str(out, reader->config.queues[i].name);
+        strbuf_append_char(out, ':');
+        pthread_mutex_lock(&reader->aside_lock);
+        json_str(out, reader->queues[i].aside);
+        pthread_mutex_unlock(&reader->aside_lock);
+    }
+    if (count > 0) {
+        strbuf_append_char(out, '}');
+    }
+    return count;
+}
+
+/* Tries the queues again whose time is over. */
+static enum status try_aside(struct reader *reader, struct error *err)
+{
+    for (size_t i = 0; i < reader->config.queue_count; i++) {
+        const struct queue *queue = &reader->config.queues[i];
+        const int64_t until_ms = atomic_load(&reader->queues[i].aside_until_ms);
+        if (until_ms == 0 || clock_now_ms() < until_ms) {
+            continue;
+        }
+        const enum status status = queue_prepare(reader->conn, queue, err);
+        if (status == STATUS_OK) {
+            atomic_store(&reader->queues[i].aside_until_ms, 0);
+            log_info("queue \"%s\" is read again", queue->name);
+        } else if (!redis_is_wrong_type(err)) {
+            return status;
+        } else {
+            reader_set_aside(reader, i, err->text);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* ---- turns ----------------------------------------------------------------------------------- */
 
 void reader_end_suspect(struct reader *reader)
 {
@@ -103,7 +211,8 @@ bool reader_is_readable(struct reader *reader, size_t queue)
 {
     const char *name = reader->config.queues[queue].name;
 
-    if (atomic_load_explicit(&reader->queues[queue].paused, memory_order_relaxed)) {
+    if (reader_is_paused(reader, queue) ||
+        atomic_load(&reader->queues[queue].aside_until_ms) != 0) {
         return false;
     }
     if (!is_of_kind(name, "distill") && !is_of_kind(name, "index")) {
@@ -113,6 +222,33 @@ bool reader_is_readable(struct reader *reader, size_t queue)
            upstreams_wait_ms(reader->config.upstreams, OPERATION_GET) == 0 &&
            upstreams_wait_ms(reader->config.upstreams, OPERATION_WRITE) == 0;
 }
+/* How the reads of this connection can be ended: by its number, if we may. */
+static enum status learn_client_id(struct reader *reader, struct error *err)
+{
+    static const char *const words[2][3] = {{"CLIENT", "ID", NULL}, {"CLIENT", "UNBLOCK", "0"}};
+    long long answers[2] = {0, -1};
+    enum status status = STATUS_OK;
+
+    for (int i = 0; i < 2 && status == STATUS_OK; i++) {
+        struct redis_args args = {0};
+        for (int w = 0; w < 3 && words[i][w] != NULL; w++) {
+            redis_args_str(&args, words[i][w]);
+        }
+        status = redis_conn_append(reader->conn, &args, err);
+        redis_args_free(&args);
+    }
+    for (int i = 0; i < 2 && status == STATUS_OK; i++) {
+        redisReply *reply = NULL;
+        status = redis_conn_collect(reader->conn, &reply, err);
+        if (status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER) {
+            answers[i] = reply->integer;
+        }
+        redis_reply_free(reply);
+    }
+    atomic_store(&reader->client_id, answers[1] == 0 ? answers[0] : 0);
+    return status;
+}
+
 /* Functions and groups, at the start and after they were lost. */
 static enum status prepare(struct reader *reader, struct error *err)
 {
@@ -124,9 +260,50 @@ static enum status prepare(struct reader *reader, struct error *err)
     }
     for (size_t i = 0; i < reader->config.queue_count && status == STATUS_OK; i++) {
         status = queue_prepare(reader->conn, &reader->config.queues[i], err);
+        if (status != STATUS_OK && redis_is_wrong_type(err)) {
+            reader_set_aside(reader, i, err->text);
+            status = STATUS_OK;
+        }
+    }
+    if (status == STATUS_OK) {
+        status = learn_client_id(reader, err);
     }
     reader->prepared = status == STATUS_OK;
     return status;
+}
+
+/* A look for stale jobs goes on in the next turn while it brings some. */
+static enum status take_over(struct reader *reader, const char *consumer, struct takes *takes,
+                             struct error *err)
+{
+    if (atomic_exchange(&reader->called_ms, 0) == 0) {
+        return STATUS_OK;
+    }
+    const enum status status = reader_reclaim(reader, consumer, takes, err);
+    if (status != STATUS_OK || takes->count > 0) {
+        reader_call(reader);
+    }
+    return status;
+}
+
+static bool any_hot(const struct reader *reader)
+{
+    for (size_t i = 0; i < reader->config.queue_count; i++) {
+        if (reader->queues[i].hot) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int64_t block_ms(struct reader *reader)
+{
+    for (size_t i = 0; i < reader->config.queue_count; i++) {
+        if (!reader_is_readable(reader, i)) {
+            return READER_BLOCK_SHORT_MS;
+        }
+    }
+    return atomic_load(&reader->client_id) != 0 ? READER_BLOCK_MS : READER_BLOCK_SHORT_MS;
 }
 
 static enum status read_once(struct reader *reader, const char *consumer, struct takes *takes,
@@ -135,18 +312,23 @@ static enum status read_once(struct reader *reader, const char *consumer, struct
     enum status status = reader->prepared ? STATUS_OK : prepare(reader, err);
     int64_t now_ms = clock_now_ms();
 
-    if (status == STATUS_OK && now_ms >= reader->reclaim_at_ms) {
-        status = reader_reclaim(reader, consumer, takes, err);
+    if (status == STATUS_OK) {
+        status = try_aside(reader, err);
     }
-    if (status == STATUS_OK && takes->count == 0 && now_ms >= reader->cold_at_ms) {
-        reader->cold_at_ms = now_ms + COLD_EVERY_MS;
-        status = reader_read_all(reader, consumer, 0, takes, err);
+    if (status == STATUS_OK) {
+        status = take_over(reader, consumer, takes, err);
+    }
+    if (status == STATUS_OK && takes->count == 0 && any_hot(reader)) {
+        if (now_ms >= reader->cold_at_ms) {
+            reader->cold_at_ms = now_ms + COLD_EVERY_MS;
+            status = reader_read_all(reader, consumer, 0, takes, err);
+        }
+        if (status == STATUS_OK && takes->count == 0) {
+            status = reader_read_hot(reader, consumer, takes, err);
+        }
     }
     if (status == STATUS_OK && takes->count == 0) {
-        status = reader_read_hot(reader, consumer, takes, err);
-    }
-    if (status == STATUS_OK && takes->count == 0) {
-        status = reader_read_all(reader, consumer, READER_BLOCK_MS, takes, err);
+        status = reader_read_all(reader, consumer, block_ms(reader), takes, err);
     }
     if (status == STATUS_OK && takes->count > 0) {
         status = reader_return_paused(reader, consumer, takes, err);
@@ -161,6 +343,7 @@ static void recover(struct reader *reader, bool has_jobs, const struct error *er
     long long suppressed = 0;
 
     redis_conn_close(reader->conn);
+    atomic_store(&reader->client_id, 0);
     reader->prepared = false;
     reader->failures++;
     upstreams_report(reader->config.upstreams, OPERATION_REDIS, err->status, err);

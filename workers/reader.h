@@ -4,10 +4,14 @@
  * stream at every XADD. The lane whose turn it is reads at most what it can start at once, so
  * nothing is hoarded.
  *
- * A turn: take over stale jobs when that is due; else read the queues that had jobs last time, in
- * turn, each high before normal before low in one pipeline; else block on all queues for at most
- * half a second. Low and normal come first now and then, so that a busy high stream starves nobody.
- * A queue that is paused, or whose upstream is down, is not read.
+ * A turn: look for stale jobs when somebody asked for it; else read the queues that had jobs last
+ * time, in turn, each high before normal before low in one pipeline; else block on all queues, for
+ * READER_BLOCK_MS while all of them may be read. Low and normal come first now and then, so that a
+ * busy high stream starves nobody. A queue that is paused, or whose upstream is down, is not read;
+ * one of whose keys holds what it should not is set aside for a while, and the others go on.
+ *
+ * An idle reader costs Redis two commands every READER_BLOCK_MS. What it must do before that,
+ * others tell it: reader_call notes it, reader_unblock ends a read that blocks.
  */
 #ifndef STILLHOUSE_WORKERS_READER_H
 #define STILLHOUSE_WORKERS_READER_H
@@ -19,12 +23,14 @@
 #include "metrics.h"
 #include "queue.h"
 #include "settings.h"
+#include "strbuf.h"
 #include "upstreams.h"
 
 enum {
     READER_QUEUES_MAX = 32,
-    READER_BLOCK_MS = 500,
-    READER_FEW = 4, /* jobs: a turn that brought no more is not passed on at once */
+    READER_BLOCK_MS = 12000,
+    READER_BLOCK_SHORT_MS = 500, /* while a queue waits to be readable again */
+    READER_FEW = 4,              /* jobs: a turn that brought no more is not passed on at once */
 };
 
 struct reader; /* opaque; one a process */
@@ -74,8 +80,27 @@ void reader_pass_turn(struct reader *reader, struct takes *takes);
  * that of two jobs that die together it is known which one it was. Any lane's thread. */
 void reader_end_suspect(struct reader *reader);
 
-/* Says whether a queue is paused, as the janitor saw it. Any thread. */
-void reader_set_paused(struct reader *reader, size_t queue, bool paused);
+/* A queue is paused, as was seen last: it is looked at while it is. Any thread. */
+bool reader_is_paused(const struct reader *reader, size_t queue);
+
+/* Monotonic ms when the queue last brought jobs; 0 = never. Any thread. */
+int64_t reader_last_jobs_ms(const struct reader *reader, size_t queue);
+
+/* The next turn looks for stale jobs. Any thread. */
+void reader_call(struct reader *reader);
+/* ms since such a call that no turn has heeded yet; -1 for none. Any thread. */
+int64_t reader_called_for_ms(const struct reader *reader);
+
+/* Ends a read that blocks right now, through another connection (CLIENT UNBLOCK): its lane looks at
+ * what it was told. False when nothing blocks. Any thread, with a connection of its own. */
+bool reader_unblock(struct reader *reader, struct redis_conn *conn);
+
+/* The queue is not read for some seconds: `why` stands in /readyz and in the log. Any thread. */
+void reader_set_aside(struct reader *reader, size_t queue, const char *why);
+
+/* Appends `,"set_aside":{"echo.1":"WRONGTYPE ..."}` where there are some; returns how many. Any
+ * thread. */
+size_t reader_describe_aside(struct reader *reader, struct strbuf *out);
 
 /* Monotonic ms of the last turn that ended, however it ended; and whether the last one failed. Any
  * thread. */

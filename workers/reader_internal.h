@@ -16,6 +16,9 @@ struct reader_queue {
     char cursor[JOB_PRIORITIES][48]; /* of the takeover pass */
     int64_t fairness_at_ms;
     atomic_bool paused;
+    atomic_llong last_jobs_ms;
+    atomic_llong aside_until_ms; /* 0 = not set aside */
+    char aside[160];             /* why; guarded by aside_lock */
 };
 
 struct reader {
@@ -24,13 +27,16 @@ struct reader {
     struct redis_conn *conn;
     struct backoff_random random;
     int64_t failures; /* turns that failed in a row */
-    int64_t reclaim_at_ms;
     int64_t cold_at_ms;
     size_t next; /* where the round over hot queues goes on */
     struct log_limit log_limit;
     atomic_bool suspect_out; /* a lane of this process works on one */
     bool prepared;           /* functions and groups are known to stand */
     struct reader_queue queues[READER_QUEUES_MAX];
+    pthread_mutex_t aside_lock;
+    atomic_llong called_ms; /* stale jobs are to be looked for, since then; 0 = not */
+    atomic_llong client_id; /* of the reading connection, 0 = CLIENT UNBLOCK is not for us */
+    atomic_bool blocked;
     atomic_llong last_turn_ms;
     atomic_bool connected;
 };
@@ -51,8 +57,7 @@ enum status reader_read_all(struct reader *reader, const char *consumer, int64_t
 enum status reader_return_paused(struct reader *reader, const char *consumer, struct takes *takes,
                                  struct error *err) MUSTCHECK;
 
-/* Takes over stale jobs of one stream, up to a batch, or one suspect; when there are none anywhere,
- * sets when to look again. */
+/* Takes over stale jobs of one stream, up to a batch, or one suspect. */
 enum status reader_reclaim(struct reader *reader, const char *consumer, struct takes *takes,
                            struct error *err) MUSTCHECK;
 

@@ -4,7 +4,10 @@
 #include "clock.h"
 #include "reader_internal.h"
 
-enum { FAIRNESS_EVERY_MS = 200 /* how often low and normal come before high */ };
+enum {
+    FAIRNESS_EVERY_MS = 200, /* how often low and normal come before high */
+    WAIT_STEP_MS = 400,      /* how often paused queues are looked at */
+};
 
 /* How much the takes hold, so that a reply that fails half-way leaves them as they were. */
 struct mark {
@@ -49,6 +52,8 @@ static enum status collect_read(struct reader *reader, struct takes *takes, cons
         status = queue_read_parse(&reader->config.queues[queues[i]], reply, &take->batch, err);
         reader->queues[queues[i]].hot |= take->batch.count > before;
         if (take->batch.count > before) {
+            atomic_store_explicit(&reader->queues[queues[i]].last_jobs_ms, clock_now_ms(),
+                                  memory_order_relaxed);
             owner = &take->batch;
             take->queue = queues[i];
             takes->count = (size_t)(take - takes->each) + 1;
@@ -86,12 +91,12 @@ static enum status collect_paused(struct reader *reader, const size_t *queues, s
     redisReply *reply = NULL;
     enum status status = redis_conn_collect(reader->conn, &reply, err);
 
-    /* What was read must not be dropped for an error here: the janitor says it. */
+    /* What was read must not be dropped for an error here. */
     const bool known = status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER;
     const size_t paused = known ? (size_t)reply->integer : 0;
     redis_reply_free(reply);
     for (size_t i = 0; i < count && known && (paused == 0 || paused == count); i++) {
-        reader_set_paused(reader, queues[i], paused > 0);
+        atomic_store_explicit(&reader->queues[queues[i]].paused, paused > 0, memory_order_relaxed);
     }
     if (paused == 0 || paused == count) {
         return status;
@@ -115,7 +120,7 @@ enum status reader_return_paused(struct reader *reader, const char *consumer, st
     for (size_t i = 0; i < takes->count; i++) {
         struct take *take = &takes->each[i];
         const struct queue *queue = &reader->config.queues[take->queue];
-        if (!atomic_load_explicit(&reader->queues[take->queue].paused, memory_order_relaxed)) {
+        if (!reader_is_paused(reader, take->queue)) {
             struct take swap = takes->each[kept];
             takes->each[kept++] = *take;
             *take = swap;
@@ -213,28 +218,45 @@ enum status reader_read_hot(struct reader *reader, const char *consumer, struct 
     return status;
 }
 
+/* Nothing may be read: asks now and then whether the queues are paused still, and so whether Redis
+ * is there at all. */
+static enum status wait_for_queues(struct reader *reader, int64_t wait_ms, struct error *err)
+{
+    size_t queues[READER_QUEUES_MAX];
+
+    for (size_t i = 0; i < reader->config.queue_count; i++) {
+        queues[i] = i;
+    }
+    clock_sleep_ms(wait_ms);
+    enum status status = append_paused(reader, queues, reader->config.queue_count, err);
+    return status == STATUS_OK ? collect_paused(reader, queues, reader->config.queue_count, err)
+                               : status;
+}
+
 /* Asks all queues at once: blocking when nothing was hot. A small COUNT, since it counts for each
  * stream. */
 enum status reader_read_all(struct reader *reader, const char *consumer, int64_t block_ms,
                             struct takes *takes, struct error *err)
 {
     const char *streams[READER_QUEUES_MAX * JOB_PRIORITIES];
-    size_t queues[READER_QUEUES_MAX];
+    size_t readable[READER_QUEUES_MAX];
+    size_t queues[READER_QUEUES_MAX]; /* those that may be paused: all but what is set aside */
     size_t stream_count = 0;
+    size_t readable_count = 0;
     size_t queue_count = 0;
     size_t batch = (size_t)reader->config.settings->batch;
 
     for (size_t i = 0; i < reader->config.queue_count; i++) {
+        queues[queue_count++] = i;
         if (reader_is_readable(reader, i)) {
-            queues[queue_count++] = i;
+            readable[readable_count++] = i;
             for (int p = 0; p < JOB_PRIORITIES; p++) {
                 streams[stream_count++] = reader->config.queues[i].stream[p];
             }
         }
     }
-    if (queue_count == 0) {
-        clock_sleep_ms(block_ms / 5);
-        return STATUS_OK;
+    if (readable_count == 0) {
+        return block_ms > 0 ? wait_for_queues(reader, WAIT_STEP_MS, err) : STATUS_OK;
     }
     enum status status = queue_read_append(reader->conn, consumer, (batch + 3) / 4, block_ms,
                                            streams, stream_count, err);
@@ -242,7 +264,12 @@ enum status reader_read_all(struct reader *reader, const char *consumer, int64_t
         status = append_paused(reader, queues, queue_count, err);
     }
     if (status == STATUS_OK) {
-        status = collect_read(reader, takes, queues, queue_count, err);
+        const int command_ms = redis_conn_command_timeout(reader->conn);
+        redis_conn_set_command_timeout(reader->conn, command_ms + (int)block_ms);
+        atomic_store(&reader->blocked, block_ms > 0);
+        status = collect_read(reader, takes, readable, readable_count, err);
+        atomic_store(&reader->blocked, false);
+        redis_conn_set_command_timeout(reader->conn, command_ms);
     }
     if (status != STATUS_OK) {
         return status; /* the connection is closed by the caller: the other reply goes with it */

@@ -7,7 +7,7 @@
 #include "keys.h"
 #include "log.h"
 
-enum { WORKER_TTL_MS = 15000, GONE_MS = 3600000 };
+enum { GONE_MS = 3600000 };
 
 static void add_field(struct redis_args *args, const char *name, const char *value)
 {
@@ -31,6 +31,16 @@ static size_t count_inflight(struct fleet *fleet, size_t *busy)
     return jobs;
 }
 
+uint64_t registration_digest(struct fleet *fleet)
+{
+    size_t busy = 0;
+    const size_t inflight = count_inflight(fleet, &busy);
+    const uint64_t breakers = (uint64_t)upstreams_worst(fleet->upstreams, METRICS_CHROMA) * 4 +
+                              (uint64_t)upstreams_worst(fleet->upstreams, METRICS_EMBEDDER);
+
+    return ((uint64_t)inflight << 16 | busy) << 8 | breakers;
+}
+
 static void describe_worker(struct fleet *fleet, struct redis_args *args, char *host,
                             char *breakers, int64_t now_unix_ms)
 {
@@ -49,6 +59,8 @@ static void describe_worker(struct fleet *fleet, struct redis_args *args, char *
     redis_args_str(args, "in_flight");
     redis_args_int(args, (int64_t)inflight);
     add_field(args, "breakers", breakers);
+    redis_args_str(args, "visibility_ms");
+    redis_args_int(args, fleet->settings->visibility_ms);
     redis_args_str(args, "started_ms");
     redis_args_int(args, fleet->started_unix_ms);
     redis_args_str(args, "beat_ms");
@@ -63,10 +75,26 @@ static enum status send(struct redis_conn *conn, const struct redis_args *args, 
     return status;
 }
 
+/* {workers alive, Redis' time in ms} */
+static enum status take_answer(struct fleet *fleet, const redisReply *reply, int64_t asked_ms,
+                               struct error *err)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[0]->type != REDIS_REPLY_INTEGER ||
+        reply->element[1]->type != REDIS_REPLY_INTEGER) {
+        return error_set(err, STATUS_GARBLED, "sh_register: an answer of another shape");
+    }
+    const int64_t half_ms = (clock_now_ms() - asked_ms) / 2;
+    atomic_store(&fleet->size, (int)reply->element[0]->integer);
+    atomic_store(&fleet->redis_clock_ms, reply->element[1]->integer - asked_ms - half_ms);
+    return STATUS_OK;
+}
+
 enum status registration_renew(struct redis_conn *conn, struct fleet *fleet, struct error *err)
 {
-    int64_t now_unix_ms = clock_now_ms() + atomic_load(&fleet->redis_clock_ms);
+    const int64_t asked_ms = clock_now_ms();
     struct redis_args args = {0};
+    redisReply *reply = NULL;
     char key[KEYS_BYTES];
     char host[65] = "";
     char breakers[96];
@@ -75,34 +103,33 @@ enum status registration_renew(struct redis_conn *conn, struct fleet *fleet, str
     snprintf(breakers, sizeof breakers, "chroma=%s embedder=%s",
              breaker_state_name(upstreams_worst(fleet->upstreams, METRICS_CHROMA)),
              breaker_state_name(upstreams_worst(fleet->upstreams, METRICS_EMBEDDER)));
-    redis_args_str(&args, "HSET");
-    redis_args_str(&args, keys_worker(key, fleet->settings->prefix, fleet->id));
-    describe_worker(fleet, &args, host, breakers, now_unix_ms);
+    redis_args_str(&args, "FCALL");
+    redis_args_str(&args, "sh_register");
+    redis_args_str(&args, "1");
+    redis_args_str(&args, keys_plain(key, fleet->settings->prefix, "workers"));
+    redis_args_str(&args, fleet->id);
+    redis_args_int(&args, REGISTRATION_TTL_MS);
+    describe_worker(fleet, &args, host, breakers, asked_ms + atomic_load(&fleet->redis_clock_ms));
+    enum status status = redis_conn_command(conn, &args, &reply, err);
+    if (status == STATUS_OK) {
+        status = take_answer(fleet, reply, asked_ms, err);
+    }
+    redis_reply_free(reply);
+    redis_args_free(&args);
+    return status;
+}
+
+enum status registration_forget(struct redis_conn *conn, const struct fleet *fleet,
+                                struct error *err)
+{
+    struct redis_args args = {0};
+    char key[KEYS_BYTES];
+
+    redis_args_str(&args, "ZREMRANGEBYSCORE");
+    redis_args_str(&args, keys_plain(key, fleet->settings->prefix, "workers"));
+    redis_args_str(&args, "-inf");
+    redis_args_int(&args, clock_now_ms() + atomic_load(&fleet->redis_clock_ms) - GONE_MS);
     enum status status = send(conn, &args, err);
-    if (status == STATUS_OK) {
-        redis_args_reset(&args);
-        redis_args_str(&args, "PEXPIRE");
-        redis_args_str(&args, key);
-        redis_args_int(&args, WORKER_TTL_MS);
-        status = send(conn, &args, err);
-    }
-    keys_plain(key, fleet->settings->prefix, "workers");
-    if (status == STATUS_OK) {
-        redis_args_reset(&args);
-        redis_args_str(&args, "ZADD");
-        redis_args_str(&args, key);
-        redis_args_int(&args, now_unix_ms);
-        redis_args_str(&args, fleet->id);
-        status = send(conn, &args, err);
-    }
-    if (status == STATUS_OK) {
-        redis_args_reset(&args);
-        redis_args_str(&args, "ZREMRANGEBYSCORE");
-        redis_args_str(&args, key);
-        redis_args_str(&args, "-inf");
-        redis_args_int(&args, now_unix_ms - GONE_MS);
-        status = send(conn, &args, err);
-    }
     redis_args_free(&args);
     return status;
 }

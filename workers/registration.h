@@ -5,10 +5,21 @@
 
 #include "fleet.h"
 
-/* Says that this worker lives, with its breakers and what it works on; holds for 15 s. Forgets
- * workers that were not heard of for an hour. */
+enum { REGISTRATION_TTL_MS = 55000 };
+
+/* Says that this worker lives, with its breakers and what it works on, for REGISTRATION_TTL_MS;
+ * learns how many live, and Redis' clock. One call, in which the entry and its end are made
+ * together. */
 enum status registration_renew(struct redis_conn *conn, struct fleet *fleet,
                                struct error *err) MUSTCHECK;
+
+/* Forgets workers that were not heard of for an hour. */
+enum status registration_forget(struct redis_conn *conn, const struct fleet *fleet,
+                                struct error *err) MUSTCHECK;
+
+/* What the entry tells that may change, as one number: it is renewed early when that has changed.
+ */
+uint64_t registration_digest(struct fleet *fleet);
 
 /* On a clean end the worker is gone at once. */
 void registration_end(struct redis_conn *conn, const struct fleet *fleet);

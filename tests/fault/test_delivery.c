@@ -105,7 +105,7 @@ Test(delivery, jobs_not_begun_are_handed_back_at_sigterm_and_burn_nothing)
     cr_log_info("handed back and done by another worker in %lld ms", (long long)took_ms);
     struct queue_stats stats = stats_of("echo");
     cr_assert_eq(stats.counters[COUNT_RETRIED], 0);
-    cr_assert_eq(stats.counters[TAKEOVERS], 5);
+    cr_assert_eq(stats.counters[TAKEOVERS], 0, "nobody had to take them over");
 
     test_proxy_release(chroma_proxy);
     int state = 0;

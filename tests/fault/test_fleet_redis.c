@@ -419,7 +419,7 @@ Test(fleet_redis, lanes_that_cannot_connect_keep_their_jobs_and_nobody_dies_of_i
     push("echo", "first", "legal", "", "x", 1);
     wait_for("echo", COUNT_DONE, 1);
     TELL_OK("CONFIG", "SET", "maxclients", "1"); /* who is in stays in */
-    cr_assert_geq(kill_clients("ping") + kill_clients("fcall"), settings.lanes);
+    cr_assert_geq(kill_clients("ping") + kill_clients("fcall"), 1);
     for (int i = 0; i < 40; i++) {
         snprintf(id, sizeof id, "j-%d", i);
         push("echo", id, "legal", "", "x", 1);

@@ -1,0 +1,172 @@
+/* What workers cost Redis while there is nothing to do, and that nothing is late for it: real
+ * processes, counted by Redis itself. */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "queue_fixture.h"
+
+enum {
+    WORKERS_MAX = 3,
+    PATIENCE_MS = 20000,
+    WATCHED_MS = 6000,
+    SETTLE_MS = 2000, /* the first looks of a new worker */
+};
+
+static pid_t workers[WORKERS_MAX];
+static char program[512];
+
+static void setup(void)
+{
+    queue_setup();
+    test_program("stillhouse-worker", program);
+}
+
+static void teardown(void)
+{
+    for (int i = 0; i < WORKERS_MAX; i++) {
+        if (workers[i] > 0) {
+            kill(workers[i], SIGKILL);
+            waitpid(workers[i], NULL, 0);
+        }
+    }
+    queue_teardown();
+}
+
+TestSuite(idle, .init = setup, .fini = teardown, .timeout = 120);
+
+static long long number(const char *command, const char *key)
+{
+    redisReply *reply = ask_reply(command, key, NULL);
+    const long long value = reply->type == REDIS_REPLY_INTEGER ? reply->integer : -1;
+
+    redis_reply_free(reply);
+    return value;
+}
+
+static void start_worker(int i, const char *id)
+{
+    char log[300];
+
+    snprintf(log, sizeof log, "%s/%s.log", server.folder, id);
+    workers[i] = test_spawn((const char *const[]){program, "--redis-url", server.url, "--http",
+                                                  "off", "--worker-id", id, "--queues",
+                                                  "enrich,distill,index,echo", NULL},
+                            log);
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    while (number("ZCARD", "sh:workers") < i + 1) {
+        cr_assert_lt(clock_now_ms(), until_ms, "worker %s does not register", id);
+        clock_sleep_ms(20);
+    }
+    clock_sleep_ms(SETTLE_MS);
+}
+
+static long long commands_processed(void)
+{
+    static const char name[] = "total_commands_processed:";
+    redisReply *reply = ask_reply("INFO", "stats", NULL);
+    const char *found = strstr(reply->str, name);
+
+    cr_assert_not_null(found);
+    const long long count = atoll(found + sizeof name - 1);
+    redis_reply_free(reply);
+    return count;
+}
+
+static long long commands_in_a_while(void)
+{
+    const long long before = commands_processed();
+
+    clock_sleep_ms(WATCHED_MS);
+    return commands_processed() - before - 1; /* the second INFO does not count itself */
+}
+
+/* Two a second for the first worker, a half for each further one. */
+Test(idle, workers_with_nothing_to_do_leave_redis_alone)
+{
+    start_worker(0, "one");
+    const long long one = commands_in_a_while();
+    cr_assert_leq(one, 2 * WATCHED_MS / 1000, "%lld commands", one);
+    start_worker(1, "two");
+    start_worker(2, "three");
+    const long long three = commands_in_a_while();
+    cr_assert_leq(three, 3 * WATCHED_MS / 1000, "%lld commands", three);
+}
+
+/* An echo job that is due in `delay`, until it is done. */
+static int64_t ms_until_done(const char *id, const char *delay)
+{
+    struct queue echo;
+    struct queue_answer answer;
+    struct queue_stats now;
+    const int64_t begun_ms = clock_now_ms();
+    const struct queue_item item = {text(id), text("legal"), text(delay), text("body")};
+
+    OK(queue_init(&echo, "sh", "echo", &err));
+    OK(queue_get_stats(conn, &echo, &now, &err));
+    const int64_t done_before = now.counters[3];
+    OK(queue_enqueue(conn, &echo, 0, &item, 1, &answer, &err));
+    while (now.counters[3] == done_before) {
+        cr_assert_lt(clock_now_ms() - begun_ms, PATIENCE_MS, "job %s is not done", id);
+        clock_sleep_ms(5);
+        OK(queue_get_stats(conn, &echo, &now, &err));
+    }
+    return clock_now_ms() - begun_ms;
+}
+
+Test(idle, a_job_that_is_due_before_all_others_is_not_slept_over)
+{
+    start_worker(0, "one");
+    ask("FCALL", "sh_enqueue", "1", "sh:{echo}", "0", "far", "legal", "delay_ms=3600000", "body",
+        NULL);
+    cr_assert_lt(ms_until_done("near", "delay_ms=300"), 3000);
+    cr_assert_str_eq(ask("LLEN", "sh:{echo}:wake", NULL), "0", "the token was heeded");
+}
+
+Test(idle, junk_in_the_keys_of_the_chores_makes_nothing_late_and_goes_away)
+{
+    static const char *const keys[] = {"sh:{echo}:wake",      "sh:{echo}:call", "sh:lease:{echo}",
+                                       "sh:lease:worker:one", "sh:workers",     "sh:worker:one"};
+
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        ask("HSET", keys[i], "junk", "junk", NULL);
+    }
+    start_worker(0, "one");
+    cr_assert_lt(ms_until_done("first", "delay_ms=100"), 5000);
+    for (size_t i = 0; i < 5; i++) {
+        ask("DEL", keys[i], NULL);
+        ask("HSET", keys[i], "junk", "junk", NULL);
+    }
+    cr_assert_lt(ms_until_done("second", "delay_ms=100"), 5000);
+}
+
+Test(idle, the_chores_of_a_worker_that_was_killed_are_done_by_another)
+{
+    start_worker(0, "one");
+    cr_assert_str_eq(ask("GET", "sh:lease:{echo}", NULL), "one");
+    start_worker(1, "two");
+    cr_assert_str_eq(ask("GET", "sh:lease:{echo}", NULL), "one");
+    kill(workers[0], SIGKILL);
+    const int64_t took_ms = ms_until_done("due", "delay_ms=100");
+    cr_assert_lt(took_ms, 8000, "%lld ms", (long long)took_ms);
+    cr_assert_str_eq(ask("GET", "sh:lease:{echo}", NULL), "two");
+    cr_assert_str_eq(ask("GET", "sh:lease:{distill}", NULL), "two", "and the others with it");
+}
+
+/* A read that blocks for long is ended, not waited for. */
+Test(idle, a_worker_with_nothing_to_do_ends_at_once)
+{
+    int state = 0;
+
+    start_worker(0, "one");
+    const int64_t told_ms = clock_now_ms();
+    kill(workers[0], SIGTERM);
+    cr_assert_eq(waitpid(workers[0], &state, 0), workers[0]);
+    workers[0] = 0;
+    cr_assert(WIFEXITED(state) && WEXITSTATUS(state) == 0);
+    cr_assert_lt(clock_now_ms() - told_ms, 5000);
+    cr_assert_str_eq(ask("EXISTS", "sh:lease:{echo}", NULL), "0", "its leases are free");
+}
