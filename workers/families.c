@@ -216,21 +216,22 @@ static int64_t ms_of(const struct timeval *time)
     return (int64_t)time->tv_sec * MS_PER_S + time->tv_usec / (US_PER_S / MS_PER_S);
 }
 
+/* /proc/self/statm: all pages, resident ones, ... */
 static void write_memory(struct strbuf *out)
 {
     FILE *statm = fopen("/proc/self/statm", "re");
-    long long virtual_pages = 0;
-    long long resident_pages = 0;
+    char line[128] = "";
+    char *rest = line;
 
     if (statm == NULL) {
         return;
     }
-    if (fscanf(statm, "%lld %lld", &virtual_pages, &resident_pages) == 2) {
-        long page_bytes = sysconf(_SC_PAGESIZE);
+    if (fgets(line, sizeof line, statm) != NULL) {
+        const long long page_bytes = sysconf(_SC_PAGESIZE);
+        const long long all = strtoll(line, &rest, 10);
+        write_whole(out, "process_virtual_memory_bytes", "Virtual memory.", all * page_bytes);
         write_whole(out, "process_resident_memory_bytes", "Resident memory.",
-                    resident_pages * page_bytes);
-        write_whole(out, "process_virtual_memory_bytes", "Virtual memory.",
-                    virtual_pages * page_bytes);
+                    strtoll(rest, NULL, 10) * page_bytes);
     }
     fclose(statm);
 }
