@@ -14,8 +14,8 @@
 #include "records.h"
 
 enum {
-    LEASE_SPARE_MS = 30000, /* over the time between two rounds */
-    RENEW_EVERY_MS = 5000,
+    LEASE_MS = 60000, /* kept between two rounds too, so that one worker sweeps */
+    RENEW_EVERY_MS = 20000,
     FIND_MAX = 1000, /* ids found at once: at 100,000 documents 0.3 s, however many there are */
     DOMAINS_PAGE = 100,
     IDLE_WAIT_MS = 100,
@@ -30,6 +30,7 @@ struct sweep {
     struct fleet *fleet;
     bool needed; /* the fleet has done work that needs Chroma */
     int64_t due_ms;
+    bool leased;
     int64_t renew_at_ms;
     char key[KEYS_BYTES];
 
@@ -289,18 +290,15 @@ static enum status look_for_work(struct sweep *sweep, struct redis_conn *conn, s
     return status;
 }
 
-static enum status take_lease(struct sweep *sweep, struct redis_conn *conn, bool *taken,
-                              struct error *err)
+/* Takes the lease, or keeps it. */
+static enum status take_lease(struct sweep *sweep, struct redis_conn *conn, struct error *err)
 {
-    const int64_t ttl_ms = sweep->fleet->settings->sweep_ms + LEASE_SPARE_MS;
-
     sweep->renew_at_ms = clock_now_ms() + RENEW_EVERY_MS;
-    return lease_take(conn, sweep->key, sweep->fleet->id, ttl_ms, taken, err);
+    return lease_take(conn, sweep->key, sweep->fleet->id, LEASE_MS, &sweep->leased, err);
 }
 
 static enum status begin(struct sweep *sweep, struct redis_conn *conn, struct error *err)
 {
-    bool taken = false;
     enum status status = STATUS_OK;
 
     sweep->due_ms = clock_now_ms() + sweep->fleet->settings->sweep_ms;
@@ -310,8 +308,8 @@ static enum status begin(struct sweep *sweep, struct redis_conn *conn, struct er
     if (status != STATUS_OK || !sweep->needed || !may_go_on(sweep)) {
         return status;
     }
-    status = take_lease(sweep, conn, &taken, err);
-    if (status == STATUS_OK && taken) {
+    status = take_lease(sweep, conn, err);
+    if (status == STATUS_OK && sweep->leased) {
         atomic_store(&sweep->running, true);
         sweep->started = pthread_create(&sweep->thread, NULL, run, sweep) == 0;
         if (!sweep->started) {
@@ -325,13 +323,16 @@ static enum status begin(struct sweep *sweep, struct redis_conn *conn, struct er
 enum status sweep_tick(struct sweep *sweep, struct redis_conn *conn, struct error *err)
 {
     const int64_t now_ms = clock_now_ms();
-    bool taken = false;
+    enum status status = STATUS_OK;
 
     if (sweep->fleet->settings->sweep_ms == 0) {
         return STATUS_OK;
     }
-    if (sweep->started && atomic_load(&sweep->running)) {
-        return now_ms < sweep->renew_at_ms ? STATUS_OK : take_lease(sweep, conn, &taken, err);
+    if (sweep->leased && now_ms >= sweep->renew_at_ms) {
+        status = take_lease(sweep, conn, err);
+    }
+    if (status != STATUS_OK || atomic_load(&sweep->running)) {
+        return status;
     }
     if (sweep->started) {
         join(sweep);

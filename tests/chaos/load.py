@@ -23,7 +23,8 @@ BACKLOG = 100000
 BODY_MAX = 256 * 1024
 LARGE = 0.004  # the share of jobs with a body of up to that
 # An error reply that says: nothing was done, ask again.
-TOLERATED = ("unction not found", "LOADING", "loading", "NOPERM", "run this command")
+TOLERATED = ("unction not found", "LOADING", "loading", "NOPERM", "no permissions",
+             "run this command")
 WORDS = """contract tenant notice period fever dosage router subnet latency butter onion simmer
 chord scale tempo claim court appeal therapy nurse switch packet firewall oven garlic melody rhythm
 lease breach witness vaccine symptom cable gateway flour yeast violin octave judge clause pulse
