@@ -1850,7 +1850,7 @@ local function sh_requeue(base, args)
     end
     must_delete(base .. ':dead')
     streams_of(base).bound = nil
-    local moved, bytes, problem = 0, 0, nil
+    local moved, bytes = 0, 0
     for _, entry in ipairs(args) do
         local size, trouble = attempt(requeue_letter, base, entry)
         commit()
