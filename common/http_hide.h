@@ -22,9 +22,9 @@ enum { HTTP_QUOTED_MAX_BYTES = 16 * 1024 }; /* what may be quoted of an answer i
  * string of the request become "***", whole strings from 8 on, and of the headers' values runs of
  * 8, or the whole value from 4 on. Escapes and white space make no difference. Empty afterwards
  * where memory is short. */
-void http_hide_sent(struct strbuf *answer, const struct http_sent *sent);
+void http_hide_sent(struct strbuf *body, const struct http_sent *sent);
 
 /* An answer that will be decoded: only the headers' values, byte for byte, in its first 16 KiB. */
-void http_hide_headers(struct strbuf *answer, char *const *headers);
+void http_hide_headers(struct strbuf *body, char *const *headers);
 
 #endif

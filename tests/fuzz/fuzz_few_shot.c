@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(count_lines(&block, "--- end of the examples ") == 1);
         must(count_lines(&block, "Examples from past tasks ") == 1);
         must(memmem(block.data, block.bytes, "<|", 2) == NULL);
-        must(memmem(block.data, block.bytes, "\xe2\x80\xae", 3) == NULL);
+        must(memmem(block.data, block.bytes, "\xe2\x80\x8b", 3) == NULL);
     }
     strbuf_free(&block);
     return 0;

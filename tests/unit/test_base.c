@@ -72,7 +72,7 @@ Test(log, the_level_decides_what_is_written)
 
 static void log_foreign_text(void)
 {
-    log_info("%s", "a\nb\x1b[31mc\x7f%n\302\2330m\342\200\256");
+    log_info("%s", "a\nb\x1b[31mc\x7f%n\302\2330m\342\200\213");
 }
 
 Test(log, control_characters_cannot_forge_a_line)

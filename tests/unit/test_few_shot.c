@@ -338,7 +338,7 @@ Test(few_shot, a_variation_stays_behind_what_has_variations)
         "\xe8\x91\x9b\xf3\xa0\x84\x80",         /* a name's own form of a sign */
         "\xe1\xa0\xa8\xe1\xa0\x8e\xe1\xa0\xa0", /* Mongolian: a last vowel apart */
         "\xe1\x84\x80\xe1\x85\xa0",             /* a Korean initial alone */
-        "C++\xd8\x9c \xd9\x85",               /* Arabic, its mark of direction, Latin */
+        "C++\xd8\x9c \xd9\x85",                 /* Arabic, its mark of direction, Latin */
     };
 
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
