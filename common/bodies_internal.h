@@ -64,8 +64,10 @@ enum status body_array(const msgpack_object *map, const char *name, enum body_pr
                        size_t min, size_t max, const msgpack_object_array **out,
                        struct error *err) MUSTCHECK;
 
-/* Appends the object as JSON. */
-void body_write_json(const msgpack_object *object, struct strbuf *out);
+/* The object as JSON text: what lists, maps, and numbers as keys are in metadata. Of Chroma's
+ * servers only new ones take lists, and none maps. */
+enum status body_json_text(const msgpack_object *object, struct arena *arena, struct slice *out,
+                           struct error *err) MUSTCHECK;
 
 /* Gets the text of a str or bin; false for another type or invalid UTF-8. NUL bytes pass. */
 bool body_as_text(const msgpack_object *object, struct slice *out);

@@ -87,9 +87,16 @@ static void put_value(const msgpack_object *object, struct strbuf *out)
     }
 }
 
-void body_write_json(const msgpack_object *object, struct strbuf *out)
+enum status body_json_text(const msgpack_object *object, struct arena *arena, struct slice *out,
+                           struct error *err)
 {
-    put_value(object, out);
+    struct strbuf text = {0};
+
+    put_value(object, &text);
+    const char *copy = strbuf_ok(&text) ? arena_copy(arena, text.data, text.bytes) : NULL;
+    *out = (struct slice){copy, text.bytes};
+    strbuf_free(&text);
+    return copy != NULL ? STATUS_OK : error_set(err, STATUS_OOM, "out of memory");
 }
 
 enum status bodies_to_json(const void *data, size_t bytes, struct strbuf *out, struct error *err)

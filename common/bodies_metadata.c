@@ -22,16 +22,6 @@ static enum status copy_text(struct arena *arena, struct strbuf *text, struct sl
     return copy != NULL ? STATUS_OK : error_set(err, STATUS_OOM, "out of memory");
 }
 
-/* Lists, maps, and numbers as keys. Of Chroma's servers only new ones take lists, and none maps. */
-static enum status as_json(const msgpack_object *object, struct arena *arena, struct slice *out,
-                           struct error *err)
-{
-    struct strbuf text = {0};
-
-    body_write_json(object, &text);
-    return copy_text(arena, &text, out, err);
-}
-
 /* INVALID without a text: the caller knows the key. */
 static enum status decode_value(const msgpack_object *object, const struct body_rules *rules,
                                 struct meta_value *out, struct error *err)
@@ -64,15 +54,15 @@ static enum status decode_value(const msgpack_object *object, const struct body_
         if (!body_as_text(object, &out->string)) {
             break;
         }
-        if (body_repair(rules, &out->string, err) != STATUS_OK) {
-            return STATUS_OOM;
-        }
         kept = is_plain(out->string);
+        if (!kept && rules->lenient) {
+            return body_repair(rules, &out->string, err);
+        }
         break;
     case MSGPACK_OBJECT_ARRAY:
     case MSGPACK_OBJECT_MAP:
         out->type = META_STRING;
-        return as_json(object, rules->arena, &out->string, err);
+        return body_json_text(object, rules->arena, &out->string, err);
     default:
         break;
     }
@@ -83,24 +73,23 @@ static enum status decode_value(const msgpack_object *object, const struct body_
 static enum status decode_key(const msgpack_object *object, struct arena *arena, struct slice *out,
                               struct error *err)
 {
-    enum status status = STATUS_OK;
+    const bool has_text =
+        object->type == MSGPACK_OBJECT_BOOLEAN || object->type == MSGPACK_OBJECT_POSITIVE_INTEGER ||
+        object->type == MSGPACK_OBJECT_NEGATIVE_INTEGER || object->type == MSGPACK_OBJECT_FLOAT32 ||
+        object->type == MSGPACK_OBJECT_FLOAT64;
 
-    switch (object->type) {
-    case MSGPACK_OBJECT_BOOLEAN:
-    case MSGPACK_OBJECT_POSITIVE_INTEGER:
-    case MSGPACK_OBJECT_NEGATIVE_INTEGER:
-    case MSGPACK_OBJECT_FLOAT32:
-    case MSGPACK_OBJECT_FLOAT64:
-        status = as_json(object, arena, out, err);
-        break;
-    default:
-        status = body_as_text(object, out) && is_plain(*out) ? STATUS_OK : STATUS_INVALID;
-        break;
+    if (object->type == MSGPACK_OBJECT_STR) {
+        *out = (struct slice){object->via.str.ptr, object->via.str.size};
+    } else if (has_text) {
+        const enum status status = body_json_text(object, arena, out, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    } else if (!body_as_text(object, out)) {
+        return STATUS_INVALID;
     }
-    if (status == STATUS_OK && (out->bytes == 0 || out->bytes > BODY_KEY_MAX)) {
-        status = STATUS_INVALID;
-    }
-    return status;
+    return out->bytes > 0 && out->bytes <= BODY_KEY_MAX && is_plain(*out) ? STATUS_OK
+                                                                          : STATUS_INVALID;
 }
 
 /* Names of Chroma's own begin with "chroma:", '#' or '$'; one such key would make it refuse the
@@ -287,7 +276,8 @@ enum status body_metadata(const msgpack_object *map, const char *const *reserved
     return status == STATUS_OK ? take_pairs(&object->via.map, reserved, rules, out, err) : status;
 }
 
-/* Of results, which are read from what a worker wrote, no more is expected. */
+/* Of results, which are read from what a worker wrote, no more is expected. Nothing is allocated
+ * for such a pair. */
 static bool is_scalar_pair(const msgpack_object_kv *pair)
 {
     return (pair->key.type == MSGPACK_OBJECT_STR || pair->key.type == MSGPACK_OBJECT_BIN) &&
@@ -297,7 +287,7 @@ static bool is_scalar_pair(const msgpack_object_kv *pair)
 enum status body_metadata_tolerant(const msgpack_object *map, struct arena *arena,
                                    struct body_metadata *out, struct error *err)
 {
-    const struct body_rules rules = {arena, true};
+    const struct body_rules rules = {arena, false};
     const msgpack_object *object = body_find(map, "metadata");
     const size_t size =
         object == NULL || object->type != MSGPACK_OBJECT_MAP ? 0 : object->via.map.size;
@@ -306,21 +296,13 @@ enum status body_metadata_tolerant(const msgpack_object *map, struct arena *aren
 
     for (size_t i = 0; status == STATUS_OK && i < size && out->count < BODIES_METADATA_MAX; i++) {
         struct meta_pair pair = {0};
-        struct error ignored = {0};
         const msgpack_object_kv *kv = &object->via.map.ptr[i];
         if (!is_scalar_pair(kv)) {
             continue;
         }
-        status = decode_key(&kv->key, arena, &pair.key, &ignored);
-        if (status == STATUS_OK) {
-            status = decode_value(&kv->val, &rules, &pair.value, &ignored);
-        }
-        if (status == STATUS_OK) {
+        if (decode_key(&kv->key, arena, &pair.key, NULL) == STATUS_OK &&
+            decode_value(&kv->val, &rules, &pair.value, NULL) == STATUS_OK) {
             put_pair(out, &pair);
-        } else if (status == STATUS_INVALID) {
-            status = STATUS_OK;
-        } else {
-            return error_set(err, status, "%s", ignored.text);
         }
     }
     return status;
