@@ -103,6 +103,7 @@ void queue_batch_free(struct queue_batch *batch);
 enum queue_fate {
     QUEUE_MOVED,        /* it was ours and it moved */
     QUEUE_MOVED_WANTED, /* moved, and a twin's asker waits for a reply under this job's id */
+    QUEUE_RENEWED,      /* expired, but twins stand behind it that have more time: it waits again */
     QUEUE_LOST,   /* the fence said no: taken over, or gone; nothing changed, nothing counted */
     QUEUE_UNSENT, /* never out of queue_finish */
 };
@@ -145,9 +146,10 @@ enum status queue_bury(struct redis_conn *conn, const struct queue *queue, const
                        const char *worker, struct queue_bury_item *items, size_t count,
                        struct error *err) MUSTCHECK;
 
-/* Pushes a reply late (QUEUE_MOVED_WANTED). */
-enum status queue_push_reply(struct redis_conn *conn, const struct queue *queue, struct slice id,
-                             struct slice reply, struct error *err) MUSTCHECK;
+/* Pushes a reply late (QUEUE_MOVED_WANTED), where a twin's asker still waits for it: so it may be
+ * called also where it is not known, since an answer was lost, whether one does. */
+enum status queue_push_wanted(struct redis_conn *conn, const struct queue *queue, struct slice id,
+                              struct slice reply, struct error *err) MUSTCHECK;
 
 /* Gives unstarted jobs back. `again`: added anew at the tail, as never delivered (a queue was
  * paused); otherwise claimable at once with the delivery uncounted (SIGTERM). */

@@ -46,6 +46,8 @@ local LAST_ID = '18446744073709551615-18446744073709551615'
 local PROMOTE_AGAIN_MS = 60 * 1000
 local SINCE_MAX_MS = 366 * 24 * 60 * 60 * 1000
 local FIELDS_MAX = 64  -- values of a foreign entry that a dead letter keeps; unpack() has a limit
+local CLAIM_MAX = 256  -- bytes under a unique key
+local SAME_DUE_MAX = 2
 local FENCE_SLACK = 16
 local NODE_ENTRIES = 100  -- of a stream's node, by default
 local SUSPECT_AFTER = 2  -- deliveries without an end
@@ -57,7 +59,7 @@ local NEAR_LIMIT = 1000
 local CALL_BYTES = 1024 * 1024
 local WAKE_TTL_MS = 60 * 1000
 local CLAIMABLE_IDLE_MS = 24 * 60 * 60 * 1000  -- longer than any worker's visibility timeout
-local LOST, MOVED, WANTED = 0, 1, 2
+local LOST, MOVED, WANTED, RENEWED = 0, 1, 2, 3
 local FLAG_EXPIRED, FLAG_REPLY = 1, 2
 
 -- While a library is loaded it may use nothing but redis.register_function; these are bound when a
@@ -489,26 +491,146 @@ local function question_in(body)
     return query .. '\n' .. tostring(fields.k or 3)
 end
 
--- What stands under a unique key: the job's id, and for a query's key a mark of the question. Anybody
--- can work out another's query hash; without the mark a job with that key and another body would stand
--- for his.
-local function unique_value(id, is_query, body)
-    return is_query and id .. ' ' .. sub(redis.sha1hex(question_in(body)), 1, 16) or id
+local function mark_of(body)
+    return sub(redis.sha1hex(question_in(body)), 1, 16)
 end
 
--- The id of the job that holds a key with `held` in it, where it is a twin of who would put `value`
--- there; nil for junk and for another question. (A value of a library before 5 has no mark.)
-local function twin_in(held, value)
-    local id, mark = match(sub(held, 1, 96), '^(%S+) ?(%x*)')
-    local own = match(value, ' (%x+)$')
-    if id and is_id(id) and (not own or mark == '' or mark == own) then
-        return id
+-- What stands under a unique key, words with a space between: the job's id; for a query's key a mark of
+-- the question, since anybody can work out another's query hash, and a job with that key and another
+-- body would stand for his; "@" and where the job stands, so that a holder that is gone is noticed and
+-- one that comes too late for a twin is not waited for; "~" and the last moment that one of its twins
+-- is content with, 0 for any, where that is later than its own deadline.
+--     @2:1700000000000-0:0          in the stream of that priority, with its deadline
+--     @d1700000000000:0:2           delayed by its producer until then, its deadline, its priority
+--     @r1700000000000:0:2           the same, after a failure or for an upstream that is down
+-- (A library before 5 wrote the id alone.)
+local function claim_text(claim)
+    local text = claim.id
+    text = claim.mark and text .. ' ' .. claim.mark or text
+    text = claim.place and text .. ' @' .. claim.place or text
+    return claim.content and text .. ' ~' .. digits(claim.content) or text
+end
+
+-- nil for what is none, such as junk.
+local function read_claim(held)
+    if type(held) ~= 'string' or #held > CLAIM_MAX then
+        return nil
     end
+    local claim = {}
+    for word in string.gmatch(held, '%S+') do
+        local sign = sub(word, 1, 1)
+        if not claim.id then
+            claim.id = word
+        elseif sign == '@' then
+            claim.place = sub(word, 2)
+        elseif sign == '~' then
+            claim.content = integer(sub(word, 2))
+        else
+            claim.mark = word
+        end
+    end
+    return claim.id and is_id(claim.id) and claim or nil
+end
+
+local function deadline_in(options)
+    local deadline = options.deadline_ms  -- a number from a producer's options, text from Redis
+    return digits(type(deadline) == 'number' and deadline or integer(deadline) or 0)
+end
+
+local function place_in_stream(options, entry)
+    return (STREAM_OF[options.priority] or 2) .. ':' .. entry .. ':' .. deadline_in(options)
+end
+
+-- kind: d or r, see above.
+local function place_delayed(options, due, kind)
+    return kind .. digits(due) .. ':' .. deadline_in(options) .. ':'
+        .. (STREAM_OF[options.priority] or 2)
+end
+
+local function read_place(place)
+    local stream, entry, deadline = match(place or '', '^([123]):([%d-]+):(%d+)$')
+    if stream then
+        return {stream = tonumber(stream), entry = entry, deadline = integer(deadline), due = 0}
+    end
+    local kind, due, limit, priority = match(place or '', '^([dr])(%d+):(%d+):([123])$')
+    return kind and {stream = tonumber(priority), is_sleeper = kind == 'd', due = integer(due) or 0,
+        deadline = integer(limit)} or nil
+end
+
+-- Whether a holder is gone: an operator deleted it. Where we may not look it counts as there.
+local function is_gone(base, id, place)
+    local streams = streams_of(base)
+    if place.entry == '-' then
+        return false
+    end
+    if place.entry then
+        local stream = streams[place.stream]
+        local found = try('XLEN', stream) ~= 0 and try('XRANGE', stream, place.entry, place.entry)
+        return found == false or (found and (not found[1] or by_name(found[1][2]).id ~= id))
+    end
+    local due = digits(place.due)
+    local same = try('ZRANGE', streams.delayed, due, due, 'BYSCORE', 'LIMIT', 0, SAME_DUE_MAX)
+    for _, member in ipairs(same or {}) do
+        if sub(member, 1, #id + 1) == id .. ' ' then
+            return false
+        end
+    end
+    return same ~= nil and #same < SAME_DUE_MAX
+end
+
+-- Whether a holder would come later than a job with these options: it sleeps for longer, or waits behind
+-- others. Such a one goes on, but not for its twin.
+local function is_late(place, options)
+    local mine = now_ms() + (options.delay_ms or 0)
+    return (place.is_sleeper and place.due > mine)
+        or place.stream > (STREAM_OF[options.priority] or 2)
+end
+
+-- The last moment that claim.content stands for, with one more twin that is content with `deadline`; nil
+-- where the holder's own deadline is as late.
+local function content_with(claim, place, deadline)
+    deadline = deadline or 0
+    if place.deadline == 0 or (deadline > 0 and deadline <= place.deadline) then
+        return claim.content
+    end
+    if deadline == 0 or claim.content == 0 then
+        return 0
+    end
+    return max(claim.content or 0, deadline)
+end
+
+-- The claim of the job that holds a key with `held` in it, where it is a twin of who would put `claim`
+-- there; nil for junk, for another question, for a holder that is gone or comes too late.
+local function twin_in(base, held, claim, options)
+    local twin = read_claim(held)
+    if not twin or (twin.mark and claim.mark and twin.mark ~= claim.mark) then
+        return nil
+    end
+    local place = read_place(twin.place)
+    if place and twin.id ~= claim.id and (is_late(place, options) or is_gone(base, twin.id, place)) then
+        return nil
+    end
+    if place then
+        twin.content = content_with(twin, place, options.deadline_ms)
+    end
+    return twin
 end
 
 -- What GET answered may be of another type: then it is nobody's.
 local function is_held_by(held, id)
     return type(held) == 'string' and (held == id or sub(held, 1, #id + 1) == id .. ' ')
+end
+
+-- Notes where a job stands from now on, where it has a unique key. What is not noted costs only that a
+-- twin waits for it as it is.
+local function note_place(base, domain, unique, id, place, ttl)
+    local key = unique and unique_key(base, domain, unique)
+    local held = key and try('GET', key)
+    if is_held_by(held, id) then
+        local claim = read_claim(held) or {id = id}
+        claim.place = place
+        try('SET', key, claim_text(claim), 'PX', digits(ttl or UNIQUE_TTL_MS))
+    end
 end
 
 -- Present while somebody who enqueued a twin waits for the reply of job `id`.
@@ -544,14 +666,32 @@ local function push_reply(base, id, reply)
     must('PEXPIRE', key, REPLY_TTL_MS)
 end
 
--- The end of a job for those who wait for it: its fate.
-local function settle(base, id, domain, unique, replies, reply)
-    local wanted = release_unique(base, domain, unique, id)
-    if replies then
-        push_reply(base, id, reply)
-        return MOVED
+-- An ended job's reply where it has no result, as bodies_encode_result in C writes it.
+local function error_reply(domain, text)
+    return '\136' .. cmsgpack.pack('v') .. cmsgpack.pack(1)
+        .. cmsgpack.pack('domain') .. cmsgpack.pack(is_domain(domain) and domain or '')
+        .. cmsgpack.pack('query_hash') .. cmsgpack.pack('')
+        .. cmsgpack.pack('created_ms') .. cmsgpack.pack(now_ms())
+        .. cmsgpack.pack('epoch') .. cmsgpack.pack(0) .. cmsgpack.pack('k') .. cmsgpack.pack(3)
+        .. cmsgpack.pack('error') .. cmsgpack.pack((string.gsub(sub(text, 1, ERROR_MAX), '[\128-\255]', '?')))
+        .. cmsgpack.pack('few_shot') .. cmsgpack.pack('')
+end
+
+-- The end of a job for those who wait for it: its fate. `reply` goes to who asked with the job itself;
+-- where there is a `fault`, everybody else is told that. Without one the result may be handed in later
+-- (WANTED, sh_reply), also when this answer is lost on its way: what says that it is owed stays as long
+-- as a reply would.
+local function settle(base, job, reply, fault)
+    local wanted = release_unique(base, job.domain, job.unique, job.id)
+    if reply then
+        push_reply(base, job.id, reply)
+    elseif wanted and fault then
+        push_reply(base, job.id, error_reply(job.domain, fault))
+    elseif wanted then
+        must('SET', wanted_key(base, job.id), '1', 'PX', REPLY_TTL_MS)
+        return WANTED
     end
-    return wanted and WANTED or MOVED
+    return MOVED
 end
 
 ---- producers -------------------------------------------------------------------------------------
@@ -626,18 +766,24 @@ local function check_job(id, domain, body)
     end
 end
 
--- Who holds the unique key: takes it with `value` where it is free, or no twin's, and there is room.
-local function take_unique(key, value, options, full)
+-- Who holds the unique key: takes it with `claim` where it is free, or no twin's, and there is room.
+local function take_unique(base, key, claim, options, full)
     local ttl = digits(UNIQUE_TTL_MS + (options.delay_ms or 0))
+    local value = claim_text(claim)
     local held, problem
     if full then
         held = try('GET', key)
     else
         held, problem = try('SET', key, value, 'NX', 'GET', 'PX', ttl)
     end
-    local holder = held and twin_in(held, value)
-    if holder then
-        return holder
+    local twin = held and twin_in(base, held, claim, options)
+    if twin then
+        local text = claim_text(twin)
+        if text ~= held then
+            must('SET', key, text, 'KEEPTTL')
+            undo_with('SET', key, held, 'KEEPTTL')
+        end
+        return twin.id
     end
     if not full then
         if held or problem then
@@ -647,12 +793,27 @@ local function take_unique(key, value, options, full)
     end
 end
 
+-- What a new job puts under its unique key, as far as it is known before it is added.
+local function new_claim(base, id, domain, options, body)
+    local key, is_query = unique_key(base, domain, options.unique)
+    local delay_ms = options.delay_ms or 0
+    return key, {
+        id = id, mark = is_query and mark_of(body) or nil,
+        place = delay_ms > 0 and place_delayed(options, now_ms() + delay_ms, 'd')
+            or place_in_stream(options, '-'),
+    }
+end
+
 local function add_new(base, id, domain, text, options, body)
     if options.delay_ms and options.delay_ms > 0 then
         local now = now_ms()
-        delay_job(base, now + options.delay_ms, id, domain, '0', text, body, digits(now))
+        local due = now + options.delay_ms
+        delay_job(base, due, id, domain, '0', text, body, digits(now))
+        note_place(base, domain, options.unique, id, place_delayed(options, due, 'd'),
+            UNIQUE_TTL_MS + options.delay_ms)
     else
-        add_job(stream_for(base, options), id, domain, '0', text, body)
+        local entry = add_job(stream_for(base, options), id, domain, '0', text, body)
+        note_place(base, domain, options.unique, id, place_in_stream(options, entry))
     end
 end
 
@@ -729,9 +890,9 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
         local id, domain, options = args[at], args[at + 1], parsed[i]
         local holder
         if options and options.unique then
-            local key, is_query = unique_key(base, domain, options.unique)
+            local key, claim = new_claim(base, id, domain, options, args[at + 3])
             claims[i] = key
-            holder = take_unique(key, unique_value(id, is_query, args[at + 3]), options, added >= room)
+            holder = take_unique(base, key, claim, options, added >= room)
         end
         if holder then
             twins = twins + 1
@@ -848,6 +1009,10 @@ local function sh_enqueue(base, args)
 end
 
 ---- push: the same for a human --------------------------------------------------------------------
+
+local sh_push
+
+do  -- a chunk has 200 locals at most: those of this section are its own
 
 local PUSH_OPTIONS = {'priority', 'delay_ms', 'deadline_ms', 'unique', 'reply', 'traceparent'}
 
@@ -997,7 +1162,7 @@ local function push_fields(args)
     return given, order
 end
 
-local function sh_push(base, args)
+function sh_push(base, args)
     local problem = check_base(base)
     if problem then
         return problem
@@ -1028,6 +1193,8 @@ local function sh_push(base, args)
         return redis.error_reply(format('SHFULL queue "%s": %d jobs wait already', base, PUSH_BACKLOG))
     end
     return answers[1] or answers
+end
+
 end
 
 ---- the fence -------------------------------------------------------------------------------------
@@ -1148,25 +1315,61 @@ end
 
 ---- the fleet: how a running job ends -------------------------------------------------------------
 
+-- A job whose deadline passed while twins of it, which are content with later, stand behind it: it is
+-- added anew with the last of theirs. False where there are none.
+local function renew_for_twins(base, stream, entry, job)
+    local key = job.unique ~= '' and unique_key(base, job.domain, job.unique)
+    local held = key and try('GET', key)
+    local claim = is_held_by(held, job.id) and read_claim(held)
+    if not claim or not claim.content or (claim.content > 0 and claim.content <= now_ms()) then
+        return false
+    end
+    local whole = read_job(stream, entry)
+    if not whole then
+        return false
+    end
+    local text = edit_options(whole.options, entry_ms(entry), {deadline_ms = true})
+    if claim.content > 0 then
+        text = text .. ' deadline_ms=' .. digits(claim.content)
+    end
+    local added = add_job(stream, whole.id, whole.domain, whole.attempt, text, whole.body)
+    undo_with('XDEL', stream, added)
+    claim.content = nil
+    claim.place = place_in_stream(read_options(text), added)
+    must('SET', key, claim_text(claim), 'PX', digits(UNIQUE_TTL_MS))
+    undo_with('SET', key, held, 'PX', digits(UNIQUE_TTL_MS))
+    return true
+end
+
 -- Ends the jobs of one stream; `places` are those of their eight arguments.
 local function finish_some(base, args, stream, places)
     local entries, deliveries, fates = {}, {}, {}
-    local expired = 0
+    local done, expired = 0, 0
     for i, at in ipairs(places) do
         entries[i], deliveries[i] = args[at + 1], tonumber(args[at + 2])
-        expired = expired + ((tonumber(args[at + 6]) or 0) % 2 == FLAG_EXPIRED and 1 or 0)
+        local is_expired = (tonumber(args[at + 6]) or 0) % 2 == FLAG_EXPIRED
+        local job = {id = args[at + 3], domain = args[at + 4], unique = args[at + 5]}
+        if is_expired and renew_for_twins(base, stream, entries[i], job) then
+            fates[i] = RENEWED
+        else
+            done, expired = done + (is_expired and 0 or 1), expired + (is_expired and 1 or 0)
+        end
     end
-    count_undoably(base, 'done', #places - expired)
+    count_undoably(base, 'done', done)
     count_undoably(base, 'expired', expired)
     for i, at in ipairs(places) do
-        fates[i] = settle(base, args[at + 3], args[at + 4], args[at + 5],
-            (tonumber(args[at + 6]) or 0) >= FLAG_REPLY, args[at + 7])
+        local flags = tonumber(args[at + 6]) or 0
+        fates[i] = fates[i] or settle(base,
+            {id = args[at + 3], domain = args[at + 4], unique = args[at + 5]},
+            flags >= FLAG_REPLY and args[at + 7],
+            flags % 2 == FLAG_EXPIRED and 'expired: its deadline passed')
     end
     must_remove(stream, args[1], entries, deliveries)
     return fates
 end
 
--- consumer, then for each job: stream entry deliveries id domain unique flags reply
+-- consumer, then for each job: stream entry deliveries id domain unique flags reply. The fate of each; an
+-- expired one whose twins have more time is RENEWED: it waits again.
 local function sh_finish(base, args)
     local ours, streams = fence(base, args[1], args, 2, 8)
     if not ours then
@@ -1256,11 +1459,9 @@ local function delay_running(base, job, entry, delay, parked)
     local failures = min(tonumber(job.attempt) + (is_parked(parked) and 0 or 1), ATTEMPT_MAX)
     delay_job(base, now + delay, job.id, job.domain, digits(failures),
         remember_parked(job.options, since, parked, now), job.body, since)
-    local unique = read_options(job.options).unique
-    local key = unique and unique_key(base, job.domain, unique)
-    if key and is_held_by(pcall_redis('GET', key), job.id) then
-        try('PEXPIRE', key, digits(UNIQUE_TTL_MS + delay))
-    end
+    local options = read_options(job.options)
+    note_place(base, job.domain, options.unique, job.id, place_delayed(options, now + delay, 'r'),
+        UNIQUE_TTL_MS + delay)
 end
 
 -- consumer, then for each job: stream entry deliveries delay_ms parked, which is 0 or as in is_parked
@@ -1326,19 +1527,24 @@ local function sh_bury(base, args)
         local job = add_dead(base, fields, entry, args[at + 3], args[at + 4],
             tonumber(args[at + 2]), args[2])
         local flags = tonumber(args[at + 5]) or 0
-        local fate = settle(base, job.id or '', job.domain or '', read_options(job.options).unique,
-            flags >= FLAG_REPLY and job.id ~= nil, args[at + 6])
+        local fate = settle(base, {id = job.id or '', domain = job.domain or '',
+            unique = read_options(job.options).unique}, flags >= FLAG_REPLY and job.id and args[at + 6],
+            args[at + 4])
         must_remove(stream, args[1], {entry}, args[at + 2])
         return fate
     end)
 end
 
--- id, reply: for an asker that came after the job's own end was decided (WANTED).
+-- id, reply, ["wanted"]: for an asker that came after the job's own end was decided (WANTED); with the
+-- word only where one still waits.
 local function sh_reply(base, args)
-    if #args ~= 2 or not is_id(args[1]) then
+    if #args < 2 or #args > 3 or not is_id(args[1]) then
         return invalid('arguments', tostring(#args), 'a job id and its reply')
     end
-    push_reply(base, args[1], args[2])
+    local wanted = try('DEL', wanted_key(base, args[1]))
+    if wanted == 1 or args[3] ~= 'wanted' then
+        push_reply(base, args[1], args[2])
+    end
     return redis.status_reply('OK')
 end
 
@@ -1367,8 +1573,11 @@ local function sh_release(base, args)
             return LOST
         end
         must_delete(stream)
-        undo_with('XDEL', stream, add_job(stream, job.id, job.domain, job.attempt,
-            edit_options(job.options, entry_ms(entry)), job.body))
+        local text = edit_options(job.options, entry_ms(entry))
+        local added = add_job(stream, job.id, job.domain, job.attempt, text, job.body)
+        undo_with('XDEL', stream, added)
+        local options = read_options(text)
+        note_place(base, job.domain, options.unique, job.id, place_in_stream(options, added))
         released = released + must_remove(stream, args[1], {entry}, args[at + 2])
         return MOVED
     end)
@@ -1461,7 +1670,9 @@ local function bury_crash_loop(base, stream, entry, taker)
     end
     local job = add_dead(base, fields, entry, 'crash_loop', text, taker.deliveries, worker)
     if job.id then
-        release_unique(base, job.domain or '', read_options(job.options).unique, job.id)
+        local options, domain = read_options(job.options), job.domain or ''
+        settle(base, {id = job.id, domain = domain, unique = options.unique},
+            options.reply == '1' and is_id(job.id) and error_reply(domain, text), text)
     end
     must_remove(stream, taker.consumer, {entry}, taker.deliveries)
     if phase then
@@ -1605,8 +1816,11 @@ local function promote_member(base, member)
     local id, domain, failures, options, body = split_member(member)
     if id then
         options = plain_since(options)
-        local stream = stream_for(base, read_options(options))
-        undo_with('XDEL', stream, add_job(stream, id, domain, failures, options, body))
+        local read = read_options(options)
+        local stream = stream_for(base, read)
+        local entry = add_job(stream, id, domain, failures, options, body)
+        undo_with('XDEL', stream, entry)
+        note_place(base, domain, read.unique, id, place_in_stream(read, entry))
     else
         add_dead(base, {'body', member}, nil, 'malformed', 'delayed member without a job\'s head', 0, '')
     end
@@ -1815,6 +2029,9 @@ local function check_entries(args)
     end
 end
 
+-- A letter that finds a twin goes without the key, and asks nothing of it.
+local LETTER = {deadline_ms = 1}
+
 -- A dead letter as a new job: attempts 0, no deadline; unique again where no twin is outstanding.
 -- Returns its bytes, 0 where it is gone.
 local function requeue_letter(base, entry)
@@ -1830,13 +2047,17 @@ local function requeue_letter(base, entry)
     local drop = {deadline_ms = true, delay_ms = true, parked = true}
     count_undoably(base, 'requeued', 1)
     if options.unique and letter.id then
-        local key, is_query = unique_key(base, domain, options.unique)
-        local holder = take_unique(key, unique_value(id, is_query, body), NONE, false)
+        local key, claim = new_claim(base, id, domain, {unique = options.unique,
+            priority = options.priority}, body)
+        local holder = take_unique(base, key, claim, LETTER, false)
         drop.unique = holder and holder ~= id or nil
     end
     text = edit_options(text, integer(letter.since) and letter.since or entry_ms(entry), drop)
     local stream = stream_for(base, options)
-    undo_with('XDEL', stream, add_job(stream, id, domain, '0', text, body))
+    local added = add_job(stream, id, domain, '0', text, body)
+    undo_with('XDEL', stream, added)
+    note_place(base, domain, options.unique, id,
+        place_in_stream({priority = options.priority}, added))
     must('XDEL', dead, entry)
     return bytes_of(found[2])
 end

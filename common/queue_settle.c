@@ -21,7 +21,14 @@ static enum queue_fate fate_of(const redisReply *reply)
     if (reply->type != REDIS_REPLY_INTEGER || reply->integer == 0) {
         return QUEUE_LOST;
     }
-    return reply->integer == 2 ? QUEUE_MOVED_WANTED : QUEUE_MOVED;
+    switch (reply->integer) {
+    case 2:
+        return QUEUE_MOVED_WANTED;
+    case 3:
+        return QUEUE_RENEWED;
+    default:
+        return QUEUE_MOVED;
+    }
 }
 
 /* Makes the call; the answer has one fate for each of `count` jobs. */
@@ -279,14 +286,15 @@ enum status queue_bury(struct redis_conn *conn, const struct queue *queue, const
     return status;
 }
 
-enum status queue_push_reply(struct redis_conn *conn, const struct queue *queue, struct slice id,
-                             struct slice reply, struct error *err)
+enum status queue_push_wanted(struct redis_conn *conn, const struct queue *queue, struct slice id,
+                              struct slice reply, struct error *err)
 {
     struct redis_args args = {0};
 
     queue_args_start(&args, "sh_reply", queue->base);
     queue_args_slice(&args, id);
     queue_args_slice(&args, reply);
+    redis_args_str(&args, "wanted");
     return queue_call_ok(conn, &args, err);
 }
 

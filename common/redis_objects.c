@@ -16,17 +16,18 @@ struct reply_block {
     struct reply_block *next;
     size_t capacity;
     size_t used;
+    size_t sum; /* of its capacity and those before it */
     alignas(max_align_t) char data[];
 };
 
 /* The outermost object of a reply, and the memory of all objects in it. */
 struct reply_root {
     struct reply_block *blocks; /* the one that is filled first; this object stands in the last */
-    size_t bytes;               /* of all values in it */
     redisReply reply;
 };
 
-static void *take(struct reply_block **blocks, size_t bytes)
+/* `bound` is NULL where there is none (a reader of hiredis' own making). */
+static void *take(struct reply_block **blocks, size_t bytes, struct answer_bound *bound)
 {
     struct reply_block *block = *blocks;
     const size_t rounded = (bytes + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
@@ -35,11 +36,16 @@ static void *take(struct reply_block **blocks, size_t bytes)
         size_t capacity = block == NULL ? FIRST_BLOCK_BYTES : 4 * block->capacity;
         capacity = capacity > BLOCK_BYTES_MAX ? BLOCK_BYTES_MAX : capacity;
         capacity = capacity < rounded ? rounded : capacity;
+        const size_t sum = (block == NULL ? 0 : block->sum) + capacity;
+        if (bound != NULL && sum > bound->most) {
+            bound->over = true;
+            return NULL;
+        }
         block = malloc(sizeof *block + capacity);
         if (block == NULL) {
             return NULL;
         }
-        *block = (struct reply_block){.next = *blocks, .capacity = capacity};
+        *block = (struct reply_block){.next = *blocks, .capacity = capacity, .sum = sum};
         *blocks = block;
     }
     void *memory = block->data + block->used;
@@ -69,8 +75,8 @@ static void free_object(void *reply)
     redis_reply_free(reply);
 }
 
-/* The reply that this task's object belongs to; NULL: it begins one. */
-static struct reply_root *reply_of(const redisReadTask *task)
+/* The memory that an object of this task is taken from; NULL: it begins a reply. */
+static struct reply_block **blocks_of(const redisReadTask *task)
 {
     if (task->parent == NULL) {
         return NULL;
@@ -78,38 +84,13 @@ static struct reply_root *reply_of(const redisReadTask *task)
     while (task->parent != NULL) {
         task = task->parent;
     }
-    return root_of(task->obj);
+    return &root_of(task->obj)->blocks;
 }
 
-/* The memory that an object of this task is taken from; NULL: it begins a reply. */
-static struct reply_block **blocks_of(const redisReadTask *task)
-{
-    struct reply_root *root = reply_of(task);
-
-    return root == NULL ? NULL : &root->blocks;
-}
-
-/* Whether `bytes` more go beyond what an answer may hold. */
-static bool is_over(const redisReadTask *task, size_t bytes)
-{
-    struct answer_bound *bound = task->privdata;
-    struct reply_root *root = reply_of(task);
-    const size_t before = root == NULL ? 0 : root->bytes;
-
-    if (bound == NULL) {
-        return false;
-    }
-    bound->over = bytes > bound->most || before > bound->most - bytes;
-    if (root != NULL) {
-        root->bytes = before + bytes;
-    }
-    return bound->over;
-}
-
-static redisReply *make_root(int type)
+static redisReply *make_root(int type, struct answer_bound *bound)
 {
     struct reply_block *blocks = NULL;
-    struct reply_root *root = take(&blocks, sizeof *root);
+    struct reply_root *root = take(&blocks, sizeof *root, bound);
 
     if (root == NULL) {
         return NULL;
@@ -122,7 +103,8 @@ static redisReply *make_root(int type)
 static redisReply *make(const redisReadTask *task, int type)
 {
     struct reply_block **blocks = blocks_of(task);
-    redisReply *reply = blocks == NULL ? make_root(type) : take(blocks, sizeof *reply);
+    redisReply *reply = blocks == NULL ? make_root(type, task->privdata)
+                                       : take(blocks, sizeof *reply, task->privdata);
 
     if (reply != NULL && blocks != NULL) {
         redisReply *parent = task->parent->obj;
@@ -137,7 +119,7 @@ static void *more(const redisReadTask *task, redisReply *reply, size_t bytes)
 {
     struct reply_block **blocks = blocks_of(task);
 
-    return take(blocks == NULL ? &root_of(reply)->blocks : blocks, bytes);
+    return take(blocks == NULL ? &root_of(reply)->blocks : blocks, bytes, task->privdata);
 }
 
 /* Half an object is no object: where it is the reply itself, it is not left behind. */
@@ -151,9 +133,6 @@ static void *give_up(const redisReadTask *task, redisReply *reply)
 
 static void *create_string(const redisReadTask *task, char *text, size_t bytes)
 {
-    if (is_over(task, bytes)) {
-        return NULL;
-    }
     redisReply *reply = make(task, task->type);
     char *copy = reply == NULL ? NULL : more(task, reply, bytes + 1);
 
@@ -175,11 +154,8 @@ typedef int element_count;
 
 static void *create_array(const redisReadTask *task, element_count elements)
 {
-    const size_t count = (size_t)elements;
-    if (count <= ELEMENTS_MAX && is_over(task, count * sizeof(redisReply))) {
-        return NULL;
-    }
     redisReply *reply = make(task, task->type);
+    const size_t count = (size_t)elements;
 
     if (reply == NULL || count == 0) {
         return reply;

@@ -17,6 +17,7 @@ struct plan {
     size_t retry_count;
     struct queue_bury_item *bury;
     size_t bury_count;
+    bool finish_unsure, retry_unsure, bury_unsure; /* see struct commit_part */
 };
 
 static bool plan_alloc(struct lane_tools *tools, size_t count, struct plan *plan)
@@ -46,6 +47,18 @@ static struct slice error_reply(struct lane_tools *tools, const struct task *tas
     }
     strbuf_free(&packed);
     return out;
+}
+
+/* What somebody who waits for a job that ended otherwise is told. Work that has no result, such as
+ * a distillation, says that it is done by an empty map. */
+static struct slice reply_of(struct lane_tools *tools, const struct task *task)
+{
+    static const char empty_map[] = "\x80";
+
+    if (task->verdict == VERDICT_EXPIRED) {
+        return error_reply(tools, task);
+    }
+    return task->reply.data != NULL ? task->reply : (struct slice){empty_map, 1};
 }
 
 static void plan_bury(struct lane_tools *tools, struct plan *plan, const struct task *task,
@@ -116,7 +129,7 @@ static void plan_task(struct lane_tools *tools, struct plan *plan, const struct 
         plan->finish[plan->finish_count++] = (struct queue_finish_item){
             .job = task->job,
             .expired = task->verdict == VERDICT_EXPIRED,
-            .reply = task->job->options.reply ? task->reply : (struct slice){0},
+            .reply = task->job->options.reply ? reply_of(tools, task) : (struct slice){0},
         };
         break;
     case VERDICT_RETRY:
@@ -166,6 +179,7 @@ struct commit_part {
     const char *what;
     size_t count;
     commit_step *step;
+    bool *unsure; /* set when a try's answer was lost: what it moved is LOST to the next one */
 };
 
 /* After a refusal: true when the function library stands, or stands again. Why it was refused is
@@ -228,6 +242,7 @@ static bool persist(struct lane_tools *tools, const struct commit_target *target
         if (i >= COMMIT_TRIES && !target->may_wait(target->context)) {
             return false;
         }
+        *part->unsure = true;
         clock_sleep_ms(
             backoff_delay_ms(&tools->random, i, COMMIT_BASE_MS, COMMIT_MAX_MS, COMMIT_BASE_MS));
         tools_progress(tools);
@@ -245,6 +260,21 @@ static const struct task *task_of(const struct task *tasks, size_t count, const 
     return NULL;
 }
 
+/* A twin's asker waits for the reply of a job that did not ask for one itself. Whether one does is
+ * not known where the answer of the call that ended the job was lost: the function looks. */
+static void push_late(struct lane_tools *tools, const struct commit_target *target,
+                      const struct task *task)
+{
+    struct error err = {0};
+
+    if (task->verdict == VERDICT_DONE &&
+        queue_push_wanted(tools->redis, target->queue, task->job->id, reply_of(tools, task),
+                          &err) != STATUS_OK) {
+        log_warning("late reply of job \"%.*s\": %s", (int)task->job->id.bytes, task->job->id.data,
+                    err.text);
+    }
+}
+
 static void account_finished(struct lane_tools *tools, const struct commit_target *target,
                              const struct plan *plan, const struct task *tasks, size_t count)
 {
@@ -253,20 +283,21 @@ static void account_finished(struct lane_tools *tools, const struct commit_targe
 
     for (size_t i = 0; i < plan->finish_count; i++) {
         const struct queue_finish_item *item = &plan->finish[i];
-        if (item->fate == QUEUE_LOST) {
+        const struct task *task = task_of(tasks, count, item->job);
+        const bool wanted = item->fate == QUEUE_LOST ? item->job->options.unique.bytes > 0
+                                                     : item->fate == QUEUE_MOVED_WANTED;
+        if (item->fate == QUEUE_LOST && !plan->finish_unsure) {
             log_info("queue \"%s\": job \"%.*s\" was taken over meanwhile", target->queue->name,
                      (int)item->job->id.bytes, item->job->id.data);
             continue;
         }
+        if (item->fate == QUEUE_RENEWED) {
+            continue;
+        }
         done += !item->expired;
         expired += item->expired;
-        const struct task *task = task_of(tasks, count, item->job);
-        struct error err = {0};
-        if (item->fate == QUEUE_MOVED_WANTED && task != NULL && task->reply.data != NULL &&
-            queue_push_reply(tools->redis, target->queue, item->job->id, task->reply, &err) !=
-                STATUS_OK) {
-            log_warning("late reply of job \"%.*s\": %s", (int)item->job->id.bytes,
-                        item->job->id.data, err.text);
+        if (wanted && task != NULL) {
+            push_late(tools, target, task);
         }
     }
     size_t series = metrics_queue_of(tools->metrics, target->queue->name);
@@ -280,7 +311,7 @@ static void account_retried(struct lane_tools *tools, const struct commit_target
     size_t series = metrics_queue_of(tools->metrics, target->queue->name);
 
     for (size_t i = 0; i < plan->retry_count; i++) {
-        if (plan->retry[i].fate != QUEUE_LOST) {
+        if (plan->retry[i].fate != QUEUE_LOST || plan->retry_unsure) {
             metrics_jobs(tools->metrics, series,
                          plan->retry[i].parked ? METRICS_PARKED : METRICS_RETRIED, 1);
         }
@@ -318,7 +349,7 @@ static void account_buried(struct lane_tools *tools, const struct commit_target 
 {
     for (size_t i = 0; i < plan->bury_count; i++) {
         const struct queue_bury_item *item = &plan->bury[i];
-        if (item->fate != QUEUE_LOST) {
+        if (item->fate != QUEUE_LOST || plan->bury_unsure) {
             metrics_jobs(tools->metrics, metrics_queue_of(tools->metrics, target->queue->name),
                          METRICS_BURIED, 1);
             log_end(target, item->job, item->reason, item->error);
@@ -343,9 +374,10 @@ bool commit_tasks(struct lane_tools *tools, const struct commit_target *target,
         plan_task(tools, &plan, &tasks[i]);
     }
     tools_phase(tools, PHASE_FINISH);
-    const struct commit_part finish = {"finishing", plan.finish_count, run_finish};
-    const struct commit_part retry = {"retrying", plan.retry_count, run_retry};
-    const struct commit_part bury = {"burying", plan.bury_count, run_bury};
+    const struct commit_part finish = {"finishing", plan.finish_count, run_finish,
+                                       &plan.finish_unsure};
+    const struct commit_part retry = {"retrying", plan.retry_count, run_retry, &plan.retry_unsure};
+    const struct commit_part bury = {"burying", plan.bury_count, run_bury, &plan.bury_unsure};
     const bool finished = persist(tools, target, &plan, &finish);
     const bool retried = persist(tools, target, &plan, &retry);
     const bool buried = persist(tools, target, &plan, &bury);

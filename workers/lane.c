@@ -88,7 +88,7 @@ static bool is_fit(struct lane *lane, struct task *task, int64_t redis_unix_ms)
         return false;
     }
     if (job->options.deadline_unix_ms > 0 && redis_unix_ms > job->options.deadline_unix_ms) {
-        task_judge(task, VERDICT_EXPIRED, "deadline passed");
+        task_judge(task, VERDICT_EXPIRED, "expired: its deadline passed");
         return false;
     }
     return true;

@@ -135,3 +135,30 @@ Test(delivery, what_a_stopped_worker_was_doing_is_taken_over_and_costs_no_attemp
     cr_assert_eq(stored(), 1);
     end_worker(heir, SIGTERM);
 }
+
+Test(delivery, a_twins_asker_is_answered_though_the_answer_that_ended_the_job_was_lost)
+{
+    static const char *const echo[] = {"--queues", "echo", "--lanes", "1", NULL};
+    struct queue queue = queue_named("echo");
+    struct queue_answer answer;
+    struct strbuf reply = {0};
+    struct error err = {0};
+    const struct queue_item twin = {
+        {"second", 6}, {"legal", 5}, {"unique=u reply=1", 16}, {"body", 4}};
+
+    push("echo", "first", "legal", "unique=u", "body", 4);
+    cr_assert_eq(queue_enqueue(conn, &queue, 0, &twin, 1, &answer, &err), STATUS_OK, "%s",
+                 err.text);
+    cr_assert_str_eq(answer.id, "first");
+    test_proxy_hold(redis_proxy, PROXY_ANSWER, "*1\r\n:2\r\n"); /* done, and a reply is wanted */
+    pid_t worker = start_worker("worker", PROXIED, echo);
+    cr_assert(test_proxy_wait_held(redis_proxy, HELD_MS));
+    test_proxy_drop(redis_proxy);
+
+    cr_assert_eq(queue_await_reply(conn, &queue, "first", 15000, &reply, &err), STATUS_OK, "%s",
+                 err.text);
+    cr_assert_str_eq(reply.data, "body");
+    cr_assert_not(log_has("worker", "was taken over meanwhile"), "it was its own");
+    strbuf_free(&reply);
+    end_worker(worker, SIGTERM);
+}

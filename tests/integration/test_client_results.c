@@ -173,7 +173,18 @@ Test(client_results, the_cache_may_live_in_another_redis)
 
 static void push_reply(const char *id, const void *data, size_t bytes)
 {
-    OK(queue_push_reply(conn, &queue, text(id), (struct slice){data, bytes}, &err));
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    redis_args_str(&args, "FCALL");
+    redis_args_str(&args, "sh_reply");
+    redis_args_str(&args, "1");
+    redis_args_str(&args, queue.base);
+    redis_args_str(&args, id);
+    redis_args_add(&args, data, bytes);
+    OK(redis_conn_command(conn, &args, &reply, &err));
+    redis_reply_free(reply);
+    redis_args_free(&args);
 }
 
 Test(client_results, a_reply_is_awaited_by_as_many_as_want_it)

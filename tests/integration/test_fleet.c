@@ -404,6 +404,44 @@ Test(fleet, a_reply_comes_to_who_asked_and_to_the_twins_asker)
     stop_fleet();
 }
 
+Test(fleet, work_without_a_result_tells_who_waits_that_it_is_done)
+{
+    struct queue queue = queue_named("distill");
+    struct strbuf reply = {0};
+    struct error err = {0};
+
+    start_fleet();
+    push_distill("legal", "t1", "notice period", "three months", 0.9, "reply=1");
+    cr_assert_eq(queue_await_reply(conn, &queue, "t1", 10000, &reply, &err), STATUS_OK, "%s",
+                 err.text);
+    cr_assert_eq(reply.bytes, 1);
+    cr_assert_eq((unsigned char)reply.data[0], 0x80, "an empty map");
+    strbuf_free(&reply);
+    wait_for("distill", COUNT_DONE, 1);
+    stop_fleet();
+}
+
+Test(fleet, somebody_who_waits_for_an_expired_job_is_told_so)
+{
+    struct queue queue = queue_named("enrich");
+    struct strbuf reply = {0};
+    struct arena arena = {0};
+    struct enrich_result result;
+    struct error err = {0};
+
+    start_fleet();
+    push_enrich("legal", "late", "anything", 3, "deadline_ms=1000 reply=1");
+    cr_assert_eq(queue_await_reply(conn, &queue, "late", 5000, &reply, &err), STATUS_OK, "%s",
+                 err.text);
+    cr_assert_eq(bodies_decode_result(reply.data, reply.bytes, &arena, &result, &err), STATUS_OK,
+                 "%s", err.text);
+    cr_assert_eq(strncmp(result.error.data, "expired", 7), 0);
+    arena_free(&arena);
+    strbuf_free(&reply);
+    wait_for("enrich", COUNT_EXPIRED, 1);
+    stop_fleet();
+}
+
 Test(fleet, somebody_who_waits_for_a_dead_job_is_told_why)
 {
     struct queue queue = queue_named("distill");

@@ -153,7 +153,8 @@ BOOKED_TEST(queue_enqueue, the_unique_key_of_a_query_counts_per_domain_and_other
     const char *held =
         ask("GET", "sh:{enrich}:unique:legal:0123456789abcdef0123456789abcdef.3", NULL);
     cr_assert_eq(strncmp(held, "legal-1 ", 8), 0, "%s", held);
-    cr_assert_str_eq(ask("GET", "sh:{enrich}:unique:plain", NULL), "legal-3");
+    held = ask("GET", "sh:{enrich}:unique:plain", NULL);
+    cr_assert_eq(strncmp(held, "legal-3 ", 8), 0, "%s", held);
     cr_assert_geq(atoll(ask("PTTL", "sh:{enrich}:unique:plain", NULL)), 86000000);
 }
 

@@ -102,7 +102,9 @@ BOOKED_TEST(queue_push, a_delayed_push_waits_and_a_twin_is_named)
                              "k", "deadline_ms", "99999999999999", "traceparent", "t", NULL);
     cr_assert_eq(strncmp(first, "push-", 5), 0, "%s", first);
     cr_assert_eq(stats().delayed, 1);
-    cr_assert_str_eq(push(queue.base, "domain", "x", "query", "q", "unique", "k", NULL), first);
+    cr_assert_str_eq(
+        push(queue.base, "domain", "x", "query", "q", "delay_ms", "70000", "unique", "k", NULL),
+        first);
     cr_assert_eq(counter("deduplicated"), 1);
 }
 

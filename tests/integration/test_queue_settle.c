@@ -224,11 +224,12 @@ BOOKED_TEST(queue_settle, a_twin_that_asked_late_makes_the_job_wanted)
     const struct job *job = read_one("me", &batch);
     cr_assert_str_eq(add_bounded(0, "second", "unique=k reply=1").id, "first");
     cr_assert_eq(finish_as("me", job), QUEUE_MOVED_WANTED);
-    OK(queue_push_reply(conn, &queue, job->id, text("late"), &err));
+    OK(queue_push_wanted(conn, &queue, job->id, text("late"), &err));
+    OK(queue_push_wanted(conn, &queue, job->id, text("nobody waits any more"), &err));
     OK(queue_await_reply(conn, &queue, "first", 0, &out, &err));
     cr_assert_str_eq(out.data, "late");
     cr_assert_str_eq(ask("KEYS", "sh:{enrich}:wanted:*", NULL), "[0]");
-    cr_assert_eq(queue_push_reply(conn, &queue, text("no id"), text("x"), &err), STATUS_INVALID);
+    cr_assert_eq(queue_push_wanted(conn, &queue, text("no id"), text("x"), &err), STATUS_INVALID);
     strbuf_free(&out);
     queue_batch_free(&batch);
 }

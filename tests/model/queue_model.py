@@ -20,7 +20,8 @@ UNIQUE_TTL_MS = 30 * 24 * 60 * 60 * 1000
 OPTIONS_MAX = 2048
 REPLY_TTL_MS = 5 * 60 * 1000
 LETTER_FIELDS = 32  # of a foreign entry that its dead letter keeps
-LOST, MOVED, WANTED = 0, 1, 2
+LOST, MOVED, WANTED, RENEWED = 0, 1, 2, 3
+SAME_DUE = 2  # members of one due time that are looked at for a holder
 COUNTERS = ("enqueued", "deduplicated", "refused", "done", "retried", "buried", "expired",
             "reclaimed", "requeued", "discarded", "parked", "reset")
 
@@ -47,6 +48,17 @@ class Timed:
     value: str
     until: int
     question: str = ""  # of a query's unique key: what its job asks for
+    place: object = None  # of a unique key: where its job stands
+    content: object = None  # the last moment its twins are content with, 0 for any
+
+
+@dataclasses.dataclass
+class Place:
+    stream: int  # priority
+    entry: object = None
+    due: int = 0  # in delayed
+    sleeper: bool = False  # delayed by its producer
+    deadline: int = 0
 
 
 class Stream:
@@ -98,6 +110,16 @@ def question_of(unique, body):
         return " ".join(fields["query"].split()) + f"\n{fields.get('k', 3)}"
     except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException):
         return body
+
+
+def place_of(options, **where):
+    return Place(priority_of(options), deadline=int(options.get("deadline_ms", 0)), **where)
+
+
+def error_reply(domain, text, now):
+    """What they are told who wait for a job that ended otherwise."""
+    return msgpack.packb({"v": 1, "domain": domain, "query_hash": "", "created_ms": now, "epoch": 0,
+                          "k": 3, "error": text, "few_shot": ""}).decode("latin-1")
 
 
 def is_job(fields):
@@ -161,14 +183,37 @@ class Queue:
             del self.unique[name]
         return self.wanted.pop(id_, None) is not None
 
-    def settle(self, fields, replies, reply):
+    def settle(self, fields, replies, reply, fault=None):
         wanted = self.release_unique(fields.get("domain", ""),
                                      read_options(fields.get("options", "")).get("unique"),
                                      fields.get("id", ""))
+        if wanted and fault is not None and not replies:
+            replies, reply = True, error_reply(fields.get("domain", ""), fault, self.now)
         if replies:
             self.replies[fields["id"]] = Timed(reply, self.now + REPLY_TTL_MS)
             return MOVED
+        if wanted:  # owed, until the reply is handed in
+            self.wanted[fields["id"]] = Timed("1", self.now + REPLY_TTL_MS)
         return WANTED if wanted else MOVED
+
+    def note(self, domain, options, id_, place, delay=0):
+        """Where the holder of a unique key stands from now on."""
+        held = self.unique.get(unique_name(domain, options.get("unique", "")))
+        if held is not None and held.value == id_:
+            held.place, held.until = place, self.now + UNIQUE_TTL_MS + delay
+
+    def is_gone(self, held):
+        place = held.place
+        if place.entry is not None:
+            fields = self.streams[place.stream].entries.get(place.entry)
+            return fields is None or fields.get("id") != held.value
+        same = sorted((m for m in self.delayed if self.delayed[m] == place.due),
+                      key=lambda m: m.encode("latin1"))[:SAME_DUE]
+        return len(same) < SAME_DUE and not any(m.startswith(held.value + " ") for m in same)
+
+    def is_late(self, place, options):
+        mine = self.now + int(options.get("delay_ms", 0))
+        return place.sleeper and place.due > mine or place.stream > priority_of(options)
 
     def ours(self, consumer, jobs):
         """Which of (stream, entry, deliveries) are the consumer's, each named once."""
@@ -207,20 +252,31 @@ class Queue:
             return None
         name = unique_name(draft.domain, options["unique"])
         until = self.now + UNIQUE_TTL_MS + int(options.get("delay_ms", 0))
-        held = self.twin(name, question_of(options["unique"], draft.body))
+        held = self.twin(name, question_of(options["unique"], draft.body), draft.id, options)
         if held is None:
             if room > 0:
                 self.unique[name] = Timed(draft.id, until,
                                           question_of(options["unique"], draft.body))
+                delay = int(options.get("delay_ms", 0))
+                if delay > 0:
+                    self.unique[name].place = place_of(options, due=self.now + delay, sleeper=True)
             return None
+        deadline, own = int(options.get("deadline_ms", 0)), held.place
+        if own is not None and own.deadline and not 0 < deadline <= own.deadline:
+            held.content = 0 if 0 in (deadline, held.content) else max(held.content or 0, deadline)
         if held.value != draft.id and "reply" in options:
             self.wanted[held.value] = Timed("1", until)
         return held.value
 
-    def twin(self, name, question):
-        """Who holds a unique key and asks the same."""
+    def twin(self, name, question, id_, options):
+        """Who holds a unique key and asks the same, is not gone, and comes no later."""
         held = self.unique.get(name)
-        return held if held is not None and held.question == question else None
+        if held is None or held.question != question:
+            return None
+        if held.value != id_ and held.place is not None and (
+                self.is_late(held.place, options) or self.is_gone(held)):
+            return None
+        return held
 
     def add_draft(self, draft, options):
         self.counters["enqueued"] += 1
@@ -229,7 +285,9 @@ class Queue:
             self.delay_job(self.now + delay, draft.id, draft.domain, 0, draft.options, draft.body,
                            self.now)
         else:
-            self.add_job(priority_of(options), draft.id, draft.domain, 0, draft.options, draft.body)
+            entry = self.add_job(priority_of(options), draft.id, draft.domain, 0, draft.options,
+                                 draft.body)
+            self.note(draft.domain, options, draft.id, place_of(options, entry=entry))
 
     # ---- the fleet ----
 
@@ -243,13 +301,37 @@ class Queue:
 
     def finish(self, consumer, rows):
         """rows: (stream, entry, deliveries, fields, expired, replies, reply)."""
-        fates = []
-        for ours, (stream, entry, _, fields, expired, replies, reply) in zip(
-                self.ours(consumer, [row[:3] for row in rows]), rows):
-            fates.append(self.settle(fields, replies, reply) if ours else LOST)
-            if ours:
-                self.counters["expired" if expired else "done"] += self.streams[stream].remove(entry)
+        ours = self.ours(consumer, [row[:3] for row in rows])
+        fates = [LOST] * len(rows)
+        for stream in range(len(self.streams)):
+            mine = [i for i, row in enumerate(rows) if ours[i] and row[0] == stream]
+            for i in mine:
+                if rows[i][4] and self.renew(stream, rows[i][1], rows[i][3]):
+                    fates[i] = RENEWED
+            for i in mine:
+                _, entry, _, fields, expired, replies, reply = rows[i]
+                if fates[i] != RENEWED:
+                    fates[i] = self.settle(fields, replies, reply,
+                                           "expired: its deadline passed" if expired else None)
+                    self.counters["expired" if expired else "done"] += 1
+                self.streams[stream].remove(entry)
         return fates
+
+    def renew(self, stream, entry, fields):
+        """An expired job whose twins have more time waits again, with the last of theirs."""
+        unique = read_options(fields.get("options", "")).get("unique", "")
+        held = self.unique.get(unique_name(fields.get("domain", ""), unique)) if unique else None
+        job = self.streams[stream].entries.get(entry)
+        if (held is None or held.value != fields.get("id") or held.content is None
+                or 0 < held.content <= self.now or job is None or not is_job(job)):
+            return False
+        text = edit_options(job["options"], entry[0], ("deadline_ms",))
+        if held.content:
+            text += f" deadline_ms={held.content}"
+        added = self.add_job(stream, job["id"], job["domain"], job["attempt"], text, job["body"])
+        held.content, held.until = None, self.now + UNIQUE_TTL_MS
+        held.place = place_of(read_options(text), entry=added)
+        return True
 
     def done(self, consumer, stream, deliveries, entries):
         ours = self.ours(consumer, [(stream, entry, deliveries) for entry in entries])
@@ -271,10 +353,9 @@ class Queue:
             self.delay_job(self.now + delay, fields["id"], fields["domain"],
                            int(fields["attempt"]) + (0 if parked else 1), fields["options"],
                            fields["body"], entry[0])
-            held = self.unique.get(unique_name(
-                fields["domain"], read_options(fields["options"]).get("unique", "")))
-            if held is not None and held.value == fields["id"]:
-                held.until = self.now + UNIQUE_TTL_MS + delay
+            options = read_options(fields["options"])
+            self.note(fields["domain"], options, fields["id"],
+                      place_of(options, due=self.now + delay), delay)
             self.counters["parked" if parked else "retried"] += self.streams[stream].remove(entry)
         return fates
 
@@ -301,7 +382,7 @@ class Queue:
                 continue
             self.add_dead(fields, entry, reason, error, deliveries, worker)
             self.streams[stream].remove(entry)
-            fates.append(self.settle(fields, replies and "id" in fields, reply))
+            fates.append(self.settle(fields, replies and "id" in fields, reply, error))
         return fates
 
     def release(self, consumer, visibility_ms, again, jobs):
@@ -318,8 +399,10 @@ class Queue:
                                                self.now - visibility_ms)
                 released += 1
             elif fields is not None and is_job(fields):
-                self.add_job(stream, fields["id"], fields["domain"], fields["attempt"],
-                             edit_options(fields["options"], entry[0]), fields["body"])
+                options = read_options(fields["options"])
+                added = self.add_job(stream, fields["id"], fields["domain"], fields["attempt"],
+                                     edit_options(fields["options"], entry[0]), fields["body"])
+                self.note(fields["domain"], options, fields["id"], place_of(options, entry=added))
                 queue.remove(entry)
                 released += 1
         return released
@@ -347,9 +430,10 @@ class Queue:
             self.add_dead(fields, entry, "crash_loop", None, deliveries, worker)
             stream.remove(entry)
             if "id" in fields:
-                self.release_unique(fields.get("domain", ""),
-                                    read_options(fields.get("options", "")).get("unique"),
-                                    fields["id"])
+                fault = f"handed out {deliveries} times without an end"
+                asks = read_options(fields.get("options", "")).get("reply") == "1"
+                self.settle(fields, asks, error_reply(fields.get("domain", ""), fault, self.now),
+                            fault)
         for entry in take:
             stream.pending[entry] = Pending(consumer, stream.pending[entry].deliveries + 1, self.now)
         for entry in leave:
@@ -400,8 +484,10 @@ class Queue:
             self.add_dead({"body": member}, None, "malformed",
                           "delayed member without a job's head", 0, "")
             return
-        options = re.sub(r"(since=\d+)\.\d+", r"\1", job[4])
-        self.add_job(priority_of(read_options(options)), job[1], job[2], job[3], options, body)
+        text = re.sub(r"(since=\d+)\.\d+", r"\1", job[4])
+        options = read_options(text)
+        entry = self.add_job(priority_of(options), job[1], job[2], job[3], text, body)
+        self.note(job[2], options, job[1], place_of(options, entry=entry))
 
     def requeue(self, entries):
         moved = 0
@@ -415,14 +501,17 @@ class Queue:
             if options.get("unique") and "id" in letter:
                 name = unique_name(letter.get("domain", ""), options["unique"])
                 question = question_of(options["unique"], letter.get("body", ""))
-                held = self.twin(name, question)
+                held = self.twin(name, question, letter["id"], {})
                 if held is None:
                     self.unique[name] = Timed(letter["id"], self.now + UNIQUE_TTL_MS, question)
                 elif held.value != letter["id"]:
                     drop.add("unique")
             since = letter.get("since", str(entry[0]))
-            self.add_job(priority_of(options), letter.get("id", ""), letter.get("domain", ""), 0,
-                         edit_options(text, since, drop), letter.get("body", ""))
+            added = self.add_job(priority_of(options), letter.get("id", ""),
+                                 letter.get("domain", ""), 0, edit_options(text, since, drop),
+                                 letter.get("body", ""))
+            place = Place(priority_of(options), entry=added)
+            self.note(letter.get("domain", ""), options, letter.get("id", ""), place)
         self.counters["requeued"] += moved
         return moved
 

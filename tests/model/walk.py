@@ -190,7 +190,8 @@ class Walk:
                            if key in given)
         body = msgpack.packb({"text": "hi"}).decode("latin-1")
         held = self.model.unique.get(given.get("unique"))
-        draft = Draft(id_ if held is None else "push", "legal", options, body)
+        is_twin = held is not None and held.value == id_
+        draft = Draft("push" if is_twin else id_, "legal", options, body)
         must_be("sh_push", [id_], self.model.enqueue(10**9, [draft]))
 
     # ---- the fleet ----
