@@ -18,6 +18,7 @@ import msgpack
 PRIORITIES = ("high", "normal", "low")
 UNIQUE_TTL_MS = 30 * 24 * 60 * 60 * 1000
 OPTIONS_MAX = 2048
+CLAIMABLE_IDLE_MS = 24 * 60 * 60 * 1000  # what is left for the next who asks
 REPLY_TTL_MS = 5 * 60 * 1000
 LETTER_FIELDS = 32  # of a foreign entry that its dead letter keeps
 LOST, MOVED, WANTED, RENEWED = 0, 1, 2, 3
@@ -396,7 +397,7 @@ class Queue:
                     del queue.pending[entry]
                     continue
                 queue.pending[entry] = Pending(consumer, max(deliveries - 1, 0),
-                                               self.now - visibility_ms)
+                                               self.now - max(visibility_ms, CLAIMABLE_IDLE_MS))
                 released += 1
             elif fields is not None and is_job(fields):
                 options = read_options(fields["options"])
@@ -437,7 +438,7 @@ class Queue:
         for entry in take:
             stream.pending[entry] = Pending(consumer, stream.pending[entry].deliveries + 1, self.now)
         for entry in leave:
-            stream.pending[entry].since = self.now - visibility_ms
+            stream.pending[entry].since = self.now - CLAIMABLE_IDLE_MS
         self.counters["reclaimed"] += len(take)
         return len(bury), [(entry, stream.pending[entry].deliveries) for entry in take]
 
