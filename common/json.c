@@ -37,27 +37,52 @@ static const char *escape_of(uint32_t c, char room[ESCAPE_BYTES])
     }
 }
 
+/* How many bytes from here on stand for themselves, nearly all of most texts: printable ASCII but
+ * '"' and '\\', eight at a time. */
+static size_t plain_run(const char *text, size_t bytes)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    const uint64_t highs = UINT64_C(0x8080808080808080);
+    size_t i = 0;
+
+    for (; bytes - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
+        uint64_t eight;
+        memcpy(&eight, text + i, sizeof eight);
+        const uint64_t quotes = eight ^ (ones * '"');
+        const uint64_t slashes = eight ^ (ones * '\\');
+        /* A byte's high bit: not ASCII, DEL; below ' '; one of the two. */
+        if (((eight | (eight + ones) | (eight - ones * ' ') | (quotes - ones) | (slashes - ones)) &
+             highs) != 0) {
+            break;
+        }
+    }
+    while (i < bytes && text[i] >= ' ' && text[i] < 0x7f && text[i] != '"' && text[i] != '\\') {
+        i++;
+    }
+    return i;
+}
+
 void json_string(struct strbuf *out, const char *text, size_t bytes)
 {
     size_t from = 0;
-    size_t length = 1;
     char room[ESCAPE_BYTES];
 
     strbuf_append_char(out, '"');
-    for (size_t i = 0; i < bytes; i += length) {
-        const unsigned char byte = (unsigned char)text[i];
-        uint32_t c = byte;
-        length = byte < 0x80 ? 1 : text_decode(text + i, bytes - i, &c);
-        if (length == 0) { /* no UTF-8: the caller's fault, as it is */
-            length = 1;
-            continue;
+    for (size_t i = 0; i < bytes;) {
+        i += plain_run(text + i, bytes - i);
+        if (i == bytes) {
+            break;
         }
-        if (byte < 0x7f ? byte >= 0x20 && byte != '"' && byte != '\\' : text_is_safe_codepoint(c)) {
-            continue;
+        uint32_t c = 0;
+        const size_t length = text_decode(text + i, bytes - i, &c);
+        const bool kept =
+            length == 0 || (c >= 0x80 && text_is_safe_codepoint(c)); /* no UTF-8: as it is */
+        if (!kept) {
+            strbuf_append(out, text + from, i - from);
+            strbuf_append_str(out, escape_of(c, room));
+            from = i + length;
         }
-        strbuf_append(out, text + from, i - from);
-        strbuf_append_str(out, escape_of(c, room));
-        from = i + length;
+        i += length == 0 ? 1 : length;
     }
     strbuf_append(out, bytes == 0 ? "" : text + from, bytes - from);
     strbuf_append_char(out, '"');

@@ -46,6 +46,25 @@ Test(json, what_steers_a_terminal_is_escaped_and_reads_back)
     strbuf_free(&out);
 }
 
+Test(json, every_byte_at_every_place_reads_back)
+{
+    enum { PLACES = 24 };
+    struct strbuf out = {0};
+
+    for (int byte = 1; byte < 0x80; byte++) {
+        for (size_t place = 0; place < PLACES; place++) {
+            char text[PLACES + 1];
+            memset(text, 'x', PLACES);
+            text[PLACES] = '\0';
+            text[place] = (char)byte;
+            cJSON *back = cJSON_Parse(string_of(&out, text, PLACES));
+            cr_assert_str_eq(cJSON_GetStringValue(back), text, "byte %d at %zu", byte, place);
+            cJSON_Delete(back);
+        }
+    }
+    strbuf_free(&out);
+}
+
 Test(json, integers_are_written_whole)
 {
     struct strbuf out = {0};
