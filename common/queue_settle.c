@@ -6,6 +6,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "queue_internal.h"
 
@@ -174,23 +175,25 @@ enum status queue_finish(struct redis_conn *conn, const struct queue *queue, con
 
 /* ---- other ends ------------------------------------------------------------------------------ */
 
+enum { PARKED_BYTES = 96 };
+
 /* "0", or what a parked job remembers: "<tries>.<upstream>.<operation>", with the time of its last
- * try where that was not just now. */
-static void add_parked(struct redis_args *args, const struct queue_retry_item *item)
+ * try where that was not just now. `text` is to live until the command is sent. */
+static void add_parked(struct redis_args *args, const struct queue_retry_item *item,
+                       char text[PARKED_BYTES])
 {
     const struct job_parked *old = &item->job->options.parked;
     const char *upstream = operation_upstream(item->operation);
     const char *name = operation_name(item->operation);
-    char text[96];
 
     if (!item->parked) {
         redis_args_str(args, "0");
         return;
     }
     if (item->tried) {
-        snprintf(text, sizeof text, "%" PRId64 ".%s.%s", old->tries + 1, upstream, name);
+        snprintf(text, PARKED_BYTES, "%" PRId64 ".%s.%s", old->tries + 1, upstream, name);
     } else {
-        snprintf(text, sizeof text, "%" PRId64 ".%s.%s.%" PRId64, old->tries, upstream, name,
+        snprintf(text, PARKED_BYTES, "%" PRId64 ".%s.%s.%" PRId64, old->tries, upstream, name,
                  old->tried_unix_ms);
     }
     redis_args_str(args, text);
@@ -202,15 +205,20 @@ static enum status retry_some(struct redis_conn *conn, const struct queue *queue
 {
     struct redis_args args = {0};
     redisReply *reply = NULL;
+    char(*parked)[PARKED_BYTES] = calloc(count, sizeof *parked);
 
+    if (parked == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for a command");
+    }
     queue_args_start(&args, "sh_retry", queue->base);
     redis_args_str(&args, consumer);
     for (size_t i = 0; i < count; i++) {
         queue_args_fence(&args, items[i].job);
         redis_args_int(&args, items[i].delay_ms < 0 ? 0 : items[i].delay_ms);
-        add_parked(&args, &items[i]);
+        add_parked(&args, &items[i], parked[i]);
     }
     const enum status status = call_fates(conn, &args, "sh_retry", count, &reply, err);
+    free(parked);
     if (status != STATUS_OK) {
         return status;
     }

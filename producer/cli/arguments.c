@@ -86,14 +86,14 @@ static int report(const struct command *command, const struct flags *flags, int 
     return cli_usage(command, "unknown or ambiguous flag \"%.*s\"", (int)strcspn(word, "="), word);
 }
 
-static bool remember(struct cli *cli, const char *name, char *value)
+static bool remember(struct cli *cli, struct cli_given one)
 {
     struct cli_given *given = realloc(cli->given, (cli->given_count + 1) * sizeof *cli->given);
 
     if (given == NULL) {
         return false;
     }
-    given[cli->given_count++] = (struct cli_given){name, value};
+    given[cli->given_count++] = one;
     cli->given = given;
     return true;
 }
@@ -119,11 +119,12 @@ static int parse_flags(int argc, char **argv, const struct command *command, str
             break;
         }
         if (answer == 'h') {
-            code = remember(cli, "help", NULL) ? CLI_DONE : cli_out_of_memory();
+            code = remember(cli, (struct cli_given){"help", NULL}) ? CLI_DONE : cli_out_of_memory();
         } else if (answer < FIRST_VALUE) {
             const char *culprit = optind > word ? argv[optind - 1] : argv[word];
             code = report(command, &flags, answer, culprit);
-        } else if (!remember(cli, flags.table[answer - FIRST_VALUE].name, optarg)) {
+        } else if (!remember(cli,
+                             (struct cli_given){flags.table[answer - FIRST_VALUE].name, optarg})) {
             code = cli_out_of_memory();
         }
     }

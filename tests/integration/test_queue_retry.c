@@ -46,6 +46,34 @@ BOOKED_TEST(queue_retry, parking_burns_no_attempt)
     queue_batch_free(&batch);
 }
 
+BOOKED_TEST(queue_retry, jobs_parked_in_one_call_each_remember_what_they_wait_for)
+{
+    static const enum operation waits_for[] = {OPERATION_WRITE, OPERATION_EMBED, OPERATION_QUERY};
+    static const char *const expected[] = {"chroma.write", "embedder.embed", "chroma.query"};
+    struct queue_retry_item items[3] = {{0}};
+    struct queue_batch batch = {0};
+
+    add("a", "");
+    add("b", "");
+    add("c", "");
+    read_jobs("me", 3, &batch);
+    for (size_t i = 0; i < 3; i++) {
+        items[i] = (struct queue_retry_item){
+            .job = &batch.jobs[i], .parked = true, .tried = i == 1, .operation = waits_for[i]};
+    }
+    OK(queue_retry(conn, &queue, "me", items, 3, &err));
+    queue_batch_free(&batch);
+    cr_assert_eq(promote(NULL), 3);
+    read_jobs("me", 3, &batch);
+    for (size_t i = 0; i < 3; i++) {
+        const size_t which = (size_t)(batch.jobs[i].id.data[0] - 'a');
+        const struct job_parked *parked = &batch.jobs[i].options.parked;
+        assert_slice(parked->waits_for, expected[which]);
+        cr_assert_eq(parked->tries, which == 1);
+    }
+    queue_batch_free(&batch);
+}
+
 BOOKED_TEST(queue_retry, a_retry_by_somebody_else_moves_nothing)
 {
     struct queue_batch batch = {0};

@@ -267,7 +267,8 @@ Test(redis_conn, an_answer_of_any_size_does_not_grow_us_and_the_next_command_wor
     const long before_kib = resident_kib();
     cr_assert_eq(say(conn, "GET", "huge", &reply), STATUS_FAILED);
     assert_says("a value of more than 17 MiB");
-    cr_assert_lt(resident_kib() - before_kib, 64 * 1024);
+    /* Less than the value has; AddressSanitizer keeps each smaller buffer for a while. */
+    cr_assert_lt(resident_kib() - before_kib, 200 * 1024);
     assert_pong(conn);
 
     /* Many values that are small enough, in one answer. */
