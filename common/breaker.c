@@ -37,8 +37,7 @@ static void close_with_ramp(struct breaker *breaker, int64_t ramp)
 static size_t allow_probe(struct breaker *breaker, int64_t now_ms)
 {
     breaker->state = BREAKER_HALF_OPEN;
-    breaker->probe_until_ms =
-        now_ms + (breaker->pause_ms > PROBE_MIN_MS ? breaker->pause_ms : PROBE_MIN_MS);
+    breaker->probe_until_ms = now_ms + breaker_probe_ms(breaker);
     return 1;
 }
 
@@ -127,6 +126,40 @@ int64_t breaker_wait_ms(const struct breaker *breaker, int64_t now_ms)
         wait_ms = wait_ms > ASK_AGAIN_MS ? ASK_AGAIN_MS : wait_ms;
     }
     return wait_ms > 0 ? wait_ms : 0;
+}
+
+int64_t breaker_probe_ms(const struct breaker *breaker)
+{
+    return breaker->pause_ms > PROBE_MIN_MS ? breaker->pause_ms : PROBE_MIN_MS;
+}
+
+void breaker_hear_open(struct breaker *breaker, int64_t opened_at_ms)
+{
+    if (breaker->state == BREAKER_CLOSED ||
+        (breaker->state == BREAKER_OPEN && opened_at_ms > breaker->opened_at_ms)) {
+        const bool was_closed = breaker->state == BREAKER_CLOSED;
+        breaker->state = BREAKER_OPEN;
+        breaker->opened_at_ms = opened_at_ms;
+        breaker->failures_in_a_row = 0;
+        breaker->ramp = 0;
+        breaker->opened_total += was_closed;
+    }
+}
+
+void breaker_hear_closed(struct breaker *breaker)
+{
+    if (breaker->state == BREAKER_OPEN) {
+        close_with_ramp(breaker, 1);
+    }
+}
+
+void breaker_hear_failures(struct breaker *breaker, int64_t failures)
+{
+    if (breaker->state == BREAKER_CLOSED && failures > breaker->failures_in_a_row) {
+        /* The one that opens it is ours: a fleet's count alone closes nobody out. */
+        breaker->failures_in_a_row =
+            failures < breaker->failures_to_open ? failures : breaker->failures_to_open - 1;
+    }
 }
 
 const char *breaker_state_name(enum breaker_state state)

@@ -55,6 +55,17 @@ enum breaker_state breaker_peek(const struct breaker *breaker, int64_t now_ms);
  * long to wait before asking again, at most 1 s. */
 int64_t breaker_wait_ms(const struct breaker *breaker, int64_t now_ms);
 
+/* Others saw it open at `opened_at_ms`, or close: then as after a probe of our own. Only a change
+ * changes anything. */
+void breaker_hear_open(struct breaker *breaker, int64_t opened_at_ms);
+void breaker_hear_closed(struct breaker *breaker);
+
+/* Others saw so many failures in a row, ours among them. */
+void breaker_hear_failures(struct breaker *breaker, int64_t failures);
+
+/* How long a probe is waited for before another may begin, ms. */
+int64_t breaker_probe_ms(const struct breaker *breaker);
+
 const char *breaker_state_name(enum breaker_state state); /* closed half_open open */
 
 #endif

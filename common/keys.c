@@ -58,3 +58,10 @@ const char *keys_rate(char out[KEYS_BYTES], const char *prefix, const char *name
     snprintf(out, KEYS_BYTES, "%s:rate:%s", prefix, name);
     return out;
 }
+
+const char *keys_upstream(char out[KEYS_BYTES], const char *prefix, const char *upstream,
+                          const char *operation)
+{
+    snprintf(out, KEYS_BYTES, "%s:upstream:%s:%s", prefix, upstream, operation);
+    return out;
+}

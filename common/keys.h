@@ -30,5 +30,7 @@ const char *keys_alive(char out[KEYS_BYTES], const char *prefix,
                        const char *id); /* sh:lease:worker:<id> */
 const char *keys_rate(char out[KEYS_BYTES], const char *prefix,
                       const char *name); /* sh:rate:<name> */
+const char *keys_upstream(char out[KEYS_BYTES], const char *prefix, const char *upstream,
+                          const char *operation); /* sh:upstream:<upstream>:<operation> */
 
 #endif

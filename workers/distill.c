@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "asking.h"
 #include "embedding.h"
 #include "merge.h"
 #include "records.h"
@@ -284,7 +285,7 @@ static void remember_twins(struct lane_tools *tools, const struct distill_group 
     }
     for (size_t i = 0; i < records->count && status != STATUS_OK; i++) {
         if (!records->writes[i].failed) {
-            tools_judge_failure(group->items[i]->task, failed, &err);
+            asking_judge_failure(group->items[i]->task, failed, &err);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "asking.h"
 #include "clock.h"
 #include "halving.h"
 #include "keys.h"
@@ -350,9 +351,9 @@ static void call_all(struct calling *calling)
         find_guilty(calling);
     }
     if (calling->passes) {
-        tools_report(calling->tools, OPERATION_EMBED, STATUS_OK, NULL);
+        asking_report(calling->tools, OPERATION_EMBED, STATUS_OK, NULL);
     } else {
-        tools_report(calling->tools, OPERATION_EMBED, status, first);
+        asking_report(calling->tools, OPERATION_EMBED, status, first);
     }
 }
 
@@ -370,7 +371,7 @@ static void embed_missing(struct lane_tools *tools, const struct embedding *item
     if (missing == 0) {
         return;
     }
-    size_t allowed = tools_allow(tools, OPERATION_EMBED, missing);
+    size_t allowed = asking_allow(tools, OPERATION_EMBED, missing);
     for (size_t i = allowed; i < missing; i++) {
         d->parked[list[i]] = true;
     }
@@ -390,7 +391,7 @@ static bool learn_dimension(struct lane_tools *tools, struct embedding *items, s
     if (embedder_dimension(tools->embedder) > 0) {
         return true;
     }
-    if (tools_allow(tools, OPERATION_EMBED, 1) == 0) {
+    if (asking_allow(tools, OPERATION_EMBED, 1) == 0) {
         for (size_t i = 0; i < count; i++) {
             items[i].parked = true;
         }
@@ -398,7 +399,7 @@ static bool learn_dimension(struct lane_tools *tools, struct embedding *items, s
     }
     tools_phase(tools, PHASE_EMBED);
     const enum status status = embedder_learn(tools->embedder, &err);
-    tools_report(tools, OPERATION_EMBED, status, &err);
+    asking_report(tools, OPERATION_EMBED, status, &err);
     for (size_t i = 0; i < count && status != STATUS_OK; i++) {
         items[i].error = err;
     }
@@ -477,6 +478,6 @@ void embedding_judge(const struct embedding *item, struct slice document, struct
     } else if (item->error.text[0] != '\0') {
         task_hold_back(task, OPERATION_EMBED, item->error.retry_after_ms, item->error.text);
     } else {
-        tools_park(task, OPERATION_EMBED);
+        asking_park(task, OPERATION_EMBED);
     }
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "asking.h"
 #include "embedding.h"
 #include "few_shot.h"
 #include "log.h"
@@ -288,7 +289,7 @@ static void write_group(struct enrich_group *group, int64_t ttl_ms)
     }
     (void)error_wrap(&err, "result cache");
     for (size_t i = 0; i < group->count; i++) {
-        tools_judge_failure(group->items[i]->task, OPERATION_REDIS, &err);
+        asking_judge_failure(group->items[i]->task, OPERATION_REDIS, &err);
     }
 }
 
@@ -311,7 +312,7 @@ static enum status query(struct enrich_group *group, chroma_hits_taker *take, st
     enum status status =
         chroma_query_each(tools->chroma, group->items[0]->domain, &search, take, group, err);
     arena_free(&group->hits);
-    group->failed = tools_report_chroma(tools, OPERATION_QUERY, status, err);
+    group->failed = asking_report_chroma(tools, OPERATION_QUERY, status, err);
     tools_progress(tools);
     return status;
 }
@@ -363,7 +364,7 @@ static bool ask_again(struct enrich_group *group, size_t n_results, size_t *hits
             break;
         }
         if (part.count * n_results > *hits_left ||
-            tools_allow(batch->tools, OPERATION_QUERY, 1) == 0) {
+            asking_allow(batch->tools, OPERATION_QUERY, 1) == 0) {
             return false;
         }
         *hits_left -= part.count * n_results;
@@ -399,7 +400,7 @@ static void fetch_found(struct enrich_group *group, size_t index)
     struct error err = {0};
     size_t count = 0;
 
-    if (tools_allow(tools, OPERATION_GET, 1) == 0) {
+    if (asking_allow(tools, OPERATION_GET, 1) == 0) {
         item->lacks = true;
         return;
     }
@@ -409,7 +410,7 @@ static void fetch_found(struct enrich_group *group, size_t index)
     tools_phase(tools, PHASE_QUERY);
     enum status status = chroma_get(tools->chroma, item->domain, ids, item->found_count, true,
                                     &group->hits, &stored, &err);
-    (void)tools_report_chroma(tools, OPERATION_GET, status, &err);
+    (void)asking_report_chroma(tools, OPERATION_GET, status, &err);
     if (status == STATUS_OK) {
         for (size_t i = 0; i < item->found_count; i++) {
             const struct example *example = stored_of(&stored, ids[i]);
@@ -455,7 +456,7 @@ static void run_group(struct enrich_group *group)
     static const struct chroma_hits none = {0};
     struct enrich_batch *batch = group->batch;
     struct error err = {0};
-    size_t allowed = tools_allow(batch->tools, OPERATION_QUERY, group->count);
+    size_t allowed = asking_allow(batch->tools, OPERATION_QUERY, group->count);
 
     for (size_t i = allowed; i < group->count; i++) {
         answer_without_upstream(batch, group->items[i]);
@@ -477,7 +478,7 @@ static void run_group(struct enrich_group *group)
         write_group(group, EMPTY_TTL_MS);
     } else {
         for (size_t i = 0; i < group->count; i++) {
-            tools_judge_failure(group->items[i]->task, group->failed, &err);
+            asking_judge_failure(group->items[i]->task, group->failed, &err);
             fail(batch, group->items[i], OPERATION_QUERY);
         }
     }

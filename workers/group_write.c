@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "asking.h"
 #include "clock.h"
 #include "halving.h"
 
@@ -353,7 +354,7 @@ static void upsert(struct lane_tools *tools, const struct hand *hand, struct out
         try_again(&writing);
     }
     if (writing.any_passed) {
-        (void)tools_report_chroma(tools, OPERATION_WRITE, STATUS_OK, NULL);
+        (void)asking_report_chroma(tools, OPERATION_WRITE, STATUS_OK, NULL);
         upstreams_note_written(tools->upstreams, hand->domain, tools_now_unix_ms(tools));
         return;
     }
@@ -362,7 +363,7 @@ static void upsert(struct lane_tools *tools, const struct hand *hand, struct out
         upstreams_cancel(tools->upstreams, OPERATION_WRITE);
         (void)chroma_take_look(tools->chroma);
     } else {
-        outcome->failure.operation = tools_report_chroma(tools, OPERATION_WRITE, status, first);
+        outcome->failure.operation = asking_report_chroma(tools, OPERATION_WRITE, status, first);
     }
 }
 

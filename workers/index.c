@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "asking.h"
 #include "embedding.h"
 #include "log.h"
 #include "records.h"
@@ -200,7 +201,7 @@ static void judge_all(struct index_item *const *group, size_t count, enum operat
                       const struct error *err)
 {
     for (size_t i = 0; i < count; i++) {
-        tools_judge_failure(group[i]->task, operation, err);
+        asking_judge_failure(group[i]->task, operation, err);
         group[i]->failed = true;
     }
 }
@@ -285,16 +286,16 @@ static void write_chunk(struct lane_tools *tools, const char *domain, struct ind
 {
     struct error err = {0};
 
-    if (tools_allow(tools, OPERATION_GET, count) == 0) {
+    if (asking_allow(tools, OPERATION_GET, count) == 0) {
         for (size_t i = 0; i < count + behind; i++) {
-            tools_park(chunk[i]->task, OPERATION_GET);
+            asking_park(chunk[i]->task, OPERATION_GET);
             chunk[i]->failed = true;
         }
         outcome->was_cut_off = true;
         return;
     }
     enum status status = find_unchanged(tools, domain, chunk, count, &err);
-    const enum operation failed = tools_report_chroma(tools, OPERATION_GET, status, &err);
+    const enum operation failed = asking_report_chroma(tools, OPERATION_GET, status, &err);
     if (status != STATUS_OK) {
         judge_all(chunk, count + behind, failed, &err);
         outcome->was_cut_off = true;

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "asking.h"
+
 static double quality_of(const struct meta_pair *metadata, size_t count)
 {
     const struct meta_value *value = records_meta(metadata, count, "quality");
@@ -54,7 +56,7 @@ static void settle(struct lane_tools *tools, const char *domain, struct record_w
             quality_of(write->record.metadata, write->record.metadata_count)) {
             write->failed = true; /* left out: what is stored is better, and the job is done */
         } else if (records_delete(tools, domain, &hit->id, 1, &err) != STATUS_OK) {
-            tools_judge_failure(write->task, OPERATION_WRITE, &err);
+            asking_judge_failure(write->task, OPERATION_WRITE, &err);
             write->failed = true;
         }
     }
@@ -70,7 +72,7 @@ void merge_near(struct lane_tools *tools, const char *domain, struct record_writ
     }
     struct chroma_hits *hits = arena_array(&tools->arena, count, sizeof *hits);
     enum status status = query_nearest(tools, domain, writes, count, hits, &err);
-    const enum operation failed = tools_report_chroma(tools, OPERATION_QUERY, status, &err);
+    const enum operation failed = asking_report_chroma(tools, OPERATION_QUERY, status, &err);
     if (status == STATUS_NOT_FOUND) {
         return;
     }
@@ -78,7 +80,7 @@ void merge_near(struct lane_tools *tools, const char *domain, struct record_writ
         if (status == STATUS_OK) {
             settle(tools, domain, &writes[i], &hits[i]);
         } else {
-            tools_judge_failure(writes[i].task, failed, &err);
+            asking_judge_failure(writes[i].task, failed, &err);
             writes[i].failed = true;
         }
     }

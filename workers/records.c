@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "asking.h"
 #include "log.h"
 
 enum { WRITER_WAIT_MS = 20000 };
@@ -156,7 +157,7 @@ static void choose_all(struct lane_tools *tools, struct record_write *writes, si
         size_t slice = count - done < RECORDS_SLICE ? count - done : RECORDS_SLICE;
         struct error err = {0};
         enum status status = choose(tools, writes + done, slice, same, order, &err);
-        const enum operation failed = tools_report_chroma(tools, OPERATION_GET, status, &err);
+        const enum operation failed = asking_report_chroma(tools, OPERATION_GET, status, &err);
         if (status != STATUS_OK) { /* it will not go better for the rest */
             fail_all(writes + done, count - done, failed, &err);
             return;
@@ -172,7 +173,7 @@ static void park_from(struct record_write *writes, size_t from, size_t count,
         if (writes[i].failed) {
             continue;
         }
-        tools_park(writes[i].task, operation);
+        asking_park(writes[i].task, operation);
         writes[i].failed = true;
     }
 }
@@ -181,10 +182,10 @@ static void park_from(struct record_write *writes, size_t from, size_t count,
 static bool prepare(struct lane_tools *tools, const struct record_group *group, record_same *same,
                     struct write_order *order)
 {
-    size_t allowed = tools_allow(tools, OPERATION_GET, group->count);
+    size_t allowed = asking_allow(tools, OPERATION_GET, group->count);
     const bool may_read = allowed > 0;
     if (may_read) {
-        allowed = tools_allow(tools, OPERATION_WRITE, allowed);
+        allowed = asking_allow(tools, OPERATION_WRITE, allowed);
     }
 
     *order = (struct write_order){
@@ -251,7 +252,7 @@ enum status records_delete(struct lane_tools *tools, const char *domain, const s
     if (status == STATUS_NOT_FOUND) {
         status = STATUS_OK; /* nothing is there, which is what was wanted */
     }
-    (void)tools_report_chroma(tools, OPERATION_WRITE, status, err);
+    (void)asking_report_chroma(tools, OPERATION_WRITE, status, err);
     writer_release(tools->writer, tools->redis, slot);
     return status;
 }

@@ -68,23 +68,4 @@ void tools_phase(struct lane_tools *tools, enum phase phase);
 /* NUL-terminated copy in the arena; "" when memory is short. */
 const char *tools_text(struct lane_tools *tools, struct slice slice);
 
-/* How many of `wanted` jobs may go to the upstream now. Each that may must be reported. */
-size_t tools_allow(struct lane_tools *tools, enum operation operation, size_t wanted) MUSTCHECK;
-
-/* How an allowed call ended; `err` may be NULL with STATUS_OK. */
-void tools_report(struct lane_tools *tools, enum operation operation, enum status status,
-                  const struct error *err);
-
-/* The same for a call of the lane's Chroma client: what its collection answered is told apart.
- * Returns whose failure it was, where it was one. */
-enum operation tools_report_chroma(struct lane_tools *tools, enum operation operation,
-                                   enum status status, const struct error *err);
-
-/* Judges one task by a call that failed for all that were in it, or in Redis: it waits. */
-void tools_judge_failure(struct task *task, enum operation operation, const struct error *err);
-
-/* Judges a task PARK: the upstream's breaker is open or ramping up, or it wants to be left alone.
- */
-void tools_park(struct task *task, enum operation operation);
-
 #endif

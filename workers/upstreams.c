@@ -13,6 +13,15 @@
 
 enum { NEVER = -1, WRITTEN_DOMAINS = 256, TELL_AGAIN_MS = 60 * 1000, PATIENCE_STEPS = 3 };
 
+enum {
+    ASKED_WAIT_MAX_MS = 60 * 60 * 1000,
+    SYNC_EVERY_MS = 20,
+    NO_SYNC_MS = 5000,
+    PROBE_ASK_AGAIN_MS = 1000,
+    TELL_SUCCESS_MS = 5000,
+    FOREIGN_MS = 10 * 1000, /* so long a hash of other settings is theirs */
+};
+
 /* One operation. */
 struct upstream {
     pthread_mutex_t lock;
@@ -23,6 +32,17 @@ struct upstream {
     bool is_patient;       /* somebody waits longer than usual */
     int64_t told_ms;       /* the last line in the log about a failure of what is only told */
     char error[ERROR_TEXT_BYTES]; /* "" after an answer */
+
+    /* Between us and the fleet. */
+    struct upstream_shared shared; /* as read last */
+    int64_t synced_ms;
+    int64_t no_sync_before_ms;
+    int64_t told_success_ms;
+    int64_t asked_wait_ms;   /* Retry-After of the failure that is to be told */
+    int64_t elsewhere_ms;    /* until when another worker probes; 0 = nobody does */
+    bool has_failed;         /* to be told */
+    bool has_succeeded;      /* to be told where that is news */
+    bool has_begun_to_probe; /* to be told */
 };
 
 /* When a domain was written to last. Two of one slot forget each other, which makes nobody guilty.
@@ -38,6 +58,7 @@ struct upstreams {
     pthread_mutex_t written_lock;
     struct written written[WRITTEN_DOMAINS];
     atomic_size_t text_bound; /* in characters; 0 = none known */
+    char settings[METRICS_UPSTREAMS][UPSTREAM_SETTING_CHARS + 1];
 };
 
 const char *upstreams_name(enum metrics_upstream which)
@@ -52,6 +73,24 @@ static bool belongs(enum operation operation, enum metrics_upstream which)
     return strcmp(operation_upstream(operation), upstreams_name(which)) == 0;
 }
 
+/* Of what makes two workers ask the same server the same way. A digest: a key stays where it is. */
+static void name_settings(struct upstreams *upstreams, const struct settings *settings)
+{
+    struct strbuf text = {0};
+    char hash[TEXT_HASH_CHARS + 1];
+
+    strbuf_printf(&text, "%s\n%s\n%s\n%s", settings->chroma_url, settings->chroma_tenant,
+                  settings->chroma_database, settings->chroma_token);
+    text_hash_raw(text.data != NULL ? text.data : "", text.bytes, hash);
+    memcpy(upstreams->settings[METRICS_CHROMA], hash, UPSTREAM_SETTING_CHARS);
+    strbuf_reset(&text);
+    strbuf_printf(&text, "%d\n%s\n%s\n%s\n%lld", (int)settings->embedder, settings->embed_url,
+                  settings->embed_model, settings->embed_key, (long long)settings->embed_dimension);
+    text_hash_raw(text.data != NULL ? text.data : "", text.bytes, hash);
+    memcpy(upstreams->settings[METRICS_EMBEDDER], hash, UPSTREAM_SETTING_CHARS);
+    strbuf_free(&text);
+}
+
 struct upstreams *upstreams_new(const struct settings *settings, struct metrics *metrics)
 {
     struct upstreams *upstreams = calloc(1, sizeof *upstreams);
@@ -59,6 +98,7 @@ struct upstreams *upstreams_new(const struct settings *settings, struct metrics 
         return NULL;
     }
     upstreams->metrics = metrics;
+    name_settings(upstreams, settings);
     pthread_mutex_init(&upstreams->written_lock, NULL);
     for (int i = 0; i < OPERATIONS; i++) {
         struct upstream *upstream = &upstreams->each[i];
@@ -131,8 +171,11 @@ size_t upstreams_allow(struct upstreams *upstreams, enum operation operation, si
     struct upstream *upstream = lock(upstreams, operation);
     struct change change = {.before = upstream->breaker.state};
 
-    const size_t allowed =
-        now_ms < upstream->not_before_ms ? 0 : breaker_allow(&upstream->breaker, now_ms, wanted);
+    const bool is_held =
+        now_ms < upstream->not_before_ms ||
+        (upstream->breaker.state != BREAKER_CLOSED && now_ms < upstream->elsewhere_ms);
+    const size_t allowed = is_held ? 0 : breaker_allow(&upstream->breaker, now_ms, wanted);
+    upstream->has_begun_to_probe = allowed > 0 && upstream->breaker.state == BREAKER_HALF_OPEN;
     unlock(upstreams, operation, upstream, &change);
     return allowed;
 }
@@ -167,6 +210,8 @@ static void note_answer(struct upstream *upstream, enum operation operation, int
     upstream->error[0] = '\0';
     upstream->answered_ms = now_ms;
     upstream->told_ms = NEVER;
+    upstream->has_succeeded = true;
+    upstream->has_failed = false;
     if (operation_is_only_told(operation) && upstream->breaker.state != BREAKER_CLOSED) {
         breaker_reset(&upstream->breaker); /* nobody asks leave for it, so nobody probes */
     } else {
@@ -185,9 +230,15 @@ static void note_failure(struct upstream *upstream, const struct error *err, int
             *c = (unsigned char)*c < 0x80 ? *c : '?';
         }
     }
-    if (err != NULL && err->retry_after_ms > 0 &&
-        now_ms + err->retry_after_ms > upstream->not_before_ms) {
-        upstream->not_before_ms = now_ms + err->retry_after_ms;
+    upstream->has_failed = true;
+    upstream->has_succeeded = false;
+    upstream->asked_wait_ms = 0;
+    if (err != NULL && err->retry_after_ms > 0) {
+        upstream->asked_wait_ms =
+            err->retry_after_ms < ASKED_WAIT_MAX_MS ? err->retry_after_ms : ASKED_WAIT_MAX_MS;
+    }
+    if (upstream->asked_wait_ms > 0 && now_ms + upstream->asked_wait_ms > upstream->not_before_ms) {
+        upstream->not_before_ms = now_ms + upstream->asked_wait_ms;
     }
     breaker_failure(&upstream->breaker, now_ms);
 }
@@ -233,10 +284,14 @@ void upstreams_cancel(struct upstreams *upstreams, enum operation operation)
 
 static int64_t wait_ms_of(const struct upstream *upstream, int64_t now_ms)
 {
-    const int64_t breaker_ms = breaker_wait_ms(&upstream->breaker, now_ms);
     const int64_t asked_ms = upstream->not_before_ms - now_ms;
+    int64_t wait_ms = breaker_wait_ms(&upstream->breaker, now_ms);
 
-    return breaker_ms > asked_ms ? breaker_ms : (asked_ms > 0 ? asked_ms : 0);
+    if (upstream->breaker.state != BREAKER_CLOSED && wait_ms == 0 &&
+        now_ms < upstream->elsewhere_ms) {
+        wait_ms = PROBE_ASK_AGAIN_MS; /* another worker probes */
+    }
+    return wait_ms > asked_ms ? wait_ms : asked_ms;
 }
 
 int64_t upstreams_wait_ms(struct upstreams *upstreams, enum operation operation)
@@ -295,6 +350,137 @@ void upstreams_learn_text_bound(struct upstreams *upstreams, size_t chars)
     while ((known == 0 || chars < known) &&
            !atomic_compare_exchange_weak(&upstreams->text_bound, &known, chars)) {
     }
+}
+
+/* ---- what the fleet knows ------------------------------------------------------------------ */
+
+static const char *setting_of(const struct upstreams *upstreams, enum operation operation)
+{
+    return upstreams->settings[operation == OPERATION_EMBED ? METRICS_EMBEDDER : METRICS_CHROMA];
+}
+
+bool upstreams_is_sync_due(struct upstreams *upstreams, enum operation operation)
+{
+    const int64_t now_ms = clock_now_ms();
+    struct upstream *upstream = lock(upstreams, operation);
+    const bool is_at_once = operation == OPERATION_EMBED ||
+                            upstream->breaker.state != BREAKER_CLOSED ||
+                            upstream->breaker.failures_in_a_row > 0;
+    const bool due = now_ms >= upstream->no_sync_before_ms &&
+                     (is_at_once || now_ms - upstream->synced_ms >= SYNC_EVERY_MS);
+
+    if (due) {
+        upstream->synced_ms = now_ms;
+    }
+    pthread_mutex_unlock(&upstream->lock);
+    return due;
+}
+
+void upstreams_sync_failed(struct upstreams *upstreams, enum operation operation)
+{
+    struct upstream *upstream = lock(upstreams, operation);
+
+    upstream->no_sync_before_ms = clock_now_ms() + NO_SYNC_MS;
+    upstream->elsewhere_ms = 0;
+    pthread_mutex_unlock(&upstream->lock);
+}
+
+static bool is_ours(const struct upstreams *upstreams, enum operation operation,
+                    const struct upstream_shared *shared)
+{
+    return !shared->is_junk && strcmp(shared->setting, setting_of(upstreams, operation)) == 0;
+}
+
+/* A wrong clock or a foreign hand may have written anything: no wait is longer than it may be. */
+static int64_t bounded(int64_t ms, int64_t most_ms)
+{
+    return ms < 0 ? 0 : (ms < most_ms ? ms : most_ms);
+}
+
+void upstreams_merge(struct upstreams *upstreams, enum operation operation,
+                     const struct upstream_shared *shared, int64_t now_unix_ms)
+{
+    const int64_t now_ms = clock_now_ms();
+    struct upstream *upstream = lock(upstreams, operation);
+    struct breaker *breaker = &upstream->breaker;
+    struct change change = {.before = breaker->state};
+
+    upstream->shared = *shared;
+    upstream->elsewhere_ms = 0;
+    if (is_ours(upstreams, operation, shared)) {
+        const int64_t held_ms =
+            bounded(shared->not_before_unix_ms - now_unix_ms, ASKED_WAIT_MAX_MS);
+        const int64_t open_ms = now_unix_ms - shared->opened_unix_ms;
+        if (now_ms + held_ms > upstream->not_before_ms) {
+            upstream->not_before_ms = now_ms + held_ms;
+        }
+        if (shared->opened_unix_ms > shared->success_unix_ms && open_ms >= 0) {
+            breaker_hear_open(breaker, now_ms - open_ms);
+            upstream->elsewhere_ms = now_ms + bounded(shared->probe_until_unix_ms - now_unix_ms,
+                                                      breaker_probe_ms(breaker));
+        } else if (shared->opened_unix_ms == 0 && shared->success_unix_ms > 0 &&
+                   now_ms - (now_unix_ms - shared->success_unix_ms) > breaker->opened_at_ms) {
+            breaker_hear_closed(breaker);
+        }
+        breaker_hear_failures(breaker, shared->failures);
+    }
+    unlock(upstreams, operation, upstream, &change);
+}
+
+/* Others with other settings use the same hash, in a rolling deployment: it is theirs as long as
+ * they have something to say. */
+static bool is_foreign(const struct upstreams *upstreams, enum operation operation,
+                       const struct upstream_shared *shared, int64_t now_unix_ms)
+{
+    return !shared->is_junk && shared->setting[0] != '\0' &&
+           !is_ours(upstreams, operation, shared) &&
+           (now_unix_ms - shared->success_unix_ms < FOREIGN_MS ||
+            now_unix_ms - shared->opened_unix_ms < FOREIGN_MS);
+}
+
+bool upstreams_take_change(struct upstreams *upstreams, enum operation operation,
+                           int64_t now_unix_ms, struct upstream_change *change)
+{
+    const int64_t now_ms = clock_now_ms();
+    struct upstream *upstream = lock(upstreams, operation);
+    struct upstream_shared *shared = &upstream->shared;
+    const bool is_news =
+        upstream->has_succeeded && (shared->failures > 0 || shared->opened_unix_ms > 0 ||
+                                    now_ms - upstream->told_success_ms >= TELL_SUCCESS_MS);
+    const bool is_told = (upstream->has_failed || is_news || upstream->has_begun_to_probe) &&
+                         now_ms >= upstream->no_sync_before_ms &&
+                         !is_foreign(upstreams, operation, shared, now_unix_ms);
+
+    *change = (struct upstream_change){.now_unix_ms = now_unix_ms};
+    if (is_told) {
+        snprintf(change->setting, sizeof change->setting, "%s", setting_of(upstreams, operation));
+        change->is_anew = !is_ours(upstreams, operation, shared) &&
+                          (shared->is_junk || shared->setting[0] != '\0');
+        change->opened = upstream->breaker.state == BREAKER_OPEN;
+        if (upstream->has_failed) {
+            change->what = UPSTREAM_FAILED;
+            change->until_unix_ms =
+                upstream->asked_wait_ms > 0 ? now_unix_ms + upstream->asked_wait_ms : 0;
+            snprintf(change->text, sizeof change->text, "%s", upstream->error);
+            shared->failures++;
+        } else if (upstream->has_succeeded) {
+            change->what = UPSTREAM_SUCCEEDED;
+            upstream->told_success_ms = now_ms;
+            shared->failures = 0;
+            shared->opened_unix_ms = 0;
+            shared->success_unix_ms = now_unix_ms;
+        } else {
+            change->what = UPSTREAM_PROBES;
+            change->until_unix_ms = now_unix_ms + breaker_probe_ms(&upstream->breaker);
+        }
+        memcpy(shared->setting, change->setting, sizeof shared->setting);
+        shared->is_junk = false;
+    }
+    upstream->has_failed = false;
+    upstream->has_succeeded = false;
+    upstream->has_begun_to_probe = false;
+    pthread_mutex_unlock(&upstream->lock);
+    return is_told;
 }
 
 /* ---- domains that were written to ---------------------------------------------------------- */

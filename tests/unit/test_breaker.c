@@ -181,3 +181,43 @@ Test(breaker, its_states_have_names)
     cr_assert_str_eq(breaker_state_name(BREAKER_HALF_OPEN), "half_open");
     cr_assert_str_eq(breaker_state_name(BREAKER_OPEN), "open");
 }
+
+/* ---- what others saw ---- */
+
+Test(breaker, what_others_saw_open_is_open_from_then_on)
+{
+    struct breaker breaker = make();
+    breaker_hear_open(&breaker, 500);
+    cr_assert_eq(breaker.state, BREAKER_OPEN);
+    cr_assert_eq(breaker.opened_total, 1);
+    cr_assert_eq(breaker_wait_ms(&breaker, 600), PAUSE - 100);
+    breaker_hear_open(&breaker, 400);
+    cr_assert_eq(breaker.opened_at_ms, 500, "older news");
+    breaker_hear_open(&breaker, 700);
+    cr_assert_eq(breaker.opened_at_ms, 700, "it was opened again");
+    cr_assert_eq(breaker.opened_total, 1);
+    breaker_hear_closed(&breaker);
+    cr_assert_eq(breaker.state, BREAKER_CLOSED);
+    cr_assert_eq(breaker_allow(&breaker, 800, 64), 1, "as after a probe of its own");
+}
+
+Test(breaker, a_probe_of_its_own_is_not_disturbed_by_what_others_saw)
+{
+    struct breaker breaker = make_open(0);
+    cr_assert_eq(breaker_allow(&breaker, PAUSE, 64), 1);
+    breaker_hear_open(&breaker, PAUSE);
+    breaker_hear_closed(&breaker);
+    breaker_hear_failures(&breaker, 100);
+    cr_assert_eq(breaker.state, BREAKER_HALF_OPEN);
+    breaker_success(&breaker, PAUSE);
+    cr_assert_eq(breaker.state, BREAKER_CLOSED);
+}
+
+Test(breaker, others_failures_count_but_the_last_one_is_its_own)
+{
+    struct breaker breaker = make();
+    breaker_hear_failures(&breaker, 1000);
+    cr_assert_eq(breaker.state, BREAKER_CLOSED);
+    breaker_failure(&breaker, 10);
+    cr_assert_eq(breaker.state, BREAKER_OPEN);
+}
