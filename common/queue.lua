@@ -40,7 +40,7 @@ local PUSH_FIELDS_MAX = 64
 local OPTIONS_MAX = 2048
 local ATTEMPT_MAX = 999999999
 local RATE_DEBT = 10  -- windows
-local REAP_MAX = 10000  -- consumers
+local REAP_MAX = 5000  -- consumers
 local COUNTER_MAX = 2 ^ 53  -- what a double holds exactly
 local LAST_ID = '18446744073709551615-18446744073709551615'
 local PROMOTE_AGAIN_MS = 60 * 1000
@@ -229,7 +229,7 @@ end
 local function count_undoably(base, counter, by)
     if by > 0 then
         count(base, counter, by)
-        undo_with('HINCRBY', streams_of(base).counters, counter, digits(-by))
+        undo_with('HINCRBY', streams_of(base).counters, counter, -by)
     end
 end
 
@@ -486,8 +486,13 @@ local function question_in(body)
     if not ok or type(fields) ~= 'table' or type(fields.query) ~= 'string' then
         return body
     end
-    local query = string.gsub(fields.query, '%s+', ' ')
-    query = sub(query, find(query, '^ ') and 2 or 1, find(query, ' $') and -2 or -1)
+    local query = fields.query
+    if find(query, '  ', 1, true) or find(query, '[\t-\r]') then
+        query = string.gsub(query, '%s+', ' ')
+    end
+    if sub(query, 1, 1) == ' ' or sub(query, -1) == ' ' then
+        query = sub(query, find(query, '[^ ]') or 2, sub(query, -1) == ' ' and -2 or -1)
+    end
     return query .. '\n' .. tostring(fields.k or 3)
 end
 
@@ -883,7 +888,7 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
     local total = (#args - first + 1) / 4
     local streams = streams_of(base)
     local room = room_for(streams, backlog_max, total)
-    local answers, new, claims, asked = {}, {}, {}, {}
+    local answers, new, claims, asked = {}, {}, NONE, NONE
     local added, twins, refused = 0, 0, 0
     for i = 1, total do
         local at = first + 4 * (i - 1)
@@ -891,6 +896,7 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
         local holder
         if options and options.unique then
             local key, claim = new_claim(base, id, domain, options, args[at + 3])
+            claims = claims ~= NONE and claims or {}
             claims[i] = key
             holder = take_unique(base, key, claim, options, added >= room)
         end
@@ -898,6 +904,7 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
             twins = twins + 1
             answers[i] = holder
             if options.reply and holder ~= id then
+                asked = asked ~= NONE and asked or {}
                 asked[i] = UNIQUE_TTL_MS + (options.delay_ms or 0)
             end
         elseif added >= room then
@@ -1375,19 +1382,26 @@ local function sh_finish(base, args)
     if not ours then
         return streams
     end
-    local places, fates = {{}, {}, {}}, {}
+    local places = {{}, {}, {}}
     for j = 1, #ours do
-        local at = 8 * j - 6
-        local list = places[tonumber(args[at]) + 1]
-        fates[j] = LOST
         if ours[j] then
-            list[#list + 1] = at
+            local list = places[tonumber(args[8 * j - 6]) + 1]
+            list[#list + 1] = 8 * j - 6
+        end
+    end
+    for s = 1, 3 do
+        if #places[s] == #ours then  -- all of one stream, as nearly always
+            return finish_some(base, args, streams[s], places[s])
         end
     end
     local has_some = {#places[1] > 0, #places[2] > 0, #places[3] > 0}
     local ended = each_of(has_some, function(s)
         return finish_some(base, args, streams[s], places[s])
     end)
+    local fates = {}
+    for j = 1, #ours do
+        fates[j] = LOST
+    end
     for s = 1, 3 do
         for i, at in ipairs(places[s]) do
             fates[(at + 6) / 8] = ended[s] ~= LOST and ended[s][i] or LOST

@@ -398,6 +398,43 @@ BOOKED_TEST(queue_janitor, idle_consumers_that_hold_nothing_are_reaped)
     queue_batch_free(&batch);
 }
 
+BOOKED_TEST(queue_janitor, too_many_consumers_to_be_listed_leave_together_where_none_holds_a_job)
+{
+    enum { MANY = 5001 };
+    struct queue_batch batch = {0};
+    size_t removed = 0;
+
+    add("a", "");
+    read_jobs("busy", 1, &batch);
+    for (int i = 0; i < MANY; i++) {
+        struct redis_args args = {0};
+        char name[16];
+        snprintf(name, sizeof name, "w%d", i);
+        const char *const words[] = {"XGROUP", "CREATECONSUMER", queue.stream[JOB_NORMAL], "fleet",
+                                     name};
+        for (size_t w = 0; w < sizeof words / sizeof words[0]; w++) {
+            redis_args_str(&args, words[w]);
+        }
+        OK(redis_conn_append(conn, &args, &err));
+        redis_args_free(&args);
+    }
+    for (int i = 0; i < MANY; i++) {
+        redisReply *reply = NULL;
+        OK(redis_conn_collect(conn, &reply, &err));
+        redis_reply_free(reply);
+    }
+    OK(queue_reap(conn, &queue, 0, &removed, &err));
+    cr_assert_eq(consumers(JOB_NORMAL), MANY + 1, "one of them holds a job");
+    cr_assert_eq(finish_as("busy", &batch.jobs[0]), QUEUE_MOVED);
+    OK(queue_reap(conn, &queue, 0, &removed, &err));
+    cr_assert_eq(consumers(JOB_NORMAL), 0);
+    add("b", "");
+    read_jobs("busy", 1, &batch);
+    cr_assert_eq(batch.count, 2);
+    assert_slice(batch.jobs[1].id, "b");
+    queue_batch_free(&batch);
+}
+
 BOOKED_TEST(queue_janitor, preparing_twice_is_fine_and_a_wrong_type_is_told)
 {
     OK(queue_prepare(conn, &queue, &err));
