@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "queue_lua.h"
 
-enum { PREFIX_MAX = 96, OLDEST_MAJOR = 7 };
+enum { PREFIX_MAX = 96, OLDEST_MAJOR = 7, LOAD_TRIES = 5 };
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
@@ -193,34 +194,74 @@ static enum status check_server(struct redis_conn *conn, struct error *err)
     return status;
 }
 
-enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *err)
+/* `replace`: there is an older one. */
+static enum status load_library(struct redis_conn *conn, bool replace, struct error *err)
 {
     struct redis_args args = {0};
     redisReply *reply = NULL;
-    long long version = 0;
-
-    if (loaded != NULL) {
-        *loaded = false;
-    }
-    enum status status = loaded_version(conn, &version, err);
-    if (status != STATUS_OK || version >= queue_library_version()) {
-        return status;
-    }
-    status = check_server(conn, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
 
     redis_args_str(&args, "FUNCTION");
     redis_args_str(&args, "LOAD");
-    redis_args_str(&args, "REPLACE");
+    if (replace) {
+        redis_args_str(&args, "REPLACE");
+    }
     redis_args_str(&args, queue_lua);
-    status = queue_call(conn, &args, REDIS_REPLY_STRING, &reply, err);
+    const enum status status = queue_call(conn, &args, REDIS_REPLY_STRING, &reply, err);
     if (status == STATUS_OK) {
         redis_reply_free(reply);
-        if (loaded != NULL) {
-            *loaded = true;
+    }
+    return status;
+}
+
+/* A full Redis takes no library; it works on with the older one, whose functions make room. */
+static bool must_do(enum status status, long long version, const struct redis_conn *conn)
+{
+    long long suppressed = 0;
+
+    if (status != STATUS_OOM || version == 0) {
+        return false;
+    }
+    if (log_kind_allow("library", &suppressed)) {
+        log_warning("redis %s is full, function library %lld must do for now (%lld more like it)",
+                    redis_conn_where(conn), version, suppressed);
+    }
+    return true;
+}
+
+/* Of several programs that find none at once the first one loads its own: the others are refused
+ * and look again. Of those that find an older one each replaces it, so the version is read once
+ * more after that, until it is not lower than ours. */
+enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *err)
+{
+    long long version = 0;
+    bool did = false;
+    enum status status = loaded_version(conn, &version, err);
+
+    if (status == STATUS_OK && version < queue_library_version()) {
+        status = check_server(conn, err);
+    }
+    for (int i = 0; i < LOAD_TRIES && status == STATUS_OK && version < queue_library_version();
+         i++) {
+        status = load_library(conn, version > 0, err);
+        if (must_do(status, version, conn)) {
+            status = STATUS_OK;
+            break;
         }
+        did = did || status == STATUS_OK;
+        if (status == STATUS_OK || (status == STATUS_REFUSED && version == 0)) {
+            const struct error refusal = err != NULL ? *err : (struct error){0};
+            const bool refused = status != STATUS_OK;
+            status = loaded_version(conn, &version, err);
+            if (status == STATUS_OK && refused && version == 0) {
+                if (err != NULL) {
+                    *err = refusal; /* nobody else loaded one either */
+                }
+                status = STATUS_REFUSED;
+            }
+        }
+    }
+    if (loaded != NULL) {
+        *loaded = did && status == STATUS_OK;
     }
     return status;
 }

@@ -39,7 +39,9 @@ enum status queue_init(struct queue *queue, const char *prefix, const char *name
 
 /* ---- the function library ------------------------------------------------------------------ */
 
-/* Loads the library when it is missing or older than ours. STATUS_INVALID on a Redis older than 7.0
+/* Loads the library when it is missing or older than ours. Where a full Redis does not take it and
+ * there is an older one, that must do: STATUS_OK, with a warning. STATUS_INVALID on a Redis older
+ * than 7.0
  * ("redis 6.2.6 at ...: 7.0 or newer is needed"). Sets *loaded (may be NULL) when it did load. */
 enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *err) MUSTCHECK;
 

@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "janitor.h"
+#include "preflight.h"
 #include "registration.h"
 
 enum {
@@ -10,6 +11,8 @@ enum {
     STILL_AFTER_MS = 10000,
     STALE_OTHERS_MS = 12000, /* how often those look who have no lease, and as much later at most */
     STALE_SPREAD_MS = 250,
+    OTHERS_EVERY_MS = 60000, /* how often those look at the server who have no lease */
+    EVICTION_EVERY_MS = 10000,
     CALL_AFTER_MS = 1000,
     CALL_EVERY_MS = 2500,
     REGISTER_AFTER_MS = 25000,
@@ -122,6 +125,47 @@ static enum status beat_duty(struct janitor *janitor, struct turn *turn, struct 
 static enum status look_for_duty(struct janitor *janitor, struct turn *turn, struct error *err)
 {
     return duty_look(&janitor->duty, janitor->fleet, janitor->conn, &turn->wait_ms, err);
+}
+
+/* ---- the server ------------------------------------------------------------------------------ */
+
+/* Lost functions must not wait for the next call that needs one, since producers need them too; and
+ * an older program may have put its own in the place of ours. */
+static enum status look_for_library(struct janitor *janitor, struct turn *turn, struct error *err)
+{
+    bool loaded = false;
+    enum status status = queue_install(janitor->conn, &loaded, err);
+
+    if (loaded) {
+        log_warning("the function library was gone or older and is loaded again");
+    }
+    if (!duty_holds_any(&janitor->duty, janitor->fleet->queue_count)) {
+        turn->wait_ms = OTHERS_EVERY_MS;
+    }
+    return status;
+}
+
+/* A policy may be set at run time, and after a failover another server has its own. */
+static enum status look_for_eviction(struct janitor *janitor, struct turn *turn, struct error *err)
+{
+    struct fleet *fleet = janitor->fleet;
+    const int64_t now_ms = clock_now_ms();
+
+    if (redis_conn_opened(janitor->conn) == janitor->looked_opened &&
+        now_ms < janitor->look_at_ms) {
+        return STATUS_OK;
+    }
+    enum status status = preflight_check_eviction(janitor->conn, err);
+    if (status == STATUS_OK || status == STATUS_INVALID) {
+        atomic_store(&fleet->evicts, status == STATUS_INVALID);
+    }
+    janitor->looked_opened = redis_conn_opened(janitor->conn);
+    janitor->look_at_ms =
+        now_ms + (duty_holds_any(&janitor->duty, fleet->queue_count) || status != STATUS_OK
+                      ? EVICTION_EVERY_MS
+                      : OTHERS_EVERY_MS);
+    (void)turn;
+    return status;
 }
 
 /* ---- stale jobs ------------------------------------------------------------------------------ */
@@ -251,6 +295,8 @@ static const struct chore rows[] = {
     {"register", 2000, register_worker, false},
     {"leases", 3000, beat_duty, false},
     {"holders", 3000, look_for_duty, false},
+    {"library", 3000, look_for_library, false},
+    {"eviction", 1000, look_for_eviction, false},
     {"stale", 2500, look_for_stale, false},
     {"reader", 200, nudge_reader, false},
     {"forget", 600000, forget_workers, false},

@@ -225,5 +225,32 @@ bool fleet_is_alive(void *context)
 bool fleet_redis_ready(void *context)
 {
     const struct fleet *fleet = context;
-    return reader_is_connected(fleet->reader);
+    return reader_is_connected(fleet->reader) && !atomic_load(&fleet->is_cut_off) &&
+           !atomic_load(&fleet->evicts);
+}
+
+bool fleet_describe(void *context, struct strbuf *out)
+{
+    const struct fleet *fleet = context;
+    const bool evicts = atomic_load(&fleet->evicts);
+
+    if (evicts) {
+        strbuf_append_str(out, ",\"evicts\":true");
+    }
+    return reader_describe_aside(fleet->reader, out) > 0 || evicts;
+}
+
+void fleet_write_metrics(void *context, struct strbuf *out)
+{
+    const struct fleet *fleet = context;
+    struct strbuf unused = {0};
+
+    strbuf_printf(
+        out,
+        "# HELP stillhouse_queues_set_aside Queues that are not read for now, since a key "
+        "of theirs holds what it should not.\n"
+        "# TYPE stillhouse_queues_set_aside gauge\n"
+        "stillhouse_queues_set_aside %zu\n",
+        reader_describe_aside(fleet->reader, &unused));
+    strbuf_free(&unused);
 }

@@ -66,8 +66,10 @@ struct fleet {
     size_t lane_count;
     pthread_t janitor;
     bool janitor_started;
-    atomic_int mode; /* enum fleet_mode */
+    atomic_int mode;             /* enum fleet_mode */
     atomic_llong redis_clock_ms; /* see tools_now_unix_ms */
+    atomic_bool is_cut_off;      /* the janitor's connection is lost */
+    atomic_bool evicts;          /* Redis throws jobs away when it is full */
     atomic_int size; /* workers alive in the whole fleet, as Redis said last; 0: not yet */
     atomic_int lanes_running;
     int64_t started_unix_ms;
@@ -89,6 +91,11 @@ void fleet_join(struct fleet *fleet);
 /* True while the process makes progress: the reader turns, or the lanes do. Any thread. */
 bool fleet_is_alive(void *fleet);
 bool fleet_redis_ready(void *fleet);
+
+/* For /readyz: appends what is set aside and that Redis evicts, as members of an object; true when
+ * there is anything. For /metrics: the number of queues that are set aside. Any thread. */
+bool fleet_describe(void *fleet, struct strbuf *out);
+void fleet_write_metrics(void *fleet, struct strbuf *out);
 
 /* Gives a take that was not begun back to the queue: claimable by others at once, its deliveries
  * uncounted. Under the lane's lock, or in its thread. */

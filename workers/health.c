@@ -38,7 +38,8 @@ static unsigned answer_ready(struct health *health, struct strbuf *body)
 {
     const struct health_config *config = &health->config;
     bool ready = config->redis_ready(config->context);
-    bool degraded = false;
+    struct strbuf more = {0};
+    bool degraded = config->describe != NULL && config->describe(config->context, &more);
 
     for (int i = 0; i < METRICS_UPSTREAMS; i++) {
         degraded = degraded ||
@@ -55,7 +56,12 @@ static unsigned answer_ready(struct health *health, struct strbuf *body)
         upstreams_describe_members(config->upstreams, which, body);
         strbuf_append_char(body, '}');
     }
+    if (more.bytes > 0) {
+        strbuf_append(body, more.data, more.bytes);
+    }
     strbuf_append_str(body, "}\n");
+    body->failed = body->failed || !strbuf_ok(&more);
+    strbuf_free(&more);
     return ready ? CODE_OK : CODE_UNAVAILABLE;
 }
 
@@ -67,6 +73,9 @@ static void make_metrics(const struct health_config *config, struct strbuf *body
     metrics_render(config->metrics, body);
     if (config->families != NULL) {
         families_write(config->families, config->redis_ready(config->context), body);
+    }
+    if (config->write_metrics != NULL) {
+        config->write_metrics(config->context, body);
     }
 }
 

@@ -2,9 +2,8 @@
  *
  *     GET /healthz  200 "ok", or 503 "stuck" when the process makes no progress
  *     GET /readyz   200 when Redis answers, else 503; a JSON object with "status" ok, degraded (a
- *                   breaker is not closed) or unready, and what is known of each upstream
- *     GET /metrics  Prometheus text
- *     GET /         the three above
+ *                   breaker is not closed, a queue is set aside) or unready, and what is known of
+ * each upstream GET /metrics  Prometheus text GET /         the three above
  *
  * The server's thread (common/http_server.h) answers; it reads atomics and locked state only. Start
  * and stop from the main thread.
@@ -27,8 +26,11 @@ struct health_config {
     const struct metrics *metrics;
     struct families *families; /* NULL = only what `metrics` holds */
     struct upstreams *upstreams;
-    bool (*alive)(void *context);       /* the process makes progress */
-    bool (*redis_ready)(void *context); /* Redis answered the last time */
+    bool (*alive)(void *context);                        /* the process makes progress */
+    bool (*redis_ready)(void *context);                  /* Redis answered the last time */
+    bool (*describe)(void *context, struct strbuf *out); /* more for /readyz; NULL = nothing */
+    void (*write_metrics)(void *context,
+                          struct strbuf *out); /* more for /metrics; NULL = nothing */
     void *context;
 };
 

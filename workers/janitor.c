@@ -74,7 +74,11 @@ static bool run_chore(struct janitor *janitor, const struct chore *chore, size_t
     if (status == STATUS_REFUSED && redis_conn_is_open(janitor->conn)) {
         install_again(janitor);
     }
-    return status == STATUS_OK || redis_conn_is_open(janitor->conn);
+    const bool connected = status == STATUS_OK || redis_conn_is_open(janitor->conn);
+    if (!connected || redis_conn_is_open(janitor->conn)) {
+        atomic_store(&janitor->fleet->is_cut_off, !connected);
+    }
+    return connected;
 }
 
 /* The worker's own first: what keeps jobs ours must not come late. */

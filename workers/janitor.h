@@ -76,8 +76,10 @@ struct janitor {
     struct log_limit ear_limit;
     uint64_t registered_digest; /* what the registration said last, and when */
     int64_t registered_ms;
-    int64_t call_at_ms;    /* when other workers may be called again */
-    int64_t install_at_ms; /* when the library may be loaded again */
+    uint64_t looked_opened; /* for the eviction policy: on which connection, */
+    int64_t look_at_ms;     /* and when to look again */
+    int64_t call_at_ms;     /* when other workers may be called again */
+    int64_t install_at_ms;  /* when the library may be loaded again */
 };
 
 /* True while no token can reach this thread: a chore that relies on one looks more often then. */

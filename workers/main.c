@@ -43,7 +43,8 @@ static void print_help(void)
     printf(
         "usage: stillhouse-worker [--SETTING VALUE ...]\n\n"
         "Takes enrichment, distillation and index jobs from Redis, and works them off.\n"
-        "SIGTERM or SIGINT drains (running jobs are finished, others are handed back); a second\n"
+        "SIGTERM, SIGINT or SIGHUP drains (running jobs are finished, others are handed back); a "
+        "second\n"
         "signal stops at once. Settings come from flags, then the environment, then defaults.\n\n"
         "  --help               this text\n"
         "  --version            the version\n"
@@ -207,6 +208,8 @@ static int run(const struct settings *settings, const sigset_t *signals)
             .upstreams = fleet.upstreams,
             .alive = fleet_is_alive,
             .redis_ready = fleet_redis_ready,
+            .describe = fleet_describe,
+            .write_metrics = fleet_write_metrics,
             .context = &fleet,
         };
         status = health_start(&config, &health, &err);
@@ -263,6 +266,7 @@ int main(int argc, char **argv)
     struct error err = {0};
     sigset_t signals;
     int code = EXIT_DONE;
+    bool stopped = false;
 
     if (!descriptors_reserve()) {
         return EXIT_FAILED;
@@ -290,6 +294,7 @@ int main(int argc, char **argv)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP); /* a terminal that is gone need not cost its jobs a minute */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
     /* Said now, not to the first job. */
@@ -300,10 +305,10 @@ int main(int argc, char **argv)
         status = http_check_library(&err);
     }
     if (status == STATUS_OK) {
-        status = preflight_redis(&settings, &err);
+        status = preflight_redis(&settings, &signals, &stopped, &err);
     }
     if (status != STATUS_OK) {
         return leave(fail(exit_code_of(status), err.text));
     }
-    return leave(run(&settings, &signals));
+    return leave(stopped ? EXIT_DONE : run(&settings, &signals));
 }

@@ -21,7 +21,11 @@ static int set_paused(struct cli *cli, bool paused)
     if (code != CLI_DONE) {
         return code;
     }
-    if (queue_pause(conn, &queue, paused, &err) != STATUS_OK) {
+    enum status status = queue_pause(conn, &queue, paused, &err);
+    if (status == STATUS_REFUSED && queue_install(conn, NULL, NULL) == STATUS_OK) {
+        status = queue_pause(conn, &queue, paused, &err); /* the functions were lost */
+    }
+    if (status != STATUS_OK) {
         code = cli_fail(&err);
     } else if (cli->json) {
         strbuf_printf(&document, "{\"queue\":\"%s\",\"paused\":%s}", queue.name,

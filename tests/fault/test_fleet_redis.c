@@ -449,3 +449,92 @@ Test(fleet_redis, a_delayed_set_of_another_type_stops_no_other_queue_and_is_said
     stop_fleet();
     cr_assert_geq(release_log("janitor: promote: "), 1);
 }
+
+Test(fleet_redis, a_stream_of_another_type_sets_one_queue_aside_until_it_is_gone)
+{
+    struct strbuf said = {0};
+
+    snprintf(settings.queues, sizeof settings.queues, "echo.1,echo.2");
+    TELL_OK("SET", "sh:{echo.1}:jobs:low", "oops");
+    start_fleet();
+    push("echo.2", "good", "legal", "", "x", 1);
+    wait_for("echo.2", COUNT_DONE, 1);
+    cr_assert(fleet_redis_ready(&fleet));
+    cr_assert(fleet_describe(&fleet, &said));
+    cr_assert_not_null(memmem(said.data, said.bytes, "{\"echo.1\":\"", 11), "%.*s", (int)said.bytes,
+                       said.data);
+    strbuf_reset(&said);
+    fleet_write_metrics(&fleet, &said);
+    cr_assert_not_null(memmem(said.data, said.bytes, "set_aside 1\n", 12));
+    TELL_OK("DEL", "sh:{echo.1}:jobs:low");
+    push("echo.1", "healed", "legal", "", "x", 1);
+    wait_for("echo.1", COUNT_DONE, 1);
+    strbuf_reset(&said);
+    cr_assert_not(fleet_describe(&fleet, &said));
+    strbuf_free(&said);
+    stop_fleet();
+}
+
+/* ---- all queues paused ----------------------------------------------------------------------- */
+
+static void wait_until_reads_nothing(void)
+{
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+
+    while (!reader_is_paused(fleet.reader, 0)) {
+        cr_assert(clock_now_ms() < until_ms, "the pause is not seen");
+        clock_sleep_ms(POLL_MS);
+    }
+}
+
+Test(fleet_redis, with_all_queues_paused_lost_functions_come_back_and_a_lost_redis_is_seen)
+{
+    struct queue queue = queue_named("echo");
+    struct error err = {0};
+
+    snprintf(settings.queues, sizeof settings.queues, "echo");
+    start_fleet();
+    cr_assert_eq(queue_pause(conn, &queue, true, &err), STATUS_OK, "%s", err.text);
+    push("echo", "held", "legal", "", "x", 1); /* by which the reader learns of the pause */
+    wait_until_reads_nothing();
+    TELL_OK("FUNCTION", "FLUSH");
+    TELL_OK("DEL", queue.paused);
+    struct queue_stats stats = {0};
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    while (stats.counters[COUNT_DONE] < 1) {
+        cr_assert(clock_now_ms() < until_ms, "the functions do not come back");
+        clock_sleep_ms(POLL_MS);
+        if (queue_get_stats(conn, &queue, &stats, &err) != STATUS_OK) {
+            stats = (struct queue_stats){0};
+        }
+    }
+
+    cr_assert_eq(queue_pause(conn, &queue, true, &err), STATUS_OK, "%s", err.text);
+    push("echo", "held-too", "legal", "", "x", 1);
+    wait_until_reads_nothing();
+    wait_until_ready(true);
+    TELL_OK("CONFIG", "SET", "requirepass", "secret"); /* as good as away, for the fleet */
+    TELL_OK("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+    wait_until_ready(false);
+    TELL_OK("CONFIG", "SET", "requirepass", "");
+    wait_until_ready(true);
+    stop_fleet();
+}
+
+/* ---- eviction -------------------------------------------------------------------------------- */
+
+Test(fleet_redis, a_policy_that_evicts_jobs_is_seen_at_run_time)
+{
+    struct strbuf said = {0};
+
+    start_fleet();
+    wait_until_ready(true);
+    TELL_OK("CONFIG", "SET", "maxmemory-policy", "allkeys-random");
+    wait_until_ready(false);
+    cr_assert(fleet_describe(&fleet, &said));
+    cr_assert_not_null(memmem(said.data, said.bytes, "evicts", 6));
+    strbuf_free(&said);
+    TELL_OK("CONFIG", "SET", "maxmemory-policy", "noeviction");
+    wait_until_ready(true);
+    stop_fleet();
+}

@@ -230,3 +230,56 @@ Test(worker, sigterm_drains_and_a_second_worker_is_told_of_a_taken_port)
     wait_for_log(log, "drained");
     test_server_stop(&redis);
 }
+
+Test(worker, sighup_drains_too)
+{
+    struct test_server redis;
+    char log[300];
+    int state = 0;
+
+    test_redis_start(&redis, NULL);
+    snprintf(log, sizeof log, "%s/worker.log", redis.folder);
+    pid_t pid = start(redis.url, "off", log);
+    wait_for_log(log, "lanes on");
+    cr_assert_eq(kill(pid, SIGHUP), 0);
+    cr_assert_eq(waitpid(pid, &state, 0), pid);
+    cr_assert(WIFEXITED(state) && WEXITSTATUS(state) == 0, "state %d", state);
+    wait_for_log(log, "drained");
+    test_server_stop(&redis);
+}
+
+/* A Redis that says LOADING to whatever needs data, as often as it is asked. */
+static struct fake_server *start_loading_redis(void)
+{
+    static const struct fake_step script[] = {
+        EXPECT("INFO"),       SEND("$0\r\n\r\n"),
+        EXPECT("sh_version"), SEND("-LOADING Redis is loading the dataset in memory\r\n"),
+        EXPECT_CLOSE,         LOOP,
+    };
+    return fake_server_start(script);
+}
+
+Test(worker, a_redis_that_loads_is_waited_for_until_a_signal_comes)
+{
+    struct fake_server *server = start_loading_redis();
+    char url[64];
+    char folder[200];
+    char log[300];
+    int state = 0;
+
+    test_folder_make(folder, sizeof folder);
+    snprintf(log, sizeof log, "%s/worker.log", folder);
+    snprintf(url, sizeof url, "redis://127.0.0.1:%d/0", fake_server_port(server));
+    pid_t pid = start(url, "off", log);
+    const int64_t until_ms = clock_now_ms() + 7000; /* what is not there is waited for 5 s */
+    wait_for_log(log, "waiting: ");
+    while (clock_now_ms() < until_ms) {
+        cr_assert_eq(waitpid(pid, &state, WNOHANG), 0, "it did not wait: state %d", state);
+        clock_sleep_ms(50);
+    }
+    cr_assert_eq(kill(pid, SIGTERM), 0);
+    cr_assert_eq(waitpid(pid, &state, 0), pid);
+    cr_assert(WIFEXITED(state) && WEXITSTATUS(state) == 0, "state %d", state);
+    (void)fake_server_stop(server);
+    test_folder_remove(folder);
+}
