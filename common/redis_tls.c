@@ -77,6 +77,7 @@ enum status redis_tls_start(struct redis_conn *conn, struct error *err)
     }
 
     /* hiredis' TLS reads and writes inside the handshake: bound them too. */
+    conn->bound_ms = conn->timeouts.connect_ms;
     if (!redis_io_set_timeout(conn, SO_RCVTIMEO, conn->timeouts.connect_ms, &conn->receive_ms) ||
         !redis_io_set_timeout(conn, SO_SNDTIMEO, conn->timeouts.connect_ms, &conn->send_ms) ||
         redisInitiateSSL(conn->context, session) != REDIS_OK) {

@@ -95,8 +95,9 @@ Test(redis_tls, the_certificate_must_be_signed_by_whom_we_trust_and_name_the_hos
     cr_assert_eq(ping("localhost", port, &err), STATUS_UNREACHABLE);
     cr_assert_not_null(strstr(err.text, "certificate"), "%s", err.text);
 
-    cr_assert_eq(ping("localhost", server.port, &err), STATUS_UNREACHABLE, "plain port: %s",
-                 err.text);
+    /* a plain port waits for the end of a line, which the greeting has by chance */
+    cr_assert_neq(ping("localhost", server.port, &err), STATUS_OK, "plain port");
+    cr_assert_null(strstr(err.text, " 0 ms"), "%s", err.text);
     test_server_stop(&server);
     test_folder_remove(folder);
 }
