@@ -2,9 +2,12 @@
  * thread, results freed elsewhere, names looked up by threads that outlive their client. */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "bodies.h"
 #include "keys.h"
@@ -155,6 +158,73 @@ static void handed_over(void)
     stillhouse_close(client);
 }
 
+/* ---- forks in the middle of other threads' calls ------------------------------------------- */
+
+enum { FORKS = 25 };
+
+static atomic_bool over;
+
+/* Past the memory more often than not. */
+static void *ask_on(void *argument)
+{
+    stillhouse_client *client = argument;
+    stillhouse_result *result = NULL;
+    char query[32];
+
+    for (int i = 0; !atomic_load(&over); i++) {
+        snprintf(query, sizeof query, "not there %d", i);
+        check(stillhouse_lookup(client, "legal", query, 0, &result) == STILLHOUSE_NOT_FOUND,
+              "lookup", stillhouse_error(client));
+        check(stillhouse_lookup(client, "legal", "hit", 0, &result) == STILLHOUSE_OK, "lookup",
+              stillhouse_error(client));
+        stillhouse_result_free(result);
+    }
+    return NULL;
+}
+
+/* In the child: each client works, whatever its thread was doing. */
+static int use_all(stillhouse_client *const clients[THREADS])
+{
+    int faults = 0;
+
+    for (int i = 0; i < THREADS; i++) {
+        stillhouse_result *result = NULL;
+        faults +=
+            stillhouse_lookup(clients[i], "legal", "not there", 0, &result) != STILLHOUSE_NOT_FOUND;
+        faults += stillhouse_lookup(clients[i], "legal", "hit", 0, &result) != STILLHOUSE_OK ||
+                  strcmp(result->few_shot, "block\n") != 0;
+        stillhouse_result_free(result);
+        stillhouse_close(clients[i]);
+    }
+    return faults;
+}
+
+static void forked_in_between(void)
+{
+    stillhouse_client *clients[THREADS];
+    pthread_t threads[THREADS];
+
+    for (int i = 0; i < THREADS; i++) {
+        clients[i] = open_client(server.url, 5000);
+        check(pthread_create(&threads[i], NULL, ask_on, clients[i]) == 0, "thread", "not started");
+    }
+    for (int i = 0; i < FORKS; i++) {
+        int status = -1;
+        const pid_t pid = fork();
+        if (pid == 0) {
+            alarm(20);
+            _exit(use_all(clients));
+        }
+        check(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0, "fork",
+              "a child's client did not work");
+    }
+    atomic_store(&over, true);
+    for (int i = 0; i < THREADS; i++) {
+        check(pthread_join(threads[i], NULL) == 0, "thread", "not joined");
+        stillhouse_close(clients[i]);
+    }
+}
+
 /* A bound of 1 ms is over before most look-ups are, so their threads end after the client. */
 static void names_that_are_late(void)
 {
@@ -173,6 +243,7 @@ int main(void)
     prepare();
     side_by_side();
     handed_over();
+    forked_in_between();
     names_that_are_late();
     test_server_stop(&server);
     puts("1 passed, 0 failed");
