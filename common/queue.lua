@@ -1339,6 +1339,7 @@ local function renew_for_twins(base, stream, entry, job)
     if claim.content > 0 then
         text = text .. ' deadline_ms=' .. digits(claim.content)
     end
+    must_delete(stream)
     local added = add_job(stream, whole.id, whole.domain, whole.attempt, text, whole.body)
     undo_with('XDEL', stream, added)
     claim.content = nil

@@ -42,8 +42,9 @@ static void copy_entries(const char *stream, char (*out)[48], size_t count)
     redis_reply_free(reply);
 }
 
-/* A queue of its own for each case: dead letters, running jobs (the second has a unique key),
- * waiting ones in all three streams, delayed ones that are due and not. */
+/* A queue of its own for each case: dead letters, running jobs (the second has a unique key, the
+ * tenth a twin with more time), waiting ones in all three streams, delayed ones that are due and
+ * not. */
 static void prepare_queue(void)
 {
     struct queue_batch batch = {0};
@@ -62,8 +63,9 @@ static void prepare_queue(void)
     copy_entries(queue.dead, letters, LETTERS);
     for (int i = 0; i < JOBS; i++) {
         snprintf(id, sizeof id, "job-%d", i);
-        add(id, i == 1 ? "unique=u reply=1" : "");
+        add(id, i == 1 ? "unique=u reply=1" : i == 9 ? "unique=w deadline_ms=9999999999999" : "");
     }
+    cr_assert_str_eq(add_bounded(0, "twin", "unique=w reply=1").id, "job-9");
     read_jobs("me", JOBS, &batch);
     copy_entries(queue.stream[JOB_NORMAL], entries, JOBS);
     add("high", "priority=high");
@@ -90,6 +92,7 @@ static const char *const calls[] = {
     "sh_done % me 1 1 #0",
     "sh_done % me 1 1 #0 #2",
     "sh_finish % me 1 #1 1 job-1 legal u 2 reply",
+    "sh_finish % me 1 #9 1 job-9 legal w 1 -",
     "sh_retry % me 1 #3 1 1000 0",
     "sh_retry % me 1 #4 1 0 1",
     "sh_bury % me w 1 #5 1 rejected no 0 -",
@@ -113,6 +116,7 @@ static const char *const calls[] = {
     "sh_lease_take sh:lease:x me 1000",
     "sh_lease_renew sh:lease:x me 1000",
     "sh_lease_release sh:lease:x me",
+    "sh_register sh:workers w1 1000 pid 1",
 };
 
 enum { CALLS = sizeof calls / sizeof calls[0] };
@@ -235,6 +239,11 @@ static const struct {
     {"sh:rate:x", "string", false},
     {"sh:lease:x", "string", false},
     {"sh:lease:x:next", "string", false},
+    {":wake", "list", false},
+    {"sh:workers", "zset", false},
+    {"sh:worker:w1", "hash", false},
+    {":unique:w", "string", false},
+    {":wanted:job-9", "string", false},
 };
 
 Test(queue_hostile, a_key_of_another_type_is_named_or_makes_way_and_the_books_stay)
@@ -328,11 +337,15 @@ Test(queue_hostile, junk_and_extreme_numbers_stop_no_function)
         "99999999999999999999999999999999",
         "18446744073709551615",
         "0x7fffffffffffffff",
+        "job-1 @1:18446744073709551615-18446744073709551615:0 ~999999999999",
+        "job-9 @d999999999999999:1:3",
+        "job-1 @2:1-1-1:99999999999999999 ~~~ @@@",
         "junk with spaces",
         "\t\n",
     };
-    static const char *const places[] = {":unique:u", ":unique:v",  ":phase:job-11",
-                                         "sh:rate:x", "sh:lease:x", "sh:lease:x:next"};
+    static const char *const places[] = {":unique:u",      ":unique:v", ":unique:w",
+                                         ":phase:job-11",  "sh:rate:x", "sh:lease:x",
+                                         "sh:lease:x:next"};
     static const char *const members[] = {
         "junk", "", "\n", " \n", "id legal 0 \nb", "id legal 99999999999999999999 since=1e9 \nb"};
     static const char *const scores[] = {"-inf", "-1e308", "0", "1e308", "inf"};
