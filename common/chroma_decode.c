@@ -17,6 +17,10 @@
 static enum status not_json(const char *data, size_t bytes, struct error *err)
 {
     char excerpt[48];
+
+    if (bytes > 0 && (data[0] == '{' || data[0] == '[')) { /* its texts are nobody's business */
+        return error_set(err, STATUS_GARBLED, "the answer is not JSON: it begins so and breaks");
+    }
     return error_set(err, STATUS_GARBLED, "the answer is not JSON: \"%s\"",
                      text_excerpt(data, bytes, excerpt));
 }
