@@ -119,7 +119,17 @@ Test(worker, no_redis_is_exit_code_3)
     char url[64];
 
     snprintf(url, sizeof url, "redis://127.0.0.1:%d/0", test_free_port());
-    cr_assert_eq(RUN("--redis-url", url, "--http", "off"), 3, "%s", err_out);
+    cr_assert_eq(RUN("--redis-url", url, "--http", "off", "--chroma-url", "http://chroma:8000",
+                     "--chroma-token", "hush"),
+                 3, "%s", err_out);
+    cr_assert_not_null(strstr(err_out, "chroma-token goes over plain http"), "%s", err_out);
+    cr_assert_null(strstr(err_out, "hush"), "%s", err_out);
+}
+
+Test(worker, an_authority_that_cannot_be_read_is_said_at_once)
+{
+    cr_assert_eq(RUN("--ca-file", "/no/such.pem"), 2, "%s", err_out);
+    cr_assert_not_null(strstr(err_out, "/no/such.pem"), "%s", err_out);
 }
 
 #ifndef STILLHOUSE_LINK_CURL
