@@ -272,6 +272,7 @@ struct queue_stats {
     /* enqueued deduplicated refused done retried buried expired reclaimed requeued discarded parked
      * reset (fields that held no number and began anew) */
     int64_t counters[QUEUE_COUNTERS];
+    int64_t adjusted; /* what queue_repair put right of the jobs; may be less than none */
     /* Keys that hold what they should not: how many, and in words, "; " between. What such a key
      * would have said is 0. */
     size_t faults;
@@ -285,8 +286,8 @@ enum status queue_get_stats(struct redis_conn *conn, const struct queue *queue,
 
 /* left - right of the two conservation laws; both 0 when the books balance. Pure. */
 struct queue_balance {
-    int64_t
-        jobs; /* enqueued + requeued - (done + buried + expired + waiting + running + delayed) */
+    int64_t jobs; /* enqueued + requeued + adjusted -
+                     (done + buried + expired + waiting + running + delayed) */
     int64_t dead; /* buried - (dead + requeued + discarded) */
 };
 struct queue_balance queue_check_balance(const struct queue_stats *stats);
@@ -307,5 +308,28 @@ enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue, 
 
 enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool paused,
                         struct error *err) MUSTCHECK;
+
+/* Takes up to `limit` jobs (1..1000, about 1 MiB of them) out of the queue, waiting, running or
+ * delayed: again until *purged is 0. They count as buried and discarded; who waits for one is told,
+ * who runs one is refused when it finishes. */
+enum status queue_purge(struct redis_conn *conn, const struct queue *queue, size_t limit,
+                        size_t *purged, struct error *err) MUSTCHECK;
+
+/* Entries that count as waiting and that nobody will ever run, since the group has delivered them
+ * and nobody holds them (XGROUP DELCONSUMER or SETID, XACK alone, a group made at $). One call
+ * looks through a slice: `cursor` starts as "0", is moved, and is "" when all was seen. */
+enum { QUEUE_CURSOR_BYTES = 48 };
+enum status queue_count_orphans(struct redis_conn *conn, const struct queue *queue,
+                                char cursor[QUEUE_CURSOR_BYTES], size_t *count,
+                                struct error *err) MUSTCHECK;
+/* The same, and adds them anew, so that they are run. */
+enum status queue_adopt_orphans(struct redis_conn *conn, const struct queue *queue,
+                                char cursor[QUEUE_CURSOR_BYTES], size_t *count,
+                                struct error *err) MUSTCHECK;
+
+/* Puts the books right after an operator's DEL or somebody's junk; *was has the differences that
+ * there were. STATUS_REFUSED where a key is not what it should be. */
+enum status queue_repair(struct redis_conn *conn, const struct queue *queue,
+                         struct queue_balance *was, struct error *err) MUSTCHECK;
 
 #endif

@@ -46,6 +46,7 @@ local LAST_ID = '18446744073709551615-18446744073709551615'
 local PROMOTE_AGAIN_MS = 60 * 1000
 local SINCE_MAX_MS = 366 * 24 * 60 * 60 * 1000
 local FIELDS_MAX = 64  -- values of a foreign entry that a dead letter keeps; unpack() has a limit
+local ORPHANS_SLICE = 1000  -- running jobs between which a call looks
 local CLAIM_MAX = 256  -- bytes under a unique key
 local SAME_DUE_MAX = 2
 local FENCE_SLACK = 16
@@ -61,6 +62,9 @@ local WAKE_TTL_MS = 60 * 1000
 local CLAIMABLE_IDLE_MS = 24 * 60 * 60 * 1000  -- longer than any worker's visibility timeout
 local LOST, MOVED, WANTED, RENEWED = 0, 1, 2, 3
 local FLAG_EXPIRED, FLAG_REPLY = 1, 2
+
+-- The functions by name. (A chunk has 200 locals at most.)
+local api = {}
 
 -- While a library is loaded it may use nothing but redis.register_function; these are bound when a
 -- function runs first.
@@ -972,7 +976,7 @@ local function believe_since(text, since)
     return edit_options(text, digits(now), {since = true})
 end
 
-local function sh_enqueue(base, args)
+function api.sh_enqueue(base, args)
     local problem = check_base(base)
     if problem then
         return problem
@@ -1016,10 +1020,6 @@ local function sh_enqueue(base, args)
 end
 
 ---- push: the same for a human --------------------------------------------------------------------
-
-local sh_push
-
-do  -- a chunk has 200 locals at most: those of this section are its own
 
 local PUSH_OPTIONS = {'priority', 'delay_ms', 'deadline_ms', 'unique', 'reply', 'traceparent'}
 
@@ -1169,7 +1169,7 @@ local function push_fields(args)
     return given, order
 end
 
-function sh_push(base, args)
+function api.sh_push(base, args)
     local problem = check_base(base)
     if problem then
         return problem
@@ -1200,8 +1200,6 @@ function sh_push(base, args)
         return redis.error_reply(format('SHFULL queue "%s": %d jobs wait already', base, PUSH_BACKLOG))
     end
     return answers[1] or answers
-end
-
 end
 
 ---- the fence -------------------------------------------------------------------------------------
@@ -1378,7 +1376,7 @@ end
 
 -- consumer, then for each job: stream entry deliveries id domain unique flags reply. The fate of each; an
 -- expired one whose twins have more time is RENEWED: it waits again.
-local function sh_finish(base, args)
+function api.sh_finish(base, args)
     local ours, streams = fence(base, args[1], args, 2, 8)
     if not ours then
         return streams
@@ -1414,7 +1412,7 @@ end
 -- consumer stream deliveries entry...: ends jobs of one stream that nobody waits for (no unique key, no
 -- reply) and that were handed out equally often: nearly every job, for a quarter of the arguments.
 -- Returns how many; where some are not this consumer's any more, the fate of each instead.
-local function sh_done(base, args)
+function api.sh_done(base, args)
     local stream = streams_of(base)[(tonumber(args[2]) or -1) + 1]
     local deliveries = integer(args[3])
     if not stream or not deliveries or #args < 4 or #args > JOBS_MAX + 3 then
@@ -1480,7 +1478,7 @@ local function delay_running(base, job, entry, delay, parked)
 end
 
 -- consumer, then for each job: stream entry deliveries delay_ms parked, which is 0 or as in is_parked
-local function sh_retry(base, args)
+function api.sh_retry(base, args)
     local ours, streams = fence(base, args[1], args, 2, 5)
     if not ours then
         return streams
@@ -1526,7 +1524,7 @@ local function add_dead(base, fields, entry, reason, text, deliveries, worker)
 end
 
 -- consumer, worker, then for each job: stream entry deliveries reason error flags reply
-local function sh_bury(base, args)
+function api.sh_bury(base, args)
     local ours, streams = fence(base, args[1], args, 3, 7)
     if not ours then
         return streams
@@ -1552,7 +1550,7 @@ end
 
 -- id, reply, ["wanted"]: for an asker that came after the job's own end was decided (WANTED); with the
 -- word only where one still waits.
-local function sh_reply(base, args)
+function api.sh_reply(base, args)
     if #args < 2 or #args > 3 or not is_id(args[1]) then
         return invalid('arguments', tostring(#args), 'a job id and its reply')
     end
@@ -1564,7 +1562,7 @@ local function sh_reply(base, args)
 end
 
 -- consumer, visibility_ms, again, then for each job: stream entry deliveries. Returns how many.
-local function sh_release(base, args)
+function api.sh_release(base, args)
     local ours, streams = fence(base, args[1], args, 4, 3)
     if not ours then
         return streams
@@ -1600,7 +1598,7 @@ local function sh_release(base, args)
 end
 
 -- consumer, then for each job: stream entry deliveries. Returns how many are still this consumer's.
-local function sh_heartbeat(base, args)
+function api.sh_heartbeat(base, args)
     local ours, streams = fence(base, args[1], args, 2, 3)
     if not ours then
         return streams
@@ -1780,7 +1778,7 @@ end
 -- stream consumer worker visibility_ms max_deliveries count cursor [suspects]
 -- Returns {cursor, buried, {entry, deliveries, fields}, ...}; about CALL_BYTES a call: the cursor then
 -- stands at what was put off.
-local function sh_reclaim(base, args)
+function api.sh_reclaim(base, args)
     local stream = streams_of(base)[(tonumber(args[1]) or -1) + 1]
     local limit = integer(args[5])
     if #args < 7 or #args > 8 or not stream or not limit or not integer(args[4]) then
@@ -1845,7 +1843,7 @@ end
 
 -- limit. Moves up to `limit` jobs, and no more once CALL_BYTES went. Returns {moved, ms until the next
 -- is due or -1}: 0 where more are due. One member at a time: how large the next one is nobody knows.
-local function sh_promote(base, args)
+function api.sh_promote(base, args)
     local limit = integer(args[1])
     if not limit or limit < 1 or limit > JOBS_MAX then
         return invalid('limit', args[1] or '', 'a whole number from 1 to 1000')
@@ -1877,7 +1875,7 @@ local function sh_promote(base, args)
 end
 
 -- Makes what it can; says what it could not.
-local function sh_prepare(base)
+function api.sh_prepare(base)
     local problem
     for _, stream in ipairs(streams_of(base)) do
         local _, refused = try('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
@@ -1888,8 +1886,102 @@ local function sh_prepare(base)
     return problem or redis.status_reply('OK')
 end
 
+---- entries that nobody will ever run: delivered, as the group has it, and nobody's ----------------
+-- (XGROUP DELCONSUMER or SETID, XACK without XDEL, a group made at "$" by another tool.)
+
+-- Calls f(stream, entry, fields) for the orphans of a stream between two ids (exclusive, inclusive), and
+-- no more once CALL_BYTES went. Returns the bytes.
+local function orphans_between(stream, low, high, bytes, f)
+    while bytes < CALL_BYTES do
+        local found = must('XRANGE', stream, '(' .. low, high, 'COUNT', 1)[1]
+        if not found then
+            break
+        end
+        low = found[1]
+        f(stream, found[1], found[2])
+        bytes = bytes + bytes_of(found[2])
+    end
+    return bytes
+end
+
+-- Looks through a slice of a stream, from behind `low`: between the running jobs, whose bodies are not
+-- read. Returns where to go on, nil at the end.
+local function orphans_of(stream, low, f)
+    local last = group_of(stream)['last-delivered-id']
+    if not last or last == '0-0' or must('XLEN', stream) == 0 then
+        return nil
+    end
+    local held = try('XPENDING', stream, GROUP, '(' .. low, '+', ORPHANS_SLICE) or NONE
+    local bytes = 0
+    for _, row in ipairs(held) do
+        bytes = orphans_between(stream, low, '(' .. row[1], bytes, f)
+        if bytes >= CALL_BYTES then
+            return low
+        end
+        low = row[1]
+    end
+    if #held == ORPHANS_SLICE then
+        return low
+    end
+    return orphans_between(stream, low, last, bytes, f) >= CALL_BYTES and low or nil
+end
+
+-- cursor, "0" at first. Returns {cursor, ...}: "" where all three streams were looked through.
+local function each_orphan(base, cursor, f)
+    local at, low = match(cursor or '', '^([123]) (%d+%-%d+)$')
+    at, low = tonumber(at or 1), low or '0-0'
+    for i = at, 3 do
+        low = orphans_of(streams_of(base)[i], low, f)
+        if low then
+            return i .. ' ' .. low
+        end
+        low = '0-0'
+    end
+    return ''
+end
+
+-- How many there are: {cursor, count}.
+function api.sh_orphans(base, args)
+    local total = 0
+    local cursor = each_orphan(base, args[1], function() total = total + 1 end)
+    return {cursor, total}
+end
+
+-- Puts one back, as it is where it is no job: a worker says then what is wrong with it.
+local function adopt(base, stream, entry, fields)
+    local job = read_job(stream, entry)
+    must_delete(stream)
+    if job then
+        local text = edit_options(job.options, entry_ms(entry))
+        local added = add_job(stream, job.id, job.domain, job.attempt, text, job.body)
+        local options = read_options(text)
+        undo_with('XDEL', stream, added)
+        note_place(base, job.domain, options.unique, job.id, place_in_stream(options, added))
+    else
+        local known_fields = {}
+        for i = 1, min(#fields, FIELDS_MAX) do
+            known_fields[i] = fields[i]
+        end
+        undo_with('XDEL', stream, must('XADD', stream, '*', unpack(known_fields)))
+    end
+    must('XDEL', stream, entry)
+    return true
+end
+
+-- Adds them anew, so that they are run: {cursor, count}.
+function api.sh_adopt(base, args)
+    local total = 0
+    local cursor = each_orphan(base, args[1], function(stream, entry, fields)
+        if attempt(adopt, base, stream, entry, fields) then
+            total = total + 1
+        end
+        commit()
+    end)
+    return {cursor, total}
+end
+
 -- consumer. Returns from how many streams it was removed.
-local function sh_leave(base, args)
+function api.sh_leave(base, args)
     local removed = 0
     for _, stream in ipairs(streams_of(base)) do
         local held = pcall_redis('XPENDING', stream, GROUP, '-', '+', 1, args[1])
@@ -1941,7 +2033,7 @@ local function reap_stream(stream, idle_ms)
 end
 
 -- idle_ms. Returns how many consumers were removed; mends what heals by itself.
-local function sh_reap(base, args)
+function api.sh_reap(base, args)
     local idle_ms = integer(args[1])
     if not idle_ms then
         return invalid('idle_ms', args[1] or '', 'a whole number of milliseconds')
@@ -1987,7 +2079,7 @@ local function stream_facts(stream, now, fault)
 end
 
 -- Names and numbers. What is wrong with a key stands at the end, as a name with the number 1.
-local function sh_stats(base)
+function api.sh_stats(base)
     local waiting, running, oldest = 0, 0, 0
     local now = now_ms()
     local faults = {}
@@ -2013,12 +2105,12 @@ local function sh_stats(base)
         'oldest_ms', oldest,
     }
     local key = streams_of(base).counters
-    local counted, problem = try('HMGET', key, unpack(COUNTERS))
+    local counted, problem = try('HMGET', key, 'adjusted', unpack(COUNTERS))
     if problem then
         fault(fault_of(key, 'hash', problem))
     end
     for i, name in ipairs(COUNTERS) do
-        local text = counted and counted[i] or '0'
+        local text = counted and counted[i + 1] or '0'
         local number = counter_value(text)
         if not number then
             fault(format('key "%s" counts "%s" as %s, expected a number from 0 to 2^53',
@@ -2027,10 +2119,18 @@ local function sh_stats(base)
         answer[#answer + 1] = name
         answer[#answer + 1] = number or 0
     end
+    local adjusted = counted and counted[1] or '0'  -- may be less than none
+    if not find(adjusted, '^%-?%d+$') or #adjusted > 17 then
+        fault(format('key "%s" counts "%s" as adjusted, expected a number', excerpt(key, 200),
+            excerpt(adjusted)))
+        adjusted = '0'
+    end
+    answer[#answer + 1] = 'adjusted'
+    answer[#answer + 1] = tonumber(adjusted)
     for _, value in ipairs(faults) do
         answer[#answer + 1] = value
     end
-    return answer
+    return answer, #faults > 0
 end
 
 local function check_entries(args)
@@ -2079,7 +2179,7 @@ end
 
 -- entry...: in their order, and no more once CALL_BYTES went. Returns how many: again, with the same
 -- entries, until it is 0.
-local function sh_requeue(base, args)
+function api.sh_requeue(base, args)
     local problem = check_entries(args)
     if problem then
         return problem
@@ -2105,7 +2205,7 @@ local function sh_requeue(base, args)
     return moved
 end
 
-local function sh_discard(base, args)
+function api.sh_discard(base, args)
     local problem = check_entries(args)
     if problem then
         return problem
@@ -2128,7 +2228,7 @@ end
 
 -- max_dead older_than_ms, 0 for no bound. Discards what is over either, the oldest first, about 1,000 a
 -- call. Returns how many: again until it is 0. (XTRIM looks at no body.)
-local function sh_trim(base, args)
+function api.sh_trim(base, args)
     local most, age = integer(args[1]), integer(args[2])
     if not most or not age then
         return invalid('arguments', table.concat(args, ' '), 'max_dead older_than_ms, 0 for no bound')
@@ -2149,7 +2249,86 @@ local function sh_trim(base, args)
     return gone
 end
 
-local function sh_pause(base, args)
+-- Ends a job that an operator does not want: as if it were buried and its letter discarded at once, so
+-- that the books balance for older programs too. Who runs it is told that it is lost.
+local function purge_job(base, job, text, take)
+    local options, domain = read_options(job.options), job.domain or ''
+    count_undoably(base, 'buried', 1)
+    count_undoably(base, 'discarded', 1)
+    if job.id then
+        settle(base, {id = job.id, domain = domain, unique = options.unique},
+            options.reply == '1' and is_id(job.id) and error_reply(domain, text), text)
+    end
+    take()
+    return true
+end
+
+-- The first job of a stream, then of delayed. Returns its bytes; nil where there is none.
+local function purge_first(base)
+    local text = 'purged by an operator'
+    for _, stream in ipairs(streams_of(base)) do
+        local found = must('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+        if found then
+            purge_job(base, by_name(found[2]), text, function()
+                must('XDEL', stream, found[1])
+                try('XACK', stream, GROUP, found[1])
+            end)
+            return bytes_of(found[2])
+        end
+    end
+    local key = streams_of(base).delayed
+    local member = must('ZRANGE', key, 0, 0)[1]
+    if not member then
+        return nil
+    end
+    local id, domain, _, options = split_member(member)
+    purge_job(base, {id = id, domain = domain, options = options}, text, function()
+        must('ZREM', key, member)
+    end)
+    return #member
+end
+
+-- limit. Takes out up to so many jobs, waiting, running or delayed, and no more once CALL_BYTES went.
+-- Returns how many: again until it is 0.
+function api.sh_purge(base, args)
+    local limit = integer(args[1])
+    if not limit or limit < 1 or limit > JOBS_MAX then
+        return invalid('limit', args[1] or '', 'a whole number from 1 to 1000')
+    end
+    local purged, bytes = 0, 0
+    streams_of(base).bound = nil
+    while purged < limit and bytes < CALL_BYTES do
+        local size, problem = attempt(purge_first, base)
+        commit()
+        if problem and purged == 0 then
+            error(problem)
+        end
+        if not size then
+            break
+        end
+        purged, bytes = purged + 1, bytes + size
+    end
+    return purged
+end
+
+-- Puts the books right after an operator's DEL or somebody's junk: dead letters that are gone count as
+-- discarded, those that nobody buried as buried, and `adjusted` takes up what the jobs lack or have
+-- too many. Returns both differences as they were.
+function api.sh_repair(base)
+    local flat, has_faults = api.sh_stats(base)
+    if has_faults then
+        return redis.error_reply('ERR a key of the queue is not what it should be: see verify')
+    end
+    local facts = by_name(flat)
+    local dead = facts.buried - facts.dead - facts.requeued - facts.discarded
+    local jobs = facts.enqueued + facts.requeued + facts.adjusted - facts.done - facts.buried
+        - facts.expired - facts.waiting - facts.running - facts.delayed
+    count(base, dead > 0 and 'discarded' or 'buried', math.abs(dead))
+    count(base, 'adjusted', min(dead, 0) == 0 and -jobs or -jobs - dead)
+    return {jobs, dead}
+end
+
+function api.sh_pause(base, args)
     if args[1] ~= '1' and args[1] ~= '0' then
         return invalid('paused', args[1] or '', '1 or 0')
     end
@@ -2176,7 +2355,7 @@ end
 
 -- count window_ms cost. A generic cell rate. Returns 0 when `cost` was taken, else how many ms to wait.
 -- More than `count` at once needs a full bucket and leaves a debt, of RATE_DEBT windows at most.
-local function sh_rate(key, args)
+function api.sh_rate(key, args)
     local per_window, window_ms, cost = integer(args[1]), integer(args[2]), integer(args[3])
     if not (per_window and window_ms and cost) or per_window < 1 or window_ms < 1
         or cost > RATE_DEBT * per_window then
@@ -2224,7 +2403,7 @@ end
 -- token ttl_ms. 1 when the lease is the token's now; taking one's own lease again prolongs it. Who is
 -- refused first comes next, as long as it goes on asking: a holder that lets go and asks again at
 -- once would else keep all others out.
-local function sh_lease_take(key, args)
+function api.sh_lease_take(key, args)
     local problem = check_lease(key, args)
     if problem then
         return problem
@@ -2247,7 +2426,7 @@ local function sh_lease_take(key, args)
     return 0
 end
 
-local function sh_lease_renew(key, args)
+function api.sh_lease_renew(key, args)
     local problem = check_lease(key, args)
     if problem then
         return problem
@@ -2256,7 +2435,7 @@ local function sh_lease_renew(key, args)
 end
 
 -- token
-local function sh_lease_release(key, args)
+function api.sh_lease_release(key, args)
     if not find(key, ':lease:', 1, true) then
         return invalid('key', key, 'a lease\'s key such as sh:lease:chroma:0')
     end
@@ -2278,7 +2457,7 @@ end
 -- id ttl_ms field value ...; the key is "sh:workers". A worker lives for ttl_ms from now: the members of
 -- the set are all who did in the last hour, and a hash of its own tells of each, never without its end.
 -- Returns how many live, and Redis' time in ms.
-local function sh_register(key, args)
+function api.sh_register(key, args)
     local ttl_ms = integer(args[2])
     if #args < 4 or #args % 2 == 1 or #args > 2 * FIELDS_MAX or not ttl_ms or ttl_ms < 1 then
         return invalid('arguments', tostring(#args), 'id ttl_ms field value ...')
@@ -2291,7 +2470,7 @@ local function sh_register(key, args)
     return {must('ZCOUNT', key, digits(now - ttl_ms), '+inf'), now}
 end
 
-local function sh_version()
+function api.sh_version()
     return VERSION
 end
 
@@ -2327,28 +2506,32 @@ end
 -- What ends jobs, keeps them alive or makes room must work when Redis is out of memory.
 local OOM = {'allow-oom'}
 
-redis.register_function{function_name = 'sh_version', callback = sh_version, flags = {'no-writes'}}
-register('sh_enqueue', sh_enqueue)
-register('sh_push', sh_push)
-register('sh_stats', sh_stats, {'no-writes'})
-register('sh_finish', whole(sh_finish), OOM)
-register('sh_done', sh_done, OOM)
-register('sh_retry', whole(sh_retry), OOM)  -- what it adds it takes from the stream; so does sh_bury
-register('sh_bury', whole(sh_bury), OOM)
-register('sh_reply', whole(sh_reply), OOM)
-register('sh_release', whole(sh_release), OOM)
-register('sh_heartbeat', whole(sh_heartbeat), OOM)
-register('sh_reclaim', whole(sh_reclaim), OOM)
-register('sh_promote', whole(sh_promote))
-register('sh_prepare', sh_prepare, OOM)
-register('sh_leave', sh_leave, OOM)
-register('sh_reap', whole(sh_reap), OOM)
-register('sh_requeue', whole(sh_requeue))
-register('sh_discard', whole(sh_discard), OOM)
-register('sh_trim', whole(sh_trim), OOM)
-register('sh_pause', sh_pause, OOM)
-register('sh_rate', sh_rate, OOM)
-register('sh_lease_take', sh_lease_take, OOM)
-register('sh_lease_renew', sh_lease_renew, OOM)
-register('sh_lease_release', sh_lease_release, OOM)
-register('sh_register', whole(sh_register), OOM)
+redis.register_function{function_name = 'sh_version', callback = api.sh_version, flags = {'no-writes'}}
+register('sh_enqueue', api.sh_enqueue)
+register('sh_push', api.sh_push)
+register('sh_stats', api.sh_stats, {'no-writes'})
+register('sh_finish', whole(api.sh_finish), OOM)
+register('sh_done', api.sh_done, OOM)
+register('sh_retry', whole(api.sh_retry), OOM)  -- what it adds it takes from the stream; so does sh_bury
+register('sh_bury', whole(api.sh_bury), OOM)
+register('sh_reply', whole(api.sh_reply), OOM)
+register('sh_release', whole(api.sh_release), OOM)
+register('sh_heartbeat', whole(api.sh_heartbeat), OOM)
+register('sh_reclaim', whole(api.sh_reclaim), OOM)
+register('sh_promote', whole(api.sh_promote))
+register('sh_prepare', api.sh_prepare, OOM)
+register('sh_leave', api.sh_leave, OOM)
+register('sh_reap', whole(api.sh_reap), OOM)
+register('sh_requeue', whole(api.sh_requeue))
+register('sh_discard', whole(api.sh_discard), OOM)
+register('sh_trim', whole(api.sh_trim), OOM)
+register('sh_orphans', api.sh_orphans, {'no-writes'})
+register('sh_adopt', whole(api.sh_adopt), OOM)
+register('sh_purge', whole(api.sh_purge), OOM)
+register('sh_repair', whole(api.sh_repair), OOM)
+register('sh_pause', api.sh_pause, OOM)
+register('sh_rate', api.sh_rate, OOM)
+register('sh_lease_take', api.sh_lease_take, OOM)
+register('sh_lease_renew', api.sh_lease_renew, OOM)
+register('sh_lease_release', api.sh_lease_release, OOM)
+register('sh_register', whole(api.sh_register), OOM)

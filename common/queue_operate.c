@@ -36,9 +36,13 @@ static int64_t *place_of(struct queue_stats *stats, int64_t *paused, const char 
         const char *name;
         int64_t *place;
     } places[] = {
-        {"waiting", &stats->waiting}, {"running", &stats->running},
-        {"delayed", &stats->delayed}, {"dead", &stats->dead},
-        {"paused", paused},           {"oldest_ms", &stats->oldest_ms},
+        {"waiting", &stats->waiting},
+        {"running", &stats->running},
+        {"delayed", &stats->delayed},
+        {"dead", &stats->dead},
+        {"paused", paused},
+        {"oldest_ms", &stats->oldest_ms},
+        {"adjusted", &stats->adjusted},
     };
 
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
@@ -122,7 +126,7 @@ struct queue_balance queue_check_balance(const struct queue_stats *stats)
         counted[i] = bounded(stats->counters[i]);
     }
     return (struct queue_balance){
-        .jobs = counted[ENQUEUED] + counted[REQUEUED] -
+        .jobs = counted[ENQUEUED] + counted[REQUEUED] + bounded(stats->adjusted) -
                 (counted[DONE] + counted[BURIED] + counted[EXPIRED] + bounded(stats->waiting) +
                  bounded(stats->running) + bounded(stats->delayed)),
         .dead = counted[BURIED] - (bounded(stats->dead) + counted[REQUEUED] + counted[DISCARDED]),
@@ -202,4 +206,84 @@ enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool
     queue_args_start(&args, "sh_pause", queue->base);
     redis_args_str(&args, paused ? "1" : "0");
     return queue_call_ok(conn, &args, err);
+}
+
+/* ---- putting things right -------------------------------------------------------------------- */
+
+enum status queue_purge(struct redis_conn *conn, const struct queue *queue, size_t limit,
+                        size_t *purged, struct error *err)
+{
+    struct redis_args args = {0};
+
+    *purged = 0;
+    queue_args_start(&args, "sh_purge", queue->base);
+    redis_args_int(&args, limit > QUEUE_BATCH_MAX ? QUEUE_BATCH_MAX : (int64_t)limit);
+    return queue_call_count(conn, &args, purged, err);
+}
+
+/* {cursor, count} */
+static enum status walk_orphans(struct redis_conn *conn, struct redis_args *args,
+                                char cursor[QUEUE_CURSOR_BYTES], size_t *count, struct error *err)
+{
+    redisReply *reply = NULL;
+
+    *count = 0;
+    redis_args_str(args, cursor);
+    enum status status = queue_call(conn, args, REDIS_REPLY_ARRAY, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING &&
+        (size_t)reply->element[0]->len < QUEUE_CURSOR_BYTES &&
+        reply->element[1]->type == REDIS_REPLY_INTEGER && reply->element[1]->integer >= 0) {
+        snprintf(cursor, QUEUE_CURSOR_BYTES, "%s", reply->element[0]->str);
+        *count = (size_t)reply->element[1]->integer;
+    } else {
+        status = queue_bad_shape("sh_orphans", err);
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+enum status queue_count_orphans(struct redis_conn *conn, const struct queue *queue,
+                                char cursor[QUEUE_CURSOR_BYTES], size_t *count, struct error *err)
+{
+    struct redis_args args = {0};
+
+    redis_args_str(&args, "FCALL_RO");
+    redis_args_str(&args, "sh_orphans");
+    redis_args_str(&args, "1");
+    redis_args_str(&args, queue->base);
+    return walk_orphans(conn, &args, cursor, count, err);
+}
+
+enum status queue_adopt_orphans(struct redis_conn *conn, const struct queue *queue,
+                                char cursor[QUEUE_CURSOR_BYTES], size_t *count, struct error *err)
+{
+    struct redis_args args = {0};
+
+    queue_args_start(&args, "sh_adopt", queue->base);
+    return walk_orphans(conn, &args, cursor, count, err);
+}
+
+enum status queue_repair(struct redis_conn *conn, const struct queue *queue,
+                         struct queue_balance *was, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    *was = (struct queue_balance){0};
+    queue_args_start(&args, "sh_repair", queue->base);
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_INTEGER &&
+        reply->element[1]->type == REDIS_REPLY_INTEGER) {
+        *was = (struct queue_balance){reply->element[0]->integer, reply->element[1]->integer};
+    } else {
+        status = queue_bad_shape("sh_repair", err);
+    }
+    redis_reply_free(reply);
+    return status;
 }

@@ -1,6 +1,8 @@
 /* The chores of a queue, done by one worker of those that serve it. See janitor.h. */
 #include "janitor.h"
 
+#include <string.h>
+
 enum {
     REAP_IDLE_MS = 600000,
     PROMOTE_LIMIT = 1000,
@@ -92,10 +94,34 @@ static enum status reap(struct janitor *janitor, struct turn *turn, struct error
     return status;
 }
 
+/* Puts back what nobody would ever run. */
+static enum status adopt(struct janitor *janitor, struct turn *turn, struct error *err)
+{
+    const struct queue *adopted = &janitor->fleet->queues[turn->queue];
+    char *cursor = janitor->orphans[turn->queue];
+    size_t count = 0;
+
+    if (cursor[0] == '\0') {
+        memcpy(cursor, "0", 2);
+    }
+    enum status status = queue_adopt_orphans(janitor->conn, adopted, cursor, &count, err);
+    turn->wait_ms = cursor[0] != '\0' ? 0 : stretched(janitor, turn->wait_ms);
+    if (status != STATUS_OK) {
+        cursor[0] = '\0';
+    }
+    if (count > 0) {
+        log_warning("queue \"%s\": %zu jobs that nobody would ever run are put back; somebody took "
+                    "them out of the group by hand",
+                    adopted->name, count);
+    }
+    return status;
+}
+
 static const struct chore rows[] = {
     {"promote", PROMOTE_EVERY_MS, promote, true},
     {"trim", 60000, trim, false},
     {"reap", 60000, reap, false},
+    {"adopt", 60000, adopt, false},
 };
 
 const struct chores chores_queue = {rows, sizeof rows / sizeof rows[0]};

@@ -80,6 +80,7 @@ struct janitor {
     int64_t look_at_ms;     /* and when to look again */
     int64_t call_at_ms;     /* when other workers may be called again */
     int64_t install_at_ms;  /* when the library may be loaded again */
+    char orphans[READER_QUEUES_MAX][QUEUE_CURSOR_BYTES]; /* how far each queue was looked through */
 };
 
 /* True while no token can reach this thread: a chore that relies on one looks more often then. */

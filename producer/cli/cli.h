@@ -83,6 +83,7 @@ int cmd_dead(struct cli *cli);
 int cmd_peek(struct cli *cli);
 int cmd_pause(struct cli *cli);
 int cmd_resume(struct cli *cli);
+int cmd_purge(struct cli *cli);
 int cmd_verify(struct cli *cli);
 int cmd_doctor(struct cli *cli);
 int cmd_export(struct cli *cli);

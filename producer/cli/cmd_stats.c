@@ -68,6 +68,8 @@ static void append_stats(struct strbuf *out, const struct queue_stats *stats)
         json_key(out, queue_counter_names[i]);
         json_int(out, stats->counters[i]);
     }
+    json_key(out, "adjusted");
+    json_int(out, stats->adjusted);
     strbuf_append_char(out, '}');
     if (stats->faults > 0) {
         json_key(out, "faults");

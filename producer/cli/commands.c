@@ -65,6 +65,16 @@ static const struct cli_option export_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct cli_option purge_options[] = {
+    {"yes", NULL, "do not ask"},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_option verify_options[] = {
+    {"repair", NULL, "put them right after somebody's DEL or junk, and say by how much"},
+    {NULL, NULL, NULL},
+};
+
 static const struct cli_option flush_options[] = {
     {"wait", "TIME", "how long to try, also where Redis is away or a queue full (default 5s)"},
     {NULL, NULL, NULL},
@@ -113,11 +123,17 @@ const struct command cli_commands[] = {
      no_options, cmd_peek},
     {"pause", "QUEUE", "workers take no new job of a queue", "", no_options, cmd_pause},
     {"resume", "QUEUE", "the end of a pause", "", no_options, cmd_resume},
-    {"verify", "", "whether the books of every queue balance",
-     "enqueued + requeued = done + buried + expired + waiting + running + delayed\n"
+    {"purge", "QUEUE [--yes]", "take all jobs out of a queue",
+     "Those that wait, are delayed or run; the dead letters stay. They count as buried and\n"
+     "discarded, who waits for one is told, and unique keys are free again. Asks first.",
+     purge_options, cmd_purge},
+    {"verify", "[--repair]", "whether the books of every queue balance",
+     "enqueued + requeued + adjusted = done + buried + expired + waiting + running + delayed\n"
      "buried = dead + requeued + discarded\n"
-     "Exit code 1 where one does not hold.",
-     no_options, cmd_verify},
+     "adjusted is what --repair put right. Exit code 1 where one does not hold, or where jobs "
+     "wait\n"
+     "that are nobody's.",
+     verify_options, cmd_verify},
     {"doctor", "", "what Redis, Chroma and the embedder are, and what will break",
      "Exit code 1 where something is an error, 3 where Redis cannot be reached.", no_options,
      cmd_doctor},

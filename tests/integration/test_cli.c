@@ -219,6 +219,41 @@ Test(cli, watching_prints_again_every_second_until_interrupted)
     PRINTS("done/s");
 }
 
+Test(cli, a_purge_is_asked_for_and_leaves_the_books_in_order)
+{
+    DO("FCALL", "sh_push", "1", "sh:{enrich}", "domain", "legal", "query", "a");
+    DO("FCALL", "sh_push", "1", "sh:{enrich}", "domain", "legal", "query", "b", "delay_ms",
+       "60000");
+    RUN(2, "purge", "enrich");
+    SAYS("--yes");
+    RUN(2, "purge", "--yes");
+    RUN(0, "purge", "enrich", "--yes");
+    PRINTS("2 purged");
+    RUN(0, "purge", "enrich", "--yes", "--json");
+    PRINTS("{\"purged\":0}");
+    RUN(0, "verify");
+    PRINTS("discarded 2   ok");
+}
+
+Test(cli, verify_puts_the_books_right_and_tells_of_jobs_that_are_nobodys)
+{
+    DO("FCALL", "sh_push", "1", "sh:{enrich}", "domain", "legal", "query", "a");
+    DO("HINCRBY", "sh:{enrich}:counters", "enqueued", "2");
+    RUN(1, "verify");
+    SAYS("--repair");
+    RUN(0, "verify", "--repair");
+    SAYS("enrich: the books were out by +2 jobs and +0 dead letters, and are put right");
+    PRINTS("enqueued 3 + requeued 0 + adjusted -2 = done 0");
+    RUN(0, "verify", "--repair");
+
+    RUN(0, "init");
+    DO("XGROUP", "SETID", "sh:{enrich}:jobs", "fleet", "$");
+    RUN(1, "verify");
+    PRINTS("of those that wait, 1 were taken out of the group by hand");
+    RUN(1, "verify", "--json");
+    PRINTS("\"orphans\":1");
+}
+
 Test(cli, verify_holds_on_good_days_and_names_the_difference_on_others)
 {
     DO("FCALL", "sh_push", "1", "sh:{enrich}", "domain", "legal", "query", "a");

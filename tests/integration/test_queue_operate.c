@@ -23,7 +23,8 @@ BOOKED_TEST(queue_operate, stats_are_a_flat_list_in_the_published_order)
     redis_reply_free(reply);
     cr_assert_str_eq(shown, "waiting 0 running 0 delayed 0 dead 0 paused 0 oldest_ms 0 enqueued 0 "
                             "deduplicated 0 refused 0 done 0 retried 0 buried 0 expired 0 "
-                            "reclaimed 0 requeued 0 discarded 0 parked 0 reset 0");
+                            "reclaimed 0 requeued 0 discarded 0 parked 0 reset 0 "
+                            "adjusted 0");
 }
 
 BOOKED_TEST(queue_operate, stats_count_every_state)
