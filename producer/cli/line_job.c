@@ -351,13 +351,15 @@ static bool needs_repair(const char *text, size_t bytes)
 
 /* Python writes NaN and infinity, which JSON has no words for. The key before such a word at `at`;
  * false: there is something else. */
-static bool key_of_no_number(const char *text, const char *at, struct slice *key)
+static bool key_of_no_number(struct slice line, const char *at, struct slice *key)
 {
+    const char *const text = line.data;
+    const size_t left = line.bytes - (size_t)(at - text);
     static const char *const words[] = {"NaN", "Infinity", "-Infinity"};
     bool known = false;
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        known = known || strncmp(at, words[i], strlen(words[i])) == 0;
+        known = known || (strlen(words[i]) <= left && memcmp(at, words[i], strlen(words[i])) == 0);
     }
     while (known && at > text && strchr(" :[", at[-1]) != NULL) {
         at--;
@@ -373,16 +375,16 @@ static bool key_of_no_number(const char *text, const char *at, struct slice *key
     return true;
 }
 
-static enum status not_json(const char *text, const char *at, struct error *err)
+static enum status not_json(struct slice line, const char *at, struct error *err)
 {
     struct slice key = {0};
     char shown[48];
 
-    if (at != NULL && key_of_no_number(text, at, &key)) {
+    if (at != NULL && key_of_no_number(line, at, &key)) {
         return error_set(err, STATUS_INVALID, "key \"%s\": expected a finite number",
                          text_excerpt(key.data, key.bytes, shown));
     }
-    return error_set(err, STATUS_INVALID, "not JSON at byte %td", at == NULL ? 0 : at - text);
+    return error_set(err, STATUS_INVALID, "not JSON at byte %td", at == NULL ? 0 : at - line.data);
 }
 
 static enum status parse_line(const char *text, size_t bytes, cJSON **out, struct error *err)
@@ -391,7 +393,7 @@ static enum status parse_line(const char *text, size_t bytes, cJSON **out, struc
 
     cJSON *line = json_tree_parse(text, bytes, &end, false);
     if (line == NULL) {
-        return not_json(text, end, err);
+        return not_json((struct slice){text, bytes}, end, err);
     }
     const size_t rest = bytes - (size_t)(end - text);
     if (!cJSON_IsObject(line)) {
