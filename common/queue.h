@@ -284,6 +284,24 @@ extern const char *const queue_counter_names[QUEUE_COUNTERS];
 enum status queue_get_stats(struct redis_conn *conn, const struct queue *queue,
                             struct queue_stats *out, struct error *err) MUSTCHECK;
 
+/* What the delayed jobs of a queue wait for: those that were parked. */
+enum { QUEUE_PARKED_KINDS = 17 };
+
+struct queue_parked {
+    struct {
+        char operation[OPERATION_TEXT_BYTES]; /* "chroma.write" */
+        int64_t jobs;
+    } each[QUEUE_PARKED_KINDS];
+    size_t count;
+    bool is_all; /* else there are more delayed jobs than one call looks at */
+};
+enum status queue_get_parked(struct redis_conn *conn, const struct queue *queue,
+                             struct queue_parked *out, struct error *err) MUSTCHECK;
+
+/* Makes all parked jobs due now, in calls of a bounded size; *released says how many. */
+enum status queue_unpark(struct redis_conn *conn, const struct queue *queue, int64_t *released,
+                         struct error *err) MUSTCHECK;
+
 /* left - right of the two conservation laws; both 0 when the books balance. Pure. */
 struct queue_balance {
     int64_t jobs; /* enqueued + requeued + adjusted -

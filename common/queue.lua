@@ -1874,6 +1874,90 @@ function api.sh_promote(base, args)
     return {moved, due and max(min(floor(due) - now, DELAY_MAX_MS), 0) or -1}
 end
 
+---- jobs that are parked: what they wait for, and their release by hand ---------------------------
+
+-- The operation that a delayed job waits for, "chroma.write"; nil for one that is not parked.
+local function waits_for(member)
+    local stop = find(member, '\n', 1, true)
+    local at = find(member, ' parked=', 1, true)
+    if stop and at and at < stop and stop - at <= 256 then
+        return match(sub(member, at, stop - 1), '^ parked=%d+%.(%l+%.%l+)%.%d+')
+    end
+end
+
+local PARKED_KINDS = 16
+
+-- first. What the delayed jobs wait for, from rank `first` on, as far as 1,000 jobs or CALL_BYTES
+-- reach. Returns {rank to go on from, or -1, operation, count, ...}.
+function api.sh_parked(base, args)
+    local first = integer(args[1])
+    if not first then
+        return invalid('first', args[1] or '', 'a whole number')
+    end
+    local key, at, bytes = base .. ':delayed', first, 0
+    local counts, kinds = {}, {}
+    while at < first + JOBS_MAX and bytes < CALL_BYTES do
+        local found = try('ZRANGE', key, at, at)
+        local member = found and found[1]
+        if not member then
+            at = -1
+            break
+        end
+        local operation = waits_for(member)
+        if operation then
+            if not counts[operation] and #kinds == PARKED_KINDS then
+                operation = 'other'
+            end
+            if not counts[operation] then
+                kinds[#kinds + 1] = operation
+            end
+            counts[operation] = (counts[operation] or 0) + 1
+        end
+        at = at + 1
+        bytes = bytes + #member
+    end
+    local answer = {at}
+    for _, operation in ipairs(kinds) do
+        answer[#answer + 1] = operation
+        answer[#answer + 1] = counts[operation]
+    end
+    return answer
+end
+
+-- passed. Makes parked jobs due now, as far as 1,000 jobs or CALL_BYTES reach; `passed` of those that
+-- are not due were looked at before and are not parked. Returns {passed, or -1 at the end, released}.
+function api.sh_unpark(base, args)
+    local passed = integer(args[1])
+    if not passed then
+        return invalid('passed', args[1] or '', 'a whole number')
+    end
+    local key, now = base .. ':delayed', now_ms()
+    local due = must('ZCOUNT', key, '-inf', digits(now))
+    local released, seen, bytes = 0, 0, 0
+    while seen < JOBS_MAX and bytes < CALL_BYTES do
+        local member = must('ZRANGE', key, due + released + passed, due + released + passed)[1]
+        if not member then
+            passed = -1
+            break
+        end
+        if waits_for(member) then
+            local id, domain, _, options = split_member(member)
+            must('ZADD', key, 'XX', digits(now), member)
+            released = released + 1
+            first_due, first_due_base = min(first_due or now, now), base
+            if id then
+                options = read_options(options)
+                note_place(base, domain, options.unique, id, place_delayed(options, now, 'r'))
+            end
+        else
+            passed = passed + 1
+        end
+        seen = seen + 1
+        bytes = bytes + #member
+    end
+    return {passed, released}
+end
+
 -- Makes what it can; says what it could not.
 function api.sh_prepare(base)
     local problem
@@ -2519,6 +2603,8 @@ register('sh_release', whole(api.sh_release), OOM)
 register('sh_heartbeat', whole(api.sh_heartbeat), OOM)
 register('sh_reclaim', whole(api.sh_reclaim), OOM)
 register('sh_promote', whole(api.sh_promote))
+register('sh_parked', api.sh_parked, {'no-writes'})
+register('sh_unpark', whole(api.sh_unpark), OOM)
 register('sh_prepare', api.sh_prepare, OOM)
 register('sh_leave', api.sh_leave, OOM)
 register('sh_reap', whole(api.sh_reap), OOM)

@@ -198,6 +198,74 @@ enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue, 
     return queue_call_count(conn, &args, discarded, err);
 }
 
+/* Of any text that a foreign hand put there, the start. */
+static void add_parked(struct queue_parked *out, const redisReply *operation,
+                       const redisReply *jobs)
+{
+    if (out->count < QUEUE_PARKED_KINDS && operation->type == REDIS_REPLY_STRING &&
+        jobs->type == REDIS_REPLY_INTEGER) {
+        snprintf(out->each[out->count].operation, sizeof out->each[0].operation, "%s",
+                 operation->str);
+        out->each[out->count++].jobs = jobs->integer;
+    }
+}
+
+enum status queue_get_parked(struct redis_conn *conn, const struct queue *queue,
+                             struct queue_parked *out, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    *out = (struct queue_parked){.count = 0};
+    redis_args_str(&args, "FCALL_RO");
+    redis_args_str(&args, "sh_parked");
+    redis_args_str(&args, "1");
+    redis_args_str(&args, queue->base);
+    redis_args_str(&args, "0");
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (reply->elements % 2 != 1 || reply->element[0]->type != REDIS_REPLY_INTEGER) {
+        status = queue_bad_shape("sh_parked", err);
+    } else {
+        out->is_all = reply->element[0]->integer < 0;
+        for (size_t i = 1; i + 1 < reply->elements; i += 2) {
+            add_parked(out, reply->element[i], reply->element[i + 1]);
+        }
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+enum status queue_unpark(struct redis_conn *conn, const struct queue *queue, int64_t *released,
+                         struct error *err)
+{
+    enum status status = STATUS_OK;
+    int64_t passed = 0;
+
+    *released = 0;
+    while (passed >= 0 && status == STATUS_OK) {
+        struct redis_args args = {0};
+        redisReply *reply = NULL;
+        queue_args_start(&args, "sh_unpark", queue->base);
+        redis_args_int(&args, passed);
+        status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+        if (status != STATUS_OK) {
+            break;
+        }
+        if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_INTEGER &&
+            reply->element[1]->type == REDIS_REPLY_INTEGER) {
+            passed = reply->element[0]->integer;
+            *released += reply->element[1]->integer;
+        } else {
+            status = queue_bad_shape("sh_unpark", err);
+        }
+        redis_reply_free(reply);
+    }
+    return status;
+}
+
 enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool paused,
                         struct error *err)
 {

@@ -34,7 +34,11 @@ static void add_row(struct table *table, const struct entry *entry, const char *
     table_bytes(table, entry->attempt.data, entry->attempt.bytes);
     if (entry->state == ENTRY_DELAYED) {
         const int64_t left = entry->due_unix_ms - clock_unix_ms();
-        table_printf(table, left > 0 ? "due in %s" : "due", output_age(left, age));
+        const struct slice waits_for = entry->parked.waits_for;
+        char due[48];
+        snprintf(due, sizeof due, left > 0 ? "due in %s" : "due", output_age(left, age));
+        table_printf(table, "%s%s%.*s", due, waits_for.bytes > 0 ? ", waits for " : "",
+                     (int)waits_for.bytes, waits_for.bytes > 0 ? waits_for.data : "");
     } else {
         table_text(table, output_age(clock_unix_ms() - entry_time_ms(entry), age));
     }

@@ -17,6 +17,7 @@ enum { WATCH_MS = 1000, RESCAN_EVERY = 10 /* a queue of a new name is rare, SCAN
 /* All queues at one moment. */
 struct snapshot {
     struct queue_stats *stats; /* of the list's queues, in its order */
+    struct queue_parked *parked;
     size_t workers;
     int64_t at_ms;
 };
@@ -29,19 +30,41 @@ static void on_signal(int number)
     interrupted = 1;
 }
 
+/* An older library cannot say it. */
+static void note_parked(struct redis_conn *conn, const struct queue *queue,
+                        struct queue_parked *out)
+{
+    struct error err = {0};
+
+    if (queue_get_parked(conn, queue, out, &err) != STATUS_OK) {
+        *out = (struct queue_parked){.count = 0};
+    }
+}
+
+static void snapshot_free(struct snapshot *snapshot)
+{
+    free(snapshot->stats);
+    free(snapshot->parked);
+    *snapshot = (struct snapshot){.stats = NULL};
+}
+
 static enum status take(struct redis_conn *conn, const char *prefix, const struct queue_list *list,
                         struct snapshot *out, struct error *err)
 {
     struct worker_list workers;
 
     out->stats = calloc(list->count + 1, sizeof *out->stats);
-    if (out->stats == NULL) {
+    out->parked = calloc(list->count + 1, sizeof *out->parked);
+    if (out->stats == NULL || out->parked == NULL) {
         return error_set(err, STATUS_OOM, "out of memory");
     }
     for (size_t i = 0; i < list->count; i++) {
         const enum status status = queue_get_stats(conn, &list->queues[i], &out->stats[i], err);
         if (status != STATUS_OK) {
             return status;
+        }
+        if (out->stats[i].delayed > 0) {
+            note_parked(conn, &list->queues[i], &out->parked[i]);
         }
     }
     const enum status status = fleet_workers(conn, prefix, &workers, err);
@@ -57,7 +80,20 @@ static enum status take(struct redis_conn *conn, const char *prefix, const struc
 
 /* ---- JSON ---------------------------------------------------------------------------------- */
 
-static void append_stats(struct strbuf *out, const struct queue_stats *stats)
+/* Of the delayed jobs: what those that are parked wait for. */
+static void append_parked(struct strbuf *out, const struct queue_parked *parked)
+{
+    json_key(out, "parked");
+    strbuf_append_char(out, '{');
+    for (size_t i = 0; i < parked->count; i++) {
+        json_key(out, parked->each[i].operation);
+        json_int(out, parked->each[i].jobs);
+    }
+    strbuf_append_char(out, '}');
+}
+
+static void append_stats(struct strbuf *out, const struct queue_stats *stats,
+                         const struct queue_parked *parked)
 {
     strbuf_printf(out,
                   "{\"waiting\":%" PRId64 ",\"running\":%" PRId64 ",\"delayed\":%" PRId64
@@ -71,6 +107,7 @@ static void append_stats(struct strbuf *out, const struct queue_stats *stats)
     json_key(out, "adjusted");
     json_int(out, stats->adjusted);
     strbuf_append_char(out, '}');
+    append_parked(out, parked);
     if (stats->faults > 0) {
         json_key(out, "faults");
         json_bytes(out, stats->fault, strlen(stats->fault));
@@ -85,7 +122,7 @@ static int print_json(const struct queue_list *list, const struct snapshot *now)
     strbuf_append_str(&document, "{\"queues\":{");
     for (size_t i = 0; i < list->count; i++) {
         json_key(&document, list->queues[i].name);
-        append_stats(&document, &now->stats[i]);
+        append_stats(&document, &now->stats[i], &now->parked[i]);
     }
     strbuf_printf(&document, "},\"workers\":%zu}", now->workers);
     const int code = json_print(&document);
@@ -113,6 +150,14 @@ static void add_rate(struct table *table, const struct snapshot *before, const s
     const int64_t grown = counter(&now->stats[i], name) - counter(&before->stats[i], name);
 
     table_printf(table, "%.0f", ms <= 0 ? 0.0 : (double)grown * 1000 / (double)ms);
+}
+
+static void print_parked(const char *queue, const struct queue_parked *parked)
+{
+    for (size_t i = 0; i < parked->count; i++) {
+        printf("%s: %s%" PRId64 " parked, waiting for %s\n", queue,
+               parked->is_all ? "" : "at least ", parked->each[i].jobs, parked->each[i].operation);
+    }
 }
 
 static int print_table(const struct queue_list *list, const struct snapshot *before,
@@ -149,6 +194,7 @@ static int print_table(const struct queue_list *list, const struct snapshot *bef
         if (now->stats[i].faults > 0) {
             printf("%s: %s\n", list->queues[i].name, now->stats[i].fault);
         }
+        print_parked(list->queues[i].name, &now->parked[i]);
     }
     printf("%zu worker%s\n", now->workers, now->workers == 1 ? "" : "s");
     return printed ? CLI_DONE : cli_out_of_memory();
@@ -172,7 +218,7 @@ static int show_once(const struct cli *cli, struct redis_conn *conn)
     } else {
         code = cli->json ? print_json(&list, &now) : print_table(&list, NULL, &now);
     }
-    free(now.stats);
+    snapshot_free(&now);
     queue_list_free(&list);
     return code;
 }
@@ -206,7 +252,7 @@ static enum status rescan(const struct cli *cli, struct redis_conn *conn, struct
     queue_list_free(list);
     const enum status status = fleet_queues(conn, cli->settings.prefix, list, err);
     if (list->count != old_count) {
-        free(before->stats);
+        snapshot_free(before);
         *before = (struct snapshot){0};
     }
     return status;
@@ -231,17 +277,17 @@ static int watch(const struct cli *cli, struct redis_conn *conn)
         }
         if (status == STATUS_OK) {
             code = draw(cli, &list, &before, &now);
-            free(before.stats);
+            snapshot_free(&before);
             before = now;
         } else {
-            free(now.stats);
+            snapshot_free(&now);
             code = cli_fail(&err);
             code = round > 0 && code == CLI_UNREACHABLE ? CLI_DONE : code;
         }
         fflush(stdout);
         wait_a_second();
     }
-    free(before.stats);
+    snapshot_free(&before);
     queue_list_free(&list);
     return code;
 }

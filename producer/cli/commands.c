@@ -53,6 +53,11 @@ static const struct cli_option ping_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct cli_option resume_options[] = {
+    {"parked", NULL, "release the jobs that wait for an upstream, of one queue or all"},
+    {NULL, NULL, NULL},
+};
+
 static const struct cli_option dead_options[] = {
     {"all", NULL, "requeue or discard every dead letter of the queue"},
     {"limit", "N", "list: how many, the newest first (default 20)"},
@@ -122,7 +127,9 @@ const struct command cli_commands[] = {
      "The first ten that wait, in the order of their priority, then of the delayed ones.",
      no_options, cmd_peek},
     {"pause", "QUEUE", "workers take no new job of a queue", "", no_options, cmd_pause},
-    {"resume", "QUEUE", "the end of a pause", "", no_options, cmd_resume},
+    {"resume", "QUEUE\n[QUEUE] --parked", "the end of a pause; with --parked, of a wait",
+     "Parked jobs wait for an upstream: `stats` says for which. With --parked they come now.",
+     resume_options, cmd_resume},
     {"purge", "QUEUE [--yes]", "take all jobs out of a queue",
      "Those that wait, are delayed or run; the dead letters stay. They count as buried and\n"
      "discarded, who waits for one is told, and unique keys are free again. Asks first.",

@@ -87,6 +87,7 @@ bool entry_from_delayed(const redisReply *member, int64_t due_unix_ms, struct en
     out->body = (struct slice){end + 1, (size_t)member->len - (size_t)(end + 1 - member->str)};
     if (job_options_parse(head.data, head.bytes, true, &options, NULL) == STATUS_OK) {
         out->priority = options.priority;
+        out->parked = options.parked;
     }
     return true;
 }
@@ -178,6 +179,12 @@ static void put_delayed_fields(const struct entry *entry, struct strbuf *out)
 {
     json_key(out, "due");
     json_int(out, entry->due_unix_ms);
+    if (entry->parked.waits_for.bytes > 0) {
+        json_key(out, "waits_for");
+        json_bytes(out, entry->parked.waits_for.data, entry->parked.waits_for.bytes);
+        json_key(out, "tries");
+        json_int(out, entry->parked.tries);
+    }
     put_field(out, "id", entry->id);
     put_field(out, "domain", entry->domain);
     put_field(out, "attempt", entry->attempt);

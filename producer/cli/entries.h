@@ -28,6 +28,7 @@ struct entry {
     struct slice domain;
     struct slice attempt;
     struct slice options;
+    struct job_parked parked; /* of a delayed one that waits for an upstream */
     struct slice body;
 };
 

@@ -367,6 +367,36 @@ Test(cli, pause_and_resume_move_the_key)
     cr_assert_eq(integer_of(COMMAND("EXISTS", "sh:{enrich}:paused")), 0);
 }
 
+Test(cli, parked_jobs_are_shown_with_what_they_wait_for_and_released)
+{
+    RUN(0, "init");
+    redis_reply_free(COMMAND("HINCRBY", "sh:{distill}:counters", "enqueued", "1"));
+    redis_reply_free(COMMAND("ZADD", "sh:{distill}:delayed", "9000000000000",
+                             "job-1 legal 0 since=5 parked=3.chroma.write.6\nbody"));
+    RUN(0, "stats");
+    PRINTS("distill: 1 parked, waiting for chroma.write");
+    RUN(0, "stats", "--json");
+    cJSON *answer = document();
+    const cJSON *parked = cJSON_GetObjectItem(
+        cJSON_GetObjectItem(cJSON_GetObjectItem(answer, "queues"), "distill"), "parked");
+    cr_assert_eq(cJSON_GetNumberValue(cJSON_GetObjectItem(parked, "chroma.write")), 1);
+    cJSON_Delete(answer);
+    RUN(0, "peek", "distill");
+    PRINTS(", waits for chroma.write");
+    RUN(0, "peek", "distill", "job-1", "--json");
+    answer = document();
+    cr_assert_str_eq(text_at(answer, "waits_for"), "chroma.write");
+    cr_assert_eq(number_at(answer, "tries"), 3);
+    cJSON_Delete(answer);
+    RUN(0, "resume", "--parked");
+    PRINTS("distill: 1 parked job released");
+    RUN(0, "resume", "distill", "--parked", "--json");
+    answer = document();
+    cr_assert_eq(number_at(answer, "distill"), 0, "it is due already");
+    cJSON_Delete(answer);
+    RUN(2, "resume");
+}
+
 /* ---- ping ---------------------------------------------------------------------------------- */
 
 Test(cli, ping_measures_the_way_there_and_back)

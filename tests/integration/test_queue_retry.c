@@ -268,3 +268,68 @@ BOOKED_TEST(queue_retry, an_entry_that_was_deleted_while_it_ran_is_lost_to_retry
     cr_assert_eq(finish_as("me", job), QUEUE_MOVED);
     queue_batch_free(&batch);
 }
+
+/* ---- parked jobs, by hand ------------------------------------------------------------------ */
+
+/* Parks job `id` for ten minutes. */
+static void park(const char *id, const char *options, enum operation operation)
+{
+    struct queue_batch batch = {0};
+    struct error error = {0};
+
+    add(id, options);
+    struct queue_retry_item item = {.job = read_one("me", &batch),
+                                    .delay_ms = 600000,
+                                    .parked = true,
+                                    .operation = operation,
+                                    .tried = true};
+    cr_assert_eq(queue_retry(conn, &queue, "me", &item, 1, &error), STATUS_OK, "%s", error.text);
+    cr_assert_eq(item.fate, QUEUE_MOVED);
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_retry, parked_jobs_are_seen_with_what_they_wait_for_and_released_by_hand)
+{
+    struct queue_parked parked;
+    struct error error = {0};
+    int64_t released = 0;
+
+    park("a", "", OPERATION_WRITE);
+    park("b", "unique=u", OPERATION_WRITE);
+    park("c", "", OPERATION_EMBED);
+    add("sleeper", "delay_ms=600000");
+    cr_assert_eq(queue_get_parked(conn, &queue, &parked, &error), STATUS_OK, "%s", error.text);
+    cr_assert_eq(parked.count, 2);
+    cr_assert(parked.is_all);
+    for (size_t i = 0; i < parked.count; i++) {
+        const bool writes = strcmp(parked.each[i].operation, "chroma.write") == 0;
+        cr_assert(writes || strcmp(parked.each[i].operation, "embedder.embed") == 0);
+        cr_assert_eq(parked.each[i].jobs, writes ? 2 : 1);
+    }
+    cr_assert_eq(promote(NULL), 0);
+    cr_assert_eq(queue_unpark(conn, &queue, &released, &error), STATUS_OK, "%s", error.text);
+    cr_assert_eq(released, 3);
+    cr_assert_eq(promote(NULL), 3);
+    cr_assert_eq(stats().delayed, 1, "who only sleeps goes on sleeping");
+    cr_assert_eq(queue_unpark(conn, &queue, &released, &error), STATUS_OK, "%s", error.text);
+    cr_assert_eq(released, 0);
+}
+
+BOOKED_TEST(queue_retry, more_jobs_than_one_call_looks_at_are_released_in_several)
+{
+    struct queue_parked parked;
+    struct error error = {0};
+    int64_t released = 0;
+
+    for (int i = 0; i < 1200; i++) {
+        char id[24];
+        snprintf(id, sizeof id, "sleeper-%d", i);
+        add(id, "delay_ms=500000");
+    }
+    park("a", "", OPERATION_WRITE);
+    cr_assert_eq(queue_get_parked(conn, &queue, &parked, &error), STATUS_OK, "%s", error.text);
+    cr_assert_not(parked.is_all);
+    cr_assert_eq(queue_unpark(conn, &queue, &released, &error), STATUS_OK, "%s", error.text);
+    cr_assert_eq(released, 1);
+    cr_assert_eq(promote(NULL), 1);
+}
