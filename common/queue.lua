@@ -2538,20 +2538,25 @@ local function tell(command, key, ...)
     return answer
 end
 
--- id ttl_ms field value ...; the key is "sh:workers". A worker lives for ttl_ms from now: the members of
--- the set are all who did in the last hour, and a hash of its own tells of each, never without its end.
--- Returns how many live, and Redis' time in ms.
+-- id ttl_ms now_ms field value ...; the key is "sh:workers". A worker lives for ttl_ms from now: the
+-- members of the set are all who did in the last hour, and a hash of its own tells of each, never without
+-- its end. now_ms is Redis' time as the worker knows it; 0: it wants to be told, and how many live.
+-- Returns {workers alive or 0, now_ms}.
 function api.sh_register(key, args)
-    local ttl_ms = integer(args[2])
-    if #args < 4 or #args % 2 == 1 or #args > 2 * FIELDS_MAX or not ttl_ms or ttl_ms < 1 then
-        return invalid('arguments', tostring(#args), 'id ttl_ms field value ...')
+    local ttl_ms, now = integer(args[2]), integer(args[3])
+    if #args < 5 or #args % 2 == 0 or #args > 2 * FIELDS_MAX or not now or not ttl_ms or ttl_ms < 1 then
+        return invalid('arguments', tostring(#args), 'id ttl_ms now_ms field value ...')
     end
-    local hash, now = sub(key, 1, -2) .. ':' .. args[1], now_ms()
-    tell('HSET', hash, unpack(args, 3))
+    local asked = now == 0
+    if asked then
+        now = now_ms()
+    end
+    local hash = sub(key, 1, -2) .. ':' .. args[1]
+    tell('HSET', hash, unpack(args, 4))
     undo_with('DEL', hash)
     must('PEXPIRE', hash, digits(ttl_ms))
     tell('ZADD', key, digits(now), args[1])
-    return {must('ZCOUNT', key, digits(now - ttl_ms), '+inf'), now}
+    return {asked and must('ZCOUNT', key, digits(now - ttl_ms), '+inf') or 0, now}
 end
 
 function api.sh_version()

@@ -9,13 +9,15 @@
 enum {
     STUCK_MS = 300000, /* a lane that has not moved for so long gets no more heartbeats */
     STILL_AFTER_MS = 10000,
-    STALE_OTHERS_MS = 12000, /* how often those look who have no lease, and as much later at most */
+    STALE_OTHERS_MS = 18000, /* how often those look who have no lease, and as much later at most */
     STALE_SPREAD_MS = 250,
     OTHERS_EVERY_MS = 60000, /* how often those look at the server who have no lease */
     EVICTION_EVERY_MS = 10000,
     CALL_AFTER_MS = 1000,
     CALL_EVERY_MS = 2500,
-    REGISTER_AFTER_MS = 25000,
+    REGISTER_AFTER_MS = 22000,
+    REGISTER_SPREAD_MS = 4000, /* so that a fleet that was started at once does not stay in step */
+    ASK_EVERY = 6,
 };
 
 /* ---- what the lanes hold --------------------------------------------------------------------- */
@@ -245,6 +247,13 @@ static enum status nudge_reader(struct janitor *janitor, struct turn *turn, stru
 
 /* ---- what others see ------------------------------------------------------------------------- */
 
+/* Early in its life, when the fleet may just be growing, a worker asks more often how large it is.
+ */
+static bool shall_ask(uint64_t times)
+{
+    return (times & (times - 1)) == 0 || times % ASK_EVERY == 0;
+}
+
 /* Seldom, but soon when something has changed. */
 static enum status register_worker(struct janitor *janitor, struct turn *turn, struct error *err)
 {
@@ -252,14 +261,17 @@ static enum status register_worker(struct janitor *janitor, struct turn *turn, s
     const int64_t now_ms = clock_now_ms();
     (void)turn;
 
-    if (digest == janitor->registered_digest &&
-        now_ms - janitor->registered_ms < REGISTER_AFTER_MS) {
+    if (digest == janitor->registered_digest && now_ms < janitor->register_at_ms) {
         return STATUS_OK;
     }
-    enum status status = registration_renew(janitor->conn, janitor->fleet, err);
+    enum status status = registration_renew(janitor->conn, janitor->fleet,
+                                            shall_ask(janitor->registered_times), err);
     if (status == STATUS_OK) {
+        janitor->registered_times++;
         janitor->registered_digest = digest;
-        janitor->registered_ms = now_ms;
+        janitor->register_at_ms =
+            now_ms + REGISTER_AFTER_MS +
+            (int64_t)(backoff_random_next(&janitor->duty.random) % REGISTER_SPREAD_MS);
     }
     return status;
 }
@@ -295,9 +307,9 @@ static const struct chore rows[] = {
     {"register", 2000, register_worker, false},
     {"leases", 3000, beat_duty, false},
     {"holders", 3000, look_for_duty, false},
-    {"library", 3000, look_for_library, false},
+    {"library", 4000, look_for_library, false},
     {"eviction", 1000, look_for_eviction, false},
-    {"stale", 2500, look_for_stale, false},
+    {"stale", 3000, look_for_stale, false},
     {"reader", 200, nudge_reader, false},
     {"forget", 600000, forget_workers, false},
     {"sweep", 200, sweep, false},

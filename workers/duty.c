@@ -1,6 +1,7 @@
 #include "duty.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
@@ -9,14 +10,14 @@
 #include "log.h"
 
 enum {
-    ALIVE_TTL_MS = 4500, /* the beat is a chore of every 3 s */
+    ALIVE_TTL_MS = 4200, /* the beat is a chore of every 3 s */
     TAKE_TTL_MS = 60000, /* the most that is given at once */
     PROLONG_EVERY_MS = 1200000,
     FULL_LOOK_EVERY_MS = 60000,
     LOOK_AGAIN_MS = 300, /* somebody else is taking leases right now */
     LOOK_LATE_MS = 25,
     PROMPT_LOOKERS = 4, /* in a fleet of so many everybody looks as soon as it makes sense */
-    SPREAD_MS = 500,    /* a worker more: the others look later by so much at most */
+    SPREAD_MS = 1000,   /* a worker more: the others look later by so much at most */
     SPREAD_MAX_MS = 25000,
     SELF_LOOK_MS = 20000, /* no holder but ourselves */
 };
@@ -165,6 +166,21 @@ static enum status read_leases(struct duty *duty, struct fleet *fleet, struct re
     return status;
 }
 
+/* Ends the leases of `holder`, so that they can be taken. */
+static enum status take_from(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+                             const char *holder, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
+        if (strcmp(duty->holder[i], holder) == 0) {
+            status = lease_release(conn, fleet->queues[i].lease, holder, err);
+            duty->holder[i][0] = '\0';
+        }
+    }
+    return status;
+}
+
 /* Asks after every holder but ourselves; the names of dead ones are emptied, *left_ms is the least
  * time that one of the others has left. */
 static enum status find_dead(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
@@ -187,11 +203,37 @@ static enum status find_dead(struct duty *duty, struct fleet *fleet, struct redi
         }
     }
     for (size_t d = 0; d < dead_count && status == STATUS_OK; d++) {
-        for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
-            if (strcmp(duty->holder[i], dead[d]) == 0) {
-                status = lease_release(conn, fleet->queues[i].lease, dead[d], err);
-                duty->holder[i][0] = '\0';
-            }
+        status = take_from(duty, fleet, conn, dead[d], err);
+    }
+    return status;
+}
+
+/* A worker of a newer version has the leases, not one of an older: it is the one that sees to it
+ * that the newest functions are in force. An older holder finds out with its next look at the
+ * leases. */
+static enum status leave_older(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+                               struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
+        char key[KEYS_BYTES];
+        char older[66];
+        redisReply *reply = NULL;
+        if (duty->holder[i][0] == '\0' || duty->holds[i] || is_known(duty, i)) {
+            continue;
+        }
+        snprintf(older, sizeof older, "%s", duty->holder[i]);
+        status = ASK(conn, &reply, err, "HGET", keys_worker(key, fleet->settings->prefix, older),
+                     "functions");
+        const long long version = status == STATUS_OK && reply->type == REDIS_REPLY_STRING
+                                      ? strtoll(reply->str, NULL, 10)
+                                      : queue_library_version();
+        redis_reply_free(reply);
+        if (status == STATUS_REFUSED) {
+            status = STATUS_OK; /* of another type: it makes way when that worker registers */
+        } else if (status == STATUS_OK && version < queue_library_version()) {
+            status = take_from(duty, fleet, conn, older, err);
         }
     }
     return status;
@@ -271,6 +313,9 @@ static enum status look_at_all(struct duty *duty, struct fleet *fleet, struct re
 
     if (status == STATUS_OK) {
         status = find_dead(duty, fleet, conn, left_ms, err);
+    }
+    if (status == STATUS_OK) {
+        status = leave_older(duty, fleet, conn, err);
     }
     if (status == STATUS_OK) {
         status = take_free(duty, fleet, conn, &refused, err);

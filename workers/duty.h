@@ -1,13 +1,14 @@
 /* duty.h - which queues' chores are this worker's, by leases in Redis.
  *
  * `sh:lease:{Q}` names the worker that does the chores of queue Q. It is as good as that worker is
- * alive, and a worker that holds any says so in `sh:lease:worker:<id>`, for 4.5 s, every 3 s: one
+ * alive, and a worker that holds any says so in `sh:lease:worker:<id>`, for 4.2 s, every 3 s: one
  * command, however many queues there are. The others look when that key would end if it were not
  * renewed, and take over what its holder left: within 5 s after a kill -9. In a larger fleet most
  * of them look later by some random time, so that all together cost little; who finds a queue
  * without a holder takes all such queues, in the order of their names, so that one worker mostly
- * has them all. A holder that slept through its own end looks at the leases before it goes on. Two
- * holders at once, for a moment, do no harm: chores are atomic calls.
+ * has them all. A holder of an older version gives way. A holder that slept through its own end
+ * looks at the leases before it goes on. Two holders at once, for a moment, do no harm: chores are
+ * atomic calls.
  *
  * Belongs to the janitor, its thread and its connection.
  */

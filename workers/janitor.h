@@ -74,8 +74,9 @@ struct janitor {
     int64_t listen_at_ms;      /* when it may be tried again */
     int64_t next_due_ms;       /* the chore that is due next */
     struct log_limit ear_limit;
-    uint64_t registered_digest; /* what the registration said last, and when */
-    int64_t registered_ms;
+    uint64_t registered_digest; /* what the registration said last */
+    int64_t register_at_ms;
+    uint64_t registered_times;
     uint64_t looked_opened; /* for the eviction policy: on which connection, */
     int64_t look_at_ms;     /* and when to look again */
     int64_t call_at_ms;     /* when other workers may be called again */

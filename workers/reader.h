@@ -28,7 +28,7 @@
 
 enum {
     READER_QUEUES_MAX = 32,
-    READER_BLOCK_MS = 12000,
+    READER_BLOCK_MS = 20000,
     READER_BLOCK_SHORT_MS = 500, /* while a queue waits to be readable again */
     READER_FEW = 4,              /* jobs: a turn that brought no more is not passed on at once */
 };

@@ -59,6 +59,8 @@ static void describe_worker(struct fleet *fleet, struct redis_args *args, char *
     redis_args_str(args, "in_flight");
     redis_args_int(args, (int64_t)inflight);
     add_field(args, "breakers", breakers);
+    redis_args_str(args, "functions");
+    redis_args_int(args, queue_library_version());
     redis_args_str(args, "visibility_ms");
     redis_args_int(args, fleet->settings->visibility_ms);
     redis_args_str(args, "started_ms");
@@ -84,15 +86,19 @@ static enum status take_answer(struct fleet *fleet, const redisReply *reply, int
         reply->element[1]->type != REDIS_REPLY_INTEGER) {
         return error_set(err, STATUS_GARBLED, "sh_register: an answer of another shape");
     }
-    const int64_t half_ms = (clock_now_ms() - asked_ms) / 2;
-    atomic_store(&fleet->size, (int)reply->element[0]->integer);
-    atomic_store(&fleet->redis_clock_ms, reply->element[1]->integer - asked_ms - half_ms);
+    if (reply->element[0]->integer > 0) {
+        const int64_t half_ms = (clock_now_ms() - asked_ms) / 2;
+        atomic_store(&fleet->size, (int)reply->element[0]->integer);
+        atomic_store(&fleet->redis_clock_ms, reply->element[1]->integer - asked_ms - half_ms);
+    }
     return STATUS_OK;
 }
 
-enum status registration_renew(struct redis_conn *conn, struct fleet *fleet, struct error *err)
+enum status registration_renew(struct redis_conn *conn, struct fleet *fleet, bool ask,
+                               struct error *err)
 {
     const int64_t asked_ms = clock_now_ms();
+    const int64_t now_unix_ms = asked_ms + atomic_load(&fleet->redis_clock_ms);
     struct redis_args args = {0};
     redisReply *reply = NULL;
     char key[KEYS_BYTES];
@@ -109,7 +115,8 @@ enum status registration_renew(struct redis_conn *conn, struct fleet *fleet, str
     redis_args_str(&args, keys_plain(key, fleet->settings->prefix, "workers"));
     redis_args_str(&args, fleet->id);
     redis_args_int(&args, REGISTRATION_TTL_MS);
-    describe_worker(fleet, &args, host, breakers, asked_ms + atomic_load(&fleet->redis_clock_ms));
+    redis_args_int(&args, ask ? 0 : now_unix_ms);
+    describe_worker(fleet, &args, host, breakers, now_unix_ms);
     enum status status = redis_conn_command(conn, &args, &reply, err);
     if (status == STATUS_OK) {
         status = take_answer(fleet, reply, asked_ms, err);

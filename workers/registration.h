@@ -7,10 +7,10 @@
 
 enum { REGISTRATION_TTL_MS = 55000 };
 
-/* Says that this worker lives, with its breakers and what it works on, for REGISTRATION_TTL_MS;
- * learns how many live, and Redis' clock. One call, in which the entry and its end are made
- * together. */
-enum status registration_renew(struct redis_conn *conn, struct fleet *fleet,
+/* Says that this worker lives, with its breakers and what it works on, for REGISTRATION_TTL_MS: one
+ * call, in which the entry and its end are made together. `ask`: also learns how many live, and
+ * Redis' clock, for two commands more. */
+enum status registration_renew(struct redis_conn *conn, struct fleet *fleet, bool ask,
                                struct error *err) MUSTCHECK;
 
 /* Forgets workers that were not heard of for an hour. */
