@@ -103,12 +103,17 @@ enum status chroma_query(struct chroma *chroma, const char *domain, const float 
  * returns. */
 typedef void chroma_hits_taker(void *context, size_t index, const struct chroma_hits *hits);
 
+/* False: the hit is left out, as it is decoded; it costs no memory then. */
+typedef bool chroma_wanted(const void *context, const struct example *hit);
+
 struct chroma_search {
     const float *const *vectors; /* `count` pointers */
     size_t count;
     size_t n_results;
     bool without_text; /* texts are empty, where they are documents */
     struct arena *arena;
+    chroma_wanted *wanted; /* NULL: all */
+    const void *wanted_context;
 };
 
 /* The same query, its hits handed on one vector after the other as they are decoded: memory for one

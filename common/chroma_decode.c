@@ -4,8 +4,9 @@
  * lists, one a query, and distances. Lists that were not asked for are null. cJSON keeps lists as
  * chains, so they are walked together and never indexed.
  *
- * The tree of a whole answer to 64 queries would take 1 MiB, several times its text. So the outer
- * lists are walked in the text, and only the lists of one query are a tree at a time.
+ * The tree of a whole answer to 64 queries would take 1 MiB, several times its text, and one of
+ * 4,096 hits 5 MiB. So the lists of an answer to query are walked in the text, and only one record
+ * is a tree at a time.
  */
 #include <math.h>
 #include <string.h>
@@ -232,14 +233,7 @@ static enum status decode_record(const struct fields *record, bool text_in_metad
     return decode_metadata(record->metadatas, moved, arena, out, err);
 }
 
-/* True for a hit that is whole: while a record is deleted, parts of it are null. */
-static bool is_whole_hit(const struct fields *record)
-{
-    return cJSON_IsObject(record->metadatas) && cJSON_IsNumber(record->distances) &&
-           isfinite(record->distances->valuedouble);
-}
-
-static enum status decode_list(const struct fields *lists, bool is_query, bool text_in_metadata,
+static enum status decode_list(const struct fields *lists, bool text_in_metadata,
                                struct arena *arena, struct chroma_hits *out, struct error *err)
 {
     size_t count = (size_t)cJSON_GetArraySize(lists->ids);
@@ -256,7 +250,7 @@ static enum status decode_list(const struct fields *lists, bool is_query, bool t
     }
     for (; record.ids != NULL && status == STATUS_OK; step(&record)) {
         status = check_types(&record, err);
-        if (status == STATUS_OK && (!is_query || is_whole_hit(&record))) {
+        if (status == STATUS_OK) {
             status =
                 decode_record(&record, text_in_metadata, arena, &out->examples[out->count], err);
             out->count++;
@@ -270,7 +264,7 @@ enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, stru
 {
     struct fields lists = lists_of(root);
     lists.distances = NULL;
-    return decode_list(&lists, false, text_in_metadata, arena, out, err);
+    return decode_list(&lists, text_in_metadata, arena, out, err);
 }
 
 /* ---- the answer to a query, walked ---- */
@@ -343,14 +337,58 @@ static enum status open_outer(const char *data, size_t bytes, size_t count, stru
     return STATUS_OK;
 }
 
-/* The next element of each outer list as a tree. */
-static enum status next_trees(struct outer *outer, size_t count, cJSON *trees[FIELDS],
+/* True for a hit that is whole: while a record is deleted, parts of it are null. */
+static bool is_whole_hit(const struct fields *record)
+{
+    return cJSON_IsObject(record->metadatas) && cJSON_IsNumber(record->distances) &&
+           isfinite(record->distances->valuedouble);
+}
+
+/* The lists of one query, `text` NULL = not in the answer, or null, walked together. */
+static enum status open_inner(struct outer *outer, size_t count, struct outer *inner,
                               struct error *err)
 {
+    *inner = (struct outer){0};
     for (int f = 0; f < FIELDS; f++) {
         struct json_list *list = &outer->lists[f];
-        const char *after = NULL;
         if (outer->text[f] == NULL) {
+            continue;
+        }
+        if (json_list_next(list) != JSON_ELEMENT) {
+            return no_list(field_names[f], count, err);
+        }
+        if (f != IDS && strncmp(list->at, "null", 4) == 0) {
+            list->at += 4;
+            continue;
+        }
+        inner->text[f] = list->at;
+        if (!json_list_open(&inner->lists[f], list->at, list->end, '[')) {
+            return no_list(field_names[f], count, err);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* How many elements a list has; only what is between them is looked at. */
+static size_t count_elements(struct json_list list)
+{
+    size_t count = 0;
+
+    while (list.at != NULL && json_list_next(&list) == JSON_ELEMENT) {
+        list.at = json_skip(list.at, list.end);
+        count++;
+    }
+    return count;
+}
+
+/* The next record as trees, one a field. */
+static enum status next_record(struct outer *inner, size_t count, cJSON *trees[FIELDS],
+                               struct error *err)
+{
+    for (int f = 0; f < FIELDS; f++) {
+        struct json_list *list = &inner->lists[f];
+        const char *after = NULL;
+        if (inner->text[f] == NULL) {
             continue;
         }
         if (json_list_next(list) != JSON_ELEMENT) {
@@ -367,25 +405,73 @@ static enum status next_trees(struct outer *outer, size_t count, cJSON *trees[FI
     return STATUS_OK;
 }
 
-static enum status check_ended(struct outer *outer, size_t count, struct error *err)
+static enum status check_ended(struct outer *lists, size_t count, struct error *err)
 {
     for (int f = 0; f < FIELDS; f++) {
-        if (outer->text[f] != NULL && json_list_next(&outer->lists[f]) != JSON_END) {
+        if (lists->text[f] != NULL && json_list_next(&lists->lists[f]) != JSON_END) {
             return no_list(field_names[f], count, err);
         }
     }
     return STATUS_OK;
 }
 
-static enum status decode_hits(cJSON *const trees[FIELDS], const struct chroma_asked *asked,
+/* Adds the hit to those of its query, unless it is not wanted. */
+static enum status take_record(cJSON *const trees[FIELDS], const struct chroma_asked *asked,
                                struct arena *arena, struct chroma_hits *hits, struct error *err)
 {
-    const struct fields lists = {trees[IDS], trees[DOCUMENTS], trees[METADATAS], trees[DISTANCES]};
-    enum status status = decode_list(&lists, true, asked->text_in_metadata, arena, hits, err);
+    const struct fields record = {trees[IDS], trees[DOCUMENTS], trees[METADATAS], trees[DISTANCES]};
+    const struct arena_mark mark = arena_mark(arena);
+    struct example *hit = &hits->examples[hits->count];
+    enum status status = check_types(&record, err);
 
-    if (status == STATUS_OK && hits->count > asked->n_results) {
-        return error_set(err, STATUS_GARBLED, "the answer has %zu hits where %zu were asked",
-                         hits->count, asked->n_results);
+    if (status != STATUS_OK || !is_whole_hit(&record)) {
+        return status;
+    }
+    status = decode_record(&record, asked->text_in_metadata, arena, hit, err);
+    if (status == STATUS_OK && asked->wanted != NULL &&
+        !asked->wanted(asked->wanted_context, hit)) {
+        *hit = (struct example){0};
+        arena_rewind(arena, mark);
+        return STATUS_OK;
+    }
+    hits->count += status == STATUS_OK;
+    return status;
+}
+
+static enum status decode_hits(struct outer *outer, const struct chroma_asked *asked,
+                               struct arena *arena, struct chroma_hits *hits, struct error *err)
+{
+    struct outer inner;
+    enum status status = open_inner(outer, asked->count, &inner, err);
+
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const size_t count = count_elements(inner.lists[IDS]);
+    if (count > asked->n_results) {
+        return error_set(err, STATUS_GARBLED, "the answer has %zu hits where %zu were asked", count,
+                         asked->n_results);
+    }
+    *hits = (struct chroma_hits){.examples = arena_array(arena, count, sizeof *hits->examples),
+                                 .answered = count};
+    if (hits->examples == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
+    }
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        cJSON *trees[FIELDS] = {NULL};
+        status = next_record(&inner, count, trees, err);
+        if (status == STATUS_OK) {
+            status = take_record(trees, asked, arena, hits, err);
+        }
+        for (int f = 0; f < FIELDS; f++) {
+            cJSON_Delete(trees[f]);
+        }
+    }
+    if (status == STATUS_OK) {
+        status = check_ended(&inner, count, err);
+    }
+    for (int f = 0; f < FIELDS; f++) {
+        outer->lists[f].at = inner.text[f] != NULL ? inner.lists[f].at : outer->lists[f].at;
     }
     return status;
 }
@@ -398,15 +484,8 @@ enum status chroma_decode_query(const char *data, size_t bytes, const struct chr
     enum status status = open_outer(data, bytes, asked->count, &outer, err);
 
     for (size_t i = 0; i < asked->count && status == STATUS_OK; i++) {
-        cJSON *trees[FIELDS] = {NULL};
         struct chroma_hits hits = {0};
-        status = next_trees(&outer, asked->count, trees, err);
-        if (status == STATUS_OK) {
-            status = decode_hits(trees, asked, arena, &hits, err);
-        }
-        for (int f = 0; f < FIELDS; f++) {
-            cJSON_Delete(trees[f]);
-        }
+        status = decode_hits(&outer, asked, arena, &hits, err);
         if (status == STATUS_OK) {
             take(context, i, &hits);
         }

@@ -85,6 +85,8 @@ struct chroma_asked {
     size_t count; /* vectors */
     size_t n_results;
     bool text_in_metadata; /* as in chroma_config */
+    chroma_wanted *wanted; /* as in chroma_search */
+    const void *wanted_context;
 };
 
 /* The answer to a query, `data[bytes]` being NUL: `take` gets the hits of each vector in turn,

@@ -189,8 +189,13 @@ enum status chroma_query_each(struct chroma *chroma, const char *domain,
                               const struct chroma_search *search, chroma_hits_taker *take,
                               void *context, struct error *err)
 {
-    const struct chroma_asked asked = {search->count, search->n_results,
-                                       chroma->config.store_text_as_metadata};
+    const struct chroma_asked asked = {
+        .count = search->count,
+        .n_results = search->n_results,
+        .text_in_metadata = chroma->config.store_text_as_metadata,
+        .wanted = search->wanted,
+        .wanted_context = search->wanted_context,
+    };
 
     if (search->count == 0) {
         return STATUS_OK;

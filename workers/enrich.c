@@ -228,17 +228,10 @@ static void embed(struct enrich_batch *batch)
     }
 }
 
-/* The first k of `hits` that have not expired, into `chosen`; returns how many. */
-static size_t choose(const struct chroma_hits *hits, int k, int64_t now_unix_ms,
-                     struct example chosen[BODIES_K_MAX])
+static bool is_live(const void *context, const struct example *hit)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < hits->count && kept < (size_t)k; i++) {
-        if (!records_is_expired(&hits->examples[i], now_unix_ms)) {
-            chosen[kept++] = hits->examples[i];
-        }
-    }
-    return kept;
+    const struct enrich_batch *batch = context;
+    return !records_is_expired(hit, batch->now_unix_ms);
 }
 
 /* The still unfinished items of one domain: at most QUERY_BATCH_MAX. */
@@ -258,11 +251,11 @@ static void take_hits(void *context, size_t index, const struct chroma_hits *hit
 {
     struct enrich_group *group = context;
     struct enrich_item *item = group->items[index];
-    struct example chosen[BODIES_K_MAX];
-    size_t kept = choose(hits, item->body.k, group->batch->now_unix_ms, chosen);
+    const size_t k = (size_t)item->body.k;
+    const size_t kept = hits->count < k ? hits->count : k;
 
-    item->lacks = kept < (size_t)item->body.k && hits->answered >= group->n_results;
-    group->results[index] = make_result(group->batch, item, chosen, kept);
+    item->lacks = kept < k && hits->answered >= group->n_results;
+    group->results[index] = make_result(group->batch, item, hits->examples, kept);
     arena_reset(&group->hits, HITS_KEEP_BYTES);
 }
 
@@ -303,6 +296,8 @@ static enum status query(struct enrich_group *group, chroma_hits_taker *take, st
         .n_results = group->n_results,
         .without_text = take != take_hits,
         .arena = &group->hits,
+        .wanted = is_live,
+        .wanted_context = group->batch,
     };
 
     for (size_t i = 0; i < group->count; i++) {
@@ -326,18 +321,19 @@ static void take_far_hits(void *context, size_t index, const struct chroma_hits 
     struct enrich_group *group = context;
     struct enrich_item *item = group->items[index];
     struct arena *arena = &group->batch->tools->arena;
-    struct example chosen[BODIES_K_MAX];
-    const size_t kept = choose(hits, item->body.k, group->batch->now_unix_ms, chosen);
+    const size_t k = (size_t)item->body.k;
+    const size_t kept = hits->count < k ? hits->count : k;
     struct example *found = arena_array(arena, kept, sizeof *found);
 
-    item->lacks = kept < (size_t)item->body.k && hits->answered >= group->n_results;
+    item->lacks = kept < k && hits->answered >= group->n_results;
     item->found = found;
     item->found_count = 0;
     for (size_t i = 0; i < kept && found != NULL; i++) {
-        const char *id = arena_copy(arena, chosen[i].id.data, chosen[i].id.bytes);
+        const struct example *hit = &hits->examples[i];
+        const char *id = arena_copy(arena, hit->id.data, hit->id.bytes);
         if (id != NULL) {
             found[item->found_count++] =
-                (struct example){.id = {id, chosen[i].id.bytes}, .distance = chosen[i].distance};
+                (struct example){.id = {id, hit->id.bytes}, .distance = hit->distance};
         }
     }
     arena_reset(&group->hits, HITS_KEEP_BYTES);

@@ -39,6 +39,34 @@ Test(chroma_answers, wrong_shapes_of_a_query_answer_are_garbled_and_named)
     }
 }
 
+static bool has_letter_b(const void *context, const struct example *hit)
+{
+    return hit->id.bytes == 1 && hit->id.data[0] == *(const char *)context;
+}
+
+static void keep_hits(void *context, size_t index, const struct chroma_hits *taken)
+{
+    ((struct chroma_hits *)context)[index] = *taken;
+}
+
+Test(chroma_answers, hits_that_are_not_wanted_are_left_out_and_counted)
+{
+    static const char body[] =
+        "{\"ids\":[[\"a\",\"b\",\"c\"],[]],\"documents\":null,\"metadatas\":[[{\"x\":1},{\"x\":2},"
+        "{\"x\":3}],[]],\"distances\":[[0.1,0.2,0.3],[]]}";
+    struct chroma_hits taken[2] = {0};
+    const struct chroma_asked asked = {
+        .count = 2, .n_results = 3, .wanted = has_letter_b, .wanted_context = "b"};
+
+    cr_assert_eq(chroma_decode_query(body, sizeof body - 1, &asked, &arena, keep_hits, taken, &err),
+                 STATUS_OK, "%s", err.text);
+    cr_assert_eq(taken[0].answered, 3);
+    cr_assert_eq(taken[0].count, 1);
+    cr_assert_eq(taken[0].examples[0].metadata[0].value.integer, 2);
+    cr_assert_eq(taken[1].answered, 0);
+    arena_free(&arena);
+}
+
 Test(chroma_answers, an_answer_nested_without_end_is_garbled)
 {
     static char body[100001];

@@ -41,9 +41,20 @@ static void take_hits(void *context, size_t index, const struct chroma_hits *hit
     arena_reset(context, 0);
 }
 
+static bool wants(const void *context, const struct example *hit)
+{
+    (void)context;
+    return hit->id.bytes % 2 == 0;
+}
+
 static void decode_query(uint8_t choice, const char *text, size_t bytes)
 {
-    const struct chroma_asked asked = {1 + (choice >> 3 & 3U), 20, (choice & 4) != 0};
+    const struct chroma_asked asked = {
+        .count = 1 + (choice >> 3 & 3U),
+        .n_results = 20,
+        .text_in_metadata = (choice & 4) != 0,
+        .wanted = (choice & 32) != 0 ? wants : NULL,
+    };
     struct arena arena = {0};
     struct error err = {0};
 
