@@ -319,10 +319,22 @@ enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
                           const struct slice *entries, size_t count, size_t *moved,
                           struct error *err) MUSTCHECK;
 
-/* Discards the oldest dead letters over `max_dead` and those older than `ttl_ms` (0 = no bound),
- * about 1,000 a call: again until there was none. They are counted as discarded. */
-enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue, int64_t max_dead,
-                            int64_t ttl_ms, size_t *discarded, struct error *err) MUSTCHECK;
+/* How many dead letters a queue may keep, for how long, and of what weight; 0 = no bound. */
+struct queue_dead_bounds {
+    int64_t letters;
+    int64_t ttl_ms;
+    int64_t bytes;
+};
+
+/* Discards the oldest dead letters over the bounds, some 100 to 1,000 a call: again until there was
+ * none. They are counted as discarded. */
+enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue,
+                            const struct queue_dead_bounds *bounds, size_t *discarded,
+                            struct error *err) MUSTCHECK;
+
+/* Says what memory the jobs of a queue may take, to all who enqueue; 0 = no bound. */
+enum status queue_limit_bytes(struct redis_conn *conn, const struct queue *queue, int64_t bytes,
+                              struct error *err) MUSTCHECK;
 
 enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool paused,
                         struct error *err) MUSTCHECK;

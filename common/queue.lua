@@ -46,6 +46,10 @@ local LAST_ID = '18446744073709551615-18446744073709551615'
 local PROMOTE_AGAIN_MS = 60 * 1000
 local SINCE_MAX_MS = 366 * 24 * 60 * 60 * 1000
 local FIELDS_MAX = 64  -- values of a foreign entry that a dead letter keeps; unpack() has a limit
+local BACKLOG_BYTES = 1024 * 1024 * 1024  -- where no worker said another bound
+local LOOK_BYTES = 64 * 1024 * 1024  -- what is added between two looks
+local JOB_BYTES = 200  -- beside a job's body
+local TRIM_SLICE = 100  -- letters
 local ORPHANS_SLICE = 1000  -- running jobs between which a call looks
 local CLAIM_MAX = 256  -- bytes under a unique key
 local SAME_DUE_MAX = 2
@@ -63,7 +67,7 @@ local CLAIMABLE_IDLE_MS = 24 * 60 * 60 * 1000  -- longer than any worker's visib
 local LOST, MOVED, WANTED, RENEWED = 0, 1, 2, 3
 local FLAG_EXPIRED, FLAG_REPLY = 1, 2
 
--- The functions by name. (A chunk has 200 locals at most.)
+-- The functions by name.
 local api = {}
 
 -- While a library is loaded it may use nothing but redis.register_function; these are bound when a
@@ -731,6 +735,55 @@ local function room_for(streams, backlog_max, total)
     return backlog_max - bound
 end
 
+-- Forgets what is known of the backlog.
+local function forget_backlog(streams)
+    streams.bound, streams.bytes_left, streams.full_at = nil, nil, nil
+end
+
+-- How many more bytes the queue takes, from a look at all of it: some 100 ns for each node of a stream.
+-- Who may not look (MEMORY USAGE) is not bounded in bytes.
+local function look_at_bytes(base, streams)
+    local limit = integer(try('GET', base .. ':limits') or '') or BACKLOG_BYTES
+    if limit == 0 then
+        return math.huge
+    end
+    for _, key in ipairs({streams[1], streams[2], streams[3], streams.delayed}) do
+        limit = limit - (try('MEMORY', 'USAGE', key, 'SAMPLES', '0') or 0)
+    end
+    return limit
+end
+
+-- Room for how many more bytes, where `bytes` are about to be added. What a look found, less all that
+-- came since, will do for LOOK_BYTES. Once the queue is full it is looked at again when a part of its
+-- jobs is gone.
+local function bytes_room(base, streams, bytes)
+    local left = streams.bytes_left
+    if left and bytes <= left then
+        return left
+    end
+    if streams.full_at and backlog_of(streams) > streams.full_at * 63 / 64 then
+        return streams.full_left
+    end
+    left = look_at_bytes(base, streams)
+    streams.bytes_left = min(left, LOOK_BYTES)
+    streams.full_at = bytes > left and backlog_of(streams) or nil
+    streams.full_left = left
+    return left
+end
+
+-- What the jobs of a call weigh; four values each from args[first] on.
+local function bytes_in(args, first)
+    local bytes = 0
+    for at = first + 3, #args, 4 do
+        bytes = bytes + #args[at] + JOB_BYTES
+    end
+    return bytes
+end
+
+local function take_bytes(streams, bytes)
+    streams.bytes_left = streams.bytes_left and streams.bytes_left - bytes
+end
+
 -- Counts jobs that are about to be added. False where the counter is not where the last call left it:
 -- this is another database, which has the functions in common, so what is known of the backlog is not
 -- of this queue. Then nothing is counted.
@@ -739,7 +792,7 @@ local function count_enqueued(base, streams, total)
     local expected = streams.enqueued and streams.enqueued + total
     streams.enqueued = enqueued
     if streams.bound and expected and enqueued ~= expected then
-        streams.bound = nil
+        forget_backlog(streams)
         streams.enqueued = count(base, 'enqueued', -total)
         return false
     end
@@ -892,17 +945,20 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
     local total = (#args - first + 1) / 4
     local streams = streams_of(base)
     local room = room_for(streams, backlog_max, total)
+    local bytes, bytes_left = 0, bytes_room(base, streams, bytes_in(args, first))
     local answers, new, claims, asked = {}, {}, NONE, NONE
     local added, twins, refused = 0, 0, 0
     for i = 1, total do
         local at = first + 4 * (i - 1)
         local id, domain, options = args[at], args[at + 1], parsed[i]
+        local size = #args[at + 3] + JOB_BYTES
+        local is_full = added >= room or bytes + size > bytes_left
         local holder
         if options and options.unique then
             local key, claim = new_claim(base, id, domain, options, args[at + 3])
             claims = claims ~= NONE and claims or {}
             claims[i] = key
-            holder = take_unique(base, key, claim, options, added >= room)
+            holder = take_unique(base, key, claim, options, is_full)
         end
         if holder then
             twins = twins + 1
@@ -911,11 +967,12 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
                 asked = asked ~= NONE and asked or {}
                 asked[i] = UNIQUE_TTL_MS + (options.delay_ms or 0)
             end
-        elseif added >= room then
+        elseif is_full then
             refused = refused + 1
             answers[i] = 'FULL'
         else
             added = added + 1
+            bytes = bytes + size
             answers[i] = id
             new[added] = i
         end
@@ -931,6 +988,7 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
             added = room
         end
     end
+    take_bytes(streams, bytes)
     for n = 1, added do
         local i = new[n]
         local at = first + 4 * (i - 1)
@@ -957,8 +1015,10 @@ end
 local function enqueue(base, backlog_max, args, first, parsed)
     local streams = streams_of(base)
     local total = (#args - first + 1) / 4
+    local bytes = bytes_in(args, first)
     if parsed == NONE and total <= room_for(streams, backlog_max, total)
-        and count_enqueued(base, streams, total) then
+        and bytes <= bytes_room(base, streams, bytes) and count_enqueued(base, streams, total) then
+        take_bytes(streams, bytes)
         return enqueue_plain(base, args, first, total)
     end
     local answers, problem = attempt(enqueue_each, base, backlog_max, args, first, parsed)
@@ -1020,6 +1080,8 @@ function api.sh_enqueue(base, args)
 end
 
 ---- push: the same for a human --------------------------------------------------------------------
+
+do  -- what only this section needs is its own: a chunk has 200 locals at most
 
 local PUSH_OPTIONS = {'priority', 'delay_ms', 'deadline_ms', 'unique', 'reply', 'traceparent'}
 
@@ -1200,6 +1262,8 @@ function api.sh_push(base, args)
         return redis.error_reply(format('SHFULL queue "%s": %d jobs wait already', base, PUSH_BACKLOG))
     end
     return answers[1] or answers
+end
+
 end
 
 ---- the fence -------------------------------------------------------------------------------------
@@ -1973,6 +2037,8 @@ end
 ---- entries that nobody will ever run: delivered, as the group has it, and nobody's ----------------
 -- (XGROUP DELCONSUMER or SETID, XACK without XDEL, a group made at "$" by another tool.)
 
+do
+
 -- Calls f(stream, entry, fields) for the orphans of a stream between two ids (exclusive, inclusive), and
 -- no more once CALL_BYTES went. Returns the bytes.
 local function orphans_between(stream, low, high, bytes, f)
@@ -2062,6 +2128,8 @@ function api.sh_adopt(base, args)
         commit()
     end)
     return {cursor, total}
+end
+
 end
 
 -- consumer. Returns from how many streams it was removed.
@@ -2269,7 +2337,7 @@ function api.sh_requeue(base, args)
         return problem
     end
     must_delete(base .. ':dead')
-    streams_of(base).bound = nil
+    forget_backlog(streams_of(base))
     local moved, bytes = 0, 0
     for _, entry in ipairs(args) do
         local size, trouble = attempt(requeue_letter, base, entry)
@@ -2310,12 +2378,38 @@ local function trim_older(key, before_ms, most)
     return gone
 end
 
--- max_dead older_than_ms, 0 for no bound. Discards what is over either, the oldest first, about 1,000 a
+-- Discards some letters where all of them are over so many bytes: as many as weigh what is over, as the
+-- oldest ones weigh.
+local function trim_bytes(key, bytes_max)
+    local used = try('MEMORY', 'USAGE', key, 'SAMPLES', '0') or 0
+    if used <= bytes_max then
+        return 0
+    end
+    local total = must('XLEN', key)
+    local each = max((try('MEMORY', 'USAGE', key, 'SAMPLES', '4') or used) / max(total, 1), 1)
+    local some = min(math.ceil((used - bytes_max) / each), TRIM_SLICE, total)
+    return must('XTRIM', key, 'MAXLEN', '=', total - some)
+end
+
+-- bytes, 0 for no bound: what the backlog may hold, also for those who only enqueue. Kept by the workers.
+function api.sh_limit(base, args)
+    if not integer(args[1]) then
+        return invalid('bytes', args[1] or '', 'a whole number, 0 for no bound')
+    end
+    local key = base .. ':limits'
+    if try('GET', key) ~= args[1] then
+        must('SET', key, args[1])
+    end
+    return redis.status_reply('OK')
+end
+
+-- max_dead older_than_ms [max_bytes], 0 for no bound. Discards what is over either, the oldest first, about 1,000 a
 -- call. Returns how many: again until it is 0. (XTRIM looks at no body.)
 function api.sh_trim(base, args)
-    local most, age = integer(args[1]), integer(args[2])
-    if not most or not age then
-        return invalid('arguments', table.concat(args, ' '), 'max_dead older_than_ms, 0 for no bound')
+    local most, age, bytes_max = integer(args[1]), integer(args[2]), integer(args[3] or '0')
+    if not most or not age or not bytes_max then
+        return invalid('arguments', table.concat(args, ' '),
+            'max_dead older_than_ms [max_bytes], 0 for no bound')
     end
     local key = base .. ':dead'
     local gone, total = 0, must('XLEN', key)
@@ -2328,6 +2422,9 @@ function api.sh_trim(base, args)
     end
     if age > 0 and gone < JOBS_MAX then
         gone = gone + trim_older(key, max(now_ms() - age, 0), JOBS_MAX - gone)
+    end
+    if bytes_max > 0 and gone == 0 then
+        gone = trim_bytes(key, bytes_max)
     end
     count(base, 'discarded', gone - total)
     return gone
@@ -2380,7 +2477,7 @@ function api.sh_purge(base, args)
         return invalid('limit', args[1] or '', 'a whole number from 1 to 1000')
     end
     local purged, bytes = 0, 0
-    streams_of(base).bound = nil
+    forget_backlog(streams_of(base))
     while purged < limit and bytes < CALL_BYTES do
         local size, problem = attempt(purge_first, base)
         commit()
@@ -2616,6 +2713,7 @@ register('sh_reap', whole(api.sh_reap), OOM)
 register('sh_requeue', whole(api.sh_requeue))
 register('sh_discard', whole(api.sh_discard), OOM)
 register('sh_trim', whole(api.sh_trim), OOM)
+register('sh_limit', whole(api.sh_limit), OOM)
 register('sh_orphans', api.sh_orphans, {'no-writes'})
 register('sh_adopt', whole(api.sh_adopt), OOM)
 register('sh_purge', whole(api.sh_purge), OOM)

@@ -186,15 +186,27 @@ enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
     return move_dead(conn, queue, "sh_discard", entries, count, moved, err);
 }
 
-enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue, int64_t max_dead,
-                            int64_t ttl_ms, size_t *discarded, struct error *err)
+enum status queue_limit_bytes(struct redis_conn *conn, const struct queue *queue, int64_t bytes,
+                              struct error *err)
+{
+    struct redis_args args = {0};
+
+    queue_args_start(&args, "sh_limit", queue->base);
+    redis_args_int(&args, bytes);
+    return queue_call_ok(conn, &args, err);
+}
+
+enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue,
+                            const struct queue_dead_bounds *bounds, size_t *discarded,
+                            struct error *err)
 {
     struct redis_args args = {0};
 
     *discarded = 0;
     queue_args_start(&args, "sh_trim", queue->base);
-    redis_args_int(&args, max_dead);
-    redis_args_int(&args, ttl_ms);
+    redis_args_int(&args, bounds->letters);
+    redis_args_int(&args, bounds->ttl_ms);
+    redis_args_int(&args, bounds->bytes);
     return queue_call_count(conn, &args, discarded, err);
 }
 

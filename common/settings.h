@@ -64,7 +64,9 @@ struct settings {
     int64_t retry_base_ms;        /* STILLHOUSE_RETRY_BASE 2s */
     int64_t retry_max_ms;         /* STILLHOUSE_RETRY_MAX 5m */
     int64_t max_deliveries;       /* STILLHOUSE_MAX_DELIVERIES 5 */
+    int64_t max_backlog_bytes;    /* STILLHOUSE_MAX_BACKLOG_BYTES 1 GiB a queue; 0 = no bound */
     int64_t max_dead;             /* STILLHOUSE_MAX_DEAD 100000 a queue; 0 = no bound */
+    int64_t max_dead_bytes;       /* STILLHOUSE_MAX_DEAD_BYTES 256 MiB a queue; 0 = no bound */
     int64_t dead_ttl_ms;          /* STILLHOUSE_DEAD_TTL 30d; 0 = for ever */
     int64_t visibility_ms;        /* STILLHOUSE_VISIBILITY 60s, at least 1s */
     int64_t breaker_failures;     /* STILLHOUSE_BREAKER_FAILURES 5 */

@@ -66,12 +66,13 @@ static enum status trim(struct janitor *janitor, struct turn *turn, struct error
     const struct queue *trimmed = &janitor->fleet->queues[turn->queue];
     const struct settings *settings = janitor->fleet->settings;
     size_t gone = 0;
-    enum status status = queue_trim_dead(janitor->conn, trimmed, settings->max_dead,
-                                         settings->dead_ttl_ms, &gone, err);
+    const struct queue_dead_bounds bounds = {settings->max_dead, settings->dead_ttl_ms,
+                                             settings->max_dead_bytes};
+    enum status status = queue_trim_dead(janitor->conn, trimmed, &bounds, &gone, err);
 
     if (gone > 0) {
-        log_warning("queue \"%s\": %zu dead letters over STILLHOUSE_MAX_DEAD or "
-                    "STILLHOUSE_DEAD_TTL discarded",
+        log_warning("queue \"%s\": %zu dead letters over STILLHOUSE_MAX_DEAD, _MAX_DEAD_BYTES or "
+                    "_DEAD_TTL discarded",
                     trimmed->name, gone);
         turn->wait_ms = 0; /* there may be more */
     } else {
@@ -117,11 +118,20 @@ static enum status adopt(struct janitor *janitor, struct turn *turn, struct erro
     return status;
 }
 
+/* Tells those who enqueue what the backlog may weigh. */
+static enum status limit(struct janitor *janitor, struct turn *turn, struct error *err)
+{
+    turn->wait_ms = stretched(janitor, turn->wait_ms);
+    return queue_limit_bytes(janitor->conn, &janitor->fleet->queues[turn->queue],
+                             janitor->fleet->settings->max_backlog_bytes, err);
+}
+
 static const struct chore rows[] = {
     {"promote", PROMOTE_EVERY_MS, promote, true},
     {"trim", 60000, trim, false},
     {"reap", 60000, reap, false},
     {"adopt", 60000, adopt, false},
+    {"limit", 60000, limit, false},
 };
 
 const struct chores chores_queue = {rows, sizeof rows / sizeof rows[0]};

@@ -279,6 +279,13 @@ HELPER size_t promote(int64_t *next_ms)
     return moved;
 }
 
+HELPER enum status trim_dead(int64_t letters, int64_t ttl_ms, size_t *gone)
+{
+    const struct queue_dead_bounds bounds = {.letters = letters, .ttl_ms = ttl_ms};
+
+    return queue_trim_dead(conn, &queue, &bounds, gone, &err);
+}
+
 /* The value of a field of the first entry of a stream, copied; "(none)". */
 HELPER const char *first_field(const char *stream, const char *field)
 {

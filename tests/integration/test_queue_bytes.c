@@ -195,12 +195,12 @@ BOOKED_TEST(queue_bytes, letters_are_trimmed_without_a_look_at_them_and_counted_
 
     bury_large();
     ask("CONFIG", "RESETSTAT", NULL);
-    OK(queue_trim_dead(conn, &queue, LARGE_JOBS - 2, 0, &gone, &err));
+    OK(trim_dead(LARGE_JOBS - 2, 0, &gone));
     cr_assert_eq(gone, 2);
-    OK(queue_trim_dead(conn, &queue, 0, 3600000, &gone, &err));
+    OK(trim_dead(0, 3600000, &gone));
     cr_assert_eq(gone, 0, "nothing is an hour old");
     clock_sleep_ms(5);
-    OK(queue_trim_dead(conn, &queue, 0, 1, &gone, &err));
+    OK(trim_dead(0, 1, &gone));
     cr_assert_eq(gone, LARGE_JOBS - 2);
     cr_assert_eq(calls_of("xrange"), 0);
     cr_assert_eq(counter("discarded"), LARGE_JOBS);
@@ -235,4 +235,83 @@ BOOKED_TEST(queue_bytes, identical_delayed_jobs_cost_two_tries_each_and_keep_the
         cr_assert_lt(llabs(batch.jobs[i].options.since_unix_ms - now_ms), 60000);
     }
     queue_batch_free(&batch);
+}
+
+/* ---- the memory that jobs and letters may take -------------------------------------------------
+ */
+
+BOOKED_TEST(queue_bytes, a_backlog_is_bounded_in_bytes_for_whoever_adds_to_it)
+{
+    size_t taken = 0;
+    struct queue_answer answer = {0};
+    const struct queue_item item = {text("a"), text("legal"), text(""), {large, sizeof large}};
+    const struct queue_item delayed = {
+        text("a"), text("legal"), text("delay_ms=60000"), {large, sizeof large}};
+
+    OK(queue_limit_bytes(conn, &queue, 3 * 1024 * 1024, &err));
+    for (; !answer.full; taken++) {
+        cr_assert_lt(taken, 20, "there is no bound");
+        OK(queue_enqueue(conn, &queue, 0, taken % 2 == 0 ? &item : &delayed, 1, &answer, &err));
+    }
+    taken--;
+    cr_assert_geq(taken, 8);
+    cr_assert_leq(taken, 10);
+    cr_assert_eq(counter("refused"), 1);
+    ask("CONFIG", "RESETSTAT", NULL);
+    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    cr_assert(answer.full);
+    cr_assert_eq(calls_of("memory|usage"), 0, "a full queue is looked at once");
+
+    finish_waiting("me", 2);
+    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    cr_assert_not(answer.full, "there is room again");
+}
+
+BOOKED_TEST(queue_bytes, of_a_call_goes_in_what_has_room_and_without_a_bound_all)
+{
+    struct queue_item items[LARGE_JOBS];
+    struct queue_answer answers[LARGE_JOBS];
+    size_t full = 0;
+
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        items[i] = (struct queue_item){text("a"), text("legal"), text(""), {large, sizeof large}};
+    }
+    OK(queue_limit_bytes(conn, &queue, 1024 * 1024, &err));
+    OK(queue_enqueue(conn, &queue, 0, items, LARGE_JOBS, answers, &err));
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        full += answers[i].full;
+        cr_assert_eq(answers[i].full, i >= 3);
+    }
+    cr_assert_eq(counter("refused"), (int64_t)full);
+    finish_waiting("me", 3);
+
+    OK(queue_limit_bytes(conn, &queue, 0, &err));
+    OK(queue_enqueue(conn, &queue, 0, items, LARGE_JOBS, answers, &err));
+    cr_assert_not(answers[LARGE_JOBS - 1].full);
+}
+
+BOOKED_TEST(queue_bytes, small_jobs_far_from_the_bound_are_not_weighed)
+{
+    add("first", "");
+    ask("CONFIG", "RESETSTAT", NULL);
+    for (int i = 0; i < 500; i++) {
+        add("more", "");
+    }
+    cr_assert_eq(calls_of("memory|usage"), 0);
+}
+
+BOOKED_TEST(queue_bytes, dead_letters_are_bounded_in_bytes_too)
+{
+    const struct queue_dead_bounds bounds = {.bytes = 1024 * 1024};
+    size_t gone = 1;
+    size_t total = 0;
+
+    bury_large();
+    for (; gone > 0; total += gone) {
+        OK(queue_trim_dead(conn, &queue, &bounds, &gone, &err));
+    }
+    cr_assert_eq(stats().dead, LARGE_JOBS - (int64_t)total);
+    cr_assert_geq(stats().dead, 2);
+    cr_assert_leq(stats().dead, 3);
+    cr_assert_eq(counter("discarded"), (int64_t)total);
 }

@@ -276,9 +276,9 @@ BOOKED_TEST(queue_operate, dead_letters_over_their_number_leave_the_oldest_first
     size_t gone = 0;
 
     kill_jobs(5);
-    OK(queue_trim_dead(conn, &queue, 5, 0, &gone, &err));
+    OK(trim_dead(5, 0, &gone));
     cr_assert_eq(gone, 0);
-    OK(queue_trim_dead(conn, &queue, 2, 0, &gone, &err));
+    OK(trim_dead(2, 0, &gone));
     cr_assert_eq(gone, 3);
     cr_assert_eq(stats().dead, 2);
     cr_assert_eq(counter("discarded"), 3);
@@ -290,12 +290,12 @@ BOOKED_TEST(queue_operate, dead_letters_over_their_age_leave_and_others_stay)
     size_t gone = 0;
 
     kill_jobs(2);
-    OK(queue_trim_dead(conn, &queue, 0, 60000, &gone, &err));
+    OK(trim_dead(0, 60000, &gone));
     cr_assert_eq(gone, 0);
-    OK(queue_trim_dead(conn, &queue, 0, 0, &gone, &err));
+    OK(trim_dead(0, 0, &gone));
     cr_assert_eq(gone, 0, "no bound");
     clock_sleep_ms(5); /* older than a millisecond */
-    OK(queue_trim_dead(conn, &queue, 0, 1, &gone, &err));
+    OK(trim_dead(0, 1, &gone));
     cr_assert_eq(gone, 2);
     cr_assert_eq(stats().dead, 0);
 }
