@@ -18,6 +18,15 @@ static const char *authority_start(const char *url)
     return scheme_end == NULL ? url : scheme_end + 3;
 }
 
+/* True where a password whose "@host" was forgotten stands for the port. */
+static bool has_odd_port(const char *host)
+{
+    const char *colon = strchr(host, ':');
+
+    return colon != NULL && host[0] != '[' && colon < host + strcspn(host, "/?#") &&
+           strchr("/?#", colon[1 + strspn(colon + 1, "0123456789")]) == NULL;
+}
+
 const char *http_public_url(const char *url, char out[HTTP_URL_TEXT_BYTES])
 {
     const char *authority = authority_start(url);
@@ -29,7 +38,7 @@ const char *http_public_url(const char *url, char out[HTTP_URL_TEXT_BYTES])
 
     snprintf(out, HTTP_URL_TEXT_BYTES, "%.*s%.*s", (int)(scheme_bytes < 32 ? scheme_bytes : 32),
              url, (int)(shown_bytes < HTTP_URL_TEXT_BYTES ? shown_bytes : HTTP_URL_TEXT_BYTES),
-             host);
+             has_odd_port(host) ? "***" : host);
     for (char *c = out; *c != '\0'; c++) {
         if (iscntrl((unsigned char)*c)) {
             *c = '?';

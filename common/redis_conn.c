@@ -8,6 +8,7 @@
 #include "redis_conn_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -305,6 +306,7 @@ static enum status open_socket(struct redis_conn *conn, struct error *err)
     if (status != STATUS_OK) {
         return status;
     }
+    (void)fcntl(conn->context->fd, F_SETFD, FD_CLOEXEC); /* no business of programs we start */
     conn->context->reader->fn = &redis_objects;
     conn->context->reader->privdata = &conn->bound;
     conn->bound.over = false;

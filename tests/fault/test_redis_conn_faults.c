@@ -249,6 +249,8 @@ Test(redis_conn_faults, a_server_of_another_making_is_judged_by_its_redis_versio
         EXPECT("REPLACE"),
         SEND("$10\r\nstillhouse\r\n"),
         EXPECT("sh_version"),
+        SEND(":99\r\n"),
+        EXPECT("sh_version"),
         SEND("-NOPERM no\r\n"),
         EXPECT("sh_version"),
         SEND("-ERR Function not found\r\n"),

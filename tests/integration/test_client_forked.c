@@ -1,7 +1,10 @@
 /* A client that a fork() copied: parent and children, and theirs, use it at once, as the workers of
  * a pre-forking server do that was opened before the fork. */
+#include <arpa/inet.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -258,6 +261,60 @@ Test(client_forked, a_fork_in_the_middle_of_another_threads_call_leaves_the_chil
     ends_well(in_child(asks_for_alpha, NULL));
     cr_assert_eq(pthread_join(thread, NULL), 0);
     cr_assert_eq(ask_all("parent"), 0);
+}
+
+/* ---- programs that are started ------------------------------------------------------------- */
+
+/* How many descriptors a program would inherit that are connections to the test's Redis. */
+static int inherited(void)
+{
+    int count = 0;
+
+    for (int fd = 0; fd < 256; fd++) {
+        struct sockaddr_in peer = {0};
+        socklen_t bytes = sizeof peer;
+        count += getpeername(fd, (struct sockaddr *)&peer, &bytes) == 0 &&
+                 peer.sin_family == AF_INET && ntohs(peer.sin_port) == server.port &&
+                 (fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0;
+    }
+    return count;
+}
+
+Test(client_forked, a_program_that_is_started_inherits_no_connection)
+{
+    IS(stillhouse_enqueue_enrich(client, "alpha", "q", 0, NULL, NULL), STILLHOUSE_OK);
+    cr_assert_eq(inherited(), 0);
+}
+
+/* ---- a name is being looked up ------------------------------------------------------------- */
+
+static int asks_again(const void *context)
+{
+    stillhouse_client *late = (stillhouse_client *)(uintptr_t)context;
+
+    for (int i = 0; i < 3; i++) {
+        if (stillhouse_enqueue_enrich(late, "alpha", "q", 0, NULL, NULL) !=
+            STILLHOUSE_UNREACHABLE) {
+            return 1;
+        }
+    }
+    stillhouse_close(late);
+    return 0;
+}
+
+/* The thread that looks it up is the parent's alone. */
+Test(client_forked, a_look_up_under_way_is_the_parents)
+{
+    const stillhouse_options options = {SIZED, .redis_url = "redis://no-such-host.invalid:6379",
+                                        .connect_timeout_ms = 1, .retry_ms = 1};
+
+    for (int i = 0; i < 5; i++) {
+        stillhouse_client *late = open_client(&options);
+        cr_assert_eq(stillhouse_enqueue_enrich(late, "alpha", "q", 0, NULL, NULL),
+                     STILLHOUSE_UNREACHABLE);
+        ends_well(in_child(asks_again, late));
+        cr_assert_eq(asks_again(late), 0);
+    }
 }
 
 /* ---- whatever else mixes answers up -------------------------------------------------------- */

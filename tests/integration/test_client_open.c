@@ -50,6 +50,21 @@ Test(client_open, a_variable_that_is_wrong_is_named_unless_the_option_is_given)
     stillhouse_close(client);
 }
 
+Test(client_open, an_empty_variable_is_not_set)
+{
+    static const char *const names[] = {"REDIS_URL", "CACHE_URL", "PREFIX",     "MAX_BACKLOG",
+                                        "MAX_BODY",  "OUTBOX",    "OUTBOX_MAX", "CACHE_FRESH"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "STILLHOUSE_%s", names[i]);
+        setenv(name, "", 1);
+        snprintf(name, sizeof name, "STILLHOUSE_%s_FILE", names[i]);
+        setenv(name, "", 1);
+    }
+    stillhouse_close(open_client(NULL));
+}
+
 Test(client_open, options_of_an_older_version_are_read_as_far_as_they_go)
 {
     const stillhouse_options options = {.size = offsetof(stillhouse_options, max_backlog),

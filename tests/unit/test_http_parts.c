@@ -160,6 +160,9 @@ Test(http_parts, bad_urls_are_refused_with_the_reason_and_without_secrets)
     assert_refused("http://host/a b", "spaces or control");
     assert_refused("http://user:secret@host/", "user or password");
     assert_refused("http://user@host/", "user or password");
+    assert_refused("http://user:secret", "url \"http://***\"");
+    assert_refused("https://user:secret/path", "url \"https://***\"");
+    assert_refused("http://user:1secret?x", "http://***");
     assert_refused("http://host/?key=secret", "query or fragment");
     assert_refused("http://host/#secret", "query or fragment");
 }
