@@ -14,8 +14,11 @@ static void start_request(struct embedder *embedder)
     embedder->texts_from = embedder->request.bytes;
 }
 
-static void add_texts(struct strbuf *request, const struct slice *texts, size_t count)
+static void add_texts(struct embedder *embedder, const struct slice *texts, size_t count)
 {
+    struct strbuf *request = &embedder->request;
+
+    embedder->texts_from = request->bytes; /* the fields before them may be quoted */
     strbuf_append_str(request, ",\"input\":[");
     for (size_t i = 0; i < count; i++) {
         if (i > 0) {
@@ -65,7 +68,7 @@ static enum status ask_openai_once(struct embedder *embedder, const struct slice
     if (embedder->ask_dimension) {
         strbuf_printf(&embedder->request, ",\"dimensions\":%zu", embedder->dimension);
     }
-    add_texts(&embedder->request, texts, count);
+    add_texts(embedder, texts, count);
     strbuf_append_char(&embedder->request, '}');
 
     enum status status = post(embedder, "/embeddings", err);
@@ -162,7 +165,7 @@ enum status embedder_ask_ollama(struct embedder *embedder, const struct slice *t
         return ask_singly(embedder, texts, count, vectors, err);
     }
     start_request(embedder);
-    add_texts(&embedder->request, texts, count);
+    add_texts(embedder, texts, count);
     strbuf_append_char(&embedder->request, '}');
 
     enum status status = post(embedder, "/api/embed", err);
