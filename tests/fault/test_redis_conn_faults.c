@@ -242,17 +242,17 @@ Test(redis_conn_faults, a_redis_older_than_7_is_refused_by_its_version)
 Test(redis_conn_faults, a_server_of_another_making_is_judged_by_its_redis_version)
 {
     static const struct fake_step script[] = {
-        EXPECT("sh_version"),
+        EXPECT("$8\r\nFCALL_RO"),
         SEND("-ERR Function not found\r\n"),
         EXPECT("INFO"),
         SEND("$46\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nx:1\r\n\r\n"),
-        EXPECT("REPLACE"),
+        EXPECT("$4\r\nLOAD"),
         SEND("$10\r\nstillhouse\r\n"),
-        EXPECT("sh_version"),
+        EXPECT("$8\r\nFCALL_RO"),
         SEND(":99\r\n"),
-        EXPECT("sh_version"),
+        EXPECT("$8\r\nFCALL_RO"),
         SEND("-NOPERM no\r\n"),
-        EXPECT("sh_version"),
+        EXPECT("$8\r\nFCALL_RO"),
         SEND("-ERR Function not found\r\n"),
         EXPECT("INFO"),
         SEND("$4\r\nnone\r\n"),
