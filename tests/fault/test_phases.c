@@ -112,7 +112,7 @@ PHASE(index, embed, embed_proxy, PROXY_REQUEST, "/v1/embeddings", 1)
 PHASE(index, query, chroma_proxy, PROXY_REQUEST, "/get", 1)
 PHASE(index, upsert, chroma_proxy, PROXY_REQUEST, "/upsert", 1)
 PHASE(index, the_move_of_the_epoch, redis_proxy, PROXY_REQUEST, "sh:epoch:", 1)
-PHASE(index, finish, redis_proxy, PROXY_REQUEST, "sh_done", 1)
+PHASE(index, finish, redis_proxy, PROXY_REQUEST, "sh_finish", 1)
 PHASE(echo, decode, redis_proxy, PROXY_ANSWER, "job-1", 1)
 PHASE(echo, finish, redis_proxy, PROXY_REQUEST, "sh_finish", 1)
 
