@@ -162,6 +162,18 @@ static void work_as_operator(void)
     RUN(0, "dead", "requeue", "distill", "--all");
     wait_for("queues.distill.counters.buried", 2);
     RUN(0, "dead", "discard", "distill", "--all");
+    RUN(0, "resume", "distill", "--parked");
+    RUN(0, "pause", "index");
+    become("producer");
+    RUN_WITH(0, "{\"documents\":[{\"id\":\"d\",\"text\":\"t\"}]}\n", "enqueue", "index", "--domain",
+             "legal", "--jsonl", "-");
+    become("operator");
+    RUN(0, "purge", "index", "--yes");
+    RUN(0, "resume", "index");
+    DO("HINCRBY", "sh:{index}:counters", "enqueued", "1");
+    RUN(1, "verify");
+    RUN(0, "verify", "--repair");
+    RUN(0, "verify");
     RUN(0, "doctor", "--chroma-url", chroma.url);
 }
 
