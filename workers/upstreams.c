@@ -38,11 +38,12 @@ struct upstream {
     int64_t synced_ms;
     int64_t no_sync_before_ms;
     int64_t told_success_ms;
-    int64_t asked_wait_ms;   /* Retry-After of the failure that is to be told */
-    int64_t elsewhere_ms;    /* until when another worker probes; 0 = nobody does */
-    bool has_failed;         /* to be told */
-    bool has_succeeded;      /* to be told where that is news */
-    bool has_begun_to_probe; /* to be told */
+    int64_t asked_wait_ms;         /* Retry-After of the failure that is to be told */
+    int64_t elsewhere_ms;          /* until when another worker probes; 0 = nobody does */
+    int64_t failing_since_unix_ms; /* the first of our failures in a row; 0 = none */
+    bool has_failed;               /* to be told */
+    bool has_succeeded;            /* to be told where that is news */
+    bool has_begun_to_probe;       /* to be told */
 };
 
 /* When a domain was written to last. Two of one slot forget each other, which makes nobody guilty.
@@ -175,7 +176,9 @@ size_t upstreams_allow(struct upstreams *upstreams, enum operation operation, si
         now_ms < upstream->not_before_ms ||
         (upstream->breaker.state != BREAKER_CLOSED && now_ms < upstream->elsewhere_ms);
     const size_t allowed = is_held ? 0 : breaker_allow(&upstream->breaker, now_ms, wanted);
-    upstream->has_begun_to_probe = allowed > 0 && upstream->breaker.state == BREAKER_HALF_OPEN;
+    if (allowed > 0 && upstream->breaker.state == BREAKER_HALF_OPEN) {
+        upstream->has_begun_to_probe = true;
+    }
     unlock(upstreams, operation, upstream, &change);
     return allowed;
 }
@@ -456,15 +459,21 @@ bool upstreams_take_change(struct upstreams *upstreams, enum operation operation
         snprintf(change->setting, sizeof change->setting, "%s", setting_of(upstreams, operation));
         change->is_anew = !is_ours(upstreams, operation, shared) &&
                           (shared->is_junk || shared->setting[0] != '\0');
-        change->opened = upstream->breaker.state == BREAKER_OPEN;
         if (upstream->has_failed) {
             change->what = UPSTREAM_FAILED;
+            if (upstream->failing_since_unix_ms == 0) {
+                upstream->failing_since_unix_ms = now_unix_ms;
+            }
+            /* Where others got through meanwhile, it is our way there that is broken. */
+            change->opened = upstream->breaker.state == BREAKER_OPEN &&
+                             shared->success_unix_ms < upstream->failing_since_unix_ms;
             change->until_unix_ms =
                 upstream->asked_wait_ms > 0 ? now_unix_ms + upstream->asked_wait_ms : 0;
             snprintf(change->text, sizeof change->text, "%s", upstream->error);
             shared->failures++;
         } else if (upstream->has_succeeded) {
             change->what = UPSTREAM_SUCCEEDED;
+            upstream->failing_since_unix_ms = 0;
             upstream->told_success_ms = now_ms;
             shared->failures = 0;
             shared->opened_unix_ms = 0;

@@ -87,6 +87,20 @@ Test(upstream_keys, failures_that_are_spread_over_processes_open_the_breaker_of_
     redis_reply_free(ttl);
 }
 
+Test(upstream_keys, who_alone_does_not_get_there_stops_nobody_else)
+{
+    for (int i = 0; i < 4; i++) {
+        fail(&one, &down);
+        cr_assert_gt(asking_allow(&other.tools, OPERATION_EMBED, 64), 0);
+        asking_report(&other.tools, OPERATION_EMBED, STATUS_OK, NULL);
+    }
+    while (upstreams_state(one.upstreams, OPERATION_EMBED) == BREAKER_CLOSED) {
+        fail(&one, &down);
+    }
+    cr_assert_gt(asking_allow(&other.tools, OPERATION_EMBED, 64), 0);
+    cr_assert_eq(upstreams_state(other.upstreams, OPERATION_EMBED), BREAKER_CLOSED);
+}
+
 Test(upstream_keys, one_probes_for_all_and_all_go_on_after_it)
 {
     for (int i = 0; i < 4; i++) {
