@@ -235,6 +235,7 @@ enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *e
 {
     long long version = 0;
     bool did = false;
+    bool replace = false;
     enum status status = loaded_version(conn, &version, err);
 
     if (status == STATUS_OK && version < queue_library_version()) {
@@ -242,7 +243,7 @@ enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *e
     }
     for (int i = 0; i < LOAD_TRIES && status == STATUS_OK && version < queue_library_version();
          i++) {
-        status = load_library(conn, version > 0, err);
+        status = load_library(conn, replace || version > 0, err);
         if (must_do(status, version, conn)) {
             status = STATUS_OK;
             break;
@@ -252,12 +253,13 @@ enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *e
             const struct error refusal = err != NULL ? *err : (struct error){0};
             const bool refused = status != STATUS_OK;
             status = loaded_version(conn, &version, err);
-            if (status == STATUS_OK && refused && version == 0) {
+            if (status == STATUS_OK && refused && version == 0 && replace) {
                 if (err != NULL) {
                     *err = refusal; /* nobody else loaded one either */
                 }
                 status = STATUS_REFUSED;
             }
+            replace = true; /* what bears our name and has no version is none */
         }
     }
     if (loaded != NULL) {

@@ -433,7 +433,13 @@ local first_due, first_due_base
 -- is enough; whatever else stands in the key, or a user who may not push, makes the job late at most.
 local function wake(base)
     local key = base .. ':wake'
-    if try('EXISTS', key) == 0 then
+    local is_there = try('EXISTS', key) == 1
+    local kind = is_there and try('TYPE', key)
+    local is_foreign = kind and kind.ok ~= 'list'
+    if is_foreign then
+        try('DEL', key)
+    end
+    if is_foreign or not is_there then
         try('RPUSH', key, '1')
         try('PEXPIRE', key, WAKE_TTL_MS)
     end
@@ -620,7 +626,8 @@ local function twin_in(base, held, claim, options)
         return nil
     end
     local place = read_place(twin.place)
-    if place and twin.id ~= claim.id and (is_late(place, options) or is_gone(base, twin.id, place)) then
+    if place and twin.id ~= claim.id and (is_late(place, options)
+        or not (claim.fellows and claim.fellows[twin.id]) and is_gone(base, twin.id, place)) then
         return nil
     end
     if place then
@@ -839,6 +846,9 @@ local function take_unique(base, key, claim, options, full)
         held, problem = try('SET', key, value, 'NX', 'GET', 'PX', ttl)
     end
     local twin = held and twin_in(base, held, claim, options)
+    if twin and not twin.place and try('PTTL', key) == -1 then
+        twin = nil  -- no library wrote that: no job will ever free it
+    end
     if twin then
         local text = claim_text(twin)
         if text ~= held then
@@ -946,7 +956,7 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
     local streams = streams_of(base)
     local room = room_for(streams, backlog_max, total)
     local bytes, bytes_left = 0, bytes_room(base, streams, bytes_in(args, first))
-    local answers, new, claims, asked = {}, {}, NONE, NONE
+    local answers, new, claims, asked, fellows = {}, {}, NONE, NONE, nil
     local added, twins, refused = 0, 0, 0
     for i = 1, total do
         local at = first + 4 * (i - 1)
@@ -956,7 +966,8 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
         local holder
         if options and options.unique then
             local key, claim = new_claim(base, id, domain, options, args[at + 3])
-            claims = claims ~= NONE and claims or {}
+            claims, fellows = claims ~= NONE and claims or {}, fellows or {}
+            claim.fellows = fellows  -- of this call, and added only later
             claims[i] = key
             holder = take_unique(base, key, claim, options, is_full)
         end
@@ -975,6 +986,9 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
             bytes = bytes + size
             answers[i] = id
             new[added] = i
+            if fellows then
+                fellows[id] = true
+            end
         end
     end
     if added > 1 then

@@ -247,7 +247,7 @@ enum status fleet_workers(struct redis_conn *conn, const char *prefix, struct wo
     enum status status = redis_conn_command(conn, &args, &reply, err);
     redis_args_free(&args);
     if (status != STATUS_OK) {
-        return status;
+        return status == STATUS_REFUSED ? error_wrap(err, "key \"%.64s\"", key) : status;
     }
     status = reply->type == REDIS_REPLY_ARRAY
                  ? load_workers(conn, prefix, reply, list, err)

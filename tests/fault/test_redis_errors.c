@@ -437,7 +437,8 @@ Test(redis_errors, commit_loads_the_library_that_is_gone_and_finishes)
     answer("sh_done", "-ERR Function not found\r\n");
     answer("sh_version", "-ERR Function not found\r\n");
     answer("INFO", "$21\r\nredis_version:7.0.15\n\r\n");
-    answer("REPLACE", "$10\r\nstillhouse\r\n");
+    answer("LOAD", "$10\r\nstillhouse\r\n");
+    answer("sh_version", ":1000\r\n");
     answer("sh_done", ":1\r\n");
     start();
     cr_assert(commit_one());

@@ -398,6 +398,25 @@ Test(queue_hostile, who_takes_another_s_question_does_not_stand_for_it)
     cr_assert_str_eq(answers[0].id, "old", "a library before 5 wrote no mark");
 }
 
+Test(queue_hostile, a_unique_key_without_an_end_is_nobody_s)
+{
+    ask("SET", "sh:{enrich}:unique:u", "junk", NULL);
+    add("mine", "unique=u");
+    cr_assert_str_eq(add_bounded(0, "twin", "unique=u").id, "mine");
+    ask("SET", "sh:{enrich}:unique:v", "old", "PX", "60000", NULL);
+    cr_assert_str_eq(add_bounded(0, "twin", "unique=v").id, "old", "a library before 5 wrote it");
+}
+
+Test(queue_hostile, a_foreign_key_does_not_stop_the_waking_of_who_looks_after_due_jobs)
+{
+    for (int t = 0; t < TYPES; t++) {
+        put_type("sh:{enrich}:wake", types[t]);
+        ask("DEL", queue.delayed, NULL);
+        add("delayed", "delay_ms=1000");
+        cr_assert_str_eq(ask("LLEN", "sh:{enrich}:wake", NULL), "1", "%s", types[t]);
+    }
+}
+
 /* ---- ids that are used up ----------------------------------------------------------------------
  */
 
