@@ -105,6 +105,12 @@ static const char *const calls[] = {
     "sh_discard % @1 1-1",
     "sh_reclaim % 1 you w 0 1 100 0-0",
     "sh_reclaim % 0 you w 0 5 100 0-0",
+    "sh_parked % 0",
+    "sh_unpark % 0",
+    "sh_orphans %",
+    "sh_adopt %",
+    "sh_limit % 1000000000",
+    "sh_purge % 2",
     "sh_trim % 1 0",
     "sh_trim % 0 1",
     "sh_prepare %",
@@ -116,7 +122,7 @@ static const char *const calls[] = {
     "sh_lease_take sh:lease:x me 1000",
     "sh_lease_renew sh:lease:x me 1000",
     "sh_lease_release sh:lease:x me",
-    "sh_register sh:workers w1 1000 pid 1",
+    "sh_register sh:workers w1 1000 0 pid 1",
 };
 
 enum { CALLS = sizeof calls / sizeof calls[0] };
@@ -240,6 +246,7 @@ static const struct {
     {"sh:lease:x", "string", false},
     {"sh:lease:x:next", "string", false},
     {":wake", "list", false},
+    {":limits", "string", false},
     {"sh:workers", "zset", false},
     {"sh:worker:w1", "hash", false},
     {":unique:w", "string", false},
@@ -590,10 +597,10 @@ static int64_t jobs_there(void)
 Test(queue_hostile, without_a_right_a_function_moves_all_or_nothing)
 {
     static const char *const commands[] = {
-        "hincrby",  "hmget",  "xadd",  "xack",   "xdel",  "xclaim",  "xautoclaim",
-        "xpending", "xrange", "xlen",  "xtrim",  "zadd",  "zrem",    "zrange",
-        "zcard",    "set",    "get",   "del",    "rpush", "pexpire", "exists",
-        "hset",     "time",   "xinfo", "xgroup", "pttl",  "type",
+        "hincrby", "hmget", "xadd",   "xack",    "xdel",   "xclaim", "xautoclaim", "xpending",
+        "xrange",  "xlen",  "xtrim",  "zadd",    "zrem",   "zrange", "zcard",      "set",
+        "get",     "del",   "rpush",  "pexpire", "exists", "zcount", "memory",     "hset",
+        "time",    "xinfo", "xgroup", "pttl",    "type",
     };
     char what[64];
     char right[32];
