@@ -211,7 +211,7 @@ static enum status look_up(stillhouse_client *client, const char *domain, const 
                            stillhouse_result **out, struct error *err)
 {
     enum memory_answer found = MEMORY_MISS;
-    struct memory_hit hit;
+    struct memory_hit hit = {0};
 
     /* What is in memory passed the checks when it came there. */
     if (domain != NULL && query != NULL && k >= 0 && k <= BODIES_K_MAX) {

@@ -285,6 +285,9 @@ static enum status look_for_work(struct sweep *sweep, struct redis_conn *conn, s
         sweep->needed = status == STATUS_OK && reply->type == REDIS_REPLY_STRING &&
                         strtoll(reply->str, NULL, 10) > 0;
         redis_reply_free(reply);
+        if (redis_conn_is_open(conn)) {
+            status = STATUS_OK; /* what stands under one queue's key is no matter for the others */
+        }
     }
     redis_args_free(&args);
     return status;
