@@ -36,7 +36,7 @@ static void same_results(const stillhouse_result *a, const stillhouse_result *b)
 
 static bool is_remembered(struct memory_hit *hit)
 {
-    return memory_find(&client.memory, "legal", "q", 1, 0, hit);
+    return memory_find(&client.memory, "legal", "q", 1, 0, hit) == MEMORY_HIT;
 }
 
 /* As the result of a query in "legal": it is one only if it says so. */
