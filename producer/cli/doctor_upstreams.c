@@ -9,7 +9,7 @@
 #include "connections.h"
 #include "doctor.h"
 
-enum { HEARTBEAT_MS = 3000, COLLECTIONS_WARNING = 200 };
+enum { HEARTBEAT_MS = 3000, COLLECTIONS_WARNING = 200, STRANGERS_MAX = 10 };
 
 static void check_collections(struct doctor *doctor, struct chroma *chroma)
 {
@@ -29,6 +29,30 @@ static void check_collections(struct doctor *doctor, struct chroma *chroma)
                 "%" PRId64, count);
 }
 
+/* Which collection wants another embedder, or another space: its jobs wait until somebody mends it.
+ */
+static void check_identities(struct doctor *doctor, struct chroma *chroma)
+{
+    struct arena arena = {0};
+    struct chroma_domains page = {0};
+    struct error err = {0};
+    size_t strangers = 0;
+
+    if (chroma_list_domains(chroma, 0, COLLECTIONS_WARNING, &arena, &page, &err) != STATUS_OK) {
+        page.count = 0; /* said already */
+    }
+    for (size_t i = 0; i < page.count && strangers < STRANGERS_MAX; i++) {
+        if (chroma_open_collection(chroma, page.domains[i], false, &err) == STATUS_MISMATCH) {
+            strangers++;
+            doctor_note(doctor, FINDING_ERROR, "chroma collection",
+                        "its jobs wait: set STILLHOUSE_EMBEDDER, _EMBED_MODEL and "
+                        "_EMBED_DIMENSION as it was made, or make it anew",
+                        "%s", err.text);
+        }
+    }
+    arena_free(&arena);
+}
+
 static void check_chroma(struct doctor *doctor, struct chroma *chroma)
 {
     const char *url = doctor->cli->settings.chroma_url;
@@ -46,6 +70,7 @@ static void check_chroma(struct doctor *doctor, struct chroma *chroma)
     if (chroma_version(chroma, version, &err) == STATUS_OK) {
         doctor_note(doctor, FINDING_OK, "chroma version", "", "says %s", version);
         check_collections(doctor, chroma);
+        check_identities(doctor, chroma);
     } else { /* what it has no tenant, database or token can explain */
         doctor_note(doctor, FINDING_WARNING, "chroma version",
                     "is STILLHOUSE_CHROMA_URL that of a Chroma?", "%s", err.text);
@@ -110,6 +135,9 @@ void doctor_upstreams(struct doctor *doctor)
     if (chroma == NULL) {
         doctor_note(doctor, FINDING_ERROR, "chroma", "", "out of memory");
     } else {
+        if (embedder_learn(embedder, &err) == STATUS_OK) { /* else it is said below */
+            chroma_set_dimension(chroma, embedder_dimension(embedder));
+        }
         check_chroma(doctor, chroma);
     }
     check_transport(doctor);

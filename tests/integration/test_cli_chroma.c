@@ -143,6 +143,15 @@ Test(cli_chroma, the_doctor_finds_healthy_servers_healthy, .timeout = 60)
     PRINTS("0 errors");
 }
 
+Test(cli_chroma, the_doctor_says_which_collection_wants_another_embedder, .timeout = 60)
+{
+    add_experience("t1", "prompt\n\nresult", FAR_MS, -1);
+    RUN(1, "doctor", "--embed-dimension", "128");
+    PRINTS(
+        "was made with embedder \"builtin-384-v1\" of 384 dimensions, ours is \"builtin-128-v1\"");
+    PRINTS("its jobs wait");
+}
+
 Test(cli_chroma, the_doctor_says_what_will_break_and_what_to_do, .timeout = 60)
 {
     char url[64];
