@@ -2075,7 +2075,7 @@ local function orphans_of(stream, low, f)
     if not last or last == '0-0' or must('XLEN', stream) == 0 then
         return nil
     end
-    local held = try('XPENDING', stream, GROUP, '(' .. low, '+', ORPHANS_SLICE) or NONE
+    local held = must('XPENDING', stream, GROUP, '(' .. low, '+', ORPHANS_SLICE) -- else all are nobody's
     local bytes = 0
     for _, row in ipairs(held) do
         bytes = orphans_between(stream, low, '(' .. row[1], bytes, f)

@@ -66,6 +66,23 @@ BOOKED_TEST(queue_repair, what_a_deleted_consumer_held_is_put_back_and_what_runs
     queue_batch_free(&held);
 }
 
+BOOKED_TEST(queue_repair, who_may_not_see_what_runs_puts_nothing_back)
+{
+    struct queue_batch batch = {0};
+    char cursor[QUEUE_CURSOR_BYTES] = "0";
+    size_t some = 0;
+
+    add("a", "");
+    const struct job *job = read_one("me", &batch);
+    ask("ACL", "SETUSER", "default", "-xpending", NULL);
+    cr_assert_eq(queue_adopt_orphans(conn, &queue, cursor, &some, &err), STATUS_REFUSED);
+    cr_assert_eq(queue_count_orphans(conn, &queue, cursor, &some, &err), STATUS_REFUSED);
+    ask("ACL", "SETUSER", "default", "+xpending", NULL);
+    cr_assert_eq(walk_all(queue_count_orphans), 0);
+    cr_assert_eq(finish_as("me", job), QUEUE_MOVED);
+    queue_batch_free(&batch);
+}
+
 BOOKED_TEST(queue_repair, what_was_acknowledged_by_hand_is_put_back)
 {
     struct queue_batch batch = {0};
