@@ -71,10 +71,15 @@ void sweep_free(struct sweep *sweep)
 
 /* ---- a round, in its thread ------------------------------------------------------------------ */
 
+/* Not while Chroma is in trouble, or has asked to be left alone. */
 static bool may_go_on(const struct sweep *sweep)
 {
+    struct upstreams *upstreams = sweep->fleet->upstreams;
+
     return fleet_get_mode(sweep->fleet) == FLEET_RUN &&
-           upstreams_worst(sweep->fleet->upstreams, METRICS_CHROMA) == BREAKER_CLOSED;
+           upstreams_worst(upstreams, METRICS_CHROMA) == BREAKER_CLOSED &&
+           upstreams_wait_ms(upstreams, OPERATION_GET) == 0 &&
+           upstreams_wait_ms(upstreams, OPERATION_WRITE) == 0;
 }
 
 static bool is_idle(const struct sweep *sweep)
@@ -252,6 +257,9 @@ static void *run(void *argument)
     if (status == STATUS_OK) {
         status = sweep_all(sweep, &err);
         tools_close(&sweep->tools);
+    }
+    if (status == STATUS_UNAVAILABLE) {
+        upstreams_report(fleet->upstreams, OPERATION_WRITE, status, &err); /* all shall wait */
     }
     if (status != STATUS_OK) {
         log_warning("sweep: %s", err.text);

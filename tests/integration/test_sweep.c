@@ -1,4 +1,5 @@
 /* The sweep on a real Redis and a real Chroma: what it deletes, what it leaves, who does it. */
+#include "fake_server.h"
 #include "fleet_fixture.h"
 #include "lease.h"
 #include "writer.h"
@@ -155,6 +156,35 @@ Test(sweep, a_worker_without_work_for_chroma_does_not_even_ask_it)
     cr_assert_eq(sample_of(ANSWERS), 0);
     cr_assert_eq(documents_in("legal"), 10);
     stop_fleet();
+}
+
+Test(sweep, it_leaves_a_chroma_alone_that_asks_for_it)
+{
+    static const struct fake_step script[] = {
+        EXPECT("/collections?limit=100&offset=0"),
+        ANSWER("429 Too Many Requests\r\nRetry-After: 60", "later"), END};
+    struct fake_server *busy = fake_server_start(script);
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+    struct error err = {0};
+
+    redis_args_str(&args, "HSET");
+    redis_args_str(&args, "sh:{distill}:counters");
+    redis_args_str(&args, "done");
+    redis_args_str(&args, "1");
+    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
+    redis_reply_free(reply);
+    redis_args_free(&args);
+    snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", fake_server_url(busy, "http"));
+    start_fleet();
+    wait_for_sample("\nstillhouse_http_requests_total{upstream=\"chroma\",code=\"429\"} ", 1);
+    clock_sleep_ms(QUIET_MS);
+    cr_assert_eq(sample_of("\nstillhouse_http_requests_total{upstream=\"chroma\",code=\"429\"} "),
+                 1);
+    cr_assert_eq(sample_of("\nstillhouse_http_requests_total{upstream=\"chroma\",code=\"error\"} "),
+                 0);
+    stop_fleet();
+    cr_assert_null(fake_server_stop(busy));
 }
 
 Test(sweep, it_can_be_switched_off)
