@@ -2670,6 +2670,25 @@ function api.sh_register(key, args)
     return {asked and must('ZCOUNT', key, digits(now - ttl_ms), '+inf') or 0, now}
 end
 
+-- id seats ttl_ms; the key is the set of those who sit. Of a large fleet only some block on its streams,
+-- since every entry that is added is looked at for each of them. 1 when the worker has a seat for ttl_ms.
+function api.sh_seat(key, args)
+    local seats, ttl_ms = integer(args[2]), integer(args[3])
+    if #args ~= 3 or not seats or not ttl_ms or ttl_ms < 1 or ttl_ms > LEASE_MAX_MS then
+        return invalid('arguments', tostring(#args), 'id seats ttl_ms')
+    end
+    local now = now_ms()
+    if not try('ZSCORE', key, args[1]) then
+        if (try('ZCOUNT', key, digits(now), '+inf') or 0) >= seats then
+            return 0
+        end
+        try('ZREMRANGEBYSCORE', key, '-inf', digits(now))
+    end
+    tell('ZADD', key, digits(now + ttl_ms), args[1])
+    must('PEXPIRE', key, digits(ttl_ms))
+    return 1
+end
+
 function api.sh_version()
     return VERSION
 end
@@ -2738,3 +2757,4 @@ register('sh_lease_take', api.sh_lease_take, OOM)
 register('sh_lease_renew', api.sh_lease_renew, OOM)
 register('sh_lease_release', api.sh_lease_release, OOM)
 register('sh_register', whole(api.sh_register), OOM)
+register('sh_seat', whole(api.sh_seat), OOM)

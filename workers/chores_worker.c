@@ -234,7 +234,9 @@ static enum status nudge_reader(struct janitor *janitor, struct turn *turn, stru
     const int64_t called_ms = reader_called_for_ms(fleet->reader);
     (void)turn;
 
-    if (called_ms < 0 && fleet_get_mode(fleet) == FLEET_RUN) {
+    if (fleet_get_mode(fleet) != FLEET_RUN) {
+        reader_invite(fleet->reader); /* off the bench */
+    } else if (called_ms < 0) {
         return STATUS_OK;
     }
     if (!reader_unblock(fleet->reader, janitor->conn) && called_ms > CALL_AFTER_MS &&

@@ -10,20 +10,19 @@
 #include "log.h"
 
 enum {
-    ALIVE_TTL_MS = 4200, /* the beat is a chore of every 3 s */
-    TAKE_TTL_MS = 60000, /* the most that is given at once */
-    PROLONG_EVERY_MS = 1200000,
-    FULL_LOOK_EVERY_MS = 60000,
-    LOOK_AGAIN_MS = 300, /* somebody else is taking leases right now */
+    ALIVE_TTL_MS = 4200,        /* the beat is a chore of every 3 s */
+    TAKE_TTL_MS = 60000,        /* the most that is given at once */
+    FULL_LOOK_EVERY_MS = 38000, /* well within a lease */
+    LOOK_AGAIN_MS = 300,        /* somebody else is taking leases right now */
     LOOK_LATE_MS = 25,
-    PROMPT_LOOKERS = 4, /* in a fleet of so many everybody looks as soon as it makes sense */
+    PROMPT_LOOKERS = 3, /* in a fleet of so many everybody looks as soon as it makes sense */
     SPREAD_MS = 1000,   /* a worker more: the others look later by so much at most */
     SPREAD_MAX_MS = 25000,
     SELF_LOOK_MS = 20000, /* no holder but ourselves */
 };
 
-/* An hour: PROLONG_EVERY_MS three times. */
-#define LEASE_TTL_TEXT "3600000"
+/* The most that is taken for a lease (queue.lua). */
+#define LEASE_TTL_TEXT "60000"
 
 bool duty_holds_any(const struct duty *duty, size_t queue_count)
 {
@@ -308,7 +307,6 @@ static enum status look_at_all(struct duty *duty, struct fleet *fleet, struct re
                                int64_t *left_ms, struct error *err)
 {
     bool refused = false;
-    const int64_t now_ms = clock_now_ms();
     enum status status = read_leases(duty, fleet, conn, err);
 
     if (status == STATUS_OK) {
@@ -320,8 +318,7 @@ static enum status look_at_all(struct duty *duty, struct fleet *fleet, struct re
     if (status == STATUS_OK) {
         status = take_free(duty, fleet, conn, &refused, err);
     }
-    if (status == STATUS_OK && now_ms >= duty->prolong_at_ms) {
-        duty->prolong_at_ms = now_ms + PROLONG_EVERY_MS;
+    if (status == STATUS_OK) {
         status = prolong_all(duty, fleet, conn, err);
     }
     duty->full_look_at_ms =

@@ -22,7 +22,6 @@ struct duty {
     char holder[READER_QUEUES_MAX][66]; /* who does, as seen last; "" = nobody */
     uint64_t changes;                   /* moves whenever `holds` does */
     int64_t full_look_at_ms;            /* when the leases themselves are read again */
-    int64_t prolong_at_ms;              /* when their own ends are moved */
     struct backoff_random random;
 };
 

@@ -89,6 +89,7 @@ static enum status init_shared(struct fleet *fleet, struct error *err)
         .queues = fleet->queues,
         .queue_count = fleet->queue_count,
         .worker_id = fleet->id,
+        .fleet_size = &fleet->size,
     };
     return reader_new(&config, &fleet->reader, err);
 }

@@ -205,6 +205,7 @@ static void heed(struct janitor *janitor, const redisReply *reply)
         if (strcmp(reply->element[0]->str, fleet->queues[q].wake) == 0) {
             wake_queue(janitor, q);
         } else if (strcmp(reply->element[0]->str, fleet->queues[q].call) == 0) {
+            /* More than others take, or stale jobs while their lanes are busy. */
             reader_call(fleet->reader);
         }
     }

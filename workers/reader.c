@@ -38,6 +38,7 @@ enum status reader_new(const struct reader_config *config, struct reader **out, 
     }
     pthread_mutex_init(&reader->turn, NULL);
     pthread_mutex_init(&reader->aside_lock, NULL);
+    reader_seats_init(reader);
     reader_call(reader); /* what others left behind before we came */
     atomic_store(&reader->last_turn_ms, clock_now_ms());
     for (size_t i = 0; i < config->queue_count; i++) {
@@ -55,6 +56,8 @@ void reader_free(struct reader *reader)
         redis_conn_free(reader->conn);
         pthread_mutex_destroy(&reader->turn);
         pthread_mutex_destroy(&reader->aside_lock);
+        pthread_mutex_destroy(&reader->bench_lock);
+        pthread_cond_destroy(&reader->invited);
         free(reader);
     }
 }
@@ -74,6 +77,7 @@ void reader_call(struct reader *reader)
     long long not_called = 0;
 
     atomic_compare_exchange_strong(&reader->called_ms, &not_called, clock_now_ms());
+    reader_invite(reader);
 }
 
 int64_t reader_called_for_ms(const struct reader *reader)
@@ -306,6 +310,24 @@ static int64_t block_ms(struct reader *reader)
     return atomic_load(&reader->client_id) != 0 ? READER_BLOCK_MS : READER_BLOCK_SHORT_MS;
 }
 
+/* Blocks on the streams; without a seat it looks once, then waits to be invited, and looks again.
+ */
+static enum status wait_for_jobs(struct reader *reader, const char *consumer, struct takes *takes,
+                                 struct error *err)
+{
+    bool may_block = true;
+    enum status status = reader_sit(reader, &may_block, err);
+
+    if (status == STATUS_OK && may_block) {
+        return reader_read_all(reader, consumer, block_ms(reader), takes, err);
+    }
+    if (status == STATUS_OK) {
+        reader_wait_on_bench(reader);
+        status = reader_read_all(reader, consumer, 0, takes, err);
+    }
+    return status;
+}
+
 static enum status read_once(struct reader *reader, const char *consumer, struct takes *takes,
                              struct error *err)
 {
@@ -328,10 +350,13 @@ static enum status read_once(struct reader *reader, const char *consumer, struct
         }
     }
     if (status == STATUS_OK && takes->count == 0) {
-        status = reader_read_all(reader, consumer, block_ms(reader), takes, err);
+        status = wait_for_jobs(reader, consumer, takes, err);
     }
     if (status == STATUS_OK && takes->count > 0) {
         status = reader_return_paused(reader, consumer, takes, err);
+    }
+    if (status == STATUS_OK) {
+        status = reader_share(reader, takes, err);
     }
     return status;
 }
@@ -385,7 +410,9 @@ bool reader_take(struct reader *reader, const char *consumer, struct takes *take
     struct error err = {0};
 
     takes_reset(takes);
+    atomic_fetch_add(&reader->waiting, 1);
     pthread_mutex_lock(&reader->turn);
+    atomic_fetch_sub(&reader->waiting, 1);
     if (stopping(context)) {
         pthread_mutex_unlock(&reader->turn);
         return false;

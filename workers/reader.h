@@ -10,12 +10,18 @@
  * busy high stream starves nobody. A queue that is paused, or whose upstream is down, is not read;
  * one of whose keys holds what it should not is set aside for a while, and the others go on.
  *
+ * In a fleet of more than READER_SEATS workers only so many block on the streams, since every entry
+ * that is added is looked at for each of them. Who has no seat waits to be invited: by a reader
+ * that had to leave something behind, or by one whose lanes are all busy now, which gives its seat
+ * up. It looks by itself every 20 s or so, too.
+ *
  * An idle reader costs Redis two commands every READER_BLOCK_MS. What it must do before that,
  * others tell it: reader_call notes it, reader_unblock ends a read that blocks.
  */
 #ifndef STILLHOUSE_WORKERS_READER_H
 #define STILLHOUSE_WORKERS_READER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,7 +36,8 @@ enum {
     READER_QUEUES_MAX = 32,
     READER_BLOCK_MS = 20000,
     READER_BLOCK_SHORT_MS = 500, /* while a queue waits to be readable again */
-    READER_FEW = 4,              /* jobs: a turn that brought no more is not passed on at once */
+    READER_SEATS = 12,
+    READER_FEW = 4, /* jobs: a turn that brought no more is not passed on at once */
 };
 
 struct reader; /* opaque; one a process */
@@ -57,6 +64,7 @@ struct reader_config {
     const struct queue *queues; /* must outlive the reader */
     size_t queue_count;
     const char *worker_id;
+    const atomic_int *fleet_size; /* workers alive; NULL = no matter */
 };
 
 enum status reader_new(const struct reader_config *config, struct reader **out,
@@ -90,6 +98,9 @@ int64_t reader_last_jobs_ms(const struct reader *reader, size_t queue);
 void reader_call(struct reader *reader);
 /* ms since such a call that no turn has heeded yet; -1 for none. Any thread. */
 int64_t reader_called_for_ms(const struct reader *reader);
+
+/* There is more to take than those take who read: a reader without a seat looks now. Any thread. */
+void reader_invite(struct reader *reader);
 
 /* Ends a read that blocks right now, through another connection (CLIENT UNBLOCK): its lane looks at
  * what it was told. False when nothing blocks. Any thread, with a connection of its own. */

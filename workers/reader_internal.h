@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "backoff.h"
+#include "keys.h"
 #include "log.h"
 #include "reader.h"
 
@@ -37,6 +38,14 @@ struct reader {
     atomic_llong called_ms; /* stale jobs are to be looked for, since then; 0 = not */
     atomic_llong client_id; /* of the reading connection, 0 = CLIENT UNBLOCK is not for us */
     atomic_bool blocked;
+    atomic_int waiting; /* lanes that wait for the turn */
+    bool has_seat;
+    int stood;                 /* turns without a seat since the last invitation */
+    char seats[KEYS_BYTES];    /* the key of those who sit, for this set of queues */
+    int64_t invited_others_ms; /* when this reader did so last */
+    pthread_mutex_t bench_lock;
+    pthread_cond_t invited; /* or called, or the worker stops */
+    bool is_invited;        /* guarded by bench_lock */
     atomic_llong last_turn_ms;
     atomic_bool connected;
 };
@@ -56,6 +65,16 @@ enum status reader_read_all(struct reader *reader, const char *consumer, int64_t
 /* Gives jobs of queues that were paused meanwhile back as they came. */
 enum status reader_return_paused(struct reader *reader, const char *consumer, struct takes *takes,
                                  struct error *err) MUSTCHECK;
+
+/* In a large fleet: whether this reader may block on the streams. */
+enum status reader_sit(struct reader *reader, bool *may_block, struct error *err) MUSTCHECK;
+/* Waits to be invited; nothing of Redis'. */
+void reader_wait_on_bench(struct reader *reader);
+/* After a read: invites another one where there is more, and gives the seat up when nobody is left
+ * to read here. */
+enum status reader_share(struct reader *reader, const struct takes *takes,
+                         struct error *err) MUSTCHECK;
+void reader_seats_init(struct reader *reader);
 
 /* Takes over stale jobs of one stream, up to a batch, or one suspect. */
 enum status reader_reclaim(struct reader *reader, const char *consumer, struct takes *takes,
