@@ -876,17 +876,14 @@ local function new_claim(base, id, domain, options, body)
     }
 end
 
+-- Returns where it stands, if that was not known before.
 local function add_new(base, id, domain, text, options, body)
     if options.delay_ms and options.delay_ms > 0 then
         local now = now_ms()
-        local due = now + options.delay_ms
-        delay_job(base, due, id, domain, '0', text, body, digits(now))
-        note_place(base, domain, options.unique, id, place_delayed(options, due, 'd'),
-            UNIQUE_TTL_MS + options.delay_ms)
-    else
-        local entry = add_job(stream_for(base, options), id, domain, '0', text, body)
-        note_place(base, domain, options.unique, id, place_in_stream(options, entry))
+        delay_job(base, now + options.delay_ms, id, domain, '0', text, body, digits(now))
+        return nil
     end
+    return place_in_stream(options, add_job(stream_for(base, options), id, domain, '0', text, body))
 end
 
 -- Jobs new[from] and on, which were counted, are not taken after all: another one before them was, and
@@ -956,7 +953,7 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
     local streams = streams_of(base)
     local room = room_for(streams, backlog_max, total)
     local bytes, bytes_left = 0, bytes_room(base, streams, bytes_in(args, first))
-    local answers, new, claims, asked, fellows = {}, {}, NONE, NONE, nil
+    local answers, new, claims, asked, fellows, lone = {}, {}, NONE, NONE, nil, nil
     local added, twins, refused = 0, 0, 0
     for i = 1, total do
         local at = first + 4 * (i - 1)
@@ -968,7 +965,7 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
             local key, claim = new_claim(base, id, domain, options, args[at + 3])
             claims, fellows = claims ~= NONE and claims or {}, fellows or {}
             claim.fellows = fellows  -- of this call, and added only later
-            claims[i] = key
+            claims[i], lone = key, total == 1 and claim
             holder = take_unique(base, key, claim, options, is_full)
         end
         if holder then
@@ -1006,8 +1003,15 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
     for n = 1, added do
         local i = new[n]
         local at = first + 4 * (i - 1)
-        local _, problem = attempt(add_new, base, args[at], args[at + 1], args[at + 2],
-            parsed[i] or NONE, args[at + 3])
+        local options = parsed[i] or NONE
+        local place, problem = attempt(add_new, base, args[at], args[at + 1], args[at + 2], options,
+            args[at + 3])
+        if place and lone then  -- nobody else of this call has written there
+            lone.place = place
+            try('SET', claims[i], claim_text(lone), 'XX', 'KEEPTTL')
+        elseif place then
+            note_place(base, args[at + 1], options.unique, args[at], place)
+        end
         if problem and n == 1 then
             count(base, 'enqueued', -added)
             error(problem)
