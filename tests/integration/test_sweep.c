@@ -162,7 +162,7 @@ Test(sweep, it_leaves_a_chroma_alone_that_asks_for_it)
 {
     static const struct fake_step script[] = {
         EXPECT("/collections?limit=100&offset=0"),
-        ANSWER("429 Too Many Requests\r\nRetry-After: 60", "later"), END};
+        ANSWER("429 Too Many Requests\r\nRetry-After: 60", "later"), LOOP};
     struct fake_server *busy = fake_server_start(script);
     struct redis_args args = {0};
     redisReply *reply = NULL;
