@@ -224,6 +224,11 @@ enum status queue_push_token(struct redis_conn *conn, const char *key, struct er
 enum status queue_promote(struct redis_conn *conn, const struct queue *queue, size_t limit,
                           size_t *moved, int64_t *next_ms, struct error *err) MUSTCHECK;
 
+/* What `consumer` holds is claimable at once, its last delivery uncounted: for one that does not
+ * know what it holds, since the answer that brought it was lost. */
+enum status queue_yield(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                        size_t *yielded, struct error *err) MUSTCHECK;
+
 /* Removes `consumer` from the group where it holds nothing (inside the function). */
 enum status queue_leave(struct redis_conn *conn, const struct queue *queue, const char *consumer,
                         struct error *err) MUSTCHECK;

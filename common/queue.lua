@@ -29,6 +29,7 @@ local VERSION = 5
 local GROUP = 'fleet'
 local JOBS_MAX = 1000
 local BODY_MAX = 16 * 1024 * 1024
+local ENTRY_MAX = BODY_MAX + 64 * 1024  -- bytes of all values: more is nobody's job
 local PUSH_BACKLOG = 100000
 local LEASE_TURN_MS = 50
 local LEASE_MAX_MS = 60 * 1000
@@ -1578,15 +1579,32 @@ function api.sh_retry(base, args)
     end)
 end
 
+-- What a dead letter keeps of an entry: the first fields; of one that is too large a job's own, and of
+-- each the beginning where that alone is too large.
+local function letter_fields(fields, job)
+    local letter = {}
+    if bytes_of(fields) <= ENTRY_MAX then
+        for i = 1, min(#fields, FIELDS_MAX) do
+            letter[i] = fields[i]
+        end
+        return letter
+    end
+    for _, name in ipairs({'id', 'domain', 'attempt', 'options', 'body'}) do
+        local value = job[name]
+        if value then
+            letter[#letter + 1] = name
+            letter[#letter + 1] = #value <= BODY_MAX and value or sub(value, 1, ERROR_MAX)
+        end
+    end
+    return letter
+end
+
 -- Writes the dead letter of an entry's fields. `attempts` counts this failure too, except for a job
 -- that nobody ever said no to (crash_loop).
 local function add_dead(base, fields, entry, reason, text, deliveries, worker)
     local job = by_name(fields)
     local failures = integer(job.attempt) or 0
-    local letter = {}
-    for i = 1, min(#fields, FIELDS_MAX) do
-        letter[i] = fields[i]
-    end
+    local letter = letter_fields(fields, job)
     local facts = {
         'reason', reason, 'error', sub(text, 1, ERROR_MAX),
         'attempts', digits(reason == 'crash_loop' and failures or failures + 1),
@@ -1831,20 +1849,41 @@ local function bury_all(base, args, entries, held, leave)
     return buried, seen, bytes
 end
 
+-- Buries an entry that is too large to be sent to a worker, which holds nothing of that size.
+local function bury_oversize(base, stream, entry, fields, taker)
+    local text = format('an entry of %d bytes, expected at most %d', bytes_of(fields), ENTRY_MAX)
+    must_delete(base .. ':dead')
+    local job = add_dead(base, fields, entry, 'oversize', text, taker.deliveries, taker.worker)
+    if job.id then
+        local options, domain = read_options(job.options), job.domain or ''
+        settle(base, {id = job.id, domain = domain, unique = options.unique},
+            options.reply == '1' and is_id(job.id) and error_reply(domain, text), text)
+    end
+    must_remove(stream, taker.consumer, {entry}, taker.deliveries)
+    return true
+end
+
 -- Appends the entries with their deliveries and fields to the answer, and no more once CALL_BYTES went,
--- with `bytes` that went before. Returns how many were looked at.
-local function claim_all(stream, consumer, entries, held, bytes, answer)
-    local seen = 0
+-- with `bytes` that went before. Returns how many were looked at, and how many were too large.
+local function claim_all(base, args, entries, held, bytes, answer)
+    local stream = streams_of(base)[tonumber(args[1]) + 1]
+    local seen, buried = 0, 0
     while seen < #entries and bytes < CALL_BYTES do
         seen = seen + 1
         local entry = entries[seen]
-        local found = must('XCLAIM', stream, GROUP, consumer, 0, entry)[1]
-        if found then
-            answer[#answer + 1] = {entry, (held[entry] or 1) + 1, found[2]}
-            bytes = bytes + bytes_of(found[2])
+        local found = must('XCLAIM', stream, GROUP, args[2], 0, entry)[1]
+        local size = found and bytes_of(found[2]) or 0
+        local deliveries = (held[entry] or 1) + 1
+        if size > ENTRY_MAX then
+            local taker = {consumer = args[2], deliveries = deliveries, worker = args[3]}
+            buried = buried + (attempt(bury_oversize, base, stream, entry, found[2], taker) and 1 or 0)
+            commit()
+        elseif found then
+            answer[#answer + 1] = {entry, deliveries, found[2]}
         end
+        bytes = bytes + size
     end
-    return seen
+    return seen, buried
 end
 
 -- Moves what stands behind the first `seen` of `entries` to `others`; the first of them, or `first`
@@ -1885,11 +1924,11 @@ function api.sh_reclaim(base, args)
     end
     local bury, take, leave = sort_idle(claimed[2], held, limit, args[8] ~= '0')
     local buried, bury_seen, bytes = bury_all(base, args, bury, held, leave)
-    local take_seen = claim_all(stream, args[2], take, held, bytes, answer)
+    local take_seen, oversize = claim_all(base, args, take, held, bytes, answer)
     local first = put_off(take, take_seen, leave, put_off(bury, bury_seen, leave))
     leave_idle(stream, args[2], leave)
     answer[1] = first or answer[1]
-    answer[2] = buried
+    answer[2] = buried + oversize
     attempt(count, base, 'reclaimed', #answer - 2)
     return answer
 end
@@ -2148,6 +2187,19 @@ function api.sh_adopt(base, args)
     return {cursor, total}
 end
 
+end
+
+-- consumer. Everything that it holds is claimable at once, its last delivery uncounted: for one that does
+-- not know what it holds, since the answer that brought it was lost. Returns how many.
+function api.sh_yield(base, args)
+    local total = 0
+    for _, stream in ipairs(streams_of(base)) do
+        for _, row in ipairs(try('XPENDING', stream, GROUP, '-', '+', JOBS_MAX, args[1]) or NONE) do
+            total = total + #must('XCLAIM', stream, GROUP, args[1], 0, row[1], 'IDLE',
+                CLAIMABLE_IDLE_MS, 'RETRYCOUNT', max(row[4] - 1, 0), 'JUSTID')
+        end
+    end
+    return total
 end
 
 -- consumer. Returns from how many streams it was removed.
@@ -2745,6 +2797,7 @@ register('sh_promote', whole(api.sh_promote))
 register('sh_parked', api.sh_parked, {'no-writes'})
 register('sh_unpark', whole(api.sh_unpark), OOM)
 register('sh_prepare', api.sh_prepare, OOM)
+register('sh_yield', whole(api.sh_yield), OOM)
 register('sh_leave', api.sh_leave, OOM)
 register('sh_reap', whole(api.sh_reap), OOM)
 register('sh_requeue', whole(api.sh_requeue))

@@ -241,6 +241,17 @@ enum status queue_promote(struct redis_conn *conn, const struct queue *queue, si
 
 /* ---- consumers ----------------------------------------------------------------------------- */
 
+enum status queue_yield(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                        size_t *yielded, struct error *err)
+{
+    struct redis_args args = {0};
+
+    *yielded = 0;
+    queue_args_start(&args, "sh_yield", queue->base);
+    redis_args_str(&args, consumer);
+    return queue_call_count(conn, &args, yielded, err);
+}
+
 enum status queue_leave(struct redis_conn *conn, const struct queue *queue, const char *consumer,
                         struct error *err)
 {

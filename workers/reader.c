@@ -15,6 +15,9 @@ enum {
     COLD_EVERY_MS = 50,       /* how often queues without jobs are asked while others are busy */
     BACKOFF_BASE_MS = 100,
     BACKOFF_MAX_MS = 5000,
+    FIRST_BODY_BYTES = 256 * 1024, /* until a queue's bodies are known */
+    ANSWER_MAX_BYTES =
+        64 * 1024 * 1024, /* of a read; more is not read, and is found by a takeover */
 };
 
 enum status reader_new(const struct reader_config *config, struct reader **out, struct error *err)
@@ -36,12 +39,14 @@ enum status reader_new(const struct reader_config *config, struct reader **out, 
         free(reader);
         return error_set(err, STATUS_OOM, "no memory for the reader");
     }
+    redis_conn_set_answer_max(reader->conn, ANSWER_MAX_BYTES);
     pthread_mutex_init(&reader->turn, NULL);
     pthread_mutex_init(&reader->aside_lock, NULL);
     reader_seats_init(reader);
     reader_call(reader); /* what others left behind before we came */
     atomic_store(&reader->last_turn_ms, clock_now_ms());
     for (size_t i = 0; i < config->queue_count; i++) {
+        reader->queues[i].body_bytes = FIRST_BODY_BYTES;
         for (int p = 0; p < JOB_PRIORITIES; p++) {
             memcpy(reader->queues[i].cursor[p], "0-0", 4);
         }
@@ -328,6 +333,27 @@ static enum status wait_for_jobs(struct reader *reader, const char *consumer, st
     return status;
 }
 
+/* The answer to the consumer's last read did not come, or was more than we hold: what it brought is
+ * for whoever asks next, and counts as no death. Its lane has nothing in hand now. */
+static enum status yield_unknown(struct reader *reader, const char *consumer, struct takes *takes,
+                                 struct error *err)
+{
+    size_t total = 0;
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < reader->config.queue_count && status == STATUS_OK; i++) {
+        size_t some = 0;
+        status = queue_yield(reader->conn, &reader->config.queues[i], consumer, &some, err);
+        total += some;
+    }
+    takes->unsure = status != STATUS_OK;
+    if (total > 0) {
+        log_info("%zu jobs of an answer that was lost are given back", total);
+        reader_call(reader);
+    }
+    return status;
+}
+
 static enum status read_once(struct reader *reader, const char *consumer, struct takes *takes,
                              struct error *err)
 {
@@ -336,6 +362,9 @@ static enum status read_once(struct reader *reader, const char *consumer, struct
 
     if (status == STATUS_OK) {
         status = try_aside(reader, err);
+    }
+    if (status == STATUS_OK && takes->unsure) {
+        status = yield_unknown(reader, consumer, takes, err);
     }
     if (status == STATUS_OK) {
         status = take_over(reader, consumer, takes, err);
@@ -426,6 +455,7 @@ bool reader_take(struct reader *reader, const char *consumer, struct takes *take
         }
         reader->failures = 0;
     } else {
+        takes->unsure = takes->unsure || takes->count == 0;
         recover(reader, takes->count > 0, &err);
     }
     atomic_store_explicit(&reader->last_turn_ms, clock_now_ms(), memory_order_relaxed);

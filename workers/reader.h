@@ -55,6 +55,7 @@ struct takes {
     struct take each[READER_QUEUES_MAX];
     size_t count;
     bool has_turn; /* the lane still has the turn: reader_pass_turn */
+    bool unsure;   /* an answer was lost: the consumer may hold what it does not know of */
 };
 
 struct reader_config {

@@ -16,6 +16,7 @@ struct reader_queue {
     bool stream_hot[JOB_PRIORITIES]; /* ... of this priority */
     char cursor[JOB_PRIORITIES][48]; /* of the takeover pass */
     int64_t fairness_at_ms;
+    size_t body_bytes; /* what a body of the last read weighed; COUNT follows it */
     atomic_bool paused;
     atomic_llong last_jobs_ms;
     atomic_llong aside_until_ms; /* 0 = not set aside */
@@ -52,6 +53,10 @@ struct reader {
 
 /* Whether a queue is to be read now: it is not paused, and its upstreams are there. */
 bool reader_is_readable(struct reader *reader, size_t queue);
+
+/* How many jobs of the queue to ask for: a batch, and no more bytes than Redis copies in some
+ * milliseconds. */
+size_t reader_count(const struct reader *reader, size_t queue);
 
 /* Reads one queue that had jobs the last time, in turn; nothing when there is none. Never blocks.
  */

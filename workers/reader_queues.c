@@ -5,9 +5,29 @@
 #include "reader_internal.h"
 
 enum {
-    FAIRNESS_EVERY_MS = 200, /* how often low and normal come before high */
-    WAIT_STEP_MS = 400,      /* how often paused queues are looked at */
+    FAIRNESS_EVERY_MS = 200,      /* how often low and normal come before high */
+    WAIT_STEP_MS = 400,           /* how often paused queues are looked at */
+    READ_BYTES = 4 * 1024 * 1024, /* of bodies in a read */
 };
+
+size_t reader_count(const struct reader *reader, size_t queue)
+{
+    const size_t batch = (size_t)reader->config.settings->batch;
+    const size_t most = READ_BYTES / (reader->queues[queue].body_bytes + 1) + 1;
+
+    return most < batch ? most : batch;
+}
+
+/* Notes what the bodies weigh that a read brought, from `before` on. */
+static void note_bytes(struct reader_queue *state, const struct queue_batch *batch, size_t before)
+{
+    size_t bytes = 0;
+
+    for (size_t i = before; i < batch->count; i++) {
+        bytes += batch->jobs[i].body.bytes;
+    }
+    state->body_bytes = bytes / (batch->count - before);
+}
 
 /* How much the takes hold, so that a reply that fails half-way leaves them as they were. */
 struct mark {
@@ -52,6 +72,7 @@ static enum status collect_read(struct reader *reader, struct takes *takes, cons
         status = queue_read_parse(&reader->config.queues[queues[i]], reply, &take->batch, err);
         reader->queues[queues[i]].hot |= take->batch.count > before;
         if (take->batch.count > before) {
+            note_bytes(&reader->queues[queues[i]], &take->batch, before);
             atomic_store_explicit(&reader->queues[queues[i]].last_jobs_ms, clock_now_ms(),
                                   memory_order_relaxed);
             owner = &take->batch;
@@ -158,7 +179,7 @@ static enum status read_queue(struct reader *reader, size_t index, const char *c
 {
     const struct queue *queue = &reader->config.queues[index];
     struct reader_queue *state = &reader->queues[index];
-    size_t count = (size_t)reader->config.settings->batch;
+    size_t count = reader_count(reader, index);
     int order[JOB_PRIORITIES];
     int asked = 0;
     enum status status = append_paused(reader, &index, 1, err);
@@ -244,11 +265,13 @@ enum status reader_read_all(struct reader *reader, const char *consumer, int64_t
     size_t stream_count = 0;
     size_t readable_count = 0;
     size_t queue_count = 0;
-    size_t batch = (size_t)reader->config.settings->batch;
+    size_t batch = (size_t)reader->config.settings->batch; /* COUNT is of each stream */
 
     for (size_t i = 0; i < reader->config.queue_count; i++) {
         queues[queue_count++] = i;
         if (reader_is_readable(reader, i)) {
+            const size_t count = reader_count(reader, i);
+            batch = count < batch ? count : batch;
             readable[readable_count++] = i;
             for (int p = 0; p < JOB_PRIORITIES; p++) {
                 streams[stream_count++] = reader->config.queues[i].stream[p];

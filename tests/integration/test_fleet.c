@@ -327,6 +327,45 @@ Test(fleet, a_domain_without_a_collection_gives_no_examples_and_no_error)
     stop_fleet();
 }
 
+Test(fleet, an_entry_too_large_to_be_read_is_dead_and_its_neighbours_are_done_at_once)
+{
+    enum { HUGE = 80 * 1024 * 1024 };
+    struct queue queue = queue_named("echo");
+    struct redis_args args = {0};
+    struct error err = {0};
+    redisReply *reply = NULL;
+    char *junk = calloc(1, HUGE);
+    char said[400];
+
+    cr_assert_not_null(junk);
+    push("echo", "before", "legal", "", "body", 4);
+    static const char *const words[] = {"id",      "huge", "domain", "legal", "attempt", "0",
+                                        "options", "",     "body",   "b",     "junk"};
+    redis_args_str(&args, "XADD");
+    redis_args_str(&args, queue.stream[JOB_NORMAL]);
+    redis_args_str(&args, "*");
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        redis_args_str(&args, words[i]);
+    }
+    redis_args_add(&args, junk, HUGE);
+    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
+    redis_reply_free(reply);
+    redis_args_free(&args);
+    free(junk);
+    push("echo", "after", "legal", "", "body", 4);
+
+    start_fleet();
+    int64_t until_ms = clock_now_ms() + PATIENCE_MS; /* well below the visibility timeout */
+    while (stats_of("echo").counters[COUNT_DONE] < 2 ||
+           stats_of("echo").counters[COUNT_BURIED] < 1) {
+        cr_assert_lt(clock_now_ms(), until_ms);
+        clock_sleep_ms(POLL_MS);
+    }
+    dead_letter("echo", said, sizeof said);
+    cr_assert_eq(strncmp(said, "oversize: an entry of 83886", 27), 0, "%s", said);
+    stop_fleet();
+}
+
 Test(fleet, a_cached_result_too_large_to_be_read_is_written_over)
 {
     struct arena arena = {0};

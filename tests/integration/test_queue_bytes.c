@@ -315,3 +315,30 @@ BOOKED_TEST(queue_bytes, dead_letters_are_bounded_in_bytes_too)
     cr_assert_leq(stats().dead, 3);
     cr_assert_eq(counter("discarded"), (int64_t)total);
 }
+
+/* ---- what is not known, or too much ------------------------------------------------------------
+ */
+
+BOOKED_TEST(queue_bytes, what_a_consumer_does_not_know_of_is_for_the_next_and_no_death)
+{
+    struct queue_batch batch = {0};
+    struct queue_batch taken = {0};
+    char cursor[48] = "0-0";
+    size_t yielded = 0;
+    size_t buried = 0;
+    const struct queue_takeover takeover = {JOB_NORMAL, "you", "worker-2", 60000, 5, 100, true};
+
+    add("a", "");
+    add("b", "");
+    read_jobs("me", 2, &batch);
+    OK(queue_yield(conn, &queue, "nobody", &yielded, &err));
+    cr_assert_eq(yielded, 0);
+    OK(queue_yield(conn, &queue, "me", &yielded, &err));
+    cr_assert_eq(yielded, 2);
+    OK(queue_reclaim(conn, &queue, &takeover, cursor, &taken, &buried, &err));
+    cr_assert_eq(taken.count, 2);
+    cr_assert_eq(taken.jobs[0].deliveries, 1);
+    cr_assert_eq(finish_as("you", &taken.jobs[0]), QUEUE_MOVED);
+    queue_batch_free(&taken);
+    queue_batch_free(&batch);
+}
