@@ -335,6 +335,18 @@ static void halve(struct writing *writing, const struct error *first)
     }
 }
 
+/* A record that failed before and fails again, alone, is no news of Chroma: one text's fault opens
+ * no breaker. An open one it does not close either. */
+static bool is_known_to_fail(struct lane_tools *tools, const struct hand *hand,
+                             const struct error *err)
+{
+    const struct job *job = hand->list[0]->task->job;
+
+    return hand->count == 1 && failure_may_be_text(err) && job != NULL &&
+           task_tried_unix_ms(job) > 0 &&
+           upstreams_state(tools->upstreams, OPERATION_WRITE) == BREAKER_CLOSED;
+}
+
 /* Upserts what is in the hand; when that fails, in halves. The breaker hears of it once. */
 static void upsert(struct lane_tools *tools, const struct hand *hand, struct outcome *outcome,
                    struct error *first)
@@ -359,9 +371,13 @@ static void upsert(struct lane_tools *tools, const struct hand *hand, struct out
         return;
     }
     outcome->is_away = !failure_is_own_check(first);
-    if (status == STATUS_INVALID) { /* of these texts, until others pass */
+    if (status == STATUS_INVALID || is_known_to_fail(tools, hand, first)) {
+        /* Of these texts, until others pass. */
         upstreams_cancel(tools->upstreams, OPERATION_WRITE);
-        (void)chroma_take_look(tools->chroma);
+        if (chroma_take_look(tools->chroma) == CHROMA_LOOK_FAILED) {
+            outcome->failure.operation = OPERATION_COLLECTION;
+            asking_report(tools, OPERATION_COLLECTION, status, first);
+        }
     } else {
         outcome->failure.operation = asking_report_chroma(tools, OPERATION_WRITE, status, first);
     }

@@ -259,6 +259,33 @@ Test(fleet_blame, a_record_that_chroma_alone_refuses_dies_alone_and_its_neighbou
     assert_dead("rejected");
 }
 
+/* Chroma has no comparison of ours: a record is at fault once others passed since its last try. */
+Test(fleet_blame, a_record_that_makes_chroma_fail_waits_for_others_to_pass_and_then_dies)
+{
+    char said[400];
+
+    atomic_store(&code, 500);
+    server = rule_server_start(picky_chroma, NULL, chroma_server.url);
+    snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", rule_server_url(server));
+    assert_default_limits();
+    start_fleet();
+    push_distill("legal", "bad-1", "this is poison", "a result", 0.9, "");
+    wait_for("distill", COUNT_PARKED, DEFAULT_FAILURES + 2);
+    cr_assert_eq(stats_of("distill").dead, 0, "nothing to compare it with");
+    cr_assert_eq(upstreams_state(fleet.upstreams, OPERATION_WRITE), BREAKER_CLOSED,
+                 "one text's fault opens no breaker");
+    for (int i = 0; i < 200 && stats_of("distill").dead == 0; i++) {
+        learn(i);
+        wait_for("distill", COUNT_DONE, i + 1);
+        clock_sleep_ms(POLL_MS);
+    }
+    dead_letter("distill", said, sizeof said);
+    cr_assert_eq(strncmp(said, "retries_exhausted: document \"bad-1\": ", 37), 0, "%s", said);
+    cr_assert_eq(stats_of("distill").dead, 1);
+    stop_fleet();
+    rule_server_stop(server);
+}
+
 /* ---- texts that are too long ----------------------------------------------------------------- */
 
 static int short_model(void *unused, const struct rule_request *request, struct strbuf *answer)
