@@ -346,7 +346,10 @@ static enum status yield_unknown(struct reader *reader, const char *consumer, st
         status = queue_yield(reader->conn, &reader->config.queues[i], consumer, &some, err);
         total += some;
     }
-    takes->unsure = status != STATUS_OK;
+    takes->unsure = status != STATUS_OK && !redis_conn_is_open(reader->conn);
+    if (!takes->unsure) {
+        status = STATUS_OK; /* an older library does not know how: the visibility timeout will do */
+    }
     if (total > 0) {
         log_info("%zu jobs of an answer that was lost are given back", total);
         reader_call(reader);

@@ -265,13 +265,13 @@ enum status reader_read_all(struct reader *reader, const char *consumer, int64_t
     size_t stream_count = 0;
     size_t readable_count = 0;
     size_t queue_count = 0;
-    size_t batch = (size_t)reader->config.settings->batch; /* COUNT is of each stream */
+    size_t count = ((size_t)reader->config.settings->batch + 3) / 4; /* of each stream */
 
     for (size_t i = 0; i < reader->config.queue_count; i++) {
         queues[queue_count++] = i;
         if (reader_is_readable(reader, i)) {
-            const size_t count = reader_count(reader, i);
-            batch = count < batch ? count : batch;
+            const size_t most = reader_count(reader, i);
+            count = most < count ? most : count;
             readable[readable_count++] = i;
             for (int p = 0; p < JOB_PRIORITIES; p++) {
                 streams[stream_count++] = reader->config.queues[i].stream[p];
@@ -281,8 +281,8 @@ enum status reader_read_all(struct reader *reader, const char *consumer, int64_t
     if (readable_count == 0) {
         return block_ms > 0 ? wait_for_queues(reader, WAIT_STEP_MS, err) : STATUS_OK;
     }
-    enum status status = queue_read_append(reader->conn, consumer, (batch + 3) / 4, block_ms,
-                                           streams, stream_count, err);
+    enum status status =
+        queue_read_append(reader->conn, consumer, count, block_ms, streams, stream_count, err);
     if (status == STATUS_OK) {
         status = append_paused(reader, queues, queue_count, err);
     }
