@@ -178,7 +178,11 @@ local function attempt(f, ...)
         pcall_redis(unpack(journal[i]))
         journal[i] = nil
     end
-    return nil, type(answer) == 'table' and answer or redis.error_reply('ERR ' .. tostring(answer))
+    if type(answer) == 'table' then
+        return nil, answer
+    end
+    -- Redis' pcall hands an error over as its text, which begins with its word; Lua's own has none.
+    return nil, redis.error_reply(find(answer, '^%u+ ') and answer or 'ERR ' .. answer)
 end
 
 -- What was written so far stands, whatever comes: it is no half of anything.
@@ -877,12 +881,13 @@ local function new_claim(base, id, domain, options, body)
     }
 end
 
--- Returns where it stands, if that was not known before.
+-- Returns where it stands.
 local function add_new(base, id, domain, text, options, body)
     if options.delay_ms and options.delay_ms > 0 then
         local now = now_ms()
-        delay_job(base, now + options.delay_ms, id, domain, '0', text, body, digits(now))
-        return nil
+        local due = now + options.delay_ms
+        delay_job(base, due, id, domain, '0', text, body, digits(now))
+        return place_delayed(options, due, 'd')
     end
     return place_in_stream(options, add_job(stream_for(base, options), id, domain, '0', text, body))
 end
@@ -1011,7 +1016,8 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
             lone.place = place
             try('SET', claims[i], claim_text(lone), 'XX', 'KEEPTTL')
         elseif place then
-            note_place(base, args[at + 1], options.unique, args[at], place)
+            note_place(base, args[at + 1], options.unique, args[at], place,
+                UNIQUE_TTL_MS + (options.delay_ms or 0))
         end
         if problem and n == 1 then
             count(base, 'enqueued', -added)

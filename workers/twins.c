@@ -145,6 +145,7 @@ enum status twins_trim(struct lane_tools *tools, const char *domain, const struc
         char key[KEYS_BYTES];
         keys_twins(key, tools->settings->prefix, domain, twins[i].text_hash);
         keys[i] = tools_text(tools, (struct slice){key, strlen(key)});
+        refused[i] = false;
         status = append_twin(tools, &args, keys[i], &twins[i], err);
     }
     redis_args_free(&args);

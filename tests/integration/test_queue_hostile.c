@@ -218,6 +218,8 @@ static void call_all(const char *key, const char *what)
 
     for (int i = 0; i < CALLS; i++) {
         redisReply *reply = make_call(conn, calls[i]);
+        cr_assert(reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "ERR ERR", 7) != 0, "%s",
+                  reply->str);
         cr_assert(reply->type != REDIS_REPLY_ERROR || strstr(reply->str, key) != NULL,
                   "%s, with %s: %s", calls[i], what, reply->str);
         redis_reply_free(reply);
@@ -623,6 +625,16 @@ Test(queue_hostile, without_a_right_a_function_moves_all_or_nothing)
         }
         redis_conn_free(weak);
     }
+}
+
+Test(queue_hostile, an_error_keeps_its_first_word_which_clients_go_by)
+{
+    put_type(queue.delayed, "string");
+    redisReply *reply = ask_reply("FCALL", "sh_promote", "1", queue.base, "10", NULL);
+    cr_assert_eq(reply->type, REDIS_REPLY_ERROR);
+    cr_assert_eq(strncmp(reply->str, "WRONGTYPE key \"sh:{enrich}:delayed\"", 34), 0, "%s",
+                 reply->str);
+    redis_reply_free(reply);
 }
 
 Test(queue_hostile, a_refused_enqueue_leaves_its_unique_key_free)
