@@ -41,9 +41,9 @@ struct job_options {
     struct job_parked parked;
 };
 
-/* Parses an options string of at most 2 KiB without control characters. Unknown keys are an error for a producer, and ignored with
- * `lenient` (a newer producer may have added one). Errors name the key, its value, what was
- * expected. */
+/* Parses an options string of at most 2 KiB without control characters. Unknown keys are an error
+ * for a producer, and ignored with `lenient` (a newer producer may have added one). Errors name the
+ * key, its value, what was expected. */
 enum status job_options_parse(const char *text, size_t bytes, bool lenient, struct job_options *out,
                               struct error *err) MUSTCHECK;
 
