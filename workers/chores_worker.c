@@ -15,7 +15,7 @@ enum {
     EVICTION_EVERY_MS = 10000,
     CALL_AFTER_MS = 1000,
     CALL_EVERY_MS = 2500,
-    REGISTER_AFTER_MS = 22000,
+    REGISTER_AFTER_MS = 27000,
     REGISTER_SPREAD_MS = 4000, /* so that a fleet that was started at once does not stay in step */
     ASK_EVERY = 6,
 };

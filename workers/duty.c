@@ -12,8 +12,9 @@
 enum {
     ALIVE_TTL_MS = 4200,        /* the beat is a chore of every 3 s */
     TAKE_TTL_MS = 60000,        /* the most that is given at once */
-    FULL_LOOK_EVERY_MS = 38000, /* well within a lease */
-    LOOK_AGAIN_MS = 300,        /* somebody else is taking leases right now */
+    FULL_LOOK_EVERY_MS = 38000, /* well within a lease, which it prolongs */
+    FULL_LOOK_OTHERS_MS = 150000,
+    LOOK_AGAIN_MS = 300, /* somebody else is taking leases right now */
     LOOK_LATE_MS = 25,
     PROMPT_LOOKERS = 3, /* in a fleet of so many everybody looks as soon as it makes sense */
     SPREAD_MS = 1000,   /* a worker more: the others look later by so much at most */
@@ -322,7 +323,10 @@ static enum status look_at_all(struct duty *duty, struct fleet *fleet, struct re
         status = prolong_all(duty, fleet, conn, err);
     }
     duty->full_look_at_ms =
-        status != STATUS_OK || refused ? 0 : clock_now_ms() + FULL_LOOK_EVERY_MS;
+        status != STATUS_OK || refused
+            ? 0
+            : clock_now_ms() + (duty_holds_any(duty, fleet->queue_count) ? FULL_LOOK_EVERY_MS
+                                                                         : FULL_LOOK_OTHERS_MS);
     if (refused) {
         *left_ms = LOOK_AGAIN_MS;
     }

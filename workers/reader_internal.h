@@ -41,6 +41,7 @@ struct reader {
     atomic_bool blocked;
     atomic_int waiting; /* lanes that wait for the turn */
     bool has_seat;
+    int64_t seated_ms;         /* when it was confirmed last */
     int stood;                 /* turns without a seat since the last invitation */
     char seats[KEYS_BYTES];    /* the key of those who sit, for this set of queues */
     int64_t invited_others_ms; /* when this reader did so last */

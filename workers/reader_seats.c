@@ -7,7 +7,8 @@
 #include "text.h"
 
 enum {
-    SEAT_TTL_MS = 30000, /* longer than a read blocks */
+    SEAT_TTL_MS = 50000, /* longer than two reads block */
+    SEAT_RENEW_MS = 22000,
     BENCH_MIN_MS = 6000,
     BENCH_MAX_MS = 24000, /* shorter than what /healthz bears */
     BENCH_WORKER_MS = 1000,
@@ -50,6 +51,9 @@ enum status reader_sit(struct reader *reader, bool *may_block, struct error *err
     if (!is_large(reader)) {
         return STATUS_OK;
     }
+    if (reader->has_seat && clock_now_ms() - reader->seated_ms < SEAT_RENEW_MS) {
+        return STATUS_OK;
+    }
     if (!reader->has_seat && reader->stood++ % SIT_EVERY != 0) {
         *may_block = false; /* seats are seldom free */
         return STATUS_OK;
@@ -66,6 +70,7 @@ enum status reader_sit(struct reader *reader, bool *may_block, struct error *err
     if (status == STATUS_OK) {
         *may_block = reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
         reader->has_seat = *may_block;
+        reader->seated_ms = clock_now_ms();
     }
     redis_reply_free(reply);
     return status;

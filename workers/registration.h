@@ -5,7 +5,7 @@
 
 #include "fleet.h"
 
-enum { REGISTRATION_TTL_MS = 55000 };
+enum { REGISTRATION_TTL_MS = 58000 };
 
 /* Says that this worker lives, with its breakers and what it works on, for REGISTRATION_TTL_MS: one
  * call, in which the entry and its end are made together. `ask`: also learns how many live, and
