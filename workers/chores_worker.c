@@ -162,10 +162,10 @@ static enum status look_for_eviction(struct janitor *janitor, struct turn *turn,
         atomic_store(&fleet->evicts, status == STATUS_INVALID);
     }
     janitor->looked_opened = redis_conn_opened(janitor->conn);
-    janitor->look_at_ms =
-        now_ms + (duty_holds_any(&janitor->duty, fleet->queue_count) || status != STATUS_OK
-                      ? EVICTION_EVERY_MS
-                      : OTHERS_EVERY_MS);
+    janitor->look_at_ms = now_ms + (duty_holds_any(&janitor->duty, fleet->queue_count) ||
+                                            status != STATUS_OK || atomic_load(&fleet->size) == 0
+                                        ? EVICTION_EVERY_MS
+                                        : OTHERS_EVERY_MS);
     (void)turn;
     return status;
 }

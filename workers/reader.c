@@ -13,6 +13,7 @@ enum {
     READER_COMMAND_MS = 5000, /* for what does not block */
     ASIDE_MS = 5000,          /* how long a queue is set aside */
     COLD_EVERY_MS = 50,       /* how often queues without jobs are asked while others are busy */
+    ACCEPTED_MS = 300,
     BACKOFF_BASE_MS = 100,
     BACKOFF_MAX_MS = 5000,
     FIRST_BODY_BYTES = 256 * 1024, /* until a queue's bodies are known */
@@ -185,9 +186,13 @@ int64_t reader_last_turn_ms(const struct reader *reader)
     return atomic_load_explicit(&reader->last_turn_ms, memory_order_relaxed);
 }
 
+/* A wait for jobs that was not refused at once tells as much as one that has ended. */
 bool reader_is_connected(const struct reader *reader)
 {
-    return atomic_load_explicit(&reader->connected, memory_order_relaxed);
+    const int64_t since_ms = atomic_load(&reader->waits_since_ms);
+
+    return atomic_load_explicit(&reader->connected, memory_order_relaxed) ||
+           (since_ms != 0 && clock_now_ms() - since_ms > ACCEPTED_MS);
 }
 
 void takes_reset(struct takes *takes)
@@ -323,13 +328,15 @@ static enum status wait_for_jobs(struct reader *reader, const char *consumer, st
     bool may_block = true;
     enum status status = reader_sit(reader, &may_block, err);
 
-    if (status == STATUS_OK && may_block) {
-        return reader_read_all(reader, consumer, block_ms(reader), takes, err);
+    if (status != STATUS_OK) {
+        return status;
     }
-    if (status == STATUS_OK) {
+    atomic_store(&reader->waits_since_ms, clock_now_ms());
+    if (!may_block) {
         reader_wait_on_bench(reader);
-        status = reader_read_all(reader, consumer, 0, takes, err);
     }
+    status = reader_read_all(reader, consumer, may_block ? block_ms(reader) : 0, takes, err);
+    atomic_store(&reader->waits_since_ms, 0);
     return status;
 }
 

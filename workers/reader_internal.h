@@ -39,7 +39,8 @@ struct reader {
     atomic_llong called_ms; /* stale jobs are to be looked for, since then; 0 = not */
     atomic_llong client_id; /* of the reading connection, 0 = CLIENT UNBLOCK is not for us */
     atomic_bool blocked;
-    atomic_int waiting; /* lanes that wait for the turn */
+    atomic_llong waits_since_ms; /* for jobs; 0 = does not */
+    atomic_int waiting;          /* lanes that wait for the turn */
     bool has_seat;
     int64_t seated_ms;         /* when it was confirmed last */
     int stood;                 /* turns without a seat since the last invitation */
