@@ -97,9 +97,25 @@ BOOKED_TEST(reader, a_lane_with_more_than_a_few_jobs_passes_the_turn_on_at_once)
     cr_assert_not(takes[0].has_turn);
 }
 
+static void *take_once(void *argument)
+{
+    (void)argument;
+    return reader_take(reader, "first", &takes[0], never, NULL) ? reader : NULL;
+}
+
 BOOKED_TEST(reader, a_turn_that_brings_nothing_is_passed_on)
 {
-    cr_assert(reader_take(reader, "first", &takes[0], never, NULL));
+    const int64_t until_ms = clock_now_ms() + 10000;
+    pthread_t lane;
+    void *took = NULL;
+
+    cr_assert_eq(pthread_create(&lane, NULL, take_once, NULL), 0);
+    while (!reader_unblock(reader, conn)) {
+        cr_assert_lt(clock_now_ms(), until_ms, "it does not block");
+        clock_sleep_ms(5);
+    }
+    pthread_join(lane, &took);
+    cr_assert_not_null(took);
     cr_assert_eq(takes[0].count, 0);
     cr_assert_not(takes[0].has_turn);
 }
