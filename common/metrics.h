@@ -7,8 +7,8 @@
  * Two kinds of families stand here. What the worker itself did is its own: sum it over workers.
  * What Redis says of a queue or of all producers (stillhouse_queue_..., stillhouse_fleet_...,
  * stillhouse_unaccounted_jobs, stillhouse_prompts_total, layer "memory" of
- * stillhouse_cache_lookups_total) is the same from every worker, and what it says of breakers nearly
- * so: read it with max by, since a sum would count it once a worker.
+ * stillhouse_cache_lookups_total) is the same from every worker, and what it says of breakers
+ * nearly so: read it with max by, since a sum would count it once a worker.
  */
 #ifndef STILLHOUSE_COMMON_METRICS_H
 #define STILLHOUSE_COMMON_METRICS_H

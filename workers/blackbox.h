@@ -21,7 +21,7 @@ enum phase {
 
 /* Belongs to a lane and its thread. Zeroed: nothing is noted. */
 struct blackbox {
-    struct redis_conn *conn; /* borrowed, as all below, until blackbox_end */
+    struct redis_conn *conn;   /* borrowed, as all below, until blackbox_end */
     const struct queue *queue; /* of the batch in hand */
     const char *consumer;
     const struct job **jobs;

@@ -95,7 +95,7 @@ bool fleet_redis_ready(void *fleet);
 /* For /readyz: appends what is set aside and that Redis evicts, as members of an object; true when
  * there is anything. For /metrics: the number of queues that are set aside. Any thread. */
 bool fleet_describe(void *fleet, struct strbuf *out);
-void fleet_write_metrics(void *fleet, struct strbuf *out);
+void fleet_write_metrics(void *context, struct strbuf *out);
 
 /* Gives a take that was not begun back to the queue: claimable by others at once, its deliveries
  * uncounted. Under the lane's lock, or in its thread. */

@@ -85,8 +85,7 @@ static void prepare_queue(void)
 static const char *const calls[] = {
     "sh_enqueue % 0 new-1 legal  b",
     "sh_enqueue % 100 new-2 legal unique=u;reply=1 b",
-    "sh_enqueue % 100 new-3 legal delay_ms=5000 b new-4 legal unique=v b new-5 legal "
-    "priority=high b",
+    "sh_enqueue % 100 new-3 legal delay_ms=5 b new-4 legal unique=v b new-5 legal priority=low b",
     "sh_enqueue % 0 new-6 legal unique=0123456789abcdef0123456789abcdef.3 b",
     "sh_push % domain legal text hi",
     "sh_done % me 1 1 #0",

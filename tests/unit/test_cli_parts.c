@@ -11,6 +11,9 @@
 
 static const struct command command = {.name = "enqueue"};
 
+/* U+202E, which turns the reading direction; not as a literal, for who reads this. */
+static const char turned[] = {'\xe2', '\x80', '\xae', '\0'};
+
 /* ---- tables -------------------------------------------------------------------------------- */
 
 static char printed[4096];
@@ -45,6 +48,7 @@ Test(cli_parts, a_table_aligns_text_to_the_left_and_numbers_to_the_right)
 Test(cli_parts, a_table_shows_foreign_bytes_as_question_marks_and_keeps_utf8)
 {
     struct table table;
+    char text[64];
 
     table_init(&table, (const char *const[]){"", ">", NULL});
     table_bytes(&table, "a\x1b[2J\n", 6);
@@ -53,9 +57,9 @@ Test(cli_parts, a_table_shows_foreign_bytes_as_question_marks_and_keeps_utf8)
     table_text(&table, "22");
     table_bytes(&table, "\xff\xfe", 2);
     table_text(&table, "3");
-    table_text(&table, "\xc2\x9b"
-                       "31m\xe2\x80\xae"
-                       "e\xe2\x80\x8b\xe2\x80\xa8\xcc\x81\xff\xc3\xa9");
+    snprintf(text, sizeof text, "\xc2\x9b%s%se\xe2\x80\x8b\xe2\x80\xa8\xcc\x81\xff\xc3\xa9", "31m",
+             turned);
+    table_text(&table, text);
     table_text(&table, "4");
     table_text(&table, "half a row is left out");
     cr_assert_str_eq(print_it(&table), "a?[2J?                   1\n"
@@ -73,10 +77,7 @@ Test(cli_parts, a_message_shows_nothing_that_changes_how_a_terminal_takes_the_re
     cr_assert_eq(pipe(ends), 0);
     const int old = dup(STDERR_FILENO);
     cr_assert_eq(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
-    cli_message("\x1b[2J %s %s",
-                "\xc2\x9b"
-                "31m\xe2\x80\xae",
-                "\xc3\xa9");
+    cli_message("\x1b[2J \xc2\x9b%s%s %s", "31m", turned, "\xc3\xa9");
     dup2(old, STDERR_FILENO);
     cr_assert_gt(read(ends[0], line, sizeof line - 1), 0);
     cr_assert_str_eq(line, "stillhouse: ?[2J ?31m? \xc3\xa9\n");
