@@ -297,13 +297,13 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGHUP); /* a terminal that is gone need not cost its jobs a minute */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-    /* Said now, not to the first job. */
-    enum status status = log_start(&err);
+    /* Said now, not to the first job. It forks, so it comes before the first thread. */
+    enum status status = needs_http(settings.queues) ? http_check_library(&err) : STATUS_OK;
+    if (status == STATUS_OK) {
+        status = log_start(&err);
+    }
     warn_of_bare_secrets(&settings);
     tls_files_use(&settings.tls);
-    if (status == STATUS_OK && needs_http(settings.queues)) {
-        status = http_check_library(&err);
-    }
     if (status == STATUS_OK) {
         status = preflight_redis(&settings, &signals, &stopped, &err);
     }
