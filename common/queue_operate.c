@@ -301,25 +301,19 @@ enum status queue_purge(struct redis_conn *conn, const struct queue *queue, size
     return queue_call_count(conn, &args, purged, err);
 }
 
-/* {cursor, count} */
-static enum status walk_orphans(struct redis_conn *conn, struct redis_args *args,
+/* {cursor, count} of `function`; frees the reply. */
+static enum status take_orphans(redisReply *reply, const char *function,
                                 char cursor[QUEUE_CURSOR_BYTES], size_t *count, struct error *err)
 {
-    redisReply *reply = NULL;
+    enum status status = STATUS_OK;
 
-    *count = 0;
-    redis_args_str(args, cursor);
-    enum status status = queue_call(conn, args, REDIS_REPLY_ARRAY, &reply, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
     if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING &&
         (size_t)reply->element[0]->len < QUEUE_CURSOR_BYTES &&
         reply->element[1]->type == REDIS_REPLY_INTEGER && reply->element[1]->integer >= 0) {
         snprintf(cursor, QUEUE_CURSOR_BYTES, "%s", reply->element[0]->str);
         *count = (size_t)reply->element[1]->integer;
     } else {
-        status = queue_bad_shape("sh_orphans", err);
+        status = queue_bad_shape(function, err);
     }
     redis_reply_free(reply);
     return status;
@@ -329,21 +323,29 @@ enum status queue_count_orphans(struct redis_conn *conn, const struct queue *que
                                 char cursor[QUEUE_CURSOR_BYTES], size_t *count, struct error *err)
 {
     struct redis_args args = {0};
+    redisReply *reply = NULL;
 
+    *count = 0;
     redis_args_str(&args, "FCALL_RO");
     redis_args_str(&args, "sh_orphans");
     redis_args_str(&args, "1");
     redis_args_str(&args, queue->base);
-    return walk_orphans(conn, &args, cursor, count, err);
+    redis_args_str(&args, cursor);
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    return status == STATUS_OK ? take_orphans(reply, "sh_orphans", cursor, count, err) : status;
 }
 
 enum status queue_adopt_orphans(struct redis_conn *conn, const struct queue *queue,
                                 char cursor[QUEUE_CURSOR_BYTES], size_t *count, struct error *err)
 {
     struct redis_args args = {0};
+    redisReply *reply = NULL;
 
+    *count = 0;
     queue_args_start(&args, "sh_adopt", queue->base);
-    return walk_orphans(conn, &args, cursor, count, err);
+    redis_args_str(&args, cursor);
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    return status == STATUS_OK ? take_orphans(reply, "sh_adopt", cursor, count, err) : status;
 }
 
 enum status queue_repair(struct redis_conn *conn, const struct queue *queue,

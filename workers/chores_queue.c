@@ -9,6 +9,7 @@ enum {
     PROMOTE_EVERY_MS = 60000, /* when nothing is due before */
     PROMOTE_DEAF_MS = 1000,
     PROMOTE_PAUSED_MS = 500,
+    ADOPT_NEXT_MS = 100, /* behind a slice of which none was put back, or could be */
     FEW_QUEUES = 4,
 };
 
@@ -106,7 +107,11 @@ static enum status adopt(struct janitor *janitor, struct turn *turn, struct erro
         memcpy(cursor, "0", 2);
     }
     enum status status = queue_adopt_orphans(janitor->conn, adopted, cursor, &count, err);
-    turn->wait_ms = cursor[0] != '\0' ? 0 : stretched(janitor, turn->wait_ms);
+    if (cursor[0] == '\0') {
+        turn->wait_ms = stretched(janitor, turn->wait_ms);
+    } else {
+        turn->wait_ms = count > 0 ? 0 : ADOPT_NEXT_MS;
+    }
     if (status != STATUS_OK) {
         cursor[0] = '\0';
     }

@@ -121,6 +121,25 @@ BOOKED_TEST(queue_repair, an_orphan_that_is_no_job_is_put_back_as_it_is)
     queue_batch_free(&batch);
 }
 
+BOOKED_TEST(queue_repair, an_answer_of_another_shape_is_laid_to_the_function_that_gave_it)
+{
+    char cursor[QUEUE_CURSOR_BYTES] = "0";
+    size_t some = 0;
+
+    cr_assert_str_eq(ask("FUNCTION", "LOAD", "REPLACE",
+                         "#!lua name=stillhouse\nlocal function f() return {'', -1} end\n"
+                         "redis.register_function('sh_adopt', f)\n"
+                         "redis.register_function{function_name = 'sh_orphans', callback = f, "
+                         "flags = {'no-writes'}}",
+                         NULL),
+                     "stillhouse");
+    cr_assert_eq(queue_adopt_orphans(conn, &queue, cursor, &some, &err), STATUS_GARBLED);
+    cr_assert_not_null(strstr(err.text, "sh_adopt"), "%s", err.text);
+    cr_assert_eq(queue_count_orphans(conn, &queue, cursor, &some, &err), STATUS_GARBLED);
+    cr_assert_not_null(strstr(err.text, "sh_orphans"), "%s", err.text);
+    OK(queue_install(conn, NULL, &err));
+}
+
 /* ---- purge
  * --------------------------------------------------------------------------------------- */
 
