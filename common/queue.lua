@@ -483,9 +483,10 @@ local function delay_job(base, due, id, domain, attempt, options, body, since)
     first_due, first_due_base = min(first_due or due, due), base
 end
 
--- A delayed member's options as its job gets them back: without the serial.
+-- A delayed member's options as its job gets them back: without the serial. (Only of the option: a unique
+-- key may hold "since=5.17" too.)
 local function plain_since(options)
-    return (string.gsub(options, '(since=%d+)%.%d+', '%1'))
+    return sub((string.gsub(' ' .. options .. ' ', '( since=%d+)%.%d+ ', '%1 ')), 2, -2)
 end
 
 ---- unique keys and replies -----------------------------------------------------------------------
@@ -581,20 +582,29 @@ local function read_place(place)
         deadline = integer(limit)} or nil
 end
 
--- Whether a holder is gone: an operator deleted it. Where we may not look it counts as there.
+-- How many bytes of holders this call has looked at.
+local looked_bytes = 0
+
+-- Whether a holder is gone: an operator deleted it. Where we may not look it counts as there, and so it
+-- does once CALL_BYTES went: a look brings the whole body.
 local function is_gone(base, id, place)
     local streams = streams_of(base)
-    if place.entry == '-' then
+    if place.entry == '-' or looked_bytes >= CALL_BYTES then
         return false
     end
     if place.entry then
         local stream = streams[place.stream]
         local found = try('XLEN', stream) ~= 0 and try('XRANGE', stream, place.entry, place.entry)
-        return found == false or (found and (not found[1] or by_name(found[1][2]).id ~= id))
+        if found and found[1] then
+            looked_bytes = looked_bytes + bytes_of(found[1][2])
+            return by_name(found[1][2]).id ~= id
+        end
+        return found ~= nil
     end
     local due = digits(place.due)
     local same = try('ZRANGE', streams.delayed, due, due, 'BYSCORE', 'LIMIT', 0, SAME_DUE_MAX)
     for _, member in ipairs(same or {}) do
+        looked_bytes = looked_bytes + #member
         if sub(member, 1, #id + 1) == id .. ' ' then
             return false
         end
@@ -654,7 +664,9 @@ local function note_place(base, domain, unique, id, place, ttl)
     if is_held_by(held, id) then
         local claim = read_claim(held) or {id = id}
         claim.place = place
-        try('SET', key, claim_text(claim), 'PX', digits(ttl or UNIQUE_TTL_MS))
+        if try('SET', key, claim_text(claim), 'PX', digits(ttl or UNIQUE_TTL_MS)) then
+            undo_with('SET', key, held, 'KEEPTTL')
+        end
     end
 end
 
@@ -766,20 +778,20 @@ local function look_at_bytes(base, streams)
 end
 
 -- Room for how many more bytes, where `bytes` are about to be added. What a look found, less all that
--- came since, will do for LOOK_BYTES. Once the queue is full it is looked at again when a part of its
--- jobs is gone.
+-- came since, will do for LOOK_BYTES. Once something had no room the queue is looked at again when a part
+-- of its jobs is gone: of full_at, those that were there then and all that came since.
 local function bytes_room(base, streams, bytes)
     local left = streams.bytes_left
     if left and bytes <= left then
         return left
     end
     if streams.full_at and backlog_of(streams) > streams.full_at * 63 / 64 then
-        return streams.full_left
+        return left
     end
     left = look_at_bytes(base, streams)
-    streams.bytes_left = min(left, LOOK_BYTES)
-    streams.full_at = bytes > left and backlog_of(streams) or nil
-    streams.full_left = left
+    local is_full = bytes > left
+    streams.bytes_left = is_full and left or min(left, LOOK_BYTES)
+    streams.full_at = is_full and backlog_of(streams) or nil
     return left
 end
 
@@ -792,8 +804,9 @@ local function bytes_in(args, first)
     return bytes
 end
 
-local function take_bytes(streams, bytes)
+local function take_bytes(streams, bytes, jobs)
     streams.bytes_left = streams.bytes_left and streams.bytes_left - bytes
+    streams.full_at = streams.full_at and streams.full_at + jobs
 end
 
 -- Counts jobs that are about to be added. False where the counter is not where the last call left it:
@@ -840,6 +853,15 @@ local function check_job(id, domain, body)
     end
 end
 
+-- The command that takes a claim back: who held the key before has it again, or it is free in a moment,
+-- since a producer need not have the right to DEL.
+local function give_back(key, claim)
+    if claim.before then
+        return 'SET', key, claim.before, 'KEEPTTL'
+    end
+    return 'SET', key, claim.id, 'PX', '1'
+end
+
 -- Who holds the unique key: takes it with `claim` where it is free, or no twin's, and there is room.
 local function take_unique(base, key, claim, options, full)
     local ttl = digits(UNIQUE_TTL_MS + (options.delay_ms or 0))
@@ -866,7 +888,8 @@ local function take_unique(base, key, claim, options, full)
         if held or problem then
             must('SET', key, value, 'PX', ttl)
         end
-        undo_with('SET', key, value, 'PX', '1')  -- a producer need not have the right to DEL
+        claim.before = held or nil
+        undo_with(give_back(key, claim))
     end
 end
 
@@ -893,18 +916,28 @@ local function add_new(base, id, domain, text, options, body)
 end
 
 -- Jobs new[from] and on, which were counted, are not taken after all: another one before them was, and
--- the stream takes no more (its ids are used up). As for lack of room they are answered FULL.
+-- the stream takes no more (its ids are used up). As for lack of room they are answered FULL, and so are
+-- their twins of this call. They leave `new`. Returns how many twins there were.
 local function refuse_from(base, answers, new, from, claims)
-    local total = #new - from + 1
+    local total, twins, gone = #new - from + 1, 0, {}
     streams_of(base).enqueued = count(base, 'enqueued', -total)
-    count(base, 'refused', total)
-    for n = from, #new do
+    for n = #new, from, -1 do
         local i = new[n]
-        if claims[i] then
-            try('SET', claims[i], answers[i], 'PX', '1')
+        local claim = claims[i]
+        if claim then
+            try(give_back(claim.key, claim))
+            gone[claim.key .. ' ' .. claim.id] = true
         end
-        answers[i] = 'FULL'
+        answers[i], new[n] = 'FULL', nil
     end
+    for i, claim in pairs(claims) do
+        if gone[claim.key .. ' ' .. answers[i]] then
+            answers[i] = 'FULL'
+            twins = twins + 1
+        end
+    end
+    count(base, 'refused', total + twins)
+    return twins
 end
 
 local NONE = {}
@@ -959,7 +992,7 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
     local streams = streams_of(base)
     local room = room_for(streams, backlog_max, total)
     local bytes, bytes_left = 0, bytes_room(base, streams, bytes_in(args, first))
-    local answers, new, claims, asked, fellows, lone = {}, {}, NONE, NONE, nil, nil
+    local answers, new, claims, asked, fellows = {}, {}, NONE, NONE, nil
     local added, twins, refused = 0, 0, 0
     for i = 1, total do
         local at = first + 4 * (i - 1)
@@ -971,7 +1004,8 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
             local key, claim = new_claim(base, id, domain, options, args[at + 3])
             claims, fellows = claims ~= NONE and claims or {}, fellows or {}
             claim.fellows = fellows  -- of this call, and added only later
-            claims[i], lone = key, total == 1 and claim
+            claim.key = key
+            claims[i] = claim
             holder = take_unique(base, key, claim, options, is_full)
         end
         if holder then
@@ -1001,20 +1035,20 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
         room = max(room_for(streams, backlog_max, added), 0)
         count_enqueued(base, streams, added)
         if added > room then
-            refuse_from(base, answers, new, room + 1, claims)
+            twins = twins - refuse_from(base, answers, new, room + 1, claims)
             added = room
         end
     end
-    take_bytes(streams, bytes)
+    take_bytes(streams, bytes, added)
     for n = 1, added do
         local i = new[n]
         local at = first + 4 * (i - 1)
         local options = parsed[i] or NONE
         local place, problem = attempt(add_new, base, args[at], args[at + 1], args[at + 2], options,
             args[at + 3])
-        if place and lone then  -- nobody else of this call has written there
-            lone.place = place
-            try('SET', claims[i], claim_text(lone), 'XX', 'KEEPTTL')
+        if place and total == 1 and claims[i] then  -- nobody else of this call has written there
+            claims[i].place = place
+            try('SET', claims[i].key, claim_text(claims[i]), 'XX', 'KEEPTTL')
         elseif place then
             note_place(base, args[at + 1], options.unique, args[at], place,
                 UNIQUE_TTL_MS + (options.delay_ms or 0))
@@ -1023,14 +1057,16 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
             count(base, 'enqueued', -added)
             error(problem)
         elseif problem then
-            refuse_from(base, answers, new, n, claims)
+            twins = twins - refuse_from(base, answers, new, n, claims)
             break
         end
     end
     count(base, 'deduplicated', twins)
     count(base, 'refused', refused)
-    for i, ttl in pairs(asked) do
-        try('SET', wanted_key(base, answers[i]), '1', 'PX', digits(ttl))
+    for i = 1, total do  -- in their order: two may ask for one
+        if asked[i] and answers[i] ~= 'FULL' then
+            try('SET', wanted_key(base, answers[i]), '1', 'PX', digits(asked[i]))
+        end
     end
     return answers
 end
@@ -1043,7 +1079,7 @@ local function enqueue(base, backlog_max, args, first, parsed)
     local bytes = bytes_in(args, first)
     if parsed == NONE and total <= room_for(streams, backlog_max, total)
         and bytes <= bytes_room(base, streams, bytes) and count_enqueued(base, streams, total) then
-        take_bytes(streams, bytes)
+        take_bytes(streams, bytes, total)
         return enqueue_plain(base, args, first, total)
     end
     local answers, problem = attempt(enqueue_each, base, backlog_max, args, first, parsed)
@@ -2051,19 +2087,20 @@ function api.sh_parked(base, args)
     return answer
 end
 
--- passed. Makes parked jobs due now, as far as 1,000 jobs or CALL_BYTES reach; `passed` of those that
--- are not due were looked at before and are not parked. Returns {passed, or -1 at the end, released}.
+-- passed. Makes parked jobs due now, as far as 1,000 jobs or CALL_BYTES reach, those first that are due
+-- last: what becomes due between two calls moves none of the others there. `passed` were looked at before
+-- and are not parked. Returns {passed, or -1 at the end, released}.
 function api.sh_unpark(base, args)
     local passed = integer(args[1])
     if not passed then
         return invalid('passed', args[1] or '', 'a whole number')
     end
     local key, now = base .. ':delayed', now_ms()
-    local due = must('ZCOUNT', key, '-inf', digits(now))
     local released, seen, bytes = 0, 0, 0
     while seen < JOBS_MAX and bytes < CALL_BYTES do
-        local member = must('ZRANGE', key, due + released + passed, due + released + passed)[1]
-        if not member then
+        local found = must('ZRANGE', key, passed, passed, 'REV', 'WITHSCORES')
+        local member = found[1]
+        if not member or tonumber(found[2]) <= now then
             passed = -1
             break
         end
@@ -2076,6 +2113,7 @@ function api.sh_unpark(base, args)
                 options = read_options(options)
                 note_place(base, domain, options.unique, id, place_delayed(options, now, 'r'))
             end
+            commit()
         else
             passed = passed + 1
         end
@@ -2103,7 +2141,7 @@ end
 do
 
 -- Calls f(stream, entry, fields) for the orphans of a stream between two ids (exclusive, inclusive), and
--- no more once CALL_BYTES went. Returns the bytes.
+-- no more once CALL_BYTES went. Returns the bytes, and the last entry that was looked at.
 local function orphans_between(stream, low, high, bytes, f)
     while bytes < CALL_BYTES do
         local found = must('XRANGE', stream, '(' .. low, high, 'COUNT', 1)[1]
@@ -2114,7 +2152,7 @@ local function orphans_between(stream, low, high, bytes, f)
         f(stream, found[1], found[2])
         bytes = bytes + bytes_of(found[2])
     end
-    return bytes
+    return bytes, low
 end
 
 -- Looks through a slice of a stream, from behind `low`: between the running jobs, whose bodies are not
@@ -2127,7 +2165,7 @@ local function orphans_of(stream, low, f)
     local held = must('XPENDING', stream, GROUP, '(' .. low, '+', ORPHANS_SLICE) -- else all are nobody's
     local bytes = 0
     for _, row in ipairs(held) do
-        bytes = orphans_between(stream, low, '(' .. row[1], bytes, f)
+        bytes, low = orphans_between(stream, low, '(' .. row[1], bytes, f)
         if bytes >= CALL_BYTES then
             return low
         end
@@ -2136,7 +2174,8 @@ local function orphans_of(stream, low, f)
     if #held == ORPHANS_SLICE then
         return low
     end
-    return orphans_between(stream, low, last, bytes, f) >= CALL_BYTES and low or nil
+    bytes, low = orphans_between(stream, low, last, bytes, f)
+    return bytes >= CALL_BYTES and low or nil
 end
 
 -- cursor, "0" at first. Returns {cursor, ...}: "" where all three streams were looked through.
@@ -2768,6 +2807,7 @@ local function register(name, callback, flags)
             if #keys ~= 1 then
                 return invalid('keys', tostring(#keys), 'one key')
             end
+            looked_bytes = 0
             local answer = callback(keys[1], args)
             wake_if_first()
             return answer

@@ -267,6 +267,35 @@ BOOKED_TEST(queue_bytes, a_backlog_is_bounded_in_bytes_for_whoever_adds_to_it)
     cr_assert_not(answer.full, "there is room again");
 }
 
+BOOKED_TEST(queue_bytes, a_large_job_that_has_no_room_keeps_no_door_open_or_shut_for_small_ones)
+{
+    enum { SMALL = 8 * 1024, A_TIME = 100, TIMES = 20 };
+    struct queue_item items[A_TIME];
+    struct queue_answer answers[A_TIME] = {0};
+    struct queue_answer answer;
+    const struct queue_item too_large = {text("a"), text("legal"), text(""), {large, sizeof large}};
+    size_t taken = 0;
+
+    for (size_t i = 0; i < A_TIME; i++) {
+        items[i] = (struct queue_item){text("a"), text("legal"), text(""), {large, SMALL}};
+    }
+    OK(queue_limit_bytes(conn, &queue, sizeof large, &err));
+    add("first", "");
+    OK(queue_enqueue(conn, &queue, 0, &too_large, 1, &answer, &err));
+    cr_assert(answer.full);
+    for (size_t times = 0; times < TIMES; times++) {
+        OK(queue_enqueue(conn, &queue, 0, items, A_TIME, answers, &err));
+        for (size_t i = 0; i < A_TIME; i++) {
+            taken += !answers[i].full;
+        }
+    }
+    cr_assert_gt(taken, 20);
+    cr_assert_leq(taken, sizeof large / SMALL);
+    finish_waiting("me", 12);
+    OK(queue_enqueue(conn, &queue, 0, items, 1, answers, &err));
+    cr_assert_not(answers[0].full, "there is room again");
+}
+
 BOOKED_TEST(queue_bytes, of_a_call_goes_in_what_has_room_and_without_a_bound_all)
 {
     struct queue_item items[LARGE_JOBS];
@@ -314,6 +343,106 @@ BOOKED_TEST(queue_bytes, dead_letters_are_bounded_in_bytes_too)
     cr_assert_geq(stats().dead, 2);
     cr_assert_leq(stats().dead, 3);
     cr_assert_eq(counter("discarded"), (int64_t)total);
+}
+
+/* ---- walks over more than a call looks at -----------------------------------------------------
+ */
+
+/* Calls a function with its cursor until it ends; the sum of its numbers. */
+static long long walk_to_the_end(const char *function, const char *first, const char *end)
+{
+    char cursor[64];
+    long long total = 0;
+
+    snprintf(cursor, sizeof cursor, "%s", first);
+    for (int calls = 0; strcmp(cursor, end) != 0; calls++) {
+        cr_assert_lt(calls, 2 * LARGE_JOBS, "%s does not end", function);
+        redisReply *reply = ask_reply("FCALL", function, "1", queue.base, cursor, NULL);
+        cr_assert(reply->type == REDIS_REPLY_ARRAY && reply->elements == 2, "%s", function);
+        const redisReply *next = reply->element[0];
+        if (next->type == REDIS_REPLY_INTEGER) {
+            snprintf(cursor, sizeof cursor, "%lld", next->integer);
+        } else {
+            snprintf(cursor, sizeof cursor, "%s", next->str);
+        }
+        total += reply->element[1]->integer;
+        redis_reply_free(reply);
+    }
+    return total;
+}
+
+BOOKED_TEST(queue_bytes, a_walk_over_mebibytes_of_orphans_ends_also_where_none_is_put_back)
+{
+    struct queue_batch batch = {0};
+
+    read_large(&batch);
+    add("between", "");
+    add("behind", "");
+    read_jobs("between", 2, &batch);
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        ask("XACK", queue.stream[JOB_NORMAL], "fleet", batch.jobs[i].entry.data, NULL);
+    }
+    cr_assert_eq(walk_to_the_end("sh_orphans", "0", ""), LARGE_JOBS);
+    ask("ACL", "SETUSER", "default", "-xadd", NULL);
+    cr_assert_eq(walk_to_the_end("sh_adopt", "0", ""), 0);
+    ask("ACL", "SETUSER", "default", "+xadd", NULL);
+    for (size_t i = 0; i < 2; i++) {
+        cr_assert_eq(finish_as("between", &batch.jobs[LARGE_JOBS + i]), QUEUE_MOVED);
+    }
+    cr_assert_eq(walk_to_the_end("sh_orphans", "0", ""), LARGE_JOBS, "none runs behind them");
+    cr_assert_eq(walk_to_the_end("sh_adopt", "0", ""), LARGE_JOBS);
+    finish_waiting("heir", LARGE_JOBS);
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_bytes, parked_jobs_are_released_whatever_becomes_due_between_two_calls)
+{
+    struct queue_batch batch = {0};
+    struct queue_retry_item items[LARGE_JOBS];
+    long long released;
+
+    read_large(&batch);
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        items[i] = (struct queue_retry_item){.job = &batch.jobs[i],
+                                             .delay_ms = 600000,
+                                             .parked = true,
+                                             .operation = OPERATION_WRITE,
+                                             .tried = true};
+    }
+    OK(queue_retry(conn, &queue, "me", items, LARGE_JOBS, &err));
+    add_large(A_CALL, "delay_ms=300");
+    redisReply *reply = ask_reply("FCALL", "sh_unpark", "1", queue.base, "0", NULL);
+    char passed[32];
+    snprintf(passed, sizeof passed, "%lld", reply->element[0]->integer);
+    released = reply->element[1]->integer;
+    redis_reply_free(reply);
+    clock_sleep_ms(350);
+    released += walk_to_the_end("sh_unpark", passed, "-1");
+    cr_assert_eq(released, LARGE_JOBS);
+    queue_batch_free(&batch);
+}
+
+BOOKED_TEST(queue_bytes, twins_of_large_jobs_look_at_about_a_mebibyte_of_them)
+{
+    struct queue_item items[LARGE_JOBS];
+    struct queue_answer answers[LARGE_JOBS];
+    char options[LARGE_JOBS][16];
+
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        snprintf(options[i], sizeof options[i], "unique=u%zu", i);
+        items[i] =
+            (struct queue_item){text("a"), text("legal"), text(options[i]), {large, sizeof large}};
+    }
+    OK(queue_enqueue(conn, &queue, 0, items, LARGE_JOBS, answers, &err));
+    for (size_t i = 0; i < LARGE_JOBS; i++) {
+        items[i].id = text("twin");
+    }
+    for (int again = 0; again < 2; again++) {
+        ask("CONFIG", "RESETSTAT", NULL);
+        OK(queue_enqueue(conn, &queue, 0, items, LARGE_JOBS, answers, &err));
+        cr_assert_eq(calls_of("xrange"), A_CALL);
+    }
+    cr_assert_eq(counter("deduplicated"), 2 * LARGE_JOBS);
 }
 
 /* ---- what is not known, or too much ------------------------------------------------------------

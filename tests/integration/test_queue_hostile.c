@@ -462,17 +462,28 @@ Test(queue_hostile, of_a_call_that_uses_up_the_ids_the_rest_is_refused_and_count
         {text("a"), text("legal"), text(""), text("b")},
         {text("b"), text("legal"), text("unique=k"), text("b")},
         {text("c"), text("legal"), text("unique=l"), text("b")},
+        {text("twin"), text("legal"), text("unique=l reply=1"), text("b")},
+        {text("urgent"), text("legal"), text("unique=m"), text("b")},
+        {text("a"), text("legal"), text(""), text("b")},
     };
-    struct queue_answer answers[3];
+    struct queue_answer answers[6];
 
+    add("patient", "priority=low unique=m");
     ask("XADD", queue.stream[JOB_NORMAL], "18446744073709551615-18446744073709551613", "a", "b",
         NULL);
     const struct queue_balance off = books();
-    OK(queue_enqueue(conn, &queue, 0, items, 3, answers, &err));
+    OK(queue_enqueue(conn, &queue, 0, items, 6, answers, &err));
+    cr_assert_str_eq(answers[0].id, "a");
     cr_assert_str_eq(answers[1].id, "b");
-    cr_assert(answers[2].full);
-    cr_assert_eq(counter("enqueued"), 2);
-    cr_assert_eq(counter("refused"), 1);
+    for (size_t i = 2; i < 6; i++) {
+        cr_assert(answers[i].full, "%zu", i);
+    }
+    cr_assert_eq(counter("enqueued"), 3);
+    cr_assert_eq(counter("refused"), 4);
+    cr_assert_eq(counter("deduplicated"), 0);
+    cr_assert_str_eq(ask("KEYS", "sh:{enrich}:wanted:*", NULL), "[0]");
+    cr_assert_str_eq(add_bounded(0, "x", "unique=m priority=low").id, "patient",
+                     "whose key it was has it again");
     must_be_off_by(off, "sh_enqueue", "two ids left");
     const int64_t until_ms = clock_now_ms() + 2000;
     while (strcmp(ask("EXISTS", "sh:{enrich}:unique:l", NULL), "0") != 0) {
@@ -655,6 +666,37 @@ Test(queue_hostile, a_refused_enqueue_leaves_its_unique_key_free)
             cr_assert_lt(clock_now_ms(), until_ms, "%s", commands[c]);
         }
     }
+}
+
+/* What stands under a unique key is what stood there before a call that was refused. */
+Test(queue_hostile, a_call_that_is_refused_leaves_a_unique_key_to_its_holder)
+{
+    static const char *const steps[] = {
+        "sh_enqueue % 0 urgent legal unique=m b", /* took it from one that comes later */
+        "sh_retry % me 2 #0 1 60000 0",           /* said where its job would be */
+    };
+    struct queue_batch batch = {0};
+    const char *key = "sh:{enrich}:unique:m";
+
+    add("patient", "priority=low unique=m");
+    (void)read_one("me", &batch);
+    snprintf(prepared, sizeof prepared, "%s", queue.base);
+    snprintf(entries[0], sizeof entries[0], "%s", first_entry(queue.stream[JOB_LOW]));
+    char *before = strdup(ask("GET", key, NULL));
+    for (size_t i = 0; i < 2; i++) {
+        ask("ACL", "SETUSER", "weak", "reset", "on", ">pw", "~*", "+@all",
+            i == 0 ? "-xadd" : "-xack", NULL);
+        struct redis_conn *weak = connect_as("weak");
+        redisReply *reply = make_call(weak, steps[i]);
+        cr_assert_eq(reply->type, REDIS_REPLY_ERROR, "%s", steps[i]);
+        redis_reply_free(reply);
+        redis_conn_free(weak);
+        cr_assert_str_eq(ask("GET", key, NULL), before, "%s", steps[i]);
+        cr_assert_gt(atoll(ask("PTTL", key, NULL)), 60000);
+    }
+    check_books();
+    free(before);
+    queue_batch_free(&batch);
 }
 
 /* ---- the worst texts ---------------------------------------------------------------------------

@@ -315,6 +315,28 @@ BOOKED_TEST(queue_retry, parked_jobs_are_seen_with_what_they_wait_for_and_releas
     cr_assert_eq(released, 0);
 }
 
+BOOKED_TEST(queue_retry, a_unique_key_that_reads_like_a_first_time_is_kept_to_the_letter)
+{
+    struct queue_batch batch = {0};
+
+    for (int i = 0; i < 2; i++) { /* the second gets a serial behind its `since` */
+        add("same", "unique=since=5.17 delay_ms=1 since=5");
+        ask("DEL", "sh:{enrich}:unique:since=5.17", NULL);
+    }
+    clock_sleep_ms(3);
+    for (size_t left = 2; left > 0;) {
+        left -= promote(NULL);
+    }
+    read_jobs("me", 2, &batch);
+    cr_assert_eq(batch.count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        OK(queue_job_check(&batch.jobs[i], &err));
+        assert_slice(batch.jobs[i].options.unique, "since=5.17");
+        cr_assert_eq(finish_as("me", &batch.jobs[i]), QUEUE_MOVED);
+    }
+    queue_batch_free(&batch);
+}
+
 BOOKED_TEST(queue_retry, more_jobs_than_one_call_looks_at_are_released_in_several)
 {
     struct queue_parked parked;

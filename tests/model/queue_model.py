@@ -485,7 +485,7 @@ class Queue:
             self.add_dead({"body": member}, None, "malformed",
                           "delayed member without a job's head", 0, "")
             return
-        text = re.sub(r"(since=\d+)\.\d+", r"\1", job[4])
+        text = re.sub(r"(?<![^ ])(since=\d+)\.\d+(?![^ ])", r"\1", job[4])
         options = read_options(text)
         entry = self.add_job(priority_of(options), job[1], job[2], job[3], text, body)
         self.note(job[2], options, job[1], place_of(options, entry=entry))

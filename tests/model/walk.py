@@ -30,8 +30,8 @@ CONSUMERS = ("w1.0", "w1.1", "w2.0", "w2.1")
 WORKER = "w9"
 VISIBILITY_MS = 60000
 START_MS = 1700000000000
-# The unique keys of queries, which count per domain, and others.
-UNIQUE = ("u1", "u2", "u3", "0123456789abcdef0123456789abcdef.3",
+# The unique keys of queries, which count per domain, and others; one reads like an option.
+UNIQUE = ("u1", "u2", "since=5.17", "0123456789abcdef0123456789abcdef.3",
           "ffffffffffffffffffffffffffffffff.20")
 # Two of them ask the same.
 BODIES = ("b", "\n", "x y\n\0z", "", *(msgpack.packb(body).decode("latin-1") for body in (
