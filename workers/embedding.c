@@ -138,6 +138,7 @@ struct calling {
     const size_t *list; /* the distinct texts that are asked for */
     size_t count;
     bool passes;        /* some text passed: the embedder works */
+    bool is_doubted;    /* ... or did: the last request had no answer */
     bool rate_used_up;  /* nothing was asked */
     int timeout_ms;     /* of the first request, which may have more time; then 0 */
     struct error first; /* why the whole failed */
@@ -183,6 +184,7 @@ static enum status send(struct calling *calling, struct part part, struct error 
     status = embedder_embed(tools->embedder, texts, part.count, vectors, err);
     embedder_set_timeout(tools->embedder, 0);
     tools_progress(tools);
+    calling->is_doubted = status != STATUS_OK && failure_is_outage(err);
     if (status != STATUS_OK) {
         return status;
     }
@@ -202,20 +204,23 @@ static bool works(struct calling *calling)
     struct lane_tools *tools = calling->tools;
     struct error err = {0};
 
-    if (calling->passes) {
+    if (calling->passes && !calling->is_doubted) {
         return true;
     }
     if (take_rate(tools, &err) != STATUS_OK) {
         return false;
     }
-    calling->passes = embedder_compare(tools->embedder, &err) == STATUS_OK;
+    const bool passes = embedder_compare(tools->embedder, &err) == STATUS_OK;
+    calling->passes = calling->passes || passes;
+    calling->is_doubted = !passes;
     tools_progress(tools);
-    return calling->passes;
+    return passes;
 }
 
 /* Embeds as much of the beginning as passes: halves it until it does. What the server called too
- * long is remembered for all texts of this process. */
-static bool passes_shorter(struct calling *calling, size_t at)
+ * long is remembered for all texts of this process. An outage meanwhile makes the text wait,
+ * whatever was said of it before. */
+static bool passes_shorter(struct calling *calling, size_t at, bool *away)
 {
     struct lane_tools *tools = calling->tools;
     const size_t own = calling->list[at];
@@ -235,7 +240,11 @@ static bool passes_shorter(struct calling *calling, size_t at)
             metrics_long_text(tools->metrics, METRICS_LONG_CUT);
             return true;
         }
-        if (!failure_may_be_text(&err)) {
+        if (err.status != STATUS_INVALID) { /* no reason to reject it any more */
+            calling->d->errors[own] = err;
+        }
+        *away = !failure_may_be_text(&err) || !works(calling);
+        if (*away) {
             break;
         }
     }
@@ -254,19 +263,23 @@ static bool judge_lone(struct calling *calling, size_t at)
         return false;
     }
     const bool told = long_text_is_told(err);
+    bool away = false;
     if ((err->status == STATUS_FAILED && !told) || err->status == STATUS_GARBLED) {
         struct error again = {0};
         if (send(calling, (struct part){at, 1}, &again) == STATUS_OK) {
             return true;
         }
-        if (!failure_may_be_text(&again)) {
+        if (!failure_may_be_text(&again) || !works(calling)) {
             *err = again;
             return false;
         }
     }
     if (!calling->tools->settings->reject_long_text && !failure_is_own_check(err) &&
-        passes_shorter(calling, at)) {
+        passes_shorter(calling, at, &away)) {
         return true;
+    }
+    if (away) {
+        return false;
     }
     if (told && calling->tools->settings->reject_long_text) {
         err->status = STATUS_INVALID;

@@ -56,6 +56,10 @@ struct failure {
  * never are; 400, 413, 422, 5xx, a closed connection, silence, an answer that is none may be. */
 bool failure_may_be_text(const struct error *err);
 
+/* Of a try that followed on a clear answer: is the server away by now, so that it says nothing of
+ * the text? Silence and a closed connection count too. */
+bool failure_is_outage(const struct error *err);
+
 /* The caller's own check refused the text before anything was sent. */
 bool failure_is_own_check(const struct error *err);
 

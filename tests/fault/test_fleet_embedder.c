@@ -112,3 +112,43 @@ Test(fleet_embedder, of_two_texts_only_the_refused_one_is_dead)
     stop_fleet();
     cr_assert_null(fake_server_stop(server));
 }
+
+/* A text that is too long, whose beginning meets an outage: it waits, and passes after it. */
+static void assert_waits_for_its_beginning(const struct fake_step *script)
+{
+    char prompt[400];
+
+    memset(prompt, 'x', sizeof prompt - 1);
+    prompt[sizeof prompt - 1] = '\0';
+    settings.breaker_pause_ms = 1000;
+    struct fake_server *server = play(script);
+    push_distill("legal", "t1", prompt, "a result", 0.9, "");
+    wait_for("distill", COUNT_PARKED, 1);
+    wait_for("distill", COUNT_DONE, 1);
+    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 0);
+    cr_assert_eq(stats_of("distill").dead, 0);
+    stop_fleet();
+    cr_assert_null(fake_server_stop(server));
+}
+
+#define TOO_LONG ANSWER("400 Bad", "{\"error\":\"maximum context length exceeded\"}")
+
+Test(fleet_embedder, a_long_text_waits_where_its_beginning_meets_a_busy_embedder)
+{
+    static const struct fake_step script[] = {
+        ASKED, TOO_LONG,      ASKED, VECTOR("1,2"), ASKED, ANSWER("429 Slow\r\nRetry-After: 1", ""),
+        ASKED, VECTOR("3,4"), END};
+
+    assert_waits_for_its_beginning(script);
+}
+
+#define GONE ASKED, RST
+
+/* Asked once, again because the connection was an old one, and for the comparison. */
+Test(fleet_embedder, a_long_text_waits_where_its_beginning_meets_no_embedder)
+{
+    static const struct fake_step script[] = {ASKED, TOO_LONG, ASKED, VECTOR("1,2"), GONE,
+                                              GONE,  GONE,     ASKED, VECTOR("3,4"), END};
+
+    assert_waits_for_its_beginning(script);
+}
