@@ -12,6 +12,7 @@ enum {
     WAIT_MS = 20000,
     HAND_BYTES = 8 * 1024 * 1024, /* of texts a request, far below what Chroma takes */
     RETRY_LEASE_MS = 1000,
+    SILENCES_MAX = 4, /* in a row: two bad records among good ones bring fewer */
 };
 
 struct group_write {
@@ -260,7 +261,14 @@ struct writing {
     const struct hand *hand;
     struct outcome *outcome;
     bool any_passed;
+    size_t silences;   /* requests without an answer since the last that passed */
+    struct error away; /* why Chroma is away, though some passed; STATUS_OK = it is not */
 };
+
+static bool is_away(const struct writing *writing)
+{
+    return writing->away.status != STATUS_OK;
+}
 
 static enum status send(struct writing *writing, struct part part, struct error *err)
 {
@@ -276,6 +284,12 @@ static enum status send(struct writing *writing, struct part part, struct error 
     if (status == STATUS_OK) {
         memset(writing->outcome->passed + part.from, true, part.count);
         writing->any_passed = true;
+        writing->silences = 0;
+        return STATUS_OK;
+    }
+    writing->silences += failure_is_outage(err);
+    if (!failure_may_be_text(err) || writing->silences >= SILENCES_MAX) {
+        writing->away = *err;
     }
     return status;
 }
@@ -294,17 +308,25 @@ static void note_alone(struct writing *writing, size_t at, const struct error *e
     }
 }
 
-/* Who failed alone with a 500 while others passed gets a second chance: servers stumble. */
+/* Who failed alone with a 500 while others passed gets a second chance: servers stumble. In an
+ * outage nobody has it: this one and those behind it wait, and so do those that silence met. */
 static void try_again(struct writing *writing)
 {
     struct outcome *outcome = writing->outcome;
 
     for (size_t i = 0; i < writing->hand->count; i++) {
+        const enum status said = outcome->errors != NULL ? outcome->errors[i].status : STATUS_OK;
         struct error err = {0};
-        if (outcome->alone[i] && (outcome->errors[i].status == STATUS_FAILED ||
-                                  outcome->errors[i].status == STATUS_GARBLED)) {
-            outcome->alone[i] = send(writing, (struct part){i, 1}, &err) != STATUS_OK;
+        if (!outcome->alone[i] || said == STATUS_INVALID || said == STATUS_FULL) {
+            continue;
         }
+        if (!is_away(writing) && (said == STATUS_FAILED || said == STATUS_GARBLED)) {
+            outcome->alone[i] = send(writing, (struct part){i, 1}, &err) != STATUS_OK;
+            if (outcome->alone[i] && failure_is_outage(&err)) {
+                writing->away = err;
+            }
+        }
+        outcome->alone[i] = outcome->alone[i] && !is_away(writing);
     }
 }
 
@@ -322,7 +344,7 @@ static void halve(struct writing *writing, const struct error *first)
     while (halving_next(&halving, &part)) {
         struct error err = {0};
         const bool passed = send(writing, part, &err) == STATUS_OK;
-        if (!passed && !failure_may_be_text(&err)) {
+        if (!passed && is_away(writing)) {
             return;
         }
         if (!passed && part.count == 1) {
@@ -366,6 +388,9 @@ static void upsert(struct lane_tools *tools, const struct hand *hand, struct out
         try_again(&writing);
     }
     if (writing.any_passed) {
+        if (is_away(&writing)) {
+            *first = writing.away; /* of those that wait */
+        }
         (void)asking_report_chroma(tools, OPERATION_WRITE, STATUS_OK, NULL);
         upstreams_note_written(tools->upstreams, hand->domain, tools_now_unix_ms(tools));
         return;

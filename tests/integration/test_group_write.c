@@ -4,6 +4,7 @@
 
 #include "fleet_fixture.h"
 #include "group_write.h"
+#include "rule_server.h"
 
 enum { LANES_MAX = 4, EACH_MAX = 120, DOMAINS_MAX = 3 };
 
@@ -269,4 +270,82 @@ Test(group_write, without_redis_the_records_are_parked_and_burn_no_attempt)
                        lanes[0].tasks[0][0].error);
     cr_assert_gt(lanes[0].tasks[0][0].wait_ms, 0);
     has_documents("legal", 0);
+}
+
+/* ---- outages in the middle ------------------------------------------------------------------ */
+
+static atomic_int upserts_of_first; /* of the two that stumble, alone */
+static atomic_int upserts_of_last;
+static atomic_int upserts_seen;
+
+static bool is_alone(const struct rule_request *request, const char *id)
+{
+    const char *ids = strstr(request->body, "\"ids\":[");
+
+    return ids != NULL && strncmp(ids + strlen("\"ids\":["), id, strlen(id)) == 0 &&
+           ids[strlen("\"ids\":[") + strlen(id)] == ']';
+}
+
+/* Chroma stumbles over a1 and a3, and is busy when a1 comes again. */
+static int busy_later(void *unused, const struct rule_request *request, struct strbuf *answer)
+{
+    (void)unused;
+    if (strstr(request->path, "/upsert") == NULL) {
+        return RULE_FORWARD;
+    }
+    strbuf_append_str(answer, "{\"message\":\"no\"}");
+    if (is_alone(request, "\"a1\"") && atomic_fetch_add(&upserts_of_first, 1) > 0) {
+        return 429;
+    }
+    (void)(is_alone(request, "\"a3\"") && atomic_fetch_add(&upserts_of_last, 1) > 0);
+    return strstr(request->body, "\"a1\"") != NULL || strstr(request->body, "\"a3\"") != NULL
+               ? 500
+               : RULE_FORWARD;
+}
+
+Test(group_write, a_second_try_that_meets_an_outage_burns_nothing_and_is_the_last)
+{
+    struct rule_server *server = rule_server_start(busy_later, NULL, chroma_server.url);
+
+    snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", rule_server_url(server));
+    order(new_lane(), "legal", "a", 4);
+    go();
+    cr_assert_eq(judged(VERDICT_DONE), 2);
+    cr_assert_eq(judged(VERDICT_PARK), 2, "neither is at fault");
+    cr_assert_not_null(strstr(lanes[0].tasks[0][3].error, "429"), "%s", lanes[0].tasks[0][3].error);
+    cr_assert_eq(atomic_load(&upserts_of_first), 2);
+    cr_assert_eq(atomic_load(&upserts_of_last), 1);
+    lease_is_free();
+    rule_server_stop(server);
+}
+
+/* The whole is refused, the first half passes, then nothing answers in time. */
+static int silent_later(void *unused, const struct rule_request *request, struct strbuf *answer)
+{
+    (void)unused;
+    if (strstr(request->path, "/upsert") == NULL) {
+        return RULE_FORWARD;
+    }
+    const int seen = atomic_fetch_add(&upserts_seen, 1);
+    if (seen == 1) {
+        return RULE_FORWARD;
+    }
+    clock_sleep_ms(seen == 0 ? 0 : 250);
+    strbuf_append_str(answer, "{\"message\":\"no\"}");
+    return 500;
+}
+
+Test(group_write, silence_in_the_middle_is_waited_for_a_few_times_only)
+{
+    struct rule_server *server = rule_server_start(silent_later, NULL, chroma_server.url);
+
+    snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", rule_server_url(server));
+    settings.chroma_timeout_ms = 200;
+    order(new_lane(), "legal", "a", 64);
+    go();
+    cr_assert_eq(judged(VERDICT_DONE), 32);
+    cr_assert_eq(judged(VERDICT_PARK), 32, "no record's fault");
+    cr_assert_leq(atomic_load(&upserts_seen), 2 + 4);
+    lease_is_free();
+    rule_server_stop(server);
 }

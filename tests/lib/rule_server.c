@@ -105,9 +105,9 @@ static void answer_one(struct connection *connection, struct http *http,
     }
     const int bytes = snprintf(head, sizeof head, "HTTP/1.1 %d Said\r\nContent-Length: %zu\r\n\r\n",
                                code, answer.bytes);
-    const bool sent = write(connection->fd, head, (size_t)bytes) == bytes &&
-                      (answer.bytes == 0 ||
-                       write(connection->fd, answer.data, answer.bytes) == (ssize_t)answer.bytes);
+    const bool sent = send(connection->fd, head, (size_t)bytes, MSG_NOSIGNAL) == bytes &&
+                      (answer.bytes == 0 || send(connection->fd, answer.data, answer.bytes,
+                                                 MSG_NOSIGNAL) == (ssize_t)answer.bytes);
     strbuf_free(&answer);
     if (!sent) {
         shutdown(connection->fd, SHUT_RDWR);
