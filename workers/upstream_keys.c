@@ -100,7 +100,10 @@ void upstream_keys_sync(struct lane_tools *tools, enum operation operation)
         status = redis_conn_collect(tools->cache, &reply, &err);
     }
     if (status == STATUS_OK) {
-        take(tools, operation, reply);
+        status = redis_reply_status(reply, &err);
+    }
+    if (status == STATUS_OK || (status == STATUS_REFUSED && redis_is_wrong_type(&err))) {
+        take(tools, operation, reply); /* what is no hash is junk, to be written anew */
     } else {
         upstreams_sync_failed(tools->upstreams, operation);
         log_debug("what the fleet knows of %s %s: %s", operation_upstream(operation),
@@ -185,12 +188,16 @@ static enum status send_change(struct lane_tools *tools, const char *key,
     if (status == STATUS_OK) {
         status = append_words(tools, expire, 3, err);
     }
+    enum status refused = STATUS_OK;
     for (size_t i = 0; i < sent && status == STATUS_OK; i++) {
         redisReply *reply = NULL;
         status = redis_conn_collect(tools->cache, &reply, err);
+        if (status == STATUS_OK && refused == STATUS_OK) {
+            refused = redis_reply_status(reply, err);
+        }
         redis_reply_free(reply);
     }
-    return status;
+    return status != STATUS_OK ? status : refused;
 }
 
 void upstream_keys_tell(struct lane_tools *tools, enum operation operation)

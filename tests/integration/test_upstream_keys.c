@@ -62,13 +62,39 @@ static void fail(struct process *process, const struct error *err)
     asking_report(&process->tools, OPERATION_EMBED, err->status, err);
 }
 
-static int64_t commands(void)
+static int64_t stat_of(const char *name)
 {
     redisReply *reply = ask("INFO", "stats");
-    const char *found = strstr(reply->str, "total_commands_processed:");
-    const int64_t count = strtoll(found + strlen("total_commands_processed:"), NULL, 10);
+    const char *found = strstr(reply->str, name);
+    cr_assert_not_null(found);
+    const int64_t count = strtoll(found + strlen(name), NULL, 10);
     redis_reply_free(reply);
     return count;
+}
+
+static int64_t commands(void)
+{
+    return stat_of("total_commands_processed:");
+}
+
+static int64_t refusals(void)
+{
+    return stat_of("total_error_replies:");
+}
+
+static void change_rights(const char *rule)
+{
+    const char *const words[] = {"ACL", "SETUSER", "default", rule};
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+    struct error err = {0};
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        redis_args_str(&args, words[i]);
+    }
+    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
+    redis_args_free(&args);
+    redis_reply_free(reply);
 }
 
 Test(upstream_keys, failures_that_are_spread_over_processes_open_the_breaker_of_each)
@@ -166,6 +192,25 @@ Test(upstream_keys, what_is_no_hash_counts_as_nothing_and_is_written_anew)
     redisReply *type = ask("TYPE", "sh:upstream:embedder:embed");
     cr_assert_str_eq(type->str, "hash");
     redis_reply_free(type);
+}
+
+Test(upstream_keys, where_redis_refuses_it_is_let_alone_for_some_seconds)
+{
+    change_rights("-hmget");
+    int64_t before = refusals();
+    for (int i = 0; i < 3; i++) {
+        fail(&one, &down);
+    }
+    cr_assert_eq(refusals() - before, 1, "the first question");
+
+    change_rights("+hmget");
+    change_rights("-hset");
+    before = refusals();
+    for (int i = 0; i < 3; i++) {
+        fail(&other, &down);
+    }
+    cr_assert_eq(refusals() - before, 1, "the first word");
+    change_rights("allcommands");
 }
 
 Test(upstream_keys, who_has_other_settings_is_not_concerned)
