@@ -1,5 +1,6 @@
-/* reader_internal.h - the reader's state, for reader.c (life and turns), reader_queues.c (new jobs)
- * and reader_takeover.c (stale ones). All of it is guarded by the turn, but for the atomics. */
+/* reader_internal.h - the reader's state, for reader.c (life and turns), reader_queues.c (new
+ * jobs), reader_takeover.c (stale ones) and reader_seats.c (who blocks in a large fleet). All of it
+ * is guarded by the turn, but for the atomics and what names its own lock. */
 #ifndef STILLHOUSE_WORKERS_READER_INTERNAL_H
 #define STILLHOUSE_WORKERS_READER_INTERNAL_H
 

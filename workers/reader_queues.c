@@ -261,7 +261,7 @@ enum status reader_read_all(struct reader *reader, const char *consumer, int64_t
 {
     const char *streams[READER_QUEUES_MAX * JOB_PRIORITIES];
     size_t readable[READER_QUEUES_MAX];
-    size_t queues[READER_QUEUES_MAX]; /* those that may be paused: all but what is set aside */
+    size_t queues[READER_QUEUES_MAX]; /* all: what is not read may be paused, or not any more */
     size_t stream_count = 0;
     size_t readable_count = 0;
     size_t queue_count = 0;
