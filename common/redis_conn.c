@@ -211,6 +211,27 @@ static enum status select_database(struct redis_conn *conn, struct error *err)
     return status;
 }
 
+/* With TLS 1.3 the server's session tickets come before its first answer. Where nothing is asked in
+ * greeting they would make the socket readable for who waits for an answer: they are read with this
+ * one, whatever it says. */
+static enum status read_tickets(struct redis_conn *conn, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    redis_args_str(&args, "PING");
+    enum status status = append(conn, &args, err);
+    redis_args_free(&args);
+    if (status == STATUS_OK) {
+        status = redis_conn_collect(conn, &reply, err);
+    }
+    if (status == STATUS_OK && conn->context == NULL) { /* an answer that is not for staying */
+        status = redis_reply_status(reply, err);
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
 /* Why no address of the host took the connection: "127.0.0.2: Connection refused, ::1: ...". */
 static void note(char list[LIST_BYTES], const char *address, const struct redis_conn *conn)
 {
@@ -334,6 +355,10 @@ static enum status establish(struct redis_conn *conn, struct error *err)
     }
     if (status == STATUS_OK && conn->url.db != 0) {
         status = select_database(conn, err);
+    }
+    if (status == STATUS_OK && conn->url.tls && conn->url.password[0] == '\0' &&
+        conn->url.db == 0) {
+        status = read_tickets(conn, err);
     }
     return status;
 }

@@ -102,6 +102,39 @@ Test(redis_tls, the_certificate_must_be_signed_by_whom_we_trust_and_name_the_hos
     test_folder_remove(folder);
 }
 
+/* With TLS 1.3 session tickets lie in the socket: they are no answer. */
+Test(redis_tls, who_waits_for_an_answer_is_not_called_before_it_comes, .timeout = 120)
+{
+    struct error err = {0};
+    char text[128];
+    struct redis_url url;
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+    bool ready = true;
+
+    if (!has_tls()) {
+        cr_skip("this hiredis has no TLS");
+    }
+    snprintf(text, sizeof text, "rediss://localhost:%d/0", start_redis("no"));
+    cr_assert_eq(redis_url_parse(text, &url, &err), STATUS_OK, "%s", err.text);
+    struct redis_conn *conn = redis_conn_new(&url, (struct redis_timeouts){3000, 3000});
+    redis_args_str(&args, "BLPOP");
+    redis_args_str(&args, "nothing");
+    redis_args_str(&args, "1");
+    cr_assert_eq(redis_conn_append(conn, &args, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(redis_conn_wait(conn, 300, &ready, &err), STATUS_OK, "%s", err.text);
+    cr_assert_not(ready);
+    cr_assert_eq(redis_conn_wait(conn, 5000, &ready, &err), STATUS_OK, "%s", err.text);
+    cr_assert(ready);
+    cr_assert_eq(redis_conn_collect(conn, &reply, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(reply->type, REDIS_REPLY_NIL);
+    redis_reply_free(reply);
+    redis_args_free(&args);
+    redis_conn_free(conn);
+    test_server_stop(&server);
+    test_folder_remove(folder);
+}
+
 Test(redis_tls, files_that_are_named_come_before_the_variables, .timeout = 120)
 {
     struct error err = {0};
