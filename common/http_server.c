@@ -26,7 +26,7 @@ enum {
     MEMORY_BYTES = 8 * 1024,
     ROOM_KEPT =
         32, /* places that are free before the next comes: the library accepts many a turn */
-    PLACES = HTTP_SERVER_GUESTS + ROOM_KEPT,
+    PLACES = HTTP_SERVER_GUESTS + ROOM_KEPT + 1, /* the library lets one more in */
 };
 
 /* A connection. */

@@ -5,8 +5,7 @@
  * moved. All of it before the job is finished, and all of it harmless twice: the document's id is
  * the task's, its times are the job's. Failure modes: bad body -> MALFORMED; a task that must not
  * be learnt from -> REJECT; a server's failure, twins or epoch not moved -> PARK; its text's own
- * fault
- * -> RETRY or REJECT.
+ * fault -> RETRY or REJECT.
  */
 #include <stdlib.h>
 #include <string.h>

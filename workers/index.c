@@ -7,7 +7,7 @@
  * when all of its documents stand. Of documents with the same id the last one is written in place
  * of the others; where it is refused the one before it is, and where it has to wait they wait with
  * it. Failure modes: bad body -> MALFORMED; one document refused -> its job is dead, with the
- * document's id in the error; upstream down -> PARK or RETRY, and what was written already is found
+ * document's id in the error; upstream down -> PARK, and what was written already is found
  * unchanged the next time.
  */
 #include <stdlib.h>

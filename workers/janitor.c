@@ -277,6 +277,7 @@ void *janitor_run(void *argument)
     if (janitor.conn == NULL || janitor.ear == NULL) {
         log_error("janitor: no connection object");
         redis_conn_free(janitor.conn);
+        redis_conn_free(janitor.ear);
         return NULL;
     }
     janitor.duty.random.state = (uint64_t)clock_now_ns();

@@ -34,8 +34,8 @@ struct slice long_text_head(struct slice text, size_t chars)
     if (end == text.bytes) {
         return text;
     }
-    for (size_t at = end; at >= end - end / 8;
-         at--) { /* a word is not cut where that costs little */
+    /* A word is not cut where that costs little. */
+    for (size_t at = end; at > 0 && at >= end - end / 8; at--) {
         if (is_space(text.data[at])) {
             end = at;
             break;
@@ -44,7 +44,7 @@ struct slice long_text_head(struct slice text, size_t chars)
     while (end > 0 && is_space(text.data[end - 1])) {
         end--;
     }
-    return (struct slice){text.data, end};
+    return end == 0 ? text : (struct slice){text.data, end};
 }
 
 bool long_text_is_told(const struct error *err)

@@ -15,7 +15,7 @@ enum { LONG_TEXT_MIN_CHARS = 64, LONG_TEXT_UNTOLD_CHARS = 1000 };
 size_t long_text_chars(struct slice text);
 
 /* The beginning of at most `chars` > 0 characters, whole characters, up to the end of a word where
- * one is near; the text itself where it is no longer. */
+ * one is near; the text itself where it is no longer, or its beginning is all white space. */
 struct slice long_text_head(struct slice text, size_t chars);
 
 /* Does the server say that the text is too long? Every server has words of its own. */

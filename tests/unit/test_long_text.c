@@ -43,6 +43,12 @@ Test(long_text, a_beginning_ends_with_a_word_where_one_is_near)
     assert_head("aaaaaaaaaaaaaaaaaaaaaaa", 10, "aaaaaaaaaa");
 }
 
+Test(long_text, what_begins_with_nothing_but_white_space_is_not_cut)
+{
+    assert_head("                    word", 10, "                    word");
+    assert_head("word", 0, "word");
+}
+
 Test(long_text, every_servers_words_for_too_long_are_known)
 {
     static const struct error told[] = {
