@@ -173,7 +173,8 @@ static const char *find_flaw(const char *authority)
     const char *host_end = bracket != NULL ? bracket + 1 : authority + strcspn(authority, ":/?#");
 
     if (memchr(authority, '@', bytes) != NULL) {
-        return "must not hold a user or password";
+        return "must not hold a user or password: a token goes into STILLHOUSE_CHROMA_TOKEN, a key "
+               "into STILLHOUSE_EMBED_KEY";
     }
     if (strpbrk(authority, "?#") != NULL) {
         return "must not hold a query or fragment";

@@ -224,7 +224,11 @@ static enum status parse_secret(const char *text, struct part secret, struct red
         return bad_url(text, "the user cannot be decoded or is too long", err);
     }
     if (secret.bytes == 0 || !decode(secret, url->password, sizeof url->password)) {
-        return bad_url(text, "the password is empty, cannot be decoded or is too long", err);
+        return bad_url(
+            text,
+            "the password is empty, too long or cannot be decoded (@ : / % are written %40 "
+            "%3A %2F %25)",
+            err);
     }
     return STATUS_OK;
 }

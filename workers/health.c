@@ -148,10 +148,14 @@ enum status health_start(const struct health_config *config, struct health **out
     health->config = *config;
     server.host = host;
     server.context = health;
-    enum status status = http_server_start(&server, &health->server, err);
+    struct error cause = {0};
+    const enum status status = http_server_start(&server, &health->server, &cause);
     if (status != STATUS_OK) {
         free(health);
-        return status;
+        return error_set(err, status,
+                         "%s; give this worker another address, --http HOST:PORT, or none, "
+                         "--http off",
+                         cause.text);
     }
     *out = health;
     return STATUS_OK;

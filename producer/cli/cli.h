@@ -131,6 +131,9 @@ int cli_usage(const struct command *command, const char *fmt, ...) PRINTF_LIKE(2
  * library it says what to do. */
 int cli_fail(const struct error *err);
 
+/* What to do where Redis wants a password, or another one; else "". */
+const char *cli_secret_advice(const struct error *err);
+
 /* The exit code of a status alone. */
 int cli_exit_code(enum status status);
 

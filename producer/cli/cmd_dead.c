@@ -256,7 +256,11 @@ int cmd_dead(struct cli *cli)
     if (code == CLI_DONE) {
         code = connect_queue(cli, &conn);
     }
+    if (code == CLI_DONE) {
+        code = cli_check_queue(conn, &queue);
+    }
     if (code != CLI_DONE) {
+        redis_conn_free(conn);
         return code;
     }
 

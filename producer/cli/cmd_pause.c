@@ -24,6 +24,11 @@ static int set_paused(struct cli *cli, bool paused)
     if (code != CLI_DONE) {
         return code;
     }
+    code = cli_check_queue(conn, &queue);
+    if (code != CLI_DONE) {
+        redis_conn_free(conn);
+        return code;
+    }
     enum status status = queue_pause(conn, &queue, paused, &err);
     if (status == STATUS_REFUSED && queue_install(conn, NULL, NULL) == STATUS_OK) {
         status = queue_pause(conn, &queue, paused, &err); /* the functions were lost */
@@ -93,7 +98,8 @@ static int release_parked(struct cli *cli)
         return code;
     }
     if (cli->argument_count == 1) {
-        code = unpark(conn, &queue, 1, cli->json);
+        code = cli_check_queue(conn, &queue);
+        code = code == CLI_DONE ? unpark(conn, &queue, 1, cli->json) : code;
     } else if (fleet_queues(conn, cli->settings.prefix, &list, &err) != STATUS_OK) {
         code = cli_fail(&err);
     } else {

@@ -79,6 +79,9 @@ int cmd_purge(struct cli *cli)
         code = connect_queue(cli, &conn);
     }
     if (code == CLI_DONE) {
+        code = cli_check_queue(conn, &queue);
+    }
+    if (code == CLI_DONE) {
         code = purge(cli, conn, &queue);
     }
     redis_conn_free(conn);

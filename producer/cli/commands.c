@@ -99,6 +99,7 @@ const struct command cli_commands[] = {
      "  distill  task_id prompt result success quality model metadata\n"
      "  index    documents: [{id, text, metadata}]\n"
      "  echo     text\n"
+     "Other fields are left out; the first is named, all are counted.\n"
      "A bad line is reported with its number; the rest goes on and the exit code is 1.\n"
      "With --outbox DIR whatever Redis does not take, enrichments apart, is kept in that folder:\n"
      "the exit code is 0, a message says so, and the next enqueue or `stillhouse flush` sends it.",
@@ -128,7 +129,8 @@ const struct command cli_commands[] = {
      no_options, cmd_peek},
     {"pause", "QUEUE", "workers take no new job of a queue", "", no_options, cmd_pause},
     {"resume", "QUEUE\n[QUEUE] --parked", "the end of a pause; with --parked, of a wait",
-     "Parked jobs wait for an upstream: `stats` says for which. With --parked they come now.",
+     "Parked jobs wait for an upstream: `stats` says for which. With --parked they come as\n"
+     "soon as its breaker is closed, at most STILLHOUSE_BREAKER_PAUSE later.",
      resume_options, cmd_resume},
     {"purge", "QUEUE [--yes]", "take all jobs out of a queue",
      "Those that wait, are delayed or run; the dead letters stay. They count as buried and\n"

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "fleet.h"
+
 enum status open_redis(const char *text, struct redis_conn **out, struct error *err)
 {
     struct redis_url url;
@@ -98,4 +100,56 @@ int cli_queue(const struct cli *cli, size_t index, struct queue *queue)
         return cli_usage(cli->command, "%s", err.text);
     }
     return CLI_DONE;
+}
+
+/* "enrich" or "enrich.3". */
+static bool is_known_kind(const char *name)
+{
+    for (size_t i = 0; i < FLEET_QUEUES; i++) {
+        const size_t bytes = strlen(fleet_queue_names[i]);
+        if (strncmp(name, fleet_queue_names[i], bytes) == 0 &&
+            (name[bytes] == '\0' || name[bytes] == '.')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int cli_check_queue(struct redis_conn *conn, const struct queue *queue)
+{
+    struct redis_args args = {0};
+    struct error err = {0};
+    struct strbuf counters = {0};
+    redisReply *reply = NULL;
+
+    if (is_known_kind(queue->name)) {
+        return CLI_DONE;
+    }
+    strbuf_printf(&counters, "%s:counters", queue->base);
+    redis_args_str(&args, "EXISTS");
+    for (int priority = 0; priority < JOB_PRIORITIES; priority++) {
+        redis_args_str(&args, queue->stream[priority]);
+    }
+    redis_args_str(&args, queue->delayed);
+    redis_args_str(&args, queue->dead);
+    redis_args_str(&args, queue->paused);
+    redis_args_str(&args, strbuf_ok(&counters) ? counters.data : queue->base);
+    const enum status status = redis_conn_command(conn, &args, &reply, &err);
+    redis_args_free(&args);
+    strbuf_free(&counters);
+    if (status ==
+        STATUS_REFUSED) { /* who may not look at all of it is told by the command itself */
+        return CLI_DONE;
+    }
+    if (status != STATUS_OK) {
+        return cli_fail(&err);
+    }
+    const bool is_there = reply->type != REDIS_REPLY_INTEGER || reply->integer > 0;
+    redis_reply_free(reply);
+    if (!is_there) {
+        cli_message("no such queue: \"%s\"; there are enrich, distill, index, echo, their "
+                    "partitions (enrich.3), and what `stillhouse stats` shows beside them",
+                    queue->name);
+    }
+    return is_there ? CLI_DONE : CLI_NOT_FOUND;
 }

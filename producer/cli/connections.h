@@ -33,7 +33,11 @@ int connect_client_with_outbox(const struct cli *cli, int connect_ms, int comman
 /* Says why a call on the client failed and returns the exit code, which is its status. */
 int client_fail(const stillhouse_client *client, stillhouse_status status);
 
-/* The queue named by argument `index`. */
+/* The queue named by argument `index`; there need not be one. */
 int cli_queue(const struct cli *cli, size_t index, struct queue *queue) MUSTCHECK;
+
+/* CLI_NOT_FOUND, and a message, where nothing of the queue stands in Redis and its name is none of
+ * the four kinds or their partitions: then it was mistyped. */
+int cli_check_queue(struct redis_conn *conn, const struct queue *queue) MUSTCHECK;
 
 #endif

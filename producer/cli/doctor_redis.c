@@ -109,8 +109,11 @@ static void check_library(struct doctor *doctor, struct redis_conn *conn)
         doctor_note(doctor, FINDING_OK, "function library", "", "version %lld%s", reply->integer,
                     reply->integer > own ? ", newer than this program's" : "");
     } else {
-        doctor_note(doctor, FINDING_ERROR, "function library", "run `stillhouse init`", "%s",
-                    status == STATUS_OK ? "an answer of another shape" : err.text);
+        const bool refused = strstr(err.text, "NOPERM") != NULL;
+        doctor_note(doctor, FINDING_ERROR, "function library",
+                    refused ? "this user may not ask; use the operator's or the worker's"
+                            : "run `stillhouse init`",
+                    "%s", status == STATUS_OK ? "an answer of another shape" : err.text);
     }
     if (reply != NULL) {
         redis_reply_free(reply);
@@ -151,8 +154,39 @@ static void check_workers(struct doctor *doctor, struct redis_conn *conn)
     worker_list_free(&list);
 }
 
-/* One line for each queue with something wrong. */
-static void check_queue(struct doctor *doctor, const struct queue *queue,
+/* Jobs that wait for an upstream: its breaker is open, or was a moment ago. An older library cannot
+ * say it. */
+static void check_parked(struct doctor *doctor, struct redis_conn *conn, const char *check,
+                         const struct queue *queue)
+{
+    struct queue_parked parked = {.count = 0};
+    struct error err = {0};
+
+    if (queue_get_parked(conn, queue, &parked, &err) != STATUS_OK) {
+        return;
+    }
+    for (size_t i = 0; i < parked.count; i++) {
+        doctor_note(doctor, FINDING_WARNING, check,
+                    "they come by themselves once it answers; sooner: `stillhouse resume --parked`",
+                    "%s%" PRId64 " parked, waiting for %s", parked.is_all ? "" : "at least ",
+                    parked.each[i].jobs, parked.each[i].operation);
+    }
+}
+
+static void check_books(struct doctor *doctor, const char *check, const struct queue_stats *stats)
+{
+    const struct queue_balance balance = queue_check_balance(stats);
+
+    if (balance.jobs != 0 || balance.dead != 0) {
+        doctor_note(doctor, FINDING_WARNING, check,
+                    "somebody wrote there by hand; see `stillhouse verify`, and its --repair",
+                    "the books are off by %+" PRId64 " jobs and %+" PRId64 " dead letters",
+                    balance.jobs, balance.dead);
+    }
+}
+
+/* One line for each thing wrong with a queue. */
+static void check_queue(struct doctor *doctor, struct redis_conn *conn, const struct queue *queue,
                         const struct queue_stats *stats)
 {
     int64_t reset = 0;
@@ -174,6 +208,12 @@ static void check_queue(struct doctor *doctor, const struct queue *queue,
                     "somebody writes into the books; see `stillhouse verify`",
                     "%" PRId64 " times a counter held no number and began anew", reset);
     }
+    if (stats->faults == 0) {
+        check_books(doctor, check, stats);
+    }
+    if (stats->delayed > 0) {
+        check_parked(doctor, conn, check, queue);
+    }
 }
 
 static void check_queues(struct doctor *doctor, struct redis_conn *conn)
@@ -189,7 +229,7 @@ static void check_queues(struct doctor *doctor, struct redis_conn *conn)
         status = queue_get_stats(conn, &list.queues[i], &stats, &err);
         if (status == STATUS_OK) {
             looked_at++;
-            check_queue(doctor, &list.queues[i], &stats);
+            check_queue(doctor, conn, &list.queues[i], &stats);
         }
     }
     if (status != STATUS_OK) {
@@ -255,7 +295,10 @@ void doctor_redis(struct doctor *doctor)
     } else {
         doctor->redis_unreachable = cli_exit_code(status) == CLI_UNREACHABLE;
         doctor_note(doctor, FINDING_ERROR, "redis",
-                    "start it, or name another in STILLHOUSE_REDIS_URL", "%s", err.text);
+                    cli_secret_advice(&err)[0] != '\0'
+                        ? cli_secret_advice(&err)
+                        : "start it, or name another in STILLHOUSE_REDIS_URL",
+                    "%s", err.text);
     }
     check_cache(doctor);
 }

@@ -37,9 +37,10 @@ struct lines {
     size_t number; /* of the line, from 1 */
     size_t jobs;   /* good lines so far */
     size_t invalid;
-    size_t replaced; /* characters that no text can hold */
-    bool stopped;    /* --stop-on-error */
-    bool progress;   /* standard error is a terminal */
+    size_t replaced;  /* characters that no text can hold */
+    size_t strangers; /* fields that no job of this queue has */
+    bool stopped;     /* --stop-on-error */
+    bool progress;    /* standard error is a terminal */
     int64_t start_ms;
     int64_t shown_ms;
     int64_t file_bytes; /* 0 = not known */
@@ -117,6 +118,12 @@ static enum status take_line(struct lines *lines, struct error *err)
     }
     lines->jobs++;
     lines->replaced += lines->job.replaced;
+    if (lines->strangers == 0 && lines->job.strangers > 0) {
+        clear_progress(lines);
+        cli_message("line %zu: field \"%s\" is unknown and left out (of more the counts tell)",
+                    lines->number, lines->job.stranger);
+    }
+    lines->strangers += lines->job.strangers;
     return feed_add(&lines->feed, &lines->job, err);
 }
 
@@ -167,6 +174,9 @@ static int print_counts(const struct lines *lines)
         if (lines->replaced > 0) {
             strbuf_printf(&document, ",\"replaced\":%zu", lines->replaced);
         }
+        if (lines->strangers > 0) {
+            strbuf_printf(&document, ",\"unknown_fields\":%zu", lines->strangers);
+        }
         strbuf_append_char(&document, '}');
         const int code = json_print(&document);
         strbuf_free(&document);
@@ -185,6 +195,9 @@ static int print_counts(const struct lines *lines)
     }
     if (lines->replaced > 0) {
         printf(", %zu characters that were none replaced by U+FFFD", lines->replaced);
+    }
+    if (lines->strangers > 0) {
+        printf(", %zu unknown fields left out", lines->strangers);
     }
     putchar('\n');
     return CLI_DONE;

@@ -15,7 +15,7 @@ enum { KEEP_SCRATCH_BYTES = 1024 * 1024 };
 
 #define DURATION_MAX_MS ((int64_t)366 * 24 * 60 * 60 * 1000)
 
-/* The fields of each queue's body; others in a line are ignored. */
+/* The fields of each queue's body; others in a line are left out. */
 struct shape {
     const char *queue;
     const char *const fields[8];
@@ -36,6 +36,38 @@ static const struct shape *find_shape(const char *queue)
         }
     }
     return &shapes[sizeof shapes / sizeof shapes[0] - 1];
+}
+
+static bool is_field(const struct shape *shape, const char *name)
+{
+    static const char *const of_all[] = {"domain", "priority", "delay", "deadline", NULL};
+
+    for (size_t i = 0; of_all[i] != NULL; i++) {
+        if (strcmp(of_all[i], name) == 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; shape->fields[i] != NULL; i++) {
+        if (strcmp(shape->fields[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* They are left out, and said: a mistyped "qualty" would otherwise go unnoticed. */
+static void count_strangers(const struct shape *shape, const cJSON *line, struct line_job *out)
+{
+    const cJSON *field = NULL;
+
+    out->strangers = 0;
+    out->stranger[0] = '\0';
+    cJSON_ArrayForEach(field, line)
+    {
+        if (!is_field(shape, field->string) && out->strangers++ == 0) {
+            text_excerpt(field->string, strlen(field->string), out->stranger);
+        }
+    }
 }
 
 /* ---- JSON to msgpack ----------------------------------------------------------------------- */
@@ -415,6 +447,7 @@ static enum status decode(const struct line_defaults *defaults, const cJSON *lin
     const struct shape *shape = find_shape(defaults->queue);
     char unique[TEXT_HASH_CHARS + 8];
 
+    count_strangers(shape, line, out);
     enum status status = read_domain(defaults, line, out->domain, err);
     if (status != STATUS_OK) {
         return status;

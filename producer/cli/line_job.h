@@ -33,6 +33,8 @@ struct line_job {
     char domain[TEXT_DOMAIN_MAX + 1];
     char options[LINE_OPTIONS_BYTES];
     size_t replaced;        /* characters that no text can hold, U+FFFD now */
+    size_t strangers;       /* fields of the line that are none of a job of this queue */
+    char stranger[48];      /* the first of them, for a message; "" */
     struct strbuf body;     /* both are reused from line to line: zero-initialise once, */
     struct strbuf repaired; /* line_job_free at the end */
 };

@@ -69,12 +69,23 @@ int cli_exit_code(enum status status)
     return CLI_FAILED;
 }
 
+const char *cli_secret_advice(const struct error *err)
+{
+    const bool no_secret =
+        strstr(err->text, "NOAUTH") != NULL || strstr(err->text, "WRONGPASS") != NULL;
+
+    return no_secret ? "put user:password into STILLHOUSE_REDIS_URL" : "";
+}
+
 int cli_fail(const struct error *err)
 {
-    const bool no_library = strcasestr(err->text, "function not found") != NULL;
+    const char *text = err->text[0] == '\0' ? status_text(err->status) : err->text;
+    const char *advice = cli_secret_advice(err);
 
-    cli_message("%s%s", err->text[0] == '\0' ? status_text(err->status) : err->text,
-                no_library ? "; run `stillhouse init` first" : "");
+    if (strcasestr(text, "function not found") != NULL && strstr(text, "stillhouse init") == NULL) {
+        advice = "run `stillhouse init` first";
+    }
+    cli_message("%s%s%s", text, advice[0] == '\0' ? "" : "; ", advice);
     return cli_exit_code(err->status);
 }
 

@@ -367,6 +367,60 @@ Test(cli, pause_and_resume_move_the_key)
     cr_assert_eq(integer_of(COMMAND("EXISTS", "sh:{enrich}:paused")), 0);
 }
 
+Test(cli, a_mistyped_queue_is_not_found_and_one_of_an_own_name_is)
+{
+    RUN(4, "pause", "distil");
+    SAYS("no such queue: \"distil\"");
+    RUN(4, "resume", "distil");
+    RUN(4, "resume", "distil", "--parked");
+    RUN(4, "peek", "enricher");
+    RUN(4, "purge", "bogus", "--yes");
+    RUN(4, "dead", "list", "bogus");
+    cr_assert_eq(integer_of(COMMAND("DBSIZE")), 0, "nothing was made");
+    RUN(0, "peek", "enrich.3");
+    RUN(0, "dead", "list", "echo");
+    DO("FCALL", "sh_push", "1", "sh:{special}", "domain", "legal", "text", "a");
+    RUN(0, "peek", "special");
+    RUN(0, "pause", "special");
+    RUN(0, "purge", "special", "--yes");
+    PRINTS("1 purged");
+}
+
+Test(cli, the_doctor_warns_of_books_that_are_off_and_of_jobs_that_are_parked)
+{
+    DO("HINCRBY", "sh:{distill}:counters", "enqueued", "1");
+    DO("ZADD", "sh:{distill}:delayed", "9000000000000",
+       "job-1 legal 0 since=5 parked=3.chroma.write.6\nbody");
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    PRINTS("1 parked, waiting for chroma.write");
+    cr_assert_null(strstr(out, "the books are off"), "%s", out);
+    DO("HINCRBY", "sh:{distill}:counters", "enqueued", "2");
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    PRINTS("the books are off by +2 jobs and +0 dead letters");
+}
+
+Test(cli, whoever_lacks_a_password_or_a_right_is_told_what_to_do)
+{
+    DO("ACL", "SETUSER", "lowly", "on", ">pw", "~*", "+ping", "+info", "+hello", "+client");
+    char url[96];
+    const char *port = strrchr(redis.url, ':');
+    cr_assert_not_null(port);
+    snprintf(url, sizeof url, "redis://lowly:pw@127.0.0.1%s", port);
+    RUN(1, "doctor", "--redis-url", url, "--chroma-url", "http://127.0.0.1:1");
+    PRINTS("this user may not ask");
+    cr_assert_null(strstr(out, "stillhouse init"), "%s", out);
+    DO("CONFIG", "SET", "requirepass", "secret");
+    (void)run_with(NULL, WORDS("stats"));
+    SAYS("put user:password into STILLHOUSE_REDIS_URL");
+}
+
+Test(cli, a_key_of_another_type_is_told_apart_from_sums_that_do_not_hold)
+{
+    DO("SET", "sh:{echo}:delayed", "junk");
+    RUN(1, "verify");
+    SAYS("the sums hold");
+}
+
 Test(cli, parked_jobs_are_shown_with_what_they_wait_for_and_released)
 {
     RUN(0, "init");

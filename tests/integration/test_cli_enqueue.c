@@ -268,6 +268,19 @@ Test(cli_enqueue, good_lines_go_in_and_bad_ones_are_reported_by_their_number)
     cr_assert_eq(stat_of("queues.enrich.waiting"), 2);
 }
 
+Test(cli_enqueue, a_mistyped_field_is_named_and_counted)
+{
+    RUN_WITH(0,
+             "{\"domain\":\"legal\",\"query\":\"a\",\"k\":1,\"priority\":\"low\"}\n"
+             "{\"domain\":\"legal\",\"querry\":\"b\",\"query\":\"b\",\"x\":1}\n",
+             "enqueue", "enrich", "--jsonl", "-");
+    SAYS("line 2: field \"querry\" is unknown");
+    PRINTS("2 accepted, 0 deduplicated, 0 refused, 0 invalid, 2 unknown fields left out");
+    RUN_WITH(0, "{\"domain\":\"legal\",\"text\":\"a\",\"k\":1}\n", "enqueue", "echo", "--jsonl",
+             "-", "--json");
+    PRINTS("\"unknown_fields\":1");
+}
+
 Test(cli_enqueue, stop_on_error_keeps_what_came_before)
 {
     RUN_WITH(1, "{\"text\":\"a\"}\n{\n{\"text\":\"b\"}\n", "enqueue", "echo", "--jsonl", "-",

@@ -630,6 +630,7 @@ Test(health, a_port_in_use_is_named)
     cr_assert_eq(start_on(place, text, &err), STATUS_FAILED);
     cr_assert_not_null(strstr(err.text, text), "%s", err.text);
     cr_assert_not_null(strstr(err.text, "in use"), "%s", err.text);
+    cr_assert_not_null(strstr(err.text, "--http off"), "%s", err.text);
     cr_assert_eq(request(place, "GET", "/healthz"), 200, "the first one goes on");
     close_place(place);
 }

@@ -159,7 +159,7 @@ Test(http_parts, bad_urls_are_refused_with_the_reason_and_without_secrets)
     assert_refused("http://[::1]x/", "port of 1 to 65535");
     assert_refused("http://host/a b", "spaces or control");
     assert_refused("http://user:secret@host/", "user or password");
-    assert_refused("http://user@host/", "user or password");
+    assert_refused("http://user@host/", "STILLHOUSE_CHROMA_TOKEN");
     assert_refused("http://user:secret", "url \"http://***\"");
     assert_refused("https://user:secret/path", "url \"https://***\"");
     assert_refused("http://user:1secret?x", "http://***");
