@@ -3,15 +3,31 @@
 
 #include <string.h>
 
+#include "clock.h"
+
 enum {
     REAP_IDLE_MS = 600000,
     PROMOTE_LIMIT = 1000,
-    PROMOTE_EVERY_MS = 60000, /* when nothing is due before */
+    PROMOTE_EVERY_MS = 180000, /* when nothing is due before */
     PROMOTE_DEAF_MS = 1000,
     PROMOTE_PAUSED_MS = 500,
     ADOPT_NEXT_MS = 100, /* behind a slice of which none was put back, or could be */
     FEW_QUEUES = 4,
+    STILL_AFTER_MS = 120000,
+    STILL_TIMES = 5,
 };
+
+/* For what only becomes due where jobs move or stand: a queue in which nothing of the kind was seen
+ * for a while is looked at less often. */
+static int64_t when_still(const struct janitor *janitor, size_t queue, int64_t every_ms)
+{
+    const int64_t jobs_ms = reader_last_jobs_ms(janitor->fleet->reader, queue);
+    const int64_t old_ms = janitor->old_ms[queue];
+    const int64_t last_ms = jobs_ms > old_ms ? jobs_ms : old_ms;
+
+    return last_ms == 0 || clock_now_ms() - last_ms > STILL_AFTER_MS ? every_ms * STILL_TIMES
+                                                                     : every_ms;
+}
 
 /* `every_ms` for up to a few queues; with many each comes less often, so that they cost no more. */
 static int64_t stretched(const struct janitor *janitor, int64_t every_ms)
@@ -77,7 +93,7 @@ static enum status trim(struct janitor *janitor, struct turn *turn, struct error
                     trimmed->name, gone);
         turn->wait_ms = 0; /* there may be more */
     } else {
-        turn->wait_ms = stretched(janitor, turn->wait_ms);
+        turn->wait_ms = when_still(janitor, turn->queue, stretched(janitor, turn->wait_ms));
     }
     return status;
 }
@@ -87,7 +103,7 @@ static enum status reap(struct janitor *janitor, struct turn *turn, struct error
 {
     const struct queue *reaped = &janitor->fleet->queues[turn->queue];
     size_t removed = 0;
-    turn->wait_ms = stretched(janitor, turn->wait_ms);
+    turn->wait_ms = when_still(janitor, turn->queue, stretched(janitor, turn->wait_ms));
     enum status status = queue_reap(janitor->conn, reaped, REAP_IDLE_MS, &removed, err);
 
     if (removed > 0) {
@@ -108,7 +124,7 @@ static enum status adopt(struct janitor *janitor, struct turn *turn, struct erro
     }
     enum status status = queue_adopt_orphans(janitor->conn, adopted, cursor, &count, err);
     if (cursor[0] == '\0') {
-        turn->wait_ms = stretched(janitor, turn->wait_ms);
+        turn->wait_ms = when_still(janitor, turn->queue, stretched(janitor, turn->wait_ms));
     } else {
         turn->wait_ms = count > 0 ? 0 : ADOPT_NEXT_MS;
     }

@@ -178,6 +178,7 @@ static enum status find_old(struct janitor *janitor, bool *found, struct error *
 {
     struct fleet *fleet = janitor->fleet;
     struct queue still[READER_QUEUES_MAX];
+    size_t which[READER_QUEUES_MAX];
     bool old[READER_QUEUES_MAX];
     size_t count = 0;
     const int64_t now_ms = clock_now_ms();
@@ -187,6 +188,7 @@ static enum status find_old(struct janitor *janitor, bool *found, struct error *
         if (jobs_ms > 0 && now_ms - jobs_ms < STILL_AFTER_MS) {
             *found = true;
         } else if (!reader_is_paused(fleet->reader, i)) {
+            which[count] = i;
             still[count++] = fleet->queues[i];
         }
     }
@@ -198,6 +200,7 @@ static enum status find_old(struct janitor *janitor, bool *found, struct error *
     enum status status = queue_find_old(janitor->conn, still, count, age, old, err);
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         *found = *found || old[i];
+        janitor->old_ms[which[i]] = old[i] ? now_ms : janitor->old_ms[which[i]];
     }
     return status;
 }
@@ -309,9 +312,9 @@ static const struct chore rows[] = {
     {"register", 2000, register_worker, false},
     {"leases", 3000, beat_duty, false},
     {"holders", 3000, look_for_duty, false},
-    {"library", 4000, look_for_library, false},
+    {"library", 6000, look_for_library, false},
     {"eviction", 1000, look_for_eviction, false},
-    {"stale", 3000, look_for_stale, false},
+    {"stale", 4000, look_for_stale, false},
     {"reader", 200, nudge_reader, false},
     {"forget", 600000, forget_workers, false},
     {"sweep", 200, sweep, false},

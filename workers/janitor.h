@@ -77,10 +77,11 @@ struct janitor {
     uint64_t registered_digest; /* what the registration said last */
     int64_t register_at_ms;
     uint64_t registered_times;
-    uint64_t looked_opened; /* for the eviction policy: on which connection, */
-    int64_t look_at_ms;     /* and when to look again */
-    int64_t call_at_ms;     /* when other workers may be called again */
-    int64_t install_at_ms;  /* when the library may be loaded again */
+    uint64_t looked_opened;            /* for the eviction policy: on which connection, */
+    int64_t look_at_ms;                /* and when to look again */
+    int64_t old_ms[READER_QUEUES_MAX]; /* when an old entry was seen in the queue; 0 = never */
+    int64_t call_at_ms;                /* when other workers may be called again */
+    int64_t install_at_ms;             /* when the library may be loaded again */
     char orphans[READER_QUEUES_MAX][QUEUE_CURSOR_BYTES]; /* how far each queue was looked through */
 };
 
