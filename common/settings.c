@@ -300,3 +300,60 @@ enum status settings_load_env(struct settings *settings, enum settings_scope sco
     }
     return STATUS_OK;
 }
+
+/* STILLHOUSE_<NAME>, or STILLHOUSE_<NAME>_FILE where that is read. */
+static bool is_setting(const char *name, size_t bytes)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        const struct settings_row *row = &settings_rows[i];
+        const size_t own = strlen(row->info.env);
+        if (bytes < own || strncmp(name, row->info.env, own) != 0) {
+            continue;
+        }
+        const bool from_file = row->info.secret || row->type == SETTINGS_URL;
+        if (bytes == own ||
+            (from_file && bytes == own + 5 && memcmp(name + own, "_FILE", 5) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of the scripts and tests (deploy, tests), or what Kubernetes sets for a service of our name. */
+static bool is_others(const char *name, size_t bytes)
+{
+    static const char *const starts[] = {
+        "TEST_",       "CHROMA_SERVER",  "CHROMA_VERSION", "CHROMA_SHA", "CHROMA_FROM",
+        "QUICKSTART_", "REDIS_PASSWORD", "FUZZ_",          "CONTAINERS", "DEBIAN_MIRROR",
+        "WORKER_URLS", "BIN=",           "DEPS=",          "PYTHON=",    "VERSION="};
+    static const char *const parts[] = {"_SERVICE_", "_PORT"};
+    const char *own = name + strlen(ENV_PREFIX);
+
+    for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
+        if (strncmp(own, starts[i], strlen(starts[i])) == 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (memmem(name, bytes, parts[i], strlen(parts[i])) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t settings_unknown_env(const char **first)
+{
+    size_t count = 0;
+
+    *first = NULL;
+    for (char **at = environ; at != NULL && *at != NULL; at++) {
+        const size_t bytes = strcspn(*at, "=");
+        if (strncmp(*at, ENV_PREFIX, strlen(ENV_PREFIX)) != 0 || (*at)[bytes] == '\0' ||
+            (*at)[bytes + 1] == '\0' || is_setting(*at, bytes) || is_others(*at, bytes)) {
+            continue;
+        }
+        *first = count++ == 0 ? *at : *first;
+    }
+    return count;
+}

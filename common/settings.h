@@ -97,6 +97,11 @@ void settings_defaults(struct settings *settings);
 enum status settings_load_env(struct settings *settings, enum settings_scope scope,
                               struct error *err) MUSTCHECK;
 
+/* How many variables named STILLHOUSE_... are no setting of either program, nor one of the scripts
+ * and tests beside them; *first is the first of them, "NAME=value", or NULL. Before threads start.
+ */
+size_t settings_unknown_env(const char **first) MUSTCHECK;
+
 /* Sets the row whose flag name is `name` ("redis-url"). `source` is named in the error ("--lanes"
  * or the variable). STATUS_NOT_FOUND for an unknown name, STATUS_INVALID for a bad value. */
 enum status settings_set(struct settings *settings, const char *name, const char *value,

@@ -247,6 +247,18 @@ static void warn_of_bare_secrets(const struct settings *settings)
     }
 }
 
+/* A mistyped name would leave the default in force without a word. Its value may be a secret. */
+static void warn_of_unknown_variables(void)
+{
+    const char *first = NULL;
+    const size_t count = settings_unknown_env(&first);
+
+    if (count > 0) {
+        log_warning("%.*s: no such setting, --help shows all (%zu such variables)",
+                    (int)strcspn(first, "="), first, count);
+    }
+}
+
 /* Every kind of work but echo may need an HTTP server any moment. */
 static bool needs_http(const char *queues)
 {
@@ -302,6 +314,7 @@ int main(int argc, char **argv)
     if (status == STATUS_OK) {
         status = log_start(&err);
     }
+    warn_of_unknown_variables();
     warn_of_bare_secrets(&settings);
     tls_files_use(&settings.tls);
     if (status == STATUS_OK) {

@@ -60,6 +60,18 @@ static int print_table(const struct doctor *doctor)
     return CLI_DONE;
 }
 
+static void check_environment(struct doctor *doctor)
+{
+    const char *first = NULL;
+    const size_t count = settings_unknown_env(&first);
+
+    if (count > 0) {
+        doctor_note(doctor, FINDING_WARNING, "environment", "`stillhouse-worker --help` shows all",
+                    "%.*s: no such setting (%zu such variables)", (int)strcspn(first, "="), first,
+                    count);
+    }
+}
+
 int cmd_doctor(struct cli *cli)
 {
     struct doctor doctor = {.cli = cli};
@@ -69,6 +81,7 @@ int cmd_doctor(struct cli *cli)
         return code;
     }
     table_init(&doctor.table, (const char *const[]){"state", "check", "found", NULL});
+    check_environment(&doctor);
     doctor_redis(&doctor);
     doctor_upstreams(&doctor);
 

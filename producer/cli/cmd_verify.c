@@ -178,7 +178,7 @@ static int verify(const struct cli *cli, struct redis_conn *conn, const struct q
     }
     strbuf_free(&document);
     if (!ok && sums_hold) {
-        cli_message("the sums hold, but a queue holds what it should not");
+        cli_message("the sums hold, but not all is as it must be: the books above say what");
     } else if (!ok) {
         cli_message("the books do not balance%s",
                     cli_has(cli, "repair") ? "" : "; see also --repair");

@@ -151,6 +151,16 @@ static void check_workers(struct doctor *doctor, struct redis_conn *conn)
     doctor_note(doctor, list.alive > 0 ? FINDING_OK : FINDING_WARNING, "workers",
                 list.alive > 0 ? "" : "nobody does the work; start stillhouse-worker", "%zu alive",
                 list.alive);
+    for (size_t i = 0; i < list.count; i++) {
+        const char *breakers = worker_field(&list.workers[i], "breakers");
+        if (strstr(breakers, "=open") != NULL) { /* the fleet's, so one worker speaks for all */
+            doctor_note(doctor, FINDING_WARNING, "breakers",
+                        "its jobs wait, enrichments come from the cache; it is asked again by "
+                        "itself",
+                        "open: %s", breakers);
+            break;
+        }
+    }
     worker_list_free(&list);
 }
 

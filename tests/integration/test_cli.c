@@ -395,7 +395,10 @@ Test(cli, the_doctor_warns_of_books_that_are_off_and_of_jobs_that_are_parked)
     PRINTS("1 parked, waiting for chroma.write");
     cr_assert_null(strstr(out, "the books are off"), "%s", out);
     DO("HINCRBY", "sh:{distill}:counters", "enqueued", "2");
+    DO("ZADD", "sh:workers", "1700000000000", "w-1");
+    DO("HSET", "sh:worker:w-1", "breakers", "chroma=open embedder=closed");
     RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    PRINTS("open: chroma=open");
     PRINTS("the books are off by +2 jobs and +0 dead letters");
 }
 

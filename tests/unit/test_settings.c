@@ -57,6 +57,28 @@ Test(settings, defaults_pass_the_cross_checks)
     cr_assert_eq(settings_finish(&s, &err), STATUS_OK, "%s", err.text);
 }
 
+Test(settings, a_mistyped_variable_is_found_and_others_programs_ones_are_not)
+{
+    static const char *const fine[] = {
+        "STILLHOUSE_LANES",          "STILLHOUSE_OUTBOX_MAX", "STILLHOUSE_REDIS_URL_FILE",
+        "STILLHOUSE_EMBED_KEY_FILE", "STILLHOUSE_TEST_BIN",   "STILLHOUSE_CHROMA_VERSION",
+        "STILLHOUSE_DEPS",           "STILLHOUSE_PORT",       "STILLHOUSE_WORKER_SERVICE_HOST"};
+    const char *first = NULL;
+
+    for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) {
+        setenv(fine[i], "1", 1);
+    }
+    setenv("STILLHOUSE_EMPTY", "", 1);
+    const size_t before = settings_unknown_env(&first);
+    cr_assert_eq(before, 0, "%s", first);
+    cr_assert_null(first);
+    setenv("STILLHOUSE_LANE", "8", 1);
+    cr_assert_eq(settings_unknown_env(&first), 1);
+    cr_assert_str_eq(first, "STILLHOUSE_LANE=8");
+    setenv("STILLHOUSE_LANES_FILE", "/run/lanes", 1);
+    cr_assert_eq(settings_unknown_env(&first), 2, "only secrets and URLs are read from files");
+}
+
 Test(settings, a_flag_and_its_variable_have_one_name)
 {
     cr_assert_eq(settings_count(), SAMPLES);
