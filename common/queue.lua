@@ -731,6 +731,15 @@ local function settle(base, job, reply, fault)
     return MOVED
 end
 
+-- The end of a job that nobody will run any more: everybody who waits for it is told `fault`.
+local function settle_fault(base, job, fault)
+    if job.id then
+        local options, domain = read_options(job.options), job.domain or ''
+        settle(base, {id = job.id, domain = domain, unique = options.unique},
+            options.reply == '1' and is_id(job.id) and error_reply(domain, fault), fault)
+    end
+end
+
 ---- producers -------------------------------------------------------------------------------------
 
 local function backlog_of(streams)
@@ -1703,6 +1712,16 @@ function api.sh_reply(base, args)
     return redis.status_reply('OK')
 end
 
+-- Adds the job of an entry to its stream anew, as it is; whoever calls it takes the entry away.
+local function add_again(base, stream, entry, job)
+    must_delete(stream)
+    local text = edit_options(job.options, entry_ms(entry))
+    local added = add_job(stream, job.id, job.domain, job.attempt, text, job.body)
+    undo_with('XDEL', stream, added)
+    local options = read_options(text)
+    note_place(base, job.domain, options.unique, job.id, place_in_stream(options, added))
+end
+
 -- consumer, visibility_ms, again, then for each job: stream entry deliveries. Returns how many.
 function api.sh_release(base, args)
     local ours, streams = fence(base, args[1], args, 4, 3)
@@ -1727,12 +1746,7 @@ function api.sh_release(base, args)
         if not job then
             return LOST
         end
-        must_delete(stream)
-        local text = edit_options(job.options, entry_ms(entry))
-        local added = add_job(stream, job.id, job.domain, job.attempt, text, job.body)
-        undo_with('XDEL', stream, added)
-        local options = read_options(text)
-        note_place(base, job.domain, options.unique, job.id, place_in_stream(options, added))
+        add_again(base, stream, entry, job)
         released = released + must_remove(stream, args[1], {entry}, args[at + 2])
         return MOVED
     end)
@@ -1808,6 +1822,15 @@ local function last_phase(base, id)
     return match(sub(text or '', 1, ERROR_MAX), '^(%l+) (.+)$')
 end
 
+-- Buries an entry that nobody shall have, and that death.consumer holds now.
+local function bury_held(base, stream, entry, fields, death)
+    must_delete(base .. ':dead')
+    local job = add_dead(base, fields, entry, death.reason, death.text, death.deliveries, death.worker)
+    settle_fault(base, job, death.text)
+    must_remove(stream, death.consumer, {entry}, death.deliveries)
+    return true
+end
+
 -- Buries an entry that was handed out too often, and that taker.consumer holds now. Returns its bytes, 0
 -- where it is gone.
 local function bury_crash_loop(base, stream, entry, taker)
@@ -1816,22 +1839,17 @@ local function bury_crash_loop(base, stream, entry, taker)
         return 0
     end
     local fields, worker = found[2], taker.worker
-    must_delete(base .. ':dead')
-    local phase, last = last_phase(base, by_name(fields).id)
+    local id = by_name(fields).id
+    local phase, last = last_phase(base, id)
     local text = format('handed out %d times without an end', taker.deliveries)
     if phase then
         text = format('%s; the last worker, "%s", died in phase "%s"', text, last, phase)
         worker = last
     end
-    local job = add_dead(base, fields, entry, 'crash_loop', text, taker.deliveries, worker)
-    if job.id then
-        local options, domain = read_options(job.options), job.domain or ''
-        settle(base, {id = job.id, domain = domain, unique = options.unique},
-            options.reply == '1' and is_id(job.id) and error_reply(domain, text), text)
-    end
-    must_remove(stream, taker.consumer, {entry}, taker.deliveries)
+    bury_held(base, stream, entry, fields, {consumer = taker.consumer, worker = worker,
+        deliveries = taker.deliveries, reason = 'crash_loop', text = text})
     if phase then
-        try('DEL', base .. ':phase:' .. job.id)
+        try('DEL', base .. ':phase:' .. id)
     end
     return bytes_of(fields)
 end
@@ -1891,22 +1909,9 @@ local function bury_all(base, args, entries, held, leave)
     return buried, seen, bytes
 end
 
--- Buries an entry that is too large to be sent to a worker, which holds nothing of that size.
-local function bury_oversize(base, stream, entry, fields, taker)
-    local text = format('an entry of %d bytes, expected at most %d', bytes_of(fields), ENTRY_MAX)
-    must_delete(base .. ':dead')
-    local job = add_dead(base, fields, entry, 'oversize', text, taker.deliveries, taker.worker)
-    if job.id then
-        local options, domain = read_options(job.options), job.domain or ''
-        settle(base, {id = job.id, domain = domain, unique = options.unique},
-            options.reply == '1' and is_id(job.id) and error_reply(domain, text), text)
-    end
-    must_remove(stream, taker.consumer, {entry}, taker.deliveries)
-    return true
-end
-
 -- Appends the entries with their deliveries and fields to the answer, and no more once CALL_BYTES went,
--- with `bytes` that went before. Returns how many were looked at, and how many were too large.
+-- with `bytes` that went before. Returns how many were looked at, and how many were buried: too large to
+-- be sent to a worker, which holds nothing of that size.
 local function claim_all(base, args, entries, held, bytes, answer)
     local stream = streams_of(base)[tonumber(args[1]) + 1]
     local seen, buried = 0, 0
@@ -1917,8 +1922,9 @@ local function claim_all(base, args, entries, held, bytes, answer)
         local size = found and bytes_of(found[2]) or 0
         local deliveries = (held[entry] or 1) + 1
         if size > ENTRY_MAX then
-            local taker = {consumer = args[2], deliveries = deliveries, worker = args[3]}
-            buried = buried + (attempt(bury_oversize, base, stream, entry, found[2], taker) and 1 or 0)
+            local death = {consumer = args[2], worker = args[3], deliveries = deliveries, reason = 'oversize',
+                text = format('an entry of %d bytes, expected at most %d', size, ENTRY_MAX)}
+            buried = buried + (attempt(bury_held, base, stream, entry, found[2], death) and 1 or 0)
             commit()
         elseif found then
             answer[#answer + 1] = {entry, deliveries, found[2]}
@@ -2202,14 +2208,10 @@ end
 -- Puts one back, as it is where it is no job: a worker says then what is wrong with it.
 local function adopt(base, stream, entry, fields)
     local job = read_job(stream, entry)
-    must_delete(stream)
     if job then
-        local text = edit_options(job.options, entry_ms(entry))
-        local added = add_job(stream, job.id, job.domain, job.attempt, text, job.body)
-        local options = read_options(text)
-        undo_with('XDEL', stream, added)
-        note_place(base, job.domain, options.unique, job.id, place_in_stream(options, added))
+        add_again(base, stream, entry, job)
     else
+        must_delete(stream)
         local known_fields = {}
         for i = 1, min(#fields, FIELDS_MAX) do
             known_fields[i] = fields[i]
@@ -2548,13 +2550,9 @@ end
 -- Ends a job that an operator does not want: as if it were buried and its letter discarded at once, so
 -- that the books balance for older programs too. Who runs it is told that it is lost.
 local function purge_job(base, job, text, take)
-    local options, domain = read_options(job.options), job.domain or ''
     count_undoably(base, 'buried', 1)
     count_undoably(base, 'discarded', 1)
-    if job.id then
-        settle(base, {id = job.id, domain = domain, unique = options.unique},
-            options.reply == '1' and is_id(job.id) and error_reply(domain, text), text)
-    end
+    settle_fault(base, job, text)
     take()
     return true
 end
