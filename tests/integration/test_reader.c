@@ -1,6 +1,7 @@
 /* The turn at the reader, on a real Redis: who has it, and when it is passed on. */
 #include <pthread.h>
 
+#include "proxy.h"
 #include "queue_fixture.h"
 #include "reader.h"
 
@@ -16,6 +17,17 @@ static bool never(void *context)
     return false;
 }
 
+static void open_reader(void)
+{
+    const struct reader_config config = {.settings = &settings,
+                                         .metrics = metrics,
+                                         .upstreams = upstreams,
+                                         .queues = &queue,
+                                         .queue_count = 1,
+                                         .worker_id = "worker"};
+    OK(reader_new(&config, &reader, &err));
+}
+
 static void setup(void)
 {
     queue_setup();
@@ -25,13 +37,7 @@ static void setup(void)
     upstreams = upstreams_new(&settings, metrics);
     takes = calloc(2, sizeof *takes);
     cr_assert(metrics != NULL && upstreams != NULL && takes != NULL);
-    const struct reader_config config = {.settings = &settings,
-                                         .metrics = metrics,
-                                         .upstreams = upstreams,
-                                         .queues = &queue,
-                                         .queue_count = 1,
-                                         .worker_id = "worker"};
-    OK(reader_new(&config, &reader, &err));
+    open_reader();
 }
 
 static void teardown(void)
@@ -136,4 +142,68 @@ BOOKED_TEST(reader, a_lane_that_takes_a_job_over_passes_the_turn_on_at_once)
     assert_slice(taken->id, "job-1");
     cr_assert_gt(taken->deliveries, 1);
     cr_assert_not(takes[0].has_turn);
+}
+
+/* A job of several pieces on its way, which ends with `end`. */
+static void add_large(const char *id, const char *end)
+{
+    enum { BYTES = 300 * 1000 };
+    struct queue_answer answer;
+    char *body = malloc(BYTES);
+
+    cr_assert_not_null(body);
+    memset(body, 'x', BYTES);
+    memcpy(body + BYTES - strlen(end), end, strlen(end));
+    const struct queue_item item = {text(id), text("legal"), text(""), {body, BYTES}};
+    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    free(body);
+}
+
+/* Three streams are asked at once; the first has answered when the connection is lost. False where
+ * the machine was so slow that all queues were asked instead, with one answer for all. */
+static bool lose_second_answer(struct test_proxy *proxy)
+{
+    pthread_t lane;
+    void *took = NULL;
+
+    ask("FLUSHALL", NULL);
+    OK(queue_prepare(conn, &queue, &err));
+    add("job-0", "");
+    take("first", &takes[0]); /* the queue is a busy one from now on */
+    reader_pass_turn(reader, &takes[0]);
+    add("job-00", "");
+    take("first", &takes[0]); /* and all queues were looked at just now */
+    reader_pass_turn(reader, &takes[0]);
+    add("job-1", "priority=high");
+    add_large("job-2", "of what is lost");
+    test_proxy_hold(proxy, PROXY_ANSWER, "of what is lost");
+    cr_assert_eq(pthread_create(&lane, NULL, take_once, NULL), 0);
+    cr_assert(test_proxy_wait_held(proxy, 10000));
+    test_proxy_drop(proxy);
+    pthread_join(lane, &took);
+    reader_pass_turn(reader, &takes[0]);
+    return took != NULL;
+}
+
+BOOKED_TEST(reader, jobs_of_an_answer_that_was_lost_behind_another_wait_for_no_timeout)
+{
+    struct test_proxy *proxy = test_proxy_start(server.port);
+    int tries = 1;
+
+    reader_free(reader);
+    snprintf(settings.redis_url, sizeof settings.redis_url, "redis://127.0.0.1:%d",
+             test_proxy_port(proxy));
+    open_reader();
+    while (!lose_second_answer(proxy)) {
+        cr_assert_lt(tries++, 20);
+    }
+    cr_assert_eq(takes[0].count, 1, "the first answer came");
+    cr_assert_eq(takes[0].each[0].batch.count, 1);
+    assert_slice(takes[0].each[0].batch.jobs[0].id, "job-1");
+
+    const int64_t before_ms = clock_now_ms();
+    take("first", &takes[0]); /* of what it has not in hand */
+    cr_assert_lt(clock_now_ms() - before_ms, settings.visibility_ms / 2);
+    reader_pass_turn(reader, &takes[0]);
+    test_proxy_stop(proxy);
 }
