@@ -44,14 +44,7 @@ struct distill_batch {
 static int64_t enqueued_unix_ms(const struct lane_tools *tools, const struct job *job)
 {
     static const int64_t day_ms = INT64_C(24) * 60 * 60 * 1000;
-    int64_t then_unix_ms = job->options.since_unix_ms;
-
-    if (then_unix_ms <= 0) {
-        char entry[24] = {0};
-        size_t bytes = job->entry.bytes < sizeof entry - 1 ? job->entry.bytes : sizeof entry - 1;
-        memcpy(entry, job->entry.data, bytes);
-        then_unix_ms = strtoll(entry, NULL, 10);
-    }
+    const int64_t then_unix_ms = task_since_unix_ms(job);
     const int64_t now_unix_ms = tools_now_unix_ms(tools);
     const bool is_likely =
         then_unix_ms < now_unix_ms + day_ms && then_unix_ms > now_unix_ms - 366 * day_ms;

@@ -97,15 +97,8 @@ static bool is_fit(struct lane *lane, struct task *task, int64_t redis_unix_ms)
 static void account_wait(struct lane *lane, size_t series, const struct job *job,
                          int64_t now_unix_ms)
 {
-    char entry[24] = {0};
-    int64_t since_ms = job->options.since_unix_ms;
-
-    if (since_ms == 0) {
-        snprintf(entry, sizeof entry, "%.*s", (int)(job->entry.bytes < 20 ? job->entry.bytes : 20),
-                 job->entry.data);
-        since_ms = strtoll(entry, NULL, 10);
-    }
-    metrics_job_wait_seconds(lane->tools.metrics, series, (double)(now_unix_ms - since_ms) / 1e3);
+    metrics_job_wait_seconds(lane->tools.metrics, series,
+                             (double)(now_unix_ms - task_since_unix_ms(job)) / 1e3);
 }
 
 /* What deadlines are judged by: Redis' clock at this moment, asked where a job has one, since a job
