@@ -37,16 +37,8 @@ static struct slice error_reply(struct lane_tools *tools, const struct task *tas
         .k = BODIES_K_DEFAULT,
         .error = {task->error, strlen(task->error)},
     };
-    struct strbuf packed = {0};
-    struct slice out = {0};
 
-    bodies_encode_result(&result, &packed);
-    if (strbuf_ok(&packed)) {
-        out.data = arena_copy(&tools->arena, packed.data, packed.bytes);
-        out.bytes = out.data != NULL ? packed.bytes : 0;
-    }
-    strbuf_free(&packed);
-    return out;
+    return tools_encode_result(tools, &result);
 }
 
 /* What somebody who waits for a job that ended otherwise is told. Work that has no result, such as

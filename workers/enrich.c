@@ -121,21 +121,6 @@ static void look_up(struct enrich_batch *batch)
     }
 }
 
-/* Encodes a result into the arena; {NULL, 0} when memory is short. */
-static struct slice encode(struct lane_tools *tools, const struct enrich_result *result)
-{
-    struct strbuf packed = {0};
-    struct slice out = {0};
-
-    bodies_encode_result(result, &packed);
-    if (strbuf_ok(&packed)) {
-        out.data = arena_copy(&tools->arena, packed.data, packed.bytes);
-        out.bytes = out.data != NULL ? packed.bytes : 0;
-    }
-    strbuf_free(&packed);
-    return out;
-}
-
 static struct slice render_result(struct enrich_batch *batch, const struct enrich_item *item,
                                   struct example *examples, size_t count)
 {
@@ -154,7 +139,7 @@ static struct slice render_result(struct enrich_batch *batch, const struct enric
             .count = count,
             .few_shot = {few_shot.data != NULL ? few_shot.data : "", few_shot.bytes},
         };
-        out = encode(batch->tools, &result);
+        out = tools_encode_result(batch->tools, &result);
     }
     strbuf_free(&few_shot);
     return out;

@@ -147,3 +147,17 @@ const char *tools_text(struct lane_tools *tools, struct slice slice)
     const char *copy = arena_copy(&tools->arena, slice.data, slice.bytes);
     return copy != NULL ? copy : "";
 }
+
+struct slice tools_encode_result(struct lane_tools *tools, const struct enrich_result *result)
+{
+    struct strbuf packed = {0};
+    struct slice out = {0};
+
+    bodies_encode_result(result, &packed);
+    if (strbuf_ok(&packed)) {
+        out.data = arena_copy(&tools->arena, packed.data, packed.bytes);
+        out.bytes = out.data != NULL ? packed.bytes : 0;
+    }
+    strbuf_free(&packed);
+    return out;
+}

@@ -12,6 +12,7 @@
 #include "arena.h"
 #include "backoff.h"
 #include "blackbox.h"
+#include "bodies.h"
 #include "chroma.h"
 #include "embedder.h"
 #include "handler.h"
@@ -67,5 +68,9 @@ void tools_phase(struct lane_tools *tools, enum phase phase);
 
 /* NUL-terminated copy in the arena; "" when memory is short. */
 const char *tools_text(struct lane_tools *tools, struct slice slice);
+
+/* A result's body in the arena; {NULL, 0} when memory is short. */
+struct slice tools_encode_result(struct lane_tools *tools,
+                                 const struct enrich_result *result) MUSTCHECK;
 
 #endif
