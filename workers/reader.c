@@ -465,7 +465,7 @@ bool reader_take(struct reader *reader, const char *consumer, struct takes *take
         }
         reader->failures = 0;
     } else {
-        takes->unsure = true; /* also where jobs came: by the next turn they are out of hand */
+        takes->unsure = takes->unsure || takes->count == 0;
         recover(reader, takes->count > 0, &err);
     }
     atomic_store_explicit(&reader->last_turn_ms, clock_now_ms(), memory_order_relaxed);

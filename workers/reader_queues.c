@@ -204,6 +204,9 @@ static enum status read_queue(struct reader *reader, size_t index, const char *c
         size_t after = takes->count > 0 ? takes->each[takes->count - 1].batch.count : 0;
         state->stream_hot[order[i]] = after > before;
     }
+    if (takes->count > 0 && (status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT)) {
+        takes->unsure = true; /* by the next turn the lane has nothing in hand of what came */
+    }
     return status;
 }
 
