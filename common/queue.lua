@@ -681,8 +681,11 @@ local function release_unique(base, domain, unique, id)
         return false
     end
     local key, wanted = unique_key(base, domain, unique), wanted_key(base, id)
-    local held = pcall_redis('GET', key)
+    local held, problem = try('GET', key)
     local is_wanted
+    if problem and not find(problem.err, 'WRONGTYPE', 1, true) then
+        error(refusal(key, problem))  -- else the key would stay behind for a month
+    end
     if is_held_by(held, id) then
         is_wanted = must('DEL', key, wanted) == 2
         undo_with('SET', key, held, 'PX', UNIQUE_TTL_MS)

@@ -102,6 +102,7 @@ class Sampler(threading.Thread):
         super().__init__(daemon=True)
         self.lab, self.log = lab, log
         self.samples = self.unanswered = 0
+        self.closed = False  # the books are repaired
         self.unbalanced = []
         self.went_back = []  # a counter that fell: Redis lost what it had acknowledged
         self.now = {}  # queue -> its last statistics
@@ -116,6 +117,8 @@ class Sampler(threading.Thread):
 
     def sample(self):
         """One atomic read a queue. True when all were answered."""
+        if self.closed:
+            return True
         strangers = dict(self.lab.strangers)
         began = time.monotonic()
         try:
@@ -201,6 +204,7 @@ def audit(lab, books, sampler, producer):
         audit_collection(lab, domain, books.jobs, account)
     audit_counters(lab, books, producer, account)
     audit_keys(lab, account)
+    sampler.closed = True
     for arguments in (("verify", "--repair"), ("verify",)):
         done = lab.stillhouse(*arguments)
         if done.returncode != 0:
