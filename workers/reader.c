@@ -16,6 +16,9 @@ enum {
     ACCEPTED_MS = 300,
     BACKOFF_BASE_MS = 100,
     BACKOFF_MAX_MS = 5000,
+    UNSURE_BLOCK_MS =
+        50, /* while a lane waits for its turn to give back what it does not know of */
+    UNSURE_STEP_MS = 2,
     FIRST_BODY_BYTES = 256 * 1024, /* until a queue's bodies are known */
     ANSWER_MAX_BYTES =
         64 * 1024 * 1024, /* of a read; more is not read, and is found by a takeover */
@@ -312,6 +315,9 @@ static bool any_hot(const struct reader *reader)
 
 static int64_t block_ms(struct reader *reader)
 {
+    if (atomic_load(&reader->unsure) > 0) {
+        return UNSURE_BLOCK_MS;
+    }
     for (size_t i = 0; i < reader->config.queue_count; i++) {
         if (!reader_is_readable(reader, i)) {
             return READER_BLOCK_SHORT_MS;
@@ -340,6 +346,14 @@ static enum status wait_for_jobs(struct reader *reader, const char *consumer, st
     return status;
 }
 
+void reader_set_unsure(struct reader *reader, struct takes *takes, bool unsure)
+{
+    if (takes->unsure != unsure) {
+        atomic_fetch_add(&reader->unsure, unsure ? 1 : -1);
+    }
+    takes->unsure = unsure;
+}
+
 /* The answer to the consumer's last read did not come, or was more than we hold: what it brought is
  * for whoever asks next, and counts as no death. Its lane has nothing in hand now. */
 static enum status yield_unknown(struct reader *reader, const char *consumer, struct takes *takes,
@@ -353,7 +367,7 @@ static enum status yield_unknown(struct reader *reader, const char *consumer, st
         status = queue_yield(reader->conn, &reader->config.queues[i], consumer, &some, err);
         total += some;
     }
-    takes->unsure = status != STATUS_OK && !redis_conn_is_open(reader->conn);
+    reader_set_unsure(reader, takes, status != STATUS_OK && !redis_conn_is_open(reader->conn));
     if (!takes->unsure) {
         status = STATUS_OK; /* an older library does not know how: the visibility timeout will do */
     }
@@ -449,6 +463,9 @@ bool reader_take(struct reader *reader, const char *consumer, struct takes *take
     struct error err = {0};
 
     takes_reset(takes);
+    if (!takes->unsure && atomic_load(&reader->unsure) > 0) {
+        clock_sleep_ms(UNSURE_STEP_MS); /* a mutex is not fair, and that lane's jobs wait for it */
+    }
     atomic_fetch_add(&reader->waiting, 1);
     pthread_mutex_lock(&reader->turn);
     atomic_fetch_sub(&reader->waiting, 1);
@@ -465,7 +482,7 @@ bool reader_take(struct reader *reader, const char *consumer, struct takes *take
         }
         reader->failures = 0;
     } else {
-        takes->unsure = takes->unsure || takes->count == 0;
+        reader_set_unsure(reader, takes, takes->unsure || takes->count == 0);
         recover(reader, takes->count > 0, &err);
     }
     atomic_store_explicit(&reader->last_turn_ms, clock_now_ms(), memory_order_relaxed);

@@ -42,6 +42,7 @@ struct reader {
     atomic_bool blocked;
     atomic_llong waits_since_ms; /* for jobs; 0 = does not */
     atomic_int waiting;          /* lanes that wait for the turn */
+    atomic_int unsure;           /* lanes that lost an answer and had no turn since */
     bool has_seat;
     int64_t seated_ms;         /* when it was confirmed last */
     int stood;                 /* turns without a seat since the last invitation */
@@ -60,6 +61,10 @@ bool reader_is_readable(struct reader *reader, size_t queue);
 /* How many jobs of the queue to ask for: a batch, and no more bytes than Redis copies in some
  * milliseconds. */
 size_t reader_count(const struct reader *reader, size_t queue);
+
+/* Notes that an answer to the lane's consumer was lost, or that what it brought is given back. As
+ * long as there is such a lane, nobody blocks for long. */
+void reader_set_unsure(struct reader *reader, struct takes *takes, bool unsure);
 
 /* Reads one queue that had jobs the last time, in turn; nothing when there is none. Never blocks.
  */

@@ -205,7 +205,8 @@ static enum status read_queue(struct reader *reader, size_t index, const char *c
         state->stream_hot[order[i]] = after > before;
     }
     if (takes->count > 0 && (status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT)) {
-        takes->unsure = true; /* by the next turn the lane has nothing in hand of what came */
+        reader_set_unsure(reader, takes,
+                          true); /* by the next turn the lane has nothing in hand of what came */
     }
     return status;
 }
