@@ -141,11 +141,18 @@ static enum status check_records(const struct chroma *chroma, const struct chrom
     return STATUS_OK;
 }
 
-/* What a write was answered must at least be JSON: a page of a proxy is no acknowledgement. */
+/* A write is answered with an object, by older servers with true. Another server's page, list or
+ * error object is no acknowledgement, whatever its code is. */
 static enum status check_acknowledged(struct chroma *chroma, const char *what, struct error *err)
 {
     cJSON *root = NULL;
     enum status status = chroma_answer(chroma, what, &root, err);
+
+    if (status == STATUS_OK && !cJSON_IsTrue(root) &&
+        (!cJSON_IsObject(root) || cJSON_HasObjectItem(root, "error"))) {
+        status = error_set(err, STATUS_GARBLED, "chroma at \"%.64s\": %s: not an acknowledgement",
+                           chroma->config.url, what);
+    }
     cJSON_Delete(root);
     return status;
 }

@@ -2519,6 +2519,7 @@ function api.sh_limit(base, args)
     local key = base .. ':limits'
     if try('GET', key) ~= args[1] then
         must('SET', key, args[1])
+        forget_backlog(streams_of(base))
     end
     return redis.status_reply('OK')
 end

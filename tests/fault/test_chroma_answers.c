@@ -255,6 +255,32 @@ Test(chroma_answers, an_upsert_as_it_is_written)
     stop();
 }
 
+Test(chroma_answers, what_is_no_acknowledgement_of_a_write_is_garbled)
+{
+    static const struct fake_step script[] = {
+        CREATE,
+        ANSWER("200 OK", COLLECTION(UUID_1)),
+        UPSERT(UUID_1),
+        ANSWER("200 OK", "null"),
+        UPSERT(UUID_1),
+        ANSWER("200 OK", "[]"),
+        UPSERT(UUID_1),
+        ANSWER("200 OK", "{\"error\":\"overloaded\"}"),
+        UPSERT(UUID_1),
+        ANSWER("200 OK", "true"), /* as older servers have it */
+        END,
+    };
+    const struct chroma_record record = {{"a", 1}, vector, {"A", 1}, NULL, 0};
+
+    start(script);
+    for (int i = 0; i < 3; i++) {
+        assert_error(chroma_upsert(chroma, "legal", &record, 1, &err), STATUS_GARBLED,
+                     "not an acknowledgement");
+    }
+    cr_assert_eq(chroma_upsert(chroma, "legal", &record, 1, &err), STATUS_OK, "%s", err.text);
+    stop();
+}
+
 Test(chroma_answers, an_upsert_with_texts_as_metadata)
 {
     static const struct fake_step script[] = {CREATE,
