@@ -328,7 +328,7 @@ Test(client_forked, a_result_of_another_domain_or_query_is_none)
     says("another domain's");
     cr_assert_eq(stillhouse_prompt(client, "alpha", "q", BASE, 0, &prompt),
                  STILLHOUSE_PROMPT_FALLBACK);
-    cr_assert_eq(prompt.text, (const char *)BASE);
+    cr_assert_str_eq(prompt.text, BASE);
     cr_assert_eq(prompt.status, STILLHOUSE_NOT_FOUND);
     stillhouse_prompt_free(&prompt);
     cr_assert_eq(counter("enqueued"), 1, "the right one is asked for");

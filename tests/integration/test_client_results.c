@@ -120,7 +120,7 @@ Test(client_results, what_is_larger_than_any_result_is_not_read_to_its_end_and_a
     cr_assert_eq(stillhouse_prompt(client, "legal", "a", BASE, 0, &prompt),
                  STILLHOUSE_PROMPT_FALLBACK);
     cr_assert_eq(prompt.status, STILLHOUSE_NOT_FOUND, "%s", stillhouse_error(client));
-    cr_assert_eq(prompt.text, (const char *)BASE);
+    cr_assert_str_eq(prompt.text, BASE);
     stillhouse_prompt_free(&prompt);
     cr_assert_eq(counter("enqueued"), 1);
 

@@ -199,7 +199,7 @@ Test(task, an_operation_is_named_and_found_by_its_name)
             snprintf(text, sizeof text, "%s.%s", operation_upstream((enum operation)i),
                      operation_name((enum operation)i));
         cr_assert(operation_parse(text, (size_t)bytes, &found));
-        cr_assert_eq(found, i);
+        cr_assert_eq((int)found, i);
         cr_assert_not(operation_parse(text, (size_t)bytes - 1, &found));
     }
 }
