@@ -11,9 +11,7 @@ enum {
     PARKED_MAX = 80,
     DIGITS_MAX = 15,
     OPTIONS_MAX = 2048,
-    DELAY_MAX_DAYS = 30,
 };
-static const int64_t day_ms = INT64_C(24) * 60 * 60 * 1000;
 
 static const char *const priority_names[JOB_PRIORITIES] = {"high", "normal", "low"};
 
@@ -213,9 +211,9 @@ enum status job_options_parse(const char *text, size_t bytes, bool lenient, stru
         }
         at = end + 1;
     }
-    if (!lenient && out->delay_ms > DELAY_MAX_DAYS * day_ms) {
+    if (!lenient && out->delay_ms > JOB_DELAY_MAX_MS) {
         return error_set(err, STATUS_INVALID, "delay_ms %" PRId64 ": expected at most %d days",
-                         out->delay_ms, DELAY_MAX_DAYS);
+                         out->delay_ms, JOB_DELAY_MAX_DAYS);
     }
     return STATUS_OK;
 }

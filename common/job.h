@@ -12,6 +12,9 @@
 #include "status.h"
 #include "text.h"
 
+enum { JOB_DELAY_MAX_DAYS = 30 };
+#define JOB_DELAY_MAX_MS (JOB_DELAY_MAX_DAYS * INT64_C(24) * 60 * 60 * 1000)
+
 enum job_priority { JOB_HIGH, JOB_NORMAL, JOB_LOW, JOB_PRIORITIES };
 
 /* A borrowed run of bytes, not NUL-terminated unless said. */

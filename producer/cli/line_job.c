@@ -243,7 +243,7 @@ static enum status read_domain(const struct line_defaults *defaults, const cJSON
 }
 
 /* "5s", or a number of milliseconds. */
-static enum status read_duration(const cJSON *line, const char *name, int64_t *out,
+static enum status read_duration(const cJSON *line, const char *name, int64_t max_ms, int64_t *out,
                                  struct error *err)
 {
     const cJSON *value = cJSON_GetObjectItemCaseSensitive(line, name);
@@ -252,12 +252,16 @@ static enum status read_duration(const cJSON *line, const char *name, int64_t *o
     if (value == NULL) {
         return STATUS_OK;
     }
-    if (cJSON_IsNumber(value) && value->valuedouble >= 0 &&
-        value->valuedouble <= (double)DURATION_MAX_MS) {
+    if (cJSON_IsNumber(value) && value->valuedouble >= 0 && value->valuedouble <= (double)max_ms) {
         ms = (int64_t)value->valuedouble;
     } else if (!cJSON_IsString(value) || !text_parse_duration(value->valuestring, &ms) ||
-               ms > DURATION_MAX_MS) {
-        return wrong(name, value, "a duration such as \"5s\" or a number of milliseconds", err);
+               ms > max_ms) {
+        return wrong(
+            name, value,
+            max_ms == JOB_DELAY_MAX_MS
+                ? "a duration of at most 30 days such as \"5s\", or a number of milliseconds"
+                : "a duration such as \"5s\" or a number of milliseconds",
+            err);
     }
     *out = ms;
     return STATUS_OK;
@@ -280,9 +284,9 @@ static enum status read_options(const struct line_defaults *defaults, const cJSO
                              &options.priority))) {
         return wrong("priority", priority, "\"high\", \"normal\" or \"low\"", err);
     }
-    enum status status = read_duration(line, "delay", &options.delay_ms, err);
+    enum status status = read_duration(line, "delay", JOB_DELAY_MAX_MS, &options.delay_ms, err);
     if (status == STATUS_OK) {
-        status = read_duration(line, "deadline", &deadline_ms, err);
+        status = read_duration(line, "deadline", DURATION_MAX_MS, &deadline_ms, err);
     }
     if (status == STATUS_OK) {
         options.deadline_unix_ms = deadline_ms > 0 ? clock_unix_ms() + deadline_ms : 0;

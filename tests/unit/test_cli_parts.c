@@ -402,6 +402,8 @@ Test(cli_parts, a_bad_line_is_refused_with_its_field_named)
         {"{\"domain\":\"d\",\"query\":\"q\",\"priority\":1}", "field \"priority\""},
         {"{\"domain\":\"d\",\"query\":\"q\",\"delay\":\"soon\"}", "field \"delay\""},
         {"{\"domain\":\"d\",\"query\":\"q\",\"delay\":-1}", "field \"delay\""},
+        {"{\"domain\":\"d\",\"query\":\"q\",\"delay\":\"31d\"}", "at most 30 days"},
+        {"{\"domain\":\"d\",\"query\":\"q\",\"delay\":2592000001}", "at most 30 days"},
         {"{\"domain\":\"d\",\"query\":\"q\",\"deadline\":[]}", "field \"deadline\""},
     };
     const struct line_defaults defaults = defaults_for("enrich");
