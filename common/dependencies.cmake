@@ -29,7 +29,7 @@ dependency(hiredis "hiredis>=0.14.1" libhiredis-dev)
 dependency(cjson "libcjson>=1.7.10" libcjson-dev)
 dependency(curl_linked "libcurl>=7.88" libcurl4-openssl-dev)
 
-# libcurl is loaded by the first HTTP request (common/http_curl.h): its headers are enough to build,
+# libcurl is loaded by the first HTTP request (common/http/curl.h): its headers are enough to build,
 # and no program is linked with it. dep_curl_linked is for what calls it without that table.
 option(STILLHOUSE_LINK_CURL "link libcurl instead of loading it at the first request" OFF)
 add_library(dep_curl INTERFACE)

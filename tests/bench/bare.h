@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "job.h"
-#include "queue.h"
+#include "jobs/job.h"
+#include "queue/queue.h"
 #include "servers.h"
 
 enum { BARE_ID_BYTES = 36 };

@@ -5,7 +5,7 @@
 #ifndef STILLHOUSE_TESTS_BENCH_BARE_HTTP_H
 #define STILLHOUSE_TESTS_BENCH_BARE_HTTP_H
 
-#include "strbuf.h"
+#include "base/strbuf.h"
 
 struct bare_http; /* opaque; heap */
 

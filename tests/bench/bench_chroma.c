@@ -16,8 +16,8 @@
 #include <string.h>
 
 #include "bare_http.h"
+#include "base/clock.h"
 #include "chroma_jobs.h"
-#include "clock.h"
 #include "drain.h"
 #include "experiences.h"
 #include "flags.h"

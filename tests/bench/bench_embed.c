@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "clock.h"
-#include "embedder.h"
+#include "base/clock.h"
+#include "embedder/embedder.h"
 #include "flags.h"
 #include "support.h"
 

@@ -13,9 +13,9 @@
 #include <string.h>
 
 #include "bare.h"
-#include "bodies.h"
-#include "clock.h"
+#include "base/clock.h"
 #include "flags.h"
+#include "jobs/bodies.h"
 #include "stillhouse.h"
 #include "support.h"
 

@@ -18,11 +18,11 @@
 #include <time.h>
 
 #include "bare.h"
-#include "clock.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "flags.h"
-#include "fleet.h"
-#include "http.h"
-#include "log.h"
+#include "http/client.h"
+#include "process/fleet.h"
 #include "support.h"
 
 enum { HEAD_BYTES = 5, INDEX_BYTES = 12, READ_COUNT = 64, BATCH_MAX = 1000, END_MS = 10000 };

@@ -10,13 +10,13 @@
 #include <string.h>
 
 #include "bare.h"
-#include "bodies.h"
-#include "clock.h"
+#include "base/clock.h"
+#include "base/text.h"
 #include "flags.h"
-#include "keys.h"
+#include "jobs/bodies.h"
+#include "queue/keys.h"
 #include "stillhouse.h"
 #include "support.h"
-#include "text.h"
 
 enum { QUERIES = 100, QUERY_BYTES = 64, EXAMPLES = 3, FEW_SHOT_EXTRA = 200 };
 

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bodies.h"
-#include "clock.h"
+#include "base/clock.h"
+#include "jobs/bodies.h"
 #include "support.h"
 
 enum { CALL = 500, BACKLOG = 20000, STEPS = 10, GROWTH_KIB = 1024, BODY_MAX = 16 * 1024 };

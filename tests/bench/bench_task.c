@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "http.h"
+#include "base/clock.h"
+#include "http/client.h"
 #include "stillhouse.h"
 #include "support.h"
 

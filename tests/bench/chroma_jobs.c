@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bodies.h"
+#include "base/text.h"
 #include "experiences.h"
+#include "jobs/bodies.h"
 #include "support.h"
-#include "text.h"
 
 enum { CALL = 500, ID_BYTES = 40, OPTIONS_BYTES = 64 };
 

@@ -2,7 +2,7 @@
 #ifndef STILLHOUSE_TESTS_BENCH_CHROMA_JOBS_H
 #define STILLHOUSE_TESTS_BENCH_CHROMA_JOBS_H
 
-#include "queue.h"
+#include "queue/queue.h"
 
 enum { CHROMA_JOBS_DOCUMENTS = 100 /* of an index job */ };
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "support.h"
 
 enum { START_MS = 20000, DRAIN_MS = 300000, POLL_MS = 1 };

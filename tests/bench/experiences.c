@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "embedder.h"
-#include "json.h"
+#include "embedder/embedder.h"
 #include "support.h"
+#include "json/write.h"
 
 enum { VOCABULARY = 4096, PROMPT_WORDS = 10, RESULT_WORDS = 40, SHARED_WORDS = 4, METADATA = 6 };
 

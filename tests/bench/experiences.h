@@ -4,8 +4,8 @@
 #ifndef STILLHOUSE_TESTS_BENCH_EXPERIENCES_H
 #define STILLHOUSE_TESTS_BENCH_EXPERIENCES_H
 
-#include "chroma.h"
-#include "strbuf.h"
+#include "base/strbuf.h"
+#include "chroma/chroma.h"
 
 enum {
     EXPERIENCES_DIMENSION = 384,

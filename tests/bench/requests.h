@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/strbuf.h"
 #include "servers.h"
-#include "strbuf.h"
 
 enum { REQUESTS_URL_BYTES = 256 };
 

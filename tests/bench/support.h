@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "queue.h"
+#include "queue/queue.h"
 #include "servers.h"
 
 /* Prints what went wrong and ends the program. */

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "chroma_internal.h"
-#include "clock.h"
+#include "base/clock.h"
+#include "chroma/internal.h"
 #include "fake_server.h"
 
 #define UNUSED __attribute__((unused))

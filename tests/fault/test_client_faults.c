@@ -1,7 +1,7 @@
 /* The producer library when Redis is away, hangs, or is something else. A task must not notice: the
  * base prompt comes out unchanged and in time. The bounds are 100 ms to connect and 50 ms a
  * command; a second is what a busy machine may make of them. */
-#include "../integration/client_fixture.h"
+#include "integration/client_fixture.h"
 
 #include <signal.h>
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "embedder.h"
+#include "embedder/embedder.h"
 #include "fake_server.h"
 
 /* little-endian float32: {3, 4}, {0, 2}, {NaN, 1} */

@@ -2,7 +2,7 @@
  * what fails alone while others pass is. */
 #include <stdatomic.h>
 
-#include "../integration/fleet_fixture.h"
+#include "integration/fleet_fixture.h"
 #include "rule_server.h"
 
 enum {

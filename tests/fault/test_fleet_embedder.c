@@ -1,6 +1,6 @@
 /* The fleet with an embedder that misbehaves: what is dead, what is tried again, what waits. */
-#include "../integration/fleet_fixture.h"
 #include "fake_server.h"
+#include "integration/fleet_fixture.h"
 
 TestSuite(fleet_embedder, .init = setup, .fini = teardown, .timeout = 120);
 

@@ -1,6 +1,6 @@
 /* The fleet when its servers misbehave for real: nothing is lost, the books balance, work goes on.
  */
-#include "../integration/fleet_fixture.h"
+#include "integration/fleet_fixture.h"
 
 TestSuite(fleet_faults, .init = setup, .fini = teardown, .timeout = 180);
 

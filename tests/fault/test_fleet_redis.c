@@ -1,7 +1,7 @@
 /* A fleet whose Redis is there and says no: the library is flushed, permissions are taken, groups
  * vanish, the disk or the memory is full. Nothing is lost, nothing runs hot, and work goes on when
  * it may. */
-#include "../integration/fleet_fixture.h"
+#include "integration/fleet_fixture.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "fake_server.h"
-#include "http.h"
+#include "http/client.h"
 
 /* What the observer was told last. */
 struct observed {

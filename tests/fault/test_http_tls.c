@@ -6,11 +6,11 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
+#include "base/tls_files.h"
 #include "certificates.h"
-#include "clock.h"
-#include "http.h"
+#include "http/client.h"
 #include "servers.h"
-#include "tls_files.h"
 
 enum { PATIENCE_MS = 15000, POLL_MS = 20 };
 

@@ -4,8 +4,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "../integration/fleet_fixture.h"
-#include "arena.h"
+#include "base/arena.h"
+#include "integration/fleet_fixture.h"
 
 enum { ARENA_BLOCK_BYTES = 64 * 1024 };
 

@@ -7,8 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "redis_conn.h"
+#include "base/clock.h"
+#include "redis/conn.h"
 #include "servers.h"
 
 enum { BOUND_MS = 1000, VALUE_BYTES = 200 * 1024, PATIENCE_MS = 10000 };

@@ -1,5 +1,5 @@
 /* One connection to servers that are slow, old, broken, or no Redis at all. */
-#include "../integration/redis_conn_fixture.h"
+#include "integration/redis_conn_fixture.h"
 
 TestSuite(redis_conn_faults, .timeout = 60);
 

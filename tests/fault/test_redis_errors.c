@@ -1,4 +1,4 @@
-/* The table of redis_conn.h, "what an error reply means": a test for each row, in which a server
+/* The table of redis/conn.h, "what an error reply means": a test for each row, in which a server
  * answers it to a plain command, to a pipelined read, to an enqueue, to a finish, to a lane's
  * commit, to a worker's reader and to a producer. */
 #include <criterion/criterion.h>
@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "commit.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "fake_server.h"
-#include "log.h"
-#include "queue.h"
-#include "reader.h"
-#include "redis_conn.h"
+#include "process/settle.h"
+#include "queue/queue.h"
+#include "reader/reader.h"
+#include "redis/conn.h"
 #include "stillhouse.h"
 
 enum { STEPS_MAX = 32, COMMIT_TRIES = 4 };

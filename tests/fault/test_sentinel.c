@@ -1,6 +1,6 @@
 /* A fleet and a producer behind a real Sentinel: the master dies or hangs, a replica takes its
  * place, and both go on by themselves. What the replica had acknowledged is not lost. */
-#include "../integration/fleet_fixture.h"
+#include "integration/fleet_fixture.h"
 
 #include <stdlib.h>
 

@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "fake_server.h"
-#include "queue.h"
-#include "redis_conn.h"
+#include "queue/queue.h"
+#include "redis/conn.h"
 #include "servers.h"
 #include "stillhouse.h"
 

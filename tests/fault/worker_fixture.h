@@ -5,8 +5,8 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "../integration/fleet_fixture.h"
 #include "fake_server.h"
+#include "integration/fleet_fixture.h"
 #include "proxy.h"
 
 enum { TAKEOVERS = 7, HELD_MS = 20000 };

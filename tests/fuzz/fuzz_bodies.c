@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bodies.h"
-#include "text.h"
+#include "base/text.h"
+#include "jobs/bodies.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

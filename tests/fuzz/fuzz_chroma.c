@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chroma_internal.h"
+#include "chroma/internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "embedder.h"
+#include "embedder/embedder.h"
 
 enum { BUILTIN_DIMENSION = 64 };
 

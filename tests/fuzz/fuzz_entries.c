@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/entries.c"
-#include "cli/messages.c"
-#include "cli/output.c"
+#include "cli/frame/messages.c"
+#include "cli/frame/output.c"
+#include "operate/entries.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http.h"
-#include "http_hide.h"
-#include "http_internal.h"
-#include "json.h"
+#include "http/client.h"
+#include "http/hide.h"
+#include "http/internal.h"
+#include "json/write.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "job.h"
+#include "jobs/job.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

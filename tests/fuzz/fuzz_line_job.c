@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bodies.h"
-#include "cli/line_job.c"
+#include "cli/commands/line_job.c"
+#include "jobs/bodies.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

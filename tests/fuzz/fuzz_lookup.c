@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bodies.h"
-#include "lookup.h"
-#include "result.h"
-#include "text.h"
+#include "base/text.h"
+#include "jobs/bodies.h"
+#include "prompt/lookup.h"
+#include "prompt/result.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

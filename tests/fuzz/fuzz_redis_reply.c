@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "redis_conn_internal.h"
-#include "redis_objects.h"
+#include "redis/conn_internal.h"
+#include "redis/objects.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

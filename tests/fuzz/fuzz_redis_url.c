@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "redis_conn.h"
-#include "text.h"
+#include "base/text.h"
+#include "redis/conn.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "queue.h"
+#include "queue/queue.h"
 #include "servers.h"
 
 #define UNUSED __attribute__((unused))

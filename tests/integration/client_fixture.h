@@ -6,8 +6,8 @@
 #ifndef STILLHOUSE_TESTS_CLIENT_FIXTURE_H
 #define STILLHOUSE_TESTS_CLIENT_FIXTURE_H
 
-#include "bodies.h"
-#include "keys.h"
+#include "jobs/bodies.h"
+#include "queue/keys.h"
 #include "queue_fixture.h"
 #include "stillhouse.h"
 

@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bodies.h"
-#include "chroma.h"
-#include "clock.h"
-#include "fleet.h"
+#include "base/clock.h"
+#include "chroma/chroma.h"
 #include "fleet_settings.h"
-#include "http.h"
-#include "keys.h"
+#include "http/client.h"
+#include "jobs/bodies.h"
+#include "process/fleet.h"
+#include "queue/keys.h"
 #include "servers.h"
 
 #define UNUSED __attribute__((unused))

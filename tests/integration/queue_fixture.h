@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "ok.h"
-#include "queue.h"
+#include "queue/queue.h"
 #include "servers.h"
 
 #define HELPER static __attribute__((unused))

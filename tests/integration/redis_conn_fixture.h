@@ -12,11 +12,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "fake_server.h"
 #include "ok.h"
-#include "queue.h"
-#include "redis_conn.h"
+#include "queue/queue.h"
+#include "redis/conn.h"
 #include "servers.h"
 
 static struct error err;

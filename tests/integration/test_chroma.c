@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "chroma.h"
+#include "chroma/chroma.h"
 #include "servers.h"
 
 enum { DIMENSION = 8 };

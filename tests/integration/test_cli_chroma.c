@@ -1,7 +1,7 @@
 /* stillhouse doctor and export, on a real Chroma. */
-#include "chroma.h"
+#include "chroma/chroma.h"
 #include "cli_fixture.h"
-#include "embedder.h"
+#include "embedder/embedder.h"
 
 static struct test_server chroma_server;
 static struct embedder *embedder;

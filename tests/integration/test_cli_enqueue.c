@@ -2,11 +2,11 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "bodies.h"
+#include "base/strbuf.h"
+#include "base/text.h"
 #include "cli_fixture.h"
-#include "keys.h"
-#include "strbuf.h"
-#include "text.h"
+#include "jobs/bodies.h"
+#include "queue/keys.h"
 
 TestSuite(cli_enqueue, .init = start_redis, .fini = stop_redis);
 

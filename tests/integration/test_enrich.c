@@ -1,8 +1,8 @@
 /* Enrichments among expired experiences, on a real Chroma: k live examples while there are k. */
 #include <math.h>
 
+#include "base/text.h"
 #include "fleet_fixture.h"
-#include "text.h"
 
 TestSuite(enrich, .init = setup, .fini = teardown, .timeout = 120);
 

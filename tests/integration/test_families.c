@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "fleet.h"
+#include "base/clock.h"
 #include "fleet_settings.h"
-#include "http.h"
+#include "http/client.h"
+#include "process/fleet.h"
 #include "servers.h"
 
 enum { PATIENCE_MS = 20000, POLL_MS = 20, WORKERS = 2, NONE = -4711 };

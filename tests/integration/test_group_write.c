@@ -2,8 +2,8 @@
  * the writer lease until all of them stand in line, so what goes together is known beforehand. */
 #include <pthread.h>
 
+#include "chroma_writer/group_write.h"
 #include "fleet_fixture.h"
-#include "group_write.h"
 #include "rule_server.h"
 
 enum { LANES_MAX = 4, EACH_MAX = 120, DOMAINS_MAX = 3 };

@@ -15,7 +15,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "health.h"
+#include "process/health.h"
 
 enum { ANSWER_BYTES = 131072, PATIENCE_MS = 5000 };
 

@@ -1,7 +1,7 @@
 /* What the whole fleet keeps to together: a rate, and leases. On a real Redis. */
-#include "lease.h"
+#include "queue/lease.h"
+#include "queue/ratelimit.h"
 #include "queue_fixture.h"
-#include "ratelimit.h"
 
 TestSuite(queue_lease, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 

@@ -1,6 +1,6 @@
 /* What an operator's fingers and other people's tools did to a queue, put right. */
-#include "arena.h"
-#include "bodies.h"
+#include "base/arena.h"
+#include "jobs/bodies.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_repair, .init = queue_setup, .fini = queue_teardown, .timeout = 60);

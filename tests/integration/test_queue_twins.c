@@ -1,6 +1,6 @@
 /* What a twin is owed by the job that stands for it, and what everybody is told who waits. */
-#include "arena.h"
-#include "bodies.h"
+#include "base/arena.h"
+#include "jobs/bodies.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_twins, .init = queue_setup, .fini = queue_teardown, .timeout = 60);

@@ -3,7 +3,7 @@
 
 #include "proxy.h"
 #include "queue_fixture.h"
-#include "reader.h"
+#include "reader/reader.h"
 
 static struct settings settings;
 static struct metrics *metrics;

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/tls_files.h"
 #include "certificates.h"
-#include "redis_conn.h"
+#include "redis/conn.h"
 #include "servers.h"
-#include "tls_files.h"
 
 static struct test_server server;
 static char folder[200];

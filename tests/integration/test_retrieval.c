@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chroma.h"
-#include "embedder.h"
-#include "http.h"
+#include "chroma/chroma.h"
+#include "embedder/embedder.h"
+#include "http/client.h"
 #include "servers.h"
 
 enum { DIMENSION = 384, STORED = 3000, ASKED = 200, TOP = 5, SLICE = 100, ASK_SLICE = 50 };

@@ -1,8 +1,8 @@
 /* The sweep on a real Redis and a real Chroma: what it deletes, what it leaves, who does it. */
+#include "chroma_writer/writer.h"
 #include "fake_server.h"
 #include "fleet_fixture.h"
-#include "lease.h"
-#include "writer.h"
+#include "queue/lease.h"
 
 enum { DIMENSION = 384, SLICE = 100, QUIET_MS = 700 };
 

@@ -1,5 +1,5 @@
 /* What the fleet knows of an operation: two processes, here two sets of tools, on one Redis. */
-#include "asking.h"
+#include "context/asking.h"
 #include "fleet_fixture.h"
 
 struct process {

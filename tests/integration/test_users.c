@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
-#include "clock.h"
+#include "base/clock.h"
 
 enum { PATIENCE_MS = 20000, POLL_MS = 20 };
 

@@ -7,11 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "base/clock.h"
+#include "config/settings.h"
 #include "fake_server.h"
 #include "folder.h"
 #include "servers.h"
-#include "settings.h"
 
 enum { PATIENCE_MS = 15000 };
 

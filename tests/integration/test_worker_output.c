@@ -9,9 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "queue.h"
-#include "redis_conn.h"
+#include "base/clock.h"
+#include "queue/queue.h"
+#include "redis/conn.h"
 #include "servers.h"
 
 enum { PATIENCE_MS = 20000, POLL_MS = 10, BAD_JOBS = 200, GOOD_JOBS = 20 };

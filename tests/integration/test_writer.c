@@ -4,10 +4,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "keys.h"
-#include "queue.h"
+#include "chroma_writer/writer.h"
+#include "queue/keys.h"
+#include "queue/queue.h"
 #include "servers.h"
-#include "writer.h"
 
 static struct test_server redis;
 static struct redis_conn *conn;

@@ -2,8 +2,8 @@
 #ifndef STILLHOUSE_TESTS_FLEET_SETTINGS_H
 #define STILLHOUSE_TESTS_FLEET_SETTINGS_H
 
+#include "config/settings.h"
 #include "servers.h"
-#include "settings.h"
 
 /* The defaults, but on these two servers and with waits of 20 to 200 ms after a failure, so that a
  * test sees the next try. Tests change what they are about. */

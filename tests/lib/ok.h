@@ -9,7 +9,7 @@
 
 #include <criterion/criterion.h>
 
-#include "status.h"
+#include "base/status.h"
 
 /* Fails the test with the call, its status and the text of `err`, which is in scope. */
 #define OK(call)                                                                                   \

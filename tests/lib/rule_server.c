@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "http.h"
+#include "http/client.h"
 
 enum { CONNECTIONS_MAX = 256, URL_BYTES = 512 };
 

@@ -16,7 +16,7 @@
 
 #include <stddef.h>
 
-#include "strbuf.h"
+#include "base/strbuf.h"
 
 enum { RULE_FORWARD = 0 }; /* the answer is the server's behind it */
 

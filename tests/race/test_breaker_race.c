@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "upstreams.h"
+#include "context/upstreams.h"
 
 enum { LANES = 4, ROUNDS = 300, BATCH = 64 };
 

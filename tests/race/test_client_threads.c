@@ -9,12 +9,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bodies.h"
-#include "keys.h"
-#include "queue.h"
+#include "base/text.h"
+#include "jobs/bodies.h"
+#include "queue/keys.h"
+#include "queue/queue.h"
 #include "servers.h"
 #include "stillhouse.h"
-#include "text.h"
 
 enum { THREADS = 4, ROUNDS = 60 };
 

@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bodies.h"
-#include "clock.h"
-#include "fleet.h"
+#include "base/clock.h"
 #include "fleet_settings.h"
-#include "health.h"
-#include "http.h"
+#include "http/client.h"
+#include "jobs/bodies.h"
+#include "process/fleet.h"
+#include "process/health.h"
 #include "servers.h"
 
 enum { LIVES = 2, JOBS = 400, PATIENCE_MS = 60000 };

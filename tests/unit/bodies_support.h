@@ -8,7 +8,7 @@
 #include <msgpack.h>
 #include <string.h>
 
-#include "bodies.h"
+#include "jobs/bodies.h"
 
 #define SLICE(text) ((struct slice){text, sizeof(text) - 1})
 #define BYTES(text) text, sizeof(text) - 1

@@ -15,7 +15,7 @@
 
 #include "folder.h"
 #include "ok.h"
-#include "outbox.h"
+#include "spool/outbox.h"
 
 #define HELPER static __attribute__((unused))
 

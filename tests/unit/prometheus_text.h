@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "metrics.h"
+#include "metrics/metrics.h"
 
 enum { SAMPLES_MAX = 4096, FAMILIES_MAX = 32 };
 

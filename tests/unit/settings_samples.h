@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config/settings.h"
 #include "folder.h"
-#include "settings.h"
 
 #define UNUSED __attribute__((unused))
 

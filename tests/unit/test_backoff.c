@@ -1,7 +1,7 @@
 #include <criterion/criterion.h>
 #include <stdint.h>
 
-#include "backoff.h"
+#include "rules/retry.h"
 
 static int64_t longest_of(int64_t attempt, int64_t base_ms, int64_t max_ms, int64_t asked_ms,
                           int64_t *shortest)

@@ -10,10 +10,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "descriptors.h"
-#include "keys.h"
-#include "log.h"
+#include "base/clock.h"
+#include "base/descriptors.h"
+#include "base/log.h"
+#include "queue/keys.h"
 
 /* What `write_lines` writes to standard error. */
 static const char *logged(void (*write_lines)(void), char *out, size_t size)

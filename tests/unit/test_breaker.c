@@ -1,6 +1,6 @@
 #include <criterion/criterion.h>
 
-#include "breaker.h"
+#include "rules/breaker.h"
 
 enum { FAILURES = 3, PAUSE = 1000, PROBE = 30000 };
 

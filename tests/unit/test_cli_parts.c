@@ -1,13 +1,13 @@
 /* The parts of the program stillhouse that need no server: tables, lines, values, entries. */
 #include <criterion/criterion.h>
 
-#include "cli/entries.c"
-#include "cli/input.c"
-#include "cli/line_job.c"
-#include "cli/messages.c"
-#include "cli/output.c"
-#include "cli/server_info.c"
-#include "cli/values.c"
+#include "cli/commands/line_job.c"
+#include "cli/frame/input.c"
+#include "cli/frame/messages.c"
+#include "cli/frame/output.c"
+#include "cli/frame/values.c"
+#include "operate/entries.c"
+#include "operate/server_info.c"
 
 static const struct command command = {.name = "enqueue"};
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "embedder.h"
+#include "embedder/embedder.h"
 
 enum { DIMENSION = 384 };
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "few_shot.h"
-#include "text.h"
+#include "base/text.h"
+#include "rules/prompt_block.h"
 
 static struct strbuf out;
 

@@ -1,6 +1,6 @@
 #include <criterion/criterion.h>
 
-#include "halving.h"
+#include "rules/halving.h"
 
 /* Sends parts of `count` texts, of which bad[i] are bad; returns how many sendings it took. Every
  * bad one must have been sent alone and failed, every good one must have passed. */

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http_hide.h"
-#include "json.h"
+#include "http/hide.h"
+#include "json/write.h"
 
 static const char model[] = "{\"model\":\"nomic-embed-text-v1\"";
 

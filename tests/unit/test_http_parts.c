@@ -1,8 +1,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "http.h"
-#include "http_internal.h"
+#include "http/client.h"
+#include "http/internal.h"
 
 enum { NOW_S = 1700000000 }; /* 2023-11-14T22:13:20Z */
 

@@ -1,7 +1,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "job.h"
+#include "jobs/job.h"
 
 static struct job_options parsed(const char *text)
 {

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "json_walk.h"
+#include "json/walk.h"
 
 /* The text behind the value, or "broken". */
 static const char *behind(const char *text)

@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "long_text.h"
-#include "text.h"
+#include "base/text.h"
+#include "rules/long_text.h"
 
 static struct slice text_of(const char *text)
 {

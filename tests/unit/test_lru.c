@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lru.h"
+#include "client/lru.h"
 
 static void put(struct lru *lru, const char *key, const char *value)
 {

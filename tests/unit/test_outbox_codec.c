@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "outbox_codec.h"
+#include "spool/outbox_codec.h"
 
 static const uint64_t nonce = UINT64_C(0x0123456789abcdef);
 

@@ -1,5 +1,5 @@
 /* The producer library where no server is: layout, memory, results, arguments. */
-#include "prompt.h"
+#include "prompt/prompt.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "memory.h"
-#include "resolve.h"
-#include "result.h"
+#include "client/dns.h"
+#include "client/result_memory.h"
+#include "prompt/result.h"
 
 static struct slice text(const char *chars)
 {

@@ -1,7 +1,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "redis_conn.h"
+#include "redis/conn.h"
 
 static struct redis_url parsed(const char *text)
 {

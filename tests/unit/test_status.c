@@ -1,7 +1,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "status.h"
+#include "base/status.h"
 
 Test(status, each_status_has_a_text_of_its_own)
 {

@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "strbuf.h"
+#include "base/strbuf.h"
 
 /* Under AddressSanitizer, too, a malloc that asks too much shall return NULL. */
 const char *__asan_default_options(void);

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "task.h"
+#include "rules/task.h"
 
 /* Every failure that servers were seen with: may it be the fault of what was sent? */
 static const struct {

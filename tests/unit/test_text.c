@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text.h"
+#include "base/text.h"
 
 /* What `hashlib.sha256(b" ".join(q.split())).hexdigest()[:32]` says in Python. */
 static const struct {

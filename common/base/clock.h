@@ -1,0 +1,19 @@
+/* base/clock.h - the only places that ask the system for time. The pure core never includes this.
+ */
+#ifndef STILLHOUSE_BASE_CLOCK_H
+#define STILLHOUSE_BASE_CLOCK_H
+
+#include <stdint.h>
+
+/* Monotonic milliseconds / nanoseconds: for durations and deadlines inside one process. Any thread.
+ */
+int64_t clock_now_ms(void);
+int64_t clock_now_ns(void);
+
+/* Wall clock, Unix milliseconds: for what is written down. Any thread. */
+int64_t clock_unix_ms(void);
+
+/* Sleeps `ms` (0 returns at once); a signal does not cut it short. Any thread. */
+void clock_sleep_ms(int64_t ms);
+
+#endif

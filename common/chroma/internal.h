@@ -1,0 +1,116 @@
+/* chroma/internal.h - what the files of the Chroma client share.
+ *
+ * chroma.c          the handle, one call, the collection of a domain
+ * chroma/server.c   heartbeat, version, how many collections
+ * chroma/records.c  the calls on a collection's records: upsert, query, get, page, delete, count
+ * chroma/decode.c   pure: the server's JSON to our structures; everything in it is foreign
+ */
+#ifndef STILLHOUSE_CHROMA_INTERNAL_H
+#define STILLHOUSE_CHROMA_INTERNAL_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "base/strbuf.h"
+#include "base/text.h"
+#include "chroma/chroma.h"
+#include "http/client.h"
+
+enum {
+    CHROMA_BATCH_MAX = 100, /* records a write: more make other clients' queries stall */
+    CHROMA_ID_BYTES = 64,   /* of a collection's UUID, with room to spare */
+    CHROMA_NAME_BYTES = TEXT_DOMAIN_MAX + 4,
+};
+
+struct chroma_collection; /* chroma.c */
+
+struct chroma {
+    struct chroma_config config; /* its strings are owned, but for identity.model */
+    char *api_url;               /* ".../api/v2" */
+    char *database_url;          /* ".../api/v2/tenants/T/databases/D" */
+    struct http *http;
+    struct http_response response;         /* of the last call */
+    struct strbuf url;                     /* of the call under way */
+    struct strbuf request;                 /* body of a call on records */
+    size_t foreign_from;                   /* where texts of others begin in it */
+    struct chroma_collection *collections; /* by domain; only checked ones are in it */
+    enum chroma_look look;
+};
+
+/* Empties and returns chroma->request. */
+struct strbuf *chroma_request(struct chroma *chroma);
+
+/* chroma->url = `base` and `path`. */
+void chroma_set_url(struct chroma *chroma, const char *base, const char *path);
+
+/* One request: `what` names it in errors, `operation` in metrics. */
+struct chroma_call {
+    const char *method;
+    const char *operation;
+    const char *what;
+    const struct strbuf *body; /* NULL = none */
+    size_t foreign_from;       /* as in http_request */
+    int timeout_ms;            /* 0 = the handle's */
+};
+
+/* Performs `call` on chroma->url. STATUS_OK: chroma->response is a 2xx. */
+enum status chroma_perform(struct chroma *chroma, const struct chroma_call *call,
+                           struct error *err) MUSTCHECK;
+
+/* One call on the domain's collection: `action` is the path behind its UUID and the operation in
+ * the metrics; chroma->request is the body of a POST. Looks the collection up (creates it where
+ * `create`); on a 404 forgets it and does all of it once more. STATUS_OK: chroma->response is a
+ * 2xx. The request is empty afterwards where it was big. */
+enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool create,
+                                 const char *method, const char *action,
+                                 struct error *err) MUSTCHECK;
+
+/* The last response was read: where it was big, its memory is given back. */
+void chroma_end_answer(struct chroma *chroma);
+
+/* The last response as JSON; the caller frees it with cJSON_Delete. GARBLED names `what`. Ends
+ * the answer. */
+enum status chroma_answer(struct chroma *chroma, const char *what, cJSON **out,
+                          struct error *err) MUSTCHECK;
+
+/* Exactly one JSON document of well-formed UTF-8. `data[bytes]` must be NUL. GARBLED otherwise. */
+enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct error *err) MUSTCHECK;
+
+/* What an answer to a query must fit. */
+struct chroma_asked {
+    size_t count; /* vectors */
+    size_t n_results;
+    bool text_in_metadata; /* as in chroma_config */
+    chroma_wanted *wanted; /* as in chroma_search */
+    const void *wanted_context;
+};
+
+/* The answer to a query, `data[bytes]` being NUL: `take` gets the hits of each vector in turn,
+ * decoded into the arena, which it may reset. GARBLED: any of it is not as asked; some may have
+ * been taken before. */
+enum status chroma_decode_query(const char *data, size_t bytes, const struct chroma_asked *asked,
+                                struct arena *arena, chroma_hits_taker *take, void *context,
+                                struct error *err) MUSTCHECK;
+
+/* The answer to a get: every record, distance 0, also those without metadata or text. */
+enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, struct arena *arena,
+                                  struct chroma_hits *out, struct error *err) MUSTCHECK;
+
+/* A list of collections; of names like "sh-legal" the domain is kept. */
+enum status chroma_decode_domains(const cJSON *root, struct arena *arena,
+                                  struct chroma_domains *out, struct error *err) MUSTCHECK;
+
+/* A whole number that is not negative. */
+enum status chroma_decode_count(const cJSON *root, int64_t *count, struct error *err) MUSTCHECK;
+
+/* A collection: its UUID into `id`, after its space, embedder and dimension were found to be ours;
+ * else MISMATCH with both named. */
+enum status chroma_decode_collection(const cJSON *root, const char *name,
+                                     const struct chroma_identity *identity,
+                                     char id[CHROMA_ID_BYTES], struct error *err) MUSTCHECK;
+
+#endif

@@ -1,0 +1,24 @@
+/* config/clients.h - the embedder and Chroma that the settings name: for a worker's lanes and the
+ * CLI alike.
+ *
+ * No connection is made. What is opened belongs to the caller and one thread; `settings` and
+ * `context` are borrowed as long as it lives. `observer` may be NULL.
+ */
+#ifndef STILLHOUSE_CONFIG_CLIENTS_H
+#define STILLHOUSE_CONFIG_CLIENTS_H
+
+#include "chroma/chroma.h"
+#include "config/settings.h"
+#include "embedder/embedder.h"
+
+/* embedder_free. INVALID names the setting that is wrong. */
+enum status clients_open_embedder(const struct settings *settings, http_observer *observer,
+                                  void *context, struct embedder **out,
+                                  struct error *err) MUSTCHECK;
+
+/* chroma_free. `embedder` gives the collections' identity and must outlive the handle. NULL: out of
+ * memory. */
+struct chroma *clients_open_chroma(const struct settings *settings, const struct embedder *embedder,
+                                   http_observer *observer, void *context) MUSTCHECK;
+
+#endif

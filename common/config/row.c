@@ -1,0 +1,407 @@
+#include "config/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+enum { PORT_MAX = 65535, RATE_MAX = 1000000, WORD_BYTES = 32 };
+
+static const char digit_characters[] = "0123456789";
+
+/* ---- amounts --------------------------------------------------------------------------------- */
+
+/* Digits only, up to the end or to `end` when that is given. */
+static bool parse_integer(const char *text, const char **end, int64_t *out)
+{
+    size_t digits = strspn(text, digit_characters);
+    if (digits == 0 || (end == NULL && text[digits] != '\0')) {
+        return false;
+    }
+
+    errno = 0;
+    *out = strtoll(text, NULL, 10);
+    if (end != NULL) {
+        *end = text + digits;
+    }
+    return errno == 0;
+}
+
+static bool parse_size(const char *text, int64_t *out)
+{
+    static const struct {
+        const char *name;
+        int shift;
+    } units[] = {{"", 0}, {"B", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}};
+    const char *unit = NULL;
+    int64_t count = 0;
+
+    if (!parse_integer(text, &unit, &count)) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (strcmp(unit, units[i].name) == 0 && count <= INT64_MAX >> units[i].shift) {
+            *out = count << units[i].shift;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Digits with at most one point among them: no sign, no exponent, no "nan". */
+static bool parse_number(const char *text, double *out)
+{
+    size_t digits = strspn(text, digit_characters);
+    size_t fraction = 0;
+    size_t bytes = digits;
+
+    if (text[digits] == '.') {
+        fraction = strspn(text + digits + 1, digit_characters);
+        bytes += 1 + fraction;
+    }
+    if (digits + fraction == 0 || text[bytes] != '\0') {
+        return false;
+    }
+    *out = strtod(text, NULL);
+    return true;
+}
+
+/* "100/60s"; "" = none, which is zeros. */
+static bool parse_rate(const char *text, int64_t out[2])
+{
+    const char *slash = NULL;
+
+    if (text[0] == '\0') {
+        out[0] = 0;
+        out[1] = 0;
+        return true;
+    }
+    return parse_integer(text, &slash, &out[0]) && out[0] > 0 && out[0] <= RATE_MAX &&
+           *slash == '/' && text_parse_duration(slash + 1, &out[1]) && out[1] > 0;
+}
+
+static bool parse_amount(enum settings_type type, const char *text, int64_t *out)
+{
+    switch (type) {
+    case SETTINGS_INTEGER:
+        return parse_integer(text, NULL, out);
+    case SETTINGS_SIZE:
+        return parse_size(text, out);
+    default:
+        return text_parse_duration(text, out);
+    }
+}
+
+/* ---- ranges ---------------------------------------------------------------------------------- */
+
+struct range {
+    char low[WORD_BYTES];
+    char high[WORD_BYTES];
+};
+
+/* "1..256" as its two texts. */
+static struct range range_of(const struct settings_row *row)
+{
+    const char *range = row->info.range;
+    const char *dots = strstr(range, "..");
+    struct range out = {"", ""};
+
+    if (dots != NULL) {
+        snprintf(out.low, sizeof out.low, "%.*s", (int)(dots - range), range);
+        snprintf(out.high, sizeof out.high, "%s", dots + 2);
+    }
+    return out;
+}
+
+static bool amount_in_range(const struct settings_row *row, const char *text, int64_t *out)
+{
+    const struct range range = range_of(row);
+    int64_t low = 0;
+    int64_t high = 0;
+
+    return parse_amount(row->type, text, out) && parse_amount(row->type, range.low, &low) &&
+           parse_amount(row->type, range.high, &high) && *out >= low && *out <= high;
+}
+
+static bool number_in_range(const struct settings_row *row, const char *text, double *out)
+{
+    const struct range range = range_of(row);
+    double low = 0;
+    double high = 0;
+
+    return parse_number(text, out) && parse_number(range.low, &low) &&
+           parse_number(range.high, &high) && *out >= low && *out <= high;
+}
+
+/* The position of `text` in "first|second"; -1 when it is not there. */
+static int choice_position(const struct settings_row *row, const char *text)
+{
+    size_t bytes = strlen(text);
+    const char *at = row->info.range;
+
+    for (int position = 0;; position++) {
+        size_t length = strcspn(at, "|");
+        if (length == bytes && memcmp(at, text, bytes) == 0) {
+            return position;
+        }
+        if (at[length] == '\0') {
+            return -1;
+        }
+        at += length + 1;
+    }
+}
+
+/* ---- texts ----------------------------------------------------------------------------------- */
+
+bool settings_split_address(const char *text, char host[SETTINGS_HOST_BYTES], int *port)
+{
+    static const char name_characters[] =
+        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_";
+    static const char ipv6_characters[] = "0123456789abcdefABCDEF:.";
+    bool bracketed = text[0] == '[';
+    const char *start = bracketed ? text + 1 : text;
+    size_t bytes = strspn(start, bracketed ? ipv6_characters : name_characters);
+    const char *behind = start + bytes;
+    int64_t number = 0;
+
+    if (bytes == 0 || bytes >= SETTINGS_HOST_BYTES || (bracketed && *behind++ != ']') ||
+        *behind != ':' || !parse_integer(behind + 1, NULL, &number) || number > PORT_MAX) {
+        return false;
+    }
+    memcpy(host, start, bytes);
+    host[bytes] = '\0';
+    *port = (int)number;
+    return true;
+}
+
+/* enrich, distill, index or echo, a partition's number behind a point allowed. */
+static bool is_queue(const char *name, size_t bytes)
+{
+    static const char *const known[] = {"enrich", "distill", "index", "echo"};
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        size_t length = strlen(known[i]);
+        if (bytes < length || memcmp(name, known[i], length) != 0) {
+            continue;
+        }
+        size_t digits = bytes - length;
+        return digits == 0 || (name[length] == '.' && digits >= 2 && digits <= 5 &&
+                               strspn(name + length + 1, digit_characters) >= digits - 1);
+    }
+    return false;
+}
+
+static bool is_listed(const char *list, const char *end, const char *name, size_t bytes)
+{
+    while (list < end) {
+        size_t length = strcspn(list, ",");
+        if (length == bytes && memcmp(list, name, bytes) == 0) {
+            return true;
+        }
+        list += length + 1;
+    }
+    return false;
+}
+
+static enum status check_queues(const char *value, const char *source, struct error *err)
+{
+    char shown[48];
+
+    for (const char *at = value;; at++) {
+        size_t bytes = strcspn(at, ",");
+        if (!is_queue(at, bytes)) {
+            return error_set(err, STATUS_INVALID,
+                             "%s: \"%s\" is not a queue: expected enrich, distill, index or echo, "
+                             "separated by commas, or a partition such as enrich.3",
+                             source, text_excerpt(at, bytes, shown));
+        }
+        if (is_listed(value, at, at, bytes)) {
+            return error_set(err, STATUS_INVALID, "%s: queue \"%s\" is named twice", source,
+                             text_excerpt(at, bytes, shown));
+        }
+        at += bytes;
+        if (*at == '\0') {
+            return STATUS_OK;
+        }
+    }
+}
+
+static bool is_plain_text(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What holds for every text. The value may be a secret, so it is not shown. */
+static enum status check_text(const struct settings_row *row, const char *value, const char *source,
+                              struct error *err)
+{
+    if (value[0] == '\0') {
+        return row->info.default_text[0] == '\0'
+                   ? STATUS_OK
+                   : error_set(err, STATUS_INVALID, "%s: must not be empty", source);
+    }
+    if (strlen(value) >= row->bytes) {
+        return error_set(err, STATUS_INVALID, "%s: the value has %zu bytes, expected at most %zu",
+                         source, strlen(value), row->bytes - 1);
+    }
+    if (!is_plain_text(value)) {
+        return error_set(err, STATUS_INVALID, "%s: the value holds a control character", source);
+    }
+    return STATUS_OK;
+}
+
+/* What the type wants besides, in words; NULL when the text is fine. */
+static const char *text_fault(enum settings_type type, const char *value)
+{
+    char host[SETTINGS_HOST_BYTES];
+    int port = 0;
+
+    switch (type) {
+    case SETTINGS_ID:
+        return value[0] == '\0' || text_is_id(value, strlen(value))
+                   ? NULL
+                   : "an id of 1 to 64 characters A-Z a-z 0-9 . _ : -";
+    case SETTINGS_PREFIX:
+        for (const char *c = value; *c != '\0'; c++) {
+            if (*c <= ' ' || *c > '~' || *c == '{' || *c == '}') {
+                return "a prefix of ASCII characters without spaces, { and }";
+            }
+        }
+        return NULL;
+    case SETTINGS_ADDRESS:
+        return strcmp(value, "off") == 0 || settings_split_address(value, host, &port)
+                   ? NULL
+                   : "an address such as 127.0.0.1:9464 or [::1]:9464, or off";
+    default:
+        return NULL;
+    }
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+static enum status parse_text(const struct settings_row *row, const char *value, const char *source,
+                              char *out, struct error *err)
+{
+    char shown[48];
+
+    enum status status = check_text(row, value, source, err);
+    if (status == STATUS_OK && row->type == SETTINGS_QUEUES) {
+        status = check_queues(value, source, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const char *wanted = text_fault(row->type, value);
+    if (wanted != NULL) {
+        return error_set(err, STATUS_INVALID, "%s: \"%s\" is not %s", source,
+                         text_excerpt(value, strlen(value), shown), wanted);
+    }
+    explicit_bzero(out, row->bytes);
+    memcpy(out, value, strlen(value) + 1);
+    return STATUS_OK;
+}
+
+static enum status bad_amount(const struct settings_row *row, const char *value, const char *source,
+                              struct error *err)
+{
+    static const char *const kinds[SETTINGS_TYPE_COUNT] = {
+        [SETTINGS_INTEGER] = "an integer",
+        [SETTINGS_NUMBER] = "a number",
+        [SETTINGS_DURATION] = "a duration (such as 250ms, 5s, 2m, 1h, 7d)",
+        [SETTINGS_SIZE] = "a size (such as 1000, 256KiB, 1MiB)",
+    };
+    const struct range range = range_of(row);
+    char shown[48];
+
+    text_excerpt(value, strlen(value), shown);
+    if (row->type == SETTINGS_RATE) {
+        return error_set(err, STATUS_INVALID, "%s: \"%s\" is not a rate such as 100/60s", source,
+                         shown);
+    }
+    if (row->type == SETTINGS_CHOICE) {
+        return error_set(err, STATUS_INVALID, "%s: \"%s\" is not one of %s", source, shown,
+                         row->info.range);
+    }
+    return error_set(err, STATUS_INVALID, "%s: \"%s\" is not %s from %s to %s", source, shown,
+                     kinds[row->type], range.low, range.high);
+}
+
+/* Enums are unsigned int, a choice of two may be a bool. */
+static bool parse_choice(const struct settings_row *row, const char *value, void *field)
+{
+    int position = choice_position(row, value);
+    if (position < 0) {
+        return false;
+    }
+
+    unsigned int as_enum = (unsigned int)position;
+    bool as_bool = position != 0;
+    memcpy(field, row->bytes == sizeof as_bool ? (void *)&as_bool : (void *)&as_enum, row->bytes);
+    return true;
+}
+
+static bool parse_number_row(const struct settings_row *row, const char *value, void *field)
+{
+    double number = 0;
+
+    if (!number_in_range(row, value, &number)) {
+        return false;
+    }
+    memcpy(field, &number, sizeof number);
+    return true;
+}
+
+static bool parse_rate_row(const char *value, void *field)
+{
+    int64_t rate[2];
+
+    if (!parse_rate(value, rate)) {
+        return false;
+    }
+    memcpy(field, rate, sizeof rate);
+    return true;
+}
+
+static bool parse_amount_row(const struct settings_row *row, const char *value, void *field)
+{
+    int64_t amount = 0;
+
+    if (!amount_in_range(row, value, &amount)) {
+        return false;
+    }
+    memcpy(field, &amount, sizeof amount);
+    return true;
+}
+
+enum status settings_parse(const struct settings_row *row, const char *value, const char *source,
+                           struct settings *settings, struct error *err)
+{
+    void *field = (char *)settings + row->offset;
+    bool parsed = false;
+
+    switch (row->type) {
+    case SETTINGS_CHOICE:
+        parsed = parse_choice(row, value, field);
+        break;
+    case SETTINGS_NUMBER:
+        parsed = parse_number_row(row, value, field);
+        break;
+    case SETTINGS_RATE:
+        parsed = parse_rate_row(value, field);
+        break;
+    case SETTINGS_INTEGER:
+    case SETTINGS_DURATION:
+    case SETTINGS_SIZE:
+        parsed = parse_amount_row(row, value, field);
+        break;
+    default:
+        return parse_text(row, value, source, field, err);
+    }
+    return parsed ? STATUS_OK : bad_amount(row, value, source, err);
+}

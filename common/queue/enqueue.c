@@ -1,0 +1,147 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "queue/internal.h"
+
+enum { WAIT_MAX_MS = 24 * 60 * 60 * 1000 };
+
+enum status queue_enqueue_append(struct redis_conn *conn, const struct queue *queue,
+                                 int64_t max_backlog, const struct queue_item *items, size_t count,
+                                 struct error *err)
+{
+    struct redis_args args = {0};
+
+    if (count < 1 || count > QUEUE_BATCH_MAX) {
+        return error_set(err, STATUS_INVALID, "%zu jobs in a call: expected 1 to %d", count,
+                         QUEUE_BATCH_MAX);
+    }
+    queue_args_start(&args, "sh_enqueue", queue->base);
+    redis_args_int(&args, max_backlog);
+    for (size_t i = 0; i < count; i++) {
+        queue_args_slice(&args, items[i].id);
+        queue_args_slice(&args, items[i].domain);
+        queue_args_slice(&args, items[i].options);
+        queue_args_slice(&args, items[i].body);
+    }
+    const enum status status = redis_conn_append(conn, &args, err);
+    redis_args_free(&args);
+    return status;
+}
+
+static enum status take_answer(const redisReply *reply, struct queue_answer *answer,
+                               struct error *err)
+{
+    if (reply->type != REDIS_REPLY_STRING || (size_t)reply->len > TEXT_ID_MAX) {
+        return queue_bad_shape("sh_enqueue", err);
+    }
+    answer->full = strcmp(reply->str, "FULL") == 0;
+    memcpy(answer->id, reply->str, (size_t)reply->len + 1); /* at most TEXT_ID_MAX and its NUL */
+    if (answer->full) {
+        answer->id[0] = '\0';
+    }
+    return STATUS_OK;
+}
+
+enum status queue_enqueue_collect(struct redis_conn *conn, size_t count,
+                                  struct queue_answer *answers, struct error *err)
+{
+    redisReply *reply = NULL;
+
+    enum status status = redis_conn_collect(conn, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = redis_reply_status(reply, err);
+    if (status == STATUS_OK && (reply->type != REDIS_REPLY_ARRAY || reply->elements != count)) {
+        status = queue_bad_shape("sh_enqueue", err);
+    }
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+        status = take_answer(reply->element[i], &answers[i], err);
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+enum status queue_enqueue(struct redis_conn *conn, const struct queue *queue, int64_t max_backlog,
+                          const struct queue_item *items, size_t count,
+                          struct queue_answer *answers, struct error *err)
+{
+    const enum status status = queue_enqueue_append(conn, queue, max_backlog, items, count, err);
+
+    return status == STATUS_OK ? queue_enqueue_collect(conn, count, answers, err) : status;
+}
+
+/* BLMOVE with 0 would wait for ever: no wait is LMOVE. */
+static void await_args(struct redis_args *args, const char *key, int64_t wait_ms, char wait[32])
+{
+    redis_args_str(args, wait_ms > 0 ? "BLMOVE" : "LMOVE");
+    redis_args_str(args, key);
+    redis_args_str(args, key);
+    redis_args_str(args, "LEFT");
+    redis_args_str(args, "LEFT");
+    if (wait_ms > 0) {
+        snprintf(wait, 32, "%" PRId64 ".%03d", wait_ms / 1000, (int)(wait_ms % 1000));
+        redis_args_str(args, wait);
+    }
+}
+
+/* A Redis that is full refuses to move, but not to look. */
+static void look_args(struct redis_args *args, const char *key)
+{
+    redis_args_reset(args);
+    redis_args_str(args, "LINDEX");
+    redis_args_str(args, key);
+    redis_args_int(args, 0);
+}
+
+static enum status take_reply(const redisReply *reply, const char *id, struct strbuf *out,
+                              struct error *err)
+{
+    if (reply->type == REDIS_REPLY_NIL) {
+        return error_set(err, STATUS_TIMEOUT, "no reply for job \"%s\" in time", id);
+    }
+    if (reply->type != REDIS_REPLY_STRING) {
+        return queue_bad_shape("BLMOVE", err);
+    }
+    strbuf_append(out, reply->str, (size_t)reply->len);
+    return strbuf_ok(out) ? STATUS_OK
+                          : error_set(err, STATUS_OOM, "no memory for a reply of %zu bytes",
+                                      (size_t)reply->len);
+}
+
+enum status queue_await_reply(struct redis_conn *conn, const struct queue *queue, const char *id,
+                              int64_t wait_ms, struct strbuf *out, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+    char key[QUEUE_BASE_BYTES + TEXT_ID_MAX + 16];
+    char wait[32];
+    const int command_ms = redis_conn_command_timeout(conn);
+
+    if (!text_is_id(id, strlen(id))) {
+        return error_set(err, STATUS_INVALID, "job id \"%.64s\": expected 1 to 64 of A-Za-z0-9._:-",
+                         id);
+    }
+    snprintf(key, sizeof key, "%s:reply:%s", queue->base, id);
+    wait_ms = wait_ms > WAIT_MAX_MS ? WAIT_MAX_MS : wait_ms;
+    await_args(&args, key, wait_ms, wait);
+
+    redis_conn_set_command_timeout(conn, command_ms + (wait_ms > 0 ? (int)wait_ms : 0));
+    enum status status = redis_conn_command(conn, &args, &reply, err);
+    redis_conn_set_command_timeout(conn, command_ms);
+    if (status == STATUS_OOM && redis_conn_is_open(conn)) {
+        look_args(&args, key);
+        status = redis_conn_command(conn, &args, &reply, err);
+        if (status == STATUS_OK && reply->type == REDIS_REPLY_NIL) {
+            status = error_set(err, STATUS_OOM,
+                               "no reply for job \"%s\" yet, and Redis is out of memory", id);
+        }
+    }
+    redis_args_free(&args);
+    if (status == STATUS_OK) {
+        status = take_reply(reply, id, out, err);
+    }
+    redis_reply_free(reply);
+    return status;
+}

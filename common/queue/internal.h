@@ -1,0 +1,35 @@
+/* queue/internal.h - what the queue_*.c files share: one function call, its reply's shape. */
+#ifndef STILLHOUSE_QUEUE_INTERNAL_H
+#define STILLHOUSE_QUEUE_INTERNAL_H
+
+#include "queue/queue.h"
+
+/* Starts "FCALL <function> 1 <key>". */
+void queue_args_start(struct redis_args *args, const char *function, const char *key);
+
+/* Sends the call, frees `args`, and checks that the reply is of `type` (REDIS_REPLY_...). */
+enum status queue_call(struct redis_conn *conn, struct redis_args *args, int type,
+                       redisReply **reply, struct error *err) MUSTCHECK;
+
+/* A call whose answer is one whole number >= 0. `count` may be NULL. */
+enum status queue_call_count(struct redis_conn *conn, struct redis_args *args, size_t *count,
+                             struct error *err) MUSTCHECK;
+
+/* A call whose answer is a status line. */
+enum status queue_call_ok(struct redis_conn *conn, struct redis_args *args,
+                          struct error *err) MUSTCHECK;
+
+/* Appends the stream, entry and deliveries of a job: what the functions' fence asks for. */
+void queue_args_fence(struct redis_args *args, const struct job *job);
+
+void queue_args_slice(struct redis_args *args, struct slice slice);
+
+/* STATUS_GARBLED: `function` answered in a shape it never has. */
+enum status queue_bad_shape(const char *function, struct error *err);
+
+/* Appends the job of one stream entry; `fields` is the flat array of names and values. */
+enum status queue_batch_add(struct queue_batch *batch, enum job_priority stream,
+                            const redisReply *entry, const redisReply *fields, int64_t deliveries,
+                            struct error *err) MUSTCHECK;
+
+#endif

@@ -1,0 +1,38 @@
+/* queue/lease.h - "at most one holder at a time", kept in one Redis key that ends by itself.
+ *
+ *     if (lease_take(conn, key, token, 10000, &taken, &err) == STATUS_OK && taken) {
+ *         ... lease_renew(conn, key, token, 10000, &held, &err) every few seconds ...
+ *         status = lease_release(conn, key, token, &err);
+ *     }
+ *
+ * The holder is a token, any text that names it alone in the fleet; only it can renew or release.
+ * The functions behind it (sh_lease_*, queue.lua) are atomic, judge time by the server's clock and
+ * are allowed when Redis is out of memory. A holder that sleeps through `ttl_ms` loses the lease
+ * without being told: what it protects must bear two holders for a moment.
+ * One connection, one thread at a time. Errors: those of redis_conn_command, STATUS_INVALID for an
+ * empty token or a ttl_ms under 1.
+ */
+#ifndef STILLHOUSE_QUEUE_LEASE_H
+#define STILLHOUSE_QUEUE_LEASE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "redis/conn.h"
+
+/* *taken: it is ours for `ttl_ms` from now. Taking one's own lease again prolongs it, so the call
+ * may be repeated after an unknown outcome. Of those who are refused the first one comes next; its
+ * turn lapses when it does not ask again within 50 ms. */
+enum status lease_take(struct redis_conn *conn, const char *key, const char *token, int64_t ttl_ms,
+                       bool *taken, struct error *err) MUSTCHECK;
+
+/* *held: it was still ours, and is for `ttl_ms` from now. Never takes a lease that is free. */
+enum status lease_renew(struct redis_conn *conn, const char *key, const char *token, int64_t ttl_ms,
+                        bool *held, struct error *err) MUSTCHECK;
+
+/* Ends it where it is ours; somebody else's, or none, is left alone and is no error. */
+enum status lease_release(struct redis_conn *conn, const char *key, const char *token,
+                          struct error *err) MUSTCHECK;
+
+#endif

@@ -1,0 +1,371 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "queue/internal.h"
+
+enum {
+    ENQUEUED,
+    DEDUPLICATED,
+    REFUSED,
+    DONE,
+    RETRIED,
+    BURIED,
+    EXPIRED,
+    RECLAIMED,
+    REQUEUED,
+    DISCARDED,
+    PARKED,
+    RESET
+};
+
+const char *const queue_counter_names[QUEUE_COUNTERS] = {
+    [ENQUEUED] = "enqueued", [DEDUPLICATED] = "deduplicated",
+    [REFUSED] = "refused",   [DONE] = "done",
+    [RETRIED] = "retried",   [BURIED] = "buried",
+    [EXPIRED] = "expired",   [RECLAIMED] = "reclaimed",
+    [REQUEUED] = "requeued", [DISCARDED] = "discarded",
+    [PARKED] = "parked",     [RESET] = "reset",
+};
+
+/* ---- stats --------------------------------------------------------------------------------- */
+
+/* Where the value of a field goes; NULL for one that a newer library added. */
+static int64_t *place_of(struct queue_stats *stats, int64_t *paused, const char *name)
+{
+    const struct {
+        const char *name;
+        int64_t *place;
+    } places[] = {
+        {"waiting", &stats->waiting},
+        {"running", &stats->running},
+        {"delayed", &stats->delayed},
+        {"dead", &stats->dead},
+        {"paused", paused},
+        {"oldest_ms", &stats->oldest_ms},
+        {"adjusted", &stats->adjusted},
+    };
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        if (strcmp(places[i].name, name) == 0) {
+            return places[i].place;
+        }
+    }
+    for (size_t i = 0; i < QUEUE_COUNTERS; i++) {
+        if (strcmp(queue_counter_names[i], name) == 0) {
+            return &stats->counters[i];
+        }
+    }
+    return NULL;
+}
+
+/* How sh_stats begins a fault's sentence. */
+static const char fault_marker[] = "key \"";
+
+static void add_fault(struct queue_stats *stats, const char *sentence)
+{
+    const size_t used = strlen(stats->fault);
+
+    snprintf(stats->fault + used, sizeof stats->fault - used, "%s%s", used > 0 ? "; " : "",
+             sentence);
+    stats->faults++;
+}
+
+static enum status parse_stats(const redisReply *reply, struct queue_stats *out, struct error *err)
+{
+    int64_t paused = 0;
+
+    *out = (struct queue_stats){0};
+    for (size_t i = 0; i + 1 < reply->elements; i += 2) {
+        const redisReply *name = reply->element[i];
+        const redisReply *value = reply->element[i + 1];
+        if (name->type != REDIS_REPLY_STRING || value->type != REDIS_REPLY_INTEGER) {
+            return queue_bad_shape("sh_stats", err);
+        }
+        int64_t *place = place_of(out, &paused, name->str);
+        if (place != NULL) {
+            *place = value->integer;
+        } else if (strncmp(name->str, fault_marker, sizeof fault_marker - 1) == 0) {
+            add_fault(out, name->str);
+        }
+    }
+    out->paused = paused != 0;
+    return STATUS_OK;
+}
+
+enum status queue_get_stats(struct redis_conn *conn, const struct queue *queue,
+                            struct queue_stats *out, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    redis_args_str(&args, "FCALL_RO");
+    redis_args_str(&args, "sh_stats");
+    redis_args_str(&args, "1");
+    redis_args_str(&args, queue->base);
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    if (status == STATUS_OK) {
+        status = parse_stats(reply, out, err);
+        redis_reply_free(reply);
+    }
+    return status;
+}
+
+/* What the books are added up with: no number of jobs, or of a foreign hand, is beyond. */
+static int64_t bounded(int64_t number)
+{
+    static const int64_t most = INT64_C(1) << 53;
+
+    return number > most ? most : number < -most ? -most : number;
+}
+
+struct queue_balance queue_check_balance(const struct queue_stats *stats)
+{
+    int64_t counted[QUEUE_COUNTERS];
+
+    for (size_t i = 0; i < QUEUE_COUNTERS; i++) {
+        counted[i] = bounded(stats->counters[i]);
+    }
+    return (struct queue_balance){
+        .jobs = counted[ENQUEUED] + counted[REQUEUED] + bounded(stats->adjusted) -
+                (counted[DONE] + counted[BURIED] + counted[EXPIRED] + bounded(stats->waiting) +
+                 bounded(stats->running) + bounded(stats->delayed)),
+        .dead = counted[BURIED] - (bounded(stats->dead) + counted[REQUEUED] + counted[DISCARDED]),
+    };
+}
+
+/* ---- dead letters and the pause ------------------------------------------------------------ */
+
+static enum status move_dead(struct redis_conn *conn, const struct queue *queue,
+                             const char *function, const struct slice *entries, size_t count,
+                             size_t *moved, struct error *err)
+{
+    struct redis_args args = {0};
+
+    *moved = 0;
+    if (count == 0) {
+        return STATUS_OK;
+    }
+    if (count > QUEUE_BATCH_MAX) {
+        return error_set(err, STATUS_INVALID, "%zu dead letters in a call: expected at most %d",
+                         count, QUEUE_BATCH_MAX);
+    }
+    queue_args_start(&args, function, queue->base);
+    for (size_t i = 0; i < count; i++) {
+        queue_args_slice(&args, entries[i]);
+    }
+    return queue_call_count(conn, &args, moved, err);
+}
+
+/* A call ends when the letters were large: the same again takes the rest, until none is left. */
+static enum status move_dead_all(struct redis_conn *conn, const struct queue *queue,
+                                 const struct slice *entries, size_t count, size_t *moved,
+                                 struct error *err)
+{
+    size_t now = 0;
+    enum status status = STATUS_OK;
+
+    *moved = 0;
+    do {
+        status = move_dead(conn, queue, "sh_requeue", entries, count, &now, err);
+        *moved += now;
+    } while (status == STATUS_OK && now > 0 && *moved < count);
+    return status;
+}
+
+enum status queue_requeue(struct redis_conn *conn, const struct queue *queue,
+                          const struct slice *entries, size_t count, size_t *moved,
+                          struct error *err)
+{
+    return move_dead_all(conn, queue, entries, count, moved, err);
+}
+
+enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
+                          const struct slice *entries, size_t count, size_t *moved,
+                          struct error *err)
+{
+    return move_dead(conn, queue, "sh_discard", entries, count, moved, err);
+}
+
+enum status queue_limit_bytes(struct redis_conn *conn, const struct queue *queue, int64_t bytes,
+                              struct error *err)
+{
+    struct redis_args args = {0};
+
+    queue_args_start(&args, "sh_limit", queue->base);
+    redis_args_int(&args, bytes);
+    return queue_call_ok(conn, &args, err);
+}
+
+enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue,
+                            const struct queue_dead_bounds *bounds, size_t *discarded,
+                            struct error *err)
+{
+    struct redis_args args = {0};
+
+    *discarded = 0;
+    queue_args_start(&args, "sh_trim", queue->base);
+    redis_args_int(&args, bounds->letters);
+    redis_args_int(&args, bounds->ttl_ms);
+    redis_args_int(&args, bounds->bytes);
+    return queue_call_count(conn, &args, discarded, err);
+}
+
+/* Of any text that a foreign hand put there, the start. */
+static void add_parked(struct queue_parked *out, const redisReply *operation,
+                       const redisReply *jobs)
+{
+    if (out->count < QUEUE_PARKED_KINDS && operation->type == REDIS_REPLY_STRING &&
+        jobs->type == REDIS_REPLY_INTEGER) {
+        snprintf(out->each[out->count].operation, sizeof out->each[0].operation, "%s",
+                 operation->str);
+        out->each[out->count++].jobs = jobs->integer;
+    }
+}
+
+enum status queue_get_parked(struct redis_conn *conn, const struct queue *queue,
+                             struct queue_parked *out, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    *out = (struct queue_parked){.count = 0};
+    redis_args_str(&args, "FCALL_RO");
+    redis_args_str(&args, "sh_parked");
+    redis_args_str(&args, "1");
+    redis_args_str(&args, queue->base);
+    redis_args_str(&args, "0");
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (reply->elements % 2 != 1 || reply->element[0]->type != REDIS_REPLY_INTEGER) {
+        status = queue_bad_shape("sh_parked", err);
+    } else {
+        out->is_all = reply->element[0]->integer < 0;
+        for (size_t i = 1; i + 1 < reply->elements; i += 2) {
+            add_parked(out, reply->element[i], reply->element[i + 1]);
+        }
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+enum status queue_unpark(struct redis_conn *conn, const struct queue *queue, int64_t *released,
+                         struct error *err)
+{
+    enum status status = STATUS_OK;
+    int64_t passed = 0;
+
+    *released = 0;
+    while (passed >= 0 && status == STATUS_OK) {
+        struct redis_args args = {0};
+        redisReply *reply = NULL;
+        queue_args_start(&args, "sh_unpark", queue->base);
+        redis_args_int(&args, passed);
+        status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+        if (status != STATUS_OK) {
+            break;
+        }
+        if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_INTEGER &&
+            reply->element[1]->type == REDIS_REPLY_INTEGER) {
+            passed = reply->element[0]->integer;
+            *released += reply->element[1]->integer;
+        } else {
+            status = queue_bad_shape("sh_unpark", err);
+        }
+        redis_reply_free(reply);
+    }
+    return status;
+}
+
+enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool paused,
+                        struct error *err)
+{
+    struct redis_args args = {0};
+
+    queue_args_start(&args, "sh_pause", queue->base);
+    redis_args_str(&args, paused ? "1" : "0");
+    return queue_call_ok(conn, &args, err);
+}
+
+/* ---- putting things right -------------------------------------------------------------------- */
+
+enum status queue_purge(struct redis_conn *conn, const struct queue *queue, size_t limit,
+                        size_t *purged, struct error *err)
+{
+    struct redis_args args = {0};
+
+    *purged = 0;
+    queue_args_start(&args, "sh_purge", queue->base);
+    redis_args_int(&args, limit > QUEUE_BATCH_MAX ? QUEUE_BATCH_MAX : (int64_t)limit);
+    return queue_call_count(conn, &args, purged, err);
+}
+
+/* {cursor, count} of `function`; frees the reply. */
+static enum status take_orphans(redisReply *reply, const char *function,
+                                char cursor[QUEUE_CURSOR_BYTES], size_t *count, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING &&
+        (size_t)reply->element[0]->len < QUEUE_CURSOR_BYTES &&
+        reply->element[1]->type == REDIS_REPLY_INTEGER && reply->element[1]->integer >= 0) {
+        snprintf(cursor, QUEUE_CURSOR_BYTES, "%s", reply->element[0]->str);
+        *count = (size_t)reply->element[1]->integer;
+    } else {
+        status = queue_bad_shape(function, err);
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+enum status queue_count_orphans(struct redis_conn *conn, const struct queue *queue,
+                                char cursor[QUEUE_CURSOR_BYTES], size_t *count, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    *count = 0;
+    redis_args_str(&args, "FCALL_RO");
+    redis_args_str(&args, "sh_orphans");
+    redis_args_str(&args, "1");
+    redis_args_str(&args, queue->base);
+    redis_args_str(&args, cursor);
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    return status == STATUS_OK ? take_orphans(reply, "sh_orphans", cursor, count, err) : status;
+}
+
+enum status queue_adopt_orphans(struct redis_conn *conn, const struct queue *queue,
+                                char cursor[QUEUE_CURSOR_BYTES], size_t *count, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    *count = 0;
+    queue_args_start(&args, "sh_adopt", queue->base);
+    redis_args_str(&args, cursor);
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    return status == STATUS_OK ? take_orphans(reply, "sh_adopt", cursor, count, err) : status;
+}
+
+enum status queue_repair(struct redis_conn *conn, const struct queue *queue,
+                         struct queue_balance *was, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    *was = (struct queue_balance){0};
+    queue_args_start(&args, "sh_repair", queue->base);
+    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_INTEGER &&
+        reply->element[1]->type == REDIS_REPLY_INTEGER) {
+        *was = (struct queue_balance){reply->element[0]->integer, reply->element[1]->integer};
+    } else {
+        status = queue_bad_shape("sh_repair", err);
+    }
+    redis_reply_free(reply);
+    return status;
+}

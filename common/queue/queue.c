@@ -1,0 +1,277 @@
+#include "queue/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "queue_lua.h"
+
+enum { PREFIX_MAX = 96, OLDEST_MAJOR = 7, LOAD_TRIES = 5 };
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+static bool is_name(const char *name)
+{
+    const size_t bytes = strlen(name);
+
+    return bytes >= 1 && bytes <= QUEUE_NAME_MAX && strchr("._-", name[0]) == NULL &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == bytes;
+}
+
+/* Printable, and no brace: the hash tag must be the queue's name. */
+static bool is_prefix(const char *prefix)
+{
+    size_t bytes = 0;
+
+    for (; prefix[bytes] != '\0'; bytes++) {
+        if (prefix[bytes] <= ' ' || prefix[bytes] > '~' || strchr("{}", prefix[bytes]) != NULL) {
+            return false;
+        }
+    }
+    return bytes >= 1 && bytes <= PREFIX_MAX;
+}
+
+enum status queue_init(struct queue *queue, const char *prefix, const char *name, struct error *err)
+{
+    static const char *const suffixes[JOB_PRIORITIES] = {":high", "", ":low"};
+    char shown[48];
+
+    *queue = (struct queue){0};
+    if (!is_prefix(prefix)) {
+        return error_set(err, STATUS_INVALID,
+                         "prefix \"%s\": expected 1 to %d printable characters without { and }",
+                         text_excerpt(prefix, strlen(prefix), shown), PREFIX_MAX);
+    }
+    if (!is_name(name)) {
+        return error_set(err, STATUS_INVALID,
+                         "queue \"%s\": expected 1 to %d of a-z0-9._-, beginning with a letter or "
+                         "digit",
+                         text_excerpt(name, strlen(name), shown), QUEUE_NAME_MAX);
+    }
+    snprintf(queue->name, sizeof queue->name, "%s", name);
+    snprintf(queue->base, sizeof queue->base, "%.*s:{%s}", PREFIX_MAX, prefix, name);
+    for (int i = 0; i < JOB_PRIORITIES; i++) {
+        snprintf(queue->stream[i], sizeof queue->stream[i], "%s:jobs%s", queue->base, suffixes[i]);
+    }
+    snprintf(queue->delayed, sizeof queue->delayed, "%s:delayed", queue->base);
+    snprintf(queue->dead, sizeof queue->dead, "%s:dead", queue->base);
+    snprintf(queue->paused, sizeof queue->paused, "%s:paused", queue->base);
+    snprintf(queue->wake, sizeof queue->wake, "%s:wake", queue->base);
+    snprintf(queue->call, sizeof queue->call, "%s:call", queue->base);
+    snprintf(queue->lease, sizeof queue->lease, "%.*s:lease:{%s}", PREFIX_MAX, prefix, name);
+    return STATUS_OK;
+}
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+void queue_args_start(struct redis_args *args, const char *function, const char *key)
+{
+    redis_args_str(args, "FCALL");
+    redis_args_str(args, function);
+    redis_args_str(args, "1");
+    redis_args_str(args, key);
+}
+
+void queue_args_slice(struct redis_args *args, struct slice slice)
+{
+    redis_args_add(args, slice.data, slice.bytes);
+}
+
+void queue_args_fence(struct redis_args *args, const struct job *job)
+{
+    redis_args_int(args, job->stream);
+    queue_args_slice(args, job->entry);
+    redis_args_int(args, job->deliveries);
+}
+
+enum status queue_bad_shape(const char *function, struct error *err)
+{
+    return error_set(err, STATUS_GARBLED, "%s: an answer of another shape", function);
+}
+
+enum status queue_call(struct redis_conn *conn, struct redis_args *args, int type,
+                       redisReply **reply, struct error *err)
+{
+    const char *function = args->count > 1 ? args->values[1] : "call";
+
+    enum status status = redis_conn_command(conn, args, reply, err);
+    if (status == STATUS_OK && (*reply)->type != type) {
+        redis_reply_free(*reply);
+        *reply = NULL;
+        status = queue_bad_shape(function, err);
+    }
+    redis_args_free(args);
+    return status;
+}
+
+enum status queue_call_count(struct redis_conn *conn, struct redis_args *args, size_t *count,
+                             struct error *err)
+{
+    redisReply *reply = NULL;
+
+    const enum status status = queue_call(conn, args, REDIS_REPLY_INTEGER, &reply, err);
+    if (status == STATUS_OK) {
+        if (count != NULL) {
+            *count = reply->integer < 0 ? 0 : (size_t)reply->integer;
+        }
+        redis_reply_free(reply);
+    }
+    return status;
+}
+
+enum status queue_call_ok(struct redis_conn *conn, struct redis_args *args, struct error *err)
+{
+    redisReply *reply = NULL;
+
+    const enum status status = queue_call(conn, args, REDIS_REPLY_STATUS, &reply, err);
+    if (status == STATUS_OK) {
+        redis_reply_free(reply);
+    }
+    return status;
+}
+
+/* ---- the function library ------------------------------------------------------------------ */
+
+long long queue_library_version(void)
+{
+    static const char marker[] = "\nlocal VERSION = ";
+    const char *found = strstr(queue_lua, marker);
+
+    return found == NULL ? 0 : strtoll(found + sizeof marker - 1, NULL, 10);
+}
+
+/* The version that is loaded, 0 for none; what the server says is judged later. */
+static enum status loaded_version(struct redis_conn *conn, long long *version, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    redis_args_str(&args, "FCALL_RO");
+    redis_args_str(&args, "sh_version");
+    redis_args_str(&args, "0");
+    enum status status = redis_conn_append(conn, &args, err);
+    redis_args_free(&args);
+    if (status == STATUS_OK) {
+        status = redis_conn_collect(conn, &reply, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+
+    *version = 0;
+    if (reply->type == REDIS_REPLY_INTEGER) {
+        *version = reply->integer;
+    } else if (reply->type != REDIS_REPLY_ERROR) {
+        status = queue_bad_shape("sh_version", err);
+    } else if (strncmp(reply->str, "ERR ", 4) != 0) {
+        status = redis_reply_status(reply, err); /* ERR: no such function, or no such command */
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+/* "redis_version:" out of INFO server. */
+static enum status check_server(struct redis_conn *conn, struct error *err)
+{
+    static const char marker[] = "redis_version:";
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    redis_args_str(&args, "INFO");
+    redis_args_str(&args, "server");
+    enum status status = queue_call(conn, &args, REDIS_REPLY_STRING, &reply, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const char *found = strstr(reply->str, marker);
+    const char *version = found == NULL ? "of unknown version" : found + sizeof marker - 1;
+    if (strtol(version, NULL, 10) < OLDEST_MAJOR) {
+        status = error_set(err, STATUS_INVALID, "redis %.*s at %s: 7.0 or newer is needed",
+                           (int)strcspn(version, "\r\n"), version, redis_conn_where(conn));
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+/* `replace`: there is an older one. */
+static enum status load_library(struct redis_conn *conn, bool replace, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    redis_args_str(&args, "FUNCTION");
+    redis_args_str(&args, "LOAD");
+    if (replace) {
+        redis_args_str(&args, "REPLACE");
+    }
+    redis_args_str(&args, queue_lua);
+    const enum status status = queue_call(conn, &args, REDIS_REPLY_STRING, &reply, err);
+    if (status == STATUS_OK) {
+        redis_reply_free(reply);
+    }
+    return status;
+}
+
+/* A full Redis takes no library; it works on with the older one, whose functions make room. */
+static bool must_do(enum status status, long long version, const struct redis_conn *conn)
+{
+    long long suppressed = 0;
+
+    if (status != STATUS_OOM || version == 0) {
+        return false;
+    }
+    if (log_kind_allow("library", &suppressed)) {
+        log_warning("redis %s is full, function library %lld must do for now (%lld more like it)",
+                    redis_conn_where(conn), version, suppressed);
+    }
+    return true;
+}
+
+/* Of several programs that find none at once the first one loads its own: the others are refused
+ * and look again. Of those that find an older one each replaces it, so the version is read once
+ * more after that, until it is not lower than ours. */
+enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *err)
+{
+    long long version = 0;
+    bool did = false;
+    bool replace = false;
+    enum status status = loaded_version(conn, &version, err);
+
+    if (status == STATUS_OK && version < queue_library_version()) {
+        status = check_server(conn, err);
+    }
+    for (int i = 0; i < LOAD_TRIES && status == STATUS_OK && version < queue_library_version();
+         i++) {
+        status = load_library(conn, replace || version > 0, err);
+        if (must_do(status, version, conn)) {
+            status = STATUS_OK;
+            break;
+        }
+        did = did || status == STATUS_OK;
+        if (status == STATUS_OK || (status == STATUS_REFUSED && version == 0)) {
+            const struct error refusal = err != NULL ? *err : (struct error){0};
+            const bool refused = status != STATUS_OK;
+            status = loaded_version(conn, &version, err);
+            if (status == STATUS_OK && refused && version == 0 && replace) {
+                if (err != NULL) {
+                    *err = refusal; /* nobody else loaded one either */
+                }
+                status = STATUS_REFUSED;
+            }
+            replace = true; /* what bears our name and has no version is none */
+        }
+    }
+    if (loaded != NULL) {
+        *loaded = did && status == STATUS_OK;
+    }
+    return status;
+}
+
+enum status queue_prepare(struct redis_conn *conn, const struct queue *queue, struct error *err)
+{
+    struct redis_args args = {0};
+
+    queue_args_start(&args, "sh_prepare", queue->base);
+    return queue_call_ok(conn, &args, err);
+}

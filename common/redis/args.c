@@ -1,0 +1,108 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "redis/conn.h"
+
+enum { NUMBERS_PER_BLOCK = 64, FIRST_CAPACITY = 16 };
+
+/* Printed numbers stay where they are: a full block is kept and another one is put in front. */
+struct number_block {
+    struct number_block *next;
+    char numbers[NUMBERS_PER_BLOCK][24];
+};
+
+static void free_blocks(struct number_block *block)
+{
+    while (block != NULL) {
+        struct number_block *next = block->next;
+        free(block);
+        block = next;
+    }
+}
+
+void redis_args_reset(struct redis_args *args)
+{
+    struct number_block *newest = args->number_blocks;
+
+    if (newest != NULL) {
+        free_blocks(newest->next);
+        newest->next = NULL;
+    }
+    args->numbers_used = 0;
+    args->count = 0;
+    args->failed = false;
+}
+
+void redis_args_free(struct redis_args *args)
+{
+    free(args->values);
+    free(args->bytes);
+    free_blocks(args->number_blocks);
+    *args = (struct redis_args){0};
+}
+
+static bool make_room(struct redis_args *args)
+{
+    if (args->count < args->capacity) {
+        return true;
+    }
+
+    const size_t capacity = args->capacity == 0 ? FIRST_CAPACITY : args->capacity * 2;
+    const char **values = reallocarray(args->values, capacity, sizeof *values);
+    if (values == NULL) {
+        return false;
+    }
+    args->values = values;
+    size_t *bytes = reallocarray(args->bytes, capacity, sizeof *bytes);
+    if (bytes == NULL) {
+        return false;
+    }
+    args->bytes = bytes;
+    args->capacity = capacity;
+    return true;
+}
+
+void redis_args_add(struct redis_args *args, const void *data, size_t bytes)
+{
+    if (args->failed || !make_room(args)) {
+        args->failed = true;
+        return;
+    }
+    args->values[args->count] = bytes == 0 ? "" : data;
+    args->bytes[args->count] = bytes;
+    args->count++;
+}
+
+void redis_args_str(struct redis_args *args, const char *text)
+{
+    redis_args_add(args, text, strlen(text));
+}
+
+static char *number_room(struct redis_args *args)
+{
+    if (args->number_blocks == NULL || args->numbers_used == NUMBERS_PER_BLOCK) {
+        struct number_block *block = malloc(sizeof *block);
+        if (block == NULL) {
+            return NULL;
+        }
+        block->next = args->number_blocks;
+        args->number_blocks = block;
+        args->numbers = block->numbers;
+        args->numbers_used = 0;
+    }
+    return args->numbers[args->numbers_used++];
+}
+
+void redis_args_int(struct redis_args *args, int64_t number)
+{
+    char *room = args->failed ? NULL : number_room(args);
+
+    if (room == NULL) {
+        args->failed = true;
+        return;
+    }
+    const int printed = snprintf(room, sizeof args->numbers[0], "%" PRId64, number);
+    redis_args_add(args, room, (size_t)printed);
+}

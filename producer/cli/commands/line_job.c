@@ -1,0 +1,504 @@
+#include "cli/commands/line_job.h"
+
+#include <cjson/cJSON.h>
+#include <ctype.h>
+#include <inttypes.h>
+#include <msgpack.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "jobs/bodies.h"
+#include "json/tree.h"
+
+enum { KEEP_SCRATCH_BYTES = 1024 * 1024 };
+
+#define DURATION_MAX_MS ((int64_t)366 * 24 * 60 * 60 * 1000)
+
+/* The fields of each queue's body; others in a line are left out. */
+struct shape {
+    const char *queue;
+    const char *const fields[8];
+};
+
+static const struct shape shapes[] = {
+    {"enrich", {"query", "k", NULL}},
+    {"distill", {"task_id", "prompt", "result", "success", "quality", "model", "metadata", NULL}},
+    {"index", {"documents", NULL}},
+    {"echo", {"text", NULL}},
+};
+
+static const struct shape *find_shape(const char *queue)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        if (strcmp(shapes[i].queue, queue) == 0) {
+            return &shapes[i];
+        }
+    }
+    return &shapes[sizeof shapes / sizeof shapes[0] - 1];
+}
+
+static bool is_field(const struct shape *shape, const char *name)
+{
+    static const char *const of_all[] = {"domain", "priority", "delay", "deadline", NULL};
+
+    for (size_t i = 0; of_all[i] != NULL; i++) {
+        if (strcmp(of_all[i], name) == 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; shape->fields[i] != NULL; i++) {
+        if (strcmp(shape->fields[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* They are left out, and said: a mistyped "qualty" would otherwise go unnoticed. */
+static void count_strangers(const struct shape *shape, const cJSON *line, struct line_job *out)
+{
+    const cJSON *field = NULL;
+
+    out->strangers = 0;
+    out->stranger[0] = '\0';
+    cJSON_ArrayForEach(field, line)
+    {
+        if (!is_field(shape, field->string) && out->strangers++ == 0) {
+            text_excerpt(field->string, strlen(field->string), out->stranger);
+        }
+    }
+}
+
+/* ---- JSON to msgpack ----------------------------------------------------------------------- */
+
+static int write_body(void *data, const char *bytes, size_t count)
+{
+    strbuf_append(data, bytes, count);
+    return 0; /* a lack of memory sticks to the buffer */
+}
+
+static void pack_text(msgpack_packer *packer, const char *text)
+{
+    const size_t bytes = strlen(text);
+
+    msgpack_pack_str(packer, bytes);
+    msgpack_pack_str_body(packer, text, bytes);
+}
+
+/* A whole number that 64 bits do not hold makes `err` name its key. */
+static void pack_number(msgpack_packer *packer, const cJSON *number, const char *key,
+                        struct error *err)
+{
+    char shown[48];
+    int64_t whole = 0;
+
+    switch (json_tree_number(number, &whole)) {
+    case JSON_WHOLE:
+        msgpack_pack_int64(packer, whole);
+        return;
+    case JSON_TOO_LARGE:
+        error_set(err, STATUS_INVALID, "key \"%s\": a whole number of more than 64 bits",
+                  text_excerpt(key, strlen(key), shown));
+        break;
+    case JSON_FRACTION:
+    case JSON_NO_NUMBER:
+        break;
+    }
+    msgpack_pack_double(packer, number->valuedouble);
+}
+
+/* The depth is bounded by cJSON's own limit. `key` is what `err` shall name. */
+static void pack_value(msgpack_packer *packer, const cJSON *value, const char *key,
+                       struct error *err)
+{
+    const cJSON *child = NULL;
+
+    if (cJSON_IsString(value)) {
+        pack_text(packer, value->valuestring);
+    } else if (cJSON_IsNumber(value)) {
+        pack_number(packer, value, key, err);
+    } else if (cJSON_IsBool(value)) {
+        cJSON_IsTrue(value) ? msgpack_pack_true(packer) : msgpack_pack_false(packer);
+    } else if (cJSON_IsArray(value)) {
+        msgpack_pack_array(packer, (size_t)cJSON_GetArraySize(value));
+        cJSON_ArrayForEach(child, value)
+        {
+            pack_value(packer, child, key, err);
+        }
+    } else if (cJSON_IsObject(value)) {
+        msgpack_pack_map(packer, (size_t)cJSON_GetArraySize(value));
+        cJSON_ArrayForEach(child, value)
+        {
+            pack_text(packer, child->string);
+            pack_value(packer, child, child->string, err);
+        }
+    } else {
+        msgpack_pack_nil(packer);
+    }
+}
+
+/* The line's fields that belong to the queue's body; a distillation without `success` is one. */
+static enum status pack_body(const struct shape *shape, const cJSON *line, struct strbuf *out,
+                             struct error *err)
+{
+    const bool assume_success = strcmp(shape->queue, "distill") == 0 &&
+                                cJSON_GetObjectItemCaseSensitive(line, "success") == NULL;
+    msgpack_packer packer;
+    struct error wrong = {0};
+    size_t count = assume_success;
+
+    for (size_t i = 0; shape->fields[i] != NULL; i++) {
+        count += cJSON_GetObjectItemCaseSensitive(line, shape->fields[i]) != NULL;
+    }
+    strbuf_reset(out);
+    msgpack_packer_init(&packer, out, write_body);
+    msgpack_pack_map(&packer, count);
+    for (size_t i = 0; shape->fields[i] != NULL; i++) {
+        const cJSON *value = cJSON_GetObjectItemCaseSensitive(line, shape->fields[i]);
+        if (value != NULL) {
+            pack_text(&packer, shape->fields[i]);
+            pack_value(&packer, value, shape->fields[i], &wrong);
+        }
+    }
+    if (assume_success) {
+        pack_text(&packer, "success");
+        msgpack_pack_true(&packer);
+    }
+    if (!strbuf_ok(out)) {
+        return error_set(err, STATUS_OOM, "out of memory");
+    }
+    return wrong.status == STATUS_OK ? STATUS_OK : error_set(err, wrong.status, "%s", wrong.text);
+}
+
+/* The checks of the workers' own decoders. Fills the unique key of an enrichment. */
+static enum status check_body(const struct shape *shape, const struct strbuf *body,
+                              struct arena *scratch, char unique[TEXT_HASH_CHARS + 8],
+                              struct error *err)
+{
+    struct enrich_body enrich;
+    struct distill_body distill;
+    struct index_body index;
+    char hash[TEXT_HASH_CHARS + 1];
+
+    unique[0] = '\0';
+    arena_reset(scratch, KEEP_SCRATCH_BYTES);
+    if (strcmp(shape->queue, "distill") == 0) {
+        return bodies_decode_distill(body->data, body->bytes, scratch, &distill, err);
+    }
+    if (strcmp(shape->queue, "index") == 0) {
+        return bodies_decode_index(body->data, body->bytes, scratch, &index, err);
+    }
+    if (strcmp(shape->queue, "enrich") != 0) {
+        return bodies_scan(body->data, body->bytes, err);
+    }
+    const enum status status = bodies_decode_enrich(body->data, body->bytes, &enrich, err);
+    if (status == STATUS_OK) {
+        text_hash(enrich.query.data, enrich.query.bytes, hash);
+        snprintf(unique, TEXT_HASH_CHARS + 8, "%s.%d", hash, enrich.k);
+    }
+    return status;
+}
+
+/* ---- what is not the body ------------------------------------------------------------------ */
+
+/* "field "x": expected ..., found ..." */
+static enum status wrong(const char *name, const cJSON *value, const char *expected,
+                         struct error *err)
+{
+    char shown[48];
+
+    if (cJSON_IsString(value)) {
+        return error_set(err, STATUS_INVALID, "field \"%s\": expected %s, found the string \"%s\"",
+                         name, expected,
+                         text_excerpt(value->valuestring, strlen(value->valuestring), shown));
+    }
+    if (cJSON_IsNumber(value)) {
+        return error_set(err, STATUS_INVALID, "field \"%s\": expected %s, found %g", name, expected,
+                         value->valuedouble);
+    }
+    return error_set(err, STATUS_INVALID, "field \"%s\": expected %s, found another type", name,
+                     expected);
+}
+
+static enum status read_domain(const struct line_defaults *defaults, const cJSON *line,
+                               char out[TEXT_DOMAIN_MAX + 1], struct error *err)
+{
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(line, "domain");
+    const char *domain = cJSON_IsString(value) ? value->valuestring : NULL;
+
+    if (value == NULL) {
+        domain = defaults->domain;
+        if (domain == NULL) {
+            return error_set(err, STATUS_INVALID,
+                             "field \"domain\" is missing, and there is no --domain");
+        }
+    }
+    if (domain == NULL || !text_is_domain(domain, strlen(domain))) {
+        return wrong("domain", value, "1 to 63 of a-z0-9._- with a letter or digit at both ends",
+                     err);
+    }
+    snprintf(out, TEXT_DOMAIN_MAX + 1, "%s", domain);
+    return STATUS_OK;
+}
+
+/* "5s", or a number of milliseconds. */
+static enum status read_duration(const cJSON *line, const char *name, int64_t max_ms, int64_t *out,
+                                 struct error *err)
+{
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(line, name);
+    int64_t ms = -1;
+
+    if (value == NULL) {
+        return STATUS_OK;
+    }
+    if (cJSON_IsNumber(value) && value->valuedouble >= 0 && value->valuedouble <= (double)max_ms) {
+        ms = (int64_t)value->valuedouble;
+    } else if (!cJSON_IsString(value) || !text_parse_duration(value->valuestring, &ms) ||
+               ms > max_ms) {
+        return wrong(
+            name, value,
+            max_ms == JOB_DELAY_MAX_MS
+                ? "a duration of at most 30 days such as \"5s\", or a number of milliseconds"
+                : "a duration such as \"5s\" or a number of milliseconds",
+            err);
+    }
+    *out = ms;
+    return STATUS_OK;
+}
+
+static enum status read_options(const struct line_defaults *defaults, const cJSON *line,
+                                const char *unique, char out[LINE_OPTIONS_BYTES], struct error *err)
+{
+    const cJSON *priority = cJSON_GetObjectItemCaseSensitive(line, "priority");
+    struct job_options options = {
+        .priority = defaults->priority,
+        .delay_ms = defaults->delay_ms,
+        .unique = {unique, strlen(unique)},
+    };
+    int64_t deadline_ms = defaults->deadline_ms;
+
+    if (priority != NULL &&
+        (!cJSON_IsString(priority) ||
+         !job_priority_parse(priority->valuestring, strlen(priority->valuestring),
+                             &options.priority))) {
+        return wrong("priority", priority, "\"high\", \"normal\" or \"low\"", err);
+    }
+    enum status status = read_duration(line, "delay", JOB_DELAY_MAX_MS, &options.delay_ms, err);
+    if (status == STATUS_OK) {
+        status = read_duration(line, "deadline", DURATION_MAX_MS, &deadline_ms, err);
+    }
+    if (status == STATUS_OK) {
+        options.deadline_unix_ms = deadline_ms > 0 ? clock_unix_ms() + deadline_ms : 0;
+        (void)job_options_format(&options, out, LINE_OPTIONS_BYTES);
+    }
+    return status;
+}
+
+/* ---- the line ------------------------------------------------------------------------------ */
+
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+enum { ESCAPE_BYTES = 6 /* \u003f */ };
+
+/* The code unit of an escape at `text`; -1: there is none. */
+static int unit_at(const char *text, size_t bytes)
+{
+    int unit = 0;
+
+    if (bytes < ESCAPE_BYTES || text[0] != '\\' || text[1] != 'u') {
+        return -1;
+    }
+    for (size_t i = 2; i < ESCAPE_BYTES; i++) {
+        static const char digits[] = "0123456789abcdef";
+        const char *digit = strchr(digits, tolower((unsigned char)text[i]));
+        if (text[i] == '\0' || digit == NULL) {
+            return -1;
+        }
+        unit = unit * 16 + (int)(digit - digits);
+    }
+    return unit;
+}
+
+/* How many bytes at `text` stand for something that a text can hold; 0: they do not, and *wrong
+ * says how many do not. */
+static size_t sound_bytes(const char *text, size_t bytes, size_t *wrong)
+{
+    const int unit = unit_at(text, bytes);
+
+    *wrong = 1;
+    if (unit >= 0) {
+        const int next = unit_at(text + ESCAPE_BYTES, bytes - ESCAPE_BYTES);
+        const bool high = unit >= 0xd800 && unit <= 0xdbff;
+        const bool low = unit >= 0xdc00 && unit <= 0xdfff;
+        *wrong = ESCAPE_BYTES;
+        if (high && next >= 0xdc00 && next <= 0xdfff) {
+            return 2 * (size_t)ESCAPE_BYTES;
+        }
+        return high || low || unit == 0 ? 0 : ESCAPE_BYTES;
+    }
+    if (text[0] == '\\') {
+        return bytes >= 2 && (unsigned char)text[1] < 0x80 && text[1] != '\0' ? 2 : 1;
+    }
+    if (text[0] == '\0') {
+        return 0;
+    }
+    for (size_t length = 1; length <= 4 && length <= bytes; length++) {
+        if (text_is_utf8(text, length)) {
+            return length;
+        }
+    }
+    if (bytes >= 3 && (unsigned char)text[0] == 0xed && (unsigned char)text[1] >= 0xa0 &&
+        ((unsigned char)text[1] & 0xc0) == 0x80 && ((unsigned char)text[2] & 0xc0) == 0x80) {
+        *wrong = 3; /* half a pair as bytes */
+    }
+    return 0;
+}
+
+/* What a text cannot hold becomes U+FFFD: NUL, halves of surrogate pairs (a text that was cut
+ * within an emoji), bytes of another encoding. Returns how many there were. */
+static size_t repair(const char *text, size_t bytes, struct strbuf *out)
+{
+    size_t replaced = 0;
+    size_t from = 0;
+    size_t at = 0;
+
+    strbuf_reset(out);
+    while (at < bytes) {
+        size_t wrong = 0;
+        const size_t sound = sound_bytes(text + at, bytes - at, &wrong);
+        if (sound == 0) {
+            strbuf_append(out, text + from, at - from);
+            strbuf_append_str(out, REPLACEMENT);
+            replaced++;
+            from = at + wrong;
+        }
+        at += sound > 0 ? sound : wrong;
+    }
+    strbuf_append(out, text + from, bytes - from);
+    return replaced;
+}
+
+static bool needs_repair(const char *text, size_t bytes)
+{
+    return !text_is_utf8(text, bytes) || memchr(text, '\0', bytes) != NULL ||
+           memmem(text, bytes, "\\u", 2) != NULL;
+}
+
+/* Python writes NaN and infinity, which JSON has no words for. The key before such a word at `at`;
+ * false: there is something else. */
+static bool key_of_no_number(struct slice line, const char *at, struct slice *key)
+{
+    const char *const text = line.data;
+    const size_t left = line.bytes - (size_t)(at - text);
+    static const char *const words[] = {"NaN", "Infinity", "-Infinity"};
+    bool known = false;
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        known = known || (strlen(words[i]) <= left && memcmp(at, words[i], strlen(words[i])) == 0);
+    }
+    while (known && at > text && strchr(" :[", at[-1]) != NULL) {
+        at--;
+    }
+    if (!known || at == text || at[-1] != '"') {
+        return false;
+    }
+    const char *start = at - 1;
+    while (start > text && start[-1] != '"') {
+        start--;
+    }
+    *key = (struct slice){start, (size_t)(at - 1 - start)};
+    return true;
+}
+
+static enum status not_json(struct slice line, const char *at, struct error *err)
+{
+    struct slice key = {0};
+    char shown[48];
+
+    if (at != NULL && key_of_no_number(line, at, &key)) {
+        return error_set(err, STATUS_INVALID, "key \"%s\": expected a finite number",
+                         text_excerpt(key.data, key.bytes, shown));
+    }
+    return error_set(err, STATUS_INVALID, "not JSON at byte %td", at == NULL ? 0 : at - line.data);
+}
+
+static enum status parse_line(const char *text, size_t bytes, cJSON **out, struct error *err)
+{
+    const char *end = NULL;
+
+    cJSON *line = json_tree_parse(text, bytes, &end, false);
+    if (line == NULL) {
+        return not_json((struct slice){text, bytes}, end, err);
+    }
+    const size_t rest = bytes - (size_t)(end - text);
+    if (!cJSON_IsObject(line)) {
+        cJSON_Delete(line);
+        return error_set(err, STATUS_INVALID, "expected a JSON object");
+    }
+    if (!text_is_blank(end, rest)) {
+        cJSON_Delete(line);
+        return error_set(err, STATUS_INVALID, "something behind the JSON object at byte %td",
+                         end - text);
+    }
+    *out = line;
+    return STATUS_OK;
+}
+
+static enum status decode(const struct line_defaults *defaults, const cJSON *line,
+                          struct arena *scratch, struct line_job *out, struct error *err)
+{
+    const struct shape *shape = find_shape(defaults->queue);
+    char unique[TEXT_HASH_CHARS + 8];
+
+    count_strangers(shape, line, out);
+    enum status status = read_domain(defaults, line, out->domain, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = pack_body(shape, line, &out->body, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = check_body(shape, &out->body, scratch, unique, err);
+    if (status == STATUS_OK && (int64_t)out->body.bytes > defaults->max_body_bytes) {
+        status = error_set(err, STATUS_INVALID,
+                           "the body has %zu bytes: expected at most %" PRId64 " (--max-body)",
+                           out->body.bytes, defaults->max_body_bytes);
+    }
+    if (status == STATUS_OK) {
+        status = read_options(defaults, line, unique, out->options, err);
+    }
+    if (status == STATUS_OK) {
+        text_make_id(clock_unix_ms(), out->id);
+    }
+    return status;
+}
+
+void line_job_free(struct line_job *job)
+{
+    strbuf_free(&job->body);
+    strbuf_free(&job->repaired);
+}
+
+enum status line_job_decode(const struct line_defaults *defaults, const char *text, size_t bytes,
+                            struct arena *scratch, struct line_job *out, struct error *err)
+{
+    cJSON *line = NULL;
+
+    out->replaced = 0;
+    if (needs_repair(text, bytes)) {
+        out->replaced = repair(text, bytes, &out->repaired);
+        if (!strbuf_ok(&out->repaired)) {
+            return error_set(err, STATUS_OOM, "out of memory");
+        }
+        text = out->repaired.data;
+        bytes = out->repaired.bytes;
+    }
+    enum status status = parse_line(text, bytes, &line, err);
+    if (status == STATUS_OK) {
+        status = decode(defaults, line, scratch, out, err);
+    }
+    cJSON_Delete(line);
+    return status;
+}

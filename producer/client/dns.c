@@ -1,0 +1,185 @@
+#include "client/dns.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct resolve_lookup {
+    pthread_mutex_t mutex;
+    pthread_cond_t done_changed;
+    int owners; /* the client and the thread: the last one frees */
+    bool done;
+    char host[256];
+    struct redis_addresses addresses; /* none: see err */
+    struct error err;
+};
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+static void disown(struct resolve_lookup *lookup)
+{
+    pthread_mutex_lock(&lookup->mutex);
+    const int left = --lookup->owners;
+    pthread_mutex_unlock(&lookup->mutex);
+    if (left == 0) {
+        pthread_cond_destroy(&lookup->done_changed);
+        pthread_mutex_destroy(&lookup->mutex);
+        free(lookup);
+    }
+}
+
+static void *look_up(void *argument)
+{
+    struct resolve_lookup *lookup = argument;
+    struct redis_addresses addresses;
+    struct error err = {0};
+
+    if (redis_address_find(lookup->host, &addresses, &err) != STATUS_OK) {
+        addresses.count = 0;
+    }
+    pthread_mutex_lock(&lookup->mutex);
+    lookup->addresses = addresses;
+    lookup->err = err;
+    lookup->done = true;
+    pthread_cond_signal(&lookup->done_changed);
+    pthread_mutex_unlock(&lookup->mutex);
+    disown(lookup);
+    return NULL;
+}
+
+/* Detached, and deaf to the program's signals. */
+static bool start_thread(struct resolve_lookup *lookup)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all;
+    sigset_t old;
+
+    if (pthread_attr_init(&attributes) != 0) {
+        return false;
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    const bool started = pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) == 0 &&
+                         pthread_create(&thread, &attributes, look_up, lookup) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attributes);
+    return started;
+}
+
+static bool init_signal(struct resolve_lookup *lookup)
+{
+    pthread_condattr_t monotonic;
+
+    if (pthread_condattr_init(&monotonic) != 0) {
+        return false;
+    }
+    const bool made = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
+                      pthread_cond_init(&lookup->done_changed, &monotonic) == 0;
+    pthread_condattr_destroy(&monotonic);
+    if (made && pthread_mutex_init(&lookup->mutex, NULL) != 0) {
+        pthread_cond_destroy(&lookup->done_changed);
+        return false;
+    }
+    return made;
+}
+
+static struct resolve_lookup *start_lookup(const char *host)
+{
+    struct resolve_lookup *lookup = calloc(1, sizeof *lookup);
+
+    if (lookup == NULL || !init_signal(lookup)) {
+        free(lookup);
+        return NULL;
+    }
+    snprintf(lookup->host, sizeof lookup->host, "%s", host);
+    lookup->owners = 2;
+    if (!start_thread(lookup)) {
+        lookup->owners = 1;
+        disown(lookup);
+        return NULL;
+    }
+    return lookup;
+}
+
+/* ---- the caller ------------------------------------------------------------------------------ */
+
+void resolve_init(struct resolve *resolve, const char *host)
+{
+    *resolve = (struct resolve){0};
+    snprintf(resolve->host, sizeof resolve->host, "%s", host);
+}
+
+void resolve_free(struct resolve *resolve)
+{
+    if (resolve->lookup != NULL) {
+        disown(resolve->lookup);
+        resolve->lookup = NULL;
+    }
+}
+
+/* The thread may have held the mutex: it is not asked, and nobody else has the memory. */
+void resolve_orphan(struct resolve *resolve)
+{
+    free(resolve->lookup);
+    resolve->lookup = NULL;
+}
+
+static struct timespec from_now(int timeout_ms)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += timeout_ms / 1000;
+    at.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_nsec -= 1000000000;
+        at.tv_sec++;
+    }
+    return at;
+}
+
+static bool wait_for(struct resolve_lookup *lookup, int timeout_ms)
+{
+    const struct timespec deadline = from_now(timeout_ms);
+
+    pthread_mutex_lock(&lookup->mutex);
+    while (!lookup->done &&
+           pthread_cond_timedwait(&lookup->done_changed, &lookup->mutex, &deadline) != ETIMEDOUT) {
+    }
+    const bool done = lookup->done;
+    pthread_mutex_unlock(&lookup->mutex);
+    return done;
+}
+
+enum status resolve_addresses(struct resolve *resolve, int timeout_ms, struct redis_addresses *out,
+                              struct error *err)
+{
+    if (redis_address_known(resolve->host, out)) {
+        return STATUS_OK;
+    }
+    if (resolve->lookup == NULL) {
+        resolve->lookup = start_lookup(resolve->host);
+    }
+    if (resolve->lookup == NULL) {
+        return error_set(err, STATUS_OOM, "host \"%.128s\": no thread to look it up with",
+                         resolve->host);
+    }
+    if (!wait_for(resolve->lookup, timeout_ms)) {
+        return error_set(err, STATUS_TIMEOUT, "host \"%.128s\": not looked up within %d ms",
+                         resolve->host, timeout_ms);
+    }
+    *out = resolve->lookup->addresses;
+    const struct error found = resolve->lookup->err;
+    resolve_free(resolve);
+    if (out->count == 0) {
+        *err = found;
+        return found.status;
+    }
+    return STATUS_OK;
+}

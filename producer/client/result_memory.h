@@ -1,0 +1,66 @@
+/* client/result_memory.h - results this client has read, ready to be handed out again without
+ * asking Redis.
+ *
+ * The key is the domain and the query as the caller wrote it: hashing a query's normal form would
+ * cost more than the whole look-up. Kept are current results only, so that what is stale is asked
+ * for again, and results without examples for a moment only, because a domain may get its first
+ * documents any time. Where a look-up in Redis shows that a domain's epoch has moved, what is here
+ * of that domain is stale at once. Callers pass the monotonic clock. One thread at a time.
+ */
+#ifndef STILLHOUSE_CLIENT_RESULT_MEMORY_H
+#define STILLHOUSE_CLIENT_RESULT_MEMORY_H
+
+#include "base/strbuf.h"
+#include "client/lru.h"
+#include "jobs/job.h"
+#include "stillhouse.h"
+
+enum { MEMORY_BYTES_MAX = 64 * 1024 * 1024, MEMORY_EMPTY_TTL_MS = 5000 };
+
+enum { MEMORY_DOMAINS = 1024 };
+
+/* What was heard last of a domain. Two domains that share a place outdate each other's results:
+ * these are then asked for once more than they need be. */
+struct memory_domain {
+    uint64_t hash; /* of its name; 0 = none yet */
+    int64_t epoch;
+    uint64_t moves; /* of either: results that were kept at an earlier count are stale */
+};
+
+struct memory {
+    struct lru *lru;               /* NULL: nothing is remembered */
+    struct memory_domain *domains; /* MEMORY_DOMAINS, by hash */
+    struct strbuf key;
+};
+
+/* A result in memory. It points there: valid until the next call on the memory. */
+struct memory_hit {
+    const char *piece; /* result.h; of any alignment */
+    size_t bytes;
+    uintptr_t made_at;
+    size_t count; /* examples */
+    struct slice few_shot;
+};
+
+enum status memory_init(struct memory *memory, size_t entries, int64_t ttl_ms,
+                        struct error *err) MUSTCHECK;
+void memory_free(struct memory *memory);
+
+enum memory_answer {
+    MEMORY_MISS,
+    MEMORY_HIT,
+    MEMORY_STALE, /* better than nothing, where Redis says nothing */
+};
+
+/* A result that was made for at least `k` examples; *hit is filled but for a miss. */
+enum memory_answer memory_find(struct memory *memory, const char *domain, const char *query, int k,
+                               int64_t now_ms, struct memory_hit *hit) MUSTCHECK;
+
+/* The domain's epoch as Redis has just said it. */
+void memory_note_epoch(struct memory *memory, const char *domain, int64_t epoch);
+
+/* Keeps a copy of the piece `result`, made for `k` examples; does nothing when memory is short. */
+void memory_keep(struct memory *memory, const char *domain, const char *query, int k,
+                 const stillhouse_result *result, size_t bytes, int64_t now_ms);
+
+#endif

@@ -1,0 +1,391 @@
+#include "enqueue/make.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "jobs/bodies.h"
+
+enum { TRACEPARENT_MAX = 128, UNIQUE_BYTES = TEXT_HASH_CHARS + 8 };
+
+/* 15 digits are what a double, and so the queue's Lua, holds exactly; half of it leaves room for
+ * the clock. */
+static const int64_t span_max_ms = 500000000000000;
+
+/* ---- arguments ----------------------------------------------------------------------------- */
+
+enum status jobs_check_domain(const char *domain, struct error *err)
+{
+    char shown[48];
+
+    if (domain == NULL) {
+        return error_set(err, STATUS_INVALID, "domain: expected a name, got NULL");
+    }
+    if (!text_is_domain(domain, strlen(domain))) {
+        return error_set(err, STATUS_INVALID,
+                         "domain \"%s\": expected [a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?",
+                         text_excerpt(domain, strlen(domain), shown));
+    }
+    return STATUS_OK;
+}
+
+static enum status take_text(const char *name, const char *text, struct slice *out,
+                             struct error *err)
+{
+    if (text == NULL) {
+        return error_set(err, STATUS_INVALID, "%s: expected text, got NULL", name);
+    }
+    *out = (struct slice){text, strlen(text)};
+    return STATUS_OK;
+}
+
+static enum status check_span(const char *name, int64_t ms, struct error *err)
+{
+    return ms >= 0 && ms <= span_max_ms
+               ? STATUS_OK
+               : error_set(err, STATUS_INVALID,
+                           "%s %" PRId64 ": expected 0 to %" PRId64 " milliseconds", name, ms,
+                           span_max_ms);
+}
+
+static enum status check_traceparent(const char *text, struct error *err)
+{
+    const size_t bytes = strlen(text);
+    char shown[48];
+    bool good = bytes >= 1 && bytes <= TRACEPARENT_MAX;
+
+    for (size_t i = 0; good && i < bytes; i++) {
+        good = text[i] > ' ' && text[i] <= '~';
+    }
+    return good ? STATUS_OK
+                : error_set(err, STATUS_INVALID,
+                            "traceparent \"%s\": expected 1 to %d printable characters without "
+                            "spaces",
+                            text_excerpt(text, bytes, shown), TRACEPARENT_MAX);
+}
+
+static enum status take_priority(stillhouse_priority given, enum job_priority *out,
+                                 struct error *err)
+{
+    switch (given) {
+    case STILLHOUSE_NORMAL:
+        *out = JOB_NORMAL;
+        return STATUS_OK;
+    case STILLHOUSE_HIGH:
+        *out = JOB_HIGH;
+        return STATUS_OK;
+    case STILLHOUSE_LOW:
+        *out = JOB_LOW;
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_INVALID, "priority %d: expected one of stillhouse_priority",
+                     (int)given);
+}
+
+/* ---- what all jobs have -------------------------------------------------------------------- */
+
+static enum status take_options(const stillhouse_job_options *given, int64_t now_unix_ms,
+                                struct job_options *out, struct error *err)
+{
+    enum status status = take_priority(given->priority, &out->priority, err);
+    if (status == STATUS_OK) {
+        status = check_span("delay_ms", given->delay_ms, err);
+    }
+    if (status == STATUS_OK) {
+        status = check_span("deadline_ms", given->deadline_ms, err);
+    }
+    if (status == STATUS_OK && given->traceparent != NULL) {
+        status = check_traceparent(given->traceparent, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    out->delay_ms = given->delay_ms;
+    out->deadline_unix_ms = given->deadline_ms == 0 ? 0 : now_unix_ms + given->deadline_ms;
+    out->reply = given->reply;
+    if (given->traceparent != NULL) {
+        out->traceparent = (struct slice){given->traceparent, strlen(given->traceparent)};
+    }
+    return STATUS_OK;
+}
+
+/* Names the draft and writes its options; `unique` may be "". */
+static enum status start_draft(const char *domain, const stillhouse_job_options *options,
+                               const char *unique, struct jobs_draft *draft, struct error *err)
+{
+    static const stillhouse_job_options none = {0};
+    const int64_t now_unix_ms = clock_unix_ms();
+    struct job_options parsed = {.unique = {unique, strlen(unique)}};
+
+    enum status status = jobs_check_domain(domain, err);
+    if (status == STATUS_OK) {
+        status = take_options(options == NULL ? &none : options, now_unix_ms, &parsed, err);
+    }
+    if (status == STATUS_OK) {
+        draft->domain = domain;
+        draft->options_bytes = job_options_format(&parsed, draft->options, sizeof draft->options);
+        text_make_id(now_unix_ms, draft->id);
+    }
+    return status;
+}
+
+/* The size first: a body over the bound need not be read. */
+static enum status check_body(const stillhouse_client *client, struct error *err)
+{
+    const struct strbuf *body = &client->body;
+
+    if (!strbuf_ok(body)) {
+        return error_set(err, STATUS_OOM, "out of memory for a body");
+    }
+    if ((int64_t)body->bytes > client->config.max_body_bytes) {
+        return error_set(err, STATUS_INVALID, "body of %zu bytes: expected at most %" PRId64,
+                         body->bytes, client->config.max_body_bytes);
+    }
+    return STATUS_OK;
+}
+
+struct queue_item jobs_item(const stillhouse_client *client, const struct jobs_draft *draft)
+{
+    return (struct queue_item){
+        .id = {draft->id, strlen(draft->id)},
+        .domain = {draft->domain, strlen(draft->domain)},
+        .options = {draft->options, draft->options_bytes},
+        .body = {client->body.data, client->body.bytes},
+    };
+}
+
+/* ---- metadata ------------------------------------------------------------------------------ */
+
+static enum status take_meta(const stillhouse_meta *from, struct meta_pair *to, struct error *err)
+{
+    enum status status = take_text("metadata key", from->key, &to->key, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    switch (from->type) {
+    case STILLHOUSE_META_STRING:
+        to->value.type = META_STRING;
+        status = take_text("value", from->string, &to->value.string, err);
+        return status == STATUS_OK ? status : error_wrap(err, "metadata \"%.128s\"", from->key);
+    case STILLHOUSE_META_INT:
+        to->value.type = META_INT;
+        to->value.integer = from->integer;
+        return STATUS_OK;
+    case STILLHOUSE_META_FLOAT:
+        to->value.type = META_FLOAT;
+        to->value.number = from->number;
+        return STATUS_OK;
+    case STILLHOUSE_META_BOOL:
+        to->value.type = META_BOOL;
+        to->value.boolean = from->boolean;
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_INVALID,
+                     "metadata \"%.128s\": type %d, expected one of stillhouse_meta_type",
+                     from->key, (int)from->type);
+}
+
+static enum status take_metadata(struct arena *arena, const stillhouse_meta *metadata, size_t count,
+                                 struct meta_pair **out, struct error *err)
+{
+    *out = NULL;
+    if (count == 0) {
+        return STATUS_OK;
+    }
+    if (metadata == NULL || count > BODIES_METADATA_MAX) {
+        return error_set(err, STATUS_INVALID, "metadata: %zu values%s, expected at most %d", count,
+                         metadata == NULL ? " at NULL" : "", BODIES_METADATA_MAX);
+    }
+    struct meta_pair *pairs = arena_array(arena, count, sizeof *pairs);
+    if (pairs == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for metadata");
+    }
+    for (size_t i = 0; i < count; i++) {
+        const enum status status = take_meta(&metadata[i], &pairs[i], err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    *out = pairs;
+    return STATUS_OK;
+}
+
+/* ---- enrich -------------------------------------------------------------------------------- */
+
+static enum status encode_enrich(stillhouse_client *client, const stillhouse_enrichment *enrichment,
+                                 struct enrich_body *body, struct error *err)
+{
+    enum status status = take_text("query", enrichment->query, &body->query, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    body->k = enrichment->k == 0 ? BODIES_K_DEFAULT : enrichment->k;
+    strbuf_reset(&client->body);
+    bodies_encode_enrich(body, &client->body);
+    status = check_body(client, err);
+    if (status == STATUS_OK) {
+        struct enrich_body read; /* what the worker will say to it */
+        status = bodies_decode_enrich(client->body.data, client->body.bytes, &read, err);
+    }
+    return status;
+}
+
+enum status jobs_make_enrich(stillhouse_client *client, const stillhouse_enrichment *enrichment,
+                             const stillhouse_job_options *options, struct jobs_draft *draft,
+                             struct error *err)
+{
+    struct enrich_body body;
+    char hash[TEXT_HASH_CHARS + 1];
+    char unique[UNIQUE_BYTES];
+
+    enum status status = jobs_check_domain(enrichment->domain, err);
+    if (status == STATUS_OK) {
+        status = encode_enrich(client, enrichment, &body, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    text_hash(body.query.data, body.query.bytes, hash);
+    snprintf(unique, sizeof unique, "%s.%d", hash, body.k);
+    return start_draft(enrichment->domain, options, unique, draft, err);
+}
+
+/* ---- distill ------------------------------------------------------------------------------- */
+
+static enum status take_experience(struct arena *arena, const stillhouse_experience *from,
+                                   struct distill_body *body, struct error *err)
+{
+    enum status status = take_text("task_id", from->task_id, &body->task_id, err);
+    if (status == STATUS_OK) {
+        status = take_text("prompt", from->prompt, &body->prompt, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_text("result", from->result, &body->result, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_metadata(arena, from->metadata, from->metadata_count, &body->metadata, err);
+    }
+    body->metadata_count = from->metadata_count;
+    body->success = from->success;
+    body->has_quality = !(from->quality < 0); /* NaN is given, and refused below */
+    body->quality = from->quality;
+    if (from->model != NULL) {
+        body->model = (struct slice){from->model, strlen(from->model)};
+    }
+    return status;
+}
+
+enum status jobs_make_distill(stillhouse_client *client, const stillhouse_experience *experience,
+                              const stillhouse_job_options *options, struct jobs_draft *draft,
+                              struct error *err)
+{
+    struct distill_body body = {0};
+
+    if (experience == NULL) {
+        return error_set(err, STATUS_INVALID, "experience: expected one, got NULL");
+    }
+    arena_reset(&client->arena, CLIENT_KEEP_BYTES);
+    enum status status = start_draft(experience->domain, options, "", draft, err);
+    if (status == STATUS_OK) {
+        status = take_experience(&client->arena, experience, &body, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    strbuf_reset(&client->body);
+    bodies_encode_distill(&body, &client->body);
+    status = check_body(client, err);
+    if (status == STATUS_OK) {
+        struct distill_body read;
+        status = bodies_decode_distill(client->body.data, client->body.bytes, &client->arena, &read,
+                                       err);
+    }
+    return status;
+}
+
+/* ---- index --------------------------------------------------------------------------------- */
+
+static enum status take_document(struct arena *arena, const stillhouse_document *from,
+                                 struct index_document *to, struct error *err)
+{
+    enum status status = take_text("id", from->id, &to->id, err);
+    if (status == STATUS_OK) {
+        status = take_text("text", from->text, &to->text, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_metadata(arena, from->metadata, from->metadata_count, &to->metadata, err);
+    }
+    to->metadata_count = from->metadata_count;
+    return status;
+}
+
+static enum status take_documents(struct arena *arena, const stillhouse_document *documents,
+                                  size_t count, struct index_body *body, struct error *err)
+{
+    if (documents == NULL || count < 1 || count > QUEUE_BATCH_MAX) {
+        return error_set(err, STATUS_INVALID, "documents: %zu%s, expected 1 to %d", count,
+                         documents == NULL ? " at NULL" : "", QUEUE_BATCH_MAX);
+    }
+    body->documents = arena_array(arena, count, sizeof *body->documents);
+    if (body->documents == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory for %zu documents", count);
+    }
+    for (; body->count < count; body->count++) {
+        const enum status status =
+            take_document(arena, &documents[body->count], &body->documents[body->count], err);
+        if (status != STATUS_OK) {
+            return error_wrap(err, "documents[%zu]", body->count);
+        }
+    }
+    return STATUS_OK;
+}
+
+enum status jobs_make_index(stillhouse_client *client, const char *domain,
+                            const stillhouse_document *documents, size_t count,
+                            const stillhouse_job_options *options, struct jobs_draft *draft,
+                            struct error *err)
+{
+    struct index_body body = {0};
+
+    arena_reset(&client->arena, CLIENT_KEEP_BYTES);
+    enum status status = start_draft(domain, options, "", draft, err);
+    if (status == STATUS_OK) {
+        status = take_documents(&client->arena, documents, count, &body, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    strbuf_reset(&client->body);
+    bodies_encode_index(&body, &client->body);
+    status = check_body(client, err);
+    if (status == STATUS_OK) {
+        struct index_body read;
+        status =
+            bodies_decode_index(client->body.data, client->body.bytes, &client->arena, &read, err);
+    }
+    return status;
+}
+
+/* ---- any other ----------------------------------------------------------------------------- */
+
+enum status jobs_make_raw(stillhouse_client *client, const char *domain, const void *body,
+                          size_t body_bytes, const stillhouse_job_options *options,
+                          struct jobs_draft *draft, struct error *err)
+{
+    if (body == NULL) {
+        return error_set(err, STATUS_INVALID, "body: expected msgpack, got NULL");
+    }
+    enum status status = start_draft(domain, options, "", draft, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    strbuf_reset(&client->body);
+    strbuf_append(&client->body, body, body_bytes);
+    status = check_body(client, err);
+    if (status == STATUS_OK && bodies_scan(body, body_bytes, err) != STATUS_OK) {
+        status = error_wrap(err, "body");
+    }
+    return status;
+}

@@ -1,0 +1,258 @@
+#include "chroma_writer/records.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "context/asking.h"
+
+enum { WRITER_WAIT_MS = 20000 };
+
+const struct meta_value *records_meta(const struct meta_pair *metadata, size_t count,
+                                      const char *key)
+{
+    size_t bytes = strlen(key);
+    for (size_t i = 0; i < count; i++) {
+        if (metadata[i].key.bytes == bytes && memcmp(metadata[i].key.data, key, bytes) == 0) {
+            return &metadata[i].value;
+        }
+    }
+    return NULL;
+}
+
+bool records_is_expired(const struct example *example, int64_t now_unix_ms)
+{
+    const struct meta_value *expires =
+        records_meta(example->metadata, example->metadata_count, "expires_ms");
+
+    if (expires == NULL) {
+        return false;
+    }
+    return expires->type == META_FLOAT
+               ? expires->number <= (double)now_unix_ms
+               : expires->type == META_INT && expires->integer <= now_unix_ms;
+}
+
+void records_say_dropped(struct slice id, struct slice dropped)
+{
+    char excerpt[48];
+    long long suppressed = 0;
+
+    if (dropped.data != NULL && log_kind_allow("metadata dropped", &suppressed)) {
+        log_warning("document \"%s\" is kept without metadata that Chroma cannot hold: %.*s (%lld "
+                    "more like it)",
+                    text_excerpt(id.data, id.bytes, excerpt), (int)dropped.bytes, dropped.data,
+                    suppressed);
+    }
+}
+
+static bool slice_equal(struct slice a, struct slice b)
+{
+    return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);
+}
+
+static const struct example *stored_of(const struct chroma_hits *stored, struct slice id)
+{
+    for (size_t i = 0; i < stored->count; i++) {
+        if (slice_equal(stored->examples[i].id, id)) {
+            return &stored->examples[i];
+        }
+    }
+    return NULL;
+}
+
+static bool has_key(const struct chroma_record *record, struct slice key)
+{
+    for (size_t i = 0; i < record->metadata_count; i++) {
+        if (slice_equal(record->metadata[i].key, key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* An upsert merges metadata: keys that the new version lacks are sent as null. */
+static enum status drop_old_keys(struct lane_tools *tools, struct chroma_record *record,
+                                 const struct example *stored, struct error *err)
+{
+    size_t most = record->metadata_count + stored->metadata_count;
+    struct meta_pair *all = arena_array(&tools->arena, most, sizeof *all);
+
+    if (all == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for metadata");
+    }
+    size_t count = record->metadata_count;
+    if (count > 0) {
+        memcpy(all, record->metadata, count * sizeof *all);
+    }
+    for (size_t i = 0; i < stored->metadata_count; i++) {
+        if (!has_key(record, stored->metadata[i].key)) {
+            all[count++] = (struct meta_pair){stored->metadata[i].key, {.type = META_NULL}};
+        }
+    }
+    record->metadata = all;
+    record->metadata_count = count;
+    return STATUS_OK;
+}
+
+/* Reads what stands there for a slice; a collection that is not there yet holds nothing. */
+static enum status read_stored(struct lane_tools *tools, const char *domain,
+                               const struct record_write *writes, size_t count,
+                               struct chroma_hits *stored, struct error *err)
+{
+    struct slice ids[RECORDS_SLICE];
+
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = writes[i].record.id;
+    }
+    tools_phase(tools, PHASE_QUERY);
+    enum status status =
+        chroma_get(tools->chroma, domain, ids, count, true, &tools->arena, stored, err);
+    tools_progress(tools);
+    if (status == STATUS_NOT_FOUND) {
+        *stored = (struct chroma_hits){0};
+        return STATUS_OK;
+    }
+    return status;
+}
+
+static void fail_all(struct record_write *writes, size_t count, enum operation operation,
+                     const struct error *err)
+{
+    const struct failure failure = {.operation = operation, .err = err};
+
+    for (size_t i = 0; i < count; i++) {
+        record_write_fail(&writes[i], &failure);
+    }
+}
+
+/* Looks at what stands there for a slice, and orders what differs from it. */
+static enum status choose(struct lane_tools *tools, struct record_write *writes, size_t count,
+                          record_same *same, struct write_order *order, struct error *err)
+{
+    struct chroma_hits stored = {0};
+    const size_t before = order->count;
+    enum status status = read_stored(tools, order->domain, writes, count, &stored, err);
+
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        const struct example *old = stored_of(&stored, writes[i].record.id);
+        if (writes[i].failed || (old != NULL && same != NULL && same(&writes[i].record, old))) {
+            continue;
+        }
+        if (old != NULL) {
+            status = drop_old_keys(tools, &writes[i].record, old, err);
+        }
+        order->list[order->count++] = &writes[i];
+    }
+    if (status != STATUS_OK) {
+        order->count = before;
+    }
+    return status;
+}
+
+/* Reads before the lease is taken: others may write meanwhile. */
+static void choose_all(struct lane_tools *tools, struct record_write *writes, size_t count,
+                       record_same *same, struct write_order *order)
+{
+    for (size_t done = 0; done < count; done += RECORDS_SLICE) {
+        size_t slice = count - done < RECORDS_SLICE ? count - done : RECORDS_SLICE;
+        struct error err = {0};
+        enum status status = choose(tools, writes + done, slice, same, order, &err);
+        const enum operation failed = asking_report_chroma(tools, OPERATION_GET, status, &err);
+        if (status != STATUS_OK) { /* it will not go better for the rest */
+            fail_all(writes + done, count - done, failed, &err);
+            return;
+        }
+    }
+}
+
+/* Not enough to write for a slice now: the upstream's breaker lets only some through. */
+static void park_from(struct record_write *writes, size_t from, size_t count,
+                      enum operation operation)
+{
+    for (size_t i = from; i < count; i++) {
+        if (writes[i].failed) {
+            continue;
+        }
+        asking_park(writes[i].task, operation);
+        writes[i].failed = true;
+    }
+}
+
+/* Fills the order with what is to be written of a group now; false when that is nothing. */
+static bool prepare(struct lane_tools *tools, const struct record_group *group, record_same *same,
+                    struct write_order *order)
+{
+    size_t allowed = asking_allow(tools, OPERATION_GET, group->count);
+    const bool may_read = allowed > 0;
+    if (may_read) {
+        allowed = asking_allow(tools, OPERATION_WRITE, allowed);
+    }
+
+    *order = (struct write_order){
+        .domain = group->domain,
+        .list = arena_array(&tools->arena, group->count, sizeof(void *)),
+    };
+    park_from(group->writes, allowed, group->count, may_read ? OPERATION_WRITE : OPERATION_GET);
+    if (may_read && allowed == 0) {
+        upstreams_cancel(tools->upstreams, OPERATION_GET); /* it is not called */
+    }
+    if (allowed == 0) {
+        return false;
+    }
+    if (order->list == NULL) {
+        struct error err = {0};
+        upstreams_cancel(tools->upstreams, OPERATION_GET);
+        upstreams_cancel(tools->upstreams, OPERATION_WRITE);
+        (void)error_set(&err, STATUS_OOM, "no memory for %zu records", allowed);
+        fail_all(group->writes, allowed, OPERATION_WRITE, &err);
+        return false;
+    }
+    choose_all(tools, group->writes, allowed, same, order);
+    if (order->count == 0) {
+        upstreams_cancel(tools->upstreams, OPERATION_WRITE); /* nothing to write */
+    }
+    return order->count > 0;
+}
+
+void records_write(struct lane_tools *tools, const struct record_group *groups, size_t group_count,
+                   record_same *same)
+{
+    struct write_order *orders = arena_array(&tools->arena, group_count, sizeof *orders);
+    size_t count = 0;
+
+    for (size_t i = 0; i < group_count; i++) {
+        struct error err = {0};
+        if (orders == NULL) {
+            (void)error_set(&err, STATUS_OOM, "no memory for %zu domains", group_count);
+            fail_all(groups[i].writes, groups[i].count, OPERATION_WRITE, &err);
+        } else if (prepare(tools, &groups[i], same, &orders[count])) {
+            count++;
+        }
+    }
+    if (count > 0) {
+        group_write_orders(tools->group_write, tools, orders, count);
+    }
+}
+
+enum status records_delete(struct lane_tools *tools, const char *domain, const struct slice *ids,
+                           size_t count, struct error *err)
+{
+    size_t slot = 0;
+
+    if (count == 0) {
+        return STATUS_OK;
+    }
+    enum status status =
+        writer_acquire(tools->writer, tools->redis, &tools->random, WRITER_WAIT_MS, &slot, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    tools_phase(tools, PHASE_UPSERT);
+    status = chroma_delete(tools->chroma, domain, ids, count, err);
+    if (status == STATUS_NOT_FOUND) {
+        status = STATUS_OK; /* nothing is there, which is what was wanted */
+    }
+    (void)asking_report_chroma(tools, OPERATION_WRITE, status, err);
+    writer_release(tools->writer, tools->redis, slot);
+    return status;
+}

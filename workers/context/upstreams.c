@@ -1,0 +1,614 @@
+#include "context/upstreams.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "json/write.h"
+
+enum { NEVER = -1, WRITTEN_DOMAINS = 256, TELL_AGAIN_MS = 60 * 1000, PATIENCE_STEPS = 3 };
+
+enum {
+    ASKED_WAIT_MAX_MS = 60 * 60 * 1000,
+    SYNC_EVERY_MS = 20,
+    NO_SYNC_MS = 5000,
+    PROBE_ASK_AGAIN_MS = 1000,
+    TELL_SUCCESS_MS = 5000,
+    FOREIGN_MS = 10 * 1000, /* so long a hash of other settings is theirs */
+};
+
+/* One operation. */
+struct upstream {
+    pthread_mutex_t lock;
+    struct breaker breaker;
+    int64_t answered_ms;   /* monotonic; NEVER before the first answer */
+    int64_t not_before_ms; /* monotonic: the server asked for it */
+    int timeouts;          /* in a row */
+    bool is_patient;       /* somebody waits longer than usual */
+    int64_t told_ms;       /* the last line in the log about a failure of what is only told */
+    char error[ERROR_TEXT_BYTES]; /* "" after an answer */
+
+    /* Between us and the fleet. */
+    struct upstream_shared shared; /* as read last */
+    int64_t synced_ms;
+    int64_t no_sync_before_ms;
+    int64_t told_success_ms;
+    int64_t asked_wait_ms;         /* Retry-After of the failure that is to be told */
+    int64_t elsewhere_ms;          /* until when another worker probes; 0 = nobody does */
+    int64_t failing_since_unix_ms; /* the first of our failures in a row; 0 = none */
+    bool has_failed;               /* to be told */
+    bool has_succeeded;            /* to be told where that is news */
+    bool has_begun_to_probe;       /* to be told */
+};
+
+/* When a domain was written to last. Two of one slot forget each other, which makes nobody guilty.
+ */
+struct written {
+    char domain[TEXT_DOMAIN_MAX + 1];
+    int64_t unix_ms;
+};
+
+struct upstreams {
+    struct metrics *metrics;
+    struct upstream each[OPERATIONS];
+    pthread_mutex_t written_lock;
+    struct written written[WRITTEN_DOMAINS];
+    atomic_size_t text_bound; /* in characters; 0 = none known */
+    char settings[METRICS_UPSTREAMS][UPSTREAM_SETTING_CHARS + 1];
+};
+
+const char *upstreams_name(enum metrics_upstream which)
+{
+    static const char *const names[METRICS_UPSTREAMS] = {"redis", "chroma", "embedder"};
+
+    return names[which];
+}
+
+static bool belongs(enum operation operation, enum metrics_upstream which)
+{
+    return strcmp(operation_upstream(operation), upstreams_name(which)) == 0;
+}
+
+/* Of what makes two workers ask the same server the same way. A digest: a key stays where it is. */
+static void name_settings(struct upstreams *upstreams, const struct settings *settings)
+{
+    struct strbuf text = {0};
+    char hash[TEXT_HASH_CHARS + 1];
+
+    strbuf_printf(&text, "%s\n%s\n%s\n%s", settings->chroma_url, settings->chroma_tenant,
+                  settings->chroma_database, settings->chroma_token);
+    text_hash_raw(text.data != NULL ? text.data : "", text.bytes, hash);
+    memcpy(upstreams->settings[METRICS_CHROMA], hash, UPSTREAM_SETTING_CHARS);
+    strbuf_reset(&text);
+    strbuf_printf(&text, "%d\n%s\n%s\n%s\n%lld", (int)settings->embedder, settings->embed_url,
+                  settings->embed_model, settings->embed_key, (long long)settings->embed_dimension);
+    text_hash_raw(text.data != NULL ? text.data : "", text.bytes, hash);
+    memcpy(upstreams->settings[METRICS_EMBEDDER], hash, UPSTREAM_SETTING_CHARS);
+    strbuf_free(&text);
+}
+
+struct upstreams *upstreams_new(const struct settings *settings, struct metrics *metrics)
+{
+    struct upstreams *upstreams = calloc(1, sizeof *upstreams);
+    if (upstreams == NULL) {
+        return NULL;
+    }
+    upstreams->metrics = metrics;
+    name_settings(upstreams, settings);
+    pthread_mutex_init(&upstreams->written_lock, NULL);
+    for (int i = 0; i < OPERATIONS; i++) {
+        struct upstream *upstream = &upstreams->each[i];
+        pthread_mutex_init(&upstream->lock, NULL);
+        breaker_init(&upstream->breaker, settings->breaker_failures, settings->breaker_pause_ms);
+        upstream->answered_ms = NEVER;
+        upstream->told_ms = NEVER;
+        metrics_breaker(metrics, (enum operation)i, BREAKER_CLOSED, 0);
+    }
+    return upstreams;
+}
+
+void upstreams_free(struct upstreams *upstreams)
+{
+    if (upstreams == NULL) {
+        return;
+    }
+    for (int i = 0; i < OPERATIONS; i++) {
+        pthread_mutex_destroy(&upstreams->each[i].lock);
+    }
+    pthread_mutex_destroy(&upstreams->written_lock);
+    free(upstreams);
+}
+
+static struct upstream *lock(struct upstreams *upstreams, enum operation operation)
+{
+    struct upstream *upstream = &upstreams->each[operation];
+
+    pthread_mutex_lock(&upstream->lock);
+    return upstream;
+}
+
+/* A change of state as it is to be logged, once the lock is let go. */
+struct change {
+    enum breaker_state before;
+    enum breaker_state after;
+    bool tell; /* a failure of what nobody asks leave for, the first in a minute */
+    char error[ERROR_TEXT_BYTES];
+};
+
+/* The gauge follows while the lock is held, so that two changes do not overtake each other. */
+static void unlock(struct upstreams *upstreams, enum operation operation, struct upstream *upstream,
+                   struct change *change)
+{
+    const struct breaker *breaker = &upstream->breaker;
+    const char *name = operation_upstream(operation);
+    const char *action = operation_name(operation);
+
+    change->after = breaker->state;
+    if (change->after != change->before) {
+        metrics_breaker(upstreams->metrics, operation, (int)breaker->state, breaker->opened_total);
+    }
+    if (change->after != change->before || change->tell) {
+        snprintf(change->error, sizeof change->error, "%s", upstream->error);
+    }
+    pthread_mutex_unlock(&upstream->lock);
+
+    if (change->after != change->before && change->after == BREAKER_OPEN) {
+        log_warning("%s %s: breaker is open: %s", name, action, change->error);
+    } else if (change->after != change->before) {
+        log_info("%s %s: breaker is %s", name, action, breaker_state_name(change->after));
+    } else if (change->tell) {
+        log_warning("%s %s: %s", name, action, change->error);
+    }
+}
+
+size_t upstreams_allow(struct upstreams *upstreams, enum operation operation, size_t wanted)
+{
+    const int64_t now_ms = clock_now_ms();
+    struct upstream *upstream = lock(upstreams, operation);
+    struct change change = {.before = upstream->breaker.state};
+
+    const bool is_held =
+        now_ms < upstream->not_before_ms ||
+        (upstream->breaker.state != BREAKER_CLOSED && now_ms < upstream->elsewhere_ms);
+    const size_t allowed = is_held ? 0 : breaker_allow(&upstream->breaker, now_ms, wanted);
+    if (allowed > 0 && upstream->breaker.state == BREAKER_HALF_OPEN) {
+        upstream->has_begun_to_probe = true;
+    }
+    unlock(upstreams, operation, upstream, &change);
+    return allowed;
+}
+
+/* Redis answers for many keys: what it says of one of them is no word about itself. */
+static bool is_failure(enum operation operation, enum status status, const struct error *err)
+{
+    switch (status) {
+    case STATUS_UNREACHABLE:
+    case STATUS_TIMEOUT:
+    case STATUS_UNAVAILABLE:
+    case STATUS_FAILED:
+    case STATUS_GARBLED:
+        return true;
+    case STATUS_INVALID:
+        return operation != OPERATION_REDIS && err != NULL && err->http_code > 0;
+    case STATUS_OK:
+    case STATUS_OOM:
+        return false;
+    default:
+        return operation != OPERATION_REDIS;
+    }
+}
+
+static bool says_nothing(enum operation operation, enum status status)
+{
+    return operation != OPERATION_REDIS && (status == STATUS_OOM || status == STATUS_INVALID);
+}
+
+static void note_answer(struct upstream *upstream, enum operation operation, int64_t now_ms)
+{
+    upstream->error[0] = '\0';
+    upstream->answered_ms = now_ms;
+    upstream->told_ms = NEVER;
+    upstream->has_succeeded = true;
+    upstream->has_failed = false;
+    if (operation_is_only_told(operation) && upstream->breaker.state != BREAKER_CLOSED) {
+        breaker_reset(&upstream->breaker); /* nobody asks leave for it, so nobody probes */
+    } else {
+        breaker_success(&upstream->breaker, now_ms);
+    }
+}
+
+/* Texts may quote what a server said: what cannot stand in JSON is cut out of them. */
+static void note_failure(struct upstream *upstream, const struct error *err, int64_t now_ms)
+{
+    const bool has_text = err != NULL && err->text[0] != '\0';
+
+    snprintf(upstream->error, sizeof upstream->error, "%s", has_text ? err->text : "failed");
+    if (!text_is_utf8(upstream->error, strlen(upstream->error))) {
+        for (char *c = upstream->error; *c != '\0'; c++) {
+            *c = (unsigned char)*c < 0x80 ? *c : '?';
+        }
+    }
+    upstream->has_failed = true;
+    upstream->has_succeeded = false;
+    upstream->asked_wait_ms = 0;
+    if (err != NULL && err->retry_after_ms > 0) {
+        upstream->asked_wait_ms =
+            err->retry_after_ms < ASKED_WAIT_MAX_MS ? err->retry_after_ms : ASKED_WAIT_MAX_MS;
+    }
+    if (upstream->asked_wait_ms > 0 && now_ms + upstream->asked_wait_ms > upstream->not_before_ms) {
+        upstream->not_before_ms = now_ms + upstream->asked_wait_ms;
+    }
+    breaker_failure(&upstream->breaker, now_ms);
+}
+
+/* Where no breaker asks, the log says it once a minute. */
+static bool is_to_be_told(struct upstream *upstream, enum operation operation, int64_t now_ms)
+{
+    if (operation != OPERATION_COLLECTION ||
+        (upstream->told_ms != NEVER && now_ms - upstream->told_ms < TELL_AGAIN_MS)) {
+        return false;
+    }
+    upstream->told_ms = now_ms;
+    return true;
+}
+
+void upstreams_report(struct upstreams *upstreams, enum operation operation, enum status status,
+                      const struct error *err)
+{
+    const int64_t now_ms = clock_now_ms();
+    struct upstream *upstream = lock(upstreams, operation);
+    struct change change = {.before = upstream->breaker.state};
+
+    upstream->timeouts = status == STATUS_TIMEOUT ? upstream->timeouts + 1 : 0;
+    upstream->is_patient = false;
+    if (is_failure(operation, status, err)) {
+        note_failure(upstream, err, now_ms);
+        change.tell = is_to_be_told(upstream, operation, now_ms);
+    } else if (says_nothing(operation, status)) {
+        breaker_cancel(&upstream->breaker, now_ms);
+    } else {
+        note_answer(upstream, operation, now_ms);
+    }
+    unlock(upstreams, operation, upstream, &change);
+}
+
+void upstreams_cancel(struct upstreams *upstreams, enum operation operation)
+{
+    struct upstream *upstream = lock(upstreams, operation);
+
+    breaker_cancel(&upstream->breaker, clock_now_ms());
+    pthread_mutex_unlock(&upstream->lock);
+}
+
+static int64_t wait_ms_of(const struct upstream *upstream, int64_t now_ms)
+{
+    const int64_t asked_ms = upstream->not_before_ms - now_ms;
+    int64_t wait_ms = breaker_wait_ms(&upstream->breaker, now_ms);
+
+    if (upstream->breaker.state != BREAKER_CLOSED && wait_ms == 0 &&
+        now_ms < upstream->elsewhere_ms) {
+        wait_ms = PROBE_ASK_AGAIN_MS; /* another worker probes */
+    }
+    return wait_ms > asked_ms ? wait_ms : asked_ms;
+}
+
+int64_t upstreams_wait_ms(struct upstreams *upstreams, enum operation operation)
+{
+    struct upstream *upstream = lock(upstreams, operation);
+
+    int64_t wait_ms = wait_ms_of(upstream, clock_now_ms());
+    pthread_mutex_unlock(&upstream->lock);
+    return wait_ms;
+}
+
+enum breaker_state upstreams_state(struct upstreams *upstreams, enum operation operation)
+{
+    struct upstream *upstream = lock(upstreams, operation);
+
+    enum breaker_state state = breaker_peek(&upstream->breaker, clock_now_ms());
+    pthread_mutex_unlock(&upstream->lock);
+    return state;
+}
+
+enum breaker_state upstreams_worst(struct upstreams *upstreams, enum metrics_upstream which)
+{
+    enum breaker_state worst = BREAKER_CLOSED;
+
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (belongs((enum operation)i, which)) {
+            const enum breaker_state state = upstreams_state(upstreams, (enum operation)i);
+            worst = state > worst ? state : worst;
+        }
+    }
+    return worst;
+}
+
+int upstreams_patience(struct upstreams *upstreams, enum operation operation)
+{
+    struct upstream *upstream = lock(upstreams, operation);
+    int patience = 1;
+
+    if (upstream->timeouts > 0 && !upstream->is_patient) {
+        upstream->is_patient = true;
+        patience = 1 << (upstream->timeouts < PATIENCE_STEPS ? upstream->timeouts : PATIENCE_STEPS);
+    }
+    pthread_mutex_unlock(&upstream->lock);
+    return patience;
+}
+
+size_t upstreams_text_bound(const struct upstreams *upstreams)
+{
+    return atomic_load_explicit(&upstreams->text_bound, memory_order_relaxed);
+}
+
+void upstreams_learn_text_bound(struct upstreams *upstreams, size_t chars)
+{
+    size_t known = upstreams_text_bound(upstreams);
+
+    while ((known == 0 || chars < known) &&
+           !atomic_compare_exchange_weak(&upstreams->text_bound, &known, chars)) {
+    }
+}
+
+/* ---- what the fleet knows ------------------------------------------------------------------ */
+
+static const char *setting_of(const struct upstreams *upstreams, enum operation operation)
+{
+    return upstreams->settings[operation == OPERATION_EMBED ? METRICS_EMBEDDER : METRICS_CHROMA];
+}
+
+bool upstreams_is_sync_due(struct upstreams *upstreams, enum operation operation)
+{
+    const int64_t now_ms = clock_now_ms();
+    struct upstream *upstream = lock(upstreams, operation);
+    const bool is_at_once = operation == OPERATION_EMBED ||
+                            upstream->breaker.state != BREAKER_CLOSED ||
+                            upstream->breaker.failures_in_a_row > 0;
+    const bool due = now_ms >= upstream->no_sync_before_ms &&
+                     (is_at_once || now_ms - upstream->synced_ms >= SYNC_EVERY_MS);
+
+    if (due) {
+        upstream->synced_ms = now_ms;
+    }
+    pthread_mutex_unlock(&upstream->lock);
+    return due;
+}
+
+void upstreams_sync_failed(struct upstreams *upstreams, enum operation operation)
+{
+    struct upstream *upstream = lock(upstreams, operation);
+
+    upstream->no_sync_before_ms = clock_now_ms() + NO_SYNC_MS;
+    upstream->elsewhere_ms = 0;
+    pthread_mutex_unlock(&upstream->lock);
+}
+
+static bool is_ours(const struct upstreams *upstreams, enum operation operation,
+                    const struct upstream_shared *shared)
+{
+    return !shared->is_junk && strcmp(shared->setting, setting_of(upstreams, operation)) == 0;
+}
+
+/* A wrong clock or a foreign hand may have written anything: no wait is longer than it may be. */
+static int64_t bounded(int64_t ms, int64_t most_ms)
+{
+    return ms < 0 ? 0 : (ms < most_ms ? ms : most_ms);
+}
+
+void upstreams_merge(struct upstreams *upstreams, enum operation operation,
+                     const struct upstream_shared *shared, int64_t now_unix_ms)
+{
+    const int64_t now_ms = clock_now_ms();
+    struct upstream *upstream = lock(upstreams, operation);
+    struct breaker *breaker = &upstream->breaker;
+    struct change change = {.before = breaker->state};
+
+    upstream->shared = *shared;
+    upstream->elsewhere_ms = 0;
+    if (is_ours(upstreams, operation, shared)) {
+        const int64_t held_ms =
+            bounded(shared->not_before_unix_ms - now_unix_ms, ASKED_WAIT_MAX_MS);
+        const int64_t open_ms = now_unix_ms - shared->opened_unix_ms;
+        if (now_ms + held_ms > upstream->not_before_ms) {
+            upstream->not_before_ms = now_ms + held_ms;
+        }
+        if (shared->opened_unix_ms > shared->success_unix_ms && open_ms >= 0) {
+            breaker_hear_open(breaker, now_ms - open_ms);
+            upstream->elsewhere_ms = now_ms + bounded(shared->probe_until_unix_ms - now_unix_ms,
+                                                      breaker_probe_ms(breaker));
+        } else if (shared->opened_unix_ms == 0 && shared->success_unix_ms > 0 &&
+                   now_ms - (now_unix_ms - shared->success_unix_ms) > breaker->opened_at_ms) {
+            breaker_hear_closed(breaker);
+        }
+        breaker_hear_failures(breaker, shared->failures);
+    }
+    unlock(upstreams, operation, upstream, &change);
+}
+
+/* Others with other settings use the same hash, in a rolling deployment: it is theirs as long as
+ * they have something to say. */
+static bool is_foreign(const struct upstreams *upstreams, enum operation operation,
+                       const struct upstream_shared *shared, int64_t now_unix_ms)
+{
+    return !shared->is_junk && shared->setting[0] != '\0' &&
+           !is_ours(upstreams, operation, shared) &&
+           (now_unix_ms - shared->success_unix_ms < FOREIGN_MS ||
+            now_unix_ms - shared->opened_unix_ms < FOREIGN_MS);
+}
+
+bool upstreams_take_change(struct upstreams *upstreams, enum operation operation,
+                           int64_t now_unix_ms, struct upstream_change *change)
+{
+    const int64_t now_ms = clock_now_ms();
+    struct upstream *upstream = lock(upstreams, operation);
+    struct upstream_shared *shared = &upstream->shared;
+    const bool is_news =
+        upstream->has_succeeded && (shared->failures > 0 || shared->opened_unix_ms > 0 ||
+                                    now_ms - upstream->told_success_ms >= TELL_SUCCESS_MS);
+    const bool is_told = (upstream->has_failed || is_news || upstream->has_begun_to_probe) &&
+                         now_ms >= upstream->no_sync_before_ms &&
+                         !is_foreign(upstreams, operation, shared, now_unix_ms);
+
+    *change = (struct upstream_change){.now_unix_ms = now_unix_ms};
+    if (is_told) {
+        snprintf(change->setting, sizeof change->setting, "%s", setting_of(upstreams, operation));
+        change->is_anew = !is_ours(upstreams, operation, shared) &&
+                          (shared->is_junk || shared->setting[0] != '\0');
+        if (upstream->has_failed) {
+            change->what = UPSTREAM_FAILED;
+            if (upstream->failing_since_unix_ms == 0) {
+                upstream->failing_since_unix_ms = now_unix_ms;
+            }
+            /* Where others got through meanwhile, it is our way there that is broken. */
+            change->opened = upstream->breaker.state == BREAKER_OPEN &&
+                             shared->success_unix_ms < upstream->failing_since_unix_ms;
+            change->until_unix_ms =
+                upstream->asked_wait_ms > 0 ? now_unix_ms + upstream->asked_wait_ms : 0;
+            snprintf(change->text, sizeof change->text, "%s", upstream->error);
+            shared->failures++;
+        } else if (upstream->has_succeeded) {
+            change->what = UPSTREAM_SUCCEEDED;
+            upstream->failing_since_unix_ms = 0;
+            upstream->told_success_ms = now_ms;
+            shared->failures = 0;
+            shared->opened_unix_ms = 0;
+            shared->success_unix_ms = now_unix_ms;
+        } else {
+            change->what = UPSTREAM_PROBES;
+            change->until_unix_ms = now_unix_ms + breaker_probe_ms(&upstream->breaker);
+        }
+        memcpy(shared->setting, change->setting, sizeof shared->setting);
+        shared->is_junk = false;
+    }
+    upstream->has_failed = false;
+    upstream->has_succeeded = false;
+    upstream->has_begun_to_probe = false;
+    pthread_mutex_unlock(&upstream->lock);
+    return is_told;
+}
+
+/* ---- domains that were written to ---------------------------------------------------------- */
+
+static struct written *written_of(struct upstreams *upstreams, const char *domain)
+{
+    uint64_t hash = 14695981039346656037u;
+
+    for (const char *c = domain; *c != '\0'; c++) {
+        hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+    }
+    return &upstreams->written[hash % WRITTEN_DOMAINS];
+}
+
+void upstreams_note_written(struct upstreams *upstreams, const char *domain, int64_t now_unix_ms)
+{
+    pthread_mutex_lock(&upstreams->written_lock);
+    struct written *written = written_of(upstreams, domain);
+    snprintf(written->domain, sizeof written->domain, "%s", domain);
+    written->unix_ms = now_unix_ms;
+    pthread_mutex_unlock(&upstreams->written_lock);
+}
+
+bool upstreams_wrote_since(struct upstreams *upstreams, const char *domain, int64_t unix_ms)
+{
+    pthread_mutex_lock(&upstreams->written_lock);
+    const struct written *written = written_of(upstreams, domain);
+    const bool wrote = strcmp(written->domain, domain) == 0 && written->unix_ms > unix_ms;
+    pthread_mutex_unlock(&upstreams->written_lock);
+    return wrote;
+}
+
+/* ---- saying it ------------------------------------------------------------------------------- */
+
+/* What is said of one operation, or of an upstream's operations together. */
+struct description {
+    enum breaker_state state;
+    int64_t answered_ms;
+    int64_t held_back_ms;
+    char error[ERROR_TEXT_BYTES];
+};
+
+static void read_one(struct upstreams *upstreams, enum operation operation, int64_t now_ms,
+                     struct description *out)
+{
+    struct upstream *upstream = lock(upstreams, operation);
+
+    out->state = breaker_peek(&upstream->breaker, now_ms);
+    out->answered_ms = upstream->answered_ms;
+    out->held_back_ms = upstream->not_before_ms > now_ms ? upstream->not_before_ms - now_ms : 0;
+    snprintf(out->error, sizeof out->error, "%s", upstream->error);
+    pthread_mutex_unlock(&upstream->lock);
+}
+
+static void write_members(const struct description *said, int64_t now_ms, struct strbuf *out)
+{
+    strbuf_append_str(out, "\"breaker\":");
+    json_str(out, breaker_state_name(said->state));
+    if (said->answered_ms != NEVER) {
+        strbuf_append_str(out, ",\"answered_ms_ago\":");
+        json_int(out, now_ms - said->answered_ms);
+    }
+    if (said->held_back_ms > 0) {
+        strbuf_append_str(out, ",\"held_back_ms\":");
+        json_int(out, said->held_back_ms);
+    }
+    if (said->error[0] != '\0') {
+        strbuf_append_str(out, ",\"error\":");
+        json_str(out, said->error);
+    }
+}
+
+/* The worst state, the latest answer; the error of the worst. */
+static void add_to_sum(struct description *sum, const struct description *one)
+{
+    if (one->error[0] != '\0' && (sum->error[0] == '\0' || one->state > sum->state)) {
+        memcpy(sum->error, one->error, sizeof sum->error);
+    }
+    sum->state = one->state > sum->state ? one->state : sum->state;
+    sum->answered_ms = one->answered_ms > sum->answered_ms ? one->answered_ms : sum->answered_ms;
+    sum->held_back_ms =
+        one->held_back_ms > sum->held_back_ms ? one->held_back_ms : sum->held_back_ms;
+}
+
+void upstreams_describe_members(struct upstreams *upstreams, enum metrics_upstream which,
+                                struct strbuf *out)
+{
+    const int64_t now_ms = clock_now_ms();
+    struct description sum = {.answered_ms = NEVER};
+    struct description each[OPERATIONS];
+    const char *separator = ",\"operations\":{";
+
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (belongs((enum operation)i, which)) {
+            read_one(upstreams, (enum operation)i, now_ms, &each[i]);
+            add_to_sum(&sum, &each[i]);
+        }
+    }
+    write_members(&sum, now_ms, out);
+    if (which == METRICS_REDIS) {
+        return; /* its one operation is all of it */
+    }
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (belongs((enum operation)i, which)) {
+            strbuf_append_str(out, separator);
+            json_str(out, operation_name((enum operation)i));
+            strbuf_append_str(out, ":{");
+            write_members(&each[i], now_ms, out);
+            strbuf_append_char(out, '}');
+            separator = ",";
+        }
+    }
+    strbuf_append_char(out, '}');
+}
+
+void upstreams_describe(struct upstreams *upstreams, enum metrics_upstream which,
+                        struct strbuf *out)
+{
+    strbuf_append_char(out, '{');
+    upstreams_describe_members(upstreams, which, out);
+    strbuf_append_char(out, '}');
+}

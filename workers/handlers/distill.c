@@ -1,0 +1,377 @@
+/* distill - a finished task becomes an experience: validate, embed its prompt, store it.
+ *
+ * Happy path, for the whole batch: decode and judge; one embedding call for the distinct prompts;
+ * the domains' records upserted, together with other lanes'; twins trimmed; the domains' epochs
+ * moved. All of it before the job is finished, and all of it harmless twice: the document's id is
+ * the task's, its times are the job's. Failure modes: bad body -> MALFORMED; a task that must not
+ * be learnt from -> REJECT; a server's failure, twins or epoch not moved -> PARK; its text's own
+ * fault -> RETRY or REJECT.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "chroma_writer/merge.h"
+#include "chroma_writer/records.h"
+#include "chroma_writer/twins.h"
+#include "context/asking.h"
+#include "recall/result_cache.h"
+#include "recall/vectors.h"
+
+enum { OWN_KEYS = 10 };
+
+struct distill_item {
+    struct task *task;
+    struct distill_body body;
+    const char *domain;
+    int64_t created_unix_ms;
+    struct embedding *embedding;
+    struct slice document;
+    struct meta_pair *metadata;
+    size_t metadata_count;
+    bool judged; /* has its verdict, or waits for that of a twin with the same task id */
+    struct distill_item *stands_for; /* a later job with the same task id: its verdict is ours */
+};
+
+struct distill_batch {
+    struct lane_tools *tools;
+    struct distill_item *items;
+    size_t count;
+};
+
+/* When the job was first enqueued, so that doing it again writes the same times. Whoever may write
+ * to Redis may have put any number there: what lies ahead, or more than a year back, is no such
+ * time (sh_enqueue has the same rule). */
+static int64_t enqueued_unix_ms(const struct lane_tools *tools, const struct job *job)
+{
+    static const int64_t day_ms = INT64_C(24) * 60 * 60 * 1000;
+    const int64_t then_unix_ms = task_since_unix_ms(job);
+    const int64_t now_unix_ms = tools_now_unix_ms(tools);
+    const bool is_likely =
+        then_unix_ms < now_unix_ms + day_ms && then_unix_ms > now_unix_ms - 366 * day_ms;
+    return is_likely ? then_unix_ms : now_unix_ms;
+}
+
+static bool is_worth_learning(const struct lane_tools *tools, const struct distill_body *body,
+                              struct task *task)
+{
+    if (!body->success) {
+        task_judge(task, VERDICT_REJECT, "field \"success\": false, expected true");
+        return false;
+    }
+    if (body->has_quality && body->quality < tools->settings->min_quality) {
+        task_judge(task, VERDICT_REJECT,
+                   "field \"quality\": %g, expected at least %g (STILLHOUSE_MIN_QUALITY)",
+                   body->quality, tools->settings->min_quality);
+        return false;
+    }
+    return true;
+}
+
+static void decode(struct distill_batch *batch, struct task *tasks, size_t count)
+{
+    struct lane_tools *tools = batch->tools;
+
+    for (size_t i = 0; i < count; i++) {
+        struct distill_item *item = &batch->items[batch->count];
+        const struct job *job = tasks[i].job;
+        struct error err = {0};
+        enum status status = bodies_accept_distill(job->body.data, job->body.bytes, &tools->arena,
+                                                   &item->body, &err);
+        if (status == STATUS_OOM) {
+            task_judge(&tasks[i], VERDICT_RETRY, "%s", err.text);
+        } else if (status != STATUS_OK) {
+            /* Bytes that are no msgpack are malformed; fields that are missing or wrong, rejected.
+             */
+            struct error scan = {0};
+            bool readable = bodies_scan(job->body.data, job->body.bytes, &scan) == STATUS_OK;
+            task_judge(&tasks[i], readable ? VERDICT_REJECT : VERDICT_MALFORMED, "%s", err.text);
+        } else if (is_worth_learning(tools, &item->body, &tasks[i])) {
+            item->task = &tasks[i];
+            item->domain = tools_text(tools, job->domain);
+            item->created_unix_ms = enqueued_unix_ms(tools, job);
+            records_say_dropped(item->body.task_id, item->body.dropped);
+            batch->count++;
+        }
+    }
+}
+
+/* Of several jobs with the same task id the last one is written; the others share its fate. */
+static void merge_same_ids(struct distill_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        for (size_t j = i + 1; j < batch->count; j++) {
+            struct slice a = batch->items[i].body.task_id;
+            struct slice b = batch->items[j].body.task_id;
+            if (a.bytes == b.bytes && memcmp(a.data, b.data, a.bytes) == 0 &&
+                strcmp(batch->items[i].domain, batch->items[j].domain) == 0) {
+                batch->items[i].stands_for = &batch->items[j];
+                batch->items[i].judged = true;
+                break;
+            }
+        }
+    }
+}
+
+static void add_string(struct distill_item *item, const char *key, struct slice value)
+{
+    item->metadata[item->metadata_count++] =
+        (struct meta_pair){{key, strlen(key)}, {.type = META_STRING, .string = value}};
+}
+
+static void add_int(struct distill_item *item, const char *key, int64_t value)
+{
+    item->metadata[item->metadata_count++] =
+        (struct meta_pair){{key, strlen(key)}, {.type = META_INT, .integer = value}};
+}
+
+static bool has_name(const struct meta_pair *pair, const char *name)
+{
+    return pair->key.bytes == strlen(name) && memcmp(pair->key.data, name, pair->key.bytes) == 0;
+}
+
+/* The caller's pairs. `source` is what we know of the job, not what its body says; callers had that
+ * name before we did, so theirs goes on as `caller_source`. */
+static void copy_callers(struct distill_item *item)
+{
+    static const char renamed[] = "caller_source";
+    const struct distill_body *body = &item->body;
+    bool taken = false;
+
+    for (size_t i = 0; i < body->metadata_count; i++) {
+        taken = taken || has_name(&body->metadata[i], renamed);
+    }
+    item->metadata_count = 0;
+    for (size_t i = 0; i < body->metadata_count; i++) {
+        const struct meta_pair *pair = &body->metadata[i];
+        if (!has_name(pair, "source")) {
+            item->metadata[item->metadata_count++] = *pair;
+        } else if (!taken) {
+            item->metadata[item->metadata_count++] =
+                (struct meta_pair){{renamed, sizeof renamed - 1}, pair->value};
+        }
+    }
+}
+
+/* The document (prompt, blank line, result) and its metadata. False when memory is short. */
+static bool build(struct lane_tools *tools, struct distill_item *item)
+{
+    const struct distill_body *body = &item->body;
+    size_t bytes = body->prompt.bytes + 2 + body->result.bytes;
+    char *text = arena_alloc(&tools->arena, bytes + 1);
+
+    item->metadata =
+        arena_array(&tools->arena, body->metadata_count + OWN_KEYS, sizeof *item->metadata);
+    if (text == NULL || item->metadata == NULL) {
+        return false;
+    }
+    memcpy(text, body->prompt.data, body->prompt.bytes);
+    memcpy(text + body->prompt.bytes, "\n\n", 2);
+    memcpy(text + body->prompt.bytes + 2, body->result.data, body->result.bytes);
+    item->document = (struct slice){text, bytes};
+
+    const char *queue = tools->blackbox.queue->name;
+    copy_callers(item);
+    add_string(item, "source", (struct slice){queue, strlen(queue)});
+    add_string(item, "task_id", body->task_id);
+    add_string(item, "domain", (struct slice){item->domain, strlen(item->domain)});
+    item->metadata[item->metadata_count++] =
+        (struct meta_pair){{"success", 7}, {.type = META_BOOL, .boolean = true}};
+    if (body->has_quality) {
+        item->metadata[item->metadata_count++] =
+            (struct meta_pair){{"quality", 7}, {.type = META_FLOAT, .number = body->quality}};
+    }
+    if (body->model.data != NULL) {
+        add_string(item, "model", body->model);
+    }
+    add_int(item, "created_ms", item->created_unix_ms);
+    add_int(item, "expires_ms", item->created_unix_ms + tools->settings->experience_ttl_ms);
+    if (memmem(body->prompt.data, body->prompt.bytes, "\n\n", 2) != NULL) {
+        /* Where the first blank line does not end the prompt, the export needs to know what does.
+         */
+        add_int(item, "prompt_bytes", (int64_t)body->prompt.bytes);
+    }
+    return true;
+}
+
+static void embed(struct distill_batch *batch)
+{
+    struct arena *arena = &batch->tools->arena;
+    struct embedding *embeddings = arena_array(arena, batch->count, sizeof *embeddings);
+    struct distill_item **owners = arena_array(arena, batch->count, sizeof *owners);
+    size_t count = 0;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        struct distill_item *item = &batch->items[i];
+        if (item->judged) {
+            continue;
+        }
+        if (embeddings == NULL || owners == NULL || !build(batch->tools, item)) {
+            task_judge(item->task, VERDICT_RETRY, "no memory for the document");
+            item->judged = true;
+            continue;
+        }
+        embeddings[count].text = item->body.prompt;
+        owners[count++] = item;
+    }
+    if (count == 0) {
+        return;
+    }
+    embedding_resolve(batch->tools, embeddings, count);
+    for (size_t i = 0; i < count; i++) {
+        owners[i]->embedding = &embeddings[i];
+        if (embeddings[i].embedded_bytes > 0) {
+            add_int(owners[i], "embedded_bytes", (int64_t)embeddings[i].embedded_bytes);
+        }
+        if (embeddings[i].vector == NULL) {
+            embedding_judge(&embeddings[i], owners[i]->body.task_id, owners[i]->task);
+            owners[i]->judged = true;
+        }
+    }
+}
+
+/* An experience written again by a redelivery: same text, same times. */
+static bool is_same(const struct chroma_record *record, const struct example *stored)
+{
+    const struct meta_value *own =
+        records_meta(record->metadata, record->metadata_count, "created_ms");
+    const struct meta_value *old =
+        records_meta(stored->metadata, stored->metadata_count, "created_ms");
+
+    return own != NULL && old != NULL && old->type == META_INT && own->integer == old->integer &&
+           record->metadata_count == stored->metadata_count &&
+           record->document.bytes == stored->text.bytes &&
+           memcmp(record->document.data, stored->text.data, stored->text.bytes) == 0;
+}
+
+/* What goes into one domain: each write beside the item that it is of. */
+struct distill_group {
+    struct distill_item **items; /* in the arena, as are the writes */
+    struct record_group records;
+};
+
+static void remember_twins(struct lane_tools *tools, const struct distill_group *group)
+{
+    const struct record_group *records = &group->records;
+    struct twin *twins = arena_array(&tools->arena, records->count, sizeof *twins);
+    struct error err = {0};
+    size_t written = 0;
+
+    for (size_t i = 0; i < records->count && twins != NULL; i++) {
+        const struct distill_body *body = &group->items[i]->body;
+        if (!records->writes[i].failed) {
+            struct twin *twin = &twins[written++];
+            twin->task_id = body->task_id;
+            twin->quality = body->has_quality ? body->quality : 1.0;
+            twin->created_unix_ms = group->items[i]->created_unix_ms;
+            text_hash(body->prompt.data, body->prompt.bytes, twin->text_hash);
+        }
+    }
+    if (written == 0) {
+        return;
+    }
+    enum operation failed = OPERATION_REDIS;
+    enum status status = twins_trim(tools, records->domain, twins, written, &failed, &err);
+    if (status == STATUS_OK) {
+        failed = OPERATION_REDIS;
+        status = store_bump_epochs(tools, &records->domain, 1, &err);
+    }
+    for (size_t i = 0; i < records->count && status != STATUS_OK; i++) {
+        if (!records->writes[i].failed) {
+            asking_judge_failure(group->items[i]->task, failed, &err);
+        }
+    }
+}
+
+/* The items of `first`'s domain that are not judged yet, first among them; they have their verdict
+ * now unless a write fails. False when memory is short. */
+static bool gather(struct distill_batch *batch, size_t first, struct distill_group *group)
+{
+    struct arena *arena = &batch->tools->arena;
+    const char *domain = batch->items[first].domain;
+    size_t count = 0;
+
+    group->items = arena_array(arena, batch->count - first, sizeof(void *));
+    group->records = (struct record_group){
+        domain, arena_array(arena, batch->count - first, sizeof(struct record_write)), 0};
+    if (group->items == NULL || group->records.writes == NULL) {
+        return false;
+    }
+    for (size_t i = first; i < batch->count; i++) {
+        struct distill_item *item = &batch->items[i];
+        if (item->judged || strcmp(item->domain, domain) != 0) {
+            continue;
+        }
+        item->judged = true;
+        item->task->verdict = VERDICT_DONE;
+        group->items[count] = item;
+        group->records.writes[count++] = (struct record_write){
+            .record = {item->body.task_id, item->embedding->vector, item->document, item->metadata,
+                       item->metadata_count},
+            .task = item->task,
+        };
+    }
+    group->records.count = count;
+    return true;
+}
+
+/* Writes all domains' records together: several lanes' small groups make one request. */
+static void write_all(struct distill_batch *batch)
+{
+    struct lane_tools *tools = batch->tools;
+    struct distill_group *groups = arena_array(&tools->arena, batch->count, sizeof *groups);
+    struct record_group *records = arena_array(&tools->arena, batch->count, sizeof *records);
+    size_t count = 0;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->items[i].judged) {
+            continue;
+        }
+        if (groups == NULL || records == NULL || !gather(batch, i, &groups[count])) {
+            task_judge(batch->items[i].task, VERDICT_RETRY, "no memory for %zu records",
+                       batch->count);
+            continue;
+        }
+        merge_near(tools, groups[count].records.domain, groups[count].records.writes,
+                   groups[count].records.count);
+        records[count] = groups[count].records;
+        count++;
+    }
+    if (count > 0) {
+        records_write(tools, records, count, is_same);
+    }
+    for (size_t i = 0; i < count; i++) {
+        remember_twins(tools, &groups[i]);
+    }
+}
+
+/* Jobs whose task id a later job of the batch has share its fate. */
+static void share_fates(struct distill_batch *batch)
+{
+    for (size_t i = batch->count; i-- > 0;) {
+        if (batch->items[i].stands_for != NULL) {
+            task_share_fate(batch->items[i].task, batch->items[i].stands_for->task);
+        }
+    }
+}
+
+static void distill_process(struct lane_tools *tools, struct task *tasks, size_t count)
+{
+    struct distill_batch batch = {
+        .tools = tools,
+        .items = arena_array(&tools->arena, count, sizeof *batch.items),
+    };
+
+    if (batch.items == NULL) {
+        for (size_t i = 0; i < count; i++) {
+            task_judge(&tasks[i], VERDICT_RETRY, "no memory for a batch of %zu", count);
+        }
+        return;
+    }
+    decode(&batch, tasks, count);
+    merge_same_ids(&batch);
+    embed(&batch);
+    write_all(&batch);
+    share_fates(&batch);
+}
+
+const struct handler handler_distill = {.name = "distill", .process = distill_process};

@@ -1,0 +1,14 @@
+/* echo - returns its body: for `stillhouse ping`, benchmarks and tests of the queue alone. */
+#include "context/context.h"
+#include "handlers/handler.h"
+
+static void echo_process(struct lane_tools *tools, struct task *tasks, size_t count)
+{
+    (void)tools;
+    for (size_t i = 0; i < count; i++) {
+        tasks[i].verdict = VERDICT_DONE;
+        tasks[i].reply = tasks[i].job->body;
+    }
+}
+
+const struct handler handler_echo = {.name = "echo", .process = echo_process};

@@ -1,0 +1,516 @@
+/* enrich - find the best past examples for a query.
+ *
+ * Happy path, for the whole batch: decode; one pipelined read of results and epochs; one embedding
+ * call for the distinct missing queries; one Chroma query a domain; render; one pipelined write of
+ * the results. Where expired experiences lie nearer than k live ones, the query is asked again for
+ * more hits, four times as many each time, by those alone that lack some; the sweep deletes what
+ * has expired (sweep.h), so that this stays rare. Failure modes: Chroma's breaker open -> the
+ * cached result, stale if need be, else an empty one at once (not cached); a failed call ->
+ * the same where somebody waits, else PARK; no collection -> zero examples, cached for a short
+ * time.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "chroma_writer/records.h"
+#include "context/asking.h"
+#include "recall/result_cache.h"
+#include "recall/vectors.h"
+#include "rules/prompt_block.h"
+
+enum {
+    EMPTY_TTL_MS = 10000, /* a domain without a collection may get one any moment */
+    SPARE_RESULTS = 4,    /* asked for on top of k, to make up for expired experiences */
+    FURTHER_FACTOR = 4,
+    FURTHER_RESULTS_MAX = 4096, /* a query: 100,000 documents take half a second to say so many */
+    FURTHER_REQUEST_MAX = 4096, /* hits in one answer: some 700 KiB without the texts */
+    FURTHER_BATCH_MAX = 65536,  /* hits for a group in all: a few seconds of Chroma */
+    HITS_KEEP_BYTES = 64 * 1024,
+    QUERY_BATCH_MAX = 64, /* vectors in one Chroma request (design, section 7) */
+};
+
+/* One distinct task of the batch and what became of it. */
+struct enrich_item {
+    struct task *task;
+    struct enrich_body body;
+    const char *domain;
+    char hash[TEXT_HASH_CHARS + 1];
+    struct store_result *cached;
+    struct embedding *embedding;
+    struct example *found; /* by looking further, without text; NULL: the first hits were enough */
+    size_t found_count;
+    bool lacks;    /* fewer than k live ones so far, and there may be more behind them */
+    bool finished; /* has its verdict */
+};
+
+struct enrich_batch {
+    struct lane_tools *tools;
+    struct enrich_item *items;
+    size_t count;
+    struct store_result *cached; /* one an item */
+    int64_t now_unix_ms;
+};
+
+static void finish_with(struct enrich_item *item, struct slice reply)
+{
+    item->task->verdict = VERDICT_DONE;
+    item->task->reply = reply;
+    item->finished = true;
+}
+
+static void decode(struct enrich_batch *batch, struct task *tasks, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct enrich_item *item = &batch->items[batch->count];
+        struct error err = {0};
+        const struct job *job = tasks[i].job;
+
+        if (bodies_decode_enrich(job->body.data, job->body.bytes, &item->body, &err) != STATUS_OK) {
+            task_judge(&tasks[i], VERDICT_MALFORMED, "%s", err.text);
+            continue;
+        }
+        item->task = &tasks[i];
+        item->domain = tools_text(batch->tools, job->domain);
+        text_hash(item->body.query.data, item->body.query.bytes, item->hash);
+        batch->count++;
+    }
+}
+
+static bool is_current(const struct enrich_batch *batch, const struct enrich_item *item)
+{
+    const struct store_result *cached = item->cached;
+    int64_t age_ms = batch->now_unix_ms - cached->result.created_unix_ms;
+
+    return cached->result.epoch == cached->epoch ||
+           (age_ms >= 0 && age_ms < batch->tools->settings->cache_fresh_ms);
+}
+
+/* Finishes the items whose result stands in the cache already. */
+static void look_up(struct enrich_batch *batch)
+{
+    struct lane_tools *tools = batch->tools;
+    struct error err = {0};
+    uint64_t counts[METRICS_LOOKUPS] = {0};
+
+    for (size_t i = 0; i < batch->count; i++) {
+        struct enrich_item *item = &batch->items[i];
+        item->cached = &batch->cached[i];
+        item->cached->domain = item->domain;
+        item->cached->query_hash = item->hash;
+    }
+    if (store_read_results(tools, batch->cached, batch->count, &err) != STATUS_OK) {
+        log_debug("result cache: %s", err.text);
+        upstreams_report(tools->upstreams, OPERATION_REDIS, err.status, &err);
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        struct enrich_item *item = &batch->items[i];
+        if (!item->cached->found || item->cached->result.k < item->body.k) {
+            item->cached->found = false;
+            counts[METRICS_MISS]++;
+        } else if (!is_current(batch, item)) {
+            counts[METRICS_STALE]++;
+        } else {
+            counts[METRICS_HIT]++;
+            finish_with(item, item->cached->bytes);
+        }
+    }
+    for (int i = 0; i < METRICS_LOOKUPS; i++) {
+        metrics_cache_lookup(tools->metrics, METRICS_REDIS_LAYER, (enum metrics_lookup)i,
+                             counts[i]);
+    }
+}
+
+static struct slice render_result(struct enrich_batch *batch, const struct enrich_item *item,
+                                  struct example *examples, size_t count)
+{
+    struct strbuf few_shot = {0};
+    struct slice out = {0};
+
+    few_shot_render(examples, count, &few_shot);
+    if (strbuf_ok(&few_shot)) {
+        const struct enrich_result result = {
+            .domain = {item->domain, strlen(item->domain)},
+            .query_hash = {item->hash, TEXT_HASH_CHARS},
+            .created_unix_ms = batch->now_unix_ms,
+            .epoch = item->cached->epoch,
+            .k = item->body.k,
+            .examples = examples,
+            .count = count,
+            .few_shot = {few_shot.data != NULL ? few_shot.data : "", few_shot.bytes},
+        };
+        out = tools_encode_result(batch->tools, &result);
+    }
+    strbuf_free(&few_shot);
+    return out;
+}
+
+/* The farthest go where all would be more than a producer reads. */
+static struct slice make_result(struct enrich_batch *batch, const struct enrich_item *item,
+                                struct example *examples, size_t count)
+{
+    struct slice out = render_result(batch, item, examples, count);
+
+    while (out.bytes > BODIES_RESULT_MAX && count > 0) {
+        out = render_result(batch, item, examples, --count);
+    }
+    return out;
+}
+
+/* While an upstream is out of reach: stale beats nothing, and nothing comes at once. */
+static void answer_without_upstream(struct enrich_batch *batch, struct enrich_item *item)
+{
+    if (item->cached->found) {
+        finish_with(item, item->cached->bytes);
+        return;
+    }
+    finish_with(item, make_result(batch, item, NULL, 0));
+}
+
+/* An item whose call failed has its verdict. Where it is the upstream's fault and somebody waits,
+ * something older can be said, it was tried before, or the breaker is open now, it is answered like
+ * those that find the breaker open; else it is tried once more a little later. */
+static void fail(struct enrich_batch *batch, struct enrich_item *item, enum operation operation)
+{
+    const struct job *job = item->task->job;
+
+    item->finished = true;
+    if (item->task->verdict == VERDICT_PARK &&
+        (job->options.reply || item->cached->found || job->options.parked.tries > 0 ||
+         upstreams_state(batch->tools->upstreams, operation) != BREAKER_CLOSED)) {
+        answer_without_upstream(batch, item);
+    }
+}
+
+static void embed(struct enrich_batch *batch)
+{
+    struct arena *arena = &batch->tools->arena;
+    struct embedding *embeddings = arena_array(arena, batch->count, sizeof *embeddings);
+    struct enrich_item **owners = arena_array(arena, batch->count, sizeof *owners);
+    size_t count = 0;
+
+    if (embeddings == NULL || owners == NULL) {
+        return; /* no embedding: judged as out of memory below */
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        if (!batch->items[i].finished) {
+            embeddings[count].text = batch->items[i].body.query;
+            owners[count++] = &batch->items[i];
+        }
+    }
+    if (count == 0) {
+        return;
+    }
+    embedding_resolve(batch->tools, embeddings, count);
+    for (size_t i = 0; i < count; i++) {
+        owners[i]->embedding = &embeddings[i];
+        if (embeddings[i].parked) {
+            answer_without_upstream(batch, owners[i]);
+        } else if (embeddings[i].vector == NULL) {
+            embedding_judge(&embeddings[i], (struct slice){NULL, 0}, owners[i]->task);
+            fail(batch, owners[i], OPERATION_EMBED);
+        }
+    }
+}
+
+static bool is_live(const void *context, const struct example *hit)
+{
+    const struct enrich_batch *batch = context;
+    return !records_is_expired(hit, batch->now_unix_ms);
+}
+
+/* The still unfinished items of one domain: at most QUERY_BATCH_MAX. */
+struct enrich_group {
+    struct enrich_batch *batch;
+    struct enrich_item *items[QUERY_BATCH_MAX];
+    struct slice results[QUERY_BATCH_MAX]; /* encoded; {NULL, 0}: no memory */
+    size_t count;
+    int k_max;
+    size_t n_results;
+    struct arena hits;     /* of one item at a time */
+    enum operation failed; /* where the query failed */
+};
+
+/* As they are decoded, hits become results: those of a whole group would take twice as much. */
+static void take_hits(void *context, size_t index, const struct chroma_hits *hits)
+{
+    struct enrich_group *group = context;
+    struct enrich_item *item = group->items[index];
+    const size_t k = (size_t)item->body.k;
+    const size_t kept = hits->count < k ? hits->count : k;
+
+    item->lacks = kept < k && hits->answered >= group->n_results;
+    group->results[index] = make_result(group->batch, item, hits->examples, kept);
+    arena_reset(&group->hits, HITS_KEEP_BYTES);
+}
+
+static void write_group(struct enrich_group *group, int64_t ttl_ms)
+{
+    struct store_write writes[QUERY_BATCH_MAX];
+    size_t write_count = 0;
+    struct error err = {0};
+
+    for (size_t i = 0; i < group->count; i++) {
+        struct enrich_item *item = group->items[i];
+        const struct slice bytes = group->results[i];
+        if (bytes.data == NULL) {
+            task_judge(item->task, VERDICT_RETRY, "no memory for the result");
+            item->finished = true;
+            continue;
+        }
+        finish_with(item, bytes);
+        writes[write_count++] = (struct store_write){item->domain, item->hash, bytes,
+                                                     item->lacks ? EMPTY_TTL_MS : ttl_ms};
+    }
+    if (store_write_results(group->batch->tools, writes, write_count, &err) == STATUS_OK) {
+        return;
+    }
+    (void)error_wrap(&err, "result cache");
+    for (size_t i = 0; i < group->count; i++) {
+        asking_judge_failure(group->items[i]->task, OPERATION_REDIS, &err);
+    }
+}
+
+static enum status query(struct enrich_group *group, chroma_hits_taker *take, struct error *err)
+{
+    struct lane_tools *tools = group->batch->tools;
+    const float *vectors[QUERY_BATCH_MAX];
+    const struct chroma_search search = {
+        .vectors = vectors,
+        .count = group->count,
+        .n_results = group->n_results,
+        .without_text = take != take_hits,
+        .arena = &group->hits,
+        .wanted = is_live,
+        .wanted_context = group->batch,
+    };
+
+    for (size_t i = 0; i < group->count; i++) {
+        vectors[i] = group->items[i]->embedding->vector;
+    }
+    tools_phase(tools, PHASE_QUERY);
+    enum status status =
+        chroma_query_each(tools->chroma, group->items[0]->domain, &search, take, group, err);
+    arena_free(&group->hits);
+    group->failed = asking_report_chroma(tools, OPERATION_QUERY, status, err);
+    tools_progress(tools);
+    return status;
+}
+
+/* ---- further than the first hits ---------------------------------------------------------------
+ */
+
+/* Only which ones they are: their texts are fetched when no more are looked for. */
+static void take_far_hits(void *context, size_t index, const struct chroma_hits *hits)
+{
+    struct enrich_group *group = context;
+    struct enrich_item *item = group->items[index];
+    struct arena *arena = &group->batch->tools->arena;
+    const size_t k = (size_t)item->body.k;
+    const size_t kept = hits->count < k ? hits->count : k;
+    struct example *found = arena_array(arena, kept, sizeof *found);
+
+    item->lacks = kept < k && hits->answered >= group->n_results;
+    item->found = found;
+    item->found_count = 0;
+    for (size_t i = 0; i < kept && found != NULL; i++) {
+        const struct example *hit = &hits->examples[i];
+        const char *id = arena_copy(arena, hit->id.data, hit->id.bytes);
+        if (id != NULL) {
+            found[item->found_count++] =
+                (struct example){.id = {id, hit->id.bytes}, .distance = hit->distance};
+        }
+    }
+    arena_reset(&group->hits, HITS_KEEP_BYTES);
+}
+
+/* One query more for those that lack some, in requests whose answers are bounded. False: there are
+ * none, or it makes no sense to go on. */
+static bool ask_again(struct enrich_group *group, size_t n_results, size_t *hits_left)
+{
+    const struct enrich_batch *batch = group->batch;
+    const size_t fit = FURTHER_REQUEST_MAX / n_results;
+    bool asked = false;
+    size_t at = 0;
+
+    while (at < group->count) {
+        struct enrich_group part = {.batch = group->batch, .n_results = n_results};
+        struct error err = {0};
+        for (; at < group->count && part.count < fit; at++) {
+            if (group->items[at]->lacks) {
+                part.items[part.count++] = group->items[at];
+            }
+        }
+        if (part.count == 0) {
+            break;
+        }
+        if (part.count * n_results > *hits_left ||
+            asking_allow(batch->tools, OPERATION_QUERY, 1) == 0) {
+            return false;
+        }
+        *hits_left -= part.count * n_results;
+        if (query(&part, take_far_hits, &err) != STATUS_OK) {
+            log_debug("looking further than the first hits: %s", err.text);
+            return false; /* what was found before is an answer too */
+        }
+        asked = true;
+    }
+    return asked;
+}
+
+static const struct example *stored_of(const struct chroma_hits *stored, struct slice id)
+{
+    for (size_t i = 0; i < stored->count; i++) {
+        const struct slice other = stored->examples[i].id;
+        if (other.bytes == id.bytes && memcmp(other.data, id.data, id.bytes) == 0) {
+            return &stored->examples[i];
+        }
+    }
+    return NULL;
+}
+
+/* The result of an item anew, of what was found. Where its texts are not to be had, the first
+ * hits stay the answer, for a short time. */
+static void fetch_found(struct enrich_group *group, size_t index)
+{
+    struct lane_tools *tools = group->batch->tools;
+    struct enrich_item *item = group->items[index];
+    struct slice ids[BODIES_K_MAX];
+    struct example examples[BODIES_K_MAX];
+    struct chroma_hits stored = {0};
+    struct error err = {0};
+    size_t count = 0;
+
+    if (asking_allow(tools, OPERATION_GET, 1) == 0) {
+        item->lacks = true;
+        return;
+    }
+    for (size_t i = 0; i < item->found_count; i++) {
+        ids[i] = item->found[i].id;
+    }
+    tools_phase(tools, PHASE_QUERY);
+    enum status status = chroma_get(tools->chroma, item->domain, ids, item->found_count, true,
+                                    &group->hits, &stored, &err);
+    (void)asking_report_chroma(tools, OPERATION_GET, status, &err);
+    if (status == STATUS_OK) {
+        for (size_t i = 0; i < item->found_count; i++) {
+            const struct example *example = stored_of(&stored, ids[i]);
+            if (example != NULL && !records_is_expired(example, group->batch->now_unix_ms)) {
+                examples[count] = *example;
+                examples[count++].distance = item->found[i].distance;
+            }
+        }
+        group->results[index] = make_result(group->batch, item, examples, count);
+    } else {
+        log_debug("texts of what was found: %s", err.text);
+        item->lacks = true;
+    }
+    arena_reset(&group->hits, HITS_KEEP_BYTES);
+}
+
+static void look_further(struct enrich_group *group)
+{
+    struct metrics *metrics = group->batch->tools->metrics;
+    size_t hits_left = FURTHER_BATCH_MAX;
+    size_t n_results = group->n_results;
+    bool going_on = true;
+
+    while (going_on && n_results < FURTHER_RESULTS_MAX) {
+        n_results *= FURTHER_FACTOR;
+        n_results = n_results < FURTHER_RESULTS_MAX ? n_results : FURTHER_RESULTS_MAX;
+        going_on = ask_again(group, n_results, &hits_left);
+    }
+    for (size_t i = 0; i < group->count; i++) {
+        if (group->items[i]->found_count > 0) {
+            fetch_found(group, i);
+        }
+        if (group->items[i]->found != NULL || group->items[i]->lacks) {
+            metrics_looked_further(metrics,
+                                   group->items[i]->lacks ? METRICS_GAVE_UP : METRICS_FOUND);
+        }
+    }
+    arena_free(&group->hits);
+}
+
+static void run_group(struct enrich_group *group)
+{
+    static const struct chroma_hits none = {0};
+    struct enrich_batch *batch = group->batch;
+    struct error err = {0};
+    size_t allowed = asking_allow(batch->tools, OPERATION_QUERY, group->count);
+
+    for (size_t i = allowed; i < group->count; i++) {
+        answer_without_upstream(batch, group->items[i]);
+    }
+    group->count = allowed;
+    if (allowed == 0) {
+        return;
+    }
+
+    group->n_results = (size_t)group->k_max + SPARE_RESULTS;
+    enum status status = query(group, take_hits, &err);
+    if (status == STATUS_OK) {
+        look_further(group);
+        write_group(group, batch->tools->settings->cache_ttl_ms);
+    } else if (status == STATUS_NOT_FOUND) {
+        for (size_t i = 0; i < group->count; i++) {
+            take_hits(group, i, &none);
+        }
+        write_group(group, EMPTY_TTL_MS);
+    } else {
+        for (size_t i = 0; i < group->count; i++) {
+            asking_judge_failure(group->items[i]->task, group->failed, &err);
+            fail(batch, group->items[i], OPERATION_QUERY);
+        }
+    }
+}
+
+/* Groups the unfinished items by domain, and runs group after group. */
+static void ask_chroma(struct enrich_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->items[i].finished) {
+            continue;
+        }
+        struct enrich_group group = {.batch = batch};
+        for (size_t j = i; j < batch->count && group.count < QUERY_BATCH_MAX; j++) {
+            struct enrich_item *item = &batch->items[j];
+            if (item->finished || strcmp(item->domain, batch->items[i].domain) != 0) {
+                continue;
+            }
+            if (item->embedding == NULL) {
+                task_judge(item->task, VERDICT_RETRY, "no memory for the embedding");
+                item->finished = true;
+                continue;
+            }
+            group.items[group.count++] = item;
+            group.k_max = item->body.k > group.k_max ? item->body.k : group.k_max;
+        }
+        if (group.count > 0) {
+            run_group(&group);
+        }
+    }
+}
+
+static void enrich_process(struct lane_tools *tools, struct task *tasks, size_t count)
+{
+    struct enrich_batch batch = {
+        .tools = tools,
+        .items = arena_array(&tools->arena, count, sizeof *batch.items),
+        .cached = arena_array(&tools->arena, count, sizeof *batch.cached),
+        .now_unix_ms = tools_now_unix_ms(tools),
+    };
+
+    if (batch.items == NULL || batch.cached == NULL) {
+        for (size_t i = 0; i < count; i++) {
+            task_judge(&tasks[i], VERDICT_RETRY, "no memory for a batch of %zu", count);
+        }
+        return;
+    }
+    decode(&batch, tasks, count);
+    look_up(&batch);
+    embed(&batch);
+    ask_chroma(&batch);
+}
+
+const struct handler handler_enrich = {.name = "enrich", .process = enrich_process};

@@ -1,0 +1,416 @@
+/* index - documents into a domain's collection; unchanged ones are neither embedded nor written
+ * again.
+ *
+ * Happy path: decode all jobs of the batch; for each domain, CHUNK_DOCUMENTS at a time, so that the
+ * memory does not grow with what the jobs hold: read the stored content hashes, embed what changed
+ * in one call, upsert in slices under the writer lease; at the end move the epoch. A job is done
+ * when all of its documents stand. Of documents with the same id the last one is written in place
+ * of the others; where it is refused the one before it is, and where it has to wait they wait with
+ * it. Failure modes: bad body -> MALFORMED; one document refused -> its job is dead, with the
+ * document's id in the error; upstream down -> PARK, and what was written already is found
+ * unchanged the next time.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "chroma_writer/records.h"
+#include "context/asking.h"
+#include "recall/result_cache.h"
+#include "recall/vectors.h"
+
+enum { OWN_KEYS = 4, CHUNK_DOCUMENTS = 2 * RECORDS_SLICE };
+
+struct index_item {
+    struct task *task;
+    struct index_document *document;
+    const char *domain;
+    char content_hash[TEXT_HASH_CHARS + 1];
+    struct index_item *later; /* the next document with this id: written in place of this one */
+    bool unchanged;
+    bool tried;   /* its turn to be written has been */
+    bool failed;  /* it does not stand, nor does what would be written in its place */
+    bool grouped; /* its domain was dealt with */
+};
+
+struct index_batch {
+    struct lane_tools *tools;
+    struct index_item *items;
+    size_t count;
+};
+
+static void hash_content(struct index_item *item)
+{
+    struct strbuf content = {0};
+    const struct index_body body = {item->document, 1};
+
+    bodies_encode_index(&body, &content); /* text and metadata, in the caller's order */
+    text_hash_raw(content.data != NULL ? content.data : "", content.bytes, item->content_hash);
+    strbuf_free(&content);
+}
+
+/* Decodes every job; the items are all their documents. False when memory is short. */
+static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
+{
+    struct lane_tools *tools = batch->tools;
+    struct index_body *bodies = arena_array(&tools->arena, count, sizeof *bodies);
+    size_t total = 0;
+
+    for (size_t i = 0; i < count && bodies != NULL; i++) {
+        const struct job *job = tasks[i].job;
+        struct error err = {0};
+        enum status status =
+            bodies_accept_index(job->body.data, job->body.bytes, &tools->arena, &bodies[i], &err);
+        tasks[i].verdict = VERDICT_DONE;
+        if (status != STATUS_OK) {
+            bodies[i].count = 0;
+            task_judge(&tasks[i], status == STATUS_OOM ? VERDICT_RETRY : VERDICT_MALFORMED, "%s",
+                       err.text);
+        }
+        total += bodies[i].count;
+    }
+    batch->items = arena_array(&tools->arena, total, sizeof *batch->items);
+    if (bodies == NULL || batch->items == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *domain = tools_text(tools, tasks[i].job->domain);
+        for (size_t j = 0; j < bodies[i].count; j++) {
+            struct index_item *item = &batch->items[batch->count++];
+            item->task = &tasks[i];
+            item->document = &bodies[i].documents[j];
+            item->domain = domain;
+            records_say_dropped(item->document->id, item->document->dropped);
+            hash_content(item);
+        }
+    }
+    return true;
+}
+
+static int compare_ids(const void *left, const void *right)
+{
+    const struct index_item *a = *(struct index_item *const *)left;
+    const struct index_item *b = *(struct index_item *const *)right;
+    const struct slice x = a->document->id;
+    const struct slice y = b->document->id;
+    const int order = memcmp(x.data, y.data, x.bytes < y.bytes ? x.bytes : y.bytes);
+
+    if (order != 0 || x.bytes != y.bytes) {
+        return order != 0 ? order : x.bytes < y.bytes ? -1 : 1;
+    }
+    return a < b ? -1 : a > b; /* they lie in the order of the jobs */
+}
+
+/* Sorted, so that a batch of many small documents costs no time that grows with its square. False
+ * when memory is short. */
+static bool link_repeats(struct lane_tools *tools, struct index_item *const *group, size_t count)
+{
+    const struct arena_mark mark = arena_mark(&tools->arena);
+    struct index_item **sorted = arena_array(&tools->arena, count, sizeof(void *));
+
+    if (sorted == NULL) {
+        return false;
+    }
+    memcpy(sorted, group, count * sizeof(void *));
+    qsort(sorted, count, sizeof(void *), compare_ids);
+    for (size_t i = 0; i + 1 < count; i++) {
+        const struct slice id = sorted[i]->document->id;
+        const struct slice next = sorted[i + 1]->document->id;
+        if (id.bytes == next.bytes && memcmp(id.data, next.data, id.bytes) == 0) {
+            sorted[i]->later = sorted[i + 1];
+        }
+    }
+    arena_rewind(&tools->arena, mark);
+    return true;
+}
+
+static bool same_hash(const struct meta_value *stored, const char *hash)
+{
+    return stored != NULL && stored->type == META_STRING &&
+           stored->string.bytes == TEXT_HASH_CHARS &&
+           memcmp(stored->string.data, hash, TEXT_HASH_CHARS) == 0;
+}
+
+/* Marks the documents whose content hash stands in Chroma already. */
+static enum status find_unchanged(struct lane_tools *tools, const char *domain,
+                                  struct index_item *const *group, size_t count, struct error *err)
+{
+    for (size_t done = 0; done < count; done += RECORDS_SLICE) {
+        struct slice ids[RECORDS_SLICE];
+        struct chroma_hits stored = {0};
+        size_t slice = count - done < RECORDS_SLICE ? count - done : RECORDS_SLICE;
+
+        for (size_t i = 0; i < slice; i++) {
+            ids[i] = group[done + i]->document->id;
+        }
+        tools_phase(tools, PHASE_QUERY);
+        enum status status =
+            chroma_get(tools->chroma, domain, ids, slice, false, &tools->arena, &stored, err);
+        tools_progress(tools);
+        if (status != STATUS_OK) {
+            return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+        }
+        for (size_t i = 0; i < slice; i++) {
+            for (size_t j = 0; j < stored.count; j++) {
+                const struct example *hit = &stored.examples[j];
+                if (hit->id.bytes == ids[i].bytes &&
+                    memcmp(hit->id.data, ids[i].data, ids[i].bytes) == 0) {
+                    const struct meta_value *old =
+                        records_meta(hit->metadata, hit->metadata_count, "content_hash");
+                    group[done + i]->unchanged = same_hash(old, group[done + i]->content_hash);
+                }
+            }
+        }
+    }
+    return STATUS_OK;
+}
+
+static bool build(struct lane_tools *tools, const struct index_item *item,
+                  const struct embedding *embedding, struct chroma_record *record,
+                  int64_t now_unix_ms)
+{
+    const struct index_document *document = item->document;
+    struct meta_pair *metadata =
+        arena_array(&tools->arena, document->metadata_count + OWN_KEYS, sizeof *metadata);
+    size_t count = document->metadata_count;
+
+    if (metadata == NULL) {
+        return false;
+    }
+    if (count > 0) {
+        memcpy(metadata, document->metadata, count * sizeof *metadata);
+    }
+    metadata[count++] =
+        (struct meta_pair){{"content_hash", 12},
+                           {.type = META_STRING, .string = {item->content_hash, TEXT_HASH_CHARS}}};
+    metadata[count++] = (struct meta_pair){
+        {"domain", 6}, {.type = META_STRING, .string = {item->domain, strlen(item->domain)}}};
+    metadata[count++] =
+        (struct meta_pair){{"created_ms", 10}, {.type = META_INT, .integer = now_unix_ms}};
+    if (embedding->embedded_bytes > 0) {
+        metadata[count++] =
+            (struct meta_pair){{"embedded_bytes", 14},
+                               {.type = META_INT, .integer = (int64_t)embedding->embedded_bytes}};
+    }
+    *record =
+        (struct chroma_record){document->id, embedding->vector, document->text, metadata, count};
+    return true;
+}
+
+static void judge_all(struct index_item *const *group, size_t count, enum operation operation,
+                      const struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        asking_judge_failure(group[i]->task, operation, err);
+        group[i]->failed = true;
+    }
+}
+
+/* Embeds and writes changed documents of one domain; returns how many were written. */
+static size_t write_changed(struct lane_tools *tools, const char *domain,
+                            struct index_item *const *changed, size_t count)
+{
+    struct embedding *embeddings = arena_array(&tools->arena, count, sizeof *embeddings);
+    struct record_write *writes = arena_array(&tools->arena, count, sizeof *writes);
+    struct index_item **owners = arena_array(&tools->arena, count, sizeof(void *));
+    int64_t now_unix_ms = tools_now_unix_ms(tools);
+    struct error err = {0};
+    size_t ready = 0;
+
+    if (embeddings == NULL || writes == NULL || owners == NULL) {
+        (void)error_set(&err, STATUS_OOM, "no memory for %zu documents", count);
+        judge_all(changed, count, OPERATION_GET, &err);
+        return 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        embeddings[i].text = changed[i]->document->text;
+    }
+    embedding_resolve(tools, embeddings, count);
+    for (size_t i = 0; i < count; i++) {
+        changed[i]->failed = true; /* until it is written */
+        if (embeddings[i].vector == NULL) {
+            embedding_judge(&embeddings[i], changed[i]->document->id, changed[i]->task);
+        } else if (build(tools, changed[i], &embeddings[i], &writes[ready].record, now_unix_ms)) {
+            owners[ready] = changed[i];
+            writes[ready++].task = changed[i]->task;
+        } else {
+            task_judge(changed[i]->task, VERDICT_RETRY, "no memory for a document");
+        }
+    }
+    records_write(tools, &(struct record_group){domain, writes, ready}, 1, NULL);
+
+    size_t written = 0;
+    for (size_t i = 0; i < ready; i++) {
+        owners[i]->failed = writes[i].failed;
+        written += !writes[i].failed;
+    }
+    return written;
+}
+
+/* A job that was tried before may have written its documents and died before the epoch moved: they
+ * are unchanged now, and the cache would never hear of them. */
+static bool was_tried(struct index_item *const *group, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct job *job = group[i]->task->job;
+        if (job->attempt > 0 || job->deliveries > 1 || job->options.parked.waits_for.bytes > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Moves the changed ones to the front; returns how many. */
+static size_t sort_changed(struct index_item **group, size_t count)
+{
+    size_t changed = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!group[i]->unchanged) {
+            struct index_item *swap = group[changed];
+            group[changed++] = group[i];
+            group[i] = swap;
+        }
+    }
+    return changed;
+}
+
+/* What came of a domain. */
+struct outcome {
+    bool wrote;       /* a document at least */
+    bool was_cut_off; /* Chroma failed or is paused: the chunk and all behind it are judged */
+};
+
+static void write_chunk(struct lane_tools *tools, const char *domain, struct index_item **chunk,
+                        size_t count, size_t behind, struct outcome *outcome)
+{
+    struct error err = {0};
+
+    if (asking_allow(tools, OPERATION_GET, count) == 0) {
+        for (size_t i = 0; i < count + behind; i++) {
+            asking_park(chunk[i]->task, OPERATION_GET);
+            chunk[i]->failed = true;
+        }
+        outcome->was_cut_off = true;
+        return;
+    }
+    enum status status = find_unchanged(tools, domain, chunk, count, &err);
+    const enum operation failed = asking_report_chroma(tools, OPERATION_GET, status, &err);
+    if (status != STATUS_OK) {
+        judge_all(chunk, count + behind, failed, &err);
+        outcome->was_cut_off = true;
+        return;
+    }
+    const size_t changed = sort_changed(chunk, count);
+    log_debug("index \"%s\": %zu documents, %zu changed", domain, count, changed);
+    if (changed > 0 && write_changed(tools, domain, chunk, changed) > 0) {
+        outcome->wrote = true;
+    }
+}
+
+static void write_round(struct lane_tools *tools, const char *domain, struct index_item **round,
+                        size_t count, struct outcome *outcome)
+{
+    for (size_t done = 0; done < count && !outcome->was_cut_off; done += CHUNK_DOCUMENTS) {
+        const size_t left = count - done;
+        const size_t chunk = left < CHUNK_DOCUMENTS ? left : CHUNK_DOCUMENTS;
+        const struct arena_mark mark = arena_mark(&tools->arena);
+        write_chunk(tools, domain, round + done, chunk, left - chunk, outcome);
+        arena_rewind(&tools->arena, mark);
+    }
+}
+
+static bool may_pass(enum verdict verdict)
+{
+    return verdict == VERDICT_RETRY || verdict == VERDICT_PARK;
+}
+
+/* What was to be written in place of this one does not stand: the job shares its fate. */
+static void share_fate(struct index_item *item)
+{
+    const struct task *fate = item->later->task;
+
+    item->tried = true;
+    item->failed = true;
+    if (item->task->verdict == VERDICT_DONE) {
+        task_share_fate(item->task, fate);
+    }
+}
+
+/* The documents whose turn it is: the last ones of their ids, then those whose later one was
+ * refused. Where the later one has to wait, or nothing more can be written (`last`), this one
+ * shares its fate. A job that is judged already has no further turn. From the back, since a fate
+ * goes from later to earlier documents. Returns the first of them; they end with the array. */
+static size_t take_turn(struct index_item *const *group, size_t count, bool last,
+                        struct index_item **round)
+{
+    size_t first = count;
+
+    for (size_t i = count; i-- > 0;) {
+        struct index_item *item = group[i];
+        if (item->tried || (item->later != NULL && !item->later->failed)) {
+            continue;
+        }
+        if (item->later != NULL &&
+            (last || may_pass(item->later->task->verdict) || item->task->verdict != VERDICT_DONE)) {
+            share_fate(item);
+            continue;
+        }
+        item->tried = true;
+        round[--first] = item;
+    }
+    return first;
+}
+
+static void write_domain(struct lane_tools *tools, const char *domain, struct index_item **group,
+                         size_t count)
+{
+    struct outcome outcome = {0};
+    struct error err = {0};
+    struct index_item **round = arena_array(&tools->arena, count, sizeof(void *));
+
+    if (round == NULL || !link_repeats(tools, group, count)) {
+        (void)error_set(&err, STATUS_OOM, "no memory for %zu documents", count);
+        judge_all(group, count, OPERATION_GET, &err);
+        return;
+    }
+    for (size_t first = 0; first < count;) {
+        first = take_turn(group, count, outcome.was_cut_off, round);
+        write_round(tools, domain, round + first, count - first, &outcome);
+    }
+    const bool again = !outcome.was_cut_off && was_tried(group, count);
+    if ((outcome.wrote || again) && store_bump_epochs(tools, &domain, 1, &err) != STATUS_OK) {
+        judge_all(group, again ? count : sort_changed(group, count), OPERATION_REDIS, &err);
+    }
+}
+
+static void index_process(struct lane_tools *tools, struct task *tasks, size_t count)
+{
+    struct index_batch batch = {.tools = tools};
+    bool decoded = decode(&batch, tasks, count);
+    struct index_item **group =
+        decoded ? arena_array(&tools->arena, batch.count, sizeof *group) : NULL;
+
+    if (!decoded || group == NULL) {
+        for (size_t i = 0; i < count; i++) {
+            task_judge(&tasks[i], VERDICT_RETRY, "no memory for a batch of %zu", count);
+        }
+        return;
+    }
+    for (size_t i = 0; i < batch.count; i++) {
+        const char *domain = batch.items[i].domain;
+        size_t size = 0;
+        for (size_t j = i; j < batch.count && !batch.items[i].grouped; j++) {
+            if (!batch.items[j].grouped && strcmp(batch.items[j].domain, domain) == 0) {
+                batch.items[j].grouped = j > i;
+                group[size++] = &batch.items[j];
+            }
+        }
+        batch.items[i].grouped = true;
+        if (size > 0) {
+            write_domain(tools, domain, group, size);
+        }
+    }
+}
+
+const struct handler handler_index = {.name = "index", .process = index_process};

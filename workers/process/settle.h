@@ -1,0 +1,30 @@
+/* process/settle.h - the one switch: what a verdict does to a job in the queue.
+ *
+ * Runs in the lane's thread, on the lane's connection. A step whose outcome is unknown, or whose
+ * connection cannot be had, is repeated until it succeeds: the lane takes no other work meanwhile,
+ * and its jobs stay its own, since the janitor beats for them on another connection. So an outage
+ * that meets the lanes alone (no more clients let in, a firewall) is no death of their jobs. A step
+ * that was refused is repeated once, when the function library stands (FUNCTION FLUSH took it: it
+ * is loaded again). What is refused for good, or not committed when the worker stops, the lane
+ * hands back: nothing is lost, and effects are idempotent.
+ */
+#ifndef STILLHOUSE_PROCESS_SETTLE_H
+#define STILLHOUSE_PROCESS_SETTLE_H
+
+#include "context/context.h"
+#include "handlers/handler.h"
+#include "queue/queue.h"
+
+struct commit_target {
+    const struct queue *queue;
+    const char *consumer;
+    const char *worker_id;
+    bool (*may_wait)(void *); /* false: the worker stops, a few tries must do */
+    void *context;
+};
+
+/* Acts on the verdicts of `count` tasks and counts what moved. False: some are not committed. */
+bool commit_tasks(struct lane_tools *tools, const struct commit_target *target,
+                  const struct task *tasks, size_t count) MUSTCHECK;
+
+#endif

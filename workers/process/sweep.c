@@ -1,0 +1,353 @@
+#include "process/sweep.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "chroma_writer/group_write.h"
+#include "chroma_writer/records.h"
+#include "process/fleet.h"
+#include "queue/keys.h"
+#include "queue/lease.h"
+
+enum {
+    LEASE_MS = 60000, /* kept between two rounds too, so that one worker sweeps */
+    RENEW_EVERY_MS = 20000,
+    FIND_MAX = 1000, /* ids found at once: at 100,000 documents 0.3 s, however many there are */
+    DOMAINS_PAGE = 100,
+    IDLE_WAIT_MS = 100,
+    IDLE_POLL_MS = 5,
+    REST_MAX_MS = 100, /* between slices, so that others' writes come through */
+    WRITER_WAIT_MS = 20000,
+    WRITERS_MAX = 64,
+    REQUEST_MAX_MS = 10000, /* a worker that is to end waits no longer for a Chroma that hangs */
+};
+
+struct sweep {
+    struct fleet *fleet;
+    bool needed; /* the fleet has done work that needs Chroma */
+    int64_t due_ms;
+    bool leased;
+    int64_t renew_at_ms;
+    char key[KEYS_BYTES];
+
+    pthread_t thread;
+    bool started;
+    atomic_bool running;
+    struct lane_tools tools; /* the thread's, and the settings that it was opened with */
+    struct settings settings;
+};
+
+struct sweep *sweep_new(struct fleet *fleet)
+{
+    struct sweep *sweep = calloc(1, sizeof *sweep);
+
+    if (sweep != NULL) {
+        sweep->fleet = fleet;
+        sweep->due_ms = clock_now_ms() + fleet->settings->sweep_ms;
+        keys_plain(sweep->key, fleet->settings->prefix, "lease:sweep");
+    }
+    return sweep;
+}
+
+static void join(struct sweep *sweep)
+{
+    if (sweep->started) {
+        pthread_join(sweep->thread, NULL);
+        sweep->started = false;
+    }
+}
+
+void sweep_free(struct sweep *sweep)
+{
+    if (sweep != NULL) {
+        join(sweep);
+        free(sweep);
+    }
+}
+
+/* ---- a round, in its thread ------------------------------------------------------------------ */
+
+/* Not while Chroma is in trouble, or has asked to be left alone. */
+static bool may_go_on(const struct sweep *sweep)
+{
+    struct upstreams *upstreams = sweep->fleet->upstreams;
+
+    return fleet_get_mode(sweep->fleet) == FLEET_RUN &&
+           upstreams_worst(upstreams, METRICS_CHROMA) == BREAKER_CLOSED &&
+           upstreams_wait_ms(upstreams, OPERATION_GET) == 0 &&
+           upstreams_wait_ms(upstreams, OPERATION_WRITE) == 0;
+}
+
+static bool is_idle(const struct sweep *sweep)
+{
+    const struct fleet *fleet = sweep->fleet;
+
+    for (size_t i = 0; i < fleet->lane_count; i++) {
+        struct lane *lane = &fleet->lanes[i];
+        pthread_mutex_lock(&lane->lock);
+        const bool busy = lane->inflight_count > 0;
+        pthread_mutex_unlock(&lane->lock);
+        if (busy) {
+            return false;
+        }
+    }
+    return group_write_waiting(fleet->group_write) == 0;
+}
+
+/* For a moment without jobs in hand, but not for ever: a worker may never have one. */
+static void wait_for_idle_moment(const struct sweep *sweep)
+{
+    const int64_t until_ms = clock_now_ms() + IDLE_WAIT_MS;
+
+    while (!is_idle(sweep) && clock_now_ms() < until_ms && may_go_on(sweep)) {
+        clock_sleep_ms(IDLE_POLL_MS);
+    }
+}
+
+/* Deletes those of a slice that are expired still. The caller holds the writers' leases. */
+static enum status delete_expired(struct sweep *sweep, const char *domain, const struct slice *ids,
+                                  size_t count, size_t *deleted, struct error *err)
+{
+    struct lane_tools *tools = &sweep->tools;
+    struct slice expired[RECORDS_SLICE];
+    struct chroma_hits stored = {0};
+    int64_t now_unix_ms = 0;
+    size_t kept = 0;
+    enum status status =
+        chroma_get(tools->chroma, domain, ids, count, false, &tools->arena, &stored, err);
+
+    if (status == STATUS_OK) {
+        status = tools_ask_time(&sweep->tools, &now_unix_ms, err);
+    }
+    for (size_t i = 0; i < stored.count && status == STATUS_OK && kept < RECORDS_SLICE; i++) {
+        if (records_is_expired(&stored.examples[i], now_unix_ms)) {
+            expired[kept++] = stored.examples[i].id;
+        }
+    }
+    if (status == STATUS_OK) {
+        status = chroma_delete(tools->chroma, domain, expired, kept, err);
+    }
+    *deleted = status == STATUS_OK ? kept : 0;
+    return status;
+}
+
+static enum status sweep_slice(struct sweep *sweep, const char *domain, const struct slice *ids,
+                               size_t count, size_t *deleted, struct error *err)
+{
+    struct lane_tools *tools = &sweep->tools;
+    const size_t writers = (size_t)sweep->fleet->settings->chroma_writers;
+    size_t slots[WRITERS_MAX];
+    size_t held = 0;
+    enum status status = STATUS_OK;
+
+    *deleted = 0;
+    while (held < writers && held < WRITERS_MAX && status == STATUS_OK) {
+        status = writer_acquire(tools->writer, tools->redis, &tools->random, WRITER_WAIT_MS,
+                                &slots[held], err);
+        held += status == STATUS_OK;
+    }
+    if (status == STATUS_OK) {
+        status = delete_expired(sweep, domain, ids, count, deleted, err);
+    }
+    while (held > 0) {
+        writer_release(tools->writer, tools->redis, slots[--held]);
+    }
+    metrics_swept(tools->metrics, *deleted);
+    return status;
+}
+
+/* What has expired in a domain. STATUS_OK also where it is cut off. */
+static enum status sweep_domain(struct sweep *sweep, const char *domain, size_t *total,
+                                struct error *err)
+{
+    struct lane_tools *tools = &sweep->tools;
+    struct chroma_hits found = {0};
+    size_t gone = 0;
+    enum status status = STATUS_OK;
+
+    do {
+        const struct arena_mark mark = arena_mark(&tools->arena);
+        struct slice ids[RECORDS_SLICE];
+        int64_t now_unix_ms = 0;
+        gone = 0;
+        status = tools_ask_time(&sweep->tools, &now_unix_ms, err);
+        if (status == STATUS_OK) {
+            status = chroma_find_expired(tools->chroma, domain, now_unix_ms, FIND_MAX,
+                                         &tools->arena, &found, err);
+        }
+        for (size_t done = 0; status == STATUS_OK && done < found.count && may_go_on(sweep);) {
+            const struct arena_mark slice_mark = arena_mark(&tools->arena);
+            size_t count = 0;
+            size_t deleted = 0;
+            while (count < RECORDS_SLICE && done < found.count) {
+                ids[count++] = found.examples[done++].id;
+            }
+            wait_for_idle_moment(sweep);
+            const int64_t begun_ms = clock_now_ms();
+            status = sweep_slice(sweep, domain, ids, count, &deleted, err);
+            gone += deleted;
+            arena_rewind(&tools->arena, slice_mark);
+            const int64_t rest_ms = (clock_now_ms() - begun_ms) / 2;
+            clock_sleep_ms(rest_ms < REST_MAX_MS ? rest_ms : REST_MAX_MS);
+        }
+        *total += gone;
+        arena_rewind(&tools->arena, mark);
+    } while (status == STATUS_OK && found.count == FIND_MAX && gone > 0 && may_go_on(sweep));
+    return status;
+}
+
+/* Somebody else's collection, or one that was dropped meanwhile, ends no round. */
+static bool is_of_the_domain(enum status status)
+{
+    return status == STATUS_MISMATCH || status == STATUS_NOT_FOUND || status == STATUS_INVALID;
+}
+
+static enum status sweep_all(struct sweep *sweep, struct error *err)
+{
+    struct lane_tools *tools = &sweep->tools;
+    struct chroma_domains page = {0};
+    size_t offset = 0;
+    enum status status = STATUS_OK;
+
+    do {
+        const struct arena_mark mark = arena_mark(&tools->arena);
+        status =
+            chroma_list_domains(tools->chroma, offset, DOMAINS_PAGE, &tools->arena, &page, err);
+        for (size_t i = 0; status == STATUS_OK && i < page.count && may_go_on(sweep); i++) {
+            size_t total = 0;
+            status = sweep_domain(sweep, page.domains[i], &total, err);
+            if (total > 0) {
+                log_info("sweep: %zu expired experiences of \"%s\" deleted", total,
+                         page.domains[i]);
+            }
+            if (is_of_the_domain(status)) {
+                log_debug("sweep: %s", err->text);
+                status = STATUS_OK;
+            }
+        }
+        offset += page.answered;
+        arena_rewind(&tools->arena, mark);
+    } while (status == STATUS_OK && page.answered == DOMAINS_PAGE && may_go_on(sweep));
+    return status;
+}
+
+static void *run(void *argument)
+{
+    struct sweep *sweep = argument;
+    const struct fleet *fleet = sweep->fleet;
+    struct error err = {0};
+
+    sweep->settings = *fleet->settings;
+    if (sweep->settings.chroma_timeout_ms > REQUEST_MAX_MS) {
+        sweep->settings.chroma_timeout_ms = REQUEST_MAX_MS;
+    }
+    sweep->tools = (struct lane_tools){
+        .settings = &sweep->settings,
+        .metrics = fleet->metrics,
+        .upstreams = fleet->upstreams,
+        .writer = fleet->writer,
+        .group_write = fleet->group_write,
+        .redis_clock_ms = &sweep->fleet->redis_clock_ms,
+    };
+    enum status status = tools_open(&sweep->tools, &err);
+    if (status == STATUS_OK) {
+        status = sweep_all(sweep, &err);
+        tools_close(&sweep->tools);
+    }
+    if (status == STATUS_UNAVAILABLE) {
+        upstreams_report(fleet->upstreams, OPERATION_WRITE, status, &err); /* all shall wait */
+    }
+    if (status != STATUS_OK) {
+        log_warning("sweep: %s", err.text);
+    }
+    atomic_store(&sweep->running, false);
+    return NULL;
+}
+
+/* ---- when there is one ------------------------------------------------------------------------
+ */
+
+/* Has a queue that this worker serves finished a job that needs Chroma? */
+static enum status look_for_work(struct sweep *sweep, struct redis_conn *conn, struct error *err)
+{
+    const struct fleet *fleet = sweep->fleet;
+    struct redis_args args = {0};
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK && !sweep->needed; i++) {
+        redisReply *reply = NULL;
+        char key[KEYS_BYTES];
+        if (fleet->handlers[i] == &handler_echo) {
+            continue;
+        }
+        snprintf(key, sizeof key, "%s:counters", fleet->queues[i].base);
+        redis_args_reset(&args);
+        redis_args_str(&args, "HGET");
+        redis_args_str(&args, key);
+        redis_args_str(&args, "done");
+        status = redis_conn_command(conn, &args, &reply, err);
+        sweep->needed = status == STATUS_OK && reply->type == REDIS_REPLY_STRING &&
+                        strtoll(reply->str, NULL, 10) > 0;
+        redis_reply_free(reply);
+        if (redis_conn_is_open(conn)) {
+            status = STATUS_OK; /* what stands under one queue's key is no matter for the others */
+        }
+    }
+    redis_args_free(&args);
+    return status;
+}
+
+/* Takes the lease, or keeps it. */
+static enum status take_lease(struct sweep *sweep, struct redis_conn *conn, struct error *err)
+{
+    sweep->renew_at_ms = clock_now_ms() + RENEW_EVERY_MS;
+    return lease_take(conn, sweep->key, sweep->fleet->id, LEASE_MS, &sweep->leased, err);
+}
+
+static enum status begin(struct sweep *sweep, struct redis_conn *conn, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    sweep->due_ms = clock_now_ms() + sweep->fleet->settings->sweep_ms;
+    if (!sweep->needed) {
+        status = look_for_work(sweep, conn, err);
+    }
+    if (status != STATUS_OK || !sweep->needed || !may_go_on(sweep)) {
+        return status;
+    }
+    status = take_lease(sweep, conn, err);
+    if (status == STATUS_OK && sweep->leased) {
+        atomic_store(&sweep->running, true);
+        sweep->started = pthread_create(&sweep->thread, NULL, run, sweep) == 0;
+        if (!sweep->started) {
+            atomic_store(&sweep->running, false);
+            status = error_set(err, STATUS_OOM, "sweep: no thread to be had");
+        }
+    }
+    return status;
+}
+
+enum status sweep_tick(struct sweep *sweep, struct redis_conn *conn, struct error *err)
+{
+    const int64_t now_ms = clock_now_ms();
+    enum status status = STATUS_OK;
+
+    if (sweep->fleet->settings->sweep_ms == 0) {
+        return STATUS_OK;
+    }
+    if (sweep->leased && now_ms >= sweep->renew_at_ms) {
+        status = take_lease(sweep, conn, err);
+    }
+    if (status != STATUS_OK || atomic_load(&sweep->running)) {
+        return status;
+    }
+    if (sweep->started) {
+        join(sweep);
+        sweep->due_ms = now_ms + sweep->fleet->settings->sweep_ms;
+    }
+    return now_ms < sweep->due_ms ? STATUS_OK : begin(sweep, conn, err);
+}

@@ -1,0 +1,496 @@
+#include "recall/vectors.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "context/asking.h"
+#include "queue/keys.h"
+#include "queue/ratelimit.h"
+#include "recall/result_cache.h"
+#include "rules/halving.h"
+#include "rules/long_text.h"
+
+enum { RATE_WAIT_MAX_MS = 2000, PATIENCE_MAX_MS = 10 * 60 * 1000 };
+
+/* The distinct texts of a batch, arrays in the arena. */
+struct distinct {
+    size_t count;
+    char (*hashes)[TEXT_HASH_CHARS + 1];
+    size_t *first; /* index of the item that stands for it */
+    float *vectors;
+    bool *found;
+    struct error *errors;
+    bool *parked;
+    bool *guilty;      /* failed alone, while another text passed */
+    size_t *cut_bytes; /* what was embedded of one that was found too long; 0 = all */
+    size_t *of_item;   /* item -> distinct */
+};
+
+static bool distinct_alloc(struct lane_tools *tools, size_t count, struct distinct *d)
+{
+    struct arena *arena = &tools->arena;
+    size_t dimension = embedder_dimension(tools->embedder);
+
+    d->hashes = arena_array(arena, count, sizeof *d->hashes);
+    d->first = arena_array(arena, count, sizeof *d->first);
+    d->vectors = arena_array(arena, count * dimension, sizeof *d->vectors);
+    d->found = arena_array(arena, count, sizeof *d->found);
+    d->errors = arena_array(arena, count, sizeof *d->errors);
+    d->parked = arena_array(arena, count, sizeof *d->parked);
+    d->guilty = arena_array(arena, count, sizeof *d->guilty);
+    d->cut_bytes = arena_array(arena, count, sizeof *d->cut_bytes);
+    d->of_item = arena_array(arena, count, sizeof *d->of_item);
+    return d->hashes != NULL && d->first != NULL && d->vectors != NULL && d->found != NULL &&
+           d->errors != NULL && d->parked != NULL && d->guilty != NULL && d->cut_bytes != NULL &&
+           d->of_item != NULL;
+}
+
+static void distinct_fill(const struct embedding *items, size_t count, struct distinct *d)
+{
+    for (size_t i = 0; i < count; i++) {
+        char hash[TEXT_HASH_CHARS + 1];
+        size_t known = 0;
+        text_hash(items[i].text.data, items[i].text.bytes, hash);
+        while (known < d->count && memcmp(d->hashes[known], hash, sizeof hash) != 0) {
+            known++;
+        }
+        if (known == d->count) {
+            memcpy(d->hashes[known], hash, sizeof hash);
+            d->first[known] = i;
+            d->count++;
+        }
+        d->of_item[i] = known;
+    }
+}
+
+/* Waits a little for the fleet's rate; a longer wait is the job's, not the lane's. */
+static enum status take_rate(struct lane_tools *tools, struct error *err)
+{
+    const struct settings *settings = tools->settings;
+    char key[KEYS_BYTES];
+    int64_t wait_ms = 0;
+
+    if (settings->embed_rate_count == 0) {
+        return STATUS_OK;
+    }
+    keys_rate(key, settings->prefix, "embed");
+    tools_will_wait(tools);
+    for (int64_t waited_ms = 0; waited_ms <= RATE_WAIT_MAX_MS; waited_ms += wait_ms) {
+        enum status status = ratelimit_take(tools->redis, key, settings->embed_rate_count,
+                                            settings->embed_rate_window_ms, 1, &wait_ms, err);
+        if (status != STATUS_OK || wait_ms == 0) {
+            return status;
+        }
+        if (waited_ms + wait_ms > RATE_WAIT_MAX_MS) {
+            break;
+        }
+        clock_sleep_ms(wait_ms);
+        tools_progress(tools);
+    }
+    error_set(err, STATUS_UNAVAILABLE, "embedder: the fleet's rate is used up for %lld ms",
+              (long long)wait_ms);
+    err->retry_after_ms = (int)wait_ms;
+    return STATUS_UNAVAILABLE;
+}
+
+/* The characters that the model takes, as set or learnt; 0 = as many as there are. */
+static size_t text_bound(const struct lane_tools *tools)
+{
+    const size_t set = (size_t)tools->settings->embed_max_chars;
+    const size_t learnt = upstreams_text_bound(tools->upstreams);
+
+    return set == 0 || (learnt > 0 && learnt < set) ? learnt : set;
+}
+
+/* Texts that are known to be longer than the model takes: cut before they are hashed, so that the
+ * vector of a beginning is the beginning's, or refused as the setting says. */
+static void bound_texts(struct lane_tools *tools, struct embedding *items, size_t count)
+{
+    const size_t bound = text_bound(tools);
+
+    for (size_t i = 0; i < count && bound > 0; i++) {
+        struct embedding *item = &items[i];
+        if (item->text.bytes <= bound || long_text_chars(item->text) <= bound) {
+            continue;
+        }
+        if (tools->settings->reject_long_text) {
+            (void)error_set(&item->error, STATUS_INVALID,
+                            "a text of %zu characters, the model takes %zu "
+                            "(STILLHOUSE_LONG_TEXT=reject)",
+                            long_text_chars(item->text), bound);
+            item->guilty = true;
+            metrics_long_text(tools->metrics, METRICS_LONG_REJECTED);
+        } else {
+            item->text = long_text_head(item->text, bound);
+            item->embedded_bytes = item->text.bytes;
+            metrics_long_text(tools->metrics, METRICS_LONG_CUT);
+        }
+    }
+}
+
+/* A call of several texts on its way to being whole: what of it passed, what stands alone. */
+struct calling {
+    struct lane_tools *tools;
+    const struct embedding *items;
+    struct distinct *d;
+    const size_t *list; /* the distinct texts that are asked for */
+    size_t count;
+    bool passes;        /* some text passed: the embedder works */
+    bool is_doubted;    /* ... or did: the last request had no answer */
+    bool rate_used_up;  /* nothing was asked */
+    int timeout_ms;     /* of the first request, which may have more time; then 0 */
+    struct error first; /* why the whole failed */
+};
+
+/* What is sent of a text: all of it, or what was found to be taken of one as long. */
+static struct slice text_of(struct calling *calling, size_t at)
+{
+    struct lane_tools *tools = calling->tools;
+    const size_t own = calling->list[at];
+    const struct slice text = calling->items[calling->d->first[own]].text;
+    const size_t bound = tools->settings->reject_long_text ? 0 : text_bound(tools);
+    size_t *cut_bytes = &calling->d->cut_bytes[own];
+
+    if (*cut_bytes == 0 && bound > 0 && text.bytes > bound && long_text_chars(text) > bound) {
+        *cut_bytes = long_text_head(text, bound).bytes;
+    }
+    return (struct slice){text.data, *cut_bytes > 0 ? *cut_bytes : text.bytes};
+}
+
+/* One request for part of the texts; whole or not at all. */
+static enum status send(struct calling *calling, struct part part, struct error *err)
+{
+    struct lane_tools *tools = calling->tools;
+    struct distinct *d = calling->d;
+    const size_t dimension = embedder_dimension(tools->embedder);
+    struct slice *texts = arena_array(&tools->arena, part.count, sizeof *texts);
+    float *vectors = arena_array(&tools->arena, part.count * dimension, sizeof *vectors);
+
+    if (texts == NULL || vectors == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for %zu vectors", part.count);
+    }
+    for (size_t i = 0; i < part.count; i++) {
+        texts[i] = text_of(calling, part.from + i);
+    }
+    enum status status = take_rate(tools, err);
+    if (status != STATUS_OK) {
+        calling->rate_used_up = true;
+        return status;
+    }
+    tools_phase(tools, PHASE_EMBED);
+    embedder_set_timeout(tools->embedder, calling->timeout_ms);
+    status = embedder_embed(tools->embedder, texts, part.count, vectors, err);
+    embedder_set_timeout(tools->embedder, 0);
+    tools_progress(tools);
+    calling->is_doubted = status != STATUS_OK && failure_is_outage(err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    calling->passes = true;
+    metrics_embedded(tools->metrics, METRICS_FROM_MODEL, part.count);
+    for (size_t i = 0; i < part.count; i++) {
+        const size_t own = calling->list[part.from + i];
+        memcpy(d->vectors + own * dimension, vectors + i * dimension, dimension * sizeof *vectors);
+        d->found[own] = true;
+    }
+    return STATUS_OK;
+}
+
+/* Does the embedder work? Where no other text says so, a short one of our own is the comparison. */
+static bool works(struct calling *calling)
+{
+    struct lane_tools *tools = calling->tools;
+    struct error err = {0};
+
+    if (calling->passes && !calling->is_doubted) {
+        return true;
+    }
+    if (take_rate(tools, &err) != STATUS_OK) {
+        return false;
+    }
+    const bool passes = embedder_compare(tools->embedder, &err) == STATUS_OK;
+    calling->passes = calling->passes || passes;
+    calling->is_doubted = !passes;
+    tools_progress(tools);
+    return passes;
+}
+
+/* Embeds as much of the beginning as passes: halves it until it does. What the server called too
+ * long is remembered for all texts of this process. An outage meanwhile makes the text wait,
+ * whatever was said of it before. */
+static bool passes_shorter(struct calling *calling, size_t at, bool *away)
+{
+    struct lane_tools *tools = calling->tools;
+    const size_t own = calling->list[at];
+    const struct slice text = calling->items[calling->d->first[own]].text;
+    const bool told = long_text_is_told(&calling->d->errors[own]);
+    const size_t least = told ? LONG_TEXT_MIN_CHARS : LONG_TEXT_UNTOLD_CHARS;
+    const size_t bound = text_bound(tools); /* another text of this call may have taught it */
+    size_t chars = long_text_chars(text);
+
+    for (chars = bound > 0 && bound < chars ? bound : chars / 2; chars >= least; chars /= 2) {
+        struct error err = {0};
+        calling->d->cut_bytes[own] = long_text_head(text, chars).bytes;
+        if (send(calling, (struct part){at, 1}, &err) == STATUS_OK) {
+            if (told) {
+                upstreams_learn_text_bound(tools->upstreams, chars);
+            }
+            metrics_long_text(tools->metrics, METRICS_LONG_CUT);
+            return true;
+        }
+        if (err.status != STATUS_INVALID) { /* no reason to reject it any more */
+            calling->d->errors[own] = err;
+        }
+        *away = !failure_may_be_text(&err) || !works(calling);
+        if (*away) {
+            break;
+        }
+    }
+    calling->d->cut_bytes[own] = 0;
+    return false;
+}
+
+/* A text that failed alone is at fault while the embedder works. One that says 500 gets a second
+ * chance first: servers stumble. False when the embedder is away. */
+static bool judge_lone(struct calling *calling, size_t at)
+{
+    const size_t own = calling->list[at];
+    struct error *err = &calling->d->errors[own];
+
+    if (!failure_is_own_check(err) && (!failure_may_be_text(err) || !works(calling))) {
+        return false;
+    }
+    const bool told = long_text_is_told(err);
+    bool away = false;
+    if ((err->status == STATUS_FAILED && !told) || err->status == STATUS_GARBLED) {
+        struct error again = {0};
+        if (send(calling, (struct part){at, 1}, &again) == STATUS_OK) {
+            return true;
+        }
+        if (!failure_may_be_text(&again) || !works(calling)) {
+            *err = again;
+            return false;
+        }
+    }
+    if (!calling->tools->settings->reject_long_text && !failure_is_own_check(err) &&
+        passes_shorter(calling, at, &away)) {
+        return true;
+    }
+    if (away) {
+        return false;
+    }
+    if (told && calling->tools->settings->reject_long_text) {
+        err->status = STATUS_INVALID;
+        metrics_long_text(calling->tools->metrics, METRICS_LONG_REJECTED);
+    }
+    calling->d->guilty[own] = true;
+    log_debug("embedding refused: %s", err->text);
+    return true;
+}
+
+/* Sends halves of what failed until what is bad in it has failed alone; false when the embedder is
+ * away. */
+static bool halve(struct calling *calling, bool *lone)
+{
+    struct halving halving;
+    struct part part;
+
+    halving_start(&halving, calling->count);
+    while (halving_next(&halving, &part)) {
+        struct error err = {0};
+        const bool passed = send(calling, part, &err) == STATUS_OK;
+        if (!passed && (!failure_may_be_text(&err) || (halving.sent > 0 && !works(calling)))) {
+            return false;
+        }
+        if (!passed && part.count == 1) {
+            lone[part.from] = true;
+            calling->d->errors[calling->list[part.from]] = err;
+        }
+        halving_tell(&halving, passed);
+    }
+    return true;
+}
+
+/* Who of those that failed is at fault himself. Silence costs a whole time-out each time, so it is
+ * asked first whether the embedder is there at all. */
+static void find_guilty(struct calling *calling)
+{
+    const enum status first = calling->first.status;
+    bool *lone = arena_array(&calling->tools->arena, calling->count, sizeof *lone);
+
+    if (lone == NULL || !failure_may_be_text(&calling->first)) {
+        return;
+    }
+    if (calling->count == 1) {
+        (void)judge_lone(calling, 0);
+        return;
+    }
+    if ((first == STATUS_TIMEOUT || first == STATUS_UNREACHABLE) && !works(calling)) {
+        return;
+    }
+    bool goes_on = halve(calling, lone);
+    for (size_t i = 0; i < calling->count && goes_on; i++) {
+        goes_on = !lone[i] || judge_lone(calling, i);
+    }
+}
+
+/* Calls for all. The breaker hears of it once: a text's own fault is none of the embedder's. */
+static void call_all(struct calling *calling)
+{
+    struct distinct *d = calling->d;
+    struct error *first = &calling->first;
+    const int64_t usual_ms = calling->tools->settings->embed_timeout_ms;
+    const int64_t patient_ms =
+        usual_ms * upstreams_patience(calling->tools->upstreams, OPERATION_EMBED);
+    const int64_t most_ms = usual_ms > PATIENCE_MAX_MS ? usual_ms : PATIENCE_MAX_MS;
+
+    calling->timeout_ms = (int)(patient_ms < most_ms ? patient_ms : most_ms);
+    enum status status = send(calling, (struct part){0, calling->count}, first);
+    calling->timeout_ms = 0;
+
+    if (calling->rate_used_up || status == STATUS_OOM) {
+        upstreams_cancel(calling->tools->upstreams, OPERATION_EMBED);
+    }
+    for (size_t i = 0; i < calling->count && status != STATUS_OK; i++) {
+        d->errors[calling->list[i]] = *first;
+        d->parked[calling->list[i]] = calling->rate_used_up;
+    }
+    if (calling->rate_used_up || status == STATUS_OOM) {
+        return;
+    }
+    if (status != STATUS_OK) {
+        find_guilty(calling);
+    }
+    if (calling->passes) {
+        asking_report(calling->tools, OPERATION_EMBED, STATUS_OK, NULL);
+    } else {
+        asking_report(calling->tools, OPERATION_EMBED, status, first);
+    }
+}
+
+static void embed_missing(struct lane_tools *tools, const struct embedding *items,
+                          struct distinct *d)
+{
+    size_t *list = arena_array(&tools->arena, d->count, sizeof *list);
+    size_t missing = 0;
+
+    for (size_t i = 0; i < d->count && list != NULL; i++) {
+        if (!d->found[i] && !items[d->first[i]].guilty) {
+            list[missing++] = i;
+        }
+    }
+    if (missing == 0) {
+        return;
+    }
+    size_t allowed = asking_allow(tools, OPERATION_EMBED, missing);
+    for (size_t i = allowed; i < missing; i++) {
+        d->parked[list[i]] = true;
+    }
+    if (allowed > 0) {
+        struct calling calling = {
+            .tools = tools, .items = items, .d = d, .list = list, .count = allowed};
+        call_all(&calling);
+    }
+}
+
+/* Nothing can be embedded before it is known how long a vector is. False when it is not to be
+ * learnt now: the items say why. */
+static bool learn_dimension(struct lane_tools *tools, struct embedding *items, size_t count)
+{
+    struct error err = {0};
+
+    if (embedder_dimension(tools->embedder) > 0) {
+        return true;
+    }
+    if (asking_allow(tools, OPERATION_EMBED, 1) == 0) {
+        for (size_t i = 0; i < count; i++) {
+            items[i].parked = true;
+        }
+        return false;
+    }
+    tools_phase(tools, PHASE_EMBED);
+    const enum status status = embedder_learn(tools->embedder, &err);
+    asking_report(tools, OPERATION_EMBED, status, &err);
+    for (size_t i = 0; i < count && status != STATUS_OK; i++) {
+        items[i].error = err;
+    }
+    if (status == STATUS_OK) {
+        chroma_set_dimension(tools->chroma, embedder_dimension(tools->embedder));
+        log_info("embedder \"%s\": vectors of %zu numbers", embedder_model(tools->embedder),
+                 embedder_dimension(tools->embedder));
+    }
+    return status == STATUS_OK;
+}
+
+void embedding_resolve(struct lane_tools *tools, struct embedding *items, size_t count)
+{
+    struct distinct d = {0};
+    struct error err = {0};
+
+    if (!learn_dimension(tools, items, count)) {
+        return;
+    }
+    const size_t dimension = embedder_dimension(tools->embedder);
+    bound_texts(tools, items, count);
+    if (!distinct_alloc(tools, count, &d)) {
+        for (size_t i = 0; i < count; i++) {
+            error_set(&items[i].error, STATUS_OOM, "no memory for %zu vectors", count);
+        }
+        return;
+    }
+    distinct_fill(items, count, &d);
+
+    bool *cached = arena_array(&tools->arena, d.count, sizeof *cached);
+    if (store_read_vectors(tools, d.hashes, d.count, d.vectors, d.found, &err) != STATUS_OK) {
+        log_debug("vector cache: %s", err.text);
+    }
+    size_t hits = 0;
+    for (size_t i = 0; i < d.count; i++) {
+        hits += d.found[i];
+        if (cached != NULL) {
+            cached[i] = d.found[i];
+        }
+    }
+    metrics_embedded(tools->metrics, METRICS_FROM_CACHE, hits);
+
+    embed_missing(tools, items, &d);
+
+    for (size_t i = 0; i < d.count && cached != NULL; i++) {
+        /* From here: what need not be written. A beginning's vector is none of the whole text's. */
+        cached[i] = cached[i] || !d.found[i] || d.cut_bytes[i] > 0;
+    }
+    if (cached != NULL &&
+        store_write_vectors(tools, d.hashes, d.count, d.vectors, cached, &err) != STATUS_OK) {
+        log_debug("vector cache: %s", err.text);
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t own = d.of_item[i];
+        if (items[i].guilty) { /* refused before it was asked for */
+            continue;
+        }
+        items[i].embedded_bytes = d.cut_bytes[own] > 0 ? d.cut_bytes[own] : items[i].embedded_bytes;
+        items[i].vector = d.found[own] ? d.vectors + own * dimension : NULL;
+        items[i].error = d.errors[own];
+        items[i].parked = d.parked[own];
+        items[i].guilty = d.guilty[own];
+    }
+}
+
+void embedding_judge(const struct embedding *item, struct slice document, struct task *task)
+{
+    const struct failure failure = {.operation = OPERATION_EMBED,
+                                    .err = &item->error,
+                                    .document = document,
+                                    .alone = item->guilty,
+                                    .others_pass = item->guilty};
+
+    if (!item->parked) {
+        task_judge_failure(task, &failure);
+    } else if (item->error.text[0] != '\0') {
+        task_hold_back(task, OPERATION_EMBED, item->error.retry_after_ms, item->error.text);
+    } else {
+        asking_park(task, OPERATION_EMBED);
+    }
+}
