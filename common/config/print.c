@@ -56,12 +56,12 @@ static const char *format_choice(const struct settings_row *row, const void *fie
     return out;
 }
 
-/* The fewest digits that read back as the same number. */
+/* The fewest digits that read back as the same number, which is 0 or at least 1e-20. */
 static const char *format_number(double number, char out[SETTINGS_VALUE_BYTES])
 {
     double again = number + 1;
 
-    for (int digits = 1; digits <= 17 && again != number; digits++) {
+    for (int digits = 1; digits <= 40 && again != number; digits++) {
         snprintf(out, SETTINGS_VALUE_BYTES, "%.*f", digits, number);
         again = strtod(out, NULL);
     }

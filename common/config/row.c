@@ -49,7 +49,8 @@ static bool parse_size(const char *text, int64_t *out)
     return false;
 }
 
-/* Digits with at most one point among them: no sign, no exponent, no "nan". */
+/* Digits with at most one point among them: no sign, no exponent, no "nan". What is next to
+ * nothing is nothing: format_number() shows the others so that they read back as the same. */
 static bool parse_number(const char *text, double *out)
 {
     size_t digits = strspn(text, digit_characters);
@@ -64,6 +65,9 @@ static bool parse_number(const char *text, double *out)
         return false;
     }
     *out = strtod(text, NULL);
+    if (*out < 1e-20) {
+        *out = 0;
+    }
     return true;
 }
 

@@ -537,15 +537,17 @@ Test(settings, numbers_are_printed_with_the_digits_they_need)
         const char *flag;
         const char *value;
         const char *line;
-    } rows[] = {{"merge-distance", "0.1", "STILLHOUSE_MERGE_DISTANCE=0.1\n"},
-                {"merge-distance", "0.30000000000000004",
-                 "STILLHOUSE_MERGE_DISTANCE=0.30000000000000004\n"},
-                {"merge-distance", "2", "STILLHOUSE_MERGE_DISTANCE=2.0\n"},
-                {"max-body", "1536", "STILLHOUSE_MAX_BODY=1536\n"},
-                {"max-body", "1537", "STILLHOUSE_MAX_BODY=1537\n"},
-                {"max-body", "2048", "STILLHOUSE_MAX_BODY=2KiB\n"},
-                {"max-body", "262144", "STILLHOUSE_MAX_BODY=256KiB\n"},
-                {"cache-fresh", "60000ms", "STILLHOUSE_CACHE_FRESH=60s\n"}};
+    } rows[] = {
+        {"merge-distance", "0.1", "STILLHOUSE_MERGE_DISTANCE=0.1\n"},
+        {"merge-distance", "0.30000000000000004",
+         "STILLHOUSE_MERGE_DISTANCE=0.30000000000000004\n"},
+        {"merge-distance", ".00000000169177379", "STILLHOUSE_MERGE_DISTANCE=0.00000000169177379\n"},
+        {"merge-distance", "2", "STILLHOUSE_MERGE_DISTANCE=2.0\n"},
+        {"max-body", "1536", "STILLHOUSE_MAX_BODY=1536\n"},
+        {"max-body", "1537", "STILLHOUSE_MAX_BODY=1537\n"},
+        {"max-body", "2048", "STILLHOUSE_MAX_BODY=2KiB\n"},
+        {"max-body", "262144", "STILLHOUSE_MAX_BODY=256KiB\n"},
+        {"cache-fresh", "60000ms", "STILLHOUSE_CACHE_FRESH=60s\n"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct settings s = defaults();
         cr_assert_eq(settings_set(&s, rows[i].flag, rows[i].value, "here", NULL), STATUS_OK);
