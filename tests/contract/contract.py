@@ -1,4 +1,4 @@
-"""A program that knows only the contract: redis-py, msgpack, plain HTTP, and the two programs.
+"""A program that knows only producer/CONTRACT.md: redis-py, msgpack, plain HTTP, and the two programs.
 
 Reads STILLHOUSE_REDIS_URL, STILLHOUSE_CHROMA_URL and STILLHOUSE_WORKER_URLS (separated by spaces),
 finds `stillhouse` and `redis-cli` in PATH. Nothing of the sources is used. Ends with one line,
@@ -7,7 +7,9 @@ finds `stillhouse` and `redis-cli` in PATH. Nothing of the sources is used. Ends
 import hashlib
 import json
 import os
+import pathlib
 import random
+import re
 import subprocess
 import sys
 import time
@@ -469,13 +471,59 @@ def endpoints():
         for member in members), "sh:workers: all are registered", members)
 
 
+# ---- the page itself: what a running fleet has, and what the page names ----
+
+PAGE = pathlib.Path(__file__).resolve().parents[2] / "producer/CONTRACT.md"
+HOLES = {"{Q}": r"\{(?:enrich|distill|index|echo)(?:\.\d{1,4})?\}", "{<domain>}": r"\{[a-z0-9._-]+\}"}
+
+
+def section(number):
+    return re.search(rf"^## {number}\..*?(?=^## |\Z)", PAGE.read_text(encoding="utf-8"),
+                     re.DOTALL | re.MULTILINE)[0]
+
+
+def key_pattern(name):
+    parts = re.split(r"(\{Q\}|\{<domain>\}|<[a-z_ ]+>)", name)
+    return "".join(HOLES.get(part, ".+" if part.startswith("<") else re.escape(part)) for part in parts)
+
+
+def named_keys():
+    """The keys of section 6 as patterns; `:jobs:high` stands for the queue's."""
+    names = set()
+    for row in re.findall(r"^\| (`s?h?:.*?) \|", section(6), re.MULTILINE):
+        names.update(re.findall(r"`([^`]+)`", row))
+    return {name: key_pattern(name if name.startswith("sh:") else "sh:{Q}" + name) for name in names}
+
+
+def page():
+    library, = db.function_list(library="stillhouse")
+    fields = dict(zip(library[::2], library[1::2]))
+    there = {dict(zip(row[::2], row[1::2]))[b"name"].decode() for row in fields[b"functions"]}
+    named = set(re.findall(r"`(sh_\w+)`", section(8)))
+    check(there == named, "the page names every function of the library, and no other", there ^ named)
+    there = set(re.findall(r"^# TYPE (stillhouse_\w+) ", http(WORKERS[0] + "/metrics")[1].decode(),
+                           re.MULTILINE))
+    named = set(re.findall(r"`(stillhouse_\w+)`", section(9)))
+    check(there == named, "the page names every metric of a worker, and no other", there ^ named)
+    patterns = named_keys()
+    check(len(patterns) > 25, "the page names the keys", patterns)
+    unknown = [key for key in (key.decode() for key in db.scan_iter("*", count=1000))
+               if not any(re.fullmatch(pattern, key) for pattern in patterns.values())]
+    check(not unknown, "the page names every key that the fleet made", unknown[:5])
+    counters = {name.decode() for queue in ("enrich", "distill", "index", "echo")
+                for name in db.hgetall(base(queue) + ":counters")}
+    named = set(re.findall(r"`(\w+)`", section(7)))
+    check(counters <= named and set(stats("echo")) <= set(re.findall(r"\w+", section(7))),
+          "the page names every counter", counters - named)
+
+
 def main():
     start = time.monotonic()
     distill_many()
     enrich_many()
     books()
     for part in (push_from_redis_cli, waiting_jobs, priorities, replies, delay_and_deadline,
-                 dead_letters, malformed_calls, same_task_twice, index, unknown_domain, endpoints):
+                 dead_letters, malformed_calls, same_task_twice, index, unknown_domain, endpoints, page):
         try:
             part()
         except Exception as error:  # one broken promise must not hide the others
