@@ -1,0 +1,153 @@
+/* The golden vectors of tests/contract/vectors, held against our own codec. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/commands/line_job.c"
+#include "rules/prompt_block.h"
+#include "vectors.h"
+
+/* The document of a file; the caller deletes it. */
+static cJSON *read_file(const char *name)
+{
+    const char *source = getenv("STILLHOUSE_TEST_SOURCE");
+    struct strbuf text = {0};
+    char path[512];
+    char buffer[4096];
+
+    snprintf(path, sizeof path, "%s/tests/contract/vectors/%s.json", source ? source : ".", name);
+    FILE *file = fopen(path, "r");
+    cr_assert_not_null(file, "%s", path);
+    for (size_t got = 0; (got = fread(buffer, 1, sizeof buffer, file)) > 0;) {
+        strbuf_append(&text, buffer, got);
+    }
+    fclose(file);
+    cJSON *document = cJSON_ParseWithLength(text.data, text.bytes);
+    cr_assert_not_null(document, "%s is no JSON", path);
+    strbuf_free(&text);
+    return document;
+}
+
+/* Members that are answers, whether the vector has them or the codec gives them. */
+static void hold(const cJSON *vector, const cJSON *answer)
+{
+    static const char *const answers[] = {"fields", "canonical", "error",    "worker",
+                                          "json",   "text_hash", "raw_hash", "good",
+                                          "body",   "domain",    "options",  "stranger"};
+    char *shown = cJSON_PrintUnformatted(vector);
+
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        const cJSON *expected = cJSON_GetObjectItemCaseSensitive(vector, answers[i]);
+        const cJSON *found = cJSON_GetObjectItemCaseSensitive(answer, answers[i]);
+        char *text = cJSON_PrintUnformatted(answer);
+        cr_assert((expected == NULL) == (found == NULL), "%s of %s: %s", answers[i], shown, text);
+        cr_assert(expected == NULL || cJSON_Compare(expected, found, true), "%s of %s: %s",
+                  answers[i], shown, text);
+        cJSON_free(text);
+    }
+    cJSON_free(shown);
+}
+
+static void hold_list(const char *file, const char *list, const char *kind)
+{
+    cJSON *document = read_file(file);
+    const cJSON *vectors = cJSON_GetObjectItemCaseSensitive(document, list);
+    const cJSON *vector = NULL;
+
+    cr_assert(cJSON_GetArraySize(vectors) > 2);
+    cJSON_ArrayForEach(vector, vectors)
+    {
+        cJSON *answer = vectors_answer(kind, vector);
+        hold(vector, answer);
+        cJSON_Delete(answer);
+    }
+    cJSON_Delete(document);
+}
+
+Test(vectors, hashes_and_names)
+{
+    hold_list("names", "hashes", "hashes");
+    hold_list("names", "ids", "ids");
+    hold_list("names", "domains", "domains");
+}
+
+Test(vectors, bodies)
+{
+    hold_list("bodies", "bodies", "bodies");
+}
+
+Test(vectors, options)
+{
+    hold_list("options", "options", "options");
+}
+
+Test(vectors, results)
+{
+    hold_list("results", "results", "results");
+}
+
+static struct slice text_of(const cJSON *object, const char *name)
+{
+    const cJSON *member = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    cr_assert(cJSON_IsString(member), "%s", name);
+    return (struct slice){member->valuestring, strlen(member->valuestring)};
+}
+
+Test(vectors, blocks_of_examples)
+{
+    cJSON *document = read_file("results");
+    const cJSON *vector = NULL;
+
+    cJSON_ArrayForEach(vector, cJSON_GetObjectItemCaseSensitive(document, "blocks"))
+    {
+        struct example examples[8];
+        struct strbuf block = {0};
+        size_t count = 0;
+        const cJSON *example = NULL;
+        cJSON_ArrayForEach(example, cJSON_GetObjectItemCaseSensitive(vector, "examples"))
+        {
+            examples[count++] =
+                (struct example){.id = text_of(example, "id"), .text = text_of(example, "text")};
+        }
+        few_shot_render(examples, count, &block);
+        strbuf_append_str(&block, "");
+        cr_assert_str_eq(block.data, text_of(vector, "few_shot").data);
+        strbuf_free(&block);
+    }
+    cJSON_Delete(document);
+}
+
+Test(vectors, lines_of_json)
+{
+    cJSON *document = read_file("lines");
+    struct arena arena = {0};
+    struct line_job job = {0};
+    const cJSON *vector = NULL;
+
+    cJSON_ArrayForEach(vector, cJSON_GetObjectItemCaseSensitive(document, "lines"))
+    {
+        const struct line_defaults defaults = {.queue = text_of(vector, "kind").data,
+                                               .domain = "legal",
+                                               .priority = JOB_NORMAL,
+                                               .max_body_bytes = 256 * 1024};
+        const struct slice line = text_of(vector, "line");
+        struct error err = {0};
+        cJSON *answer = cJSON_CreateObject();
+        if (line_job_decode(&defaults, line.data, line.bytes, &arena, &job, &err) == STATUS_OK) {
+            cJSON_AddStringToObject(answer, "domain", job.domain);
+            cJSON_AddStringToObject(answer, "options", job.options);
+            vectors_add_hex(answer, "body", &job.body);
+            if (job.strangers > 0) {
+                cJSON_AddStringToObject(answer, "stranger", job.stranger);
+            }
+        } else {
+            cJSON_AddStringToObject(answer, "error", err.text);
+        }
+        hold(vector, answer);
+        cJSON_Delete(answer);
+    }
+    line_job_free(&job);
+    arena_free(&arena);
+    cJSON_Delete(document);
+}
