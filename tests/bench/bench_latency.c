@@ -72,9 +72,9 @@ static void note_start(const char *body, size_t bytes)
 /* ---- who works: our fleet, with this handler ----------------------------------------------------
  */
 
-static void echo_process(struct lane_tools *tools, struct task *tasks, size_t count)
+static void echo_process(struct context *ctx, struct task *tasks, size_t count)
 {
-    (void)tools;
+    (void)ctx;
     for (size_t i = 0; i < count; i++) {
         note_start(tasks[i].job->body.data, tasks[i].job->body.bytes);
         tasks[i].verdict = VERDICT_DONE;

@@ -179,23 +179,23 @@ static bool never(void *context)
 static bool commit_one(void)
 {
     struct settings settings;
-    struct lane_tools tools = {.settings = &settings, .metrics = metrics_new()};
+    struct context ctx = {.settings = &settings, .metrics = metrics_new()};
     const struct commit_target target = {&queue, "me", "worker", never, NULL};
     const struct job job = {.id = {"a", 1}, .entry = {"1-1", 3}, .deliveries = 1};
     const struct task task = {.job = &job, .verdict = VERDICT_DONE};
     struct strbuf text = {0};
 
     settings_defaults(&settings);
-    metrics_add_queue(tools.metrics, queue.name);
-    tools.redis = connected();
-    const bool committed = commit_tasks(&tools, &target, &task, 1);
-    metrics_render(tools.metrics, &text);
+    metrics_add_queue(ctx.metrics, queue.name);
+    ctx.clients.redis = connected();
+    const bool committed = commit_tasks(&ctx, &target, &task, 1);
+    metrics_render(ctx.metrics, &text);
     const bool done = strstr(text.data, "jobs_total{queue=\"echo\",outcome=\"done\"} 1\n") != NULL;
     cr_assert_eq(committed, done);
     strbuf_free(&text);
-    arena_free(&tools.arena);
-    redis_conn_free(tools.redis);
-    metrics_free(tools.metrics);
+    arena_free(&ctx.arena);
+    redis_conn_free(ctx.clients.redis);
+    metrics_free(ctx.metrics);
     return done;
 }
 

@@ -10,7 +10,7 @@ enum { LANES_MAX = 4, EACH_MAX = 120, DOMAINS_MAX = 3 };
 
 struct test_lane {
     pthread_t thread;
-    struct lane_tools tools;
+    struct context ctx;
     struct write_order orders[DOMAINS_MAX];
     size_t order_count;
     struct record_write writes[DOMAINS_MAX][EACH_MAX];
@@ -50,7 +50,7 @@ static void prepare(void)
 static void clean(void)
 {
     for (size_t i = 0; i < lane_count; i++) {
-        tools_close(&lanes[i].tools);
+        context_close(&lanes[i].ctx);
     }
     group_write_free(group);
     writer_free(other);
@@ -67,13 +67,13 @@ static struct test_lane *new_lane(void)
     struct test_lane *lane = &lanes[lane_count++];
     struct error err = {0};
 
-    lane->tools = (struct lane_tools){.settings = &settings,
-                                      .metrics = metrics,
-                                      .upstreams = upstreams,
-                                      .writer = writer,
-                                      .group_write = group,
-                                      .redis_clock_ms = &redis_clock_ms};
-    cr_assert_eq(tools_open(&lane->tools, &err), STATUS_OK, "%s", err.text);
+    lane->ctx = (struct context){.settings = &settings,
+                                 .metrics = metrics,
+                                 .upstreams = upstreams,
+                                 .writer = writer,
+                                 .group_write = group,
+                                 .redis_clock_ms = &redis_clock_ms};
+    cr_assert_eq(context_open(&lane->ctx, &err), STATUS_OK, "%s", err.text);
     return lane;
 }
 
@@ -100,7 +100,7 @@ static void *write_orders(void *argument)
 {
     struct test_lane *lane = argument;
 
-    group_write_orders(group, &lane->tools, lane->orders, lane->order_count);
+    group_write_orders(group, &lane->ctx, lane->orders, lane->order_count);
     return NULL;
 }
 

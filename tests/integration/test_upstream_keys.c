@@ -1,9 +1,9 @@
-/* What the fleet knows of an operation: two processes, here two sets of tools, on one Redis. */
+/* What the fleet knows of an operation: two processes, here two contexts, on one Redis. */
 #include "context/asking.h"
 #include "fleet_fixture.h"
 
 struct process {
-    struct lane_tools tools;
+    struct context ctx;
     struct settings settings;
     struct metrics *metrics;
     struct upstreams *upstreams;
@@ -21,16 +21,16 @@ static void open_process(struct process *process)
     process->settings = settings;
     process->metrics = metrics_new();
     process->upstreams = upstreams_new(&process->settings, process->metrics);
-    process->tools = (struct lane_tools){.settings = &process->settings,
-                                         .metrics = process->metrics,
-                                         .upstreams = process->upstreams,
-                                         .redis_clock_ms = &redis_clock_ms};
-    cr_assert_eq(tools_open(&process->tools, &err), STATUS_OK, "%s", err.text);
+    process->ctx = (struct context){.settings = &process->settings,
+                                    .metrics = process->metrics,
+                                    .upstreams = process->upstreams,
+                                    .redis_clock_ms = &redis_clock_ms};
+    cr_assert_eq(context_open(&process->ctx, &err), STATUS_OK, "%s", err.text);
 }
 
 static void close_process(struct process *process)
 {
-    tools_close(&process->tools);
+    context_close(&process->ctx);
     upstreams_free(process->upstreams);
     metrics_free(process->metrics);
 }
@@ -58,8 +58,8 @@ TestSuite(upstream_keys, .init = prepare, .fini = clean, .timeout = 60);
 
 static void fail(struct process *process, const struct error *err)
 {
-    cr_assert_gt(asking_allow(&process->tools, OPERATION_EMBED, 1), 0);
-    asking_report(&process->tools, OPERATION_EMBED, err->status, err);
+    cr_assert_gt(asking_allow(&process->ctx, OPERATION_EMBED, 1), 0);
+    asking_report(&process->ctx, OPERATION_EMBED, err->status, err);
 }
 
 static int64_t stat_of(const char *name)
@@ -104,9 +104,9 @@ Test(upstream_keys, failures_that_are_spread_over_processes_open_the_breaker_of_
     fail(&one, &down);
     fail(&other, &down);
     cr_assert_eq(upstreams_state(other.upstreams, OPERATION_EMBED), BREAKER_OPEN);
-    cr_assert_eq(asking_allow(&one.tools, OPERATION_EMBED, 64), 0, "it hears of it");
+    cr_assert_eq(asking_allow(&one.ctx, OPERATION_EMBED, 64), 0, "it hears of it");
     cr_assert_eq(upstreams_state(one.upstreams, OPERATION_EMBED), BREAKER_OPEN);
-    cr_assert_eq(asking_allow(&one.tools, OPERATION_WRITE, 64), 64, "and of nothing else");
+    cr_assert_eq(asking_allow(&one.ctx, OPERATION_WRITE, 64), 64, "and of nothing else");
 
     redisReply *ttl = ask("PTTL", "sh:upstream:embedder:embed");
     cr_assert(ttl->integer > 0 && ttl->integer <= 2 * 60 * 60 * 1000);
@@ -117,13 +117,13 @@ Test(upstream_keys, who_alone_does_not_get_there_stops_nobody_else)
 {
     for (int i = 0; i < 4; i++) {
         fail(&one, &down);
-        cr_assert_gt(asking_allow(&other.tools, OPERATION_EMBED, 64), 0);
-        asking_report(&other.tools, OPERATION_EMBED, STATUS_OK, NULL);
+        cr_assert_gt(asking_allow(&other.ctx, OPERATION_EMBED, 64), 0);
+        asking_report(&other.ctx, OPERATION_EMBED, STATUS_OK, NULL);
     }
     while (upstreams_state(one.upstreams, OPERATION_EMBED) == BREAKER_CLOSED) {
         fail(&one, &down);
     }
-    cr_assert_gt(asking_allow(&other.tools, OPERATION_EMBED, 64), 0);
+    cr_assert_gt(asking_allow(&other.ctx, OPERATION_EMBED, 64), 0);
     cr_assert_eq(upstreams_state(other.upstreams, OPERATION_EMBED), BREAKER_CLOSED);
 }
 
@@ -132,15 +132,15 @@ Test(upstream_keys, one_probes_for_all_and_all_go_on_after_it)
     for (int i = 0; i < 4; i++) {
         fail(&one, &down);
     }
-    cr_assert_eq(asking_allow(&other.tools, OPERATION_EMBED, 64), 0);
+    cr_assert_eq(asking_allow(&other.ctx, OPERATION_EMBED, 64), 0);
     clock_sleep_ms(settings.breaker_pause_ms + 50);
-    cr_assert_eq(asking_allow(&one.tools, OPERATION_EMBED, 64), 1, "the probe");
-    cr_assert_eq(asking_allow(&other.tools, OPERATION_EMBED, 64), 0, "another process probes");
+    cr_assert_eq(asking_allow(&one.ctx, OPERATION_EMBED, 64), 1, "the probe");
+    cr_assert_eq(asking_allow(&other.ctx, OPERATION_EMBED, 64), 0, "another process probes");
     cr_assert_gt(upstreams_wait_ms(other.upstreams, OPERATION_EMBED), 0);
-    asking_report(&one.tools, OPERATION_EMBED, STATUS_OK, NULL);
-    cr_assert_eq(asking_allow(&other.tools, OPERATION_EMBED, 64), 1, "it grows from one");
-    asking_report(&other.tools, OPERATION_EMBED, STATUS_OK, NULL);
-    cr_assert_eq(asking_allow(&other.tools, OPERATION_EMBED, 64), 2);
+    asking_report(&one.ctx, OPERATION_EMBED, STATUS_OK, NULL);
+    cr_assert_eq(asking_allow(&other.ctx, OPERATION_EMBED, 64), 1, "it grows from one");
+    asking_report(&other.ctx, OPERATION_EMBED, STATUS_OK, NULL);
+    cr_assert_eq(asking_allow(&other.ctx, OPERATION_EMBED, 64), 2);
 }
 
 Test(upstream_keys, a_wait_that_a_server_asked_for_holds_back_every_process_at_once)
@@ -152,22 +152,22 @@ Test(upstream_keys, a_wait_that_a_server_asked_for_holds_back_every_process_at_o
                                    .http_code = 503,
                                    .text = "gone fishing"};
 
-    cr_assert_eq(asking_allow(&other.tools, OPERATION_EMBED, 64), 64);
-    asking_report(&other.tools, OPERATION_EMBED, STATUS_OK, NULL);
+    cr_assert_eq(asking_allow(&other.ctx, OPERATION_EMBED, 64), 64);
+    asking_report(&other.ctx, OPERATION_EMBED, STATUS_OK, NULL);
     fail(&one, &busy);
-    cr_assert_eq(asking_allow(&one.tools, OPERATION_EMBED, 64), 0);
-    cr_assert_eq(asking_allow(&other.tools, OPERATION_EMBED, 64), 0, "and the very next call");
+    cr_assert_eq(asking_allow(&one.ctx, OPERATION_EMBED, 64), 0);
+    cr_assert_eq(asking_allow(&other.ctx, OPERATION_EMBED, 64), 0, "and the very next call");
     cr_assert_gt(upstreams_wait_ms(other.upstreams, OPERATION_EMBED), 25000);
 
-    asking_report(&other.tools, OPERATION_QUERY, STATUS_UNAVAILABLE, &for_ever);
+    asking_report(&other.ctx, OPERATION_QUERY, STATUS_UNAVAILABLE, &for_ever);
     cr_assert_leq(upstreams_wait_ms(other.upstreams, OPERATION_QUERY), 60 * 60 * 1000);
 }
 
 Test(upstream_keys, a_success_is_told_when_it_is_news_and_else_every_few_seconds)
 {
     fail(&one, &down);
-    cr_assert_gt(asking_allow(&one.tools, OPERATION_EMBED, 1), 0);
-    asking_report(&one.tools, OPERATION_EMBED, STATUS_OK, NULL);
+    cr_assert_gt(asking_allow(&one.ctx, OPERATION_EMBED, 1), 0);
+    asking_report(&one.ctx, OPERATION_EMBED, STATUS_OK, NULL);
     redisReply *failures = ask("HGETALL", "sh:upstream:embedder:embed");
     for (size_t i = 0; i + 1 < failures->elements; i += 2) {
         if (strcmp(failures->element[i]->str, "failures") == 0) {
@@ -178,8 +178,8 @@ Test(upstream_keys, a_success_is_told_when_it_is_news_and_else_every_few_seconds
 
     const int64_t before = commands();
     for (int i = 0; i < 100; i++) {
-        cr_assert_gt(asking_allow(&one.tools, OPERATION_EMBED, 1), 0);
-        asking_report(&one.tools, OPERATION_EMBED, STATUS_OK, NULL);
+        cr_assert_gt(asking_allow(&one.ctx, OPERATION_EMBED, 1), 0);
+        asking_report(&one.ctx, OPERATION_EMBED, STATUS_OK, NULL);
     }
     cr_assert_leq(commands() - before, 102, "one read a call, no writes");
 }
@@ -187,8 +187,8 @@ Test(upstream_keys, a_success_is_told_when_it_is_news_and_else_every_few_seconds
 Test(upstream_keys, what_is_no_hash_counts_as_nothing_and_is_written_anew)
 {
     redis_reply_free(ask("INCR", "sh:upstream:embedder:embed"));
-    cr_assert_eq(asking_allow(&one.tools, OPERATION_EMBED, 64), 64);
-    asking_report(&one.tools, OPERATION_EMBED, STATUS_UNREACHABLE, &down);
+    cr_assert_eq(asking_allow(&one.ctx, OPERATION_EMBED, 64), 64);
+    asking_report(&one.ctx, OPERATION_EMBED, STATUS_UNREACHABLE, &down);
     redisReply *type = ask("TYPE", "sh:upstream:embedder:embed");
     cr_assert_str_eq(type->str, "hash");
     redis_reply_free(type);
@@ -221,10 +221,10 @@ Test(upstream_keys, who_has_other_settings_is_not_concerned)
     for (int i = 0; i < 4; i++) {
         fail(&one, &down);
     }
-    cr_assert_eq(asking_allow(&other.tools, OPERATION_EMBED, 64), 64);
-    asking_report(&other.tools, OPERATION_EMBED, STATUS_OK, NULL);
+    cr_assert_eq(asking_allow(&other.ctx, OPERATION_EMBED, 64), 64);
+    asking_report(&other.ctx, OPERATION_EMBED, STATUS_OK, NULL);
     clock_sleep_ms(settings.breaker_pause_ms + 50);
-    cr_assert_eq(asking_allow(&one.tools, OPERATION_EMBED, 64), 1);
+    cr_assert_eq(asking_allow(&one.ctx, OPERATION_EMBED, 64), 1);
     cr_assert_eq(upstreams_state(one.upstreams, OPERATION_EMBED), BREAKER_HALF_OPEN);
 }
 
@@ -234,6 +234,6 @@ Test(upstream_keys, without_redis_each_process_goes_on_by_itself)
     for (int i = 0; i < 4; i++) {
         fail(&one, &down);
     }
-    cr_assert_eq(asking_allow(&one.tools, OPERATION_EMBED, 64), 0);
-    cr_assert_eq(asking_allow(&other.tools, OPERATION_EMBED, 64), 64);
+    cr_assert_eq(asking_allow(&one.ctx, OPERATION_EMBED, 64), 0);
+    cr_assert_eq(asking_allow(&other.ctx, OPERATION_EMBED, 64), 64);
 }

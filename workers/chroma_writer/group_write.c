@@ -172,17 +172,17 @@ struct outcome {
 };
 
 /* Another record may have passed in this request, or in others of this process. */
-static bool others_pass(struct lane_tools *tools, const struct hand *hand, size_t at, bool in_hand)
+static bool others_pass(struct context *ctx, const struct hand *hand, size_t at, bool in_hand)
 {
     const struct job *job = hand->list[at]->task->job;
     const int64_t tried_unix_ms = job != NULL ? task_tried_unix_ms(job) : 0;
 
     return in_hand || (tried_unix_ms > 0 &&
-                       upstreams_wrote_since(tools->upstreams, hand->domain, tried_unix_ms));
+                       upstreams_wrote_since(ctx->upstreams, hand->domain, tried_unix_ms));
 }
 
 /* Under the lock: another leader may have a record of the same task. */
-static void put_down(struct group_write *group, struct lane_tools *tools, const struct hand *hand,
+static void put_down(struct group_write *group, struct context *ctx, const struct hand *hand,
                      const struct outcome *outcome)
 {
     bool any_passed = false;
@@ -196,7 +196,7 @@ static void put_down(struct group_write *group, struct lane_tools *tools, const 
             struct failure own = outcome->failure;
             own.alone = outcome->alone[i];
             own.err = own.alone ? &outcome->errors[i] : outcome->failure.err;
-            own.others_pass = own.alone && others_pass(tools, hand, i, any_passed);
+            own.others_pass = own.alone && others_pass(ctx, hand, i, any_passed);
             record_write_fail(hand->list[i], &own);
         }
         if (outcome->is_away) {
@@ -257,7 +257,7 @@ static void park_untaken(struct group_write *group, struct write_order *orders, 
 
 /* A hand on its way to Chroma. */
 struct writing {
-    struct lane_tools *tools;
+    struct context *ctx;
     const struct hand *hand;
     struct outcome *outcome;
     bool any_passed;
@@ -279,8 +279,8 @@ static enum status send(struct writing *writing, struct part part, struct error 
         records[i] = hand->list[part.from + i]->record;
     }
     const enum status status =
-        chroma_upsert(writing->tools->chroma, hand->domain, records, part.count, err);
-    tools_progress(writing->tools);
+        chroma_upsert(context_chroma(writing->ctx), hand->domain, records, part.count, err);
+    context_progress(writing->ctx);
     if (status == STATUS_OK) {
         memset(writing->outcome->passed + part.from, true, part.count);
         writing->any_passed = true;
@@ -300,7 +300,7 @@ static void note_alone(struct writing *writing, size_t at, const struct error *e
 
     if (outcome->errors == NULL) {
         outcome->errors =
-            arena_array(&writing->tools->arena, writing->hand->count, sizeof *outcome->errors);
+            arena_array(&writing->ctx->arena, writing->hand->count, sizeof *outcome->errors);
     }
     if (outcome->errors != NULL) { /* without memory it fails with the others */
         outcome->alone[at] = true;
@@ -359,21 +359,20 @@ static void halve(struct writing *writing, const struct error *first)
 
 /* A record that failed before and fails again, alone, is no news of Chroma: one text's fault opens
  * no breaker. An open one it does not close either. */
-static bool is_known_to_fail(struct lane_tools *tools, const struct hand *hand,
-                             const struct error *err)
+static bool is_known_to_fail(struct context *ctx, const struct hand *hand, const struct error *err)
 {
     const struct job *job = hand->list[0]->task->job;
 
     return hand->count == 1 && failure_may_be_text(err) && job != NULL &&
            task_tried_unix_ms(job) > 0 &&
-           upstreams_state(tools->upstreams, OPERATION_WRITE) == BREAKER_CLOSED;
+           upstreams_state(ctx->upstreams, OPERATION_WRITE) == BREAKER_CLOSED;
 }
 
 /* Upserts what is in the hand; when that fails, in halves. The breaker hears of it once. */
-static void upsert(struct lane_tools *tools, const struct hand *hand, struct outcome *outcome,
+static void upsert(struct context *ctx, const struct hand *hand, struct outcome *outcome,
                    struct error *first)
 {
-    struct writing writing = {.tools = tools, .hand = hand, .outcome = outcome};
+    struct writing writing = {.ctx = ctx, .hand = hand, .outcome = outcome};
     const enum status status = send(&writing, (struct part){0, hand->count}, first);
 
     outcome->failure = (struct failure){.operation = OPERATION_WRITE, .err = first};
@@ -391,26 +390,26 @@ static void upsert(struct lane_tools *tools, const struct hand *hand, struct out
         if (is_away(&writing)) {
             *first = writing.away; /* of those that wait */
         }
-        (void)asking_report_chroma(tools, OPERATION_WRITE, STATUS_OK, NULL);
-        upstreams_note_written(tools->upstreams, hand->domain, tools_now_unix_ms(tools));
+        (void)asking_report_chroma(ctx, OPERATION_WRITE, STATUS_OK, NULL);
+        upstreams_note_written(ctx->upstreams, hand->domain, context_now_unix_ms(ctx));
         return;
     }
     outcome->is_away = !failure_is_own_check(first);
-    if (status == STATUS_INVALID || is_known_to_fail(tools, hand, first)) {
+    if (status == STATUS_INVALID || is_known_to_fail(ctx, hand, first)) {
         /* Of these texts, until others pass. */
-        upstreams_cancel(tools->upstreams, OPERATION_WRITE);
-        if (chroma_take_look(tools->chroma) == CHROMA_LOOK_FAILED) {
+        upstreams_cancel(ctx->upstreams, OPERATION_WRITE);
+        if (chroma_take_look(context_chroma(ctx)) == CHROMA_LOOK_FAILED) {
             outcome->failure.operation = OPERATION_COLLECTION;
-            asking_report(tools, OPERATION_COLLECTION, status, first);
+            asking_report(ctx, OPERATION_COLLECTION, status, first);
         }
     } else {
-        outcome->failure.operation = asking_report_chroma(tools, OPERATION_WRITE, status, first);
+        outcome->failure.operation = asking_report_chroma(ctx, OPERATION_WRITE, status, first);
     }
 }
 
 /* Writes from the front of the line until the own orders are taken. Under the lock, but for the
  * requests. */
-static void write_line(struct group_write *group, struct lane_tools *tools,
+static void write_line(struct group_write *group, struct context *ctx,
                        const struct write_order *orders, size_t count)
 {
     while (any_untaken(orders, count)) {
@@ -420,35 +419,35 @@ static void write_line(struct group_write *group, struct lane_tools *tools,
 
         take(group, &hand);
         pthread_mutex_unlock(&group->lock);
-        upsert(tools, &hand, &outcome, &err);
+        upsert(ctx, &hand, &outcome, &err);
         pthread_mutex_lock(&group->lock);
-        put_down(group, tools, &hand, &outcome);
+        put_down(group, ctx, &hand, &outcome);
     }
 }
 
-static void let_go(struct group_write *group, struct lane_tools *tools, size_t slot)
+static void let_go(struct group_write *group, struct context *ctx, size_t slot)
 {
     pthread_mutex_unlock(&group->lock);
-    writer_release(group->writer, tools->redis, slot);
+    writer_release(group->writer, context_redis(ctx), slot);
     pthread_mutex_lock(&group->lock);
     group->leaders--;
 }
 
 /* Leads with a slot of the lease, then hands it on. Under the lock, but for requests. */
-static void lead(struct group_write *group, struct lane_tools *tools,
-                 const struct write_order *orders, size_t count, size_t slot)
+static void lead(struct group_write *group, struct context *ctx, const struct write_order *orders,
+                 size_t count, size_t slot)
 {
-    write_line(group, tools, orders, count);
+    write_line(group, ctx, orders, count);
     if (group->first != NULL && writer_may_stay(group->writer, slot)) {
         group->handed[group->handed_count++] = slot;
     } else {
-        let_go(group, tools, slot);
+        let_go(group, ctx, slot);
     }
     pthread_cond_broadcast(&group->changed);
 }
 
 /* Asks for the lease and leads. Under the lock, but while it waits. */
-static void apply(struct group_write *group, struct lane_tools *tools, struct write_order *orders,
+static void apply(struct group_write *group, struct context *ctx, struct write_order *orders,
                   size_t count, int64_t until_ms)
 {
     struct error err = {0};
@@ -457,11 +456,11 @@ static void apply(struct group_write *group, struct lane_tools *tools, struct wr
 
     group->leaders++;
     pthread_mutex_unlock(&group->lock);
-    const enum status status = writer_acquire(group->writer, tools->redis, &tools->random,
+    const enum status status = writer_acquire(group->writer, context_redis(ctx), &ctx->random,
                                               left_ms > 0 ? left_ms : 0, &slot, &err);
     pthread_mutex_lock(&group->lock);
     if (status == STATUS_OK) {
-        lead(group, tools, orders, count, slot);
+        lead(group, ctx, orders, count, slot);
         return;
     }
     group->leaders--;
@@ -470,8 +469,8 @@ static void apply(struct group_write *group, struct lane_tools *tools, struct wr
 }
 
 /* Waits for a change; where some records are still in line, until `until_ms` at the longest. */
-static void wait_in_line(struct group_write *group, struct lane_tools *tools,
-                         struct write_order *orders, size_t count, int64_t until_ms)
+static void wait_in_line(struct group_write *group, struct context *ctx, struct write_order *orders,
+                         size_t count, int64_t until_ms)
 {
     const struct timespec until = {.tv_sec = until_ms / 1000,
                                    .tv_nsec = (until_ms % 1000) * 1000000};
@@ -483,15 +482,15 @@ static void wait_in_line(struct group_write *group, struct lane_tools *tools,
         (void)error_set(&err, STATUS_TIMEOUT, "other lanes wrote for %d ms", (int)WAIT_MS);
         park_untaken(group, orders, count, &err);
     }
-    tools_progress(tools);
+    context_progress(ctx);
 }
 
-void group_write_orders(struct group_write *group, struct lane_tools *tools,
-                        struct write_order *orders, size_t count)
+void group_write_orders(struct group_write *group, struct context *ctx, struct write_order *orders,
+                        size_t count)
 {
     const int64_t until_ms = clock_now_ms() + WAIT_MS;
 
-    tools_phase(tools, PHASE_UPSERT);
+    context_phase(ctx, PHASE_UPSERT);
     pthread_mutex_lock(&group->lock);
     for (size_t i = 0; i < count; i++) {
         orders[i].taken = 0;
@@ -503,15 +502,15 @@ void group_write_orders(struct group_write *group, struct lane_tools *tools,
     while (!all_done(orders, count)) {
         const bool untaken = any_untaken(orders, count);
         if (untaken && group->handed_count > 0) {
-            lead(group, tools, orders, count, group->handed[--group->handed_count]);
+            lead(group, ctx, orders, count, group->handed[--group->handed_count]);
         } else if (untaken && group->leaders < group->leaders_max) {
-            apply(group, tools, orders, count, until_ms);
+            apply(group, ctx, orders, count, until_ms);
         } else {
-            wait_in_line(group, tools, orders, count, until_ms);
+            wait_in_line(group, ctx, orders, count, until_ms);
         }
     }
     while (group->first == NULL && group->handed_count > 0) {
-        let_go(group, tools, group->handed[--group->handed_count]); /* whom it was for gave up */
+        let_go(group, ctx, group->handed[--group->handed_count]); /* whom it was for gave up */
     }
     pthread_mutex_unlock(&group->lock);
 }

@@ -19,7 +19,9 @@
 #ifndef STILLHOUSE_CHROMA_WRITER_GROUP_WRITE_H
 #define STILLHOUSE_CHROMA_WRITER_GROUP_WRITE_H
 
+#include "chroma_writer/writer.h"
 #include "context/context.h"
+#include "rules/task.h"
 
 enum { GROUP_WRITE_MAX = 100 }; /* records a request; more would make Chroma's readers wait */
 
@@ -50,8 +52,8 @@ void group_write_free(struct group_write *group); /* NULL is fine; nobody may be
 /* Writes all orders and returns when each record stands, or is marked `failed` with its task
  * judged: by Chroma's error, or PARK where the lease was not to be had within 20 s. The calling
  * lane's thread; another lane's thread may judge its tasks meanwhile. */
-void group_write_orders(struct group_write *group, struct lane_tools *tools,
-                        struct write_order *orders, size_t count);
+void group_write_orders(struct group_write *group, struct context *ctx, struct write_order *orders,
+                        size_t count);
 
 /* How many records stand in line now, in nobody's hand. */
 size_t group_write_waiting(struct group_write *group);

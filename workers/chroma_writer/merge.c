@@ -14,20 +14,20 @@ static double quality_of(const struct meta_pair *metadata, size_t count)
 }
 
 /* True when `hit` is another document, near enough to be the same experience. */
-static bool is_near(const struct lane_tools *tools, const struct chroma_record *record,
+static bool is_near(const struct context *ctx, const struct chroma_record *record,
                     const struct example *hit)
 {
     bool itself = hit->id.bytes == record->id.bytes &&
                   memcmp(hit->id.data, record->id.data, hit->id.bytes) == 0;
-    return !itself && hit->distance <= tools->settings->merge_distance;
+    return !itself && hit->distance <= ctx->settings->merge_distance;
 }
 
-static enum status query_nearest(struct lane_tools *tools, const char *domain,
+static enum status query_nearest(struct context *ctx, const char *domain,
                                  const struct record_write *writes, size_t count,
                                  struct chroma_hits *hits, struct error *err)
 {
-    const size_t dimension = embedder_dimension(tools->embedder);
-    float *vectors = arena_array(&tools->arena, count * dimension, sizeof *vectors);
+    const size_t dimension = embedder_dimension(context_embedder(ctx));
+    float *vectors = arena_array(&ctx->arena, count * dimension, sizeof *vectors);
 
     if (vectors == NULL || hits == NULL) {
         return error_set(err, STATUS_OOM, "no memory for %zu vectors", count);
@@ -35,50 +35,49 @@ static enum status query_nearest(struct lane_tools *tools, const char *domain,
     for (size_t i = 0; i < count; i++) {
         memcpy(vectors + i * dimension, writes[i].record.vector, dimension * sizeof *vectors);
     }
-    tools_phase(tools, PHASE_QUERY);
+    context_phase(ctx, PHASE_QUERY);
     /* Two, since the nearest may be the experience itself, written before. */
     enum status status =
-        chroma_query(tools->chroma, domain, vectors, count, 2, &tools->arena, hits, err);
-    tools_progress(tools);
+        chroma_query(context_chroma(ctx), domain, vectors, count, 2, &ctx->arena, hits, err);
+    context_progress(ctx);
     return status;
 }
 
-static void settle(struct lane_tools *tools, const char *domain, struct record_write *write,
+static void settle(struct context *ctx, const char *domain, struct record_write *write,
                    const struct chroma_hits *hits)
 {
     for (size_t i = 0; i < hits->count && !write->failed; i++) {
         const struct example *hit = &hits->examples[i];
         struct error err = {0};
-        if (!is_near(tools, &write->record, hit)) {
+        if (!is_near(ctx, &write->record, hit)) {
             continue;
         }
         if (quality_of(hit->metadata, hit->metadata_count) >
             quality_of(write->record.metadata, write->record.metadata_count)) {
             write->failed = true; /* left out: what is stored is better, and the job is done */
-        } else if (records_delete(tools, domain, &hit->id, 1, &err) != STATUS_OK) {
+        } else if (records_delete(ctx, domain, &hit->id, 1, &err) != STATUS_OK) {
             asking_judge_failure(write->task, OPERATION_WRITE, &err);
             write->failed = true;
         }
     }
 }
 
-void merge_near(struct lane_tools *tools, const char *domain, struct record_write *writes,
-                size_t count)
+void merge_near(struct context *ctx, const char *domain, struct record_write *writes, size_t count)
 {
     struct error err = {0};
 
-    if (tools->settings->merge_distance <= 0 || count == 0) {
+    if (ctx->settings->merge_distance <= 0 || count == 0) {
         return;
     }
-    struct chroma_hits *hits = arena_array(&tools->arena, count, sizeof *hits);
-    enum status status = query_nearest(tools, domain, writes, count, hits, &err);
-    const enum operation failed = asking_report_chroma(tools, OPERATION_QUERY, status, &err);
+    struct chroma_hits *hits = arena_array(&ctx->arena, count, sizeof *hits);
+    enum status status = query_nearest(ctx, domain, writes, count, hits, &err);
+    const enum operation failed = asking_report_chroma(ctx, OPERATION_QUERY, status, &err);
     if (status == STATUS_NOT_FOUND) {
         return;
     }
     for (size_t i = 0; i < count; i++) {
         if (status == STATUS_OK) {
-            settle(tools, domain, &writes[i], &hits[i]);
+            settle(ctx, domain, &writes[i], &hits[i]);
         } else {
             asking_judge_failure(writes[i].task, failed, &err);
             writes[i].failed = true;

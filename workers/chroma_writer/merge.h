@@ -12,7 +12,6 @@
 /* For each record: deletes the near and no better one that is stored, or marks the record as failed
  * with its task DONE where a better one is stored. A query that fails judges the tasks. Nothing
  * happens while the setting is 0. */
-void merge_near(struct lane_tools *tools, const char *domain, struct record_write *writes,
-                size_t count);
+void merge_near(struct context *ctx, const char *domain, struct record_write *writes, size_t count);
 
 #endif

@@ -71,11 +71,11 @@ static bool has_key(const struct chroma_record *record, struct slice key)
 }
 
 /* An upsert merges metadata: keys that the new version lacks are sent as null. */
-static enum status drop_old_keys(struct lane_tools *tools, struct chroma_record *record,
+static enum status drop_old_keys(struct context *ctx, struct chroma_record *record,
                                  const struct example *stored, struct error *err)
 {
     size_t most = record->metadata_count + stored->metadata_count;
-    struct meta_pair *all = arena_array(&tools->arena, most, sizeof *all);
+    struct meta_pair *all = arena_array(&ctx->arena, most, sizeof *all);
 
     if (all == NULL) {
         return error_set(err, STATUS_OOM, "no memory for metadata");
@@ -95,7 +95,7 @@ static enum status drop_old_keys(struct lane_tools *tools, struct chroma_record 
 }
 
 /* Reads what stands there for a slice; a collection that is not there yet holds nothing. */
-static enum status read_stored(struct lane_tools *tools, const char *domain,
+static enum status read_stored(struct context *ctx, const char *domain,
                                const struct record_write *writes, size_t count,
                                struct chroma_hits *stored, struct error *err)
 {
@@ -104,10 +104,10 @@ static enum status read_stored(struct lane_tools *tools, const char *domain,
     for (size_t i = 0; i < count; i++) {
         ids[i] = writes[i].record.id;
     }
-    tools_phase(tools, PHASE_QUERY);
+    context_phase(ctx, PHASE_QUERY);
     enum status status =
-        chroma_get(tools->chroma, domain, ids, count, true, &tools->arena, stored, err);
-    tools_progress(tools);
+        chroma_get(context_chroma(ctx), domain, ids, count, true, &ctx->arena, stored, err);
+    context_progress(ctx);
     if (status == STATUS_NOT_FOUND) {
         *stored = (struct chroma_hits){0};
         return STATUS_OK;
@@ -126,12 +126,12 @@ static void fail_all(struct record_write *writes, size_t count, enum operation o
 }
 
 /* Looks at what stands there for a slice, and orders what differs from it. */
-static enum status choose(struct lane_tools *tools, struct record_write *writes, size_t count,
+static enum status choose(struct context *ctx, struct record_write *writes, size_t count,
                           record_same *same, struct write_order *order, struct error *err)
 {
     struct chroma_hits stored = {0};
     const size_t before = order->count;
-    enum status status = read_stored(tools, order->domain, writes, count, &stored, err);
+    enum status status = read_stored(ctx, order->domain, writes, count, &stored, err);
 
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         const struct example *old = stored_of(&stored, writes[i].record.id);
@@ -139,7 +139,7 @@ static enum status choose(struct lane_tools *tools, struct record_write *writes,
             continue;
         }
         if (old != NULL) {
-            status = drop_old_keys(tools, &writes[i].record, old, err);
+            status = drop_old_keys(ctx, &writes[i].record, old, err);
         }
         order->list[order->count++] = &writes[i];
     }
@@ -150,14 +150,14 @@ static enum status choose(struct lane_tools *tools, struct record_write *writes,
 }
 
 /* Reads before the lease is taken: others may write meanwhile. */
-static void choose_all(struct lane_tools *tools, struct record_write *writes, size_t count,
+static void choose_all(struct context *ctx, struct record_write *writes, size_t count,
                        record_same *same, struct write_order *order)
 {
     for (size_t done = 0; done < count; done += RECORDS_SLICE) {
         size_t slice = count - done < RECORDS_SLICE ? count - done : RECORDS_SLICE;
         struct error err = {0};
-        enum status status = choose(tools, writes + done, slice, same, order, &err);
-        const enum operation failed = asking_report_chroma(tools, OPERATION_GET, status, &err);
+        enum status status = choose(ctx, writes + done, slice, same, order, &err);
+        const enum operation failed = asking_report_chroma(ctx, OPERATION_GET, status, &err);
         if (status != STATUS_OK) { /* it will not go better for the rest */
             fail_all(writes + done, count - done, failed, &err);
             return;
@@ -179,45 +179,45 @@ static void park_from(struct record_write *writes, size_t from, size_t count,
 }
 
 /* Fills the order with what is to be written of a group now; false when that is nothing. */
-static bool prepare(struct lane_tools *tools, const struct record_group *group, record_same *same,
+static bool prepare(struct context *ctx, const struct record_group *group, record_same *same,
                     struct write_order *order)
 {
-    size_t allowed = asking_allow(tools, OPERATION_GET, group->count);
+    size_t allowed = asking_allow(ctx, OPERATION_GET, group->count);
     const bool may_read = allowed > 0;
     if (may_read) {
-        allowed = asking_allow(tools, OPERATION_WRITE, allowed);
+        allowed = asking_allow(ctx, OPERATION_WRITE, allowed);
     }
 
     *order = (struct write_order){
         .domain = group->domain,
-        .list = arena_array(&tools->arena, group->count, sizeof(void *)),
+        .list = arena_array(&ctx->arena, group->count, sizeof(void *)),
     };
     park_from(group->writes, allowed, group->count, may_read ? OPERATION_WRITE : OPERATION_GET);
     if (may_read && allowed == 0) {
-        upstreams_cancel(tools->upstreams, OPERATION_GET); /* it is not called */
+        upstreams_cancel(ctx->upstreams, OPERATION_GET); /* it is not called */
     }
     if (allowed == 0) {
         return false;
     }
     if (order->list == NULL) {
         struct error err = {0};
-        upstreams_cancel(tools->upstreams, OPERATION_GET);
-        upstreams_cancel(tools->upstreams, OPERATION_WRITE);
+        upstreams_cancel(ctx->upstreams, OPERATION_GET);
+        upstreams_cancel(ctx->upstreams, OPERATION_WRITE);
         (void)error_set(&err, STATUS_OOM, "no memory for %zu records", allowed);
         fail_all(group->writes, allowed, OPERATION_WRITE, &err);
         return false;
     }
-    choose_all(tools, group->writes, allowed, same, order);
+    choose_all(ctx, group->writes, allowed, same, order);
     if (order->count == 0) {
-        upstreams_cancel(tools->upstreams, OPERATION_WRITE); /* nothing to write */
+        upstreams_cancel(ctx->upstreams, OPERATION_WRITE); /* nothing to write */
     }
     return order->count > 0;
 }
 
-void records_write(struct lane_tools *tools, const struct record_group *groups, size_t group_count,
+void records_write(struct context *ctx, const struct record_group *groups, size_t group_count,
                    record_same *same)
 {
-    struct write_order *orders = arena_array(&tools->arena, group_count, sizeof *orders);
+    struct write_order *orders = arena_array(&ctx->arena, group_count, sizeof *orders);
     size_t count = 0;
 
     for (size_t i = 0; i < group_count; i++) {
@@ -225,16 +225,16 @@ void records_write(struct lane_tools *tools, const struct record_group *groups, 
         if (orders == NULL) {
             (void)error_set(&err, STATUS_OOM, "no memory for %zu domains", group_count);
             fail_all(groups[i].writes, groups[i].count, OPERATION_WRITE, &err);
-        } else if (prepare(tools, &groups[i], same, &orders[count])) {
+        } else if (prepare(ctx, &groups[i], same, &orders[count])) {
             count++;
         }
     }
     if (count > 0) {
-        group_write_orders(tools->group_write, tools, orders, count);
+        group_write_orders(ctx->group_write, ctx, orders, count);
     }
 }
 
-enum status records_delete(struct lane_tools *tools, const char *domain, const struct slice *ids,
+enum status records_delete(struct context *ctx, const char *domain, const struct slice *ids,
                            size_t count, struct error *err)
 {
     size_t slot = 0;
@@ -243,16 +243,16 @@ enum status records_delete(struct lane_tools *tools, const char *domain, const s
         return STATUS_OK;
     }
     enum status status =
-        writer_acquire(tools->writer, tools->redis, &tools->random, WRITER_WAIT_MS, &slot, err);
+        writer_acquire(ctx->writer, context_redis(ctx), &ctx->random, WRITER_WAIT_MS, &slot, err);
     if (status != STATUS_OK) {
         return status;
     }
-    tools_phase(tools, PHASE_UPSERT);
-    status = chroma_delete(tools->chroma, domain, ids, count, err);
+    context_phase(ctx, PHASE_UPSERT);
+    status = chroma_delete(context_chroma(ctx), domain, ids, count, err);
     if (status == STATUS_NOT_FOUND) {
         status = STATUS_OK; /* nothing is there, which is what was wanted */
     }
-    (void)asking_report_chroma(tools, OPERATION_WRITE, status, err);
-    writer_release(tools->writer, tools->redis, slot);
+    (void)asking_report_chroma(ctx, OPERATION_WRITE, status, err);
+    writer_release(ctx->writer, context_redis(ctx), slot);
     return status;
 }

@@ -24,11 +24,11 @@ typedef bool record_same(const struct chroma_record *record, const struct exampl
 
 /* Writes the groups, each of another domain. `same` may be NULL: always write. Records that fail
  * judge their task and are marked. */
-void records_write(struct lane_tools *tools, const struct record_group *groups, size_t group_count,
+void records_write(struct context *ctx, const struct record_group *groups, size_t group_count,
                    record_same *same);
 
 /* Deletes documents by id under the writer lease. */
-enum status records_delete(struct lane_tools *tools, const char *domain, const struct slice *ids,
+enum status records_delete(struct context *ctx, const char *domain, const struct slice *ids,
                            size_t count, struct error *err) MUSTCHECK;
 
 /* Is its time, metadata "expires_ms", over? What has none never expires. */

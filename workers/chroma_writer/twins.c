@@ -16,7 +16,7 @@ double twins_score(double quality, int64_t created_unix_ms)
     return thousandths * TWINS_QUALITY_UNIT + (double)created_unix_ms;
 }
 
-static enum status append_twin(struct lane_tools *tools, struct redis_args *args, const char *key,
+static enum status append_twin(struct context *ctx, struct redis_args *args, const char *key,
                                const struct twin *twin, struct error *err)
 {
     char score[40];
@@ -27,7 +27,7 @@ static enum status append_twin(struct lane_tools *tools, struct redis_args *args
     redis_args_str(args, key);
     redis_args_str(args, score);
     redis_args_add(args, twin->task_id.data, twin->task_id.bytes);
-    enum status status = redis_conn_append(tools->cache, args, err);
+    enum status status = redis_conn_append(context_cache(ctx), args, err);
     if (status != STATUS_OK) {
         return status;
     }
@@ -35,8 +35,8 @@ static enum status append_twin(struct lane_tools *tools, struct redis_args *args
     redis_args_reset(args);
     redis_args_str(args, "PEXPIRE");
     redis_args_str(args, key);
-    redis_args_int(args, tools->settings->experience_ttl_ms);
-    status = redis_conn_append(tools->cache, args, err);
+    redis_args_int(args, ctx->settings->experience_ttl_ms);
+    status = redis_conn_append(context_cache(ctx), args, err);
     if (status != STATUS_OK) {
         return status;
     }
@@ -45,8 +45,8 @@ static enum status append_twin(struct lane_tools *tools, struct redis_args *args
     redis_args_str(args, "ZRANGE");
     redis_args_str(args, key);
     redis_args_int(args, 0);
-    redis_args_int(args, -(tools->settings->twins + 1));
-    return redis_conn_append(tools->cache, args, err);
+    redis_args_int(args, -(ctx->settings->twins + 1));
+    return redis_conn_append(context_cache(ctx), args, err);
 }
 
 /* Task ids that are too many, with the key that remembers each. */
@@ -57,15 +57,15 @@ struct surplus {
     size_t capacity;
 };
 
-static enum status collect_surplus(struct lane_tools *tools, struct surplus *surplus,
-                                   const char *key, struct error *err)
+static enum status collect_surplus(struct context *ctx, struct surplus *surplus, const char *key,
+                                   struct error *err)
 {
     enum status first = STATUS_OK;
 
     for (int i = 0; i < 3; i++) {
         redisReply *reply = NULL;
         struct error ignored = {0};
-        enum status status = redis_conn_collect(tools->cache, &reply, err);
+        enum status status = redis_conn_collect(context_cache(ctx), &reply, err);
         if (status != STATUS_OK) {
             return status;
         }
@@ -75,7 +75,7 @@ static enum status collect_surplus(struct lane_tools *tools, struct surplus *sur
                            j < reply->elements && surplus->count < surplus->capacity;
              j++) {
             const redisReply *id = reply->element[j];
-            const char *copy = arena_copy(&tools->arena, id->str, (size_t)id->len);
+            const char *copy = arena_copy(&ctx->arena, id->str, (size_t)id->len);
             if (id->type == REDIS_REPLY_STRING && copy != NULL) {
                 surplus->ids[surplus->count] = (struct slice){copy, (size_t)id->len};
                 surplus->keys[surplus->count++] = key;
@@ -87,7 +87,7 @@ static enum status collect_surplus(struct lane_tools *tools, struct surplus *sur
 }
 
 /* A key of another type is none of ours: it makes way, and the twin is remembered all the same. */
-static enum status remember_anew(struct lane_tools *tools, struct surplus *surplus, const char *key,
+static enum status remember_anew(struct context *ctx, struct surplus *surplus, const char *key,
                                  const struct twin *twin, struct error *err)
 {
     struct redis_args args = {0};
@@ -95,17 +95,16 @@ static enum status remember_anew(struct lane_tools *tools, struct surplus *surpl
 
     redis_args_str(&args, "DEL");
     redis_args_str(&args, key);
-    enum status status = redis_conn_command(tools->cache, &args, &reply, err);
+    enum status status = redis_conn_command(context_cache(ctx), &args, &reply, err);
     redis_reply_free(reply);
     if (status == STATUS_OK) {
-        status = append_twin(tools, &args, key, twin, err);
+        status = append_twin(ctx, &args, key, twin, err);
     }
     redis_args_free(&args);
-    return status == STATUS_OK ? collect_surplus(tools, surplus, key, err) : status;
+    return status == STATUS_OK ? collect_surplus(ctx, surplus, key, err) : status;
 }
 
-static enum status forget(struct lane_tools *tools, const struct surplus *surplus,
-                          struct error *err)
+static enum status forget(struct context *ctx, const struct surplus *surplus, struct error *err)
 {
     struct redis_args args = {0};
     enum status status = STATUS_OK;
@@ -116,22 +115,22 @@ static enum status forget(struct lane_tools *tools, const struct surplus *surplu
         redis_args_str(&args, "ZREM");
         redis_args_str(&args, surplus->keys[i]);
         redis_args_add(&args, surplus->ids[i].data, surplus->ids[i].bytes);
-        status = redis_conn_command(tools->cache, &args, &reply, err);
+        status = redis_conn_command(context_cache(ctx), &args, &reply, err);
         redis_reply_free(reply);
     }
     redis_args_free(&args);
     return status;
 }
 
-enum status twins_trim(struct lane_tools *tools, const char *domain, const struct twin *twins,
+enum status twins_trim(struct context *ctx, const char *domain, const struct twin *twins,
                        size_t count, enum operation *failed, struct error *err)
 {
-    const char **keys = arena_array(&tools->arena, count, sizeof *keys);
-    bool *refused = arena_array(&tools->arena, count, sizeof *refused);
+    const char **keys = arena_array(&ctx->arena, count, sizeof *keys);
+    bool *refused = arena_array(&ctx->arena, count, sizeof *refused);
     size_t most = count * 2 + 64; /* a set that lost its count comes back to its bound in steps */
     struct surplus surplus = {
-        .ids = arena_array(&tools->arena, most, sizeof *surplus.ids),
-        .keys = arena_array(&tools->arena, most, sizeof *surplus.keys),
+        .ids = arena_array(&ctx->arena, most, sizeof *surplus.ids),
+        .keys = arena_array(&ctx->arena, most, sizeof *surplus.keys),
         .capacity = most,
     };
     struct redis_args args = {0};
@@ -143,17 +142,17 @@ enum status twins_trim(struct lane_tools *tools, const char *domain, const struc
     }
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         char key[KEYS_BYTES];
-        keys_twins(key, tools->settings->prefix, domain, twins[i].text_hash);
-        keys[i] = tools_text(tools, (struct slice){key, strlen(key)});
+        keys_twins(key, ctx->settings->prefix, domain, twins[i].text_hash);
+        keys[i] = context_text(ctx, (struct slice){key, strlen(key)});
         refused[i] = false;
-        status = append_twin(tools, &args, keys[i], &twins[i], err);
+        status = append_twin(ctx, &args, keys[i], &twins[i], err);
     }
     redis_args_free(&args);
     /* All answers are collected whatever the first ones say: what is left would be taken for those
      * of the next command. */
-    for (size_t i = 0; i < count && redis_conn_is_open(tools->cache); i++) {
+    for (size_t i = 0; i < count && redis_conn_is_open(ctx->clients.cache); i++) {
         struct error own = {0};
-        enum status collected = collect_surplus(tools, &surplus, keys[i], &own);
+        enum status collected = collect_surplus(ctx, &surplus, keys[i], &own);
         refused[i] = collected == STATUS_REFUSED;
         if (status == STATUS_OK && collected != STATUS_OK && !refused[i]) {
             status = collected;
@@ -162,17 +161,17 @@ enum status twins_trim(struct lane_tools *tools, const char *domain, const struc
     }
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         if (refused[i]) {
-            status = remember_anew(tools, &surplus, keys[i], &twins[i], err);
+            status = remember_anew(ctx, &surplus, keys[i], &twins[i], err);
         }
     }
     if (status != STATUS_OK || surplus.count == 0) {
         return status;
     }
     *failed = OPERATION_WRITE;
-    status = records_delete(tools, domain, surplus.ids, surplus.count, err);
+    status = records_delete(ctx, domain, surplus.ids, surplus.count, err);
     if (status == STATUS_OK) {
         *failed = OPERATION_REDIS;
-        status = forget(tools, &surplus, err);
+        status = forget(ctx, &surplus, err);
     }
     return status;
 }

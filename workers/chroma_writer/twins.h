@@ -20,7 +20,7 @@ struct twin {
 
 /* Remembers the experiences just written to `domain`, and deletes those that are too many from
  * Chroma. On failure *failed says what failed. */
-enum status twins_trim(struct lane_tools *tools, const char *domain, const struct twin *twins,
+enum status twins_trim(struct context *ctx, const char *domain, const struct twin *twins,
                        size_t count, enum operation *failed, struct error *err) MUSTCHECK;
 
 /* The order of twins: quality first (in thousandths), then age. Pure. */

@@ -5,15 +5,18 @@
 #include <sys/random.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "config/clients.h"
-#include "reader/reader.h"
 
 enum { LANE_CONNECT_MS = 3000, LANE_COMMAND_MS = 5000 };
 
-static void observe_http(void *context, const char *upstream, const char *operation, int code,
+/* ---- the connections --------------------------------------------------------------------------
+ */
+
+static void observe_http(void *argument, const char *upstream, const char *operation, int code,
                          long new_connections, double seconds, enum status status)
 {
-    struct metrics *metrics = context;
+    struct metrics *metrics = argument;
     enum metrics_upstream which =
         strcmp(upstream, "chroma") == 0 ? METRICS_CHROMA : METRICS_EMBEDDER;
 
@@ -24,9 +27,9 @@ static void observe_http(void *context, const char *upstream, const char *operat
     }
 }
 
-static enum status open_redis(struct lane_tools *tools, struct error *err)
+static enum status open_redis(struct context *ctx, struct error *err)
 {
-    const struct settings *settings = tools->settings;
+    const struct settings *settings = ctx->settings;
     const struct redis_timeouts timeouts = {LANE_CONNECT_MS, LANE_COMMAND_MS};
     struct redis_url url;
     enum status status = redis_url_parse(settings->redis_url, &url, err);
@@ -34,128 +37,192 @@ static enum status open_redis(struct lane_tools *tools, struct error *err)
     if (status != STATUS_OK) {
         return status;
     }
-    tools->redis = redis_conn_new(&url, timeouts);
-    tools->cache = tools->redis;
+    ctx->clients.redis = redis_conn_new(&url, timeouts);
+    ctx->clients.cache = ctx->clients.redis;
     if (settings->cache_url[0] != '\0') {
         status = redis_url_parse(settings->cache_url, &url, err);
         if (status != STATUS_OK) {
             return status;
         }
-        tools->cache = redis_conn_new(&url, timeouts);
+        ctx->clients.cache = redis_conn_new(&url, timeouts);
     }
-    if (tools->redis == NULL || tools->cache == NULL) {
+    if (ctx->clients.redis == NULL || ctx->clients.cache == NULL) {
         return error_set(err, STATUS_OOM, "no memory for a redis connection");
     }
     return STATUS_OK;
 }
 
 /* A request is bounded, however long that is: a lane that waits for one moves. */
-static void wait_on(void *context)
+static void wait_on(void *argument)
 {
-    tools_progress(context);
+    context_progress(argument);
 }
 
-static enum status open_upstreams(struct lane_tools *tools, struct error *err)
+static enum status open_upstreams(struct context *ctx, struct error *err)
 {
-    const struct settings *settings = tools->settings;
+    const struct settings *settings = ctx->settings;
     enum status status =
-        clients_open_embedder(settings, observe_http, tools->metrics, &tools->embedder, err);
+        clients_open_embedder(settings, observe_http, ctx->metrics, &ctx->clients.embedder, err);
 
     if (status != STATUS_OK) {
         return status;
     }
-    tools->chroma = clients_open_chroma(settings, tools->embedder, observe_http, tools->metrics);
-    if (tools->chroma == NULL) {
+    ctx->clients.chroma =
+        clients_open_chroma(settings, ctx->clients.embedder, observe_http, ctx->metrics);
+    if (ctx->clients.chroma == NULL) {
         return error_set(err, STATUS_OOM, "no memory for the chroma client");
     }
-    embedder_on_wait(tools->embedder, wait_on, tools);
-    chroma_on_wait(tools->chroma, wait_on, tools);
+    embedder_on_wait(ctx->clients.embedder, wait_on, ctx);
+    chroma_on_wait(ctx->clients.chroma, wait_on, ctx);
     return STATUS_OK;
 }
 
-enum status tools_open(struct lane_tools *tools, struct error *err)
+enum status context_open(struct context *ctx, struct error *err)
 {
-    if (getrandom(&tools->random.state, sizeof tools->random.state, 0) < 0) {
-        tools->random.state = (uint64_t)clock_now_ns();
+    if (getrandom(&ctx->random.state, sizeof ctx->random.state, 0) < 0) {
+        ctx->random.state = (uint64_t)clock_now_ns();
     }
-    tools_progress(tools);
+    context_progress(ctx);
 
-    enum status status = open_redis(tools, err);
+    enum status status = open_redis(ctx, err);
     if (status == STATUS_OK) {
-        status = open_upstreams(tools, err);
+        status = open_upstreams(ctx, err);
     }
     if (status != STATUS_OK) {
-        tools_close(tools);
+        context_close(ctx);
     }
     return status;
 }
 
-void tools_close(struct lane_tools *tools)
+void context_close(struct context *ctx)
 {
-    chroma_free(tools->chroma);
-    embedder_free(tools->embedder);
-    if (tools->cache != tools->redis) {
-        redis_conn_free(tools->cache);
+    chroma_free(ctx->clients.chroma);
+    embedder_free(ctx->clients.embedder);
+    if (ctx->clients.cache != ctx->clients.redis) {
+        redis_conn_free(ctx->clients.cache);
     }
-    redis_conn_free(tools->redis);
-    arena_free(&tools->arena);
-    tools->chroma = NULL;
-    tools->embedder = NULL;
-    tools->cache = NULL;
-    tools->redis = NULL;
+    redis_conn_free(ctx->clients.redis);
+    memset(&ctx->clients, 0, sizeof ctx->clients);
+    arena_free(&ctx->arena);
 }
 
-int64_t tools_now_unix_ms(const struct lane_tools *tools)
+static void will_wait(const struct context *ctx)
 {
-    return clock_now_ms() + atomic_load_explicit(tools->redis_clock_ms, memory_order_relaxed);
+    if (ctx->before_wait != NULL) {
+        ctx->before_wait(ctx->lane);
+    }
 }
 
-enum status tools_ask_time(struct lane_tools *tools, int64_t *unix_ms, struct error *err)
+struct redis_conn *context_redis(struct context *ctx)
 {
-    enum status status = redis_conn_time(tools->redis, unix_ms, err);
+    will_wait(ctx);
+    return ctx->clients.redis;
+}
+
+struct redis_conn *context_cache(struct context *ctx)
+{
+    will_wait(ctx);
+    return ctx->clients.cache;
+}
+
+struct chroma *context_chroma(struct context *ctx)
+{
+    will_wait(ctx);
+    return ctx->clients.chroma;
+}
+
+struct embedder *context_embedder(struct context *ctx)
+{
+    will_wait(ctx);
+    return ctx->clients.embedder;
+}
+
+/* ---- a batch ----------------------------------------------------------------------------------
+ */
+
+void context_begin(struct context *ctx, const struct queue *queue, const struct queue_batch *batch)
+{
+    ctx->queue = queue;
+    ctx->suspect_count = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->jobs[i].deliveries < 2) {
+            continue;
+        }
+        if (ctx->suspect_count == 0) {
+            ctx->suspects = arena_array(&ctx->arena, batch->count, sizeof(const struct job *));
+        }
+        if (ctx->suspects != NULL) {
+            ctx->suspects[ctx->suspect_count++] = &batch->jobs[i];
+        }
+    }
+    context_phase(ctx, PHASE_DECODE);
+}
+
+void context_end(struct context *ctx)
+{
+    struct error err = {0};
+
+    if (ctx->suspect_count > 0 && queue_erase_phase(context_redis(ctx), ctx->queue, ctx->suspects,
+                                                    ctx->suspect_count, &err) != STATUS_OK) {
+        log_debug("phase: %s", err.text);
+    }
+    ctx->suspect_count = 0;
+    context_progress(ctx);
+}
+
+void context_progress(struct context *ctx)
+{
+    atomic_store_explicit(&ctx->progress_ms, clock_now_ms(), memory_order_relaxed);
+}
+
+void context_phase(struct context *ctx, enum phase phase)
+{
+    static const char *const names[] = {
+        [PHASE_DECODE] = "decode", [PHASE_EMBED] = "embed",   [PHASE_QUERY] = "query",
+        [PHASE_UPSERT] = "upsert", [PHASE_FINISH] = "finish",
+    };
+    struct error err = {0};
+
+    context_progress(ctx);
+    if (ctx->suspect_count > 0 &&
+        queue_write_phase(context_redis(ctx), ctx->queue, ctx->consumer, names[phase],
+                          ctx->suspects, ctx->suspect_count, &err) != STATUS_OK) {
+        log_debug("phase: %s", err.text);
+    }
+}
+
+/* ---- the clock, and small memory --------------------------------------------------------------
+ */
+
+int64_t context_now_unix_ms(const struct context *ctx)
+{
+    return clock_now_ms() + atomic_load_explicit(ctx->redis_clock_ms, memory_order_relaxed);
+}
+
+enum status context_ask_time(struct context *ctx, int64_t *unix_ms, struct error *err)
+{
+    enum status status = redis_conn_time(context_redis(ctx), unix_ms, err);
 
     if (status == STATUS_OK) {
-        atomic_store_explicit(tools->redis_clock_ms, *unix_ms - clock_now_ms(),
-                              memory_order_relaxed);
+        atomic_store_explicit(ctx->redis_clock_ms, *unix_ms - clock_now_ms(), memory_order_relaxed);
     }
     return status;
 }
 
-void tools_progress(struct lane_tools *tools)
+const char *context_text(struct context *ctx, struct slice slice)
 {
-    atomic_store_explicit(&tools->progress_ms, clock_now_ms(), memory_order_relaxed);
-}
-
-void tools_will_wait(struct lane_tools *tools)
-{
-    if (tools->takes != NULL) {
-        reader_pass_turn(tools->reader, tools->takes);
-    }
-}
-
-void tools_phase(struct lane_tools *tools, enum phase phase)
-{
-    tools_progress(tools);
-    if (phase != PHASE_DECODE) {
-        tools_will_wait(tools);
-    }
-    blackbox_note(&tools->blackbox, phase);
-}
-
-const char *tools_text(struct lane_tools *tools, struct slice slice)
-{
-    const char *copy = arena_copy(&tools->arena, slice.data, slice.bytes);
+    const char *copy = arena_copy(&ctx->arena, slice.data, slice.bytes);
     return copy != NULL ? copy : "";
 }
 
-struct slice tools_encode_result(struct lane_tools *tools, const struct enrich_result *result)
+struct slice context_encode_result(struct context *ctx, const struct enrich_result *result)
 {
     struct strbuf packed = {0};
     struct slice out = {0};
 
     bodies_encode_result(result, &packed);
     if (strbuf_ok(&packed)) {
-        out.data = arena_copy(&tools->arena, packed.data, packed.bytes);
+        out.data = arena_copy(&ctx->arena, packed.data, packed.bytes);
         out.bytes = out.data != NULL ? packed.bytes : 0;
     }
     strbuf_free(&packed);

@@ -1,5 +1,29 @@
-/* context/context.h - what a lane hands to a handler: its own clients, its arena, and the process's
- * shared parts.
+/* context/context.h - what a handler may use: the settings, an arena, the clock, the lane's own
+ * connections, and what the process knows of its upstreams.
+ *
+ *     static enum status has_key(struct context *ctx, const char *key, struct error *err)
+ *     {
+ *         struct redis_args args = {0};
+ *         redisReply *reply = NULL;
+ *
+ *         context_phase(ctx, PHASE_QUERY);
+ *         redis_args_str(&args, "EXISTS");
+ *         redis_args_str(&args, key);
+ *         enum status status = redis_conn_command(context_cache(ctx), &args, &reply, err);
+ *         redis_reply_free(reply);
+ *         redis_args_free(&args);
+ *         context_progress(ctx);
+ *         return status;
+ *     }
+ *
+ * A connection is had from context_redis, _cache, _chroma or _embedder and in no other way: the
+ * lane is told before the first of them in a batch, since it may have something to let go of
+ * before it waits (the reader's turn), which is no handler's business.
+ *
+ * The phases are for jobs that were taken over: their last worker may have died of them. Each phase
+ * of such a batch is noted in Redis before it begins, so that the dead letter of a job that kills
+ * its workers says where, and whom. Fresh jobs, which are nearly all, cost nothing. A note that
+ * cannot be written is done without.
  *
  * Everything here belongs to one lane and its thread, except where `shared` is said.
  */
@@ -11,66 +35,85 @@
 
 #include "base/arena.h"
 #include "chroma/chroma.h"
-#include "chroma_writer/writer.h"
 #include "config/settings.h"
-#include "context/blackbox.h"
 #include "context/upstreams.h"
 #include "embedder/embedder.h"
-#include "handlers/handler.h"
 #include "jobs/bodies.h"
 #include "metrics/metrics.h"
+#include "queue/queue.h"
 #include "redis/conn.h"
 #include "rules/retry.h"
 
-struct lane_tools {
+enum phase {
+    PHASE_DECODE, /* reading the body, looking into the cache */
+    PHASE_EMBED,  /* asking the embedder */
+    PHASE_QUERY,  /* asking Chroma */
+    PHASE_UPSERT, /* writing to Chroma */
+    PHASE_FINISH, /* committing to the queue */
+};
+
+struct writer;      /* chroma_writer/writer.h */
+struct group_write; /* chroma_writer/group_write.h */
+
+struct context {
     const struct settings *settings; /* shared, read-only */
     struct metrics *metrics;         /* shared, atomics */
     struct upstreams *upstreams;     /* shared, locks inside */
     struct writer *writer;           /* shared, locks inside */
     struct group_write *group_write; /* shared, locks inside */
-    struct reader *reader;           /* shared, locks inside */
-    struct takes *takes;             /* what the lane's turn at the reader brought */
-
-    struct redis_conn *redis; /* the queue's Redis */
-    struct redis_conn *cache; /* the cache's Redis; the same object where there is only one */
-    struct chroma *chroma;
-    struct embedder *embedder;
+    atomic_llong *redis_clock_ms;    /* shared: Redis' Unix time minus our monotonic one */
+    const char *consumer;            /* this lane's name in the queues */
+    void (*before_wait)(void *lane); /* called before each use of a connection; NULL = nobody is */
+    void *lane;
 
     struct arena arena; /* one batch's memory */
     struct backoff_random random;
-    atomic_llong *redis_clock_ms; /* shared: Redis' Unix time minus our monotonic one */
-    atomic_llong progress_ms;     /* when this lane last moved; read by the janitor */
-    struct blackbox blackbox;     /* what is noted of the batch in hand */
-    char token[80];               /* this lane's name in leases */
+    atomic_llong progress_ms;  /* when this lane last moved; read by the janitor */
+    const struct queue *queue; /* of the batch in hand */
+
+    struct {
+        struct redis_conn *redis; /* the queue's Redis */
+        struct redis_conn *cache; /* the cache's Redis; the same object where there is only one */
+        struct chroma *chroma;
+        struct embedder *embedder;
+    } clients; /* for those who look at a connection without waiting for it */
+
+    const struct job **suspects; /* of the batch in hand, those that were handed out before */
+    size_t suspect_count;
 };
 
-/* Opens a lane's clients (nothing connects yet). STATUS_INVALID names the setting. */
-enum status tools_open(struct lane_tools *tools, struct error *err) MUSTCHECK;
-void tools_close(struct lane_tools *tools);
+/* Opens the clients (nothing connects yet). STATUS_INVALID names the setting. */
+enum status context_open(struct context *ctx, struct error *err) MUSTCHECK;
+void context_close(struct context *ctx);
+
+struct redis_conn *context_redis(struct context *ctx);
+struct redis_conn *context_cache(struct context *ctx);
+struct chroma *context_chroma(struct context *ctx);
+struct embedder *context_embedder(struct context *ctx);
+
+/* The lane: a batch begins, and has ended or goes on elsewhere. */
+void context_begin(struct context *ctx, const struct queue *queue, const struct queue_batch *batch);
+void context_end(struct context *ctx);
+
+/* "This lane moves": called between phases, so that its jobs' heartbeats go on. */
+void context_progress(struct context *ctx);
+
+/* The same, at the door of a phase. */
+void context_phase(struct context *ctx, enum phase phase);
 
 /* Unix ms by Redis' clock: what expiry is judged by. Our own wall clock has no say in it, since it
  * may be stepped; by the monotonic one Redis' time goes on from when it was asked last, with each
  * connection and every few seconds. */
-int64_t tools_now_unix_ms(const struct lane_tools *tools);
+int64_t context_now_unix_ms(const struct context *ctx);
 
 /* The same, asked now: for what cannot be undone. */
-enum status tools_ask_time(struct lane_tools *tools, int64_t *unix_ms, struct error *err) MUSTCHECK;
-
-/* "This lane moves": called between phases, so that its jobs' heartbeats go on. */
-void tools_progress(struct lane_tools *tools);
-
-/* "This lane will wait now, for whatever it may be": called before the first wait of a batch, so
- * that another lane reads meanwhile. Costs nothing when called again. */
-void tools_will_wait(struct lane_tools *tools);
-
-/* Both, at the door of a phase: also noted for jobs that were taken over. */
-void tools_phase(struct lane_tools *tools, enum phase phase);
+enum status context_ask_time(struct context *ctx, int64_t *unix_ms, struct error *err) MUSTCHECK;
 
 /* NUL-terminated copy in the arena; "" when memory is short. */
-const char *tools_text(struct lane_tools *tools, struct slice slice);
+const char *context_text(struct context *ctx, struct slice slice);
 
 /* A result's body in the arena; {NULL, 0} when memory is short. */
-struct slice tools_encode_result(struct lane_tools *tools,
-                                 const struct enrich_result *result) MUSTCHECK;
+struct slice context_encode_result(struct context *ctx,
+                                   const struct enrich_result *result) MUSTCHECK;
 
 #endif

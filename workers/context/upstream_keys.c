@@ -17,17 +17,16 @@ static const char *const fields[] = {"setting",     "failures",     "opened_at",
 
 enum { FIELDS = sizeof fields / sizeof fields[0] };
 
-static bool is_shared(const struct lane_tools *tools, enum operation operation)
+static bool is_shared(const struct context *ctx, enum operation operation)
 {
-    return tools->cache != NULL && tools_now_unix_ms(tools) > LONG_AGO_UNIX_MS &&
+    return ctx->clients.cache != NULL && context_now_unix_ms(ctx) > LONG_AGO_UNIX_MS &&
            !operation_is_only_told(operation) &&
-           (operation != OPERATION_EMBED || tools->settings->embedder != EMBEDDER_BUILTIN);
+           (operation != OPERATION_EMBED || ctx->settings->embedder != EMBEDDER_BUILTIN);
 }
 
-static const char *key_of(const struct lane_tools *tools, enum operation operation,
-                          char out[KEYS_BYTES])
+static const char *key_of(const struct context *ctx, enum operation operation, char out[KEYS_BYTES])
 {
-    return keys_upstream(out, tools->settings->prefix, operation_upstream(operation),
+    return keys_upstream(out, ctx->settings->prefix, operation_upstream(operation),
                          operation_name(operation));
 }
 
@@ -48,7 +47,7 @@ static int64_t number_of(const redisReply *reply)
     return number;
 }
 
-static void take(struct lane_tools *tools, enum operation operation, const redisReply *reply)
+static void take(struct context *ctx, enum operation operation, const redisReply *reply)
 {
     struct upstream_shared shared = {.is_junk = reply->type != REDIS_REPLY_ARRAY ||
                                                 reply->elements != FIELDS};
@@ -67,45 +66,43 @@ static void take(struct lane_tools *tools, enum operation operation, const redis
         shared.success_unix_ms = number_of(reply->element[4]);
         shared.not_before_unix_ms = number_of(reply->element[5]);
     }
-    upstreams_merge(tools->upstreams, operation, &shared, tools_now_unix_ms(tools));
+    upstreams_merge(ctx->upstreams, operation, &shared, context_now_unix_ms(ctx));
 }
 
-static enum status append_read(struct lane_tools *tools, enum operation operation,
-                               struct error *err)
+static enum status append_read(struct context *ctx, enum operation operation, struct error *err)
 {
     struct redis_args args = {0};
     char key[KEYS_BYTES];
 
     redis_args_str(&args, "HMGET");
-    redis_args_str(&args, key_of(tools, operation, key));
+    redis_args_str(&args, key_of(ctx, operation, key));
     for (size_t i = 0; i < FIELDS; i++) {
         redis_args_str(&args, fields[i]);
     }
-    const enum status status = redis_conn_append(tools->cache, &args, err);
+    const enum status status = redis_conn_append(context_cache(ctx), &args, err);
     redis_args_free(&args);
     return status;
 }
 
-void upstream_keys_sync(struct lane_tools *tools, enum operation operation)
+void upstream_keys_sync(struct context *ctx, enum operation operation)
 {
     struct error err = {0};
     redisReply *reply = NULL;
 
-    if (!is_shared(tools, operation) || !upstreams_is_sync_due(tools->upstreams, operation)) {
+    if (!is_shared(ctx, operation) || !upstreams_is_sync_due(ctx->upstreams, operation)) {
         return;
     }
-    tools_will_wait(tools);
-    enum status status = append_read(tools, operation, &err);
+    enum status status = append_read(ctx, operation, &err);
     if (status == STATUS_OK) {
-        status = redis_conn_collect(tools->cache, &reply, &err);
+        status = redis_conn_collect(context_cache(ctx), &reply, &err);
     }
     if (status == STATUS_OK) {
         status = redis_reply_status(reply, &err);
     }
     if (status == STATUS_OK || (status == STATUS_REFUSED && redis_is_wrong_type(&err))) {
-        take(tools, operation, reply); /* what is no hash is junk, to be written anew */
+        take(ctx, operation, reply); /* what is no hash is junk, to be written anew */
     } else {
-        upstreams_sync_failed(tools->upstreams, operation);
+        upstreams_sync_failed(ctx->upstreams, operation);
         log_debug("what the fleet knows of %s %s: %s", operation_upstream(operation),
                   operation_name(operation), err.text);
     }
@@ -118,7 +115,7 @@ static void add_pair(struct redis_args *args, const char *field, int64_t value)
     redis_args_int(args, value);
 }
 
-static enum status append_change(struct lane_tools *tools, const char *key,
+static enum status append_change(struct context *ctx, const char *key,
                                  const struct upstream_change *change, struct error *err)
 {
     struct redis_args args = {0};
@@ -145,12 +142,12 @@ static enum status append_change(struct lane_tools *tools, const char *key,
             add_pair(&args, "not_before", change->until_unix_ms);
         }
     }
-    const enum status status = redis_conn_append(tools->cache, &args, err);
+    const enum status status = redis_conn_append(context_cache(ctx), &args, err);
     redis_args_free(&args);
     return status;
 }
 
-static enum status append_words(struct lane_tools *tools, const char *const *words, size_t count,
+static enum status append_words(struct context *ctx, const char *const *words, size_t count,
                                 struct error *err)
 {
     struct redis_args args = {0};
@@ -158,12 +155,12 @@ static enum status append_words(struct lane_tools *tools, const char *const *wor
     for (size_t i = 0; i < count; i++) {
         redis_args_str(&args, words[i]);
     }
-    const enum status status = redis_conn_append(tools->cache, &args, err);
+    const enum status status = redis_conn_append(context_cache(ctx), &args, err);
     redis_args_free(&args);
     return status;
 }
 
-static enum status send_change(struct lane_tools *tools, const char *key,
+static enum status send_change(struct context *ctx, const char *key,
                                const struct upstream_change *change, struct error *err)
 {
     char ttl[24];
@@ -175,23 +172,23 @@ static enum status send_change(struct lane_tools *tools, const char *key,
 
     snprintf(ttl, sizeof ttl, "%d", (int)KEY_TTL_MS);
     if (change->is_anew) { /* of other settings, of another type, or junk */
-        status = append_words(tools, forget, 2, err);
+        status = append_words(ctx, forget, 2, err);
         sent++;
     }
     if (status == STATUS_OK && change->what == UPSTREAM_FAILED) {
-        status = append_words(tools, failed, 4, err);
+        status = append_words(ctx, failed, 4, err);
         sent++;
     }
     if (status == STATUS_OK) {
-        status = append_change(tools, key, change, err);
+        status = append_change(ctx, key, change, err);
     }
     if (status == STATUS_OK) {
-        status = append_words(tools, expire, 3, err);
+        status = append_words(ctx, expire, 3, err);
     }
     enum status refused = STATUS_OK;
     for (size_t i = 0; i < sent && status == STATUS_OK; i++) {
         redisReply *reply = NULL;
-        status = redis_conn_collect(tools->cache, &reply, err);
+        status = redis_conn_collect(context_cache(ctx), &reply, err);
         if (status == STATUS_OK && refused == STATUS_OK) {
             refused = redis_reply_status(reply, err);
         }
@@ -200,20 +197,19 @@ static enum status send_change(struct lane_tools *tools, const char *key,
     return status != STATUS_OK ? status : refused;
 }
 
-void upstream_keys_tell(struct lane_tools *tools, enum operation operation)
+void upstream_keys_tell(struct context *ctx, enum operation operation)
 {
     struct upstream_change change;
     struct error err = {0};
     char key[KEYS_BYTES];
 
-    if (!is_shared(tools, operation) ||
-        !upstreams_take_change(tools->upstreams, operation, tools_now_unix_ms(tools), &change)) {
+    if (!is_shared(ctx, operation) ||
+        !upstreams_take_change(ctx->upstreams, operation, context_now_unix_ms(ctx), &change)) {
         return;
     }
-    tools_will_wait(tools);
-    if (send_change(tools, key_of(tools, operation, key), &change, &err) != STATUS_OK) {
-        redis_conn_abandon(tools->cache);
-        upstreams_sync_failed(tools->upstreams, operation);
+    if (send_change(ctx, key_of(ctx, operation, key), &change, &err) != STATUS_OK) {
+        redis_conn_abandon(ctx->clients.cache);
+        upstreams_sync_failed(ctx->upstreams, operation);
         log_debug("telling the fleet of %s %s: %s", operation_upstream(operation),
                   operation_name(operation), err.text);
     }

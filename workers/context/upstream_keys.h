@@ -17,9 +17,9 @@
 #include "context/context.h"
 
 /* Reads what others know where that is due, and merges it into the process' upstreams. */
-void upstream_keys_sync(struct lane_tools *tools, enum operation operation);
+void upstream_keys_sync(struct context *ctx, enum operation operation);
 
 /* Writes what has changed by a report, or by a probe that begins. */
-void upstream_keys_tell(struct lane_tools *tools, enum operation operation);
+void upstream_keys_tell(struct context *ctx, enum operation operation);
 
 #endif

@@ -14,6 +14,7 @@
 #include "chroma_writer/records.h"
 #include "chroma_writer/twins.h"
 #include "context/asking.h"
+#include "handlers/handler.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
 
@@ -33,7 +34,7 @@ struct distill_item {
 };
 
 struct distill_batch {
-    struct lane_tools *tools;
+    struct context *ctx;
     struct distill_item *items;
     size_t count;
 };
@@ -41,27 +42,27 @@ struct distill_batch {
 /* When the job was first enqueued, so that doing it again writes the same times. Whoever may write
  * to Redis may have put any number there: what lies ahead, or more than a year back, is no such
  * time (sh_enqueue has the same rule). */
-static int64_t enqueued_unix_ms(const struct lane_tools *tools, const struct job *job)
+static int64_t enqueued_unix_ms(const struct context *ctx, const struct job *job)
 {
     static const int64_t day_ms = INT64_C(24) * 60 * 60 * 1000;
     const int64_t then_unix_ms = task_since_unix_ms(job);
-    const int64_t now_unix_ms = tools_now_unix_ms(tools);
+    const int64_t now_unix_ms = context_now_unix_ms(ctx);
     const bool is_likely =
         then_unix_ms < now_unix_ms + day_ms && then_unix_ms > now_unix_ms - 366 * day_ms;
     return is_likely ? then_unix_ms : now_unix_ms;
 }
 
-static bool is_worth_learning(const struct lane_tools *tools, const struct distill_body *body,
+static bool is_worth_learning(const struct context *ctx, const struct distill_body *body,
                               struct task *task)
 {
     if (!body->success) {
         task_judge(task, VERDICT_REJECT, "field \"success\": false, expected true");
         return false;
     }
-    if (body->has_quality && body->quality < tools->settings->min_quality) {
+    if (body->has_quality && body->quality < ctx->settings->min_quality) {
         task_judge(task, VERDICT_REJECT,
                    "field \"quality\": %g, expected at least %g (STILLHOUSE_MIN_QUALITY)",
-                   body->quality, tools->settings->min_quality);
+                   body->quality, ctx->settings->min_quality);
         return false;
     }
     return true;
@@ -69,14 +70,14 @@ static bool is_worth_learning(const struct lane_tools *tools, const struct disti
 
 static void decode(struct distill_batch *batch, struct task *tasks, size_t count)
 {
-    struct lane_tools *tools = batch->tools;
+    struct context *ctx = batch->ctx;
 
     for (size_t i = 0; i < count; i++) {
         struct distill_item *item = &batch->items[batch->count];
         const struct job *job = tasks[i].job;
         struct error err = {0};
-        enum status status = bodies_accept_distill(job->body.data, job->body.bytes, &tools->arena,
-                                                   &item->body, &err);
+        enum status status =
+            bodies_accept_distill(job->body.data, job->body.bytes, &ctx->arena, &item->body, &err);
         if (status == STATUS_OOM) {
             task_judge(&tasks[i], VERDICT_RETRY, "%s", err.text);
         } else if (status != STATUS_OK) {
@@ -85,10 +86,10 @@ static void decode(struct distill_batch *batch, struct task *tasks, size_t count
             struct error scan = {0};
             bool readable = bodies_scan(job->body.data, job->body.bytes, &scan) == STATUS_OK;
             task_judge(&tasks[i], readable ? VERDICT_REJECT : VERDICT_MALFORMED, "%s", err.text);
-        } else if (is_worth_learning(tools, &item->body, &tasks[i])) {
+        } else if (is_worth_learning(ctx, &item->body, &tasks[i])) {
             item->task = &tasks[i];
-            item->domain = tools_text(tools, job->domain);
-            item->created_unix_ms = enqueued_unix_ms(tools, job);
+            item->domain = context_text(ctx, job->domain);
+            item->created_unix_ms = enqueued_unix_ms(ctx, job);
             records_say_dropped(item->body.task_id, item->body.dropped);
             batch->count++;
         }
@@ -153,14 +154,14 @@ static void copy_callers(struct distill_item *item)
 }
 
 /* The document (prompt, blank line, result) and its metadata. False when memory is short. */
-static bool build(struct lane_tools *tools, struct distill_item *item)
+static bool build(struct context *ctx, struct distill_item *item)
 {
     const struct distill_body *body = &item->body;
     size_t bytes = body->prompt.bytes + 2 + body->result.bytes;
-    char *text = arena_alloc(&tools->arena, bytes + 1);
+    char *text = arena_alloc(&ctx->arena, bytes + 1);
 
     item->metadata =
-        arena_array(&tools->arena, body->metadata_count + OWN_KEYS, sizeof *item->metadata);
+        arena_array(&ctx->arena, body->metadata_count + OWN_KEYS, sizeof *item->metadata);
     if (text == NULL || item->metadata == NULL) {
         return false;
     }
@@ -169,7 +170,7 @@ static bool build(struct lane_tools *tools, struct distill_item *item)
     memcpy(text + body->prompt.bytes + 2, body->result.data, body->result.bytes);
     item->document = (struct slice){text, bytes};
 
-    const char *queue = tools->blackbox.queue->name;
+    const char *queue = ctx->queue->name;
     copy_callers(item);
     add_string(item, "source", (struct slice){queue, strlen(queue)});
     add_string(item, "task_id", body->task_id);
@@ -184,7 +185,7 @@ static bool build(struct lane_tools *tools, struct distill_item *item)
         add_string(item, "model", body->model);
     }
     add_int(item, "created_ms", item->created_unix_ms);
-    add_int(item, "expires_ms", item->created_unix_ms + tools->settings->experience_ttl_ms);
+    add_int(item, "expires_ms", item->created_unix_ms + ctx->settings->experience_ttl_ms);
     if (memmem(body->prompt.data, body->prompt.bytes, "\n\n", 2) != NULL) {
         /* Where the first blank line does not end the prompt, the export needs to know what does.
          */
@@ -195,7 +196,7 @@ static bool build(struct lane_tools *tools, struct distill_item *item)
 
 static void embed(struct distill_batch *batch)
 {
-    struct arena *arena = &batch->tools->arena;
+    struct arena *arena = &batch->ctx->arena;
     struct embedding *embeddings = arena_array(arena, batch->count, sizeof *embeddings);
     struct distill_item **owners = arena_array(arena, batch->count, sizeof *owners);
     size_t count = 0;
@@ -205,7 +206,7 @@ static void embed(struct distill_batch *batch)
         if (item->judged) {
             continue;
         }
-        if (embeddings == NULL || owners == NULL || !build(batch->tools, item)) {
+        if (embeddings == NULL || owners == NULL || !build(batch->ctx, item)) {
             task_judge(item->task, VERDICT_RETRY, "no memory for the document");
             item->judged = true;
             continue;
@@ -216,7 +217,7 @@ static void embed(struct distill_batch *batch)
     if (count == 0) {
         return;
     }
-    embedding_resolve(batch->tools, embeddings, count);
+    embedding_resolve(batch->ctx, embeddings, count);
     for (size_t i = 0; i < count; i++) {
         owners[i]->embedding = &embeddings[i];
         if (embeddings[i].embedded_bytes > 0) {
@@ -249,10 +250,10 @@ struct distill_group {
     struct record_group records;
 };
 
-static void remember_twins(struct lane_tools *tools, const struct distill_group *group)
+static void remember_twins(struct context *ctx, const struct distill_group *group)
 {
     const struct record_group *records = &group->records;
-    struct twin *twins = arena_array(&tools->arena, records->count, sizeof *twins);
+    struct twin *twins = arena_array(&ctx->arena, records->count, sizeof *twins);
     struct error err = {0};
     size_t written = 0;
 
@@ -270,10 +271,10 @@ static void remember_twins(struct lane_tools *tools, const struct distill_group 
         return;
     }
     enum operation failed = OPERATION_REDIS;
-    enum status status = twins_trim(tools, records->domain, twins, written, &failed, &err);
+    enum status status = twins_trim(ctx, records->domain, twins, written, &failed, &err);
     if (status == STATUS_OK) {
         failed = OPERATION_REDIS;
-        status = store_bump_epochs(tools, &records->domain, 1, &err);
+        status = store_bump_epochs(ctx, &records->domain, 1, &err);
     }
     for (size_t i = 0; i < records->count && status != STATUS_OK; i++) {
         if (!records->writes[i].failed) {
@@ -286,7 +287,7 @@ static void remember_twins(struct lane_tools *tools, const struct distill_group 
  * now unless a write fails. False when memory is short. */
 static bool gather(struct distill_batch *batch, size_t first, struct distill_group *group)
 {
-    struct arena *arena = &batch->tools->arena;
+    struct arena *arena = &batch->ctx->arena;
     const char *domain = batch->items[first].domain;
     size_t count = 0;
 
@@ -317,9 +318,9 @@ static bool gather(struct distill_batch *batch, size_t first, struct distill_gro
 /* Writes all domains' records together: several lanes' small groups make one request. */
 static void write_all(struct distill_batch *batch)
 {
-    struct lane_tools *tools = batch->tools;
-    struct distill_group *groups = arena_array(&tools->arena, batch->count, sizeof *groups);
-    struct record_group *records = arena_array(&tools->arena, batch->count, sizeof *records);
+    struct context *ctx = batch->ctx;
+    struct distill_group *groups = arena_array(&ctx->arena, batch->count, sizeof *groups);
+    struct record_group *records = arena_array(&ctx->arena, batch->count, sizeof *records);
     size_t count = 0;
 
     for (size_t i = 0; i < batch->count; i++) {
@@ -331,16 +332,16 @@ static void write_all(struct distill_batch *batch)
                        batch->count);
             continue;
         }
-        merge_near(tools, groups[count].records.domain, groups[count].records.writes,
+        merge_near(ctx, groups[count].records.domain, groups[count].records.writes,
                    groups[count].records.count);
         records[count] = groups[count].records;
         count++;
     }
     if (count > 0) {
-        records_write(tools, records, count, is_same);
+        records_write(ctx, records, count, is_same);
     }
     for (size_t i = 0; i < count; i++) {
-        remember_twins(tools, &groups[i]);
+        remember_twins(ctx, &groups[i]);
     }
 }
 
@@ -354,11 +355,11 @@ static void share_fates(struct distill_batch *batch)
     }
 }
 
-static void distill_process(struct lane_tools *tools, struct task *tasks, size_t count)
+static void distill_process(struct context *ctx, struct task *tasks, size_t count)
 {
     struct distill_batch batch = {
-        .tools = tools,
-        .items = arena_array(&tools->arena, count, sizeof *batch.items),
+        .ctx = ctx,
+        .items = arena_array(&ctx->arena, count, sizeof *batch.items),
     };
 
     if (batch.items == NULL) {

@@ -2,9 +2,9 @@
 #include "context/context.h"
 #include "handlers/handler.h"
 
-static void echo_process(struct lane_tools *tools, struct task *tasks, size_t count)
+static void echo_process(struct context *ctx, struct task *tasks, size_t count)
 {
-    (void)tools;
+    (void)ctx;
     for (size_t i = 0; i < count; i++) {
         tasks[i].verdict = VERDICT_DONE;
         tasks[i].reply = tasks[i].job->body;

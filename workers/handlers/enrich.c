@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "chroma_writer/records.h"
 #include "context/asking.h"
+#include "handlers/handler.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
 #include "rules/prompt_block.h"
@@ -45,7 +46,7 @@ struct enrich_item {
 };
 
 struct enrich_batch {
-    struct lane_tools *tools;
+    struct context *ctx;
     struct enrich_item *items;
     size_t count;
     struct store_result *cached; /* one an item */
@@ -71,7 +72,7 @@ static void decode(struct enrich_batch *batch, struct task *tasks, size_t count)
             continue;
         }
         item->task = &tasks[i];
-        item->domain = tools_text(batch->tools, job->domain);
+        item->domain = context_text(batch->ctx, job->domain);
         text_hash(item->body.query.data, item->body.query.bytes, item->hash);
         batch->count++;
     }
@@ -83,13 +84,13 @@ static bool is_current(const struct enrich_batch *batch, const struct enrich_ite
     int64_t age_ms = batch->now_unix_ms - cached->result.created_unix_ms;
 
     return cached->result.epoch == cached->epoch ||
-           (age_ms >= 0 && age_ms < batch->tools->settings->cache_fresh_ms);
+           (age_ms >= 0 && age_ms < batch->ctx->settings->cache_fresh_ms);
 }
 
 /* Finishes the items whose result stands in the cache already. */
 static void look_up(struct enrich_batch *batch)
 {
-    struct lane_tools *tools = batch->tools;
+    struct context *ctx = batch->ctx;
     struct error err = {0};
     uint64_t counts[METRICS_LOOKUPS] = {0};
 
@@ -99,9 +100,9 @@ static void look_up(struct enrich_batch *batch)
         item->cached->domain = item->domain;
         item->cached->query_hash = item->hash;
     }
-    if (store_read_results(tools, batch->cached, batch->count, &err) != STATUS_OK) {
+    if (store_read_results(ctx, batch->cached, batch->count, &err) != STATUS_OK) {
         log_debug("result cache: %s", err.text);
-        upstreams_report(tools->upstreams, OPERATION_REDIS, err.status, &err);
+        upstreams_report(ctx->upstreams, OPERATION_REDIS, err.status, &err);
     }
     for (size_t i = 0; i < batch->count; i++) {
         struct enrich_item *item = &batch->items[i];
@@ -116,8 +117,7 @@ static void look_up(struct enrich_batch *batch)
         }
     }
     for (int i = 0; i < METRICS_LOOKUPS; i++) {
-        metrics_cache_lookup(tools->metrics, METRICS_REDIS_LAYER, (enum metrics_lookup)i,
-                             counts[i]);
+        metrics_cache_lookup(ctx->metrics, METRICS_REDIS_LAYER, (enum metrics_lookup)i, counts[i]);
     }
 }
 
@@ -139,7 +139,7 @@ static struct slice render_result(struct enrich_batch *batch, const struct enric
             .count = count,
             .few_shot = {few_shot.data != NULL ? few_shot.data : "", few_shot.bytes},
         };
-        out = tools_encode_result(batch->tools, &result);
+        out = context_encode_result(batch->ctx, &result);
     }
     strbuf_free(&few_shot);
     return out;
@@ -177,14 +177,14 @@ static void fail(struct enrich_batch *batch, struct enrich_item *item, enum oper
     item->finished = true;
     if (item->task->verdict == VERDICT_PARK &&
         (job->options.reply || item->cached->found || job->options.parked.tries > 0 ||
-         upstreams_state(batch->tools->upstreams, operation) != BREAKER_CLOSED)) {
+         upstreams_state(batch->ctx->upstreams, operation) != BREAKER_CLOSED)) {
         answer_without_upstream(batch, item);
     }
 }
 
 static void embed(struct enrich_batch *batch)
 {
-    struct arena *arena = &batch->tools->arena;
+    struct arena *arena = &batch->ctx->arena;
     struct embedding *embeddings = arena_array(arena, batch->count, sizeof *embeddings);
     struct enrich_item **owners = arena_array(arena, batch->count, sizeof *owners);
     size_t count = 0;
@@ -201,7 +201,7 @@ static void embed(struct enrich_batch *batch)
     if (count == 0) {
         return;
     }
-    embedding_resolve(batch->tools, embeddings, count);
+    embedding_resolve(batch->ctx, embeddings, count);
     for (size_t i = 0; i < count; i++) {
         owners[i]->embedding = &embeddings[i];
         if (embeddings[i].parked) {
@@ -262,7 +262,7 @@ static void write_group(struct enrich_group *group, int64_t ttl_ms)
         writes[write_count++] = (struct store_write){item->domain, item->hash, bytes,
                                                      item->lacks ? EMPTY_TTL_MS : ttl_ms};
     }
-    if (store_write_results(group->batch->tools, writes, write_count, &err) == STATUS_OK) {
+    if (store_write_results(group->batch->ctx, writes, write_count, &err) == STATUS_OK) {
         return;
     }
     (void)error_wrap(&err, "result cache");
@@ -273,7 +273,7 @@ static void write_group(struct enrich_group *group, int64_t ttl_ms)
 
 static enum status query(struct enrich_group *group, chroma_hits_taker *take, struct error *err)
 {
-    struct lane_tools *tools = group->batch->tools;
+    struct context *ctx = group->batch->ctx;
     const float *vectors[QUERY_BATCH_MAX];
     const struct chroma_search search = {
         .vectors = vectors,
@@ -288,12 +288,12 @@ static enum status query(struct enrich_group *group, chroma_hits_taker *take, st
     for (size_t i = 0; i < group->count; i++) {
         vectors[i] = group->items[i]->embedding->vector;
     }
-    tools_phase(tools, PHASE_QUERY);
+    context_phase(ctx, PHASE_QUERY);
     enum status status =
-        chroma_query_each(tools->chroma, group->items[0]->domain, &search, take, group, err);
+        chroma_query_each(context_chroma(ctx), group->items[0]->domain, &search, take, group, err);
     arena_free(&group->hits);
-    group->failed = asking_report_chroma(tools, OPERATION_QUERY, status, err);
-    tools_progress(tools);
+    group->failed = asking_report_chroma(ctx, OPERATION_QUERY, status, err);
+    context_progress(ctx);
     return status;
 }
 
@@ -305,7 +305,7 @@ static void take_far_hits(void *context, size_t index, const struct chroma_hits 
 {
     struct enrich_group *group = context;
     struct enrich_item *item = group->items[index];
-    struct arena *arena = &group->batch->tools->arena;
+    struct arena *arena = &group->batch->ctx->arena;
     const size_t k = (size_t)item->body.k;
     const size_t kept = hits->count < k ? hits->count : k;
     struct example *found = arena_array(arena, kept, sizeof *found);
@@ -345,7 +345,7 @@ static bool ask_again(struct enrich_group *group, size_t n_results, size_t *hits
             break;
         }
         if (part.count * n_results > *hits_left ||
-            asking_allow(batch->tools, OPERATION_QUERY, 1) == 0) {
+            asking_allow(batch->ctx, OPERATION_QUERY, 1) == 0) {
             return false;
         }
         *hits_left -= part.count * n_results;
@@ -373,7 +373,7 @@ static const struct example *stored_of(const struct chroma_hits *stored, struct 
  * hits stay the answer, for a short time. */
 static void fetch_found(struct enrich_group *group, size_t index)
 {
-    struct lane_tools *tools = group->batch->tools;
+    struct context *ctx = group->batch->ctx;
     struct enrich_item *item = group->items[index];
     struct slice ids[BODIES_K_MAX];
     struct example examples[BODIES_K_MAX];
@@ -381,17 +381,17 @@ static void fetch_found(struct enrich_group *group, size_t index)
     struct error err = {0};
     size_t count = 0;
 
-    if (asking_allow(tools, OPERATION_GET, 1) == 0) {
+    if (asking_allow(ctx, OPERATION_GET, 1) == 0) {
         item->lacks = true;
         return;
     }
     for (size_t i = 0; i < item->found_count; i++) {
         ids[i] = item->found[i].id;
     }
-    tools_phase(tools, PHASE_QUERY);
-    enum status status = chroma_get(tools->chroma, item->domain, ids, item->found_count, true,
+    context_phase(ctx, PHASE_QUERY);
+    enum status status = chroma_get(context_chroma(ctx), item->domain, ids, item->found_count, true,
                                     &group->hits, &stored, &err);
-    (void)asking_report_chroma(tools, OPERATION_GET, status, &err);
+    (void)asking_report_chroma(ctx, OPERATION_GET, status, &err);
     if (status == STATUS_OK) {
         for (size_t i = 0; i < item->found_count; i++) {
             const struct example *example = stored_of(&stored, ids[i]);
@@ -410,7 +410,7 @@ static void fetch_found(struct enrich_group *group, size_t index)
 
 static void look_further(struct enrich_group *group)
 {
-    struct metrics *metrics = group->batch->tools->metrics;
+    struct metrics *metrics = group->batch->ctx->metrics;
     size_t hits_left = FURTHER_BATCH_MAX;
     size_t n_results = group->n_results;
     bool going_on = true;
@@ -437,7 +437,7 @@ static void run_group(struct enrich_group *group)
     static const struct chroma_hits none = {0};
     struct enrich_batch *batch = group->batch;
     struct error err = {0};
-    size_t allowed = asking_allow(batch->tools, OPERATION_QUERY, group->count);
+    size_t allowed = asking_allow(batch->ctx, OPERATION_QUERY, group->count);
 
     for (size_t i = allowed; i < group->count; i++) {
         answer_without_upstream(batch, group->items[i]);
@@ -451,7 +451,7 @@ static void run_group(struct enrich_group *group)
     enum status status = query(group, take_hits, &err);
     if (status == STATUS_OK) {
         look_further(group);
-        write_group(group, batch->tools->settings->cache_ttl_ms);
+        write_group(group, batch->ctx->settings->cache_ttl_ms);
     } else if (status == STATUS_NOT_FOUND) {
         for (size_t i = 0; i < group->count; i++) {
             take_hits(group, i, &none);
@@ -492,13 +492,13 @@ static void ask_chroma(struct enrich_batch *batch)
     }
 }
 
-static void enrich_process(struct lane_tools *tools, struct task *tasks, size_t count)
+static void enrich_process(struct context *ctx, struct task *tasks, size_t count)
 {
     struct enrich_batch batch = {
-        .tools = tools,
-        .items = arena_array(&tools->arena, count, sizeof *batch.items),
-        .cached = arena_array(&tools->arena, count, sizeof *batch.cached),
-        .now_unix_ms = tools_now_unix_ms(tools),
+        .ctx = ctx,
+        .items = arena_array(&ctx->arena, count, sizeof *batch.items),
+        .cached = arena_array(&ctx->arena, count, sizeof *batch.cached),
+        .now_unix_ms = context_now_unix_ms(ctx),
     };
 
     if (batch.items == NULL || batch.cached == NULL) {

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "chroma_writer/records.h"
 #include "context/asking.h"
+#include "handlers/handler.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
 
@@ -34,7 +35,7 @@ struct index_item {
 };
 
 struct index_batch {
-    struct lane_tools *tools;
+    struct context *ctx;
     struct index_item *items;
     size_t count;
 };
@@ -52,15 +53,15 @@ static void hash_content(struct index_item *item)
 /* Decodes every job; the items are all their documents. False when memory is short. */
 static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
 {
-    struct lane_tools *tools = batch->tools;
-    struct index_body *bodies = arena_array(&tools->arena, count, sizeof *bodies);
+    struct context *ctx = batch->ctx;
+    struct index_body *bodies = arena_array(&ctx->arena, count, sizeof *bodies);
     size_t total = 0;
 
     for (size_t i = 0; i < count && bodies != NULL; i++) {
         const struct job *job = tasks[i].job;
         struct error err = {0};
         enum status status =
-            bodies_accept_index(job->body.data, job->body.bytes, &tools->arena, &bodies[i], &err);
+            bodies_accept_index(job->body.data, job->body.bytes, &ctx->arena, &bodies[i], &err);
         tasks[i].verdict = VERDICT_DONE;
         if (status != STATUS_OK) {
             bodies[i].count = 0;
@@ -69,12 +70,12 @@ static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
         }
         total += bodies[i].count;
     }
-    batch->items = arena_array(&tools->arena, total, sizeof *batch->items);
+    batch->items = arena_array(&ctx->arena, total, sizeof *batch->items);
     if (bodies == NULL || batch->items == NULL) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        const char *domain = tools_text(tools, tasks[i].job->domain);
+        const char *domain = context_text(ctx, tasks[i].job->domain);
         for (size_t j = 0; j < bodies[i].count; j++) {
             struct index_item *item = &batch->items[batch->count++];
             item->task = &tasks[i];
@@ -103,10 +104,10 @@ static int compare_ids(const void *left, const void *right)
 
 /* Sorted, so that a batch of many small documents costs no time that grows with its square. False
  * when memory is short. */
-static bool link_repeats(struct lane_tools *tools, struct index_item *const *group, size_t count)
+static bool link_repeats(struct context *ctx, struct index_item *const *group, size_t count)
 {
-    const struct arena_mark mark = arena_mark(&tools->arena);
-    struct index_item **sorted = arena_array(&tools->arena, count, sizeof(void *));
+    const struct arena_mark mark = arena_mark(&ctx->arena);
+    struct index_item **sorted = arena_array(&ctx->arena, count, sizeof(void *));
 
     if (sorted == NULL) {
         return false;
@@ -120,7 +121,7 @@ static bool link_repeats(struct lane_tools *tools, struct index_item *const *gro
             sorted[i]->later = sorted[i + 1];
         }
     }
-    arena_rewind(&tools->arena, mark);
+    arena_rewind(&ctx->arena, mark);
     return true;
 }
 
@@ -132,7 +133,7 @@ static bool same_hash(const struct meta_value *stored, const char *hash)
 }
 
 /* Marks the documents whose content hash stands in Chroma already. */
-static enum status find_unchanged(struct lane_tools *tools, const char *domain,
+static enum status find_unchanged(struct context *ctx, const char *domain,
                                   struct index_item *const *group, size_t count, struct error *err)
 {
     for (size_t done = 0; done < count; done += RECORDS_SLICE) {
@@ -143,10 +144,10 @@ static enum status find_unchanged(struct lane_tools *tools, const char *domain,
         for (size_t i = 0; i < slice; i++) {
             ids[i] = group[done + i]->document->id;
         }
-        tools_phase(tools, PHASE_QUERY);
+        context_phase(ctx, PHASE_QUERY);
         enum status status =
-            chroma_get(tools->chroma, domain, ids, slice, false, &tools->arena, &stored, err);
-        tools_progress(tools);
+            chroma_get(context_chroma(ctx), domain, ids, slice, false, &ctx->arena, &stored, err);
+        context_progress(ctx);
         if (status != STATUS_OK) {
             return status == STATUS_NOT_FOUND ? STATUS_OK : status;
         }
@@ -165,13 +166,13 @@ static enum status find_unchanged(struct lane_tools *tools, const char *domain,
     return STATUS_OK;
 }
 
-static bool build(struct lane_tools *tools, const struct index_item *item,
+static bool build(struct context *ctx, const struct index_item *item,
                   const struct embedding *embedding, struct chroma_record *record,
                   int64_t now_unix_ms)
 {
     const struct index_document *document = item->document;
     struct meta_pair *metadata =
-        arena_array(&tools->arena, document->metadata_count + OWN_KEYS, sizeof *metadata);
+        arena_array(&ctx->arena, document->metadata_count + OWN_KEYS, sizeof *metadata);
     size_t count = document->metadata_count;
 
     if (metadata == NULL) {
@@ -207,13 +208,13 @@ static void judge_all(struct index_item *const *group, size_t count, enum operat
 }
 
 /* Embeds and writes changed documents of one domain; returns how many were written. */
-static size_t write_changed(struct lane_tools *tools, const char *domain,
+static size_t write_changed(struct context *ctx, const char *domain,
                             struct index_item *const *changed, size_t count)
 {
-    struct embedding *embeddings = arena_array(&tools->arena, count, sizeof *embeddings);
-    struct record_write *writes = arena_array(&tools->arena, count, sizeof *writes);
-    struct index_item **owners = arena_array(&tools->arena, count, sizeof(void *));
-    int64_t now_unix_ms = tools_now_unix_ms(tools);
+    struct embedding *embeddings = arena_array(&ctx->arena, count, sizeof *embeddings);
+    struct record_write *writes = arena_array(&ctx->arena, count, sizeof *writes);
+    struct index_item **owners = arena_array(&ctx->arena, count, sizeof(void *));
+    int64_t now_unix_ms = context_now_unix_ms(ctx);
     struct error err = {0};
     size_t ready = 0;
 
@@ -225,19 +226,19 @@ static size_t write_changed(struct lane_tools *tools, const char *domain,
     for (size_t i = 0; i < count; i++) {
         embeddings[i].text = changed[i]->document->text;
     }
-    embedding_resolve(tools, embeddings, count);
+    embedding_resolve(ctx, embeddings, count);
     for (size_t i = 0; i < count; i++) {
         changed[i]->failed = true; /* until it is written */
         if (embeddings[i].vector == NULL) {
             embedding_judge(&embeddings[i], changed[i]->document->id, changed[i]->task);
-        } else if (build(tools, changed[i], &embeddings[i], &writes[ready].record, now_unix_ms)) {
+        } else if (build(ctx, changed[i], &embeddings[i], &writes[ready].record, now_unix_ms)) {
             owners[ready] = changed[i];
             writes[ready++].task = changed[i]->task;
         } else {
             task_judge(changed[i]->task, VERDICT_RETRY, "no memory for a document");
         }
     }
-    records_write(tools, &(struct record_group){domain, writes, ready}, 1, NULL);
+    records_write(ctx, &(struct record_group){domain, writes, ready}, 1, NULL);
 
     size_t written = 0;
     for (size_t i = 0; i < ready; i++) {
@@ -281,12 +282,12 @@ struct outcome {
     bool was_cut_off; /* Chroma failed or is paused: the chunk and all behind it are judged */
 };
 
-static void write_chunk(struct lane_tools *tools, const char *domain, struct index_item **chunk,
+static void write_chunk(struct context *ctx, const char *domain, struct index_item **chunk,
                         size_t count, size_t behind, struct outcome *outcome)
 {
     struct error err = {0};
 
-    if (asking_allow(tools, OPERATION_GET, count) == 0) {
+    if (asking_allow(ctx, OPERATION_GET, count) == 0) {
         for (size_t i = 0; i < count + behind; i++) {
             asking_park(chunk[i]->task, OPERATION_GET);
             chunk[i]->failed = true;
@@ -294,8 +295,8 @@ static void write_chunk(struct lane_tools *tools, const char *domain, struct ind
         outcome->was_cut_off = true;
         return;
     }
-    enum status status = find_unchanged(tools, domain, chunk, count, &err);
-    const enum operation failed = asking_report_chroma(tools, OPERATION_GET, status, &err);
+    enum status status = find_unchanged(ctx, domain, chunk, count, &err);
+    const enum operation failed = asking_report_chroma(ctx, OPERATION_GET, status, &err);
     if (status != STATUS_OK) {
         judge_all(chunk, count + behind, failed, &err);
         outcome->was_cut_off = true;
@@ -303,20 +304,20 @@ static void write_chunk(struct lane_tools *tools, const char *domain, struct ind
     }
     const size_t changed = sort_changed(chunk, count);
     log_debug("index \"%s\": %zu documents, %zu changed", domain, count, changed);
-    if (changed > 0 && write_changed(tools, domain, chunk, changed) > 0) {
+    if (changed > 0 && write_changed(ctx, domain, chunk, changed) > 0) {
         outcome->wrote = true;
     }
 }
 
-static void write_round(struct lane_tools *tools, const char *domain, struct index_item **round,
+static void write_round(struct context *ctx, const char *domain, struct index_item **round,
                         size_t count, struct outcome *outcome)
 {
     for (size_t done = 0; done < count && !outcome->was_cut_off; done += CHUNK_DOCUMENTS) {
         const size_t left = count - done;
         const size_t chunk = left < CHUNK_DOCUMENTS ? left : CHUNK_DOCUMENTS;
-        const struct arena_mark mark = arena_mark(&tools->arena);
-        write_chunk(tools, domain, round + done, chunk, left - chunk, outcome);
-        arena_rewind(&tools->arena, mark);
+        const struct arena_mark mark = arena_mark(&ctx->arena);
+        write_chunk(ctx, domain, round + done, chunk, left - chunk, outcome);
+        arena_rewind(&ctx->arena, mark);
     }
 }
 
@@ -362,34 +363,34 @@ static size_t take_turn(struct index_item *const *group, size_t count, bool last
     return first;
 }
 
-static void write_domain(struct lane_tools *tools, const char *domain, struct index_item **group,
+static void write_domain(struct context *ctx, const char *domain, struct index_item **group,
                          size_t count)
 {
     struct outcome outcome = {0};
     struct error err = {0};
-    struct index_item **round = arena_array(&tools->arena, count, sizeof(void *));
+    struct index_item **round = arena_array(&ctx->arena, count, sizeof(void *));
 
-    if (round == NULL || !link_repeats(tools, group, count)) {
+    if (round == NULL || !link_repeats(ctx, group, count)) {
         (void)error_set(&err, STATUS_OOM, "no memory for %zu documents", count);
         judge_all(group, count, OPERATION_GET, &err);
         return;
     }
     for (size_t first = 0; first < count;) {
         first = take_turn(group, count, outcome.was_cut_off, round);
-        write_round(tools, domain, round + first, count - first, &outcome);
+        write_round(ctx, domain, round + first, count - first, &outcome);
     }
     const bool again = !outcome.was_cut_off && was_tried(group, count);
-    if ((outcome.wrote || again) && store_bump_epochs(tools, &domain, 1, &err) != STATUS_OK) {
+    if ((outcome.wrote || again) && store_bump_epochs(ctx, &domain, 1, &err) != STATUS_OK) {
         judge_all(group, again ? count : sort_changed(group, count), OPERATION_REDIS, &err);
     }
 }
 
-static void index_process(struct lane_tools *tools, struct task *tasks, size_t count)
+static void index_process(struct context *ctx, struct task *tasks, size_t count)
 {
-    struct index_batch batch = {.tools = tools};
+    struct index_batch batch = {.ctx = ctx};
     bool decoded = decode(&batch, tasks, count);
     struct index_item **group =
-        decoded ? arena_array(&tools->arena, batch.count, sizeof *group) : NULL;
+        decoded ? arena_array(&ctx->arena, batch.count, sizeof *group) : NULL;
 
     if (!decoded || group == NULL) {
         for (size_t i = 0; i < count; i++) {
@@ -408,7 +409,7 @@ static void index_process(struct lane_tools *tools, struct task *tasks, size_t c
         }
         batch.items[i].grouped = true;
         if (size > 0) {
-            write_domain(tools, domain, group, size);
+            write_domain(ctx, domain, group, size);
         }
     }
 }

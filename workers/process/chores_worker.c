@@ -44,7 +44,7 @@ static enum status beat_take(struct janitor *janitor, const struct lane *lane,
 static enum status beat_lane(struct janitor *janitor, struct lane *lane, struct error *err)
 {
     int64_t now_ms = clock_now_ms();
-    int64_t moved_ms = atomic_load_explicit(&lane->tools.progress_ms, memory_order_relaxed);
+    int64_t moved_ms = atomic_load_explicit(&lane->ctx.progress_ms, memory_order_relaxed);
     enum status status = STATUS_OK;
 
     pthread_mutex_lock(&lane->lock);

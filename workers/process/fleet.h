@@ -38,7 +38,7 @@ struct lane {
     pthread_t thread;
     bool started;
     char consumer[96]; /* "<worker id>.<lane>" */
-    struct lane_tools tools;
+    struct context ctx;
     struct takes takes;
     bool is_cut_off; /* a commit failed: no more jobs before the lane's connection answers */
 
@@ -68,7 +68,7 @@ struct fleet {
     pthread_t janitor;
     bool janitor_started;
     atomic_int mode;             /* enum fleet_mode */
-    atomic_llong redis_clock_ms; /* see tools_now_unix_ms */
+    atomic_llong redis_clock_ms; /* see context_now_unix_ms */
     atomic_bool is_cut_off;      /* the janitor's connection is lost */
     atomic_bool evicts;          /* Redis throws jobs away when it is full */
     atomic_int size; /* workers alive in the whole fleet, as Redis said last; 0: not yet */

@@ -68,7 +68,7 @@ static void end_take(struct lane *lane, size_t index)
 static bool is_fit(struct lane *lane, struct task *task, int64_t redis_unix_ms)
 {
     const struct job *job = task->job;
-    const struct settings *settings = lane->tools.settings;
+    const struct settings *settings = lane->ctx.settings;
     struct error err = {0};
 
     if (queue_job_check(job, &err) != STATUS_OK) {
@@ -97,7 +97,7 @@ static bool is_fit(struct lane *lane, struct task *task, int64_t redis_unix_ms)
 static void account_wait(struct lane *lane, size_t series, const struct job *job,
                          int64_t now_unix_ms)
 {
-    metrics_job_wait_seconds(lane->tools.metrics, series,
+    metrics_job_wait_seconds(lane->ctx.metrics, series,
                              (double)(now_unix_ms - task_since_unix_ms(job)) / 1e3);
 }
 
@@ -112,8 +112,7 @@ static int64_t deadline_clock(struct lane *lane, const struct queue_batch *batch
         if (batch->jobs[i].options.deadline_unix_ms == 0) {
             continue;
         }
-        tools_will_wait(&lane->tools);
-        return tools_ask_time(&lane->tools, &now_unix_ms, NULL) == STATUS_OK ? now_unix_ms : 0;
+        return context_ask_time(&lane->ctx, &now_unix_ms, NULL) == STATUS_OK ? now_unix_ms : 0;
     }
     return 0;
 }
@@ -122,7 +121,7 @@ static int64_t deadline_clock(struct lane *lane, const struct queue_batch *batch
 static size_t sort_fit(struct lane *lane, const struct queue_batch *batch, struct task *tasks,
                        size_t series)
 {
-    int64_t now_unix_ms = tools_now_unix_ms(&lane->tools);
+    int64_t now_unix_ms = context_now_unix_ms(&lane->ctx);
     int64_t redis_unix_ms = deadline_clock(lane, batch);
     size_t fit = 0;
     size_t unfit = batch->count;
@@ -159,7 +158,7 @@ static enum status release(struct redis_conn *conn, const struct lane *lane,
     if (count > 0) {
         status =
             queue_release(conn, &lane->fleet->queues[take->queue], lane->consumer,
-                          lane->tools.settings->visibility_ms, again, jobs, count, &released, err);
+                          lane->ctx.settings->visibility_ms, again, jobs, count, &released, err);
     }
     free(jobs);
     if (released > 0) {
@@ -202,10 +201,10 @@ static void give_up(struct lane *lane, const struct take *take)
     struct error err = {0};
 
     lane->is_cut_off = true;
-    if (redis_conn_is_open(lane->tools.redis)) { /* refused: as it would be again */
+    if (redis_conn_is_open(lane->ctx.clients.redis)) { /* refused: as it would be again */
         reader_set_aside(lane->fleet->reader, take->queue, "its jobs could not be committed");
     }
-    if (take_hand_back(lane->tools.redis, lane, take, &err) == STATUS_OK) {
+    if (take_hand_back(context_redis(&lane->ctx), lane, take, &err) == STATUS_OK) {
         return;
     }
     set_stranded(lane, true);
@@ -225,40 +224,36 @@ static void process_take(struct lane *lane, struct take *take)
     size_t series = metrics_queue_of(fleet->metrics, fleet->queues[take->queue].name);
     int64_t started_ns = clock_now_ns();
     size_t count = take->batch.count;
-    struct task *tasks = arena_array(&lane->tools.arena, count, sizeof *tasks);
+    struct task *tasks = arena_array(&lane->ctx.arena, count, sizeof *tasks);
 
     if (tasks == NULL) {
         log_error("no memory for %zu jobs, they stay pending", count);
         return;
     }
-    blackbox_begin(&lane->tools.blackbox, &lane->tools.arena, &take->batch);
-    lane->tools.blackbox.queue = &fleet->queues[take->queue];
-    tools_phase(&lane->tools, PHASE_DECODE);
+    context_begin(&lane->ctx, &fleet->queues[take->queue], &take->batch);
     size_t fit = sort_fit(lane, &take->batch, tasks, series);
     if (fit > 0) {
-        fleet->handlers[take->queue]->process(&lane->tools, tasks, fit);
-        redis_conn_abandon(lane->tools.redis);
-        redis_conn_abandon(lane->tools.cache);
+        fleet->handlers[take->queue]->process(&lane->ctx, tasks, fit);
+        redis_conn_abandon(lane->ctx.clients.redis);
+        redis_conn_abandon(lane->ctx.clients.cache);
     }
-    tools_progress(&lane->tools);
+    context_progress(&lane->ctx);
 
     const struct commit_target target = {&fleet->queues[take->queue], lane->consumer, fleet->id,
                                          is_running, fleet};
-    if (!commit_tasks(&lane->tools, &target, tasks, count)) {
+    if (!commit_tasks(&lane->ctx, &target, tasks, count)) {
         give_up(lane, take);
     }
-    blackbox_end(&lane->tools.blackbox);
-    metrics_job_seconds(lane->tools.metrics, series, (double)(clock_now_ns() - started_ns) / 1e9,
+    context_end(&lane->ctx);
+    metrics_job_seconds(lane->ctx.metrics, series, (double)(clock_now_ns() - started_ns) / 1e9,
                         count);
-    tools_progress(&lane->tools);
 }
 
 static void hand_back(struct lane *lane, struct take *take)
 {
     struct error err = {0};
 
-    tools_will_wait(&lane->tools);
-    if (take_hand_back(lane->tools.redis, lane, take, &err) != STATUS_OK) {
+    if (take_hand_back(context_redis(&lane->ctx), lane, take, &err) != STATUS_OK) {
         log_warning("jobs not begun stay pending: %s", err.text);
     }
 }
@@ -268,8 +263,8 @@ static void process_takes(struct lane *lane)
     size_t i = 0;
 
     publish_inflight(lane, 0, lane->takes.count);
-    metrics_lanes(lane->tools.metrics, METRICS_IDLE, -1);
-    metrics_lanes(lane->tools.metrics, METRICS_BUSY, 1);
+    metrics_lanes(lane->ctx.metrics, METRICS_IDLE, -1);
+    metrics_lanes(lane->ctx.metrics, METRICS_BUSY, 1);
     while (begin_next(lane, &i)) {
         if (fleet_get_mode(lane->fleet) == FLEET_RUN) {
             process_take(lane, &lane->takes.each[i]);
@@ -277,11 +272,11 @@ static void process_takes(struct lane *lane)
             hand_back(lane, &lane->takes.each[i]);
         }
         end_take(lane, i);
-        arena_reset(&lane->tools.arena, ARENA_KEEP_BYTES);
+        arena_reset(&lane->ctx.arena, ARENA_KEEP_BYTES);
     }
     publish_inflight(lane, 0, 0);
-    metrics_lanes(lane->tools.metrics, METRICS_BUSY, -1);
-    metrics_lanes(lane->tools.metrics, METRICS_IDLE, 1);
+    metrics_lanes(lane->ctx.metrics, METRICS_BUSY, -1);
+    metrics_lanes(lane->ctx.metrics, METRICS_IDLE, 1);
 }
 
 static void leave(struct lane *lane)
@@ -289,7 +284,7 @@ static void leave(struct lane *lane)
     struct error err = {0};
 
     for (size_t i = 0; i < lane->fleet->queue_count; i++) {
-        if (queue_leave(lane->tools.redis, &lane->fleet->queues[i], lane->consumer, &err) !=
+        if (queue_leave(context_redis(&lane->ctx), &lane->fleet->queues[i], lane->consumer, &err) !=
             STATUS_OK) {
             log_debug("consumer \"%s\" is left to the janitors: %s", lane->consumer, err.text);
             return;
@@ -307,15 +302,15 @@ static bool connect_lane(struct lane *lane)
         struct error err = {0};
         int64_t now_unix_ms = 0;
         long long suppressed = 0;
-        answers = tools_ask_time(&lane->tools, &now_unix_ms, &err) == STATUS_OK;
+        answers = context_ask_time(&lane->ctx, &now_unix_ms, &err) == STATUS_OK;
         if (!answers) {
             if (log_kind_allow("lane", &suppressed)) {
                 log_warning("a lane takes no jobs, it has no connection: %s (%lld more like it)",
                             err.text, suppressed);
             }
-            clock_sleep_ms(backoff_delay_ms(&lane->tools.random, i, CONNECT_BASE_MS, CONNECT_MAX_MS,
+            clock_sleep_ms(backoff_delay_ms(&lane->ctx.random, i, CONNECT_BASE_MS, CONNECT_MAX_MS,
                                             CONNECT_BASE_MS));
-            tools_progress(&lane->tools);
+            context_progress(&lane->ctx);
         }
     }
     lane->is_cut_off = false;
@@ -326,10 +321,11 @@ void *lane_run(void *argument)
 {
     struct lane *lane = argument;
 
-    metrics_lanes(lane->tools.metrics, METRICS_IDLE, 1);
+    metrics_lanes(lane->ctx.metrics, METRICS_IDLE, 1);
     while (fleet_get_mode(lane->fleet) == FLEET_RUN) {
-        tools_progress(&lane->tools);
-        if ((lane->is_cut_off || !redis_conn_is_open(lane->tools.redis)) && !connect_lane(lane)) {
+        context_progress(&lane->ctx);
+        if ((lane->is_cut_off || !redis_conn_is_open(lane->ctx.clients.redis)) &&
+            !connect_lane(lane)) {
             break;
         }
         if (reader_take(lane->fleet->reader, lane->consumer, &lane->takes, is_stopping,
@@ -341,7 +337,7 @@ void *lane_run(void *argument)
         takes_reset(&lane->takes);
     }
     leave(lane);
-    metrics_lanes(lane->tools.metrics, METRICS_IDLE, -1);
+    metrics_lanes(lane->ctx.metrics, METRICS_IDLE, -1);
     atomic_fetch_sub(&lane->fleet->lanes_running, 1);
     return NULL;
 }

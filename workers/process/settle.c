@@ -20,100 +20,100 @@ struct plan {
     bool finish_unsure, retry_unsure, bury_unsure; /* see struct commit_part */
 };
 
-static bool plan_alloc(struct lane_tools *tools, size_t count, struct plan *plan)
+static bool plan_alloc(struct context *ctx, size_t count, struct plan *plan)
 {
-    plan->finish = arena_array(&tools->arena, count, sizeof *plan->finish);
-    plan->retry = arena_array(&tools->arena, count, sizeof *plan->retry);
-    plan->bury = arena_array(&tools->arena, count, sizeof *plan->bury);
+    plan->finish = arena_array(&ctx->arena, count, sizeof *plan->finish);
+    plan->retry = arena_array(&ctx->arena, count, sizeof *plan->retry);
+    plan->bury = arena_array(&ctx->arena, count, sizeof *plan->bury);
     return plan->finish != NULL && plan->retry != NULL && plan->bury != NULL;
 }
 
 /* Somebody who waits for a dead job is told why, instead of waiting in vain. */
-static struct slice error_reply(struct lane_tools *tools, const struct task *task)
+static struct slice error_reply(struct context *ctx, const struct task *task)
 {
     const struct enrich_result result = {
         .domain = task->job->domain,
-        .created_unix_ms = tools_now_unix_ms(tools),
+        .created_unix_ms = context_now_unix_ms(ctx),
         .k = BODIES_K_DEFAULT,
         .error = {task->error, strlen(task->error)},
     };
 
-    return tools_encode_result(tools, &result);
+    return context_encode_result(ctx, &result);
 }
 
 /* What somebody who waits for a job that ended otherwise is told. Work that has no result, such as
  * a distillation, says that it is done by an empty map. */
-static struct slice reply_of(struct lane_tools *tools, const struct task *task)
+static struct slice reply_of(struct context *ctx, const struct task *task)
 {
     static const char empty_map[] = "\x80";
 
     if (task->verdict == VERDICT_EXPIRED) {
-        return error_reply(tools, task);
+        return error_reply(ctx, task);
     }
     return task->reply.data != NULL ? task->reply : (struct slice){empty_map, 1};
 }
 
-static void plan_bury(struct lane_tools *tools, struct plan *plan, const struct task *task,
+static void plan_bury(struct context *ctx, struct plan *plan, const struct task *task,
                       const char *reason)
 {
     struct queue_bury_item *item = &plan->bury[plan->bury_count++];
 
     *item = (struct queue_bury_item){.job = task->job, .reason = reason, .error = task->error};
     if (task->job->options.reply) {
-        item->reply = error_reply(tools, task);
+        item->reply = error_reply(ctx, task);
     }
 }
 
-static void plan_retry(struct lane_tools *tools, struct plan *plan, const struct task *task)
+static void plan_retry(struct context *ctx, struct plan *plan, const struct task *task)
 {
-    const struct settings *settings = tools->settings;
+    const struct settings *settings = ctx->settings;
     int64_t failures = task->job->attempt + 1;
 
     if (!backoff_should_retry(failures, settings->max_attempts)) {
-        plan_bury(tools, plan, task, "retries_exhausted");
+        plan_bury(ctx, plan, task, "retries_exhausted");
         return;
     }
     plan->retry[plan->retry_count++] = (struct queue_retry_item){
         .job = task->job,
-        .delay_ms = backoff_delay_ms(&tools->random, failures, settings->retry_base_ms,
+        .delay_ms = backoff_delay_ms(&ctx->random, failures, settings->retry_base_ms,
                                      settings->retry_max_ms, task->wait_ms),
     };
 }
 
 /* An experience ends by itself. What is thrown away for it is asked for twice, the second time of
  * Redis' clock at this moment. */
-static bool is_over(struct lane_tools *tools, const struct task *task)
+static bool is_over(struct context *ctx, const struct task *task)
 {
-    const int64_t ttl_ms = tools->settings->experience_ttl_ms;
+    const int64_t ttl_ms = ctx->settings->experience_ttl_ms;
     int64_t now_unix_ms = 0;
 
-    return task_is_over(task, tools_now_unix_ms(tools), ttl_ms) &&
-           tools_ask_time(tools, &now_unix_ms, NULL) == STATUS_OK &&
+    return task_is_over(task, context_now_unix_ms(ctx), ttl_ms) &&
+           context_ask_time(ctx, &now_unix_ms, NULL) == STATUS_OK &&
            task_is_over(task, now_unix_ms, ttl_ms);
 }
 
 /* No attempt is burnt, but not for ever. */
-static void plan_park(struct lane_tools *tools, struct plan *plan, const struct task *task)
+static void plan_park(struct context *ctx, struct plan *plan, const struct task *task)
 {
-    const struct settings *settings = tools->settings;
+    const struct settings *settings = ctx->settings;
     const struct park_policy policy = {settings->retry_base_ms, settings->retry_max_ms,
                                        settings->breaker_pause_ms};
 
-    if (is_over(tools, task)) {
-        plan_bury(tools, plan, task, "retries_exhausted");
+    if (is_over(ctx, task)) {
+        plan_bury(ctx, plan, task, "retries_exhausted");
         return;
     }
-    const int64_t paused_ms = upstreams_wait_ms(tools->upstreams, task->operation);
+    const int64_t paused_ms = upstreams_wait_ms(ctx->upstreams, task->operation);
     plan->retry[plan->retry_count++] = (struct queue_retry_item){
         .job = task->job,
-        .delay_ms = task_park_ms(task, paused_ms, &policy, &tools->random),
+        .delay_ms = task_park_ms(task, paused_ms, &policy, &ctx->random),
         .parked = true,
         .operation = task->operation,
         .tried = task->tried,
     };
 }
 
-static void plan_task(struct lane_tools *tools, struct plan *plan, const struct task *task)
+static void plan_task(struct context *ctx, struct plan *plan, const struct task *task)
 {
     switch (task->verdict) {
     case VERDICT_DONE:
@@ -121,49 +121,49 @@ static void plan_task(struct lane_tools *tools, struct plan *plan, const struct 
         plan->finish[plan->finish_count++] = (struct queue_finish_item){
             .job = task->job,
             .expired = task->verdict == VERDICT_EXPIRED,
-            .reply = task->job->options.reply ? reply_of(tools, task) : (struct slice){0},
+            .reply = task->job->options.reply ? reply_of(ctx, task) : (struct slice){0},
         };
         break;
     case VERDICT_RETRY:
-        plan_retry(tools, plan, task);
+        plan_retry(ctx, plan, task);
         break;
     case VERDICT_PARK:
-        plan_park(tools, plan, task);
+        plan_park(ctx, plan, task);
         break;
     case VERDICT_REJECT:
-        plan_bury(tools, plan, task, "rejected");
+        plan_bury(ctx, plan, task, "rejected");
         break;
     case VERDICT_MALFORMED:
-        plan_bury(tools, plan, task, "malformed");
+        plan_bury(ctx, plan, task, "malformed");
         break;
     case VERDICT_OVERSIZE:
-        plan_bury(tools, plan, task, "oversize");
+        plan_bury(ctx, plan, task, "oversize");
         break;
     }
 }
 
-static enum status run_finish(struct lane_tools *tools, const struct commit_target *target,
+static enum status run_finish(struct context *ctx, const struct commit_target *target,
                               struct plan *plan, struct error *err)
 {
-    return queue_finish(tools->redis, target->queue, target->consumer, plan->finish,
+    return queue_finish(context_redis(ctx), target->queue, target->consumer, plan->finish,
                         plan->finish_count, err);
 }
 
-static enum status run_retry(struct lane_tools *tools, const struct commit_target *target,
+static enum status run_retry(struct context *ctx, const struct commit_target *target,
                              struct plan *plan, struct error *err)
 {
-    return queue_retry(tools->redis, target->queue, target->consumer, plan->retry,
+    return queue_retry(context_redis(ctx), target->queue, target->consumer, plan->retry,
                        plan->retry_count, err);
 }
 
-static enum status run_bury(struct lane_tools *tools, const struct commit_target *target,
+static enum status run_bury(struct context *ctx, const struct commit_target *target,
                             struct plan *plan, struct error *err)
 {
-    return queue_bury(tools->redis, target->queue, target->consumer, target->worker_id, plan->bury,
-                      plan->bury_count, err);
+    return queue_bury(context_redis(ctx), target->queue, target->consumer, target->worker_id,
+                      plan->bury, plan->bury_count, err);
 }
 
-typedef enum status commit_step(struct lane_tools *, const struct commit_target *, struct plan *,
+typedef enum status commit_step(struct context *, const struct commit_target *, struct plan *,
                                 struct error *);
 
 /* One of the calls of a commit: what the log says of it, how many jobs, and the call. */
@@ -176,10 +176,10 @@ struct commit_part {
 
 /* After a refusal: true when the function library stands, or stands again. Why it was refused is
  * not looked at: the texts differ, and a second refusal costs nothing. */
-static bool has_library(struct lane_tools *tools)
+static bool has_library(struct context *ctx)
 {
     bool loaded = false;
-    const bool stands = queue_install(tools->redis, &loaded, NULL) == STATUS_OK;
+    const bool stands = queue_install(context_redis(ctx), &loaded, NULL) == STATUS_OK;
 
     if (loaded) {
         log_warning("the function library was gone and is loaded again");
@@ -189,10 +189,10 @@ static bool has_library(struct lane_tools *tools)
 
 /* Whether the connection failed, and not what was asked of it: "max number of clients reached" and
  * a password that changed are refusals too, but of everything. */
-static bool is_outage(const struct lane_tools *tools, enum status status)
+static bool is_outage(const struct context *ctx, enum status status)
 {
     return status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT ||
-           status == STATUS_UNAVAILABLE || !redis_conn_is_open(tools->redis);
+           status == STATUS_UNAVAILABLE || !redis_conn_is_open(ctx->clients.redis);
 }
 
 static void complain(const char *queue, const struct commit_part *part, const struct error *err)
@@ -208,7 +208,7 @@ static void complain(const char *queue, const struct commit_part *part, const st
 /* Repeats an idempotent step as long as the connection fails (the jobs are this lane's meanwhile:
  * the janitor beats for them by its own), and once after a refusal. When the worker stops, a few
  * times. */
-static bool persist(struct lane_tools *tools, const struct commit_target *target, struct plan *plan,
+static bool persist(struct context *ctx, const struct commit_target *target, struct plan *plan,
                     const struct commit_part *part)
 {
     struct error err = {0};
@@ -216,16 +216,16 @@ static bool persist(struct lane_tools *tools, const struct commit_target *target
     bool refused = false;
 
     for (int64_t i = 1; part->count > 0; i++) {
-        enum status status = part->step(tools, target, plan, &err);
+        enum status status = part->step(ctx, target, plan, &err);
         if (status == STATUS_OK) {
-            metrics_upstream_seconds(tools->metrics, METRICS_REDIS, "finish",
+            metrics_upstream_seconds(ctx->metrics, METRICS_REDIS, "finish",
                                      (double)(clock_now_ns() - started_ns) / 1e9);
             return true;
         }
-        metrics_upstream_error(tools->metrics, METRICS_REDIS, status);
+        metrics_upstream_error(ctx->metrics, METRICS_REDIS, status);
         complain(target->queue->name, part, &err);
-        if (!is_outage(tools, status)) {
-            if (status != STATUS_REFUSED || refused || !has_library(tools)) {
+        if (!is_outage(ctx, status)) {
+            if (status != STATUS_REFUSED || refused || !has_library(ctx)) {
                 return false;
             }
             refused = true;
@@ -236,8 +236,8 @@ static bool persist(struct lane_tools *tools, const struct commit_target *target
         }
         *part->unsure = true;
         clock_sleep_ms(
-            backoff_delay_ms(&tools->random, i, COMMIT_BASE_MS, COMMIT_MAX_MS, COMMIT_BASE_MS));
-        tools_progress(tools);
+            backoff_delay_ms(&ctx->random, i, COMMIT_BASE_MS, COMMIT_MAX_MS, COMMIT_BASE_MS));
+        context_progress(ctx);
     }
     return true;
 }
@@ -254,20 +254,20 @@ static const struct task *task_of(const struct task *tasks, size_t count, const 
 
 /* A twin's asker waits for the reply of a job that did not ask for one itself. Whether one does is
  * not known where the answer of the call that ended the job was lost: the function looks. */
-static void push_late(struct lane_tools *tools, const struct commit_target *target,
+static void push_late(struct context *ctx, const struct commit_target *target,
                       const struct task *task)
 {
     struct error err = {0};
 
     if (task->verdict == VERDICT_DONE &&
-        queue_push_wanted(tools->redis, target->queue, task->job->id, reply_of(tools, task),
+        queue_push_wanted(context_redis(ctx), target->queue, task->job->id, reply_of(ctx, task),
                           &err) != STATUS_OK) {
         log_warning("late reply of job \"%.*s\": %s", (int)task->job->id.bytes, task->job->id.data,
                     err.text);
     }
 }
 
-static void account_finished(struct lane_tools *tools, const struct commit_target *target,
+static void account_finished(struct context *ctx, const struct commit_target *target,
                              const struct plan *plan, const struct task *tasks, size_t count)
 {
     uint64_t done = 0;
@@ -289,22 +289,22 @@ static void account_finished(struct lane_tools *tools, const struct commit_targe
         done += !item->expired;
         expired += item->expired;
         if (wanted && task != NULL) {
-            push_late(tools, target, task);
+            push_late(ctx, target, task);
         }
     }
-    size_t series = metrics_queue_of(tools->metrics, target->queue->name);
-    metrics_jobs(tools->metrics, series, METRICS_DONE, done);
-    metrics_jobs(tools->metrics, series, METRICS_EXPIRED, expired);
+    size_t series = metrics_queue_of(ctx->metrics, target->queue->name);
+    metrics_jobs(ctx->metrics, series, METRICS_DONE, done);
+    metrics_jobs(ctx->metrics, series, METRICS_EXPIRED, expired);
 }
 
-static void account_retried(struct lane_tools *tools, const struct commit_target *target,
+static void account_retried(struct context *ctx, const struct commit_target *target,
                             const struct plan *plan)
 {
-    size_t series = metrics_queue_of(tools->metrics, target->queue->name);
+    size_t series = metrics_queue_of(ctx->metrics, target->queue->name);
 
     for (size_t i = 0; i < plan->retry_count; i++) {
         if (plan->retry[i].fate != QUEUE_LOST || plan->retry_unsure) {
-            metrics_jobs(tools->metrics, series,
+            metrics_jobs(ctx->metrics, series,
                          plan->retry[i].parked ? METRICS_PARKED : METRICS_RETRIED, 1);
         }
     }
@@ -336,25 +336,25 @@ static void log_end(const struct commit_target *target, const struct job *job, c
     }
 }
 
-static void account_buried(struct lane_tools *tools, const struct commit_target *target,
+static void account_buried(struct context *ctx, const struct commit_target *target,
                            const struct plan *plan)
 {
     for (size_t i = 0; i < plan->bury_count; i++) {
         const struct queue_bury_item *item = &plan->bury[i];
         if (item->fate != QUEUE_LOST || plan->bury_unsure) {
-            metrics_jobs(tools->metrics, metrics_queue_of(tools->metrics, target->queue->name),
+            metrics_jobs(ctx->metrics, metrics_queue_of(ctx->metrics, target->queue->name),
                          METRICS_BURIED, 1);
             log_end(target, item->job, item->reason, item->error);
         }
     }
 }
 
-bool commit_tasks(struct lane_tools *tools, const struct commit_target *target,
-                  const struct task *tasks, size_t count)
+bool commit_tasks(struct context *ctx, const struct commit_target *target, const struct task *tasks,
+                  size_t count)
 {
     struct plan plan = {0};
 
-    if (!plan_alloc(tools, count, &plan)) {
+    if (!plan_alloc(ctx, count, &plan)) {
         log_error("no memory to commit %zu jobs, they stay pending", count);
         return false;
     }
@@ -363,24 +363,24 @@ bool commit_tasks(struct lane_tools *tools, const struct commit_target *target,
         if (tasks[i].verdict == VERDICT_RETRY || is_outage) {
             log_end(target, tasks[i].job, NULL, tasks[i].error);
         }
-        plan_task(tools, &plan, &tasks[i]);
+        plan_task(ctx, &plan, &tasks[i]);
     }
-    tools_phase(tools, PHASE_FINISH);
+    context_phase(ctx, PHASE_FINISH);
     const struct commit_part finish = {"finishing", plan.finish_count, run_finish,
                                        &plan.finish_unsure};
     const struct commit_part retry = {"retrying", plan.retry_count, run_retry, &plan.retry_unsure};
     const struct commit_part bury = {"burying", plan.bury_count, run_bury, &plan.bury_unsure};
-    const bool finished = persist(tools, target, &plan, &finish);
-    const bool retried = persist(tools, target, &plan, &retry);
-    const bool buried = persist(tools, target, &plan, &bury);
+    const bool finished = persist(ctx, target, &plan, &finish);
+    const bool retried = persist(ctx, target, &plan, &retry);
+    const bool buried = persist(ctx, target, &plan, &bury);
     if (finished) {
-        account_finished(tools, target, &plan, tasks, count);
+        account_finished(ctx, target, &plan, tasks, count);
     }
     if (retried) {
-        account_retried(tools, target, &plan);
+        account_retried(ctx, target, &plan);
     }
     if (buried) {
-        account_buried(tools, target, &plan);
+        account_buried(ctx, target, &plan);
     }
     return finished && retried && buried;
 }

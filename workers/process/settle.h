@@ -24,7 +24,7 @@ struct commit_target {
 };
 
 /* Acts on the verdicts of `count` tasks and counts what moved. False: some are not committed. */
-bool commit_tasks(struct lane_tools *tools, const struct commit_target *target,
-                  const struct task *tasks, size_t count) MUSTCHECK;
+bool commit_tasks(struct context *ctx, const struct commit_target *target, const struct task *tasks,
+                  size_t count) MUSTCHECK;
 
 #endif

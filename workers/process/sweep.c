@@ -37,7 +37,7 @@ struct sweep {
     pthread_t thread;
     bool started;
     atomic_bool running;
-    struct lane_tools tools; /* the thread's, and the settings that it was opened with */
+    struct context ctx; /* the thread's, and the settings that it was opened with */
     struct settings settings;
 };
 
@@ -112,16 +112,16 @@ static void wait_for_idle_moment(const struct sweep *sweep)
 static enum status delete_expired(struct sweep *sweep, const char *domain, const struct slice *ids,
                                   size_t count, size_t *deleted, struct error *err)
 {
-    struct lane_tools *tools = &sweep->tools;
+    struct context *ctx = &sweep->ctx;
     struct slice expired[RECORDS_SLICE];
     struct chroma_hits stored = {0};
     int64_t now_unix_ms = 0;
     size_t kept = 0;
     enum status status =
-        chroma_get(tools->chroma, domain, ids, count, false, &tools->arena, &stored, err);
+        chroma_get(context_chroma(ctx), domain, ids, count, false, &ctx->arena, &stored, err);
 
     if (status == STATUS_OK) {
-        status = tools_ask_time(&sweep->tools, &now_unix_ms, err);
+        status = context_ask_time(&sweep->ctx, &now_unix_ms, err);
     }
     for (size_t i = 0; i < stored.count && status == STATUS_OK && kept < RECORDS_SLICE; i++) {
         if (records_is_expired(&stored.examples[i], now_unix_ms)) {
@@ -129,7 +129,7 @@ static enum status delete_expired(struct sweep *sweep, const char *domain, const
         }
     }
     if (status == STATUS_OK) {
-        status = chroma_delete(tools->chroma, domain, expired, kept, err);
+        status = chroma_delete(context_chroma(ctx), domain, expired, kept, err);
     }
     *deleted = status == STATUS_OK ? kept : 0;
     return status;
@@ -138,7 +138,7 @@ static enum status delete_expired(struct sweep *sweep, const char *domain, const
 static enum status sweep_slice(struct sweep *sweep, const char *domain, const struct slice *ids,
                                size_t count, size_t *deleted, struct error *err)
 {
-    struct lane_tools *tools = &sweep->tools;
+    struct context *ctx = &sweep->ctx;
     const size_t writers = (size_t)sweep->fleet->settings->chroma_writers;
     size_t slots[WRITERS_MAX];
     size_t held = 0;
@@ -146,7 +146,7 @@ static enum status sweep_slice(struct sweep *sweep, const char *domain, const st
 
     *deleted = 0;
     while (held < writers && held < WRITERS_MAX && status == STATUS_OK) {
-        status = writer_acquire(tools->writer, tools->redis, &tools->random, WRITER_WAIT_MS,
+        status = writer_acquire(ctx->writer, context_redis(ctx), &ctx->random, WRITER_WAIT_MS,
                                 &slots[held], err);
         held += status == STATUS_OK;
     }
@@ -154,9 +154,9 @@ static enum status sweep_slice(struct sweep *sweep, const char *domain, const st
         status = delete_expired(sweep, domain, ids, count, deleted, err);
     }
     while (held > 0) {
-        writer_release(tools->writer, tools->redis, slots[--held]);
+        writer_release(ctx->writer, context_redis(ctx), slots[--held]);
     }
-    metrics_swept(tools->metrics, *deleted);
+    metrics_swept(ctx->metrics, *deleted);
     return status;
 }
 
@@ -164,23 +164,23 @@ static enum status sweep_slice(struct sweep *sweep, const char *domain, const st
 static enum status sweep_domain(struct sweep *sweep, const char *domain, size_t *total,
                                 struct error *err)
 {
-    struct lane_tools *tools = &sweep->tools;
+    struct context *ctx = &sweep->ctx;
     struct chroma_hits found = {0};
     size_t gone = 0;
     enum status status = STATUS_OK;
 
     do {
-        const struct arena_mark mark = arena_mark(&tools->arena);
+        const struct arena_mark mark = arena_mark(&ctx->arena);
         struct slice ids[RECORDS_SLICE];
         int64_t now_unix_ms = 0;
         gone = 0;
-        status = tools_ask_time(&sweep->tools, &now_unix_ms, err);
+        status = context_ask_time(&sweep->ctx, &now_unix_ms, err);
         if (status == STATUS_OK) {
-            status = chroma_find_expired(tools->chroma, domain, now_unix_ms, FIND_MAX,
-                                         &tools->arena, &found, err);
+            status = chroma_find_expired(context_chroma(ctx), domain, now_unix_ms, FIND_MAX,
+                                         &ctx->arena, &found, err);
         }
         for (size_t done = 0; status == STATUS_OK && done < found.count && may_go_on(sweep);) {
-            const struct arena_mark slice_mark = arena_mark(&tools->arena);
+            const struct arena_mark slice_mark = arena_mark(&ctx->arena);
             size_t count = 0;
             size_t deleted = 0;
             while (count < RECORDS_SLICE && done < found.count) {
@@ -190,12 +190,12 @@ static enum status sweep_domain(struct sweep *sweep, const char *domain, size_t 
             const int64_t begun_ms = clock_now_ms();
             status = sweep_slice(sweep, domain, ids, count, &deleted, err);
             gone += deleted;
-            arena_rewind(&tools->arena, slice_mark);
+            arena_rewind(&ctx->arena, slice_mark);
             const int64_t rest_ms = (clock_now_ms() - begun_ms) / 2;
             clock_sleep_ms(rest_ms < REST_MAX_MS ? rest_ms : REST_MAX_MS);
         }
         *total += gone;
-        arena_rewind(&tools->arena, mark);
+        arena_rewind(&ctx->arena, mark);
     } while (status == STATUS_OK && found.count == FIND_MAX && gone > 0 && may_go_on(sweep));
     return status;
 }
@@ -208,15 +208,15 @@ static bool is_of_the_domain(enum status status)
 
 static enum status sweep_all(struct sweep *sweep, struct error *err)
 {
-    struct lane_tools *tools = &sweep->tools;
+    struct context *ctx = &sweep->ctx;
     struct chroma_domains page = {0};
     size_t offset = 0;
     enum status status = STATUS_OK;
 
     do {
-        const struct arena_mark mark = arena_mark(&tools->arena);
+        const struct arena_mark mark = arena_mark(&ctx->arena);
         status =
-            chroma_list_domains(tools->chroma, offset, DOMAINS_PAGE, &tools->arena, &page, err);
+            chroma_list_domains(context_chroma(ctx), offset, DOMAINS_PAGE, &ctx->arena, &page, err);
         for (size_t i = 0; status == STATUS_OK && i < page.count && may_go_on(sweep); i++) {
             size_t total = 0;
             status = sweep_domain(sweep, page.domains[i], &total, err);
@@ -230,7 +230,7 @@ static enum status sweep_all(struct sweep *sweep, struct error *err)
             }
         }
         offset += page.answered;
-        arena_rewind(&tools->arena, mark);
+        arena_rewind(&ctx->arena, mark);
     } while (status == STATUS_OK && page.answered == DOMAINS_PAGE && may_go_on(sweep));
     return status;
 }
@@ -245,7 +245,7 @@ static void *run(void *argument)
     if (sweep->settings.chroma_timeout_ms > REQUEST_MAX_MS) {
         sweep->settings.chroma_timeout_ms = REQUEST_MAX_MS;
     }
-    sweep->tools = (struct lane_tools){
+    sweep->ctx = (struct context){
         .settings = &sweep->settings,
         .metrics = fleet->metrics,
         .upstreams = fleet->upstreams,
@@ -253,10 +253,10 @@ static void *run(void *argument)
         .group_write = fleet->group_write,
         .redis_clock_ms = &sweep->fleet->redis_clock_ms,
     };
-    enum status status = tools_open(&sweep->tools, &err);
+    enum status status = context_open(&sweep->ctx, &err);
     if (status == STATUS_OK) {
         status = sweep_all(sweep, &err);
-        tools_close(&sweep->tools);
+        context_close(&sweep->ctx);
     }
     if (status == STATUS_UNAVAILABLE) {
         upstreams_report(fleet->upstreams, OPERATION_WRITE, status, &err); /* all shall wait */

@@ -25,7 +25,7 @@ struct store_result {
 };
 
 /* Reads results and epochs of `count` keys in one pipeline. A garbled entry is a miss. */
-enum status store_read_results(struct lane_tools *tools, struct store_result *items, size_t count,
+enum status store_read_results(struct context *ctx, struct store_result *items, size_t count,
                                struct error *err) MUSTCHECK;
 
 struct store_write {
@@ -34,19 +34,19 @@ struct store_write {
     struct slice bytes;
     int64_t ttl_ms;
 };
-enum status store_write_results(struct lane_tools *tools, const struct store_write *items,
-                                size_t count, struct error *err) MUSTCHECK;
+enum status store_write_results(struct context *ctx, const struct store_write *items, size_t count,
+                                struct error *err) MUSTCHECK;
 
 /* Moves the epochs of `count` domains: their cached results are stale from now on. */
-enum status store_bump_epochs(struct lane_tools *tools, const char *const *domains, size_t count,
+enum status store_bump_epochs(struct context *ctx, const char *const *domains, size_t count,
                               struct error *err) MUSTCHECK;
 
 /* Vectors by text hash: found[i] says whether vectors[i * dimension] was filled (and is sound). */
-enum status store_read_vectors(struct lane_tools *tools, const char (*hashes)[TEXT_HASH_CHARS + 1],
+enum status store_read_vectors(struct context *ctx, const char (*hashes)[TEXT_HASH_CHARS + 1],
                                size_t count, float *vectors, bool *found,
                                struct error *err) MUSTCHECK;
 /* Writes those for which skip[i] is false. */
-enum status store_write_vectors(struct lane_tools *tools, const char (*hashes)[TEXT_HASH_CHARS + 1],
+enum status store_write_vectors(struct context *ctx, const char (*hashes)[TEXT_HASH_CHARS + 1],
                                 size_t count, const float *vectors, const bool *skip,
                                 struct error *err) MUSTCHECK;
 

@@ -28,10 +28,10 @@ struct distinct {
     size_t *of_item;   /* item -> distinct */
 };
 
-static bool distinct_alloc(struct lane_tools *tools, size_t count, struct distinct *d)
+static bool distinct_alloc(struct context *ctx, size_t count, struct distinct *d)
 {
-    struct arena *arena = &tools->arena;
-    size_t dimension = embedder_dimension(tools->embedder);
+    struct arena *arena = &ctx->arena;
+    size_t dimension = embedder_dimension(context_embedder(ctx));
 
     d->hashes = arena_array(arena, count, sizeof *d->hashes);
     d->first = arena_array(arena, count, sizeof *d->first);
@@ -66,9 +66,9 @@ static void distinct_fill(const struct embedding *items, size_t count, struct di
 }
 
 /* Waits a little for the fleet's rate; a longer wait is the job's, not the lane's. */
-static enum status take_rate(struct lane_tools *tools, struct error *err)
+static enum status take_rate(struct context *ctx, struct error *err)
 {
-    const struct settings *settings = tools->settings;
+    const struct settings *settings = ctx->settings;
     char key[KEYS_BYTES];
     int64_t wait_ms = 0;
 
@@ -76,9 +76,8 @@ static enum status take_rate(struct lane_tools *tools, struct error *err)
         return STATUS_OK;
     }
     keys_rate(key, settings->prefix, "embed");
-    tools_will_wait(tools);
     for (int64_t waited_ms = 0; waited_ms <= RATE_WAIT_MAX_MS; waited_ms += wait_ms) {
-        enum status status = ratelimit_take(tools->redis, key, settings->embed_rate_count,
+        enum status status = ratelimit_take(context_redis(ctx), key, settings->embed_rate_count,
                                             settings->embed_rate_window_ms, 1, &wait_ms, err);
         if (status != STATUS_OK || wait_ms == 0) {
             return status;
@@ -87,7 +86,7 @@ static enum status take_rate(struct lane_tools *tools, struct error *err)
             break;
         }
         clock_sleep_ms(wait_ms);
-        tools_progress(tools);
+        context_progress(ctx);
     }
     error_set(err, STATUS_UNAVAILABLE, "embedder: the fleet's rate is used up for %lld ms",
               (long long)wait_ms);
@@ -96,43 +95,43 @@ static enum status take_rate(struct lane_tools *tools, struct error *err)
 }
 
 /* The characters that the model takes, as set or learnt; 0 = as many as there are. */
-static size_t text_bound(const struct lane_tools *tools)
+static size_t text_bound(const struct context *ctx)
 {
-    const size_t set = (size_t)tools->settings->embed_max_chars;
-    const size_t learnt = upstreams_text_bound(tools->upstreams);
+    const size_t set = (size_t)ctx->settings->embed_max_chars;
+    const size_t learnt = upstreams_text_bound(ctx->upstreams);
 
     return set == 0 || (learnt > 0 && learnt < set) ? learnt : set;
 }
 
 /* Texts that are known to be longer than the model takes: cut before they are hashed, so that the
  * vector of a beginning is the beginning's, or refused as the setting says. */
-static void bound_texts(struct lane_tools *tools, struct embedding *items, size_t count)
+static void bound_texts(struct context *ctx, struct embedding *items, size_t count)
 {
-    const size_t bound = text_bound(tools);
+    const size_t bound = text_bound(ctx);
 
     for (size_t i = 0; i < count && bound > 0; i++) {
         struct embedding *item = &items[i];
         if (item->text.bytes <= bound || long_text_chars(item->text) <= bound) {
             continue;
         }
-        if (tools->settings->reject_long_text) {
+        if (ctx->settings->reject_long_text) {
             (void)error_set(&item->error, STATUS_INVALID,
                             "a text of %zu characters, the model takes %zu "
                             "(STILLHOUSE_LONG_TEXT=reject)",
                             long_text_chars(item->text), bound);
             item->guilty = true;
-            metrics_long_text(tools->metrics, METRICS_LONG_REJECTED);
+            metrics_long_text(ctx->metrics, METRICS_LONG_REJECTED);
         } else {
             item->text = long_text_head(item->text, bound);
             item->embedded_bytes = item->text.bytes;
-            metrics_long_text(tools->metrics, METRICS_LONG_CUT);
+            metrics_long_text(ctx->metrics, METRICS_LONG_CUT);
         }
     }
 }
 
 /* A call of several texts on its way to being whole: what of it passed, what stands alone. */
 struct calling {
-    struct lane_tools *tools;
+    struct context *ctx;
     const struct embedding *items;
     struct distinct *d;
     const size_t *list; /* the distinct texts that are asked for */
@@ -147,10 +146,10 @@ struct calling {
 /* What is sent of a text: all of it, or what was found to be taken of one as long. */
 static struct slice text_of(struct calling *calling, size_t at)
 {
-    struct lane_tools *tools = calling->tools;
+    struct context *ctx = calling->ctx;
     const size_t own = calling->list[at];
     const struct slice text = calling->items[calling->d->first[own]].text;
-    const size_t bound = tools->settings->reject_long_text ? 0 : text_bound(tools);
+    const size_t bound = ctx->settings->reject_long_text ? 0 : text_bound(ctx);
     size_t *cut_bytes = &calling->d->cut_bytes[own];
 
     if (*cut_bytes == 0 && bound > 0 && text.bytes > bound && long_text_chars(text) > bound) {
@@ -162,11 +161,11 @@ static struct slice text_of(struct calling *calling, size_t at)
 /* One request for part of the texts; whole or not at all. */
 static enum status send(struct calling *calling, struct part part, struct error *err)
 {
-    struct lane_tools *tools = calling->tools;
+    struct context *ctx = calling->ctx;
     struct distinct *d = calling->d;
-    const size_t dimension = embedder_dimension(tools->embedder);
-    struct slice *texts = arena_array(&tools->arena, part.count, sizeof *texts);
-    float *vectors = arena_array(&tools->arena, part.count * dimension, sizeof *vectors);
+    const size_t dimension = embedder_dimension(context_embedder(ctx));
+    struct slice *texts = arena_array(&ctx->arena, part.count, sizeof *texts);
+    float *vectors = arena_array(&ctx->arena, part.count * dimension, sizeof *vectors);
 
     if (texts == NULL || vectors == NULL) {
         return error_set(err, STATUS_OOM, "no memory for %zu vectors", part.count);
@@ -174,22 +173,22 @@ static enum status send(struct calling *calling, struct part part, struct error 
     for (size_t i = 0; i < part.count; i++) {
         texts[i] = text_of(calling, part.from + i);
     }
-    enum status status = take_rate(tools, err);
+    enum status status = take_rate(ctx, err);
     if (status != STATUS_OK) {
         calling->rate_used_up = true;
         return status;
     }
-    tools_phase(tools, PHASE_EMBED);
-    embedder_set_timeout(tools->embedder, calling->timeout_ms);
-    status = embedder_embed(tools->embedder, texts, part.count, vectors, err);
-    embedder_set_timeout(tools->embedder, 0);
-    tools_progress(tools);
+    context_phase(ctx, PHASE_EMBED);
+    embedder_set_timeout(context_embedder(ctx), calling->timeout_ms);
+    status = embedder_embed(context_embedder(ctx), texts, part.count, vectors, err);
+    embedder_set_timeout(context_embedder(ctx), 0);
+    context_progress(ctx);
     calling->is_doubted = status != STATUS_OK && failure_is_outage(err);
     if (status != STATUS_OK) {
         return status;
     }
     calling->passes = true;
-    metrics_embedded(tools->metrics, METRICS_FROM_MODEL, part.count);
+    metrics_embedded(ctx->metrics, METRICS_FROM_MODEL, part.count);
     for (size_t i = 0; i < part.count; i++) {
         const size_t own = calling->list[part.from + i];
         memcpy(d->vectors + own * dimension, vectors + i * dimension, dimension * sizeof *vectors);
@@ -201,19 +200,19 @@ static enum status send(struct calling *calling, struct part part, struct error 
 /* Does the embedder work? Where no other text says so, a short one of our own is the comparison. */
 static bool works(struct calling *calling)
 {
-    struct lane_tools *tools = calling->tools;
+    struct context *ctx = calling->ctx;
     struct error err = {0};
 
     if (calling->passes && !calling->is_doubted) {
         return true;
     }
-    if (take_rate(tools, &err) != STATUS_OK) {
+    if (take_rate(ctx, &err) != STATUS_OK) {
         return false;
     }
-    const bool passes = embedder_compare(tools->embedder, &err) == STATUS_OK;
+    const bool passes = embedder_compare(context_embedder(ctx), &err) == STATUS_OK;
     calling->passes = calling->passes || passes;
     calling->is_doubted = !passes;
-    tools_progress(tools);
+    context_progress(ctx);
     return passes;
 }
 
@@ -222,12 +221,12 @@ static bool works(struct calling *calling)
  * whatever was said of it before. */
 static bool passes_shorter(struct calling *calling, size_t at, bool *away)
 {
-    struct lane_tools *tools = calling->tools;
+    struct context *ctx = calling->ctx;
     const size_t own = calling->list[at];
     const struct slice text = calling->items[calling->d->first[own]].text;
     const bool told = long_text_is_told(&calling->d->errors[own]);
     const size_t least = told ? LONG_TEXT_MIN_CHARS : LONG_TEXT_UNTOLD_CHARS;
-    const size_t bound = text_bound(tools); /* another text of this call may have taught it */
+    const size_t bound = text_bound(ctx); /* another text of this call may have taught it */
     size_t chars = long_text_chars(text);
 
     for (chars = bound > 0 && bound < chars ? bound : chars / 2; chars >= least; chars /= 2) {
@@ -235,9 +234,9 @@ static bool passes_shorter(struct calling *calling, size_t at, bool *away)
         calling->d->cut_bytes[own] = long_text_head(text, chars).bytes;
         if (send(calling, (struct part){at, 1}, &err) == STATUS_OK) {
             if (told) {
-                upstreams_learn_text_bound(tools->upstreams, chars);
+                upstreams_learn_text_bound(ctx->upstreams, chars);
             }
-            metrics_long_text(tools->metrics, METRICS_LONG_CUT);
+            metrics_long_text(ctx->metrics, METRICS_LONG_CUT);
             return true;
         }
         if (err.status != STATUS_INVALID) { /* no reason to reject it any more */
@@ -274,16 +273,16 @@ static bool judge_lone(struct calling *calling, size_t at)
             return false;
         }
     }
-    if (!calling->tools->settings->reject_long_text && !failure_is_own_check(err) &&
+    if (!calling->ctx->settings->reject_long_text && !failure_is_own_check(err) &&
         passes_shorter(calling, at, &away)) {
         return true;
     }
     if (away) {
         return false;
     }
-    if (told && calling->tools->settings->reject_long_text) {
+    if (told && calling->ctx->settings->reject_long_text) {
         err->status = STATUS_INVALID;
-        metrics_long_text(calling->tools->metrics, METRICS_LONG_REJECTED);
+        metrics_long_text(calling->ctx->metrics, METRICS_LONG_REJECTED);
     }
     calling->d->guilty[own] = true;
     log_debug("embedding refused: %s", err->text);
@@ -318,7 +317,7 @@ static bool halve(struct calling *calling, bool *lone)
 static void find_guilty(struct calling *calling)
 {
     const enum status first = calling->first.status;
-    bool *lone = arena_array(&calling->tools->arena, calling->count, sizeof *lone);
+    bool *lone = arena_array(&calling->ctx->arena, calling->count, sizeof *lone);
 
     if (lone == NULL || !failure_may_be_text(&calling->first)) {
         return;
@@ -341,9 +340,9 @@ static void call_all(struct calling *calling)
 {
     struct distinct *d = calling->d;
     struct error *first = &calling->first;
-    const int64_t usual_ms = calling->tools->settings->embed_timeout_ms;
+    const int64_t usual_ms = calling->ctx->settings->embed_timeout_ms;
     const int64_t patient_ms =
-        usual_ms * upstreams_patience(calling->tools->upstreams, OPERATION_EMBED);
+        usual_ms * upstreams_patience(calling->ctx->upstreams, OPERATION_EMBED);
     const int64_t most_ms = usual_ms > PATIENCE_MAX_MS ? usual_ms : PATIENCE_MAX_MS;
 
     calling->timeout_ms = (int)(patient_ms < most_ms ? patient_ms : most_ms);
@@ -351,7 +350,7 @@ static void call_all(struct calling *calling)
     calling->timeout_ms = 0;
 
     if (calling->rate_used_up || status == STATUS_OOM) {
-        upstreams_cancel(calling->tools->upstreams, OPERATION_EMBED);
+        upstreams_cancel(calling->ctx->upstreams, OPERATION_EMBED);
     }
     for (size_t i = 0; i < calling->count && status != STATUS_OK; i++) {
         d->errors[calling->list[i]] = *first;
@@ -364,16 +363,15 @@ static void call_all(struct calling *calling)
         find_guilty(calling);
     }
     if (calling->passes) {
-        asking_report(calling->tools, OPERATION_EMBED, STATUS_OK, NULL);
+        asking_report(calling->ctx, OPERATION_EMBED, STATUS_OK, NULL);
     } else {
-        asking_report(calling->tools, OPERATION_EMBED, status, first);
+        asking_report(calling->ctx, OPERATION_EMBED, status, first);
     }
 }
 
-static void embed_missing(struct lane_tools *tools, const struct embedding *items,
-                          struct distinct *d)
+static void embed_missing(struct context *ctx, const struct embedding *items, struct distinct *d)
 {
-    size_t *list = arena_array(&tools->arena, d->count, sizeof *list);
+    size_t *list = arena_array(&ctx->arena, d->count, sizeof *list);
     size_t missing = 0;
 
     for (size_t i = 0; i < d->count && list != NULL; i++) {
@@ -384,57 +382,57 @@ static void embed_missing(struct lane_tools *tools, const struct embedding *item
     if (missing == 0) {
         return;
     }
-    size_t allowed = asking_allow(tools, OPERATION_EMBED, missing);
+    size_t allowed = asking_allow(ctx, OPERATION_EMBED, missing);
     for (size_t i = allowed; i < missing; i++) {
         d->parked[list[i]] = true;
     }
     if (allowed > 0) {
         struct calling calling = {
-            .tools = tools, .items = items, .d = d, .list = list, .count = allowed};
+            .ctx = ctx, .items = items, .d = d, .list = list, .count = allowed};
         call_all(&calling);
     }
 }
 
 /* Nothing can be embedded before it is known how long a vector is. False when it is not to be
  * learnt now: the items say why. */
-static bool learn_dimension(struct lane_tools *tools, struct embedding *items, size_t count)
+static bool learn_dimension(struct context *ctx, struct embedding *items, size_t count)
 {
     struct error err = {0};
 
-    if (embedder_dimension(tools->embedder) > 0) {
+    if (embedder_dimension(context_embedder(ctx)) > 0) {
         return true;
     }
-    if (asking_allow(tools, OPERATION_EMBED, 1) == 0) {
+    if (asking_allow(ctx, OPERATION_EMBED, 1) == 0) {
         for (size_t i = 0; i < count; i++) {
             items[i].parked = true;
         }
         return false;
     }
-    tools_phase(tools, PHASE_EMBED);
-    const enum status status = embedder_learn(tools->embedder, &err);
-    asking_report(tools, OPERATION_EMBED, status, &err);
+    context_phase(ctx, PHASE_EMBED);
+    const enum status status = embedder_learn(context_embedder(ctx), &err);
+    asking_report(ctx, OPERATION_EMBED, status, &err);
     for (size_t i = 0; i < count && status != STATUS_OK; i++) {
         items[i].error = err;
     }
     if (status == STATUS_OK) {
-        chroma_set_dimension(tools->chroma, embedder_dimension(tools->embedder));
-        log_info("embedder \"%s\": vectors of %zu numbers", embedder_model(tools->embedder),
-                 embedder_dimension(tools->embedder));
+        chroma_set_dimension(context_chroma(ctx), embedder_dimension(context_embedder(ctx)));
+        log_info("embedder \"%s\": vectors of %zu numbers", embedder_model(context_embedder(ctx)),
+                 embedder_dimension(context_embedder(ctx)));
     }
     return status == STATUS_OK;
 }
 
-void embedding_resolve(struct lane_tools *tools, struct embedding *items, size_t count)
+void embedding_resolve(struct context *ctx, struct embedding *items, size_t count)
 {
     struct distinct d = {0};
     struct error err = {0};
 
-    if (!learn_dimension(tools, items, count)) {
+    if (!learn_dimension(ctx, items, count)) {
         return;
     }
-    const size_t dimension = embedder_dimension(tools->embedder);
-    bound_texts(tools, items, count);
-    if (!distinct_alloc(tools, count, &d)) {
+    const size_t dimension = embedder_dimension(context_embedder(ctx));
+    bound_texts(ctx, items, count);
+    if (!distinct_alloc(ctx, count, &d)) {
         for (size_t i = 0; i < count; i++) {
             error_set(&items[i].error, STATUS_OOM, "no memory for %zu vectors", count);
         }
@@ -442,8 +440,8 @@ void embedding_resolve(struct lane_tools *tools, struct embedding *items, size_t
     }
     distinct_fill(items, count, &d);
 
-    bool *cached = arena_array(&tools->arena, d.count, sizeof *cached);
-    if (store_read_vectors(tools, d.hashes, d.count, d.vectors, d.found, &err) != STATUS_OK) {
+    bool *cached = arena_array(&ctx->arena, d.count, sizeof *cached);
+    if (store_read_vectors(ctx, d.hashes, d.count, d.vectors, d.found, &err) != STATUS_OK) {
         log_debug("vector cache: %s", err.text);
     }
     size_t hits = 0;
@@ -453,16 +451,16 @@ void embedding_resolve(struct lane_tools *tools, struct embedding *items, size_t
             cached[i] = d.found[i];
         }
     }
-    metrics_embedded(tools->metrics, METRICS_FROM_CACHE, hits);
+    metrics_embedded(ctx->metrics, METRICS_FROM_CACHE, hits);
 
-    embed_missing(tools, items, &d);
+    embed_missing(ctx, items, &d);
 
     for (size_t i = 0; i < d.count && cached != NULL; i++) {
         /* From here: what need not be written. A beginning's vector is none of the whole text's. */
         cached[i] = cached[i] || !d.found[i] || d.cut_bytes[i] > 0;
     }
     if (cached != NULL &&
-        store_write_vectors(tools, d.hashes, d.count, d.vectors, cached, &err) != STATUS_OK) {
+        store_write_vectors(ctx, d.hashes, d.count, d.vectors, cached, &err) != STATUS_OK) {
         log_debug("vector cache: %s", err.text);
     }
     for (size_t i = 0; i < count; i++) {

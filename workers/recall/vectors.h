@@ -7,6 +7,7 @@
 #define STILLHOUSE_RECALL_VECTORS_H
 
 #include "context/context.h"
+#include "rules/task.h"
 
 /* One text: in `text`, out the rest. */
 struct embedding {
@@ -20,7 +21,7 @@ struct embedding {
 
 /* Fills every item. A request that fails is halved: a text that fails alone while others pass is at
  * fault itself, the others are embedded without it. */
-void embedding_resolve(struct lane_tools *tools, struct embedding *items, size_t count);
+void embedding_resolve(struct context *ctx, struct embedding *items, size_t count);
 
 /* Judges `task` by an item without a vector; `document` names it ({NULL, 0} = nothing does). */
 void embedding_judge(const struct embedding *item, struct slice document, struct task *task);
