@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "base/strbuf.h"
 #include "jobs/job.h"
+#include "json/writer.h"
 
 enum { BODIES_K_DEFAULT = 3, BODIES_K_MAX = 20, BODIES_DEPTH_MAX = 16, BODIES_METADATA_MAX = 64 };
 
@@ -137,9 +138,10 @@ enum status bodies_decode_result(const void *data, size_t bytes, struct arena *a
 bool bodies_result_is_of(const struct enrich_result *result, const char *domain,
                          const char *query_hash) MUSTCHECK;
 
-/* Appends one msgpack value as JSON (bin as base64 text, NaN/inf as null, map keys as text).
- * Scans first: INVALID appends nothing. For `stillhouse peek`, `dead show`, `result`. */
-enum status bodies_to_json(const void *data, size_t bytes, struct strbuf *out,
-                           struct error *err) MUSTCHECK;
+/* Puts one msgpack value into a JSON document (bin as base64 text, NaN/inf as null, map keys as
+ * text), as the member `name` of an object, or NULL. INVALID puts nothing. For `stillhouse peek`,
+ * `dead show`, `result`. */
+enum status bodies_to_json(const void *data, size_t bytes, struct json_writer *json,
+                           const char *name, struct error *err) MUSTCHECK;
 
 #endif

@@ -45,45 +45,40 @@ static void put_scalar(const msgpack_object *object, struct strbuf *out)
 
 /* JSON wants text here: texts as they are, other scalars in quotes. An array or a map as key is
  * only named, since quoting it again at each level would double its length each time. */
-static void put_key(const msgpack_object *key, struct strbuf *out)
+static void put_key(const msgpack_object *key, struct json_writer *json)
 {
-    bool quoted = key->type == MSGPACK_OBJECT_STR || key->type == MSGPACK_OBJECT_BIN ||
-                  key->type == MSGPACK_OBJECT_EXT;
+    const bool quoted = key->type == MSGPACK_OBJECT_STR || key->type == MSGPACK_OBJECT_BIN ||
+                        key->type == MSGPACK_OBJECT_EXT;
+    struct strbuf *out = json_name_begin(json);
 
     if (key->type == MSGPACK_OBJECT_ARRAY || key->type == MSGPACK_OBJECT_MAP) {
         strbuf_append_str(out, key->type == MSGPACK_OBJECT_ARRAY ? "\"[array]\"" : "\"{map}\"");
-        return;
+    } else {
+        strbuf_append_str(out, quoted ? "" : "\"");
+        put_scalar(key, out);
+        strbuf_append_str(out, quoted ? "" : "\"");
     }
-    if (!quoted) {
-        strbuf_append_char(out, '"');
-    }
-    put_scalar(key, out);
-    if (!quoted) {
-        strbuf_append_char(out, '"');
-    }
+    json_name_end(json);
 }
 
 /* Recursion is bounded: the scanner refuses more than BODIES_DEPTH_MAX levels. */
-static void put_value(const msgpack_object *object, struct strbuf *out)
+static void put_value(const msgpack_object *object, struct json_writer *json, const char *name)
 {
     if (object->type == MSGPACK_OBJECT_ARRAY) {
-        strbuf_append_char(out, '[');
+        json_open(json, name, '[');
         for (size_t i = 0; i < object->via.array.size; i++) {
-            strbuf_append_str(out, i == 0 ? "" : ",");
-            put_value(&object->via.array.ptr[i], out);
+            put_value(&object->via.array.ptr[i], json, NULL);
         }
-        strbuf_append_char(out, ']');
+        json_close(json, ']');
     } else if (object->type == MSGPACK_OBJECT_MAP) {
-        strbuf_append_char(out, '{');
+        json_open(json, name, '{');
         for (size_t i = 0; i < object->via.map.size; i++) {
-            strbuf_append_str(out, i == 0 ? "" : ",");
-            put_key(&object->via.map.ptr[i].key, out);
-            strbuf_append_char(out, ':');
-            put_value(&object->via.map.ptr[i].val, out);
+            put_key(&object->via.map.ptr[i].key, json);
+            put_value(&object->via.map.ptr[i].val, json, NULL);
         }
-        strbuf_append_char(out, '}');
+        json_close(json, '}');
     } else {
-        put_scalar(object, out);
+        put_scalar(object, json_put(json, name));
     }
 }
 
@@ -92,21 +87,22 @@ enum status body_json_text(const msgpack_object *object, struct arena *arena, st
 {
     struct strbuf text = {0};
 
-    put_value(object, &text);
+    put_value(object, &(struct json_writer){.out = &text}, NULL);
     const char *copy = strbuf_ok(&text) ? arena_copy(arena, text.data, text.bytes) : NULL;
     *out = (struct slice){copy, text.bytes};
     strbuf_free(&text);
     return copy != NULL ? STATUS_OK : error_set(err, STATUS_OOM, "out of memory");
 }
 
-enum status bodies_to_json(const void *data, size_t bytes, struct strbuf *out, struct error *err)
+enum status bodies_to_json(const void *data, size_t bytes, struct json_writer *json,
+                           const char *name, struct error *err)
 {
     struct body_reader reader;
     enum status status = body_open(&reader, data, bytes, err);
 
     if (status == STATUS_OK) {
-        put_value(&reader.unpacked.data, out);
-        if (!strbuf_ok(out)) {
+        put_value(&reader.unpacked.data, json, name);
+        if (!strbuf_ok(json->out)) {
             status = error_set(err, STATUS_OOM, "out of memory");
         }
     }

@@ -115,7 +115,8 @@ static void put_body(struct strbuf *out, struct slice body)
 
     enum status status = bodies_scan(body.data, body.bytes, &err);
     if (status == STATUS_OK) {
-        status = bodies_to_json(body.data, body.bytes, &value, &err);
+        status =
+            bodies_to_json(body.data, body.bytes, &(struct json_writer){.out = &value}, NULL, &err);
     }
     json_key(out, "body");
     if (status == STATUS_OK && strbuf_ok(&value)) {

@@ -152,7 +152,8 @@ static void try_json(const void *data, size_t size, bool sound, struct error *er
 {
     struct strbuf json = {0};
 
-    must((bodies_to_json(data, size, &json, err) == STATUS_OK) == sound);
+    must((bodies_to_json(data, size, &(struct json_writer){.out = &json}, NULL, err) ==
+          STATUS_OK) == sound);
     if (sound) {
         cJSON *document = cJSON_ParseWithLength(json.data, json.bytes);
         must(document != NULL);

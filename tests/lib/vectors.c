@@ -174,7 +174,8 @@ static void answer_body(const cJSON *vector, cJSON *answer)
             }
         }
     } else {
-        status = bodies_to_json(bytes.data, bytes.bytes, &canonical, &err);
+        status = bodies_to_json(bytes.data, bytes.bytes, &(struct json_writer){.out = &canonical},
+                                NULL, &err);
     }
     if (status != STATUS_OK) {
         cJSON_AddStringToObject(answer, "error", err.text);

@@ -43,7 +43,8 @@ static const char *json_of(const void *data, size_t bytes)
 {
     struct error err = {0};
     strbuf_reset(&json);
-    cr_assert_eq(bodies_to_json(data, bytes, &json, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(bodies_to_json(data, bytes, &(struct json_writer){.out = &json}, NULL, &err),
+                 STATUS_OK, "%s", err.text);
     return json.data;
 }
 
@@ -348,7 +349,8 @@ Test(bodies_result, json_of_broken_bytes_is_an_error_and_nothing_is_written)
 {
     struct error err = {0};
     strbuf_append_str(&json, "before");
-    cr_assert_eq(bodies_to_json(BYTES("\x92\x01"), &json, &err), STATUS_INVALID);
+    cr_assert_eq(bodies_to_json(BYTES("\x92\x01"), &(struct json_writer){.out = &json}, NULL, &err),
+                 STATUS_INVALID);
     cr_assert_str_eq(json.data, "before");
     cr_assert_str_eq(err.text, "an array at byte 0 claims 2 elements, 1 bytes are left");
 }
@@ -357,7 +359,9 @@ Test(bodies_result, json_without_memory_is_an_error)
 {
     struct strbuf full = {.failed = true};
     struct error err = {0};
-    cr_assert_eq(bodies_to_json(BYTES("\x92\x01\x02"), &full, &err), STATUS_OOM);
+    cr_assert_eq(
+        bodies_to_json(BYTES("\x92\x01\x02"), &(struct json_writer){.out = &full}, NULL, &err),
+        STATUS_OOM);
     cr_assert_str_eq(err.text, "out of memory");
     cr_assert_eq(full.bytes, 0);
 }

@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 
 #include "json/internal.h"
+#include "json/writer.h"
 
 static const char *string_of(struct strbuf *out, const char *text, size_t bytes)
 {
@@ -295,4 +296,63 @@ Test(json, a_decimal_comma_becomes_a_full_stop)
     cr_assert_str_eq(comma, "-1.5e-7");
     cr_assert_eq(json_use_full_stop(arabic), 4);
     cr_assert_str_eq(arabic, "3.25");
+}
+
+/* ---- documents ----------------------------------------------------------------------------- */
+
+static void write_document(struct json_writer *json)
+{
+    json_open(json, NULL, '{');
+    json_put_str(json, "a", "x\xff\"");
+    json_open(json, "list", '[');
+    json_put_int(json, NULL, -7);
+    json_put_bool(json, NULL, true);
+    json_open(json, NULL, '{');
+    json_close(json, '}');
+    json_close(json, ']');
+    json_put_null(json, "nothing");
+    json_str(json_name_begin(json), "by hand");
+    json_name_end(json);
+    json_open(json, NULL, '[');
+    json_close(json, ']');
+    json_double(json_put(json, "number"), 1);
+    json_close(json, '}');
+}
+
+Test(json, a_document_is_written_member_by_member)
+{
+    struct strbuf out = {0};
+
+    write_document(&(struct json_writer){.out = &out});
+    cr_assert_str_eq(out.data, "{\"a\":\"x?\\\"\",\"list\":[-7,true,{}],\"nothing\":null,"
+                               "\"by hand\":[],\"number\":1.0}");
+    strbuf_free(&out);
+}
+
+Test(json, an_indented_document_has_a_line_a_member)
+{
+    struct strbuf out = {0};
+
+    write_document(&(struct json_writer){.out = &out, .indented = true});
+    cr_assert_str_eq(out.data, "{\n"
+                               "  \"a\": \"x?\\\"\",\n"
+                               "  \"list\": [\n"
+                               "    -7,\n"
+                               "    true,\n"
+                               "    {}\n"
+                               "  ],\n"
+                               "  \"nothing\": null,\n"
+                               "  \"by hand\": [],\n"
+                               "  \"number\": 1.0\n"
+                               "}");
+    strbuf_free(&out);
+}
+
+Test(json, a_document_of_one_value_is_that_value)
+{
+    struct strbuf out = {0};
+
+    json_put_str(&(struct json_writer){.out = &out, .indented = true}, NULL, "x");
+    cr_assert_str_eq(out.data, "\"x\"");
+    strbuf_free(&out);
 }

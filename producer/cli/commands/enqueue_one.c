@@ -216,7 +216,7 @@ static int print_reply(const struct cli *cli, const void *body, size_t bytes)
 
     enum status status = bodies_scan(body, bytes, &err);
     if (status == STATUS_OK) {
-        status = bodies_to_json(body, bytes, &text, &err);
+        status = bodies_to_json(body, bytes, &(struct json_writer){.out = &text}, NULL, &err);
     }
     int code = CLI_FAILED;
     if (status != STATUS_OK) {

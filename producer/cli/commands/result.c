@@ -63,7 +63,8 @@ static int print_result(const struct cli *cli, const struct strbuf *result, int6
 
     enum status status = bodies_decode_result(result->data, result->bytes, &arena, &decoded, &err);
     if (status == STATUS_OK) {
-        status = bodies_to_json(result->data, result->bytes, &document, &err);
+        status = bodies_to_json(result->data, result->bytes,
+                                &(struct json_writer){.out = &document}, NULL, &err);
     }
     const bool stale = status == STATUS_OK && decoded.epoch < epoch;
     arena_free(&arena);
