@@ -17,7 +17,7 @@
 #include "base/status.h"
 #include "config/settings.h"
 #include "http/client.h"
-#include "jobs/job.h"
+#include "base/slice.h"
 
 struct embedder; /* opaque */
 

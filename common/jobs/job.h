@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/slice.h"
 #include "base/status.h"
 #include "base/text.h"
 
@@ -16,12 +17,6 @@ enum { JOB_DELAY_MAX_DAYS = 30 };
 #define JOB_DELAY_MAX_MS (JOB_DELAY_MAX_DAYS * INT64_C(24) * 60 * 60 * 1000)
 
 enum job_priority { JOB_HIGH, JOB_NORMAL, JOB_LOW, JOB_PRIORITIES };
-
-/* A borrowed run of bytes, not NUL-terminated unless said. */
-struct slice {
-    const char *data;
-    size_t bytes;
-};
 
 /* What a job remembers of being parked: "parked=<tries>.<upstream>.<operation>.<Unix ms>". The
  * fleet writes it, producers may not. */
