@@ -1,7 +1,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <time.h>
+#include <limits.h>
 
 int64_t clock_now_ns(void)
 {
@@ -13,6 +13,30 @@ int64_t clock_now_ns(void)
 int64_t clock_now_ms(void)
 {
     return clock_now_ns() / 1000000;
+}
+
+int clock_left_ms(int64_t deadline_ms)
+{
+    const int64_t left = deadline_ms - clock_now_ms();
+
+    if (left > INT_MAX) {
+        return INT_MAX;
+    }
+    return left < 1 ? 1 : (int)left;
+}
+
+struct timespec clock_in_ms(int64_t wait_ms)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += wait_ms / 1000;
+    at.tv_nsec += wait_ms % 1000 * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    return at;
 }
 
 int64_t clock_unix_ms(void)

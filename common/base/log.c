@@ -153,15 +153,11 @@ enum status log_start(struct error *err)
 
 void log_flush(int64_t wait_ms)
 {
-    struct timespec until;
+    const struct timespec until = clock_in_ms(wait_ms);
 
     if (!ring.started) {
         return;
     }
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += wait_ms % 1000 * 1000000;
-    until.tv_sec += wait_ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&ring.lock);
     while ((ring.writing || ring.read != ring.written || ring.lost > 0) &&
            pthread_cond_clockwait(&ring.emptied, &ring.lock, CLOCK_MONOTONIC, &until) == 0) {

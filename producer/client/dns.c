@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 struct resolve_lookup {
     pthread_mutex_t mutex;
     pthread_cond_t done_changed;
@@ -130,23 +132,9 @@ void resolve_orphan(struct resolve *resolve)
     resolve->lookup = NULL;
 }
 
-static struct timespec from_now(int timeout_ms)
-{
-    struct timespec at;
-
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += timeout_ms / 1000;
-    at.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_nsec -= 1000000000;
-        at.tv_sec++;
-    }
-    return at;
-}
-
 static bool wait_for(struct resolve_lookup *lookup, int timeout_ms)
 {
-    const struct timespec deadline = from_now(timeout_ms);
+    const struct timespec deadline = clock_in_ms(timeout_ms);
 
     pthread_mutex_lock(&lookup->mutex);
     while (!lookup->done &&

@@ -16,7 +16,6 @@ enum {
     FRESH_MS = 500,    /* figures so young are not asked for again */
     KEPT_MS = 15000,   /* figures so old are not shown */
     IN_VAIN_MS = 2000, /* so long nobody waits after a wait in vain */
-    NS_PER_MS = 1000000,
     MS_PER_S = 1000,
     US_PER_S = 1000000,
 };
@@ -59,23 +58,9 @@ static void unset_all(struct families *f)
     metrics_prompts_unset(f->metrics);
 }
 
-static struct timespec after(int64_t wait_ms)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(wait_ms / MS_PER_S);
-    until.tv_nsec += (long)(wait_ms % MS_PER_S) * NS_PER_MS;
-    if (until.tv_nsec >= MS_PER_S * (long)NS_PER_MS) {
-        until.tv_sec++;
-        until.tv_nsec -= MS_PER_S * (long)NS_PER_MS;
-    }
-    return until;
-}
-
 void families_refresh(struct families *f)
 {
-    const struct timespec until = after(WAIT_MS);
+    const struct timespec until = clock_in_ms(WAIT_MS);
     int64_t now_ms = clock_now_ms();
 
     pthread_mutex_lock(&f->lock);

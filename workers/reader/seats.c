@@ -14,8 +14,6 @@ enum {
     BENCH_WORKER_MS = 1000,
     INVITE_EVERY_MS = 5,
     SIT_EVERY = 3,
-    NS_PER_MS = 1000000,
-    MS_PER_S = 1000,
 };
 
 /* Workers that serve the same queues share their seats. */
@@ -88,19 +86,12 @@ void reader_wait_on_bench(struct reader *reader)
 {
     int64_t wait_ms =
         ((int64_t)atomic_load(reader->config.fleet_size) - READER_SEATS) * BENCH_WORKER_MS;
-    struct timespec until;
 
     wait_ms = wait_ms < BENCH_MIN_MS ? BENCH_MIN_MS : wait_ms;
     wait_ms = wait_ms > BENCH_MAX_MS ? BENCH_MAX_MS : wait_ms;
     wait_ms =
         wait_ms * 3 / 4 + (int64_t)(backoff_random_next(&reader->random) % (uint64_t)(wait_ms / 4));
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(wait_ms / MS_PER_S);
-    until.tv_nsec += (long)(wait_ms % MS_PER_S) * NS_PER_MS;
-    if (until.tv_nsec >= (long)MS_PER_S * NS_PER_MS) {
-        until.tv_sec++;
-        until.tv_nsec -= (long)MS_PER_S * NS_PER_MS;
-    }
+    const struct timespec until = clock_in_ms(wait_ms);
 
     pthread_mutex_lock(&reader->bench_lock);
     while (!reader->is_invited &&
