@@ -14,10 +14,10 @@
 
 #include <stddef.h>
 
+#include "base/slice.h"
 #include "base/status.h"
 #include "config/settings.h"
 #include "http/client.h"
-#include "base/slice.h"
 
 struct embedder; /* opaque */
 

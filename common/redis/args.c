@@ -1,9 +1,9 @@
+#include "redis/args.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "redis/conn.h"
 
 enum { NUMBERS_PER_BLOCK = 64, FIRST_CAPACITY = 16 };
 
@@ -80,6 +80,11 @@ void redis_args_str(struct redis_args *args, const char *text)
     redis_args_add(args, text, strlen(text));
 }
 
+void redis_args_slice(struct redis_args *args, struct slice slice)
+{
+    redis_args_add(args, slice.data, slice.bytes);
+}
+
 static char *number_room(struct redis_args *args)
 {
     if (args->number_blocks == NULL || args->numbers_used == NUMBERS_PER_BLOCK) {
@@ -105,4 +110,46 @@ void redis_args_int(struct redis_args *args, int64_t number)
     }
     const int printed = snprintf(room, sizeof args->numbers[0], "%" PRId64, number);
     redis_args_add(args, room, (size_t)printed);
+}
+
+static bool is_word(const char *word, size_t bytes, const char *expected)
+{
+    return strlen(expected) == bytes && memcmp(word, expected, bytes) == 0;
+}
+
+void redis_args_vformat(struct redis_args *args, const char *format, va_list values)
+{
+    for (;;) {
+        const size_t bytes = strcspn(format, " ");
+        if (memchr(format, '%', bytes) == NULL) {
+            redis_args_add(args, format, bytes);
+        } else if (is_word(format, bytes, "%s")) {
+            redis_args_str(args, va_arg(values, const char *));
+        } else if (is_word(format, bytes, "%.*s")) {
+            const int length = va_arg(values, int);
+            redis_args_add(args, va_arg(values, const char *), (size_t)length);
+        } else if (is_word(format, bytes, "%d")) {
+            redis_args_int(args, va_arg(values, int));
+        } else if (is_word(format, bytes, "%zu")) {
+            redis_args_int(args, (int64_t)va_arg(values, size_t));
+        } else if (is_word(format, bytes, "%jd")) {
+            redis_args_int(args, va_arg(values, intmax_t));
+        } else {
+            args->failed = true;
+            return;
+        }
+        if (format[bytes] == '\0') {
+            return;
+        }
+        format += bytes + 1;
+    }
+}
+
+void redis_args_format(struct redis_args *args, const char *format, ...)
+{
+    va_list values;
+
+    va_start(values, format);
+    redis_args_vformat(args, format, values);
+    va_end(values);
 }

@@ -1,11 +1,13 @@
-#include <stdio.h>
+#include "redis/reply.h"
+
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "redis/conn.h"
+/* ---- what an error means
+ * -------------------------------------------------------------------------- */
 
-/* The table of redis/conn.h, "what an error reply means"; tests/fault/test_redis_errors.c has a
+/* The table of redis/reply.h, "what an error reply means"; tests/fault/test_redis_errors.c has a
  * test for each row. What is not here is REFUSED and keeps the connection. */
 static const struct error_class {
     const char *word;
@@ -85,28 +87,211 @@ bool redis_reply_wants_reconnect(const redisReply *reply)
     return found != NULL && found->reconnect;
 }
 
-enum status redis_conn_time(struct redis_conn *conn, int64_t *unix_ms, struct error *err)
+/* ---- how a reply is made
+ * -------------------------------------------------------------------------- */
+
+enum {
+    FIRST_BLOCK_BYTES = 256, /* most replies are a number or a status */
+    BLOCK_BYTES_MAX = 64 * 1024,
+    ELEMENTS_MAX = 4 * 1024 * 1024, /* of one array: a head of a few bytes may claim any number */
+};
+
+struct reply_block {
+    struct reply_block *next;
+    size_t capacity;
+    size_t used;
+    size_t sum; /* of its capacity and those before it */
+    alignas(max_align_t) char data[];
+};
+
+/* The outermost object of a reply, and the memory of all objects in it. */
+struct reply_root {
+    struct reply_block *blocks; /* the one that is filled first; this object stands in the last */
+    redisReply reply;
+};
+
+/* `bound` is NULL where there is none (a reader of hiredis' own making). */
+static void *take(struct reply_block **blocks, size_t bytes, struct redis_answer_bound *bound)
 {
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
+    struct reply_block *block = *blocks;
+    const size_t rounded = (bytes + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
 
-    const int64_t before_ms = clock_now_ms();
-    redis_args_str(&args, "TIME");
-    enum status status = redis_conn_command(conn, &args, &reply, err);
-    redis_args_free(&args);
-    if (status != STATUS_OK) {
-        return status;
+    if (block == NULL || block->capacity - block->used < rounded) {
+        size_t capacity = block == NULL ? FIRST_BLOCK_BYTES : 4 * block->capacity;
+        capacity = capacity > BLOCK_BYTES_MAX ? BLOCK_BYTES_MAX : capacity;
+        capacity = capacity < rounded ? rounded : capacity;
+        const size_t sum = (block == NULL ? 0 : block->sum) + capacity;
+        if (bound != NULL && sum > bound->most) {
+            bound->over = true;
+            return NULL;
+        }
+        block = malloc(sizeof *block + capacity);
+        if (block == NULL) {
+            return NULL;
+        }
+        *block = (struct reply_block){.next = *blocks, .capacity = capacity, .sum = sum};
+        *blocks = block;
     }
-    const int64_t took_ms = clock_now_ms() - before_ms;
-
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
-        reply->element[0]->type == REDIS_REPLY_STRING &&
-        reply->element[1]->type == REDIS_REPLY_STRING) {
-        *unix_ms = strtoll(reply->element[0]->str, NULL, 10) * 1000 +
-                   strtoll(reply->element[1]->str, NULL, 10) / 1000 + took_ms / 2;
-    } else {
-        status = error_set(err, STATUS_GARBLED, "TIME: an answer of another shape");
-    }
-    redis_reply_free(reply);
-    return status;
+    void *memory = block->data + block->used;
+    block->used += rounded;
+    return memory;
 }
+
+static struct reply_root *root_of(redisReply *reply)
+{
+    return (struct reply_root *)(void *)((char *)reply - offsetof(struct reply_root, reply));
+}
+
+void redis_reply_free(redisReply *reply)
+{
+    if (reply == NULL) {
+        return;
+    }
+    for (struct reply_block *block = root_of(reply)->blocks; block != NULL;) {
+        struct reply_block *next = block->next;
+        free(block);
+        block = next;
+    }
+}
+
+static void free_object(void *reply)
+{
+    redis_reply_free(reply);
+}
+
+/* The memory that an object of this task is taken from; NULL: it begins a reply. */
+static struct reply_block **blocks_of(const redisReadTask *task)
+{
+    if (task->parent == NULL) {
+        return NULL;
+    }
+    while (task->parent != NULL) {
+        task = task->parent;
+    }
+    return &root_of(task->obj)->blocks;
+}
+
+static redisReply *make_root(int type, struct redis_answer_bound *bound)
+{
+    struct reply_block *blocks = NULL;
+    struct reply_root *root = take(&blocks, sizeof *root, bound);
+
+    if (root == NULL) {
+        return NULL;
+    }
+    *root = (struct reply_root){.blocks = blocks, .reply = {.type = type}};
+    return &root->reply;
+}
+
+/* An object in its place. */
+static redisReply *make(const redisReadTask *task, int type)
+{
+    struct reply_block **blocks = blocks_of(task);
+    redisReply *reply = blocks == NULL ? make_root(type, task->privdata)
+                                       : take(blocks, sizeof *reply, task->privdata);
+
+    if (reply != NULL && blocks != NULL) {
+        redisReply *parent = task->parent->obj;
+        *reply = (redisReply){.type = type};
+        parent->element[task->idx] = reply;
+    }
+    return reply;
+}
+
+/* More memory for an object that make() made. */
+static void *more(const redisReadTask *task, redisReply *reply, size_t bytes)
+{
+    struct reply_block **blocks = blocks_of(task);
+
+    return take(blocks == NULL ? &root_of(reply)->blocks : blocks, bytes, task->privdata);
+}
+
+/* Half an object is no object: where it is the reply itself, it is not left behind. */
+static void *give_up(const redisReadTask *task, redisReply *reply)
+{
+    if (task->parent == NULL) {
+        redis_reply_free(reply);
+    }
+    return NULL;
+}
+
+static void *create_string(const redisReadTask *task, char *text, size_t bytes)
+{
+    redisReply *reply = make(task, task->type);
+    char *copy = reply == NULL ? NULL : more(task, reply, bytes + 1);
+
+    if (copy == NULL) {
+        return reply == NULL ? NULL : give_up(task, reply);
+    }
+    memcpy(copy, text, bytes);
+    copy[bytes] = '\0';
+    reply->str = copy;
+    reply->len = bytes;
+    return reply;
+}
+
+#if HIREDIS_MAJOR >= 1
+typedef size_t element_count;
+#else
+typedef int element_count;
+#endif
+
+static void *create_array(const redisReadTask *task, element_count elements)
+{
+    redisReply *reply = make(task, task->type);
+    const size_t count = (size_t)elements;
+
+    if (reply == NULL || count == 0) {
+        return reply;
+    }
+    if (count <= ELEMENTS_MAX) {
+        reply->element = more(task, reply, count * sizeof(redisReply *));
+    }
+    if (reply->element == NULL) {
+        return give_up(task, reply);
+    }
+    memset(reply->element, 0, count * sizeof(redisReply *));
+    reply->elements = count;
+    return reply;
+}
+
+static void *create_integer(const redisReadTask *task, long long value)
+{
+    redisReply *reply = make(task, REDIS_REPLY_INTEGER);
+
+    if (reply != NULL) {
+        reply->integer = value;
+    }
+    return reply;
+}
+
+static void *create_nil(const redisReadTask *task)
+{
+    return make(task, REDIS_REPLY_NIL);
+}
+
+#if HIREDIS_MAJOR >= 1
+/* Only RESP3 has these, and nobody asks for it: they come as what they are written as. */
+static void *create_double(const redisReadTask *task, double value, char *text, size_t bytes)
+{
+    (void)value;
+    return create_string(task, text, bytes);
+}
+
+static void *create_bool(const redisReadTask *task, int value)
+{
+    return create_integer(task, value);
+}
+#endif
+
+redisReplyObjectFunctions redis_reply_functions = {
+    .createString = create_string,
+    .createArray = create_array,
+    .createInteger = create_integer,
+    .createNil = create_nil,
+    .freeObject = free_object,
+#if HIREDIS_MAJOR >= 1
+    .createDouble = create_double,
+    .createBool = create_bool,
+#endif
+};

@@ -1,9 +1,8 @@
 /* redis/sentinel.c - asks sentinels for a master's address, within a bound.
  *
  * Happy path: the sentinel that answered last answers again; one connection, one question, closed
- * (a failover is rare, so none is kept). Failure modes: a sentinel that is away, hangs, speaks
- * nonsense, or does not know the name costs its share of the time and the next one is asked. What
- * it names may be yesterday's master: redis_sentinel_verify asks that server itself.
+ * (a failover is rare, so none is kept open). Failure modes: a sentinel that is away, hangs, speaks
+ * nonsense, or does not know the name costs its share of the time and the next one is asked.
  */
 #include "redis/sentinel.h"
 
@@ -14,6 +13,13 @@
 #include "base/clock.h"
 
 enum { SHARE_MIN_MS = 5, LIST_BYTES = 240 };
+
+/* Those who know the master. */
+struct sentinels {
+    struct redis_url url;
+    struct redis_conn *conn[REDIS_SENTINELS_MAX]; /* closed between two questions */
+    size_t first;                                 /* the one to ask first */
+};
 
 /* How a round went: the sentinels asked, and what they have in common. */
 struct round {
@@ -26,7 +32,7 @@ struct round {
 /* ---- one sentinel ---------------------------------------------------------------------------- */
 
 /* [host, port] */
-static bool take_address(struct redis_conn *conn, const redisReply *reply)
+static bool take_address(const redisReply *reply, struct redis_host *at)
 {
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
         reply->element[0]->type != REDIS_REPLY_STRING ||
@@ -37,79 +43,51 @@ static bool take_address(struct redis_conn *conn, const redisReply *reply)
     const size_t bytes = (size_t)reply->element[0]->len;
     char *end = NULL;
     const long port = strtol(reply->element[1]->str, &end, 10);
-    if (bytes == 0 || bytes >= sizeof conn->host || strlen(host) != bytes || *end != '\0' ||
+    if (bytes == 0 || bytes >= sizeof at->host || strlen(host) != bytes || *end != '\0' ||
         port < 1 || port > 65535) {
         return false;
     }
-    memcpy(conn->host, host, bytes + 1);
-    conn->port = (int)port;
+    memcpy(at->host, host, bytes + 1);
+    at->port = (int)port;
     return true;
 }
 
-static enum status ask_for_master(struct redis_conn *conn, struct redis_conn *sentinel,
-                                  struct error *err)
+static enum status ask_for_master(struct redis_conn *sentinel, const char *master,
+                                  struct redis_host *at, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
-    redis_args_str(&args, "SENTINEL");
-    redis_args_str(&args, "get-master-addr-by-name");
-    redis_args_str(&args, conn->url.master);
-    enum status status = redis_conn_command(sentinel, &args, &reply, err);
-    redis_args_free(&args);
+    enum status status =
+        redis_commandf(sentinel, &reply, err, "SENTINEL get-master-addr-by-name %s", master);
     if (status != STATUS_OK) {
         return status;
     }
     if (reply->type == REDIS_REPLY_NIL) {
         status = error_set(err, STATUS_INVALID, "does not know the name");
-    } else if (!take_address(conn, reply)) {
+    } else if (!take_address(reply, at)) {
         status = error_set(err, STATUS_GARBLED, "expected a host and a port");
     }
     redis_reply_free(reply);
     return status;
 }
 
-/* A connection of its own to one sentinel, good until `until_ms`. NULL when memory is short. */
-static struct redis_conn *open_sentinel(const struct redis_conn *conn, size_t index,
-                                        int64_t until_ms)
-{
-    const struct redis_host *at = &conn->url.sentinels[index];
-    const int left_ms = redis_io_left_ms(until_ms);
-    struct redis_url url = {.port = at->port};
-
-    memcpy(url.host, at->host, sizeof url.host);
-    memcpy(url.user, conn->url.sentinel_user, sizeof url.user);
-    memcpy(url.password, conn->url.sentinel_password, sizeof url.password);
-    struct redis_conn *sentinel = redis_conn_new(&url, (struct redis_timeouts){left_ms, left_ms});
-    explicit_bzero(&url, sizeof url);
-    if (sentinel != NULL) {
-        sentinel->until_ms = until_ms;
-        memcpy(sentinel->address, conn->sentinel_addresses[index], sizeof sentinel->address);
-        redis_conn_set_lookup(sentinel, conn->lookup, conn->lookup_context);
-    }
-    return sentinel;
-}
-
-static enum status ask_one(struct redis_conn *conn, size_t index, int64_t until_ms,
+static enum status ask_one(struct sentinels *sentinels, size_t index, int64_t until_ms,
+                           const struct redis_search *search, struct redis_host *at,
                            struct error *err)
 {
-    struct redis_conn *sentinel = open_sentinel(conn, index, until_ms);
-    char prefix[sizeof sentinel->where + 16];
+    struct redis_conn *sentinel = sentinels->conn[index];
+    char prefix[REDIS_WHERE_BYTES + 16];
 
-    if (sentinel == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for a connection");
-    }
-    const enum status status = ask_for_master(conn, sentinel, err);
-    if (status == STATUS_OK) {
-        memcpy(conn->sentinel_addresses[index], sentinel->address, sizeof sentinel->address);
-    }
+    redis_conn_set_lookup(sentinel, search->lookup, search->lookup_context);
+    redis_conn_set_deadline(sentinel, until_ms);
+    const enum status status = ask_for_master(sentinel, sentinels->url.master, at, err);
+    redis_conn_close(sentinel);
 
     /* The sentinel's name stands in the list already. */
-    const int bytes = snprintf(prefix, sizeof prefix, "redis %s: ", sentinel->where);
+    const int bytes = snprintf(prefix, sizeof prefix, "redis %s: ", redis_conn_where(sentinel));
     if (status != STATUS_OK && strncmp(err->text, prefix, (size_t)bytes) == 0) {
         memmove(err->text, err->text + bytes, strlen(err->text + bytes) + 1);
     }
-    redis_conn_free(sentinel);
     return status;
 }
 
@@ -124,10 +102,10 @@ static int64_t share_until(int64_t deadline_ms, size_t still_to_ask)
     return now_ms + (share_ms < SHARE_MIN_MS ? SHARE_MIN_MS : share_ms);
 }
 
-static void note(struct round *round, const struct redis_conn *conn, const struct redis_host *at,
+static void note(struct round *round, size_t of, const struct redis_host *at,
                  const struct error *err)
 {
-    const size_t room = LIST_BYTES / conn->url.sentinel_count;
+    const size_t room = LIST_BYTES / of;
     char host[REDIS_HOST_BYTES + 16];
     char entry[LIST_BYTES + 1];
 
@@ -147,91 +125,114 @@ static void note(struct round *round, const struct redis_conn *conn, const struc
     round->asked++;
 }
 
-void redis_sentinel_doubt(struct redis_conn *conn)
+static enum status give_up(struct sentinels *sentinels, const struct round *round,
+                           struct error *err)
 {
-    conn->sentinel = conn->sentinel + 1 < conn->url.sentinel_count ? conn->sentinel + 1 : 0;
-}
-
-static enum status give_up(struct redis_conn *conn, const struct round *round, struct error *err)
-{
-    const size_t count = conn->url.sentinel_count;
+    const size_t count = sentinels->url.sentinel_count;
     const bool all = round->asked == count;
 
-    for (size_t i = all ? 1 : round->asked; i > 0; i--) {
-        redis_sentinel_doubt(conn);
-    }
+    sentinels->first = (sentinels->first + (all ? 1 : round->asked)) % count;
     if (all && round->common == STATUS_INVALID) {
         return error_set(err, STATUS_INVALID,
                          "no sentinel knows a master \"%.64s\": %s; expected the name in their "
                          "\"sentinel monitor\"",
-                         conn->url.master, round->list);
+                         sentinels->url.master, round->list);
     }
     const bool refused =
         all && (round->common == STATUS_REFUSED || round->common == STATUS_GARBLED);
     return error_set(err, refused ? round->common : STATUS_UNREACHABLE,
-                     "no sentinel says where the master \"%.64s\" is: %s", conn->url.master,
+                     "no sentinel says where the master \"%.64s\" is: %s", sentinels->url.master,
                      round->list);
 }
 
-enum status redis_sentinel_find(struct redis_conn *conn, struct error *err)
+/* "10.0.0.1:6379/0 (master "main" to sentinel 10.0.0.9:26379)" */
+static void describe(const struct sentinels *sentinels, size_t index, const struct redis_host *at,
+                     char where[REDIS_WHERE_BYTES])
 {
+    const struct redis_host *sentinel = &sentinels->url.sentinels[index];
+    char host[REDIS_HOST_BYTES + 16];
+    char named_by[REDIS_HOST_BYTES + 16];
+
+    snprintf(where, REDIS_WHERE_BYTES, "%.128s/%d (master \"%.40s\" to sentinel %.100s)",
+             redis_host_describe(at->host, at->port, host), sentinels->url.db,
+             sentinels->url.master, redis_host_describe(sentinel->host, sentinel->port, named_by));
+}
+
+static enum status find(void *state, const struct redis_search *search, struct redis_host *at,
+                        char where[REDIS_WHERE_BYTES], struct error *err)
+{
+    struct sentinels *sentinels = state;
     const int64_t start_ms = clock_now_ms();
     /* The rest is for the master itself. */
-    const int64_t deadline_ms = start_ms + (conn->until_ms - start_ms) * 2 / 3;
-    const size_t count = conn->url.sentinel_count;
+    const int64_t deadline_ms = start_ms + (search->until_ms - start_ms) * 2 / 3;
+    const size_t count = sentinels->url.sentinel_count;
     struct round round = {.list = ""};
 
+    if (search->failed) {
+        sentinels->first = (sentinels->first + 1) % count;
+    }
     for (size_t i = 0; i < count && (i == 0 || clock_now_ms() < deadline_ms); i++) {
-        const size_t index = (conn->sentinel + i) % count;
-        const struct redis_host *at = &conn->url.sentinels[index];
+        const size_t index = (sentinels->first + i) % count;
         struct error own = {0};
-        if (ask_one(conn, index, share_until(deadline_ms, count - i), &own) == STATUS_OK) {
-            char host[REDIS_HOST_BYTES + 16];
-            conn->sentinel = index;
-            snprintf(conn->where, sizeof conn->where, "%.128s/%d",
-                     redis_host_describe(conn->host, conn->port, host), conn->url.db);
-            const size_t used = strlen(conn->where);
-            snprintf(conn->where + used, sizeof conn->where - used,
-                     " (master \"%.40s\" to sentinel %.100s)", conn->url.master,
-                     redis_host_describe(at->host, at->port, host));
+        if (ask_one(sentinels, index, share_until(deadline_ms, count - i), search, at, &own) ==
+            STATUS_OK) {
+            sentinels->first = index;
+            describe(sentinels, index, at, where);
             return STATUS_OK;
         }
-        note(&round, conn, at, &own);
+        note(&round, count, &sentinels->url.sentinels[index], &own);
     }
-    return give_up(conn, &round, err);
+    return give_up(sentinels, &round, err);
 }
 
-/* ---- the master's own word ------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
-/* The first word of ROLE. */
-static const char *role_of(const redisReply *reply)
+static void free_sentinels(void *state)
 {
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0 ||
-        reply->element[0]->type != REDIS_REPLY_STRING) {
-        return "something else";
+    struct sentinels *sentinels = state;
+
+    for (size_t i = 0; i < sentinels->url.sentinel_count; i++) {
+        redis_conn_free(sentinels->conn[i]);
     }
-    return reply->element[0]->str;
+    explicit_bzero(&sentinels->url, sizeof sentinels->url);
+    free(sentinels);
 }
 
-enum status redis_sentinel_verify(struct redis_conn *conn, struct error *err)
+/* NULL when memory is short. */
+static struct sentinels *make_sentinels(const struct redis_url *url, int connect_ms)
 {
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
+    struct sentinels *sentinels = calloc(1, sizeof *sentinels);
+    if (sentinels == NULL) {
+        return NULL;
+    }
+    sentinels->url = *url;
+    for (size_t i = 0; i < url->sentinel_count; i++) {
+        struct redis_url one = {.port = url->sentinels[i].port};
+        memcpy(one.host, url->sentinels[i].host, sizeof one.host);
+        memcpy(one.user, url->sentinel_user, sizeof one.user);
+        memcpy(one.password, url->sentinel_password, sizeof one.password);
+        sentinels->conn[i] = redis_conn_new(&one, (struct redis_timeouts){connect_ms, connect_ms});
+        explicit_bzero(&one, sizeof one);
+        if (sentinels->conn[i] == NULL) {
+            free_sentinels(sentinels);
+            return NULL;
+        }
+    }
+    return sentinels;
+}
 
-    redis_args_str(&args, "ROLE");
-    enum status status = redis_conn_command(conn, &args, &reply, err);
-    redis_args_free(&args);
-    if (status != STATUS_OK) {
-        redis_conn_close(conn);
-        return status;
+struct redis_conn *redis_open(const struct redis_url *url, struct redis_timeouts timeouts)
+{
+    struct redis_conn *conn = redis_conn_new(url, timeouts);
+    if (conn == NULL || url->sentinel_count == 0) {
+        return conn;
     }
-    if (strcmp(role_of(reply), "master") != 0) {
-        status = error_set(err, STATUS_UNAVAILABLE,
-                           "redis %s: its role is \"%.24s\", expected \"master\": a failover is "
-                           "under way",
-                           conn->where, role_of(reply));
-        redis_conn_close(conn);
+    struct sentinels *sentinels = make_sentinels(url, timeouts.connect_ms);
+    if (sentinels == NULL) {
+        redis_conn_free(conn);
+        return NULL;
     }
-    redis_reply_free(reply);
-    return status;
+    redis_conn_set_finder(
+        conn, &(struct redis_finder){.find = find, .free = free_sentinels, .state = sentinels});
+    return conn;
 }

@@ -8,11 +8,17 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
-#include <sys/socket.h>
+#include <stdbool.h>
 
 #include "base/tls_files.h"
 
-static enum status fail(struct redis_conn *conn, const char *doing, struct error *err)
+/* OpenSSL's own object bears our name. */
+static SSL_CTX *rules_of(struct redis_tls *tls)
+{
+    return (SSL_CTX *)tls;
+}
+
+static enum status fail(struct error *err)
 {
     char text[160] = "no memory";
     const unsigned long code = ERR_get_error();
@@ -21,8 +27,7 @@ static enum status fail(struct redis_conn *conn, const char *doing, struct error
         ERR_error_string_n(code, text, sizeof text);
     }
     ERR_clear_error();
-    redis_conn_close(conn);
-    return error_set(err, STATUS_FAILED, "redis %s: TLS: %s: %s", conn->where, doing, text);
+    return error_set(err, STATUS_FAILED, "TLS: preparing: %s", text);
 }
 
 /* The default paths are those of SSL_CERT_FILE and SSL_CERT_DIR, and else the system's. */
@@ -39,7 +44,7 @@ static bool set_trust(SSL_CTX *context, const struct tls_files *files)
              SSL_CTX_check_private_key(context) == 1));
 }
 
-static SSL_CTX *make_context(void)
+enum status redis_tls_new(struct redis_tls **out, struct error *err)
 {
     const struct tls_files files = tls_files_now();
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
@@ -47,10 +52,16 @@ static SSL_CTX *make_context(void)
     if (context == NULL || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
         !set_trust(context, &files)) {
         SSL_CTX_free(context);
-        return NULL;
+        return fail(err);
     }
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
-    return context;
+    *out = (struct redis_tls *)context;
+    return STATUS_OK;
+}
+
+void redis_tls_free(struct redis_tls *tls)
+{
+    SSL_CTX_free(rules_of(tls));
 }
 
 /* The certificate must name the host; an address has a field of its own in it. */
@@ -65,55 +76,49 @@ static bool expect_name(SSL *session, const char *host)
     return SSL_set_tlsext_host_name(session, host) == 1 && SSL_set1_host(session, host) == 1;
 }
 
-enum status redis_tls_start(struct redis_conn *conn, struct error *err)
+enum status redis_tls_start(struct redis_tls *tls, redisContext *context, const char *host,
+                            struct error *err)
 {
-    if (conn->tls == NULL) {
-        conn->tls = make_context();
-    }
-    SSL *session = conn->tls == NULL ? NULL : SSL_new(conn->tls);
-    if (session == NULL || !expect_name(session, conn->host)) {
+    SSL *session = SSL_new(rules_of(tls));
+
+    if (session == NULL || !expect_name(session, host)) {
         SSL_free(session);
-        return fail(conn, "preparing", err);
+        return fail(err);
     }
-
-    /* hiredis' TLS reads and writes inside the handshake: bound them too. */
-    conn->bound_ms = conn->timeouts.connect_ms;
-    if (!redis_io_set_timeout(conn, SO_RCVTIMEO, conn->timeouts.connect_ms, &conn->receive_ms) ||
-        !redis_io_set_timeout(conn, SO_SNDTIMEO, conn->timeouts.connect_ms, &conn->send_ms) ||
-        redisInitiateSSL(conn->context, session) != REDIS_OK) {
-        const int saved_errno = errno;
-        const long verified = SSL_get_verify_result(session);
-        SSL_free(session); /* hiredis takes it over only when all went well */
-        ERR_clear_error();
-        if (verified == X509_V_OK) {
-            return redis_io_fail(conn, "TLS handshake", saved_errno, err);
-        }
-        redis_conn_close(conn);
-        return error_set(err, STATUS_UNREACHABLE, "redis %s: its certificate: %s", conn->where,
-                         X509_verify_cert_error_string(verified));
+    if (redisInitiateSSL(context, session) == REDIS_OK) {
+        return STATUS_OK;
     }
-    return STATUS_OK;
-}
-
-void redis_tls_free(struct redis_conn *conn)
-{
-    SSL_CTX_free(conn->tls);
+    const int saved_errno = errno;
+    const long verified = SSL_get_verify_result(session);
+    SSL_free(session); /* hiredis takes it over only when all went well */
+    ERR_clear_error();
+    errno = saved_errno;
+    return verified == X509_V_OK ? STATUS_UNREACHABLE
+                                 : error_set(err, STATUS_UNREACHABLE, "its certificate: %s",
+                                             X509_verify_cert_error_string(verified));
 }
 
 #else
 
-enum status redis_tls_start(struct redis_conn *conn, struct error *err)
+enum status redis_tls_new(struct redis_tls **out, struct error *err)
 {
-    redis_conn_close(conn);
+    (void)out;
     return error_set(err, STATUS_INVALID,
-                     "redis %s: rediss:// needs hiredis with TLS, and this program was built "
-                     "without it",
-                     conn->where);
+                     "rediss:// needs hiredis with TLS, and this program was built without it");
 }
 
-void redis_tls_free(struct redis_conn *conn)
+void redis_tls_free(struct redis_tls *tls)
 {
-    (void)conn;
+    (void)tls;
+}
+
+enum status redis_tls_start(struct redis_tls *tls, redisContext *context, const char *host,
+                            struct error *err)
+{
+    (void)tls;
+    (void)context;
+    (void)host;
+    return error_set(err, STATUS_INVALID, "built without TLS");
 }
 
 #endif

@@ -1,9 +1,9 @@
+#include "redis/url.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "redis/conn.h"
 
 enum { DEFAULT_PORT = 6379, DEFAULT_SENTINEL_PORT = 26379, DATABASES_MAX = 65536 };
 
@@ -442,30 +442,31 @@ const char *redis_host_describe(const char *host, int port, char out[REDIS_HOST_
 }
 
 /* "h1:26379,h2:26379/name/0": as many as fit. */
-static void describe_sentinels(const struct redis_url *url, char out[320])
+static void describe_sentinels(const struct redis_url *url, char out[REDIS_WHERE_BYTES])
 {
-    const int room = (int)(320 - sizeof url->master - 16) / (int)url->sentinel_count;
+    const int room = (int)(REDIS_WHERE_BYTES - sizeof url->master - 16) / (int)url->sentinel_count;
     char host[REDIS_HOST_BYTES + 16];
     size_t used = 0;
 
     for (size_t i = 0; i < url->sentinel_count; i++) {
         redis_host_describe(url->sentinels[i].host, url->sentinels[i].port, host);
-        used +=
-            (size_t)snprintf(out + used, 320 - used, "%s%.*s", i == 0 ? "" : ",", room - 1, host);
+        used += (size_t)snprintf(out + used, REDIS_WHERE_BYTES - used, "%s%.*s", i == 0 ? "" : ",",
+                                 room - 1, host);
     }
-    snprintf(out + used, 320 - used, "/%s/%d", url->master, url->db);
+    snprintf(out + used, REDIS_WHERE_BYTES - used, "/%s/%d", url->master, url->db);
 }
 
-const char *redis_url_describe(const struct redis_url *url, char out[320])
+const char *redis_url_describe(const struct redis_url *url, char out[REDIS_WHERE_BYTES])
 {
     char host[REDIS_HOST_BYTES + 16];
 
     if (url->sentinel_count > 0) {
         describe_sentinels(url, out);
     } else if (url->path[0] != '\0') {
-        snprintf(out, 320, url->db == 0 ? "%s" : "%s?db=%d", url->path, url->db);
+        snprintf(out, REDIS_WHERE_BYTES, url->db == 0 ? "%s" : "%s?db=%d", url->path, url->db);
     } else {
-        snprintf(out, 320, "%s/%d", redis_host_describe(url->host, url->port, host), url->db);
+        snprintf(out, REDIS_WHERE_BYTES, "%s/%d", redis_host_describe(url->host, url->port, host),
+                 url->db);
     }
     return out;
 }

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "client/dns.h"
+#include "redis/sentinel.h"
 
 enum {
     FAULT_BYTES = 240,
@@ -151,7 +152,7 @@ static enum status make_conn(struct wire *wire, struct error *err)
     if (wire->conn != NULL) {
         return STATUS_OK;
     }
-    wire->conn = redis_conn_new(
+    wire->conn = redis_open(
         &wire->url, (struct redis_timeouts){wire->bounds.connect_ms, wire->bounds.command_ms});
     if (wire->conn == NULL) {
         return error_set(err, STATUS_OOM, "out of memory");

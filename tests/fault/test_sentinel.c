@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "redis/sentinel.h"
 #include "stillhouse.h"
 
 enum { SENTINELS = 3, JOBS = 200, AFTER = 50, FAILOVER_MS = 60000 };
@@ -18,7 +19,7 @@ static struct redis_conn *conn_to(const char *text)
     struct error err = {0};
 
     cr_assert_eq(redis_url_parse(text, &url, &err), STATUS_OK, "%s", err.text);
-    struct redis_conn *made = redis_conn_new(&url, (struct redis_timeouts){1000, 3000});
+    struct redis_conn *made = redis_open(&url, (struct redis_timeouts){1000, 3000});
     cr_assert_not_null(made);
     return made;
 }

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "fake_server.h"
 #include "queue/queue.h"
-#include "redis/conn.h"
+#include "redis/sentinel.h"
 #include "servers.h"
 #include "stillhouse.h"
 
@@ -39,7 +39,7 @@ static void open_with(const char *text, int connect_ms)
     struct redis_url url;
 
     cr_assert_eq(redis_url_parse(text, &url, &err), STATUS_OK, "%s: %s", text, err.text);
-    conn = redis_conn_new(&url, (struct redis_timeouts){connect_ms, 2000});
+    conn = redis_open(&url, (struct redis_timeouts){connect_ms, 2000});
     cr_assert_not_null(conn);
 }
 

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "redis/conn_internal.h"
-#include "redis/objects.h"
+#include "redis/reply.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -58,8 +57,8 @@ static uint64_t take_all(redisReader *reader, uint64_t total)
 
 static uint64_t read_in_pieces(const char *data, size_t size, size_t cut)
 {
-    struct answer_bound bound = {.most = MOST_BYTES};
-    redisReader *reader = redisReaderCreateWithFunctions(&redis_objects);
+    struct redis_answer_bound bound = {.most = MOST_BYTES};
+    redisReader *reader = redisReaderCreateWithFunctions(&redis_reply_functions);
 
     must(reader != NULL);
     reader->privdata = &bound;

@@ -13,6 +13,7 @@
 #include "jobs/bodies.h"
 #include "process/fleet.h"
 #include "queue/keys.h"
+#include "redis/sentinel.h"
 #include "servers.h"
 
 #define UNUSED __attribute__((unused))
@@ -35,7 +36,7 @@ static void connect_test(void)
     const struct embedder_config embedding = {.kind = EMBEDDER_BUILTIN};
 
     cr_assert_eq(redis_url_parse(redis.url, &url, &err), STATUS_OK, "%s", err.text);
-    conn = redis_conn_new(&url, (struct redis_timeouts){3000, 5000});
+    conn = redis_open(&url, (struct redis_timeouts){3000, 5000});
     cr_assert_not_null(conn);
     cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
     cr_assert_eq(embedder_new(&embedding, &embedder, &err), STATUS_OK, "%s", err.text);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/clients.h"
+#include "redis/sentinel.h"
 
 enum { LANE_CONNECT_MS = 3000, LANE_COMMAND_MS = 5000 };
 
@@ -37,14 +38,14 @@ static enum status open_redis(struct context *ctx, struct error *err)
     if (status != STATUS_OK) {
         return status;
     }
-    ctx->clients.redis = redis_conn_new(&url, timeouts);
+    ctx->clients.redis = redis_open(&url, timeouts);
     ctx->clients.cache = ctx->clients.redis;
     if (settings->cache_url[0] != '\0') {
         status = redis_url_parse(settings->cache_url, &url, err);
         if (status != STATUS_OK) {
             return status;
         }
-        ctx->clients.cache = redis_conn_new(&url, timeouts);
+        ctx->clients.cache = redis_open(&url, timeouts);
     }
     if (ctx->clients.redis == NULL || ctx->clients.cache == NULL) {
         return error_set(err, STATUS_OOM, "no memory for a redis connection");

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "process/registration.h"
+#include "redis/sentinel.h"
 
 enum {
     TICK_MS = 200,
@@ -271,8 +272,8 @@ void *janitor_run(void *argument)
     struct error err = {0};
 
     if (redis_url_parse(janitor.fleet->settings->redis_url, &url, &err) == STATUS_OK) {
-        janitor.conn = redis_conn_new(&url, (struct redis_timeouts){3000, 5000});
-        janitor.ear = redis_conn_new(&url, (struct redis_timeouts){3000, 5000});
+        janitor.conn = redis_open(&url, (struct redis_timeouts){3000, 5000});
+        janitor.ear = redis_open(&url, (struct redis_timeouts){3000, 5000});
     }
     if (janitor.conn == NULL || janitor.ear == NULL) {
         log_error("janitor: no connection object");

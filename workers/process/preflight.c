@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "queue/queue.h"
-#include "redis/conn.h"
+#include "redis/sentinel.h"
 
 enum { TRY_FOR_MS = 5000, TRY_EVERY_MS = 250, POLICY_BYTES = 64 };
 
@@ -130,7 +130,7 @@ enum status preflight_redis(const struct settings *settings, const sigset_t *sig
     if (status != STATUS_OK) {
         return status;
     }
-    struct redis_conn *conn = redis_conn_new(&url, (struct redis_timeouts){2000, 2000});
+    struct redis_conn *conn = redis_open(&url, (struct redis_timeouts){2000, 2000});
     if (conn == NULL) {
         return error_set(err, STATUS_OOM, "no memory for a redis connection");
     }

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "reader/reader_internal.h"
+#include "redis/sentinel.h"
 #include "json/write.h"
 
 enum {
@@ -37,8 +38,7 @@ enum status reader_new(const struct reader_config *config, struct reader **out, 
     }
     reader->config = *config;
     reader->random.state = (uint64_t)clock_now_ns();
-    reader->conn =
-        redis_conn_new(&url, (struct redis_timeouts){READER_CONNECT_MS, READER_COMMAND_MS});
+    reader->conn = redis_open(&url, (struct redis_timeouts){READER_CONNECT_MS, READER_COMMAND_MS});
     if (reader->conn == NULL) {
         free(reader);
         return error_set(err, STATUS_OOM, "no memory for the reader");

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "operate/fleet.h"
+#include "redis/sentinel.h"
 
 enum status open_redis(const char *text, struct redis_conn **out, struct error *err)
 {
@@ -13,7 +14,7 @@ enum status open_redis(const char *text, struct redis_conn **out, struct error *
         return status;
     }
     struct redis_conn *conn =
-        redis_conn_new(&url, (struct redis_timeouts){CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS});
+        redis_open(&url, (struct redis_timeouts){CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS});
     explicit_bzero(&url, sizeof url);
     if (conn == NULL) {
         return error_set(err, STATUS_OOM, "out of memory");
