@@ -19,10 +19,10 @@ enum status queue_enqueue_append(struct redis_conn *conn, const struct queue *qu
     queue_args_start(&args, "sh_enqueue", queue->base);
     redis_args_int(&args, max_backlog);
     for (size_t i = 0; i < count; i++) {
-        queue_args_slice(&args, items[i].id);
-        queue_args_slice(&args, items[i].domain);
-        queue_args_slice(&args, items[i].options);
-        queue_args_slice(&args, items[i].body);
+        redis_args_slice(&args, items[i].id);
+        redis_args_slice(&args, items[i].domain);
+        redis_args_slice(&args, items[i].options);
+        redis_args_slice(&args, items[i].body);
     }
     const enum status status = redis_conn_append(conn, &args, err);
     redis_args_free(&args);
@@ -67,32 +67,10 @@ enum status queue_enqueue(struct redis_conn *conn, const struct queue *queue, in
                           const struct queue_item *items, size_t count,
                           struct queue_answer *answers, struct error *err)
 {
+    redis_conn_abandon(conn); /* answers that nobody collected are not this call's */
+
     const enum status status = queue_enqueue_append(conn, queue, max_backlog, items, count, err);
-
     return status == STATUS_OK ? queue_enqueue_collect(conn, count, answers, err) : status;
-}
-
-/* BLMOVE with 0 would wait for ever: no wait is LMOVE. */
-static void await_args(struct redis_args *args, const char *key, int64_t wait_ms, char wait[32])
-{
-    redis_args_str(args, wait_ms > 0 ? "BLMOVE" : "LMOVE");
-    redis_args_str(args, key);
-    redis_args_str(args, key);
-    redis_args_str(args, "LEFT");
-    redis_args_str(args, "LEFT");
-    if (wait_ms > 0) {
-        snprintf(wait, 32, "%" PRId64 ".%03d", wait_ms / 1000, (int)(wait_ms % 1000));
-        redis_args_str(args, wait);
-    }
-}
-
-/* A Redis that is full refuses to move, but not to look. */
-static void look_args(struct redis_args *args, const char *key)
-{
-    redis_args_reset(args);
-    redis_args_str(args, "LINDEX");
-    redis_args_str(args, key);
-    redis_args_int(args, 0);
 }
 
 static enum status take_reply(const redisReply *reply, const char *id, struct strbuf *out,
@@ -113,7 +91,6 @@ static enum status take_reply(const redisReply *reply, const char *id, struct st
 enum status queue_await_reply(struct redis_conn *conn, const struct queue *queue, const char *id,
                               int64_t wait_ms, struct strbuf *out, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
     char key[QUEUE_BASE_BYTES + TEXT_ID_MAX + 16];
     char wait[32];
@@ -125,20 +102,22 @@ enum status queue_await_reply(struct redis_conn *conn, const struct queue *queue
     }
     snprintf(key, sizeof key, "%s:reply:%s", queue->base, id);
     wait_ms = wait_ms > WAIT_MAX_MS ? WAIT_MAX_MS : wait_ms;
-    await_args(&args, key, wait_ms, wait);
+    snprintf(wait, sizeof wait, "%" PRId64 ".%03d", wait_ms / 1000, (int)(wait_ms % 1000));
 
     redis_conn_set_command_timeout(conn, command_ms + (wait_ms > 0 ? (int)wait_ms : 0));
-    enum status status = redis_conn_command(conn, &args, &reply, err);
+    /* BLMOVE with 0 would wait for ever: no wait is LMOVE. */
+    enum status status =
+        wait_ms > 0 ? redis_commandf(conn, &reply, err, "BLMOVE %s %s LEFT LEFT %s", key, key, wait)
+                    : redis_commandf(conn, &reply, err, "LMOVE %s %s LEFT LEFT", key, key);
     redis_conn_set_command_timeout(conn, command_ms);
     if (status == STATUS_OOM && redis_conn_is_open(conn)) {
-        look_args(&args, key);
-        status = redis_conn_command(conn, &args, &reply, err);
+        /* A Redis that is full refuses to move, but not to look. */
+        status = redis_commandf(conn, &reply, err, "LINDEX %s 0", key);
         if (status == STATUS_OK && reply->type == REDIS_REPLY_NIL) {
             status = error_set(err, STATUS_OOM,
                                "no reply for job \"%s\" yet, and Redis is out of memory", id);
         }
     }
-    redis_args_free(&args);
     if (status == STATUS_OK) {
         status = take_reply(reply, id, out, err);
     }

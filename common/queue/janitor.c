@@ -8,14 +8,6 @@ enum { CURSOR_BYTES = 48, PROMOTE_MAX = 1000, SUSPECT_AFTER = 2 /* as in queue.l
 
 /* ---- takeovers ----------------------------------------------------------------------------- */
 
-static bool is_taken(const redisReply *taken)
-{
-    return taken->type == REDIS_REPLY_ARRAY && taken->elements == 3 &&
-           taken->element[0]->type == REDIS_REPLY_STRING &&
-           taken->element[1]->type == REDIS_REPLY_INTEGER &&
-           taken->element[2]->type == REDIS_REPLY_ARRAY;
-}
-
 /* {cursor, buried, {entry, deliveries, fields}, ...} */
 static enum status parse_reclaimed(enum job_priority stream, const redisReply *reply,
                                    char cursor[CURSOR_BYTES], struct queue_batch *batch,
@@ -28,7 +20,7 @@ static enum status parse_reclaimed(enum job_priority stream, const redisReply *r
     }
     for (size_t i = 2; i < reply->elements; i++) {
         const redisReply *taken = reply->element[i];
-        if (!is_taken(taken)) {
+        if (!redis_reply_is_row(taken, "sia")) {
             return queue_bad_shape("sh_reclaim", err);
         }
         const enum status status = queue_batch_add(
@@ -53,20 +45,14 @@ enum status queue_reclaim(struct redis_conn *conn, const struct queue *queue,
                           const struct queue_takeover *takeover, char cursor[CURSOR_BYTES],
                           struct queue_batch *batch, size_t *buried, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
     *buried = 0;
-    queue_args_start(&args, "sh_reclaim", queue->base);
-    redis_args_int(&args, takeover->stream);
-    redis_args_str(&args, takeover->consumer);
-    redis_args_str(&args, takeover->worker);
-    redis_args_int(&args, takeover->visibility_ms);
-    redis_args_int(&args, takeover->max_deliveries);
-    redis_args_int(&args, (int64_t)takeover->count);
-    redis_args_str(&args, cursor);
-    redis_args_int(&args, takeover->suspects);
-    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    enum status status = queue_callf(
+        conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_reclaim 1 %s %d %s %s %jd %jd %zu %s %d",
+        queue->base, (int)takeover->stream, takeover->consumer, takeover->worker,
+        takeover->visibility_ms, takeover->max_deliveries, takeover->count, cursor,
+        (int)takeover->suspects);
     if (status != STATUS_OK) {
         return status;
     }
@@ -111,10 +97,7 @@ enum status queue_find_old(struct redis_conn *conn, const struct queue *queues, 
     struct redis_args args = {0};
     redisReply *reply = NULL;
 
-    redis_args_str(&args, "XREAD");
-    redis_args_str(&args, "COUNT");
-    redis_args_str(&args, "1");
-    redis_args_str(&args, "STREAMS");
+    redis_args_format(&args, "XREAD COUNT 1 STREAMS");
     for (size_t i = 0; i < count; i++) {
         old[i] = false;
         for (int priority = 0; priority < JOB_PRIORITIES; priority++) {
@@ -140,32 +123,15 @@ enum status queue_find_old(struct redis_conn *conn, const struct queue *queues, 
     return status;
 }
 
-/* {entry, consumer, idle ms, deliveries} */
-static bool is_idle_row(const redisReply *row)
-{
-    return row->type == REDIS_REPLY_ARRAY && row->elements == 4 &&
-           row->element[1]->type == REDIS_REPLY_STRING &&
-           row->element[2]->type == REDIS_REPLY_INTEGER;
-}
-
 enum status queue_list_idle(struct redis_conn *conn, const char *stream, int64_t idle_ms,
                             struct queue_idle *rows, size_t *count, struct error *err)
 {
     const size_t limit = *count;
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
     *count = 0;
-    redis_args_str(&args, "XPENDING");
-    redis_args_str(&args, stream);
-    redis_args_str(&args, "fleet");
-    redis_args_str(&args, "IDLE");
-    redis_args_int(&args, idle_ms);
-    redis_args_str(&args, "-");
-    redis_args_str(&args, "+");
-    redis_args_int(&args, (int64_t)limit);
-    enum status status = redis_conn_command(conn, &args, &reply, err);
-    redis_args_free(&args);
+    enum status status = queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err,
+                                     "XPENDING %s fleet IDLE %jd - + %zu", stream, idle_ms, limit);
     if (status == STATUS_NOT_FOUND) {
         return STATUS_OK; /* NOGROUP: nothing is held */
     }
@@ -173,7 +139,7 @@ enum status queue_list_idle(struct redis_conn *conn, const char *stream, int64_t
         return status;
     }
     for (size_t i = 0; i < reply->elements && i < limit; i++) {
-        if (!is_idle_row(reply->element[i])) {
+        if (!redis_reply_is_row(reply->element[i], "*si*")) { /* entry, who, idle, deliveries */
             status = queue_bad_shape("XPENDING", err);
             break;
         }
@@ -188,28 +154,12 @@ enum status queue_list_idle(struct redis_conn *conn, const char *stream, int64_t
 
 enum status queue_push_token(struct redis_conn *conn, const char *key, struct error *err)
 {
-    static const char *const words[][3] = {{"DEL", NULL}, {"RPUSH", "1"}, {"PEXPIRE", "60000"}};
-    enum status status = STATUS_OK;
+    struct redis_pipeline pipeline = {.conn = conn};
 
-    for (size_t i = 0; i < 3 && status == STATUS_OK; i++) {
-        struct redis_args args = {0};
-        redis_args_str(&args, words[i][0]);
-        redis_args_str(&args, key);
-        if (words[i][1] != NULL) {
-            redis_args_str(&args, words[i][1]);
-        }
-        status = redis_conn_append(conn, &args, err);
-        redis_args_free(&args);
-    }
-    for (size_t i = 0; i < 3 && status == STATUS_OK; i++) {
-        redisReply *reply = NULL;
-        status = redis_conn_collect(conn, &reply, err);
-        if (status == STATUS_OK) {
-            status = redis_reply_status(reply, err);
-        }
-        redis_reply_free(reply);
-    }
-    return status;
+    redis_pipelinef(&pipeline, "DEL %s", key);
+    redis_pipelinef(&pipeline, "RPUSH %s 1", key);
+    redis_pipelinef(&pipeline, "PEXPIRE %s 60000", key);
+    return redis_pipeline_end(&pipeline, err);
 }
 
 /* ---- delayed jobs -------------------------------------------------------------------------- */
@@ -217,19 +167,17 @@ enum status queue_push_token(struct redis_conn *conn, const char *key, struct er
 enum status queue_promote(struct redis_conn *conn, const struct queue *queue, size_t limit,
                           size_t *moved, int64_t *next_ms, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
     *moved = 0;
     *next_ms = -1;
-    queue_args_start(&args, "sh_promote", queue->base);
-    redis_args_int(&args, limit > PROMOTE_MAX ? PROMOTE_MAX : (int64_t)limit);
-    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    enum status status =
+        queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_promote 1 %s %zu", queue->base,
+                    limit > PROMOTE_MAX ? PROMOTE_MAX : limit);
     if (status != STATUS_OK) {
         return status;
     }
-    if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_INTEGER &&
-        reply->element[0]->integer >= 0 && reply->element[1]->type == REDIS_REPLY_INTEGER) {
+    if (redis_reply_is_row(reply, "ii") && reply->element[0]->integer >= 0) {
         *moved = (size_t)reply->element[0]->integer;
         *next_ms = reply->element[1]->integer;
     } else {
@@ -244,31 +192,19 @@ enum status queue_promote(struct redis_conn *conn, const struct queue *queue, si
 enum status queue_yield(struct redis_conn *conn, const struct queue *queue, const char *consumer,
                         size_t *yielded, struct error *err)
 {
-    struct redis_args args = {0};
-
     *yielded = 0;
-    queue_args_start(&args, "sh_yield", queue->base);
-    redis_args_str(&args, consumer);
-    return queue_call_count(conn, &args, yielded, err);
+    return queue_countf(conn, yielded, err, "FCALL sh_yield 1 %s %s", queue->base, consumer);
 }
 
 enum status queue_leave(struct redis_conn *conn, const struct queue *queue, const char *consumer,
                         struct error *err)
 {
-    struct redis_args args = {0};
-
-    queue_args_start(&args, "sh_leave", queue->base);
-    redis_args_str(&args, consumer);
-    return queue_call_count(conn, &args, NULL, err);
+    return queue_countf(conn, NULL, err, "FCALL sh_leave 1 %s %s", queue->base, consumer);
 }
 
 enum status queue_reap(struct redis_conn *conn, const struct queue *queue, int64_t idle_ms,
                        size_t *removed, struct error *err)
 {
-    struct redis_args args = {0};
-
     *removed = 0;
-    queue_args_start(&args, "sh_reap", queue->base);
-    redis_args_int(&args, idle_ms);
-    return queue_call_count(conn, &args, removed, err);
+    return queue_countf(conn, removed, err, "FCALL sh_reap 1 %s %jd", queue->base, idle_ms);
 }

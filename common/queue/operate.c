@@ -95,14 +95,10 @@ static enum status parse_stats(const redisReply *reply, struct queue_stats *out,
 enum status queue_get_stats(struct redis_conn *conn, const struct queue *queue,
                             struct queue_stats *out, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
-    redis_args_str(&args, "FCALL_RO");
-    redis_args_str(&args, "sh_stats");
-    redis_args_str(&args, "1");
-    redis_args_str(&args, queue->base);
-    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    enum status status =
+        queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL_RO sh_stats 1 %s", queue->base);
     if (status == STATUS_OK) {
         status = parse_stats(reply, out, err);
         redis_reply_free(reply);
@@ -151,7 +147,7 @@ static enum status move_dead(struct redis_conn *conn, const struct queue *queue,
     }
     queue_args_start(&args, function, queue->base);
     for (size_t i = 0; i < count; i++) {
-        queue_args_slice(&args, entries[i]);
+        redis_args_slice(&args, entries[i]);
     }
     return queue_call_count(conn, &args, moved, err);
 }
@@ -189,25 +185,16 @@ enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
 enum status queue_limit_bytes(struct redis_conn *conn, const struct queue *queue, int64_t bytes,
                               struct error *err)
 {
-    struct redis_args args = {0};
-
-    queue_args_start(&args, "sh_limit", queue->base);
-    redis_args_int(&args, bytes);
-    return queue_call_ok(conn, &args, err);
+    return queue_okf(conn, err, "FCALL sh_limit 1 %s %jd", queue->base, bytes);
 }
 
 enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue,
                             const struct queue_dead_bounds *bounds, size_t *discarded,
                             struct error *err)
 {
-    struct redis_args args = {0};
-
     *discarded = 0;
-    queue_args_start(&args, "sh_trim", queue->base);
-    redis_args_int(&args, bounds->letters);
-    redis_args_int(&args, bounds->ttl_ms);
-    redis_args_int(&args, bounds->bytes);
-    return queue_call_count(conn, &args, discarded, err);
+    return queue_countf(conn, discarded, err, "FCALL sh_trim 1 %s %jd %jd %jd", queue->base,
+                        bounds->letters, bounds->ttl_ms, bounds->bytes);
 }
 
 /* Of any text that a foreign hand put there, the start. */
@@ -225,16 +212,11 @@ static void add_parked(struct queue_parked *out, const redisReply *operation,
 enum status queue_get_parked(struct redis_conn *conn, const struct queue *queue,
                              struct queue_parked *out, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
     *out = (struct queue_parked){.count = 0};
-    redis_args_str(&args, "FCALL_RO");
-    redis_args_str(&args, "sh_parked");
-    redis_args_str(&args, "1");
-    redis_args_str(&args, queue->base);
-    redis_args_str(&args, "0");
-    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    enum status status =
+        queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL_RO sh_parked 1 %s 0", queue->base);
     if (status != STATUS_OK) {
         return status;
     }
@@ -258,16 +240,13 @@ enum status queue_unpark(struct redis_conn *conn, const struct queue *queue, int
 
     *released = 0;
     while (passed >= 0 && status == STATUS_OK) {
-        struct redis_args args = {0};
         redisReply *reply = NULL;
-        queue_args_start(&args, "sh_unpark", queue->base);
-        redis_args_int(&args, passed);
-        status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+        status = queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_unpark 1 %s %jd",
+                             queue->base, passed);
         if (status != STATUS_OK) {
             break;
         }
-        if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_INTEGER &&
-            reply->element[1]->type == REDIS_REPLY_INTEGER) {
+        if (redis_reply_is_row(reply, "ii")) {
             passed = reply->element[0]->integer;
             *released += reply->element[1]->integer;
         } else {
@@ -281,11 +260,7 @@ enum status queue_unpark(struct redis_conn *conn, const struct queue *queue, int
 enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool paused,
                         struct error *err)
 {
-    struct redis_args args = {0};
-
-    queue_args_start(&args, "sh_pause", queue->base);
-    redis_args_str(&args, paused ? "1" : "0");
-    return queue_call_ok(conn, &args, err);
+    return queue_okf(conn, err, "FCALL sh_pause 1 %s %d", queue->base, paused ? 1 : 0);
 }
 
 /* ---- putting things right -------------------------------------------------------------------- */
@@ -293,12 +268,9 @@ enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool
 enum status queue_purge(struct redis_conn *conn, const struct queue *queue, size_t limit,
                         size_t *purged, struct error *err)
 {
-    struct redis_args args = {0};
-
     *purged = 0;
-    queue_args_start(&args, "sh_purge", queue->base);
-    redis_args_int(&args, limit > QUEUE_BATCH_MAX ? QUEUE_BATCH_MAX : (int64_t)limit);
-    return queue_call_count(conn, &args, purged, err);
+    return queue_countf(conn, purged, err, "FCALL sh_purge 1 %s %zu", queue->base,
+                        limit > QUEUE_BATCH_MAX ? QUEUE_BATCH_MAX : limit);
 }
 
 /* {cursor, count} of `function`; frees the reply. */
@@ -307,9 +279,8 @@ static enum status take_orphans(redisReply *reply, const char *function,
 {
     enum status status = STATUS_OK;
 
-    if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING &&
-        (size_t)reply->element[0]->len < QUEUE_CURSOR_BYTES &&
-        reply->element[1]->type == REDIS_REPLY_INTEGER && reply->element[1]->integer >= 0) {
+    if (redis_reply_is_row(reply, "si") && (size_t)reply->element[0]->len < QUEUE_CURSOR_BYTES &&
+        reply->element[1]->integer >= 0) {
         snprintf(cursor, QUEUE_CURSOR_BYTES, "%s", reply->element[0]->str);
         *count = (size_t)reply->element[1]->integer;
     } else {
@@ -322,46 +293,37 @@ static enum status take_orphans(redisReply *reply, const char *function,
 enum status queue_count_orphans(struct redis_conn *conn, const struct queue *queue,
                                 char cursor[QUEUE_CURSOR_BYTES], size_t *count, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
     *count = 0;
-    redis_args_str(&args, "FCALL_RO");
-    redis_args_str(&args, "sh_orphans");
-    redis_args_str(&args, "1");
-    redis_args_str(&args, queue->base);
-    redis_args_str(&args, cursor);
-    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    const enum status status = queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err,
+                                           "FCALL_RO sh_orphans 1 %s %s", queue->base, cursor);
     return status == STATUS_OK ? take_orphans(reply, "sh_orphans", cursor, count, err) : status;
 }
 
 enum status queue_adopt_orphans(struct redis_conn *conn, const struct queue *queue,
                                 char cursor[QUEUE_CURSOR_BYTES], size_t *count, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
     *count = 0;
-    queue_args_start(&args, "sh_adopt", queue->base);
-    redis_args_str(&args, cursor);
-    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    const enum status status = queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err,
+                                           "FCALL sh_adopt 1 %s %s", queue->base, cursor);
     return status == STATUS_OK ? take_orphans(reply, "sh_adopt", cursor, count, err) : status;
 }
 
 enum status queue_repair(struct redis_conn *conn, const struct queue *queue,
                          struct queue_balance *was, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
     *was = (struct queue_balance){0};
-    queue_args_start(&args, "sh_repair", queue->base);
-    enum status status = queue_call(conn, &args, REDIS_REPLY_ARRAY, &reply, err);
+    enum status status =
+        queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_repair 1 %s", queue->base);
     if (status != STATUS_OK) {
         return status;
     }
-    if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_INTEGER &&
-        reply->element[1]->type == REDIS_REPLY_INTEGER) {
+    if (redis_reply_is_row(reply, "ii")) {
         *was = (struct queue_balance){reply->element[0]->integer, reply->element[1]->integer};
     } else {
         status = queue_bad_shape("sh_repair", err);

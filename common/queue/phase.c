@@ -11,44 +11,22 @@ static void name_key(const struct queue *queue, const struct job *job, char *out
     snprintf(out, size, "%s:phase:%.*s", queue->base, (int)job->id.bytes, job->id.data);
 }
 
-static enum status collect_all(struct redis_conn *conn, size_t count, struct error *err)
-{
-    enum status worst = STATUS_OK;
-
-    for (size_t i = 0; i < count && redis_conn_is_open(conn); i++) {
-        redisReply *reply = NULL;
-        enum status status = redis_conn_collect(conn, &reply, err);
-        if (status == STATUS_OK) {
-            status = redis_reply_status(reply, err);
-        }
-        redis_reply_free(reply);
-        worst = worst == STATUS_OK ? status : worst;
-    }
-    return worst;
-}
-
 /* One command a job, in one pipeline: SET with a value, UNLINK without. */
 static enum status note_all(struct redis_conn *conn, const struct queue *queue, const char *value,
                             const struct job *const *jobs, size_t count, struct error *err)
 {
+    struct redis_pipeline pipeline = {.conn = conn};
     char key[QUEUE_BASE_BYTES + TEXT_ID_MAX + 16];
-    enum status status = STATUS_OK;
-    size_t sent = 0;
 
-    for (; sent < count && status == STATUS_OK; sent++) {
-        struct redis_args args = {0};
-        name_key(queue, jobs[sent], key, sizeof key);
-        redis_args_str(&args, value != NULL ? "SET" : "UNLINK");
-        redis_args_str(&args, key);
+    for (size_t i = 0; i < count; i++) {
+        name_key(queue, jobs[i], key, sizeof key);
         if (value != NULL) {
-            redis_args_str(&args, value);
-            redis_args_str(&args, "PX");
-            redis_args_int(&args, PHASE_TTL_MS);
+            redis_pipelinef(&pipeline, "SET %s %s PX %d", key, value, PHASE_TTL_MS);
+        } else {
+            redis_pipelinef(&pipeline, "UNLINK %s", key);
         }
-        status = redis_conn_append(conn, &args, err);
-        redis_args_free(&args);
     }
-    return status == STATUS_OK ? collect_all(conn, sent, err) : status;
+    return redis_pipeline_end(&pipeline, err);
 }
 
 enum status queue_write_phase(struct redis_conn *conn, const struct queue *queue,

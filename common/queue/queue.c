@@ -67,21 +67,13 @@ enum status queue_init(struct queue *queue, const char *prefix, const char *name
 
 void queue_args_start(struct redis_args *args, const char *function, const char *key)
 {
-    redis_args_str(args, "FCALL");
-    redis_args_str(args, function);
-    redis_args_str(args, "1");
-    redis_args_str(args, key);
-}
-
-void queue_args_slice(struct redis_args *args, struct slice slice)
-{
-    redis_args_add(args, slice.data, slice.bytes);
+    redis_args_format(args, "FCALL %s 1 %s", function, key);
 }
 
 void queue_args_fence(struct redis_args *args, const struct job *job)
 {
     redis_args_int(args, job->stream);
-    queue_args_slice(args, job->entry);
+    redis_args_slice(args, job->entry);
     redis_args_int(args, job->deliveries);
 }
 
@@ -131,6 +123,41 @@ enum status queue_call_ok(struct redis_conn *conn, struct redis_args *args, stru
     return status;
 }
 
+enum status queue_callf(struct redis_conn *conn, int type, redisReply **reply, struct error *err,
+                        const char *format, ...)
+{
+    struct redis_args args = {0};
+    va_list values;
+
+    va_start(values, format);
+    redis_args_vformat(&args, format, values);
+    va_end(values);
+    return queue_call(conn, &args, type, reply, err);
+}
+
+enum status queue_countf(struct redis_conn *conn, size_t *count, struct error *err,
+                         const char *format, ...)
+{
+    struct redis_args args = {0};
+    va_list values;
+
+    va_start(values, format);
+    redis_args_vformat(&args, format, values);
+    va_end(values);
+    return queue_call_count(conn, &args, count, err);
+}
+
+enum status queue_okf(struct redis_conn *conn, struct error *err, const char *format, ...)
+{
+    struct redis_args args = {0};
+    va_list values;
+
+    va_start(values, format);
+    redis_args_vformat(&args, format, values);
+    va_end(values);
+    return queue_call_ok(conn, &args, err);
+}
+
 /* ---- the function library ------------------------------------------------------------------ */
 
 long long queue_library_version(void)
@@ -144,17 +171,9 @@ long long queue_library_version(void)
 /* The version that is loaded, 0 for none; what the server says is judged later. */
 static enum status loaded_version(struct redis_conn *conn, long long *version, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
-    redis_args_str(&args, "FCALL_RO");
-    redis_args_str(&args, "sh_version");
-    redis_args_str(&args, "0");
-    enum status status = redis_conn_append(conn, &args, err);
-    redis_args_free(&args);
-    if (status == STATUS_OK) {
-        status = redis_conn_collect(conn, &reply, err);
-    }
+    enum status status = redis_askf(conn, &reply, err, "FCALL_RO sh_version 0");
     if (status != STATUS_OK) {
         return status;
     }
@@ -175,12 +194,9 @@ static enum status loaded_version(struct redis_conn *conn, long long *version, s
 static enum status check_server(struct redis_conn *conn, struct error *err)
 {
     static const char marker[] = "redis_version:";
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
-    redis_args_str(&args, "INFO");
-    redis_args_str(&args, "server");
-    enum status status = queue_call(conn, &args, REDIS_REPLY_STRING, &reply, err);
+    enum status status = queue_callf(conn, REDIS_REPLY_STRING, &reply, err, "INFO server");
     if (status != STATUS_OK) {
         return status;
     }
@@ -200,11 +216,7 @@ static enum status load_library(struct redis_conn *conn, bool replace, struct er
     struct redis_args args = {0};
     redisReply *reply = NULL;
 
-    redis_args_str(&args, "FUNCTION");
-    redis_args_str(&args, "LOAD");
-    if (replace) {
-        redis_args_str(&args, "REPLACE");
-    }
+    redis_args_format(&args, replace ? "FUNCTION LOAD REPLACE" : "FUNCTION LOAD");
     redis_args_str(&args, queue_lua);
     const enum status status = queue_call(conn, &args, REDIS_REPLY_STRING, &reply, err);
     if (status == STATUS_OK) {
@@ -270,8 +282,5 @@ enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *e
 
 enum status queue_prepare(struct redis_conn *conn, const struct queue *queue, struct error *err)
 {
-    struct redis_args args = {0};
-
-    queue_args_start(&args, "sh_prepare", queue->base);
-    return queue_call_ok(conn, &args, err);
+    return queue_okf(conn, err, "FCALL sh_prepare 1 %s", queue->base);
 }

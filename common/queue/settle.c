@@ -99,7 +99,7 @@ static enum status finish_plain(struct redis_conn *conn, const struct queue *que
     redis_args_int(&args, call->items[0]->job->stream);
     redis_args_int(&args, call->items[0]->job->deliveries);
     for (size_t i = 0; i < call->count; i++) {
-        queue_args_slice(&args, call->items[i]->job->entry);
+        redis_args_slice(&args, call->items[i]->job->entry);
     }
     enum status status = redis_conn_command(conn, &args, &reply, err);
     redis_args_free(&args);
@@ -126,12 +126,12 @@ static enum status finish_awaited(struct redis_conn *conn, const struct queue *q
     for (size_t i = 0; i < call->count; i++) {
         const struct queue_finish_item *item = call->items[i];
         queue_args_fence(&args, item->job);
-        queue_args_slice(&args, item->job->id);
-        queue_args_slice(&args, item->job->domain);
-        queue_args_slice(&args, item->job->options.unique);
+        redis_args_slice(&args, item->job->id);
+        redis_args_slice(&args, item->job->domain);
+        redis_args_slice(&args, item->job->options.unique);
         redis_args_int(&args, (item->expired ? FLAG_EXPIRED : 0) |
                                   (item->reply.data != NULL ? FLAG_REPLY : 0));
-        queue_args_slice(&args, item->reply);
+        redis_args_slice(&args, item->reply);
     }
     const enum status status = call_fates(conn, &args, "sh_finish", call->count, &reply, err);
     if (status != STATUS_OK) {
@@ -262,7 +262,7 @@ static enum status bury_some(struct redis_conn *conn, const struct queue *queue,
         redis_args_str(&args, items[i].reason);
         redis_args_str(&args, items[i].error);
         redis_args_int(&args, items[i].reply.data != NULL ? FLAG_REPLY : 0);
-        queue_args_slice(&args, items[i].reply);
+        redis_args_slice(&args, items[i].reply);
     }
     const enum status status = call_fates(conn, &args, "sh_bury", count, &reply, err);
     if (status != STATUS_OK) {
@@ -297,13 +297,8 @@ enum status queue_bury(struct redis_conn *conn, const struct queue *queue, const
 enum status queue_push_wanted(struct redis_conn *conn, const struct queue *queue, struct slice id,
                               struct slice reply, struct error *err)
 {
-    struct redis_args args = {0};
-
-    queue_args_start(&args, "sh_reply", queue->base);
-    queue_args_slice(&args, id);
-    queue_args_slice(&args, reply);
-    redis_args_str(&args, "wanted");
-    return queue_call_ok(conn, &args, err);
+    return queue_okf(conn, err, "FCALL sh_reply 1 %s %.*s %.*s wanted", queue->base, (int)id.bytes,
+                     id.data, (int)reply.bytes, reply.data);
 }
 
 enum status queue_release(struct redis_conn *conn, const struct queue *queue, const char *consumer,

@@ -132,15 +132,9 @@ enum status queue_read_append(struct redis_conn *conn, const char *consumer, siz
 {
     struct redis_args args = {0};
 
-    redis_args_str(&args, "XREADGROUP");
-    redis_args_str(&args, "GROUP");
-    redis_args_str(&args, "fleet");
-    redis_args_str(&args, consumer);
-    redis_args_str(&args, "COUNT");
-    redis_args_int(&args, (int64_t)count);
+    redis_args_format(&args, "XREADGROUP GROUP fleet %s COUNT %zu", consumer, count);
     if (block_ms > 0) {
-        redis_args_str(&args, "BLOCK");
-        redis_args_int(&args, block_ms);
+        redis_args_format(&args, "BLOCK %jd", block_ms);
     }
     redis_args_str(&args, "STREAMS");
     for (size_t i = 0; i < stream_count; i++) {
@@ -154,21 +148,15 @@ enum status queue_read_append(struct redis_conn *conn, const char *consumer, siz
     return status;
 }
 
-static bool is_pair(const redisReply *reply, int first, int second)
-{
-    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
-           reply->element[0]->type == first && reply->element[1]->type == second;
-}
-
 static enum status parse_entries(enum job_priority stream, const redisReply *entries,
                                  struct queue_batch *batch, struct error *err)
 {
     for (size_t i = 0; i < entries->elements; i++) {
         const redisReply *entry = entries->element[i];
-        if (is_pair(entry, REDIS_REPLY_STRING, REDIS_REPLY_NIL)) {
+        if (redis_reply_is_row(entry, "s*") && entry->element[1]->type == REDIS_REPLY_NIL) {
             continue; /* deleted while it was pending */
         }
-        if (!is_pair(entry, REDIS_REPLY_STRING, REDIS_REPLY_ARRAY)) {
+        if (!redis_reply_is_row(entry, "sa")) {
             return queue_bad_shape("XREADGROUP", err);
         }
         const enum status status =
@@ -192,7 +180,7 @@ enum status queue_read_parse(const struct queue *queue, const redisReply *reply,
 
     for (size_t i = 0; i < reply->elements; i++) {
         const redisReply *stream = reply->element[i];
-        if (!is_pair(stream, REDIS_REPLY_STRING, REDIS_REPLY_ARRAY)) {
+        if (!redis_reply_is_row(stream, "sa")) {
             return queue_bad_shape("XREADGROUP", err);
         }
         for (int priority = 0; priority < JOB_PRIORITIES; priority++) {

@@ -776,16 +776,21 @@ void redis_conn_abandon(struct redis_conn *conn)
     }
 }
 
-enum status redis_conn_command(struct redis_conn *conn, const struct redis_args *args,
-                               redisReply **reply, struct error *err)
+/* One command and its answer, which may be an error. */
+static enum status ask(struct redis_conn *conn, const struct redis_args *args, redisReply **reply,
+                       struct error *err)
 {
     *reply = NULL;
     redis_conn_abandon(conn); /* answers that nobody collected are not this command's */
 
-    enum status status = redis_conn_append(conn, args, err);
-    if (status == STATUS_OK) {
-        status = redis_conn_collect(conn, reply, err);
-    }
+    const enum status status = redis_conn_append(conn, args, err);
+    return status == STATUS_OK ? redis_conn_collect(conn, reply, err) : status;
+}
+
+enum status redis_conn_command(struct redis_conn *conn, const struct redis_args *args,
+                               redisReply **reply, struct error *err)
+{
+    enum status status = ask(conn, args, reply, err);
     if (status != STATUS_OK) {
         return status;
     }
@@ -796,6 +801,20 @@ enum status redis_conn_command(struct redis_conn *conn, const struct redis_args 
         return err == NULL ? status : error_wrap(err, "redis %s", conn->where);
     }
     return STATUS_OK;
+}
+
+enum status redis_askf(struct redis_conn *conn, redisReply **reply, struct error *err,
+                       const char *format, ...)
+{
+    struct redis_args args = {0};
+    va_list values;
+
+    va_start(values, format);
+    redis_args_vformat(&args, format, values);
+    va_end(values);
+    const enum status status = ask(conn, &args, reply, err);
+    redis_args_free(&args);
+    return status;
 }
 
 enum status redis_commandf(struct redis_conn *conn, redisReply **reply, struct error *err,
@@ -829,9 +848,7 @@ enum status redis_conn_time(struct redis_conn *conn, int64_t *unix_ms, struct er
     }
     const int64_t took_ms = clock_now_ms() - before_ms;
 
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
-        reply->element[0]->type == REDIS_REPLY_STRING &&
-        reply->element[1]->type == REDIS_REPLY_STRING) {
+    if (redis_reply_is_row(reply, "ss")) {
         *unix_ms = strtoll(reply->element[0]->str, NULL, 10) * 1000 +
                    strtoll(reply->element[1]->str, NULL, 10) / 1000 + took_ms / 2;
     } else {

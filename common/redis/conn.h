@@ -107,6 +107,10 @@ enum status redis_conn_command(struct redis_conn *conn, const struct redis_args 
 enum status redis_commandf(struct redis_conn *conn, redisReply **reply, struct error *err,
                            const char *format, ...) PRINTF_LIKE(4, 5) MUSTCHECK;
 
+/* The same where an error is an answer too: STATUS_OK, and *reply may be a REDIS_REPLY_ERROR. */
+enum status redis_askf(struct redis_conn *conn, redisReply **reply, struct error *err,
+                       const char *format, ...) PRINTF_LIKE(4, 5) MUSTCHECK;
+
 /* Several commands, one way there and back, and nothing left over for whoever has the connection
  * next:
  *

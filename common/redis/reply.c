@@ -78,6 +78,24 @@ enum status redis_reply_status(const redisReply *reply, struct error *err)
                      (int)(quoted == NULL ? strlen(text) : (size_t)(quoted - text)), text);
 }
 
+bool redis_reply_is_row(const redisReply *reply, const char *shape)
+{
+    size_t i = 0;
+
+    if (reply->type != REDIS_REPLY_ARRAY) {
+        return false;
+    }
+    for (; i < reply->elements && shape[i] != '\0'; i++) {
+        const int expected = shape[i] == 's'   ? REDIS_REPLY_STRING
+                             : shape[i] == 'i' ? REDIS_REPLY_INTEGER
+                                               : REDIS_REPLY_ARRAY;
+        if (shape[i] != '*' && reply->element[i]->type != expected) {
+            return false;
+        }
+    }
+    return i == reply->elements && shape[i] == '\0';
+}
+
 bool redis_reply_wants_reconnect(const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_ERROR) {

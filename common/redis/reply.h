@@ -19,6 +19,9 @@ enum {
  * made in memory of their own kind. */
 void redis_reply_free(redisReply *reply);
 
+/* Whether it is an array of exactly these: 's' a text, 'i' a number, 'a' an array, '*' anything. */
+bool redis_reply_is_row(const redisReply *reply, const char *shape) MUSTCHECK;
+
 /* ---- what an error reply means -----------------------------------------------------------------
  *
  * Its first word alone decides: texts differ between Redis and Valkey. A reply means that the

@@ -34,9 +34,7 @@ struct round {
 /* [host, port] */
 static bool take_address(const redisReply *reply, struct redis_host *at)
 {
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
-        reply->element[0]->type != REDIS_REPLY_STRING ||
-        reply->element[1]->type != REDIS_REPLY_STRING) {
+    if (!redis_reply_is_row(reply, "ss")) {
         return false;
     }
     const char *host = reply->element[0]->str;
