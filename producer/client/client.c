@@ -126,8 +126,8 @@ static enum status open_client(stillhouse_client *client, const stillhouse_optio
     }
     if (status == STATUS_OK) {
         counts_init(&client->counts, client->config.prefix);
-        status = outbox_open(&client->outbox, client->config.outbox, client->config.prefix,
-                             client->config.outbox_max_bytes, err);
+        status = spool_open(&client->spool, client->config.outbox, client->config.prefix,
+                            client->config.outbox_max_bytes, err);
     }
     return status;
 }
@@ -139,7 +139,7 @@ static void free_client(stillhouse_client *client)
     }
     wire_free(client->wire);
     memory_free(&client->memory);
-    outbox_close(&client->outbox);
+    spool_close(&client->spool);
     strbuf_free(&client->body);
     arena_free(&client->arena);
     explicit_bzero(&client->config, sizeof client->config);
@@ -196,7 +196,7 @@ static void start_over(stillhouse_client *client)
                     &err) != STATUS_OK) {
         client->memory = (struct memory){0}; /* then nothing is remembered */
     }
-    outbox_start_over(&client->outbox);
+    spool_start_over(&client->spool);
     client->body = (struct strbuf){0};
     client->arena = (struct arena){0};
     client->err = (struct error){0};
@@ -213,7 +213,7 @@ void client_adopt(stillhouse_client *client)
     if (torn) {
         start_over(client);
     }
-    outbox_forget_counts(&client->outbox);
+    spool_forget_counts(&client->spool);
     counts_init(&client->counts, client->config.prefix); /* the parent sends what waits */
     client->forks = forks_count();
 }

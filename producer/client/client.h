@@ -12,7 +12,7 @@
 #include "client/result_memory.h"
 #include "config/settings.h"
 #include "queue/queue.h"
-#include "spool/outbox.h"
+#include "spool/spool.h"
 #include "stillhouse.h"
 
 enum { CLIENT_URL_BYTES = 512, CLIENT_PREFIX_BYTES = 64, CLIENT_KEEP_BYTES = 64 * 1024 };
@@ -42,7 +42,7 @@ struct stillhouse_client {
     struct wire *cache_wire; /* the cache's; may be the same */
     struct memory memory;
     struct counts counts;
-    struct outbox outbox;
+    struct spool spool;
     struct queue enrich;
     struct queue distill;
     struct queue index;

@@ -75,7 +75,7 @@ static stillhouse_status finish_or_keep(stillhouse_client *client, enum status m
     if (made != STATUS_OK || !keep_is_on(client)) {
         return finish(client, made, queue, draft, id, err);
     }
-    enum status status = keep_make_way(client, 0, err);
+    enum status status = flush_make_way(client, 0, err);
     if (status == STATUS_OK) {
         status = enqueue_draft(client, queue, draft, id, err);
     }

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "enqueue/make.h"
@@ -10,90 +12,142 @@
 enum {
     CALL_BYTES = 256 * 1024,
     BYTES_PER_MS = 16 * 1024, /* what the slowest network worth waiting for carries */
-    LOOK_AGAIN_MS = 1000,
     SHRINK = 8,
     GROW = 4,
+    DESCRIPTORS_SHARE = 8, /* of the process' descriptors a run takes one part in so many */
+    FLUSH_MAX_MS = 24 * 60 * 60 * 1000,
 };
 
-struct sending {
+struct bounds {
+    int64_t deadline_ms; /* monotonic; 0 = a command's time from when there is a connection */
+    size_t jobs_max;
+};
+
+struct claimed {
+    struct spool_file file;
+    bool over; /* no more of it in this run */
+};
+
+struct flushing {
     stillhouse_client *client;
-    struct outbox *outbox;
-    struct outbox_bounds bounds;
-    struct outbox_outcome *outcome;
-    struct outbox_list list;
-    size_t next; /* of the list */
-    struct outbox_segment segment;
-    bool open; /* the segment */
+    struct spool *spool;
+    struct bounds bounds;
+    bool looked;        /* the list of files is of this run */
+    uint64_t looked_at; /* jobs done when it was made */
+    bool cut;           /* the bounds ended it; something is left */
+    struct error disk;  /* of the first file that could not be read or written */
     bool called;
     size_t singly; /* so many jobs go one by one: one of them was refused */
 
+    int folder;
+    struct claimed files[SPOOL_BATCH_MAX]; /* in order */
+    size_t file_count;
+    size_t files_max;
+
     struct queue queue; /* the call in hand; only its name and base are filled */
-    struct queue_item items[OUTBOX_BATCH_MAX];
-    size_t ends[OUTBOX_BATCH_MAX]; /* where the item's record ends in the segment */
+    struct queue_item items[SPOOL_BATCH_MAX];
+    size_t of[SPOOL_BATCH_MAX];   /* the item's file */
+    size_t ends[SPOOL_BATCH_MAX]; /* where its record ends there */
     size_t count;
     size_t bytes;
-    struct queue_answer answers[OUTBOX_BATCH_MAX];
+    struct queue_answer answers[SPOOL_BATCH_MAX];
     struct arena arena; /* options that had to be written anew */
 };
 
-/* ---- segments -------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
-static void note_disk(struct sending *sending, const struct error *err)
+static void note_disk(struct flushing *flushing, const struct error *err)
 {
-    if (sending->outcome->disk.status == STATUS_OK) {
-        sending->outcome->disk = *err;
+    if (flushing->disk.status == STATUS_OK) {
+        flushing->disk = *err;
     }
 }
 
-static void close_segment(struct sending *sending)
+static void look(struct flushing *flushing)
 {
     struct error err = {0};
 
-    if (sending->open && outbox_segment_close(&sending->segment, &err) != STATUS_OK) {
-        note_disk(sending, &err);
+    flushing->looked = true;
+    flushing->looked_at = flushing->spool->sent + flushing->spool->aside;
+    if (spool_look(flushing->spool, NULL, &err) != STATUS_OK) {
+        note_disk(flushing, &err);
     }
-    sending->open = false;
 }
 
-/* The next segment that can be had; false when there is none. */
-static bool open_segment(struct sending *sending)
+/* Claims one file more. Looks where none is known any more, and again where there were more than a
+ * look can list, as long as that gets anywhere. */
+static bool claim_next(struct flushing *flushing)
 {
-    while (!sending->open && sending->next < sending->list.count) {
+    struct spool *spool = flushing->spool;
+
+    while (flushing->file_count < flushing->files_max) {
+        struct claimed *next = &flushing->files[flushing->file_count];
         struct error err = {0};
-        const char *name = sending->list.files[sending->next++].name;
-        const enum status status =
-            outbox_segment_open(sending->outbox, name, &sending->segment, &err);
-        sending->open = status == STATUS_OK;
-        if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
-            note_disk(sending, &err);
+        const enum status status = spool_claim(spool, flushing->folder, &next->file, &err);
+        if (status == STATUS_OK) {
+            next->over = false;
+            flushing->file_count++;
+            return true;
+        }
+        if (status != STATUS_NOT_FOUND) {
+            note_disk(flushing, &err);
+        } else if (!flushing->looked ||
+                   (spool->more && flushing->looked_at < spool->sent + spool->aside)) {
+            look(flushing);
+        } else {
+            return false;
         }
     }
-    return sending->open;
+    return false;
 }
 
-/* Passes what stands between `sent` and `to` over; false where the disk does not allow it. */
-static bool set_aside(struct sending *sending, size_t to)
+/* Lets go of the files that are done with, or of all. */
+static void release_files(struct flushing *flushing, bool all)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < flushing->file_count; i++) {
+        struct claimed *claimed = &flushing->files[i];
+        struct spool_record record;
+        struct error err = {0};
+        size_t end = 0;
+        const bool used_up =
+            spool_next(&claimed->file, claimed->file.at, &record, &end) == RECORD_END;
+        if (used_up) { /* what may be torn behind it nobody was told of */
+            claimed->file.at = end;
+        }
+        if (!all && !used_up && !claimed->over) {
+            flushing->files[kept++] = *claimed;
+        } else if (spool_release(&claimed->file, !claimed->over, &err) != STATUS_OK) {
+            note_disk(flushing, &err);
+        }
+    }
+    flushing->file_count = kept;
+}
+
+/* Passes what stands up to `to` over; a file where the disk does not allow it is left. */
+static void set_aside(struct flushing *flushing, struct claimed *claimed, size_t to,
+                      const char *why)
 {
     struct error err = {0};
 
-    if (outbox_segment_set_aside(&sending->segment, to, &err) == STATUS_OK) {
-        return true;
+    if (spool_set_aside(&claimed->file, to, why, &err) != STATUS_OK) {
+        note_disk(flushing, &err);
+        claimed->over = true;
     }
-    note_disk(sending, &err);
-    return false;
 }
 
 /* ---- the next call --------------------------------------------------------------------------- */
 
 /* A delay counts from when the job was kept. */
-static struct slice take_options(struct sending *sending, struct slice written)
+static struct slice take_options(struct flushing *flushing, struct slice written)
 {
     struct job_options options;
     char *text = NULL;
 
     if (job_options_parse(written.data, written.bytes, true, &options, NULL) != STATUS_OK ||
         options.delay_ms == 0 || options.since_unix_ms == 0 ||
-        (text = arena_array(&sending->arena, JOBS_OPTIONS_BYTES, 1)) == NULL) {
+        (text = arena_array(&flushing->arena, JOBS_OPTIONS_BYTES, 1)) == NULL) {
         return written;
     }
     const int64_t left_ms = options.since_unix_ms + options.delay_ms - clock_unix_ms();
@@ -102,9 +156,9 @@ static struct slice take_options(struct sending *sending, struct slice written)
     return (struct slice){text, bytes};
 }
 
-static void take_queue(struct sending *sending, struct slice base)
+static void take_queue(struct flushing *flushing, struct slice base)
 {
-    struct queue *queue = &sending->queue;
+    struct queue *queue = &flushing->queue;
     const char *open = memchr(base.data, '{', base.bytes);
 
     *queue = (struct queue){0};
@@ -113,216 +167,336 @@ static void take_queue(struct sending *sending, struct slice base)
              open + 1);
 }
 
-static bool is_same_queue(const struct sending *sending, struct slice base)
+static bool fits(const struct flushing *flushing, struct slice base)
 {
-    const char *known = sending->queue.base;
+    const size_t most = flushing->singly > 0 ? 1 : flushing->spool->batch;
+    const char *known = flushing->queue.base;
 
-    return strlen(known) == base.bytes && memcmp(known, base.data, base.bytes) == 0;
+    return flushing->count == 0 ||
+           (flushing->count < most && flushing->bytes < CALL_BYTES && strlen(known) == base.bytes &&
+            memcmp(known, base.data, base.bytes) == 0);
 }
 
-/* Lists jobs of one queue from the segment's `sent` on; what stands behind them is returned. */
-static enum outbox_piece list_jobs(struct sending *sending, size_t *end)
+/* Adds the jobs of a file to the call. False when the call ends here. */
+static bool add_jobs(struct flushing *flushing, size_t index)
 {
-    const struct outbox_segment *segment = &sending->segment;
-    const size_t most = sending->singly > 0 ? 1 : sending->outbox->batch;
-    size_t at = segment->sent;
+    struct claimed *claimed = &flushing->files[index];
+    size_t at = claimed->file.at;
 
-    sending->count = 0;
-    sending->bytes = 0;
-    arena_reset(&sending->arena, CALL_BYTES);
-    for (;;) {
-        struct outbox_record record;
-        const enum outbox_piece piece = outbox_decode(segment->nonce, segment->bytes.data,
-                                                      segment->bytes.bytes, at, &record, end);
-        if (piece != OUTBOX_RECORD || !outbox_is_ours(sending->outbox, record.base) ||
-            sending->count == most || sending->bytes >= CALL_BYTES ||
-            (sending->count > 0 && !is_same_queue(sending, record.base))) {
-            return piece;
+    while (!claimed->over) {
+        struct spool_record record;
+        size_t end = 0;
+        const enum record_piece piece = spool_next(&claimed->file, at, &record, &end);
+        if (piece == RECORD_END) {
+            break;
         }
-        if (sending->count == 0) {
-            take_queue(sending, record.base);
+        const bool good = piece == RECORD_JOB && spool_is_ours(flushing->spool, record.base);
+        if (flushing->count > 0 && (!good || !fits(flushing, record.base))) {
+            return false;
         }
-        sending->items[sending->count] = (struct queue_item){
-            record.id, record.domain, take_options(sending, record.options), record.body};
-        sending->ends[sending->count++] = *end;
-        sending->bytes += record.body.bytes;
-        at = *end;
+        if (piece == RECORD_DAMAGED) {
+            set_aside(flushing, claimed, end, "damaged: the checksum or a field is wrong");
+            at = end;
+            continue;
+        }
+        if (!good) { /* of another prefix */
+            claimed->over = true;
+            break;
+        }
+        if (flushing->count == 0) {
+            take_queue(flushing, record.base);
+        }
+        flushing->items[flushing->count] = (struct queue_item){
+            record.id, record.domain, take_options(flushing, record.options), record.body};
+        flushing->of[flushing->count] = index;
+        flushing->ends[flushing->count++] = end;
+        flushing->bytes += record.body.bytes;
+        at = end;
+        if (flushing->count == SPOOL_BATCH_MAX) {
+            return false;
+        }
     }
+    return true;
 }
 
 /* Makes the next call; false when there is nothing left to send. */
-static bool next_call(struct sending *sending)
+static bool next_call(struct flushing *flushing)
 {
-    while (open_segment(sending)) {
-        size_t end = 0;
-        const enum outbox_piece piece = list_jobs(sending, &end);
-        if (sending->count > 0) {
+    release_files(flushing, false);
+    flushing->count = 0;
+    flushing->bytes = 0;
+    arena_reset(&flushing->arena, CALL_BYTES);
+    for (size_t i = 0;; i++) {
+        if (i == flushing->files_max && flushing->count == 0) {
+            release_files(flushing, false);
+            i = 0;
+        }
+        if ((i == flushing->file_count && !claim_next(flushing)) || !add_jobs(flushing, i)) {
+            return flushing->count > 0;
+        }
+        const size_t most = flushing->singly > 0 ? 1 : flushing->spool->batch;
+        if (flushing->count >= most) {
             return true;
         }
-        if (piece == OUTBOX_DAMAGED && set_aside(sending, end)) {
-            continue;
-        }
-        if (piece == OUTBOX_TORN) { /* nobody was told that it is kept */
-            sending->segment.sent = end;
-        }
-        close_segment(sending);
     }
-    return false;
 }
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
 /* False when the time left is too short for another call. Sets the bound of one. */
-static bool may_call(struct sending *sending, struct redis_conn *conn)
+static bool may_call(struct flushing *flushing, struct redis_conn *conn)
 {
-    const int64_t command_ms = sending->client->config.bounds.command_ms;
-    const int64_t most_ms = command_ms + (int64_t)sending->bytes / BYTES_PER_MS;
+    const int64_t command_ms = flushing->client->config.bounds.command_ms;
+    const int64_t most_ms = command_ms + (int64_t)flushing->bytes / BYTES_PER_MS;
     const int64_t now_ms = clock_now_ms();
 
-    if (sending->bounds.deadline_ms == 0) {
-        sending->bounds.deadline_ms = now_ms + command_ms;
+    if (flushing->bounds.deadline_ms == 0) {
+        flushing->bounds.deadline_ms = now_ms + command_ms;
     }
-    const int64_t left_ms = sending->bounds.deadline_ms - now_ms;
-    if ((sending->called && left_ms < (command_ms + 1) / 2) || sending->bounds.jobs_max == 0) {
+    const int64_t left_ms = flushing->bounds.deadline_ms - now_ms;
+    if ((flushing->called && left_ms < (command_ms + 1) / 2) || flushing->bounds.jobs_max == 0) {
         return false;
     }
-    wire_limit(conn, now_ms + (!sending->called && left_ms < command_ms ? command_ms
-                               : left_ms < most_ms                      ? left_ms
-                                                                        : most_ms));
-    sending->called = true;
+    wire_limit(conn, now_ms + (!flushing->called && left_ms < command_ms ? command_ms
+                               : left_ms < most_ms                       ? left_ms
+                                                                         : most_ms));
+    flushing->called = true;
     return true;
 }
 
-/* The first `count` jobs of the call are in. Where the disk does not let that be written down, they
- * go again after a crash, but not before. */
-static void accept_jobs(struct sending *sending, size_t count)
+/* The first `count` jobs of the call are in. */
+static void accept_jobs(struct flushing *flushing, size_t count)
 {
-    size_t *const jobs_max = &sending->bounds.jobs_max;
-    struct error err = {0};
+    size_t *const jobs_max = &flushing->bounds.jobs_max;
 
-    if (count == 0) {
-        return;
-    }
-    sending->outbox->sent += count;
+    flushing->spool->sent += count;
     *jobs_max -= count < *jobs_max ? count : *jobs_max;
-    if (outbox_segment_advance(&sending->segment, sending->ends[count - 1], &err) != STATUS_OK) {
-        note_disk(sending, &err);
+    for (size_t i = 0; i < count; i++) {
+        struct error err = {0};
+        if ((i + 1 == count || flushing->of[i + 1] != flushing->of[i]) &&
+            spool_take(&flushing->files[flushing->of[i]].file, flushing->ends[i], &err) !=
+                STATUS_OK) {
+            note_disk(flushing, &err);
+        }
     }
 }
 
 /* A call went through: the next one may be larger. */
-static void grow_calls(struct sending *sending)
+static void grow_calls(struct flushing *flushing)
 {
-    struct outbox *outbox = sending->outbox;
-    const size_t batch = outbox->batch * GROW;
+    struct spool *spool = flushing->spool;
+    const size_t batch = spool->batch * GROW;
 
-    if (sending->singly > 0) {
-        sending->singly--;
+    if (flushing->singly > 0) {
+        flushing->singly--;
     } else {
-        outbox->batch = batch < OUTBOX_BATCH_MAX ? batch : OUTBOX_BATCH_MAX;
+        spool->batch = batch < SPOOL_BATCH_MAX ? batch : SPOOL_BATCH_MAX;
     }
 }
 
-static enum status take_answers(struct sending *sending, struct error *err)
+static enum status take_answers(struct flushing *flushing, struct error *err)
 {
     size_t accepted = 0;
 
-    while (accepted < sending->count && !sending->answers[accepted].full) {
+    while (accepted < flushing->count && !flushing->answers[accepted].full) {
         accepted++;
     }
-    accept_jobs(sending, accepted);
-    if (accepted < sending->count) {
-        sending->outbox->batch = 1; /* enough to see whether there is room again */
+    accept_jobs(flushing, accepted);
+    if (accepted < flushing->count) {
+        flushing->spool->batch = 1; /* enough to see whether there is room again */
         return error_set(err, STATUS_FULL, "queue \"%s\" is full: %lld jobs wait already",
-                         sending->queue.name, (long long)sending->client->config.max_backlog);
+                         flushing->queue.name, (long long)flushing->client->config.max_backlog);
     }
-    grow_calls(sending);
+    grow_calls(flushing);
     return STATUS_OK;
 }
 
 /* A job that never will be taken must not stand in the others' way. */
-static void refuse_jobs(struct sending *sending)
+static void refuse_jobs(struct flushing *flushing, const struct error *why)
 {
-    if (sending->count > 1) {
-        sending->singly = sending->count;
+    if (flushing->count > 1) {
+        flushing->singly = flushing->count;
         return;
     }
-    sending->singly -= sending->singly > 0;
-    if (!set_aside(sending, sending->ends[0])) {
-        close_segment(sending); /* the others may go */
-    }
+    flushing->singly -= flushing->singly > 0;
+    set_aside(flushing, &flushing->files[flushing->of[0]], flushing->ends[0], why->text);
 }
 
-static enum status send_call(struct sending *sending, struct redis_conn *conn, struct error *err)
+static enum status send_call(struct flushing *flushing, struct redis_conn *conn, struct error *err)
 {
-    struct outbox *outbox = sending->outbox;
+    struct spool *spool = flushing->spool;
 
     const enum status status =
-        queue_enqueue(conn, &sending->queue, sending->client->config.max_backlog, sending->items,
-                      sending->count, sending->answers, err);
+        queue_enqueue(conn, &flushing->queue, flushing->client->config.max_backlog, flushing->items,
+                      flushing->count, flushing->answers, err);
     if (status == STATUS_INVALID) {
-        refuse_jobs(sending);
+        refuse_jobs(flushing, err);
         return STATUS_OK;
     }
     if (status == STATUS_TIMEOUT || status == STATUS_UNREACHABLE) {
-        outbox->batch = outbox->batch > SHRINK ? outbox->batch / SHRINK : 1;
+        spool->batch = spool->batch > SHRINK ? spool->batch / SHRINK : 1;
     }
-    if (status != STATUS_OK) {
-        return status;
-    }
-    return take_answers(sending, err);
+    return status == STATUS_OK ? take_answers(flushing, err) : status;
 }
 
-/* May run twice: it goes on where the segment says. */
+/* May run twice: it goes on where the files say. */
 static enum status send_all(struct redis_conn *conn, void *context, struct error *err)
 {
-    struct sending *sending = context;
+    struct flushing *flushing = context;
     enum status status = STATUS_OK;
 
-    while (status == STATUS_OK && next_call(sending)) {
-        if (!may_call(sending, conn)) {
-            sending->outcome->over = true;
+    while (status == STATUS_OK && next_call(flushing)) {
+        if (!may_call(flushing, conn)) {
+            flushing->cut = true;
             break;
         }
-        status = send_call(sending, conn, err);
+        status = send_call(flushing, conn, err);
     }
     return status;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-static enum status run(struct sending *sending, struct error *err)
+/* The list of the last run is gone on with, but for `fresh`; none is made for a Redis that is not
+ * tried just now. */
+static enum status run(struct flushing *flushing, bool fresh, struct error *err)
 {
-    enum status status = outbox_list(sending->outbox, &sending->list, err);
-    if (status != STATUS_OK) {
-        note_disk(sending, err);
-        status = STATUS_OK;
-    } else if (sending->list.count > 0) {
-        status = wire_run(sending->client->wire, send_all, sending, err);
+    struct spool *spool = flushing->spool;
+    struct wire *wire = flushing->client->wire;
+    struct rlimit descriptors = {0};
+    enum status status = STATUS_OK;
+
+    if (fresh || (spool->next == spool->count && (!spool->waiting || wire_is_willing(wire)))) {
+        look(flushing);
     }
-    close_segment(sending);
-    outbox_list_free(&sending->list);
-    arena_free(&sending->arena);
+    if (flushing->looked && spool->next == spool->count) {
+        return STATUS_OK;
+    }
+    (void)getrlimit(RLIMIT_NOFILE, &descriptors);
+    const rlim_t share = descriptors.rlim_cur / DESCRIPTORS_SHARE;
+    flushing->files_max = share < 1 ? 1 : share < SPOOL_BATCH_MAX ? (size_t)share : SPOOL_BATCH_MAX;
+    struct error fault = {0};
+    flushing->folder = spool_folder(spool, &fault);
+    if (flushing->folder < 0) {
+        note_disk(flushing, &fault);
+        return STATUS_OK;
+    }
+    status = wire_run(wire, send_all, flushing, err);
+    release_files(flushing, true);
+    close(flushing->folder);
+    arena_free(&flushing->arena);
     return status;
 }
 
-enum status outbox_send(stillhouse_client *client, struct outbox_bounds bounds,
-                        struct outbox_outcome *outcome, struct error *err)
+/* OK: all that is not held by other processes was looked at, or the bounds ended it (`*cut`). FULL,
+ * or why Redis would not have it: something is left. One call is always made; another one only
+ * while half a command's time is left. `disk` is set where a file could not be read or written. */
+static enum status flush(stillhouse_client *client, struct bounds bounds, bool fresh, bool *cut,
+                         struct error *disk, struct error *err)
 {
-    struct outbox *outbox = &client->outbox;
+    struct spool *spool = &client->spool;
 
-    *outcome = (struct outbox_outcome){0};
-    struct sending *sending = calloc(1, sizeof *sending);
-    if (sending == NULL) {
+    struct flushing *flushing = calloc(1, sizeof *flushing);
+    if (flushing == NULL) {
         return error_set(err, STATUS_OOM, "out of memory");
     }
-    sending->client = client;
-    sending->outbox = outbox;
-    sending->bounds = bounds;
-    sending->outcome = outcome;
-    const enum status status = run(sending, err);
-    free(sending);
-    outbox->waiting = status != STATUS_OK || outcome->over;
-    outbox->look_again_ms = clock_now_ms() + LOOK_AGAIN_MS;
+    flushing->client = client;
+    flushing->spool = spool;
+    flushing->bounds = bounds;
+    const enum status status = run(flushing, fresh, err);
+    spool->waiting = status != STATUS_OK || flushing->cut;
+    *cut = flushing->cut;
+    *disk = flushing->disk;
+    free(flushing);
     return status;
+}
+
+/* What the disk has against it is no reason not to send the new job. */
+enum status flush_make_way(stillhouse_client *client, int timeout_ms, struct error *err)
+{
+    const struct bounds bounds = {
+        .deadline_ms = timeout_ms == 0 ? 0 : clock_now_ms() + timeout_ms,
+        .jobs_max = timeout_ms == 0 ? SPOOL_BATCH_MAX : SIZE_MAX,
+    };
+    const struct spool *spool = &client->spool;
+    struct error disk;
+    bool cut = false;
+
+    if (!spool->waiting && clock_now_ms() < spool->look_again_ms) {
+        return STATUS_OK;
+    }
+    const enum status status = flush(client, bounds, false, &cut, &disk, err);
+    if (status == STATUS_OK && cut) {
+        return error_set(err, STATUS_UNAVAILABLE, "jobs that were kept before it go first");
+    }
+    return status;
+}
+
+/* ---- the public calls ------------------------------------------------------------------------ */
+
+static enum status flush_now(stillhouse_client *client, int timeout_ms, size_t *left,
+                             struct error *err)
+{
+    const struct bounds bounds = {clock_now_ms() + timeout_ms, SIZE_MAX};
+    struct error disk = {0};
+    struct error counting = {0};
+    bool cut = false;
+
+    const enum status status = flush(client, bounds, true, &cut, &disk, err);
+    const enum status counted = spool_look(&client->spool, left, &counting);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (disk.status != STATUS_OK || counted != STATUS_OK) {
+        *err = disk.status != STATUS_OK ? disk : counting;
+        return err->status;
+    }
+    if (cut) {
+        return error_set(err, STATUS_NOT_FOUND, "not all sent in time: %zu jobs left", *left);
+    }
+    return *left == 0
+               ? STATUS_OK
+               : error_set(err, STATUS_NOT_FOUND,
+                           "%zu jobs left in files that other processes hold, or of another prefix",
+                           *left);
+}
+
+stillhouse_status stillhouse_flush(stillhouse_client *client, int timeout_ms, size_t *left)
+{
+    struct error err = {0};
+    enum status status = STATUS_OK;
+    size_t waiting = 0;
+
+    if (left != NULL) {
+        *left = 0;
+    }
+    if (!client_enter(client)) {
+        return STILLHOUSE_INVALID;
+    }
+    if (timeout_ms < 0 || timeout_ms > FLUSH_MAX_MS) {
+        status = error_set(&err, STATUS_INVALID, "timeout_ms %d: expected 0 to %d", timeout_ms,
+                           FLUSH_MAX_MS);
+    } else if (client->spool.folder != NULL) {
+        status = flush_now(client, timeout_ms, &waiting, &err);
+    }
+    if (left != NULL) {
+        *left = waiting;
+    }
+    return client_finish(client, status, &err);
+}
+
+void stillhouse_outbox_counts(const stillhouse_client *client, uint64_t *kept, uint64_t *sent,
+                              uint64_t *aside)
+{
+    /* What a parent did is not this process' doing. */
+    const bool ours = client != NULL && client->forks == forks_count();
+    const uint64_t counts[] = {ours ? client->spool.kept : 0, ours ? client->spool.sent : 0,
+                               ours ? client->spool.aside : 0};
+    uint64_t *const out[] = {kept, sent, aside};
+
+    for (size_t i = 0; i < 3; i++) {
+        if (out[i] != NULL) {
+            *out[i] = counts[i];
+        }
+    }
 }

@@ -1,6 +1,6 @@
 /* enqueue/keep.h - when a job goes to Redis, when to the outbox, and what the caller is told.
  *
- *     if (keep_make_way(client, &err) == STATUS_OK) { send it; on STATUS_OK: done }
+ *     if (flush_make_way(client, &err) == STATUS_OK) { send it; on STATUS_OK: done }
  *     ... else, unless INVALID:
  *     return keep_draft(client, queue, draft, id, &err);
  *
@@ -9,21 +9,17 @@
 #ifndef STILLHOUSE_ENQUEUE_KEEP_H
 #define STILLHOUSE_ENQUEUE_KEEP_H
 
+#include "enqueue/flush.h"
 #include "enqueue/make.h"
 
 bool keep_is_on(const stillhouse_client *client);
-
-/* Sends what waits in the outbox, in a command's time (256 jobs at most) or, where `timeout_ms` is
- * not 0, in that. OK: nothing that a new job would overtake is left there; else why there is, and
- * the new one belongs behind it. */
-enum status keep_make_way(stillhouse_client *client, int timeout_ms, struct error *err) MUSTCHECK;
 
 /* Puts one job into the outbox because of `why`. KEPT, or, where that does not work either, what
  * `why` is to the caller. The client's error text says all of it. */
 stillhouse_status keep_draft(stillhouse_client *client, const struct queue *queue,
                              const struct jobs_draft *draft, char *id, const struct error *why);
 
-/* Adds a job to `records`, with `since` among its options: outbox_append. */
+/* Adds a job to `records`, with `since` among its options: spool_put. */
 enum status keep_encode(const struct queue *queue, const struct queue_item *item,
                         struct strbuf *records, struct error *err) MUSTCHECK;
 

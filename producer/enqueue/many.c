@@ -392,7 +392,7 @@ static stillhouse_status run(const struct many_order *order)
         return refuse(order->client, STATUS_OOM, "out of memory");
     }
     many->order = order;
-    enum status status = order->keep ? keep_make_way(order->client, 0, &err) : STATUS_OK;
+    enum status status = order->keep ? flush_make_way(order->client, 0, &err) : STATUS_OK;
     if (status == STATUS_OK) {
         status = wire_run_once(order->client->wire, send_all, many, &err);
     }

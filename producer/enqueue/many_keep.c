@@ -42,7 +42,8 @@ static enum status write_kept(struct keeping *keeping, size_t next, struct error
     const struct many_order *order = keeping->order;
 
     const enum status status =
-        outbox_append(&order->client->outbox, &keeping->records, keeping->count, err);
+        spool_put(&order->client->spool, &keeping->records, keeping->count, err);
+    strbuf_reset(&keeping->records);
     for (size_t i = keeping->first; status != STATUS_OK && i < next; i++) {
         if (order->outcome[i] == STILLHOUSE_KEPT) {
             set_outcome(order, i, keeping->failed, "");

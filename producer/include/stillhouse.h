@@ -251,15 +251,20 @@ stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enric
  * Redis accepted it. One that was sent without that being noticed - an answer that did not come, a
  * crash - is sent again with the same id, which is harmless, as effects are idempotent. Age: a kept
  * job carries when it was first enqueued, its delay counts from there, and one whose deadline has
- * passed is sent and counts as expired. The folder: on a local file system, our own (it is refused
- * where it is another user's or others may write to it), for one Redis (the queue is kept with each
- * job; one of another prefix is left for a client that has that), for any number of threads and
- * processes at once: they are in one another's way nowhere, and what a dead one left is sent by the
- * next. Order is kept between the calls of one process where nobody else is sending just then.
- * outbox_max_bytes is looked at before each write, so that processes writing at once may exceed it
- * by a job each. The files hold prompts and results: mode 0600. Damage: what an append that a crash
- * tore left is cut off. A job whose checksum is wrong, or that the server refuses for good, is
- * copied into a file *.bad there and passed over; nobody deletes that. */
+ * passed is sent and counts as expired.
+ *
+ * The folder: on a local file system, our own (it is refused where it is another user's or others
+ * may write to it), for one Redis (the queue is kept with each job; one of another prefix is left
+ * for a client that has that), for any number of threads and processes at once: they are in one
+ * another's way nowhere, and what a dead one left is sent by the next. One file a call (*.jobs, in
+ * the order of their names; some 256 KiB of a call of many), so each job kept alone takes a block
+ * of the file system. Order is kept between the calls of one process where nobody else is sending
+ * just then. outbox_max_bytes bounds the sum of the files' sizes; what other processes add is seen
+ * within a second. The files hold prompts and results: mode 0600. A job whose checksum is wrong, or
+ * that the server refuses for good, is put into the folder's bad/, a file each with the reason
+ * beside it (*.txt), and passed over; nobody deletes that, and a refused one that is moved back is
+ * tried again. Processes with an older version of the library may use the folder at the same time:
+ * what they keep (*.outbox) is sent too. */
 
 /* Sends what is kept, by this client or by others, for up to timeout_ms (0 = one call); connecting,
  * one last call and counting come on top. *left (may be NULL) is how many are left after it. OK:

@@ -130,18 +130,50 @@ static const char *tasks(void)
     return out;
 }
 
-static size_t files_like(const char *end)
+/* Files in a folder of the outbox ("" = itself) that end so. */
+static size_t files_like(const char *under, const char *end)
 {
+    char path[600];
     size_t count = 0;
+
+    snprintf(path, sizeof path, "%s/%s", folder, under);
+    DIR *entries = opendir(path);
+    for (struct dirent *entry; entries != NULL && (entry = readdir(entries)) != NULL;) {
+        const size_t bytes = strlen(entry->d_name);
+        count += bytes > strlen(end) && strcmp(entry->d_name + bytes - strlen(end), end) == 0;
+    }
+    if (entries != NULL) {
+        closedir(entries);
+    }
+    return count;
+}
+
+static size_t kept_files(void)
+{
+    return files_like("", ".jobs");
+}
+
+static UNUSED size_t bad_files(void)
+{
+    return files_like("bad", ".jobs");
+}
+
+/* The path of the oldest file. */
+static UNUSED const char *oldest_file(void)
+{
+    static char path[1100];
+    char first[300] = "";
     DIR *entries = opendir(folder);
 
     cr_assert_not_null(entries);
     for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
-        const size_t bytes = strlen(entry->d_name);
-        count += bytes > strlen(end) && strcmp(entry->d_name + bytes - strlen(end), end) == 0;
+        if (entry->d_name[0] != '.' && (first[0] == '\0' || strcmp(entry->d_name, first) < 0)) {
+            snprintf(first, sizeof first, "%s", entry->d_name);
+        }
     }
     closedir(entries);
-    return count;
+    snprintf(path, sizeof path, "%s/%s", folder, first);
+    return path;
 }
 
 #endif

@@ -1,6 +1,4 @@
 /* stillhouse enqueue --outbox, and stillhouse flush. */
-#include <dirent.h>
-
 #include "cli_fixture.h"
 #include "fake_server.h"
 
@@ -16,17 +14,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char path[1024];
-    DIR *entries = opendir(folder);
-
-    for (struct dirent *entry; entries != NULL && (entry = readdir(entries)) != NULL;) {
-        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        unlink(path);
-    }
-    if (entries != NULL) {
-        closedir(entries);
-    }
-    rmdir(folder);
+    test_folder_remove(folder);
     stop_redis();
 }
 

@@ -9,7 +9,7 @@ TestSuite(outbox, .init = setup, .fini = teardown, .timeout = 120);
 Test(outbox, a_redis_that_is_there_is_sent_to_and_nothing_is_written)
 {
     IS(hand_in("a"), STILLHOUSE_OK);
-    cr_assert_eq(files_like(".outbox"), 0);
+    cr_assert_eq(kept_files(), 0);
     cr_assert_eq(flushed(STILLHOUSE_OK), 0);
     cr_assert_str_eq(tasks(), "a,");
 }
@@ -33,7 +33,7 @@ Test(outbox, what_redis_does_not_take_is_kept_and_sent_in_order_when_it_is_back)
     back();
     comes_to(STILLHOUSE_OK);
     cr_assert_str_eq(tasks(), "a,b,c,"); /* the one before went with the server */
-    cr_assert_eq(files_like(".outbox"), 0);
+    cr_assert_eq(kept_files(), 0);
     IS(hand_in("d"), STILLHOUSE_OK);
     cr_assert_str_eq(tasks(), "a,b,c,d,");
     stillhouse_outbox_counts(client, &kept, NULL, NULL);
@@ -56,7 +56,7 @@ Test(outbox, the_next_job_takes_those_before_it_along)
     }
     cr_assert_eq(strncmp(tasks(), "a,b,", 4), 0, "%s", tasks());
     cr_assert_eq(atoi(ask("XLEN", queue.stream[JOB_NORMAL], NULL)), tries + 3);
-    cr_assert_eq(files_like(".outbox"), 0);
+    cr_assert_eq(kept_files(), 0);
 }
 
 Test(outbox, a_redis_that_came_back_empty_is_waited_for_until_a_worker_has_set_it_up)
@@ -224,7 +224,7 @@ Test(outbox, what_is_invalid_is_not_kept)
     IS(stillhouse_enqueue_distill(client, &bad, NULL, NULL), STILLHOUSE_INVALID);
     away();
     IS(stillhouse_enqueue_distill(client, &bad, NULL, NULL), STILLHOUSE_INVALID);
-    cr_assert_eq(files_like(".outbox"), 0);
+    cr_assert_eq(kept_files(), 0);
     IS(stillhouse_flush(client, -1, NULL), STILLHOUSE_INVALID);
     says("timeout_ms -1");
     cr_assert_eq(stillhouse_flush(NULL, 1, NULL), STILLHOUSE_INVALID);
@@ -258,8 +258,8 @@ Test(outbox, a_job_that_is_refused_for_good_is_put_aside_and_the_others_go)
     stillhouse_outbox_counts(client, NULL, NULL, &aside);
     cr_assert_eq(aside, 1);
     cr_assert_eq(sent_count(), 2);
-    cr_assert_eq(files_like(".bad"), 1);
-    cr_assert_eq(files_like(".outbox"), 0);
+    cr_assert_eq(bad_files(), 1);
+    cr_assert_eq(kept_files(), 0);
     const char *fault = fake_server_stop(fake);
     cr_assert_null(fault, "%s", fault);
     test_server_restart(&server);

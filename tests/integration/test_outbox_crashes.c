@@ -50,7 +50,7 @@ Test(outbox_crashes, a_living_process_adopts_without_being_asked)
     away();
     run_child(keep_and_die);
     back();
-    while (files_like(".outbox") > 0 && clock_now_ms() < until) {
+    while (kept_files() > 0 && clock_now_ms() < until) {
         (void)hand_in("x");
         clock_sleep_ms(20);
     }
@@ -242,20 +242,10 @@ Test(outbox_crashes, a_disk_that_is_full_lets_the_call_fail_as_it_would_without)
 
 Test(outbox_crashes, a_file_that_another_process_holds_is_left_to_it)
 {
-    char path[1100];
-    int held = -1;
 
     away();
     IS(hand_in("a"), STILLHOUSE_KEPT);
-    DIR *entries = opendir(folder);
-    cr_assert_not_null(entries);
-    for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
-        if (entry->d_name[0] != '.') {
-            snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-            held = open(path, O_RDWR | O_CLOEXEC);
-        }
-    }
-    closedir(entries);
+    const int held = open(oldest_file(), O_RDWR | O_CLOEXEC);
     cr_assert(held >= 0 && flock(held, LOCK_EX) == 0);
     back();
     comes_to(STILLHOUSE_NOT_FOUND);
@@ -268,21 +258,12 @@ Test(outbox_crashes, a_file_that_another_process_holds_is_left_to_it)
 
 Test(outbox_crashes, a_damaged_job_is_put_aside_and_counted)
 {
-    char path[1100] = "";
     uint64_t aside = 0;
 
     away();
     IS(hand_in("a"), STILLHOUSE_KEPT);
     IS(hand_in("b"), STILLHOUSE_KEPT);
-    DIR *entries = opendir(folder);
-    cr_assert_not_null(entries);
-    for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
-        if (entry->d_name[0] != '.') {
-            snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        }
-    }
-    closedir(entries);
-    const int file = open(path, O_WRONLY);
+    const int file = open(oldest_file(), O_WRONLY);
     cr_assert(file >= 0 && pwrite(file, "!!!", 3, 70) == 3);
     close(file);
     back();
@@ -290,5 +271,5 @@ Test(outbox_crashes, a_damaged_job_is_put_aside_and_counted)
     cr_assert_str_eq(tasks(), "b,");
     stillhouse_outbox_counts(client, NULL, NULL, &aside);
     cr_assert_eq(aside, 1);
-    cr_assert_eq(files_like(".bad"), 1);
+    cr_assert_eq(bad_files(), 1);
 }

@@ -240,7 +240,7 @@ static void start_keeping(struct lines *lines, const struct error *conn_fault)
     }
     if (conn_fault->status != STATUS_OK) {
         feed_keep(&lines->feed, conn_fault);
-    } else if (keep_make_way(lines->keeper, COMMAND_TIMEOUT_MS, &err) != STATUS_OK) {
+    } else if (flush_make_way(lines->keeper, COMMAND_TIMEOUT_MS, &err) != STATUS_OK) {
         feed_keep(&lines->feed, &err);
     }
 }

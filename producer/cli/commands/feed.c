@@ -48,7 +48,7 @@ static enum status write_kept(const struct feed *feed, const struct feed_call *c
         status = keep_encode(feed->queue, &call->items[i], &records, err);
     }
     if (status == STATUS_OK) {
-        status = outbox_append(&feed->keeper->outbox, &records, call->count, err);
+        status = spool_put(&feed->keeper->spool, &records, call->count, err);
     }
     strbuf_free(&records);
     return status;

@@ -24,7 +24,7 @@ static int print_counts(const struct cli *cli, uint64_t sent, size_t left, uint6
     }
     printf("%" PRIu64 " sent, %zu left", sent, left);
     if (aside > 0) {
-        printf(", %" PRIu64 " damaged or refused: put aside in files *.bad", aside);
+        printf(", %" PRIu64 " damaged or refused: put aside in its bad/", aside);
     }
     putchar('\n');
     return CLI_DONE;
