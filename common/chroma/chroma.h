@@ -140,6 +140,18 @@ enum status chroma_find_expired(struct chroma *chroma, const char *domain, int64
                                 size_t limit, struct arena *arena, struct chroma_hits *out,
                                 struct error *err) MUSTCHECK;
 
+/* Records whose metadata `key` is one of `count` integers, at most `limit` of them: ids and
+ * metadata, in no order. */
+struct chroma_in {
+    const char *key;
+    const int64_t *values;
+    size_t count;
+    size_t limit;
+};
+enum status chroma_find_in(struct chroma *chroma, const char *domain, const struct chroma_in *in,
+                           struct arena *arena, struct chroma_hits *out,
+                           struct error *err) MUSTCHECK;
+
 /* Deletes by ids, at most 100 a request inside; absent ids are fine; an empty list does nothing. */
 enum status chroma_delete(struct chroma *chroma, const char *domain, const struct slice *ids,
                           size_t count, struct error *err) MUSTCHECK;

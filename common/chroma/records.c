@@ -326,6 +326,25 @@ enum status chroma_find_expired(struct chroma *chroma, const char *domain, int64
     return get_records(chroma, domain, arena, out, err);
 }
 
+enum status chroma_find_in(struct chroma *chroma, const char *domain, const struct chroma_in *in,
+                           struct arena *arena, struct chroma_hits *out, struct error *err)
+{
+    struct strbuf *request = chroma_request(chroma);
+
+    *out = (struct chroma_hits){0};
+    strbuf_append_str(request, "{\"where\":{");
+    json_str(request, in->key);
+    strbuf_append_str(request, ":{\"$in\":[");
+    for (size_t i = 0; i < in->count; i++) {
+        write_separator(request, i);
+        json_int(request, in->values[i]);
+    }
+    strbuf_append_str(request, "]}},\"limit\":");
+    json_int(request, (int64_t)in->limit);
+    strbuf_append_str(request, ",\"include\":[\"metadatas\"]}");
+    return get_records(chroma, domain, arena, out, err);
+}
+
 /* Never called with an empty list: with neither ids nor where, older servers delete everything. */
 static enum status delete_slice(struct chroma *chroma, const char *domain, const struct slice *ids,
                                 size_t count, struct error *err)

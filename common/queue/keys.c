@@ -22,6 +22,14 @@ const char *keys_twins(char out[KEYS_BYTES], const char *prefix, const char *dom
     return out;
 }
 
+const char *keys_seen(char out[KEYS_BYTES], const char *prefix, const char *domain, int64_t period,
+                      const char *text_hash, int digits)
+{
+    snprintf(out, KEYS_BYTES, "%s:seen:{%s}:%lld:%.*s", prefix, domain, (long long)period, digits,
+             text_hash);
+    return out;
+}
+
 const char *keys_embed(char out[KEYS_BYTES], const char *prefix, const char *model,
                        const char *text_hash)
 {

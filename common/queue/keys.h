@@ -8,6 +8,7 @@
 #define STILLHOUSE_QUEUE_KEYS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/status.h"
 
@@ -18,7 +19,10 @@ const char *keys_cache(char out[KEYS_BYTES], const char *prefix, const char *dom
 const char *keys_epoch(char out[KEYS_BYTES], const char *prefix,
                        const char *domain); /* sh:epoch:{legal} */
 const char *keys_twins(char out[KEYS_BYTES], const char *prefix, const char *domain,
-                       const char *text_hash); /* sh:twins:{legal}:<hash> */
+                       const char *text_hash); /* sh:twins:{legal}:<hash>: of older workers */
+const char *keys_seen(char out[KEYS_BYTES], const char *prefix, const char *domain, int64_t period,
+                      const char *text_hash,
+                      int digits); /* sh:seen:{legal}:<period>:<first digits of the hash> */
 const char *keys_embed(char out[KEYS_BYTES], const char *prefix, const char *model,
                        const char *text_hash); /* sh:embed:<model>:<hash> */
 const char *keys_plain(char out[KEYS_BYTES], const char *prefix,

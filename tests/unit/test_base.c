@@ -304,6 +304,8 @@ Test(keys, names_are_those_of_the_contract)
     cr_assert_str_eq(keys_cache(out, "sh", "legal", "abc"), "sh:cache:{legal}:abc");
     cr_assert_str_eq(keys_epoch(out, "sh", "legal"), "sh:epoch:{legal}");
     cr_assert_str_eq(keys_twins(out, "sh", "legal", "abc"), "sh:twins:{legal}:abc");
+    cr_assert_str_eq(keys_seen(out, "sh", "legal", 12, "abcdef", 0), "sh:seen:{legal}:12:");
+    cr_assert_str_eq(keys_seen(out, "sh", "legal", 12, "abcdef", 3), "sh:seen:{legal}:12:abc");
     cr_assert_str_eq(keys_embed(out, "sh", "builtin-384-v1", "abc"), "sh:embed:builtin-384-v1:abc");
     cr_assert_str_eq(keys_plain(out, "sh", "prompts"), "sh:prompts");
     cr_assert_str_eq(keys_worker(out, "sh", "w1"), "sh:worker:w1");

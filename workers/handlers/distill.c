@@ -1,30 +1,31 @@
 /* distill - a finished task becomes an experience: validate, embed its prompt, store it.
  *
  * Happy path, for the whole batch: decode and judge; one embedding call for the distinct prompts;
- * the domains' records upserted, together with other lanes'; twins trimmed; the domains' epochs
- * moved. All of it before the job is finished, and all of it harmless twice: the document's id is
- * the task's, its times are the job's. Failure modes: bad body -> MALFORMED; a task that must not
- * be learnt from -> REJECT; a server's failure, twins or epoch not moved -> PARK; its text's own
- * fault -> RETRY or REJECT.
+ * the domains' records upserted, together with other lanes'; what is too many of one prompt
+ * deleted; the domains' epochs moved. All of it before the job is finished, and all of it harmless
+ * twice: the document's id is the task's, its times are the job's. Failure modes: bad body ->
+ * MALFORMED; a task that must not be learnt from -> REJECT; a server's failure, prompts not trimmed
+ * or epoch not moved -> PARK; its text's own fault -> RETRY or REJECT.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "chroma_writer/merge.h"
 #include "chroma_writer/records.h"
-#include "chroma_writer/twins.h"
+#include "chroma_writer/same_prompt.h"
 #include "context/asking.h"
 #include "handlers/handler.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
 
-enum { OWN_KEYS = 10 };
+enum { OWN_KEYS = 11 };
 
 struct distill_item {
     struct task *task;
     struct distill_body body;
     const char *domain;
     int64_t created_unix_ms;
+    char prompt_hash[TEXT_HASH_CHARS + 1];
     struct embedding *embedding;
     struct slice document;
     struct meta_pair *metadata;
@@ -130,25 +131,29 @@ static bool has_name(const struct meta_pair *pair, const char *name)
     return pair->key.bytes == strlen(name) && memcmp(pair->key.data, name, pair->key.bytes) == 0;
 }
 
-/* The caller's pairs. `source` is what we know of the job, not what its body says; callers had that
- * name before we did, so theirs goes on as `caller_source`. */
+/* The caller's pairs. `source` and `prompt_hash` are what we know of the job, not what its body
+ * says; callers had these names before we did, so theirs go on as `caller_...`. */
 static void copy_callers(struct distill_item *item)
 {
-    static const char renamed[] = "caller_source";
+    static const char *const ours[][2] = {{"source", "caller_source"},
+                                          {SAME_PROMPT_KEY, "caller_" SAME_PROMPT_KEY}};
     const struct distill_body *body = &item->body;
-    bool taken = false;
 
-    for (size_t i = 0; i < body->metadata_count; i++) {
-        taken = taken || has_name(&body->metadata[i], renamed);
-    }
     item->metadata_count = 0;
     for (size_t i = 0; i < body->metadata_count; i++) {
-        const struct meta_pair *pair = &body->metadata[i];
-        if (!has_name(pair, "source")) {
-            item->metadata[item->metadata_count++] = *pair;
-        } else if (!taken) {
-            item->metadata[item->metadata_count++] =
-                (struct meta_pair){{renamed, sizeof renamed - 1}, pair->value};
+        struct meta_pair pair = body->metadata[i];
+        bool is_taken = false;
+        for (size_t j = 0; j < sizeof ours / sizeof ours[0]; j++) {
+            if (!has_name(&body->metadata[i], ours[j][0])) {
+                continue;
+            }
+            pair.key = (struct slice){ours[j][1], strlen(ours[j][1])};
+            for (size_t k = 0; k < body->metadata_count; k++) {
+                is_taken = is_taken || has_name(&body->metadata[k], ours[j][1]);
+            }
+        }
+        if (!is_taken) {
+            item->metadata[item->metadata_count++] = pair;
         }
     }
 }
@@ -186,6 +191,8 @@ static bool build(struct context *ctx, struct distill_item *item)
     }
     add_int(item, "created_ms", item->created_unix_ms);
     add_int(item, "expires_ms", item->created_unix_ms + ctx->settings->experience_ttl_ms);
+    text_hash(body->prompt.data, body->prompt.bytes, item->prompt_hash);
+    add_int(item, SAME_PROMPT_KEY, same_prompt_hash(item->prompt_hash));
     if (memmem(body->prompt.data, body->prompt.bytes, "\n\n", 2) != NULL) {
         /* Where the first blank line does not end the prompt, the export needs to know what does.
          */
@@ -250,28 +257,28 @@ struct distill_group {
     struct record_group records;
 };
 
-static void remember_twins(struct context *ctx, const struct distill_group *group)
+static void trim_same_prompts(struct context *ctx, const struct distill_group *group)
 {
     const struct record_group *records = &group->records;
-    struct twin *twins = arena_array(&ctx->arena, records->count, sizeof *twins);
+    struct same_prompt *written = arena_array(&ctx->arena, records->count, sizeof *written);
     struct error err = {0};
-    size_t written = 0;
+    size_t count = 0;
 
-    for (size_t i = 0; i < records->count && twins != NULL; i++) {
-        const struct distill_body *body = &group->items[i]->body;
+    for (size_t i = 0; i < records->count && written != NULL; i++) {
+        const struct distill_item *item = group->items[i];
         if (!records->writes[i].failed) {
-            struct twin *twin = &twins[written++];
-            twin->task_id = body->task_id;
-            twin->quality = body->has_quality ? body->quality : 1.0;
-            twin->created_unix_ms = group->items[i]->created_unix_ms;
-            text_hash(body->prompt.data, body->prompt.bytes, twin->text_hash);
+            struct same_prompt *one = &written[count++];
+            one->id = item->body.task_id;
+            one->quality = item->body.has_quality ? item->body.quality : 1.0;
+            one->created_unix_ms = item->created_unix_ms;
+            memcpy(one->text_hash, item->prompt_hash, sizeof one->text_hash);
         }
     }
-    if (written == 0) {
+    if (count == 0) {
         return;
     }
     enum operation failed = OPERATION_REDIS;
-    enum status status = twins_trim(ctx, records->domain, twins, written, &failed, &err);
+    enum status status = same_prompt_trim(ctx, records->domain, written, count, &failed, &err);
     if (status == STATUS_OK) {
         failed = OPERATION_REDIS;
         status = store_bump_epochs(ctx, &records->domain, 1, &err);
@@ -341,7 +348,7 @@ static void write_all(struct distill_batch *batch)
         records_write(ctx, records, count, is_same);
     }
     for (size_t i = 0; i < count; i++) {
-        remember_twins(ctx, &groups[i]);
+        trim_same_prompts(ctx, &groups[i]);
     }
 }
 

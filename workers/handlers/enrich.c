@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "chroma_writer/records.h"
+#include "chroma_writer/same_prompt.h"
 #include "context/asking.h"
 #include "handlers/handler.h"
 #include "recall/result_cache.h"
@@ -121,6 +122,21 @@ static void look_up(struct enrich_batch *batch)
     }
 }
 
+/* Of no use to who asks. */
+static void hide_prompt_hash(struct example *example)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < example->metadata_count; i++) {
+        const struct slice key = example->metadata[i].key;
+        if (key.bytes != strlen(SAME_PROMPT_KEY) ||
+            memcmp(key.data, SAME_PROMPT_KEY, key.bytes) != 0) {
+            example->metadata[kept++] = example->metadata[i];
+        }
+    }
+    example->metadata_count = kept;
+}
+
 static struct slice render_result(struct enrich_batch *batch, const struct enrich_item *item,
                                   struct example *examples, size_t count)
 {
@@ -149,6 +165,9 @@ static struct slice render_result(struct enrich_batch *batch, const struct enric
 static struct slice make_result(struct enrich_batch *batch, const struct enrich_item *item,
                                 struct example *examples, size_t count)
 {
+    for (size_t i = 0; i < count; i++) {
+        hide_prompt_hash(&examples[i]);
+    }
     struct slice out = render_result(batch, item, examples, count);
 
     while (out.bytes > BODIES_RESULT_MAX && count > 0) {
