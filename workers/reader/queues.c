@@ -1,14 +1,146 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "reader/reader_internal.h"
+#include "reader/queues.h"
+#include "json/write.h"
 
 enum {
     FAIRNESS_EVERY_MS = 200,      /* how often low and normal come before high */
+    ASIDE_MS = 5000,              /* how long a queue is set aside */
     WAIT_STEP_MS = 400,           /* how often paused queues are looked at */
     READ_BYTES = 4 * 1024 * 1024, /* of bodies in a read */
 };
+
+void takes_reset(struct takes *takes)
+{
+    for (size_t i = 0; i < takes->count; i++) {
+        queue_batch_reset(&takes->each[i].batch);
+        takes->each[i].suspect = false;
+    }
+    takes->count = 0;
+}
+
+void takes_free(struct takes *takes)
+{
+    for (size_t i = 0; i < READER_QUEUES_MAX; i++) {
+        queue_batch_free(&takes->each[i].batch);
+    }
+    takes->count = 0;
+}
+/* ---- which may be read now ------------------------------------------------------------------- */
+
+bool reader_is_paused(const struct reader *reader, size_t queue)
+{
+    return atomic_load_explicit(&reader->queues[queue].paused, memory_order_relaxed);
+}
+
+int64_t reader_last_jobs_ms(const struct reader *reader, size_t queue)
+{
+    return atomic_load_explicit(&reader->queues[queue].last_jobs_ms, memory_order_relaxed);
+}
+
+void reader_end_suspect(struct reader *reader)
+{
+    atomic_store(&reader->suspect_out, false);
+}
+
+void reader_set_unsure(struct reader *reader, struct takes *takes, bool unsure)
+{
+    if (takes->unsure != unsure) {
+        atomic_fetch_add(&reader->unsure, unsure ? 1 : -1);
+    }
+    takes->unsure = unsure;
+}
+
+/* "index.3" is of the kind index. */
+static bool is_of_kind(const char *name, const char *kind)
+{
+    const size_t bytes = strlen(kind);
+
+    return strncmp(name, kind, bytes) == 0 && (name[bytes] == '\0' || name[bytes] == '.');
+}
+
+/* Enrichments go on without their upstreams (stale or empty); what writes to Chroma waits for it.
+ */
+bool reader_is_readable(struct reader *reader, size_t queue)
+{
+    const char *name = reader->config.queues[queue].name;
+
+    if (reader_is_paused(reader, queue) ||
+        atomic_load(&reader->queues[queue].aside_until_ms) != 0) {
+        return false;
+    }
+    if (!is_of_kind(name, "distill") && !is_of_kind(name, "index")) {
+        return true;
+    }
+    return upstreams_wait_ms(reader->config.upstreams, OPERATION_EMBED) == 0 &&
+           upstreams_wait_ms(reader->config.upstreams, OPERATION_GET) == 0 &&
+           upstreams_wait_ms(reader->config.upstreams, OPERATION_WRITE) == 0;
+}
+
+/* ---- queues that are set aside --------------------------------------------------------------- */
+
+void reader_set_aside(struct reader *reader, size_t queue, const char *why)
+{
+    struct reader_queue *state = &reader->queues[queue];
+    const bool is_new = atomic_load(&state->aside_until_ms) == 0;
+
+    pthread_mutex_lock(&reader->aside_lock);
+    snprintf(state->aside, sizeof state->aside, "%s", why);
+    pthread_mutex_unlock(&reader->aside_lock);
+    atomic_store(&state->aside_until_ms, clock_now_ms() + ASIDE_MS);
+    if (is_new) {
+        log_warning("queue \"%s\" is set aside, the others go on: %s",
+                    reader->config.queues[queue].name, why);
+    }
+}
+
+size_t reader_describe_aside(struct reader *reader, struct strbuf *out)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < reader->config.queue_count; i++) {
+        if (atomic_load(&reader->queues[i].aside_until_ms) == 0) {
+            continue;
+        }
+        strbuf_append_str(out, count++ == 0 ? ",\"set_aside\":{" : ",");
+        json_str(out, reader->config.queues[i].name);
+        strbuf_append_char(out, ':');
+        pthread_mutex_lock(&reader->aside_lock);
+        json_str(out, reader->queues[i].aside);
+        pthread_mutex_unlock(&reader->aside_lock);
+    }
+    if (count > 0) {
+        strbuf_append_char(out, '}');
+    }
+    return count;
+}
+
+/* Tries the queues again whose time is over. */
+enum status reader_try_aside(struct reader *reader, struct error *err)
+{
+    for (size_t i = 0; i < reader->config.queue_count; i++) {
+        const struct queue *queue = &reader->config.queues[i];
+        const int64_t until_ms = atomic_load(&reader->queues[i].aside_until_ms);
+        if (until_ms == 0 || clock_now_ms() < until_ms) {
+            continue;
+        }
+        const enum status status = queue_prepare(reader->conn, queue, err);
+        if (status == STATUS_OK) {
+            atomic_store(&reader->queues[i].aside_until_ms, 0);
+            log_info("queue \"%s\" is read again", queue->name);
+        } else if (!redis_is_wrong_type(err)) {
+            return status;
+        } else {
+            reader_set_aside(reader, i, err->text);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* ---- reads ----------------------------------------------------------------------------------- */
 
 size_t reader_count(const struct reader *reader, size_t queue)
 {

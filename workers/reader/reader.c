@@ -5,14 +5,14 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "reader/reader_internal.h"
+#include "queue/keys.h"
+#include "reader/queues.h"
 #include "redis/sentinel.h"
-#include "json/write.h"
 
 enum {
     READER_CONNECT_MS = 3000,
     READER_COMMAND_MS = 5000, /* for what does not block */
-    ASIDE_MS = 5000,          /* how long a queue is set aside */
+    LOOK_AT = 64,             /* idle jobs of a stream in one look */
     COLD_EVERY_MS = 50,       /* how often queues without jobs are asked while others are busy */
     ACCEPTED_MS = 300,
     BACKOFF_BASE_MS = 100,
@@ -46,7 +46,7 @@ enum status reader_new(const struct reader_config *config, struct reader **out, 
     redis_conn_set_answer_max(reader->conn, ANSWER_MAX_BYTES);
     pthread_mutex_init(&reader->turn, NULL);
     pthread_mutex_init(&reader->aside_lock, NULL);
-    reader_seats_init(reader);
+    seats_init(&reader->seats, &reader->config);
     reader_call(reader); /* what others left behind before we came */
     atomic_store(&reader->last_turn_ms, clock_now_ms());
     for (size_t i = 0; i < config->queue_count; i++) {
@@ -65,20 +65,9 @@ void reader_free(struct reader *reader)
         redis_conn_free(reader->conn);
         pthread_mutex_destroy(&reader->turn);
         pthread_mutex_destroy(&reader->aside_lock);
-        pthread_mutex_destroy(&reader->bench_lock);
-        pthread_cond_destroy(&reader->invited);
+        seats_end(&reader->seats);
         free(reader);
     }
-}
-
-bool reader_is_paused(const struct reader *reader, size_t queue)
-{
-    return atomic_load_explicit(&reader->queues[queue].paused, memory_order_relaxed);
-}
-
-int64_t reader_last_jobs_ms(const struct reader *reader, size_t queue)
-{
-    return atomic_load_explicit(&reader->queues[queue].last_jobs_ms, memory_order_relaxed);
 }
 
 void reader_call(struct reader *reader)
@@ -86,7 +75,12 @@ void reader_call(struct reader *reader)
     long long not_called = 0;
 
     atomic_compare_exchange_strong(&reader->called_ms, &not_called, clock_now_ms());
-    reader_invite(reader);
+    seats_invite(&reader->seats);
+}
+
+void reader_invite(struct reader *reader)
+{
+    seats_invite(&reader->seats);
 }
 
 int64_t reader_called_for_ms(const struct reader *reader)
@@ -99,89 +93,15 @@ int64_t reader_called_for_ms(const struct reader *reader)
 bool reader_unblock(struct reader *reader, struct redis_conn *conn)
 {
     const int64_t id = atomic_load(&reader->client_id);
-    struct redis_args args = {0};
     redisReply *reply = NULL;
-    bool ended = false;
 
-    if (id == 0 || !atomic_load(&reader->blocked)) {
+    if (id == 0 || !atomic_load(&reader->blocked) ||
+        redis_commandf(conn, &reply, NULL, "CLIENT UNBLOCK %jd", (intmax_t)id) != STATUS_OK) {
         return false;
     }
-    redis_args_str(&args, "CLIENT");
-    redis_args_str(&args, "UNBLOCK");
-    redis_args_int(&args, id);
-    if (redis_conn_command(conn, &args, &reply, NULL) == STATUS_OK) {
-        ended = reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
-    }
+    const bool ended = reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
     redis_reply_free(reply);
-    redis_args_free(&args);
     return ended;
-}
-
-/* ---- queues that are set aside --------------------------------------------------------------- */
-
-void reader_set_aside(struct reader *reader, size_t queue, const char *why)
-{
-    struct reader_queue *state = &reader->queues[queue];
-    const bool is_new = atomic_load(&state->aside_until_ms) == 0;
-
-    pthread_mutex_lock(&reader->aside_lock);
-    snprintf(state->aside, sizeof state->aside, "%s", why);
-    pthread_mutex_unlock(&reader->aside_lock);
-    atomic_store(&state->aside_until_ms, clock_now_ms() + ASIDE_MS);
-    if (is_new) {
-        log_warning("queue \"%s\" is set aside, the others go on: %s",
-                    reader->config.queues[queue].name, why);
-    }
-}
-
-size_t reader_describe_aside(struct reader *reader, struct strbuf *out)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < reader->config.queue_count; i++) {
-        if (atomic_load(&reader->queues[i].aside_until_ms) == 0) {
-            continue;
-        }
-        strbuf_append_str(out, count++ == 0 ? ",\"set_aside\":{" : ",");
-        json_str(out, reader->config.queues[i].name);
-        strbuf_append_char(out, ':');
-        pthread_mutex_lock(&reader->aside_lock);
-        json_str(out, reader->queues[i].aside);
-        pthread_mutex_unlock(&reader->aside_lock);
-    }
-    if (count > 0) {
-        strbuf_append_char(out, '}');
-    }
-    return count;
-}
-
-/* Tries the queues again whose time is over. */
-static enum status try_aside(struct reader *reader, struct error *err)
-{
-    for (size_t i = 0; i < reader->config.queue_count; i++) {
-        const struct queue *queue = &reader->config.queues[i];
-        const int64_t until_ms = atomic_load(&reader->queues[i].aside_until_ms);
-        if (until_ms == 0 || clock_now_ms() < until_ms) {
-            continue;
-        }
-        const enum status status = queue_prepare(reader->conn, queue, err);
-        if (status == STATUS_OK) {
-            atomic_store(&reader->queues[i].aside_until_ms, 0);
-            log_info("queue \"%s\" is read again", queue->name);
-        } else if (!redis_is_wrong_type(err)) {
-            return status;
-        } else {
-            reader_set_aside(reader, i, err->text);
-        }
-    }
-    return STATUS_OK;
-}
-
-/* ---- turns ----------------------------------------------------------------------------------- */
-
-void reader_end_suspect(struct reader *reader)
-{
-    atomic_store(&reader->suspect_out, false);
 }
 
 int64_t reader_last_turn_ms(const struct reader *reader)
@@ -198,72 +118,24 @@ bool reader_is_connected(const struct reader *reader)
            (since_ms != 0 && clock_now_ms() - since_ms > ACCEPTED_MS);
 }
 
-void takes_reset(struct takes *takes)
-{
-    for (size_t i = 0; i < takes->count; i++) {
-        queue_batch_reset(&takes->each[i].batch);
-        takes->each[i].suspect = false;
-    }
-    takes->count = 0;
-}
-
-void takes_free(struct takes *takes)
-{
-    for (size_t i = 0; i < READER_QUEUES_MAX; i++) {
-        queue_batch_free(&takes->each[i].batch);
-    }
-    takes->count = 0;
-}
-/* "index.3" is of the kind index. */
-static bool is_of_kind(const char *name, const char *kind)
-{
-    const size_t bytes = strlen(kind);
-
-    return strncmp(name, kind, bytes) == 0 && (name[bytes] == '\0' || name[bytes] == '.');
-}
-
-/* Enrichments go on without their upstreams (stale or empty); what writes to Chroma waits for it.
- */
-bool reader_is_readable(struct reader *reader, size_t queue)
-{
-    const char *name = reader->config.queues[queue].name;
-
-    if (reader_is_paused(reader, queue) ||
-        atomic_load(&reader->queues[queue].aside_until_ms) != 0) {
-        return false;
-    }
-    if (!is_of_kind(name, "distill") && !is_of_kind(name, "index")) {
-        return true;
-    }
-    return upstreams_wait_ms(reader->config.upstreams, OPERATION_EMBED) == 0 &&
-           upstreams_wait_ms(reader->config.upstreams, OPERATION_GET) == 0 &&
-           upstreams_wait_ms(reader->config.upstreams, OPERATION_WRITE) == 0;
-}
 /* How the reads of this connection can be ended: by its number, if we may. */
 static enum status learn_client_id(struct reader *reader, struct error *err)
 {
-    static const char *const words[2][3] = {{"CLIENT", "ID", NULL}, {"CLIENT", "UNBLOCK", "0"}};
+    struct redis_pipeline pipeline = {.conn = reader->conn};
     long long answers[2] = {0, -1};
-    enum status status = STATUS_OK;
+    const redisReply *reply = NULL;
 
-    for (int i = 0; i < 2 && status == STATUS_OK; i++) {
-        struct redis_args args = {0};
-        for (int w = 0; w < 3 && words[i][w] != NULL; w++) {
-            redis_args_str(&args, words[i][w]);
-        }
-        status = redis_conn_append(reader->conn, &args, err);
-        redis_args_free(&args);
-    }
-    for (int i = 0; i < 2 && status == STATUS_OK; i++) {
-        redisReply *reply = NULL;
-        status = redis_conn_collect(reader->conn, &reply, err);
-        if (status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER) {
+    redis_pipelinef(&pipeline, "CLIENT ID");
+    redis_pipelinef(&pipeline, "CLIENT UNBLOCK 0");
+    for (int i = 0; i < 2; i++) {
+        if (redis_pipeline_next(&pipeline, &reply) == STATUS_OK &&
+            reply->type == REDIS_REPLY_INTEGER) {
             answers[i] = reply->integer;
         }
-        redis_reply_free(reply);
     }
     atomic_store(&reader->client_id, answers[1] == 0 ? answers[0] : 0);
-    return status;
+    enum status status = redis_pipeline_end(&pipeline, err);
+    return redis_conn_is_open(reader->conn) ? STATUS_OK : status;
 }
 
 /* Functions and groups, at the start and after they were lost. */
@@ -289,6 +161,133 @@ static enum status prepare(struct reader *reader, struct error *err)
     return status;
 }
 
+/* ---- jobs whose holder does not beat any more ------------------------------------------------ */
+
+/* The visibility timeout that the holder of a job goes by: its lanes beat for it three times in it.
+ * A worker that is not registered any more, or an older one, which does not say, has ours. */
+static int64_t ask_visibility(struct reader *reader, const char *consumer)
+{
+    char key[KEYS_BYTES];
+    char id[96];
+    redisReply *reply = NULL;
+    int64_t visibility_ms = 0;
+
+    snprintf(id, sizeof id, "%s", consumer);
+    char *lane = strrchr(id, '.');
+    if (lane != NULL) {
+        *lane = '\0';
+    }
+    if (redis_commandf(reader->conn, &reply, NULL, "HGET %s visibility_ms",
+                       keys_worker(key, reader->config.settings->prefix, id)) == STATUS_OK &&
+        reply->type == REDIS_REPLY_STRING) {
+        visibility_ms = strtoll(reply->str, NULL, 10);
+    }
+    redis_reply_free(reply);
+    return visibility_ms;
+}
+
+/* How many of a stream's idle jobs are stale: idle for longer than this worker waits, and than
+ * their holders do. *visibility_ms becomes the longest of these times, and only those count that
+ * were idle for so long. */
+static enum status count_stale(struct reader *reader, const char *stream, int64_t *visibility_ms,
+                               size_t *stale, struct error *err)
+{
+    struct queue_idle rows[LOOK_AT];
+    size_t count = LOOK_AT;
+    enum status status = queue_list_idle(reader->conn, stream, *visibility_ms, rows, &count, err);
+
+    *stale = 0;
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        if (i == 0 || strcmp(rows[i].consumer, rows[i - 1].consumer) != 0) {
+            const int64_t holders_ms = ask_visibility(reader, rows[i].consumer);
+            *visibility_ms = holders_ms > *visibility_ms ? holders_ms : *visibility_ms;
+        }
+    }
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        *stale += rows[i].idle_ms >= *visibility_ms;
+    }
+    return status;
+}
+
+/* One pass over one stream's idle jobs, from where the last one stopped, until it brings some. */
+static enum status reclaim_stream(struct reader *reader, size_t index, enum job_priority priority,
+                                  const char *consumer, struct take *take, size_t *buried,
+                                  struct error *err)
+{
+    const struct settings *settings = reader->config.settings;
+    const struct queue *queue = &reader->config.queues[index];
+    char *cursor = reader->queues[index].cursor[priority];
+    int64_t visibility_ms = settings->visibility_ms;
+    size_t stale = 0;
+    enum status status = count_stale(reader, queue->stream[priority], &visibility_ms, &stale, err);
+    const struct queue_takeover takeover = {
+        .stream = priority,
+        .consumer = consumer,
+        .worker = reader->config.worker_id,
+        .visibility_ms = visibility_ms,
+        .max_deliveries = settings->max_deliveries,
+        .count = stale < (size_t)settings->batch ? stale : (size_t)settings->batch,
+        .suspects = !atomic_load(&reader->suspect_out),
+    };
+
+    if (status != STATUS_OK || stale == 0) {
+        return status;
+    }
+    do {
+        size_t dead = 0;
+        status = queue_reclaim(reader->conn, queue, &takeover, cursor, &take->batch, &dead, err);
+        *buried += dead;
+    } while (status == STATUS_OK && take->batch.count == 0 && strcmp(cursor, "0-0") != 0);
+    return status;
+}
+
+static void account_reclaimed(struct reader *reader, size_t index, size_t taken, size_t buried)
+{
+    const char *name = reader->config.queues[index].name;
+    size_t series = metrics_queue_of(reader->config.metrics, name);
+
+    metrics_jobs(reader->config.metrics, series, METRICS_RECLAIMED, taken);
+    metrics_jobs(reader->config.metrics, series, METRICS_BURIED, buried);
+    if (taken > 0) {
+        log_info("queue \"%s\": %zu stale jobs taken over", name, taken);
+    }
+    if (buried > 0) {
+        log_warning("queue \"%s\": %zu jobs buried as crash_loop", name, buried);
+    }
+}
+
+/* Takes over stale jobs of one stream, up to a batch, or one suspect. */
+static enum status reclaim(struct reader *reader, const char *consumer, struct takes *takes,
+                           struct error *err)
+{
+    struct take *take = &takes->each[0];
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < reader->config.queue_count && takes->count == 0; i++) {
+        size_t buried = 0;
+        for (int p = 0; p < JOB_PRIORITIES && reader_is_readable(reader, i) &&
+                        status == STATUS_OK && take->batch.count == 0;
+             p++) {
+            status = reclaim_stream(reader, i, (enum job_priority)p, consumer, take, &buried, err);
+            if (status != STATUS_OK && redis_is_wrong_type(err)) {
+                reader_set_aside(reader, i, err->text);
+                status = STATUS_OK;
+            }
+        }
+        account_reclaimed(reader, i, take->batch.count, buried);
+        if (take->batch.count > 0) {
+            take->queue = i;
+            take->suspect =
+                queue_is_suspect(&take->batch.jobs[0], reader->config.settings->max_deliveries);
+            takes->count = 1;
+        }
+        if (take->suspect) {
+            atomic_store(&reader->suspect_out, true);
+        }
+    }
+    return status;
+}
+
 /* A look for stale jobs goes on in the next turn while it brings some. */
 static enum status take_over(struct reader *reader, const char *consumer, struct takes *takes,
                              struct error *err)
@@ -296,12 +295,14 @@ static enum status take_over(struct reader *reader, const char *consumer, struct
     if (atomic_exchange(&reader->called_ms, 0) == 0) {
         return STATUS_OK;
     }
-    const enum status status = reader_reclaim(reader, consumer, takes, err);
+    const enum status status = reclaim(reader, consumer, takes, err);
     if (status != STATUS_OK || takes->count > 0) {
         reader_call(reader);
     }
     return status;
 }
+
+/* ---- turns ----------------------------------------------------------------------------------- */
 
 static bool any_hot(const struct reader *reader)
 {
@@ -332,26 +333,18 @@ static enum status wait_for_jobs(struct reader *reader, const char *consumer, st
                                  struct error *err)
 {
     bool may_block = true;
-    enum status status = reader_sit(reader, &may_block, err);
+    enum status status = seats_sit(&reader->seats, reader->conn, &may_block, err);
 
     if (status != STATUS_OK) {
         return status;
     }
     atomic_store(&reader->waits_since_ms, clock_now_ms());
     if (!may_block) {
-        reader_wait_on_bench(reader);
+        seats_wait(&reader->seats);
     }
     status = reader_read_all(reader, consumer, may_block ? block_ms(reader) : 0, takes, err);
     atomic_store(&reader->waits_since_ms, 0);
     return status;
-}
-
-void reader_set_unsure(struct reader *reader, struct takes *takes, bool unsure)
-{
-    if (takes->unsure != unsure) {
-        atomic_fetch_add(&reader->unsure, unsure ? 1 : -1);
-    }
-    takes->unsure = unsure;
 }
 
 /* The answer to the consumer's last read did not come, or was more than we hold: what it brought is
@@ -385,7 +378,7 @@ static enum status read_once(struct reader *reader, const char *consumer, struct
     int64_t now_ms = clock_now_ms();
 
     if (status == STATUS_OK) {
-        status = try_aside(reader, err);
+        status = reader_try_aside(reader, err);
     }
     if (status == STATUS_OK && takes->unsure) {
         status = yield_unknown(reader, consumer, takes, err);
@@ -409,7 +402,8 @@ static enum status read_once(struct reader *reader, const char *consumer, struct
         status = reader_return_paused(reader, consumer, takes, err);
     }
     if (status == STATUS_OK) {
-        status = reader_share(reader, takes, err);
+        status = seats_share(&reader->seats, reader->conn, takes,
+                             atomic_load(&reader->waiting) == 0, err);
     }
     return status;
 }

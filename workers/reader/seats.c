@@ -1,10 +1,11 @@
+#include "reader/seats.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "reader/reader_internal.h"
 
 enum {
     SEAT_TTL_MS = 50000, /* longer than two reads block */
@@ -17,91 +18,93 @@ enum {
 };
 
 /* Workers that serve the same queues share their seats. */
-void reader_seats_init(struct reader *reader)
+void seats_init(struct seats *seats, const struct reader_config *config)
 {
-    const struct settings *settings = reader->config.settings;
+    const struct settings *settings = config->settings;
     char hash[TEXT_HASH_CHARS + 1];
     char name[TEXT_HASH_CHARS + 8];
     pthread_condattr_t monotonic;
 
     text_hash(settings->queues, strlen(settings->queues), hash);
     snprintf(name, sizeof name, "seats:%s", hash);
-    keys_plain(reader->seats, settings->prefix, name);
+    seats->config = config;
+    seats->random.state = (uint64_t)clock_now_ns();
+    keys_plain(seats->key, settings->prefix, name);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_mutex_init(&reader->bench_lock, NULL);
-    pthread_cond_init(&reader->invited, &monotonic);
+    pthread_mutex_init(&seats->bench_lock, NULL);
+    pthread_cond_init(&seats->invited, &monotonic);
     pthread_condattr_destroy(&monotonic);
 }
 
-static bool is_large(const struct reader *reader)
+void seats_end(struct seats *seats)
 {
-    return reader->config.fleet_size != NULL &&
-           atomic_load(reader->config.fleet_size) > READER_SEATS;
+    pthread_mutex_destroy(&seats->bench_lock);
+    pthread_cond_destroy(&seats->invited);
 }
 
-enum status reader_sit(struct reader *reader, bool *may_block, struct error *err)
+static bool is_large(const struct seats *seats)
 {
-    struct redis_args args = {0};
+    return seats->config->fleet_size != NULL &&
+           atomic_load(seats->config->fleet_size) > READER_SEATS;
+}
+
+enum status seats_sit(struct seats *seats, struct redis_conn *conn, bool *may_block,
+                      struct error *err)
+{
     redisReply *reply = NULL;
 
     *may_block = true;
-    if (!is_large(reader)) {
+    if (!is_large(seats)) {
         return STATUS_OK;
     }
-    if (reader->has_seat && clock_now_ms() - reader->seated_ms < SEAT_RENEW_MS) {
+    if (seats->has_seat && clock_now_ms() - seats->seated_ms < SEAT_RENEW_MS) {
         return STATUS_OK;
     }
-    if (!reader->has_seat && reader->stood++ % SIT_EVERY != 0) {
+    if (!seats->has_seat && seats->stood++ % SIT_EVERY != 0) {
         *may_block = false; /* seats are seldom free */
         return STATUS_OK;
     }
-    redis_args_str(&args, "FCALL");
-    redis_args_str(&args, "sh_seat");
-    redis_args_str(&args, "1");
-    redis_args_str(&args, reader->seats);
-    redis_args_str(&args, reader->config.worker_id);
-    redis_args_int(&args, READER_SEATS);
-    redis_args_int(&args, SEAT_TTL_MS);
-    enum status status = redis_conn_command(reader->conn, &args, &reply, err);
-    redis_args_free(&args);
+    enum status status =
+        redis_commandf(conn, &reply, err, "FCALL sh_seat 1 %s %s %d %d", seats->key,
+                       seats->config->worker_id, (int)READER_SEATS, (int)SEAT_TTL_MS);
     if (status == STATUS_OK) {
         *may_block = reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
-        reader->has_seat = *may_block;
-        reader->seated_ms = clock_now_ms();
+        seats->has_seat = *may_block;
+        seats->seated_ms = clock_now_ms();
     }
     redis_reply_free(reply);
     return status;
 }
 
-void reader_invite(struct reader *reader)
+void seats_invite(struct seats *seats)
 {
-    pthread_mutex_lock(&reader->bench_lock);
-    reader->is_invited = true;
-    pthread_cond_signal(&reader->invited);
-    pthread_mutex_unlock(&reader->bench_lock);
+    pthread_mutex_lock(&seats->bench_lock);
+    seats->is_invited = true;
+    pthread_cond_signal(&seats->invited);
+    pthread_mutex_unlock(&seats->bench_lock);
 }
 
-void reader_wait_on_bench(struct reader *reader)
+void seats_wait(struct seats *seats)
 {
     int64_t wait_ms =
-        ((int64_t)atomic_load(reader->config.fleet_size) - READER_SEATS) * BENCH_WORKER_MS;
+        ((int64_t)atomic_load(seats->config->fleet_size) - READER_SEATS) * BENCH_WORKER_MS;
 
     wait_ms = wait_ms < BENCH_MIN_MS ? BENCH_MIN_MS : wait_ms;
     wait_ms = wait_ms > BENCH_MAX_MS ? BENCH_MAX_MS : wait_ms;
     wait_ms =
-        wait_ms * 3 / 4 + (int64_t)(backoff_random_next(&reader->random) % (uint64_t)(wait_ms / 4));
+        wait_ms * 3 / 4 + (int64_t)(backoff_random_next(&seats->random) % (uint64_t)(wait_ms / 4));
     const struct timespec until = clock_in_ms(wait_ms);
 
-    pthread_mutex_lock(&reader->bench_lock);
-    while (!reader->is_invited &&
-           pthread_cond_timedwait(&reader->invited, &reader->bench_lock, &until) == 0) {
+    pthread_mutex_lock(&seats->bench_lock);
+    while (!seats->is_invited &&
+           pthread_cond_timedwait(&seats->invited, &seats->bench_lock, &until) == 0) {
     }
-    if (reader->is_invited) {
-        reader->stood = 0; /* perhaps to somebody's seat */
+    if (seats->is_invited) {
+        seats->stood = 0; /* perhaps to somebody's seat */
     }
-    reader->is_invited = false;
-    pthread_mutex_unlock(&reader->bench_lock);
+    seats->is_invited = false;
+    pthread_mutex_unlock(&seats->bench_lock);
 }
 
 static size_t count_jobs(const struct takes *takes)
@@ -114,39 +117,26 @@ static size_t count_jobs(const struct takes *takes)
     return jobs;
 }
 
-static enum status stand_up(struct reader *reader, struct error *err)
-{
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-
-    reader->has_seat = false;
-    redis_args_str(&args, "ZREM");
-    redis_args_str(&args, reader->seats);
-    redis_args_str(&args, reader->config.worker_id);
-    enum status status = redis_conn_command(reader->conn, &args, &reply, err);
-    redis_reply_free(reply);
-    redis_args_free(&args);
-    return status;
-}
-
-enum status reader_share(struct reader *reader, const struct takes *takes, struct error *err)
+enum status seats_share(struct seats *seats, struct redis_conn *conn, const struct takes *takes,
+                        bool is_left, struct error *err)
 {
     const int64_t now_ms = clock_now_ms();
-    const size_t few = ((size_t)reader->config.settings->batch + 3) / 4;
-    const bool leaves = reader->has_seat && atomic_load(&reader->waiting) == 0;
+    const size_t few = ((size_t)seats->config->settings->batch + 3) / 4;
+    const bool leaves = seats->has_seat && is_left;
     enum status status = STATUS_OK;
 
-    if (!is_large(reader) || takes->count == 0 ||
+    if (!is_large(seats) || takes->count == 0 ||
         (!leaves &&
-         (count_jobs(takes) < few || now_ms - reader->invited_others_ms < INVITE_EVERY_MS))) {
+         (count_jobs(takes) < few || now_ms - seats->invited_others_ms < INVITE_EVERY_MS))) {
         return STATUS_OK;
     }
     if (leaves) {
-        status = stand_up(reader, err);
+        seats->has_seat = false;
+        status =
+            redis_commandf(conn, NULL, err, "ZREM %s %s", seats->key, seats->config->worker_id);
     }
-    reader->invited_others_ms = now_ms;
+    seats->invited_others_ms = now_ms;
     return status == STATUS_OK
-               ? queue_push_token(reader->conn, reader->config.queues[takes->each[0].queue].call,
-                                  err)
+               ? queue_push_token(conn, seats->config->queues[takes->each[0].queue].call, err)
                : status;
 }

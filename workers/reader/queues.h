@@ -1,15 +1,15 @@
-/* reader/reader_internal.h - the reader's state, for reader.c (life and turns), reader/queues.c
- * (new jobs), reader/takeover.c (stale ones) and reader/seats.c (who blocks in a large fleet). All
- * of it is guarded by the turn, but for the atomics and what names its own lock. */
-#ifndef STILLHOUSE_READER_READER_INTERNAL_H
-#define STILLHOUSE_READER_READER_INTERNAL_H
+/* reader/queues.h - the reader's state, and of its queues: which may be read now, and the reads.
+ * For reader.c and queues.c. Guarded by the turn, but for the atomics and what names its own lock.
+ */
+#ifndef STILLHOUSE_READER_QUEUES_H
+#define STILLHOUSE_READER_QUEUES_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/log.h"
-#include "queue/keys.h"
 #include "reader/reader.h"
+#include "reader/seats.h"
 #include "rules/retry.h"
 
 struct reader_queue {
@@ -28,29 +28,24 @@ struct reader {
     struct reader_config config;
     pthread_mutex_t turn;
     struct redis_conn *conn;
+    bool prepared; /* functions and groups are known to stand */
     struct backoff_random random;
     int64_t failures; /* turns that failed in a row */
-    int64_t cold_at_ms;
-    size_t next; /* where the round over hot queues goes on */
     struct log_limit log_limit;
-    atomic_bool suspect_out; /* a lane of this process works on one */
-    bool prepared;           /* functions and groups are known to stand */
+
     struct reader_queue queues[READER_QUEUES_MAX];
     pthread_mutex_t aside_lock;
-    atomic_llong called_ms; /* stale jobs are to be looked for, since then; 0 = not */
-    atomic_llong client_id; /* of the reading connection, 0 = CLIENT UNBLOCK is not for us */
-    atomic_bool blocked;
+    int64_t cold_at_ms; /* when queues without jobs are asked again while others are busy */
+    size_t next;        /* where the round over hot queues goes on */
+    struct seats seats;
+
+    atomic_bool suspect_out;     /* a lane of this process works on one */
+    atomic_llong called_ms;      /* stale jobs are to be looked for, since then; 0 = not */
+    atomic_llong client_id;      /* of the connection, 0 = CLIENT UNBLOCK is not for us */
+    atomic_bool blocked;         /* in a read */
     atomic_llong waits_since_ms; /* for jobs; 0 = does not */
     atomic_int waiting;          /* lanes that wait for the turn */
     atomic_int unsure;           /* lanes that lost an answer and had no turn since */
-    bool has_seat;
-    int64_t seated_ms;         /* when it was confirmed last */
-    int stood;                 /* turns without a seat since the last invitation */
-    char seats[KEYS_BYTES];    /* the key of those who sit, for this set of queues */
-    int64_t invited_others_ms; /* when this reader did so last */
-    pthread_mutex_t bench_lock;
-    pthread_cond_t invited; /* or called, or the worker stops */
-    bool is_invited;        /* guarded by bench_lock */
     atomic_llong last_turn_ms;
     atomic_bool connected;
 };
@@ -58,9 +53,8 @@ struct reader {
 /* Whether a queue is to be read now: it is not paused, and its upstreams are there. */
 bool reader_is_readable(struct reader *reader, size_t queue);
 
-/* How many jobs of the queue to ask for: a batch, and no more bytes than Redis copies in some
- * milliseconds. */
-size_t reader_count(const struct reader *reader, size_t queue);
+/* Tries the queues again that were set aside for long enough. */
+enum status reader_try_aside(struct reader *reader, struct error *err) MUSTCHECK;
 
 /* Notes that an answer to the lane's consumer was lost, or that what it brought is given back. As
  * long as there is such a lane, nobody blocks for long. */
@@ -78,19 +72,5 @@ enum status reader_read_all(struct reader *reader, const char *consumer, int64_t
 /* Gives jobs of queues that were paused meanwhile back as they came. */
 enum status reader_return_paused(struct reader *reader, const char *consumer, struct takes *takes,
                                  struct error *err) MUSTCHECK;
-
-/* In a large fleet: whether this reader may block on the streams. */
-enum status reader_sit(struct reader *reader, bool *may_block, struct error *err) MUSTCHECK;
-/* Waits to be invited; nothing of Redis'. */
-void reader_wait_on_bench(struct reader *reader);
-/* After a read: invites another one where there is more, and gives the seat up when nobody is left
- * to read here. */
-enum status reader_share(struct reader *reader, const struct takes *takes,
-                         struct error *err) MUSTCHECK;
-void reader_seats_init(struct reader *reader);
-
-/* Takes over stale jobs of one stream, up to a batch, or one suspect. */
-enum status reader_reclaim(struct reader *reader, const char *consumer, struct takes *takes,
-                           struct error *err) MUSTCHECK;
 
 #endif
