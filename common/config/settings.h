@@ -21,10 +21,9 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/tls_files.h"
+#include "embedder/embedder.h"
 
 enum { SETTINGS_TEXT_BYTES = 512, SETTINGS_HOST_BYTES = 128 };
-
-enum settings_embedder { EMBEDDER_BUILTIN, EMBEDDER_OPENAI, EMBEDDER_OLLAMA };
 
 /* Which programs a row concerns; bits. */
 enum settings_scope { SETTINGS_WORKER = 1, SETTINGS_CLI = 2, SETTINGS_ALL = 3 };
@@ -43,7 +42,7 @@ struct settings {
     bool store_text_as_metadata;            /* STILLHOUSE_STORE_TEXT=metadata */
     int64_t twins;                          /* STILLHOUSE_TWINS 8, 1..64 */
     double merge_distance;                  /* STILLHOUSE_MERGE_DISTANCE 0 = off, 0..2 */
-    enum settings_embedder embedder;        /* STILLHOUSE_EMBEDDER */
+    enum embedder_kind embedder;            /* STILLHOUSE_EMBEDDER */
     char embed_url[SETTINGS_TEXT_BYTES];    /* STILLHOUSE_EMBED_URL; "" = the embedder's default */
     char embed_model[128];               /* STILLHOUSE_EMBED_MODEL; "" = the embedder's default */
     char embed_key[SETTINGS_TEXT_BYTES]; /* STILLHOUSE_EMBED_KEY, secret */

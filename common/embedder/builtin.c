@@ -7,13 +7,15 @@
  * occurs n times weighs 1 + ln n times as much. Each feature goes to two positions with signs of
  * their own, which halves what a collision does.
  */
+#include "embedder/builtin.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "embedder/embedder.h"
+#include "embedder/vector.h"
 
 enum { WORD_MAX = 48, WORDS_MAX = 4096, GRAM_MIN = 3, GRAM_MAX = 5, TF_MAX = 16 };
 

@@ -1,10 +1,11 @@
-/* The answers of embedding servers: foreign bytes. Pure. */
+#include "embedder/decode.h"
+
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "embedder/internal.h"
+#include "embedder/vector.h"
 
 /* A number that is none: an answer about this text and no other. */
 static enum status unusable(size_t index, size_t count, const char *what, struct error *err)

@@ -1,12 +1,37 @@
 #include "embedder/embedder.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/strbuf.h"
 #include "base/text.h"
-#include "embedder/internal.h"
+#include "embedder/builtin.h"
+#include "embedder/decode.h"
+#include "json/write.h"
+
+enum {
+    REQUEST_MAX = 256, /* texts */
+    URL_BYTES = EMBEDDER_TEXT_BYTES + 32,
+};
+
+struct embedder {
+    enum embedder_kind kind;
+    char model[160];    /* what the server is asked for */
+    char identity[192]; /* the name in keys and collections */
+    size_t dimension;
+    bool ask_dimension; /* it was configured: sent to an OpenAI-compatible server */
+    bool ask_packed;    /* base64, which is shorter */
+    bool fields_work;   /* a request with these optional fields passed */
+    bool compares;      /* the text is our own: a refusal is none of it */
+    int timeout_ms;     /* of a request; 0 = the client's */
+    bool ollama_singly; /* /api/embed is not there: /api/embeddings, one text a request */
+    char url[EMBEDDER_TEXT_BYTES];
+    struct http *http;
+    struct http_response response;
+    struct strbuf request;
+    size_t texts_from; /* where the texts begin in it: the model before them may be quoted */
+};
 
 enum { BUILTIN_DIMENSION = 384, BUILTIN_MIN = 64, BUILTIN_MAX = 4096 };
 
@@ -60,16 +85,16 @@ static enum status check_key(const char *key, struct error *err)
                              "character");
         }
     }
-    return strlen(key) < SETTINGS_TEXT_BYTES
+    return strlen(key) < EMBEDDER_TEXT_BYTES
                ? STATUS_OK
                : error_set(err, STATUS_INVALID, "STILLHOUSE_EMBED_KEY: longer than %d bytes",
-                           SETTINGS_TEXT_BYTES - 1);
+                           EMBEDDER_TEXT_BYTES - 1);
 }
 
 static enum status open_http(struct embedder *embedder, const struct embedder_config *config,
                              struct error *err)
 {
-    char authorization[SETTINGS_TEXT_BYTES + 32];
+    char authorization[EMBEDDER_TEXT_BYTES + 32];
     const char *headers[] = {NULL, NULL};
 
     const char *key = text_or(config->key, "");
@@ -225,26 +250,6 @@ const char *embedder_model(const struct embedder *embedder)
     return embedder->identity;
 }
 
-enum status embedder_normalise(float *vector, size_t dimension, struct error *err)
-{
-    double sum = 0;
-
-    for (size_t i = 0; i < dimension; i++) {
-        if (!isfinite(vector[i])) {
-            return error_set(err, STATUS_GARBLED, "number %zu is not finite", i);
-        }
-        sum += (double)vector[i] * (double)vector[i];
-    }
-    if (sum == 0) {
-        return error_set(err, STATUS_GARBLED, "all %zu numbers are zero", dimension);
-    }
-    double scale = sqrt(sum);
-    for (size_t i = 0; i < dimension; i++) {
-        vector[i] = (float)((double)vector[i] / scale);
-    }
-    return STATUS_OK;
-}
-
 static enum status check_texts(const struct slice *texts, size_t count, struct error *err)
 {
     for (size_t i = 0; i < count; i++) {
@@ -258,13 +263,195 @@ static enum status check_texts(const struct slice *texts, size_t count, struct e
     return STATUS_OK;
 }
 
+/* ---- requests ----------------------------------------------------------------------------- */
+
+static void start_request(struct embedder *embedder)
+{
+    strbuf_trim(&embedder->request, 1024 * 1024);
+    strbuf_append_str(&embedder->request, "{\"model\":");
+    json_str(&embedder->request, embedder->model);
+    embedder->texts_from = embedder->request.bytes;
+}
+
+static void add_texts(struct embedder *embedder, const struct slice *texts, size_t count)
+{
+    struct strbuf *request = &embedder->request;
+
+    embedder->texts_from = request->bytes; /* the fields before them may be quoted */
+    strbuf_append_str(request, ",\"input\":[");
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0) {
+            strbuf_append_char(request, ',');
+        }
+        json_string(request, texts[i].data, texts[i].bytes);
+    }
+    strbuf_append_char(request, ']');
+}
+
+/* Posts the request; STATUS_OK whenever an answer came, whatever its code. */
+static enum status post(struct embedder *embedder, const char *path, struct error *err)
+{
+    char url[URL_BYTES];
+
+    if (!strbuf_ok(&embedder->request)) {
+        return error_set(err, STATUS_OOM, "no memory for an embedding request");
+    }
+    snprintf(url, sizeof url, "%s%s", embedder->url, path);
+    const struct http_request request = {
+        .method = "POST",
+        .url = url,
+        .operation = "embed",
+        .body = embedder->request.data,
+        .body_bytes = embedder->request.bytes,
+        .foreign_from = embedder->texts_from,
+        .timeout_ms = embedder->timeout_ms,
+    };
+    return http_perform(embedder->http, &request, &embedder->response, err);
+}
+
+static enum status check_code(const struct embedder *embedder, struct error *err)
+{
+    if (embedder->response.code >= 200 && embedder->response.code < 300) {
+        return STATUS_OK;
+    }
+    return http_code_status(&embedder->response, "embedder", err);
+}
+
+static enum status ask_openai_once(struct embedder *embedder, const struct slice *texts,
+                                   size_t count, float *vectors, struct error *err)
+{
+    start_request(embedder);
+    if (embedder->ask_packed) {
+        strbuf_append_str(&embedder->request, ",\"encoding_format\":\"base64\"");
+    }
+    if (embedder->ask_dimension) {
+        strbuf_printf(&embedder->request, ",\"dimensions\":%zu", embedder->dimension);
+    }
+    add_texts(embedder, texts, count);
+    strbuf_append_char(&embedder->request, '}');
+
+    enum status status = post(embedder, "/embeddings", err);
+    if (status == STATUS_OK) {
+        status = check_code(embedder, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    embedder->fields_work = true;
+    return embedder_decode_openai(embedder->response.body.data, embedder->response.body.bytes,
+                                  count, embedder->dimension, vectors, err);
+}
+
+static bool mentions(const struct strbuf *body, const char *word)
+{
+    return body->bytes > 0 && memmem(body->data, body->bytes, word, strlen(word)) != NULL;
+}
+
+/* After a refusal of what was sent: leaves out the optional fields that it names, or all of them
+ * where our own text was refused without a reason. False when there is nothing to leave out. */
+static bool leave_out(struct embedder *embedder)
+{
+    const struct http_response *response = &embedder->response;
+    const bool names_length = mentions(&response->body, "dimension");
+    const bool names_packing =
+        mentions(&response->body, "encoding_format") || mentions(&response->body, "base64");
+    const bool names_none = embedder->compares && !names_length && !names_packing;
+    const bool length = embedder->ask_dimension && (names_length || names_none);
+    const bool packed = embedder->ask_packed && (names_packing || names_none);
+
+    if (embedder->fields_work || (response->code != 400 && response->code != 422)) {
+        return false;
+    }
+    embedder->ask_dimension = embedder->ask_dimension && !length;
+    embedder->ask_packed = embedder->ask_packed && !packed;
+    return length || packed;
+}
+
+/* Not every server knows `dimensions` and `encoding_format`: one that refuses them is asked
+ * without, and from then on, since a request without them passes. */
+static enum status ask_openai(struct embedder *embedder, const struct slice *texts, size_t count,
+                              float *vectors, struct error *err)
+{
+    const bool dimension = embedder->ask_dimension;
+    const bool packed = embedder->ask_packed;
+    const enum status first = ask_openai_once(embedder, texts, count, vectors, err);
+    enum status status = first;
+    struct error own = *err;
+
+    while (status == STATUS_INVALID && leave_out(embedder)) {
+        own = (struct error){0};
+        status = ask_openai_once(embedder, texts, count, vectors, &own);
+    }
+    if (embedder->fields_work) {
+        *err = own;
+        return status;
+    }
+    embedder->ask_dimension = dimension;
+    embedder->ask_packed = packed;
+    return first;
+}
+
+/* /api/embeddings of older servers: one text a request. */
+static enum status ask_singly(struct embedder *embedder, const struct slice *texts, size_t count,
+                              float *vectors, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        start_request(embedder);
+        strbuf_append_str(&embedder->request, ",\"prompt\":");
+        json_string(&embedder->request, texts[i].data, texts[i].bytes);
+        strbuf_append_char(&embedder->request, '}');
+
+        enum status status = post(embedder, "/api/embeddings", err);
+        if (status == STATUS_OK) {
+            status = check_code(embedder, err);
+        }
+        if (status == STATUS_OK) {
+            status = embedder_decode_ollama(embedder->response.body.data,
+                                            embedder->response.body.bytes, 1, embedder->dimension,
+                                            vectors + i * embedder->dimension, err);
+        }
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status ask_ollama(struct embedder *embedder, const struct slice *texts, size_t count,
+                              float *vectors, struct error *err)
+{
+    if (embedder->ollama_singly) {
+        return ask_singly(embedder, texts, count, vectors, err);
+    }
+    start_request(embedder);
+    add_texts(embedder, texts, count);
+    strbuf_append_char(&embedder->request, '}');
+
+    enum status status = post(embedder, "/api/embed", err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (embedder->response.code == 404 || embedder->response.code == 405) {
+        /* An old server, or a model it does not have: the old path then says which. */
+        status = ask_singly(embedder, texts, count, vectors, err);
+        embedder->ollama_singly = status == STATUS_OK;
+        return status;
+    }
+    status = check_code(embedder, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    return embedder_decode_ollama(embedder->response.body.data, embedder->response.body.bytes,
+                                  count, embedder->dimension, vectors, err);
+}
+
 static enum status ask(struct embedder *embedder, const struct slice *texts, size_t count,
                        float *vectors, struct error *err)
 {
     if (embedder->kind == EMBEDDER_OPENAI) {
-        return embedder_ask_openai(embedder, texts, count, vectors, err);
+        return ask_openai(embedder, texts, count, vectors, err);
     }
-    return embedder_ask_ollama(embedder, texts, count, vectors, err);
+    return ask_ollama(embedder, texts, count, vectors, err);
 }
 
 enum status embedder_embed(struct embedder *embedder, const struct slice *texts, size_t count,
@@ -282,8 +469,8 @@ enum status embedder_embed(struct embedder *embedder, const struct slice *texts,
         }
         return STATUS_OK;
     }
-    for (size_t done = 0; done < count && status == STATUS_OK; done += EMBEDDER_REQUEST_MAX) {
-        size_t part = count - done < EMBEDDER_REQUEST_MAX ? count - done : EMBEDDER_REQUEST_MAX;
+    for (size_t done = 0; done < count && status == STATUS_OK; done += REQUEST_MAX) {
+        size_t part = count - done < REQUEST_MAX ? count - done : REQUEST_MAX;
         status = ask(embedder, texts + done, part, vectors + done * embedder->dimension, err);
     }
     return status;

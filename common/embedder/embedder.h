@@ -1,13 +1,12 @@
 /* embedder/embedder.h - texts to vectors: builtin, OpenAI-compatible, or Ollama.
  *
- *     struct embedder *embedder = embedder_new(&config, &err);
- *     float *vectors = arena_array(&arena, count * embedder_dimension(embedder), sizeof *vectors);
- *     embedder_embed(embedder, texts, count, vectors, verdicts, &err);
+ *     struct embedder *embedder = NULL;
+ *     status = embedder_new(&(struct embedder_config){.kind = EMBEDDER_BUILTIN}, &embedder, &err);
+ *     float *vectors = calloc(count * embedder_dimension(embedder), sizeof *vectors);
+ *     status = embedder_embed(embedder, texts, count, vectors, &err);
  *
- * `builtin` is lexical, not semantic: signed feature hashing of words and character n-grams,
- * sublinear weights, unit length, 384 dimensions, the same bits on every machine. The others speak
- * HTTP. Vectors are validated: length, finite, not all zero; then scaled to unit length. One thread
- * per handle.
+ * `builtin` is lexical and needs no server (embedder/builtin.h); the others speak HTTP. Vectors are
+ * validated: length, finite, not all zero; then scaled to unit length. One thread per handle.
  */
 #ifndef STILLHOUSE_EMBEDDER_EMBEDDER_H
 #define STILLHOUSE_EMBEDDER_EMBEDDER_H
@@ -16,13 +15,16 @@
 
 #include "base/slice.h"
 #include "base/status.h"
-#include "config/settings.h"
 #include "http/client.h"
 
 struct embedder; /* opaque */
 
+enum { EMBEDDER_TEXT_BYTES = 512 }; /* of a URL, of a key */
+
+enum embedder_kind { EMBEDDER_BUILTIN, EMBEDDER_OPENAI, EMBEDDER_OLLAMA };
+
 struct embedder_config {
-    enum settings_embedder kind;
+    enum embedder_kind kind;
     const char *url; /* "" = http://127.0.0.1:11434 (ollama), https://api.openai.com/v1 (openai) */
     const char *model; /* "" = text-embedding-3-small (openai), nomic-embed-text (ollama) */
     const char *key;   /* "" = none */
@@ -66,20 +68,5 @@ const char *embedder_model(const struct embedder *embedder);
  * GARBLED: wrong count, not JSON. Others as in chroma.h. */
 enum status embedder_embed(struct embedder *embedder, const struct slice *texts, size_t count,
                            float *vectors, struct error *err) MUSTCHECK;
-
-/* The check made on every vector, also on those from the cache: finite and not all zero. Scales to
- * unit length. Pure. */
-enum status embedder_normalise(float *vector, size_t dimension, struct error *err) MUSTCHECK;
-
-/* The pure builtin embedding: deterministic, never fails on a text that is not blank. Words after
- * the 4096th do not count. Needs 256 KiB of stack. */
-void embedder_builtin(const char *text, size_t bytes, float *vector, size_t dimension);
-
-/* The decoders of foreign bytes, apart for the fuzzer. Each fills vectors[count * dimension], count
- * > 0, with vectors of unit length; on failure what is in there means nothing. */
-enum status embedder_decode_openai(const char *body, size_t bytes, size_t count, size_t dimension,
-                                   float *vectors, struct error *err) MUSTCHECK;
-enum status embedder_decode_ollama(const char *body, size_t bytes, size_t count, size_t dimension,
-                                   float *vectors, struct error *err) MUSTCHECK;
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "embedder/builtin.h"
 #include "embedder/embedder.h"
 #include "flags.h"
 #include "support.h"

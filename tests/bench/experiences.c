@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "embedder/builtin.h"
 #include "embedder/embedder.h"
 #include "support.h"
 #include "json/write.h"

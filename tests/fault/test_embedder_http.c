@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "embedder/decode.h"
 #include "embedder/embedder.h"
 #include "fake_server.h"
 
@@ -44,7 +45,7 @@ static void observe(void *context, const char *upstream, const char *operation, 
     snprintf(observed.operation, sizeof observed.operation, "%s", operation);
 }
 
-static void start(enum settings_embedder kind, const struct fake_step *script)
+static void start(enum embedder_kind kind, const struct fake_step *script)
 {
     char url[128];
 
@@ -284,7 +285,7 @@ Test(embedder_http, every_kind_has_defaults)
 Test(embedder_http, a_wrong_setting_is_named)
 {
     struct embedder_config config = {.kind = EMBEDDER_OLLAMA, .url = "ftp://host"};
-    char key[SETTINGS_TEXT_BYTES + 1];
+    char key[EMBEDDER_TEXT_BYTES + 1];
 
     assert_error(embedder_new(&config, &embedder, &err), STATUS_INVALID, "STILLHOUSE_EMBED_URL");
     config.url = "/";
@@ -293,7 +294,7 @@ Test(embedder_http, a_wrong_setting_is_named)
     assert_error(embedder_new(&config, &embedder, &err), STATUS_INVALID, "STILLHOUSE_EMBED_KEY");
     cr_assert_null(strstr(err.text, "Evil"));
     memset(key, 'k', sizeof key);
-    key[SETTINGS_TEXT_BYTES] = '\0';
+    key[EMBEDDER_TEXT_BYTES] = '\0';
     config.key = key;
     assert_error(embedder_new(&config, &embedder, &err), STATUS_INVALID, "STILLHOUSE_EMBED_KEY");
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "embedder/builtin.h"
+#include "embedder/decode.h"
 #include "embedder/embedder.h"
 
 enum { BUILTIN_DIMENSION = 64 };

@@ -2,6 +2,8 @@
 #include <math.h>
 
 #include "base/text.h"
+#include "embedder/builtin.h"
+#include "embedder/vector.h"
 #include "fleet_fixture.h"
 
 TestSuite(enrich, .init = setup, .fini = teardown, .timeout = 120);

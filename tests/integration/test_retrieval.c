@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "chroma/chroma.h"
+#include "embedder/builtin.h"
 #include "embedder/embedder.h"
 #include "http/client.h"
 #include "servers.h"

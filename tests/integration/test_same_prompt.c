@@ -1,6 +1,7 @@
 /* What experiences of one and the same prompt cost in Redis, and how many of them stay in Chroma.
  */
 #include "chroma_writer/same_prompt.h"
+#include "embedder/builtin.h"
 #include "fleet_fixture.h"
 
 TestSuite(same_prompt, .init = setup, .fini = teardown, .timeout = 120);

@@ -1,5 +1,6 @@
 /* The sweep on a real Redis and a real Chroma: what it deletes, what it leaves, who does it. */
 #include "chroma_writer/writer.h"
+#include "embedder/builtin.h"
 #include "fake_server.h"
 #include "fleet_fixture.h"
 #include "queue/lease.h"

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "embedder/builtin.h"
 #include "embedder/embedder.h"
+#include "embedder/vector.h"
 
 enum { DIMENSION = 384 };
 

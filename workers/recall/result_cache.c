@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "embedder/vector.h"
 #include "queue/keys.h"
 
 /* Float32 in Redis is little-endian (contract); a copy is right on the machines that we support. */
