@@ -35,6 +35,7 @@ local LEASE_TURN_MS = 50
 local LEASE_MAX_MS = 60 * 1000
 local DELAY_MAX_MS = 30 * 24 * 60 * 60 * 1000
 local UNIQUE_TTL_MS = 30 * 24 * 60 * 60 * 1000  -- longer than any job waits: a pause may last
+local UNIQUE_TTL = '2592000000'  -- printing is dear
 local REPLY_TTL_MS = 5 * 60 * 1000
 local ERROR_MAX = 1000
 local PUSH_FIELDS_MAX = 64
@@ -73,11 +74,11 @@ local api = {}
 
 -- While a library is loaded it may use nothing but redis.register_function; these are bound when a
 -- function runs first.
-local call, pcall_redis, find, match, sub, format, floor, min, max
+local call, pcall_redis, find, match, sub, byte, format, floor, min, max
 
 local function bind()
     call, pcall_redis = redis.call, redis.pcall
-    find, match, sub = string.find, string.match, string.sub
+    find, match, sub, byte = string.find, string.match, string.sub, string.byte
     format, floor, min, max = string.format, math.floor, math.min, math.max
 end
 
@@ -130,7 +131,11 @@ local function streams_of(base)
     return streams
 end
 
+local NONE = {}
+
 local STREAM_OF = {high = 1, normal = 2, low = 3}
+local STREAM_DIGIT = {high = '1', normal = '2', low = '3'}
+local STREAM_AT = {['0'] = 1, ['1'] = 2, ['2'] = 3}  -- as C counts them
 
 ---- what may fail ---------------------------------------------------------------------------------
 
@@ -277,7 +282,7 @@ local OPTIONS = {
         'Unix milliseconds',
     },
     unique = {
-        function(v) return #v <= 256 and find(v, '^[^%c ]+$') and v or nil end,
+        function(v) return #v <= 256 and find(v, '^%C+$') and not find(v, ' ', 1, true) and v or nil end,
         '1 to 256 bytes without spaces and control characters',
     },
     reply = {function(v) return v == '1' or nil end, '1'},
@@ -306,13 +311,12 @@ local function parse_options(text)
     local options = {}
     local position = 1
     repeat
-        local stop = find(text, ' ', position, true)
-        local pair = sub(text, position, stop and stop - 1 or -1)
-        local equals = find(pair, '=', 2, true)
-        if not equals or sub(pair, 1, 1) == '=' then
+        local stop = find(text, ' ', position, true) or #text + 1
+        local equals = find(text, '=', position, true)
+        if not equals or equals == position or equals > stop then
             return nil, invalid('options', text, 'key=value pairs separated by one space')
         end
-        local key, value = sub(pair, 1, equals - 1), sub(pair, equals + 1)
+        local key, value = sub(text, position, equals - 1), sub(text, equals + 1, stop - 1)
         if options[key] ~= nil then
             return nil, invalid('option', key, 'it once')
         end
@@ -321,8 +325,8 @@ local function parse_options(text)
             return nil, problem
         end
         options[key] = parsed
-        position = stop and stop + 1
-    until not position
+        position = stop + 1
+    until stop > #text
     return options
 end
 
@@ -507,13 +511,13 @@ local function question_in(body)
         return body
     end
     local query = fields.query
-    if find(query, '  ', 1, true) or find(query, '[\t-\r]') then
+    if find(query, '  ', 1, true) or not find(query, '^%C*$') then
         query = string.gsub(query, '%s+', ' ')
     end
-    if sub(query, 1, 1) == ' ' or sub(query, -1) == ' ' then
-        query = sub(query, find(query, '[^ ]') or 2, sub(query, -1) == ' ' and -2 or -1)
+    if byte(query, 1) == 32 or byte(query, -1) == 32 then
+        query = sub(query, find(query, '[^ ]') or 2, byte(query, -1) == 32 and -2 or -1)
     end
-    return query .. '\n' .. tostring(fields.k or 3)
+    return query .. '\n' .. (fields.k == 3 and '3' or tostring(fields.k or 3))  -- printing is dear
 end
 
 local function mark_of(body)
@@ -530,9 +534,9 @@ end
 --     @r1700000000000:0:2           the same, after a failure or for an upstream that is down
 -- (A library before 5 wrote the id alone.)
 local function claim_text(claim)
-    local text = claim.id
-    text = claim.mark and text .. ' ' .. claim.mark or text
-    text = claim.place and text .. ' @' .. claim.place or text
+    local mark, place = claim.mark, claim.place
+    local text = mark and place and claim.id .. ' ' .. mark .. ' @' .. place
+        or mark and claim.id .. ' ' .. mark or place and claim.id .. ' @' .. place or claim.id
     return claim.content and text .. ' ~' .. digits(claim.content) or text
 end
 
@@ -541,35 +545,24 @@ local function read_claim(held)
     if type(held) ~= 'string' or #held > CLAIM_MAX then
         return nil
     end
-    local claim = {}
-    for word in string.gmatch(held, '%S+') do
-        local sign = sub(word, 1, 1)
-        if not claim.id then
-            claim.id = word
-        elseif sign == '@' then
-            claim.place = sub(word, 2)
-        elseif sign == '~' then
-            claim.content = integer(sub(word, 2))
-        else
-            claim.mark = word
-        end
-    end
-    return claim.id and is_id(claim.id) and claim or nil
+    local id, mark, place, content = match(held, '^([^ ]+) ?([^@~ ]*) ?@?([^~ ]*) ?~?(%d*)$')
+    return id and is_id(id) and {id = id, mark = mark ~= '' and mark or nil,
+        place = place ~= '' and place or nil, content = integer(content)} or nil
 end
 
 local function deadline_in(options)
     local deadline = options.deadline_ms  -- a number from a producer's options, text from Redis
-    return digits(type(deadline) == 'number' and deadline or integer(deadline) or 0)
+    return deadline and digits(type(deadline) == 'number' and deadline or integer(deadline) or 0) or '0'
 end
 
 local function place_in_stream(options, entry)
-    return (STREAM_OF[options.priority] or 2) .. ':' .. entry .. ':' .. deadline_in(options)
+    return (STREAM_DIGIT[options.priority] or '2') .. ':' .. entry .. ':' .. deadline_in(options)
 end
 
 -- kind: d or r, see above.
 local function place_delayed(options, due, kind)
     return kind .. digits(due) .. ':' .. deadline_in(options) .. ':'
-        .. (STREAM_OF[options.priority] or 2)
+        .. (STREAM_DIGIT[options.priority] or '2')
 end
 
 local function read_place(place)
@@ -615,9 +608,8 @@ end
 -- Whether a holder would come later than a job with these options: it sleeps for longer, or waits behind
 -- others. Such a one goes on, but not for its twin.
 local function is_late(place, options)
-    local mine = now_ms() + (options.delay_ms or 0)
-    return (place.is_sleeper and place.due > mine)
-        or place.stream > (STREAM_OF[options.priority] or 2)
+    return place.stream > (STREAM_OF[options.priority] or 2)
+        or (place.is_sleeper and place.due > now_ms() + (options.delay_ms or 0))
 end
 
 -- The last moment that claim.content stands for, with one more twin that is content with `deadline`; nil
@@ -633,27 +625,29 @@ local function content_with(claim, place, deadline)
     return max(claim.content or 0, deadline)
 end
 
--- The claim of the job that holds a key with `held` in it, where it is a twin of who would put `claim`
--- there; nil for junk, for another question, for a holder that is gone or comes too late.
-local function twin_in(base, held, claim, options)
-    local twin = read_claim(held)
-    if not twin or (twin.mark and claim.mark and twin.mark ~= claim.mark) then
-        return nil
+-- Whether `holder`, the claim of who has a key, stands for the job of `claim` too, and holder.content with
+-- its options then. Not where it asks something else, is gone or comes too late. `is_ours`: this very call
+-- adds it, only later.
+local function is_twin(base, holder, claim, options, is_ours)
+    if holder.mark and claim.mark and holder.mark ~= claim.mark then
+        return false
     end
-    local place = read_place(twin.place)
-    if place and twin.id ~= claim.id and (is_late(place, options)
-        or not (claim.fellows and claim.fellows[twin.id]) and is_gone(base, twin.id, place)) then
-        return nil
+    local place = read_place(holder.place)
+    if not place then
+        return true
     end
-    if place then
-        twin.content = content_with(twin, place, options.deadline_ms)
+    if holder.id ~= claim.id
+        and (is_late(place, options) or not is_ours and is_gone(base, holder.id, place)) then
+        return false
     end
-    return twin
+    holder.content = content_with(holder, place, options.deadline_ms)
+    return true
 end
 
 -- What GET answered may be of another type: then it is nobody's.
 local function is_held_by(held, id)
-    return type(held) == 'string' and (held == id or sub(held, 1, #id + 1) == id .. ' ')
+    return held == id
+        or type(held) == 'string' and byte(held, #id + 1) == 32 and sub(held, 1, #id) == id
 end
 
 -- Notes where a job stands from now on, where it has a unique key. What is not noted costs only that a
@@ -865,66 +859,74 @@ local function check_job(id, domain, body)
     end
 end
 
--- The command that takes a claim back: who held the key before has it again, or it is free in a moment,
--- since a producer need not have the right to DEL.
-local function give_back(key, claim)
-    if claim.before then
-        return 'SET', key, claim.before, 'KEEPTTL'
-    end
-    return 'SET', key, claim.id, 'PX', '1'
-end
-
--- Who holds the unique key: takes it with `claim` where it is free, or no twin's, and there is room.
-local function take_unique(base, key, claim, options, full)
-    local ttl = digits(UNIQUE_TTL_MS + (options.delay_ms or 0))
-    local value = claim_text(claim)
-    local held, problem
-    if full then
-        held = try('GET', key)
-    else
-        held, problem = try('SET', key, value, 'NX', 'GET', 'PX', ttl)
-    end
-    local twin = held and twin_in(base, held, claim, options)
-    if twin and not twin.place and try('PTTL', key) == -1 then
-        twin = nil  -- no library wrote that: no job will ever free it
-    end
-    if twin then
-        local text = claim_text(twin)
-        if text ~= held then
-            must('SET', key, text, 'KEEPTTL')
-            undo_with('SET', key, held, 'KEEPTTL')
-        end
-        return twin.id
-    end
-    if not full then
-        if held or problem then
-            must('SET', key, value, 'PX', ttl)
-        end
-        claim.before = held or nil
-        undo_with(give_back(key, claim))
-    end
-end
-
--- What a new job puts under its unique key, as far as it is known before it is added.
+-- The claim of a new job: what it puts under its unique key, once it stands somewhere.
 local function new_claim(base, id, domain, options, body)
     local key, is_query = unique_key(base, domain, options.unique)
+    return {key = key, id = id, mark = is_query and mark_of(body) or nil, options = options}
+end
+
+local function first_place(options)
     local delay_ms = options.delay_ms or 0
-    return key, {
-        id = id, mark = is_query and mark_of(body) or nil,
-        place = delay_ms > 0 and place_delayed(options, now_ms() + delay_ms, 'd')
-            or place_in_stream(options, '-'),
-    }
+    return delay_ms > 0 and place_delayed(options, now_ms() + delay_ms, 'd')
+        or place_in_stream(options, '-')
+end
+
+-- Whose twin the job of `claim` is: the id. Of `fellow`, the claim of a job before it in this call, or of
+-- who holds the key; nil where the key is free, or no twin's.
+local function find_twin(base, claim, options, fellow)
+    if fellow then
+        fellow.place = fellow.place or first_place(fellow.options)
+        return is_twin(base, fellow, claim, options, true) and fellow.id or nil
+    end
+    local key = claim.key
+    local held = try('GET', key)
+    local holder = held and read_claim(held)
+    if not holder or not is_twin(base, holder, claim, options)
+        or (not holder.place and try('PTTL', key) == -1) then  -- no library wrote that: no job will ever free it
+        return nil
+    end
+    local text = claim_text(holder)
+    if text ~= held then
+        must('SET', key, text, 'KEEPTTL')
+        undo_with('SET', key, held, 'KEEPTTL')
+    end
+    return holder.id
+end
+
+-- Raises where a key may not be written: it is, once its job was added.
+local function must_be_writable(key)
+    if not redis.acl_check_cmd('SET', key, '') then
+        must('SET', key, '', 'XX', 'KEEPTTL')
+    end
+end
+
+local function put_claim(claim, place)
+    local delay_ms = claim.options.delay_ms
+    claim.place = place
+    return try('SET', claim.key, claim_text(claim), 'PX',
+        delay_ms and digits(UNIQUE_TTL_MS + delay_ms) or UNIQUE_TTL)
 end
 
 -- Returns where it stands.
+local function add_delayed(base, id, domain, text, options, body)
+    local now = now_ms()
+    local due = now + options.delay_ms
+    delay_job(base, due, id, domain, '0', text, body, digits(now))
+    return place_delayed(options, due, 'd')
+end
+
+-- Returns where it stands, or nil and the error.
 local function add_new(base, id, domain, text, options, body)
     if options.delay_ms and options.delay_ms > 0 then
-        local now = now_ms()
-        local due = now + options.delay_ms
-        delay_job(base, due, id, domain, '0', text, body, digits(now))
-        return place_delayed(options, due, 'd')
+        return attempt(add_delayed, base, id, domain, text, options, body)
     end
-    return place_in_stream(options, add_job(stream_for(base, options), id, domain, '0', text, body))
+    local stream = stream_for(base, options)
+    local entry = pcall_redis('XADD', stream, '*', 'id', id, 'domain', domain, 'attempt', '0',
+        'options', text, 'body', body)
+    if type(entry) == 'table' then
+        return nil, refusal(stream, entry)
+    end
+    return place_in_stream(options, entry)
 end
 
 -- Jobs new[from] and on, which were counted, are not taken after all: another one before them was, and
@@ -935,15 +937,11 @@ local function refuse_from(base, answers, new, from, claims)
     streams_of(base).enqueued = count(base, 'enqueued', -total)
     for n = #new, from, -1 do
         local i = new[n]
-        local claim = claims[i]
-        if claim then
-            try(give_back(claim.key, claim))
-            gone[claim.key .. ' ' .. claim.id] = true
-        end
+        gone[claims[i] or NONE] = true
         answers[i], new[n] = 'FULL', nil
     end
     for i, claim in pairs(claims) do
-        if gone[claim.key .. ' ' .. answers[i]] then
+        if claim.fellow and gone[claim.fellow] then
             answers[i] = 'FULL'
             twins = twins + 1
         end
@@ -951,8 +949,6 @@ local function refuse_from(base, answers, new, from, claims)
     count(base, 'refused', total + twins)
     return twins
 end
-
-local NONE = {}
 
 -- The usual case, and half of an enqueue's cost is Lua: jobs without options, room for all.
 local function enqueue_plain(base, args, first, total)
@@ -1004,7 +1000,7 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
     local streams = streams_of(base)
     local room = room_for(streams, backlog_max, total)
     local bytes, bytes_left = 0, bytes_room(base, streams, bytes_in(args, first))
-    local answers, new, claims, asked, fellows = {}, {}, NONE, NONE, nil
+    local answers, new, claims, takers, asked = {}, {}, NONE, NONE, NONE  -- takers: of keys, in this call
     local added, twins, refused = 0, 0, 0
     for i = 1, total do
         local at = first + 4 * (i - 1)
@@ -1013,12 +1009,20 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
         local is_full = added >= room or bytes + size > bytes_left
         local holder
         if options and options.unique then
-            local key, claim = new_claim(base, id, domain, options, args[at + 3])
-            claims, fellows = claims ~= NONE and claims or {}, fellows or {}
-            claim.fellows = fellows  -- of this call, and added only later
-            claim.key = key
+            local claim = new_claim(base, id, domain, options, args[at + 3])
+            if claims == NONE then
+                claims, takers = {}, {}
+            end
             claims[i] = claim
-            holder = take_unique(base, key, claim, options, is_full)
+            claim.fellow = takers[claim.key]
+            holder = find_twin(base, claim, options, claim.fellow)
+            if holder == nil then
+                claim.fellow = nil
+                if not is_full then
+                    must_be_writable(claim.key)
+                    takers[claim.key] = claim
+                end
+            end
         end
         if holder then
             twins = twins + 1
@@ -1035,9 +1039,6 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
             bytes = bytes + size
             answers[i] = id
             new[added] = i
-            if fellows then
-                fellows[id] = true
-            end
         end
     end
     if added > 1 then
@@ -1056,15 +1057,7 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
         local i = new[n]
         local at = first + 4 * (i - 1)
         local options = parsed[i] or NONE
-        local place, problem = attempt(add_new, base, args[at], args[at + 1], args[at + 2], options,
-            args[at + 3])
-        if place and total == 1 and claims[i] then  -- nobody else of this call has written there
-            claims[i].place = place
-            try('SET', claims[i].key, claim_text(claims[i]), 'XX', 'KEEPTTL')
-        elseif place then
-            note_place(base, args[at + 1], options.unique, args[at], place,
-                UNIQUE_TTL_MS + (options.delay_ms or 0))
-        end
+        local place, problem = add_new(base, args[at], args[at + 1], args[at + 2], options, args[at + 3])
         if problem and n == 1 then
             count(base, 'enqueued', -added)
             error(problem)
@@ -1072,10 +1065,13 @@ local function enqueue_each(base, backlog_max, args, first, parsed)
             twins = twins - refuse_from(base, answers, new, n, claims)
             break
         end
+        if claims[i] then
+            put_claim(claims[i], place)
+        end
     end
     count(base, 'deduplicated', twins)
     count(base, 'refused', refused)
-    for i = 1, total do  -- in their order: two may ask for one
+    for i = 1, asked == NONE and 0 or total do  -- in their order: two may ask for one
         if asked[i] and answers[i] ~= 'FULL' then
             try('SET', wanted_key(base, answers[i]), '1', 'PX', digits(asked[i]))
         end
@@ -1377,42 +1373,46 @@ local function held_of(stream, consumer, entries)
 end
 
 -- Which jobs, `stride` values each from args[first] on and beginning with stream, entry and
--- deliveries, are this consumer's with that very delivery count: an array of booleans, and the
--- stream keys. An entry that is named twice is its only once.
+-- deliveries, are this consumer's with that very delivery count: an array of the streams' numbers, false
+-- for those that are not, and the stream keys. An entry that is named twice is its only once.
 local function fence(base, consumer, args, first, stride)
     local total = (#args - first + 1) / stride
     if total ~= floor(total) or total < 1 or total > JOBS_MAX then
         return nil, invalid('arguments', tostring(#args), stride .. ' for each of 1 to 1000 jobs')
     end
     local streams = streams_of(base)
-    local entries = {{}, {}, {}}
+    local entries = {}
     for i = first, #args, stride do
-        local list = entries[(tonumber(args[i]) or -1) + 1]
-        if not list then
+        local entry, s = args[i + 1], STREAM_AT[args[i]]
+        if not s then
             return nil, invalid('stream', args[i], '0, 1 or 2')
         end
-        if not find(args[i + 1], '^%d+%-%d+$') or #args[i + 1] > 41 then
-            return nil, invalid('entry', args[i + 1], 'a stream entry id')
+        if not find(entry, '^%d+%-%d+$') or #entry > 41 then
+            return nil, invalid('entry', entry, 'a stream entry id')
         end
-        list[#list + 1] = args[i + 1]
+        local list = entries[s]
+        if list then
+            list[#list + 1] = entry
+        else
+            entries[s] = {entry}
+        end
     end
-    local held = {{}, {}, {}}
-    for s = 1, 3 do
-        if #entries[s] > 0 then
-            local problem
-            held[s], problem = held_of(streams[s], consumer, entries[s])
-            if problem then
-                return nil, problem
-            end
+    local held = {}
+    for s, list in pairs(entries) do
+        local problem
+        held[s], problem = held_of(streams[s], consumer, list)
+        if problem then
+            return nil, problem
         end
     end
     local ours = {}
     for j = 1, total do
         local at = first + stride * (j - 1)
-        local mine = held[tonumber(args[at]) + 1]
-        ours[j] = mine[args[at + 1]] ~= nil and mine[args[at + 1]] == tonumber(args[at + 2])
+        local s, entry = STREAM_AT[args[at]], args[at + 1]
+        local deliveries = held[s][entry]
+        ours[j] = deliveries ~= nil and deliveries == tonumber(args[at + 2]) and s
         if ours[j] then
-            mine[args[at + 1]] = nil
+            held[s][entry] = nil
         end
     end
     return ours, streams
@@ -1486,26 +1486,27 @@ end
 
 -- Ends the jobs of one stream; `places` are those of their eight arguments.
 local function finish_some(base, args, stream, places)
-    local entries, deliveries, fates = {}, {}, {}
+    local entries, deliveries, jobs, fates = {}, {}, {}, {}
     local done, expired = 0, 0
     for i, at in ipairs(places) do
         entries[i], deliveries[i] = args[at + 1], tonumber(args[at + 2])
-        local is_expired = (tonumber(args[at + 6]) or 0) % 2 == FLAG_EXPIRED
-        local job = {id = args[at + 3], domain = args[at + 4], unique = args[at + 5]}
-        if is_expired and renew_for_twins(base, stream, entries[i], job) then
+        local flags = tonumber(args[at + 6]) or 0
+        local job = {id = args[at + 3], domain = args[at + 4], unique = args[at + 5],
+            reply = flags >= FLAG_REPLY and args[at + 7]}
+        jobs[i] = job
+        if flags % 2 ~= FLAG_EXPIRED then
+            done = done + 1
+        elseif renew_for_twins(base, stream, entries[i], job) then
             fates[i] = RENEWED
         else
-            done, expired = done + (is_expired and 0 or 1), expired + (is_expired and 1 or 0)
+            expired = expired + 1
+            job.fault = 'expired: its deadline passed'
         end
     end
     count_undoably(base, 'done', done)
     count_undoably(base, 'expired', expired)
-    for i, at in ipairs(places) do
-        local flags = tonumber(args[at + 6]) or 0
-        fates[i] = fates[i] or settle(base,
-            {id = args[at + 3], domain = args[at + 4], unique = args[at + 5]},
-            flags >= FLAG_REPLY and args[at + 7],
-            flags % 2 == FLAG_EXPIRED and 'expired: its deadline passed')
+    for i, job in ipairs(jobs) do
+        fates[i] = fates[i] or settle(base, job, job.reply, job.fault)
     end
     must_remove(stream, args[1], entries, deliveries)
     return fates
@@ -1518,28 +1519,27 @@ function api.sh_finish(base, args)
     if not ours then
         return streams
     end
-    local places = {{}, {}, {}}
+    local places, first = {}, ours[1]
     for j = 1, #ours do
-        if ours[j] then
-            local list = places[tonumber(args[8 * j - 6]) + 1]
+        local list = places[ours[j]]
+        if list then
             list[#list + 1] = 8 * j - 6
+        elseif ours[j] then
+            places[ours[j]] = {8 * j - 6}
         end
     end
-    for s = 1, 3 do
-        if #places[s] == #ours then  -- all of one stream, as nearly always
-            return finish_some(base, args, streams[s], places[s])
-        end
+    if first and #places[first] == #ours then  -- all of one stream, as nearly always
+        return finish_some(base, args, streams[first], places[first])
     end
-    local has_some = {#places[1] > 0, #places[2] > 0, #places[3] > 0}
-    local ended = each_of(has_some, function(s)
+    local ended = each_of({places[1] or false, places[2] or false, places[3] or false}, function(s)
         return finish_some(base, args, streams[s], places[s])
     end)
     local fates = {}
     for j = 1, #ours do
         fates[j] = LOST
     end
-    for s = 1, 3 do
-        for i, at in ipairs(places[s]) do
+    for s, list in pairs(places) do
+        for i, at in ipairs(list) do
             fates[(at + 6) / 8] = ended[s] ~= LOST and ended[s][i] or LOST
         end
     end
@@ -1622,7 +1622,7 @@ function api.sh_retry(base, args)
     end
     return each_of(ours, function(j)
         local at = 5 * j - 3
-        local stream, entry = streams[tonumber(args[at]) + 1], args[at + 1]
+        local stream, entry = streams[ours[j]], args[at + 1]
         local job = read_job(stream, entry)
         if not job then
             return LOST
@@ -1686,7 +1686,7 @@ function api.sh_bury(base, args)
     must_delete(base .. ':dead')
     return each_of(ours, function(j)
         local at = 7 * j - 4
-        local stream, entry = streams[tonumber(args[at]) + 1], args[at + 1]
+        local stream, entry = streams[ours[j]], args[at + 1]
         local _, fields = read_job(stream, entry)
         if not fields then
             return LOST
@@ -1737,7 +1737,7 @@ function api.sh_release(base, args)
     local released = 0
     each_of(ours, function(j)
         local at = 3 * j + 1
-        local stream, entry = streams[tonumber(args[at]) + 1], args[at + 1]
+        local stream, entry = streams[ours[j]], args[at + 1]
         if args[3] ~= '1' then
             local deliveries = max(tonumber(args[at + 2]) - 1, 0)
             released = released + #must('XCLAIM', stream, GROUP, args[1], 0, entry, 'IDLE',
@@ -1765,7 +1765,7 @@ function api.sh_heartbeat(base, args)
     local entries = {{}, {}, {}}
     for j = 1, #ours do
         if ours[j] then
-            local list = entries[tonumber(args[3 * j - 1]) + 1]
+            local list = entries[ours[j]]
             list[#list + 1] = args[3 * j]
         end
     end
@@ -2048,6 +2048,8 @@ end
 
 ---- jobs that are parked: what they wait for, and their release by hand ---------------------------
 
+do
+
 -- The operation that a delayed job waits for, "chroma.write"; nil for one that is not parked.
 local function waits_for(member)
     local stop = find(member, '\n', 1, true)
@@ -2130,6 +2132,8 @@ function api.sh_unpark(base, args)
         bytes = bytes + #member
     end
     return {passed, released}
+end
+
 end
 
 -- Makes what it can; says what it could not.
@@ -2433,18 +2437,22 @@ local function requeue_letter(base, entry)
     local options = read_options(text)
     local drop = {deadline_ms = true, delay_ms = true, parked = true}
     count_undoably(base, 'requeued', 1)
+    local claim, holder
     if options.unique and letter.id then
-        local key, claim = new_claim(base, id, domain, {unique = options.unique,
-            priority = options.priority}, body)
-        local holder = take_unique(base, key, claim, LETTER, false)
+        claim = new_claim(base, id, domain, {unique = options.unique, priority = options.priority}, body)
+        holder = find_twin(base, claim, LETTER)
         drop.unique = holder and holder ~= id or nil
+        must_be_writable(claim.key)
     end
     text = edit_options(text, integer(letter.since) and letter.since or entry_ms(entry), drop)
     local stream = stream_for(base, options)
     local added = add_job(stream, id, domain, '0', text, body)
     undo_with('XDEL', stream, added)
-    note_place(base, domain, options.unique, id,
-        place_in_stream({priority = options.priority}, added))
+    if holder == id then
+        note_place(base, domain, options.unique, id, place_in_stream(claim.options, added))
+    elseif claim and not holder then
+        put_claim(claim, place_in_stream(claim.options, added))
+    end
     must('XDEL', dead, entry)
     return bytes_of(found[2])
 end
@@ -2641,6 +2649,8 @@ end
 
 ---- a rate and leases, kept by the whole fleet; their keys are literal ----------------------------
 
+do
+
 -- When the bucket is full again, in us: now, where it is. The value is that time and when it was
 -- written; where that is ahead the clock was put back, and the time goes back with it. More than `most`
 -- ahead, or no number at all, is nothing that this function wrote.
@@ -2738,6 +2748,8 @@ function api.sh_lease_release(key, args)
         return invalid('key', key, 'a lease\'s key such as sh:lease:chroma:0')
     end
     return try('GET', key) == args[1] and must('DEL', key) or 0
+end
+
 end
 
 ---- who is alive ----------------------------------------------------------------------------------
