@@ -1,6 +1,6 @@
 /* base/slice.h - a borrowed run of bytes: a part of a body, of a reply, of a line.
  *
- *     struct slice domain = {reply->str, (size_t)reply->len};
+ *     struct slice domain = {text, bytes};
  *     printf("%.*s\n", (int)domain.bytes, domain.data);
  */
 #ifndef STILLHOUSE_BASE_SLICE_H

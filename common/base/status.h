@@ -4,8 +4,8 @@
  * `struct error` that the caller owns (usually on its stack). Nothing on the error path allocates.
  *
  *     struct error err = {0};
- *     if (redis_conn_open(&conn, url, &err) != STATUS_OK) {
- *         return error_wrap(&err, "worker \"%s\"", id);   // "worker "a1": cannot connect ..."
+ *     if (redis_url_parse(text, &url, &err) != STATUS_OK) {
+ *         return error_wrap(&err, "worker \"%s\"", id);   // worker "a1": what is wrong with it
  *     }
  *
  * Error texts are lower case, without a full stop, and quote their subject.

@@ -1,7 +1,7 @@
 /* chroma/chroma.h - the part of Chroma's HTTP API v2 that we use, one blocking call each.
  *
  *     struct chroma *chroma = chroma_new(&config);
- *     chroma_query(chroma, "sh-legal", vectors, 8, 384, 3, &arena, &hits, &err);
+ *     status = chroma_query(chroma, "legal", vectors, 8, 3, &arena, hits, &err); // 3 for each of 8
  *
  * Collections are named by domain ("sh-" + domain). The name -> UUID map is cached in the handle;
  * on a 404 it is forgotten and the call is made once more. Created with space cosine and the HNSW

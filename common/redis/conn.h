@@ -118,8 +118,7 @@ enum status redis_askf(struct redis_conn *conn, redisReply **reply, struct error
  *     redis_pipelinef(&pipeline, "ZADD %s %jd %s", key, score, member);
  *     redis_pipelinef(&pipeline, "PEXPIRE %s %jd", key, ttl_ms);
  *     if (redis_pipeline_next(&pipeline, &reply) == STATUS_OK) {
- *         ...                                      // `reply` is the pipeline's, until the next
- * call
+ *         ...                                        // `reply` is the pipeline's until the next
  *     }
  *     status = redis_pipeline_end(&pipeline, &err);  // with the answers that were not looked at
  *

@@ -1,8 +1,9 @@
 /* enqueue/keep.h - when a job goes to Redis, when to the outbox, and what the caller is told.
  *
- *     if (flush_make_way(client, &err) == STATUS_OK) { send it; on STATUS_OK: done }
- *     ... else, unless INVALID:
- *     return keep_draft(client, queue, draft, id, &err);
+ *     status = flush_make_way(client, 0, &err);        // what waits there goes first
+ *     if (status != STATUS_OK) {                       // or Redis did not take this one
+ *         kept = keep_draft(client, queue, draft, id, &err);
+ *     }
  *
  * All of it only where keep_is_on.
  */

@@ -2,7 +2,7 @@
  * once.
  *
  *     struct feed feed;
- *     feed_init(&feed, conn, &queue, max_backlog, wait_full);
+ *     status = feed_init(&feed, conn, &queue, max_backlog, wait_full, &err);
  *     while (... feed_add(&feed, &job, &err) == STATUS_OK && !feed.full) ...
  *     status = feed_finish(&feed, &err);      // also after a failure: what is on its way counts
  *     feed_free(&feed);
