@@ -6,6 +6,7 @@
 #ifndef STILLHOUSE_BASE_ARENA_H
 #define STILLHOUSE_BASE_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -15,9 +16,11 @@ struct arena_block;
 struct arena {
     struct arena_block *blocks; /* newest first, the one that is filled */
     size_t total_bytes;         /* what the blocks hold together */
+    bool is_must;               /* a program's: memory, or the end of the process (must.h) */
 };
 
-/* Memory of `bytes` bytes, zeroed, aligned for any type; NULL when malloc fails. */
+/* Memory of `bytes` bytes, zeroed, aligned for any type; NULL when malloc fails, where that does
+ * not end the process (is_must). */
 void *arena_alloc(struct arena *arena, size_t bytes) MUSTCHECK;
 
 /* A copy of `bytes` bytes with a NUL behind them; NULL when malloc fails. */

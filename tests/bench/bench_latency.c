@@ -223,7 +223,7 @@ static void run_bare(long rate, long count)
 static void run_fleet(long rate, long count)
 {
     static struct settings settings;
-    static struct fleet fleet;
+    static struct fleet *fleet;
     struct asker asker = {fleet_reply, count};
     struct error err = {0};
     struct metrics *metrics = metrics_new();
@@ -232,9 +232,8 @@ static void run_fleet(long rate, long count)
     settings_defaults(&settings);
     snprintf(settings.redis_url, sizeof settings.redis_url, "%s", redis.url);
     settings.lanes = lanes;
-    memset(&fleet, 0, sizeof fleet);
     if (metrics == NULL || settings_finish(&settings, &err) != STATUS_OK ||
-        fleet_start(&fleet, &settings, metrics, &err) != STATUS_OK) {
+        fleet_start(&settings, metrics, &fleet, &err) != STATUS_OK) {
         bench_fail("fleet: %s", err.text);
     }
     while (bare_info(bare, "clients", "blocked_clients") == 0) {
@@ -245,11 +244,11 @@ static void run_fleet(long rate, long count)
     }
     send_all(true, rate, count);
     pthread_join(asking, NULL);
-    fleet_stop(&fleet, FLEET_DRAIN);
-    if (!fleet_wait(&fleet, END_MS)) {
+    fleet_stop(fleet, FLEET_DRAIN);
+    if (!fleet_wait(fleet, END_MS)) {
         bench_fail("the lanes do not end within %d ms", END_MS);
     }
-    fleet_join(&fleet);
+    fleet_free(fleet);
     metrics_free(metrics);
 }
 

@@ -127,7 +127,7 @@ static void assert_writes_park(int said)
         learn(i);
         wait_for("distill", COUNT_PARKED, i + 1);
     }
-    cr_assert_eq(upstreams_state(fleet.upstreams, OPERATION_GET), BREAKER_CLOSED);
+    cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_GET), BREAKER_CLOSED);
     assert_waits_and_is_done(6);
     cr_assert_eq(documents_in("legal"), 6);
     stop_fleet();
@@ -164,8 +164,10 @@ Test(fleet_blame, a_collection_that_cannot_be_made_holds_up_no_other)
     start_fleet();
     push_distill("new", "n-1", "a prompt", "a result", 0.9, "");
     wait_for("distill", COUNT_PARKED, DEFAULT_FAILURES + 1);
-    cr_assert_eq(upstreams_state(fleet.upstreams, OPERATION_COLLECTION) == BREAKER_CLOSED, false);
-    cr_assert_eq(upstreams_state(fleet.upstreams, OPERATION_WRITE), BREAKER_CLOSED);
+    cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_COLLECTION) ==
+                     BREAKER_CLOSED,
+                 false);
+    cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_WRITE), BREAKER_CLOSED);
     learn(1);
     wait_for("distill", COUNT_DONE, 1);
     atomic_store(&code, 0);
@@ -218,8 +220,8 @@ static void assert_dead(const char *reason)
     cr_assert_eq(strncmp(said, expected, strlen(expected)), 0, "%s", said);
     cr_assert_eq(stats_of("distill").counters[COUNT_DONE], 63);
     for (int i = 0; i < OPERATIONS; i++) {
-        cr_assert_eq(upstreams_state(fleet.upstreams, (enum operation)i), BREAKER_CLOSED,
-                     "one text opens no breaker");
+        cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, (enum operation)i),
+                     BREAKER_CLOSED, "one text opens no breaker");
     }
     stop_fleet();
     rule_server_stop(server);
@@ -276,7 +278,7 @@ Test(fleet_blame, a_record_that_makes_chroma_fail_waits_for_others_to_pass_and_t
     push_distill("legal", "bad-1", "this is poison", "a result", 0.9, "");
     wait_for("distill", COUNT_PARKED, DEFAULT_FAILURES + 2);
     cr_assert_eq(stats_of("distill").dead, 0, "nothing to compare it with");
-    cr_assert_eq(upstreams_state(fleet.upstreams, OPERATION_WRITE), BREAKER_CLOSED,
+    cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_WRITE), BREAKER_CLOSED,
                  "one text's fault opens no breaker");
     for (int i = 0; i < 200 && stats_of("distill").dead == 0; i++) {
         learn(i);

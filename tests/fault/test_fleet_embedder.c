@@ -31,7 +31,7 @@ Test(fleet_embedder, vectors_of_another_length_make_a_lesson_wait_and_readiness_
     struct fake_server *server = play(script);
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
     wait_for("distill", COUNT_PARKED, 1);
-    upstreams_describe(fleet.upstreams, METRICS_EMBEDDER, &said);
+    upstreams_describe(fleet_worker(fleet)->upstreams, METRICS_EMBEDDER, &said);
     cr_assert_not_null(strstr(said.data, "3 numbers, expected 2"), "%s", said.data);
     strbuf_free(&said);
     wait_for("distill", COUNT_DONE, 1);

@@ -15,7 +15,7 @@ Test(fleet_faults, while_chroma_is_down_distillations_wait_and_then_are_done)
         push_distill("legal", id, id, "a result", 0.9, "");
     }
     int64_t until_ms = clock_now_ms() + PATIENCE_MS;
-    while (upstreams_worst(fleet.upstreams, METRICS_CHROMA) == BREAKER_CLOSED) {
+    while (upstreams_worst(fleet_worker(fleet)->upstreams, METRICS_CHROMA) == BREAKER_CLOSED) {
         cr_assert(clock_now_ms() < until_ms, "the breaker did not open");
         clock_sleep_ms(POLL_MS);
     }
@@ -58,7 +58,7 @@ Test(fleet_faults, while_the_breaker_is_open_enrichments_are_answered_at_once_wi
     test_server_kill(&chroma_server);
     push_enrich("legal", "first", "a query", 3, "");
     int64_t until_ms = clock_now_ms() + PATIENCE_MS;
-    while (upstreams_worst(fleet.upstreams, METRICS_CHROMA) != BREAKER_OPEN) {
+    while (upstreams_worst(fleet_worker(fleet)->upstreams, METRICS_CHROMA) != BREAKER_OPEN) {
         cr_assert(clock_now_ms() < until_ms, "the breaker did not open");
         clock_sleep_ms(POLL_MS);
     }
@@ -146,9 +146,9 @@ Test(fleet_faults, a_fleet_outlives_a_restart_of_redis)
     cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
     push("echo", "b", "legal", "", "x", 1);
     wait_for("echo", COUNT_DONE, 1);
-    cr_assert(fleet_is_alive(&fleet));
+    cr_assert(fleet_is_alive(fleet));
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS; /* the janitor comes back by itself */
-    while (!fleet_redis_ready(&fleet)) {
+    while (!fleet_redis_ready(fleet)) {
         cr_assert_lt(clock_now_ms(), until_ms);
         clock_sleep_ms(POLL_MS);
     }

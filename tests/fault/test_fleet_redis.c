@@ -56,7 +56,7 @@ static void wait_until_ready(bool ready)
 {
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
 
-    while (fleet_redis_ready(&fleet) != ready) {
+    while (fleet_redis_ready(fleet) != ready) {
         cr_assert(clock_now_ms() < until_ms, "the fleet stays %s", ready ? "unready" : "ready");
         clock_sleep_ms(POLL_MS);
     }
@@ -171,13 +171,13 @@ Test(fleet_redis, without_permission_the_fleet_is_unready_and_quiet_and_goes_on_
     push("echo", "b", "legal", "", "x", 1);
     /* Long enough for a hot loop to show: the longest pause between two attempts is 5 s. */
     while (clock_now_ms() - start_ms < 3000) {
-        cr_assert_not(fleet_redis_ready(&fleet));
+        cr_assert_not(fleet_redis_ready(fleet));
         clock_sleep_ms(100);
     }
     const long long refused = info("errorstats", "errorstat_NOPERM:count=");
     cr_assert_geq(refused, 1);
     cr_assert_lt(refused, 40, "%lld attempts in 3 s", refused);
-    cr_assert(fleet_is_alive(&fleet));
+    cr_assert(fleet_is_alive(fleet));
     TELL_OK("ACL", "SETUSER", "fleet", "+xreadgroup");
     wait_for("echo", COUNT_DONE, 2);
     wait_until_ready(true);
@@ -200,7 +200,7 @@ Test(fleet_redis, a_fleet_that_is_not_let_in_waits_and_goes_on_when_it_is)
     const long long before = info("errorstats", "errorstat_NOAUTH:count=");
     const int64_t start_ms = clock_now_ms();
     while (clock_now_ms() - start_ms < 2000) {
-        cr_assert_not(fleet_redis_ready(&fleet));
+        cr_assert_not(fleet_redis_ready(fleet));
         clock_sleep_ms(100);
     }
     const long long refused = info("errorstats", "errorstat_NOAUTH:count=") - before;
@@ -295,7 +295,7 @@ Test(fleet_redis, while_redis_cannot_save_nothing_is_taken_and_nothing_lost)
     save(false);
     cr_assert_eq(enqueue_echo("b"), STATUS_UNAVAILABLE);
     wait_until_ready(false);
-    cr_assert(fleet_is_alive(&fleet));
+    cr_assert(fleet_is_alive(fleet));
     spoil_saving(false);
     save(true);
     push("echo", "b", "legal", "", "x", 1);
@@ -319,7 +319,7 @@ Test(fleet_redis, without_memory_jobs_are_refused_but_those_that_wait_are_done_a
     cr_assert_eq(enqueue_echo("refused"), STATUS_OOM);
     start_fleet();
     wait_for("echo", COUNT_DONE, 180);
-    cr_assert(fleet_redis_ready(&fleet), "out of memory is no outage");
+    cr_assert(fleet_redis_ready(fleet), "out of memory is no outage");
     cr_assert_eq(stats_of("echo").delayed, 20, "promotion needs memory, and waits for it");
     cr_assert_eq(enqueue_echo("refused"), STATUS_OOM);
 
@@ -445,7 +445,7 @@ Test(fleet_redis, a_delayed_set_of_another_type_stops_no_other_queue_and_is_said
     start_fleet();
     push("echo.2", "later", "legal", "delay_ms=100", "x", 1);
     wait_for("echo.2", COUNT_DONE, 1);
-    cr_assert(fleet_redis_ready(&fleet));
+    cr_assert(fleet_redis_ready(fleet));
     stop_fleet();
     cr_assert_geq(release_log("janitor: promote: "), 1);
 }
@@ -459,18 +459,18 @@ Test(fleet_redis, a_stream_of_another_type_sets_one_queue_aside_until_it_is_gone
     start_fleet();
     push("echo.2", "good", "legal", "", "x", 1);
     wait_for("echo.2", COUNT_DONE, 1);
-    cr_assert(fleet_redis_ready(&fleet));
-    cr_assert(fleet_describe(&fleet, &said));
+    cr_assert(fleet_redis_ready(fleet));
+    cr_assert(fleet_describe(fleet, &said));
     cr_assert_not_null(memmem(said.data, said.bytes, "{\"echo.1\":\"", 11), "%.*s", (int)said.bytes,
                        said.data);
     strbuf_reset(&said);
-    fleet_write_metrics(&fleet, &said);
+    fleet_write_metrics(fleet, &said);
     cr_assert_not_null(memmem(said.data, said.bytes, "set_aside 1\n", 12));
     TELL_OK("DEL", "sh:{echo.1}:jobs:low");
     push("echo.1", "healed", "legal", "", "x", 1);
     wait_for("echo.1", COUNT_DONE, 1);
     strbuf_reset(&said);
-    cr_assert_not(fleet_describe(&fleet, &said));
+    cr_assert_not(fleet_describe(fleet, &said));
     strbuf_free(&said);
     stop_fleet();
 }
@@ -481,7 +481,7 @@ static void wait_until_reads_nothing(void)
 {
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
 
-    while (!reader_is_paused(fleet.reader, 0)) {
+    while (!reader_is_paused(fleet_worker(fleet)->reader, 0)) {
         cr_assert(clock_now_ms() < until_ms, "the pause is not seen");
         clock_sleep_ms(POLL_MS);
     }
@@ -531,7 +531,7 @@ Test(fleet_redis, a_policy_that_evicts_jobs_is_seen_at_run_time)
     wait_until_ready(true);
     TELL_OK("CONFIG", "SET", "maxmemory-policy", "allkeys-random");
     wait_until_ready(false);
-    cr_assert(fleet_describe(&fleet, &said));
+    cr_assert(fleet_describe(fleet, &said));
     cr_assert_not_null(memmem(said.data, said.bytes, "evicts", 6));
     strbuf_free(&said);
     TELL_OK("CONFIG", "SET", "maxmemory-policy", "noeviction");

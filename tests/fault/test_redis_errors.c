@@ -180,7 +180,7 @@ static bool commit_one(void)
 {
     struct settings settings;
     struct context ctx = {.settings = &settings, .metrics = metrics_new()};
-    const struct commit_target target = {&queue, "me", "worker", never, NULL};
+    const struct settling target = {&queue, "me", "worker", never, NULL};
     const struct job job = {.id = {"a", 1}, .entry = {"1-1", 3}, .deliveries = 1};
     const struct task task = {.job = &job, .verdict = VERDICT_DONE};
     struct strbuf text = {0};
@@ -188,7 +188,7 @@ static bool commit_one(void)
     settings_defaults(&settings);
     metrics_add_queue(ctx.metrics, queue.name);
     ctx.clients.redis = connected();
-    const bool committed = commit_tasks(&ctx, &target, &task, 1);
+    const bool committed = settle(&ctx, &target, &task, 1);
     metrics_render(ctx.metrics, &text);
     const bool done = strstr(text.data, "jobs_total{queue=\"echo\",outcome=\"done\"} 1\n") != NULL;
     cr_assert_eq(committed, done);

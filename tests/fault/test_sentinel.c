@@ -212,8 +212,8 @@ static void assert_all_done(int64_t at_least)
     const struct queue_balance balance = queue_check_balance(&stats);
     cr_assert_eq(balance.jobs, 0);
     cr_assert_eq(balance.dead, 0);
-    cr_assert(fleet_is_alive(&fleet));
-    cr_assert(fleet_redis_ready(&fleet));
+    cr_assert(fleet_is_alive(fleet));
+    cr_assert(fleet_redis_ready(fleet));
 }
 
 /* Some are done, some run, some wait, some are delayed. */

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "chroma/chroma.h"
+#include "context/context.h"
 #include "fleet_settings.h"
 #include "http/client.h"
 #include "jobs/bodies.h"
@@ -24,7 +25,7 @@ static struct test_server redis;
 static struct test_server chroma_server;
 static struct settings settings;
 static struct metrics *metrics;
-static struct fleet fleet;
+static struct fleet *fleet;
 static struct redis_conn *conn;
 static struct embedder *embedder;
 static struct chroma *chroma;
@@ -72,15 +73,14 @@ static UNUSED void start_fleet(void)
 
     metrics = metrics_new();
     cr_assert_not_null(metrics);
-    memset(&fleet, 0, sizeof fleet);
-    cr_assert_eq(fleet_start(&fleet, &settings, metrics, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(fleet_start(&settings, metrics, &fleet, &err), STATUS_OK, "%s", err.text);
 }
 
 static UNUSED void stop_fleet(void)
 {
-    fleet_stop(&fleet, FLEET_DRAIN);
-    cr_assert(fleet_wait(&fleet, PATIENCE_MS), "the lanes did not end");
-    fleet_join(&fleet);
+    fleet_stop(fleet, FLEET_DRAIN);
+    cr_assert(fleet_wait(fleet, PATIENCE_MS), "the lanes did not end");
+    fleet_free(fleet);
     metrics_free(metrics);
 }
 

@@ -12,14 +12,14 @@
 
 enum { PATIENCE_MS = 20000, POLL_MS = 20, WORKERS = 2, NONE = -4711 };
 
-struct worker {
+struct process {
     struct settings settings;
     struct metrics *metrics;
-    struct fleet fleet;
+    struct fleet *fleet;
 };
 
 static struct test_server redis;
-static struct worker workers[WORKERS];
+static struct process workers[WORKERS];
 static struct redis_conn *conn;
 static char text[131072];
 
@@ -45,10 +45,10 @@ static void teardown(void)
 
 TestSuite(families, .init = setup, .fini = teardown, .timeout = 60);
 
-static struct worker *start(size_t index, const char *queues)
+static struct process *start(size_t index, const char *queues)
 {
     const struct test_server no_chroma = {.url = "http://127.0.0.1:1"};
-    struct worker *worker = &workers[index];
+    struct process *worker = &workers[index];
     struct error err = {0};
 
     test_fleet_settings(&worker->settings, &redis, &no_chroma);
@@ -57,16 +57,16 @@ static struct worker *start(size_t index, const char *queues)
     snprintf(worker->settings.queues, sizeof worker->settings.queues, "%s", queues);
     worker->metrics = metrics_new();
     cr_assert_not_null(worker->metrics);
-    cr_assert_eq(fleet_start(&worker->fleet, &worker->settings, worker->metrics, &err), STATUS_OK,
+    cr_assert_eq(fleet_start(&worker->settings, worker->metrics, &worker->fleet, &err), STATUS_OK,
                  "%s", err.text);
     return worker;
 }
 
-static void stop(struct worker *worker)
+static void stop(struct process *worker)
 {
-    fleet_stop(&worker->fleet, FLEET_DRAIN);
-    cr_assert(fleet_wait(&worker->fleet, PATIENCE_MS), "the lanes did not end");
-    fleet_join(&worker->fleet);
+    fleet_stop(worker->fleet, FLEET_DRAIN);
+    cr_assert(fleet_wait(worker->fleet, PATIENCE_MS), "the lanes did not end");
+    fleet_free(worker->fleet);
     metrics_free(worker->metrics);
 }
 
@@ -103,14 +103,14 @@ static void pause_queue(const char *name)
 }
 
 /* One scrape: the value of a series, NONE when it is not there. */
-static double scrape(struct worker *worker, const char *series)
+static double scrape(struct process *worker, const char *series)
 {
     struct strbuf out = {0};
     char line[160];
 
-    families_refresh(&worker->fleet.families);
+    families_refresh(&fleet_worker(worker->fleet)->families);
     metrics_render(worker->metrics, &out);
-    families_write(&worker->fleet.families, true, &out);
+    families_write(&fleet_worker(worker->fleet)->families, true, &out);
     cr_assert(strbuf_ok(&out));
     cr_assert_lt(out.bytes, sizeof text);
     memcpy(text, out.data, out.bytes);
@@ -122,7 +122,7 @@ static double scrape(struct worker *worker, const char *series)
     return at == NULL ? NONE : strtod(at + strlen(line), NULL);
 }
 
-static void wait_until(struct worker *worker, const char *series, double value)
+static void wait_until(struct process *worker, const char *series, double value)
 {
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
 

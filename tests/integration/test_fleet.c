@@ -404,7 +404,7 @@ Test(fleet, a_job_past_its_deadline_is_expired_and_not_run)
 /* The fleet's idea of Redis' clock as it is right after a step of that one. */
 static void step_clock(int64_t by_ms)
 {
-    atomic_store(&fleet.redis_clock_ms, clock_unix_ms() - clock_now_ms() + by_ms);
+    atomic_store(&fleet_worker(fleet)->redis_clock_ms, clock_unix_ms() - clock_now_ms() + by_ms);
 }
 
 Test(fleet, deadlines_are_judged_by_redis_clock_at_that_moment)
@@ -603,7 +603,7 @@ Test(fleet, a_collection_of_another_embedder_makes_lessons_wait_and_readiness_na
     push_distill("legal", "t2", "a prompt", "a result", 0.9, "");
     wait_for("distill", COUNT_PARKED, 6);
     cr_assert_eq(stats_of("distill").dead, 0, "a deployment is no lesson's fault");
-    upstreams_describe(fleet.upstreams, METRICS_CHROMA, &said);
+    upstreams_describe(fleet_worker(fleet)->upstreams, METRICS_CHROMA, &said);
     cr_assert_not_null(strstr(said.data, "builtin-384"), "%s", said.data);
     cr_assert_not_null(strstr(said.data, "builtin-128"), "%s", said.data);
     strbuf_free(&said);

@@ -21,7 +21,7 @@ static struct test_server redis;
 static struct test_server chroma;
 static struct settings settings;
 static atomic_bool watching;
-static struct fleet fleet;
+static struct fleet *fleet;
 static struct metrics *metrics;
 
 static void expect(bool condition, const char *what, const struct error *err)
@@ -102,9 +102,9 @@ static void *watch(void *unused)
     while (atomic_load(&watching)) {
         strbuf_reset(&text);
         metrics_render(metrics, &text);
-        upstreams_describe(fleet.upstreams, METRICS_CHROMA, &text);
-        expect(fleet_is_alive(&fleet), "the fleet does not move", NULL);
-        (void)fleet_redis_ready(&fleet);
+        upstreams_describe(fleet_worker(fleet)->upstreams, METRICS_CHROMA, &text);
+        expect(fleet_is_alive(fleet), "the fleet does not move", NULL);
+        (void)fleet_redis_ready(fleet);
         clock_sleep_ms(1);
     }
     strbuf_free(&text);
@@ -154,8 +154,7 @@ static void live(struct redis_conn *conn, int life)
 
     metrics = metrics_new();
     expect(metrics != NULL, "out of memory", NULL);
-    memset(&fleet, 0, sizeof fleet);
-    expect(fleet_start(&fleet, &settings, metrics, &err) == STATUS_OK, "start", &err);
+    expect(fleet_start(&settings, metrics, &fleet, &err) == STATUS_OK, "start", &err);
     atomic_store(&watching, true);
     expect(pthread_create(&watcher, NULL, watch, NULL) == 0, "no thread", NULL);
 
@@ -171,9 +170,9 @@ static void live(struct redis_conn *conn, int life)
 
     atomic_store(&watching, false);
     pthread_join(watcher, NULL);
-    fleet_stop(&fleet, FLEET_DRAIN);
-    expect(fleet_wait(&fleet, PATIENCE_MS), "the lanes did not end", NULL);
-    fleet_join(&fleet);
+    fleet_stop(fleet, FLEET_DRAIN);
+    expect(fleet_wait(fleet, PATIENCE_MS), "the lanes did not end", NULL);
+    fleet_free(fleet);
     metrics_free(metrics);
 }
 

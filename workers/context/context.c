@@ -83,6 +83,7 @@ enum status context_open(struct context *ctx, struct error *err)
     if (getrandom(&ctx->random.state, sizeof ctx->random.state, 0) < 0) {
         ctx->random.state = (uint64_t)clock_now_ns();
     }
+    ctx->arena.is_must = true;
     context_progress(ctx);
 
     enum status status = open_redis(ctx, err);

@@ -11,7 +11,7 @@
 
 enum {
     ALIVE_TTL_MS = 4200,        /* the beat is a chore of every 3 s */
-    TAKE_TTL_MS = 60000,        /* the most that is given at once */
+    TAKE_TTL_MS = 60000,        /* the most that is taken for a lease (queue.lua) */
     FULL_LOOK_EVERY_MS = 38000, /* well within a lease, which it prolongs */
     FULL_LOOK_OTHERS_MS = 150000,
     LOOK_AGAIN_MS = 300, /* somebody else is taking leases right now */
@@ -21,9 +21,6 @@ enum {
     SPREAD_MAX_MS = 25000,
     SELF_LOOK_MS = 20000, /* no holder but ourselves */
 };
-
-/* The most that is taken for a lease (queue.lua). */
-#define LEASE_TTL_TEXT "60000"
 
 bool duty_holds_any(const struct duty *duty, size_t queue_count)
 {
@@ -35,45 +32,24 @@ bool duty_holds_any(const struct duty *duty, size_t queue_count)
     return false;
 }
 
-static void set_holds(struct duty *duty, struct fleet *fleet, size_t queue, bool holds)
+static void set_holds(struct duty *duty, struct worker *worker, size_t queue, bool holds)
 {
     if (duty->holds[queue] != holds) {
         duty->holds[queue] = holds;
         duty->changes++;
-        log_debug("queue \"%s\": its chores are %s", fleet->queues[queue].name,
+        log_debug("queue \"%s\": its chores are %s", worker->queues[queue].name,
                   holds ? "ours" : "another worker's");
     }
     if (holds) {
-        snprintf(duty->holder[queue], sizeof duty->holder[queue], "%s", fleet->id);
+        snprintf(duty->holder[queue], sizeof duty->holder[queue], "%s", worker->id);
     }
 }
-
-/* One command on one key whose answer is a number or a text. */
-static enum status ask(struct redis_conn *conn, const char *const *words, redisReply **reply,
-                       struct error *err)
-{
-    struct redis_args args = {0};
-
-    for (; *words != NULL; words++) {
-        redis_args_str(&args, *words);
-    }
-    enum status status = redis_conn_command(conn, &args, reply, err);
-    redis_args_free(&args);
-    return status;
-}
-
-#define ASK(conn, reply, err, ...)                                                                 \
-    ask((conn), (const char *const[]){__VA_ARGS__, NULL}, (reply), (err))
 
 /* A lease that holds something else than a name tells nobody anything. */
 static enum status clear(struct redis_conn *conn, const char *key, struct error *err)
 {
-    redisReply *reply = NULL;
-    enum status status = ASK(conn, &reply, err, "DEL", key);
-
-    redis_reply_free(reply);
-    log_warning("lease \"%s\" held what is no lease, it is taken anew", key);
-    return status;
+    log_warning("lease \"%s\" holds what is no lease, it is taken anew", key);
+    return redis_commandf(conn, NULL, err, "DEL %s", key);
 }
 
 static enum status take(struct redis_conn *conn, const char *key, const char *token, int64_t ttl_ms,
@@ -91,37 +67,36 @@ static enum status take(struct redis_conn *conn, const char *key, const char *to
 }
 
 /* GETEX: it needs no memory, and says whether the key was there still. */
-enum status duty_beat(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+enum status duty_beat(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                       struct error *err)
 {
     char key[KEYS_BYTES];
-    char ttl[16];
     redisReply *reply = NULL;
 
-    if (!duty_holds_any(duty, fleet->queue_count)) {
+    if (!duty_holds_any(duty, worker->queue_count)) {
         return STATUS_OK;
     }
-    snprintf(ttl, sizeof ttl, "%d", ALIVE_TTL_MS);
-    keys_alive(key, fleet->settings->prefix, fleet->id);
-    enum status status = ASK(conn, &reply, err, "GETEX", key, "PX", ttl);
+    keys_alive(key, worker->settings->prefix, worker->id);
+    enum status status =
+        redis_commandf(conn, &reply, err, "GETEX %s PX %d", key, (int)ALIVE_TTL_MS);
     const bool lapsed = status == STATUS_OK && reply->type != REDIS_REPLY_STRING;
     redis_reply_free(reply);
     if (lapsed || (status != STATUS_OK && redis_is_wrong_type(err))) {
         duty->full_look_at_ms = 0; /* others may have taken it: look before the next chore */
         int64_t wait_ms = 0;
-        return duty_look(duty, fleet, conn, &wait_ms, err);
+        return duty_look(duty, worker, conn, &wait_ms, err);
     }
     return status;
 }
 
 /* ms until the holder's key ends, 0 and less when it is dead. One without an end is no holder's. */
-static enum status ask_alive(struct fleet *fleet, struct redis_conn *conn, const char *holder,
+static enum status ask_alive(struct worker *worker, struct redis_conn *conn, const char *holder,
                              int64_t *left_ms, struct error *err)
 {
     char key[KEYS_BYTES];
     redisReply *reply = NULL;
-    enum status status =
-        ASK(conn, &reply, err, "PTTL", keys_alive(key, fleet->settings->prefix, holder));
+    enum status status = redis_commandf(conn, &reply, err, "PTTL %s",
+                                        keys_alive(key, worker->settings->prefix, holder));
 
     *left_ms = 0;
     if (status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER &&
@@ -144,37 +119,37 @@ static bool is_known(const struct duty *duty, size_t queue)
 }
 
 /* Reads who holds what. */
-static enum status read_leases(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+static enum status read_leases(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                                struct error *err)
 {
     struct redis_args args = {0};
     redisReply *reply = NULL;
 
     redis_args_str(&args, "MGET");
-    for (size_t i = 0; i < fleet->queue_count; i++) {
-        redis_args_str(&args, fleet->queues[i].lease);
+    for (size_t i = 0; i < worker->queue_count; i++) {
+        redis_args_str(&args, worker->queues[i].lease);
     }
     enum status status = redis_conn_command(conn, &args, &reply, err);
     redis_args_free(&args);
-    for (size_t i = 0; status == STATUS_OK && i < fleet->queue_count && i < reply->elements; i++) {
+    for (size_t i = 0; status == STATUS_OK && i < worker->queue_count && i < reply->elements; i++) {
         const redisReply *name = reply->element[i];
         const bool is_name = name->type == REDIS_REPLY_STRING;
         snprintf(duty->holder[i], sizeof duty->holder[i], "%s", is_name ? name->str : "");
-        set_holds(duty, fleet, i, is_name && strcmp(name->str, fleet->id) == 0);
+        set_holds(duty, worker, i, is_name && strcmp(name->str, worker->id) == 0);
     }
     redis_reply_free(reply);
     return status;
 }
 
 /* Ends the leases of `holder`, so that they can be taken. */
-static enum status take_from(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+static enum status take_from(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                              const char *holder, struct error *err)
 {
     enum status status = STATUS_OK;
 
-    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
+    for (size_t i = 0; i < worker->queue_count && status == STATUS_OK; i++) {
         if (strcmp(duty->holder[i], holder) == 0) {
-            status = lease_release(conn, fleet->queues[i].lease, holder, err);
+            status = lease_release(conn, worker->queues[i].lease, holder, err);
             duty->holder[i][0] = '\0';
         }
     }
@@ -183,19 +158,19 @@ static enum status take_from(struct duty *duty, struct fleet *fleet, struct redi
 
 /* Asks after every holder but ourselves; the names of dead ones are emptied, *left_ms is the least
  * time that one of the others has left. */
-static enum status find_dead(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+static enum status find_dead(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                              int64_t *left_ms, struct error *err)
 {
     char dead[READER_QUEUES_MAX][66];
     size_t dead_count = 0;
     enum status status = STATUS_OK;
 
-    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
+    for (size_t i = 0; i < worker->queue_count && status == STATUS_OK; i++) {
         int64_t one_ms = 0;
         if (duty->holder[i][0] == '\0' || duty->holds[i] || is_known(duty, i)) {
             continue;
         }
-        status = ask_alive(fleet, conn, duty->holder[i], &one_ms, err);
+        status = ask_alive(worker, conn, duty->holder[i], &one_ms, err);
         if (status == STATUS_OK && one_ms <= 0) {
             snprintf(dead[dead_count++], sizeof dead[0], "%s", duty->holder[i]);
         } else if (status == STATUS_OK && one_ms < *left_ms) {
@@ -203,7 +178,7 @@ static enum status find_dead(struct duty *duty, struct fleet *fleet, struct redi
         }
     }
     for (size_t d = 0; d < dead_count && status == STATUS_OK; d++) {
-        status = take_from(duty, fleet, conn, dead[d], err);
+        status = take_from(duty, worker, conn, dead[d], err);
     }
     return status;
 }
@@ -211,12 +186,12 @@ static enum status find_dead(struct duty *duty, struct fleet *fleet, struct redi
 /* A worker of a newer version has the leases, not one of an older: it is the one that sees to it
  * that the newest functions are in force. An older holder finds out with its next look at the
  * leases. */
-static enum status leave_older(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+static enum status leave_older(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                                struct error *err)
 {
     enum status status = STATUS_OK;
 
-    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
+    for (size_t i = 0; i < worker->queue_count && status == STATUS_OK; i++) {
         char key[KEYS_BYTES];
         char older[66];
         redisReply *reply = NULL;
@@ -224,8 +199,8 @@ static enum status leave_older(struct duty *duty, struct fleet *fleet, struct re
             continue;
         }
         snprintf(older, sizeof older, "%s", duty->holder[i]);
-        status = ASK(conn, &reply, err, "HGET", keys_worker(key, fleet->settings->prefix, older),
-                     "functions");
+        status = redis_commandf(conn, &reply, err, "HGET %s functions",
+                                keys_worker(key, worker->settings->prefix, older));
         const long long version = status == STATUS_OK && reply->type == REDIS_REPLY_STRING
                                       ? strtoll(reply->str, NULL, 10)
                                       : queue_library_version();
@@ -233,20 +208,20 @@ static enum status leave_older(struct duty *duty, struct fleet *fleet, struct re
         if (status == STATUS_REFUSED) {
             status = STATUS_OK; /* of another type: it makes way when that worker registers */
         } else if (status == STATUS_OK && version < queue_library_version()) {
-            status = take_from(duty, fleet, conn, older, err);
+            status = take_from(duty, worker, conn, older, err);
         }
     }
     return status;
 }
 
 /* The queue with the least name that nobody holds and that was not asked for yet; -1 for none. */
-static int next_free(const struct duty *duty, const struct fleet *fleet, const bool *asked)
+static int next_free(const struct duty *duty, const struct worker *worker, const bool *asked)
 {
     int found = -1;
 
-    for (size_t i = 0; i < fleet->queue_count; i++) {
+    for (size_t i = 0; i < worker->queue_count; i++) {
         if (duty->holder[i][0] == '\0' && !asked[i] &&
-            (found < 0 || strcmp(fleet->queues[i].name, fleet->queues[found].name) < 0)) {
+            (found < 0 || strcmp(worker->queues[i].name, worker->queues[found].name) < 0)) {
             found = (int)i;
         }
     }
@@ -257,76 +232,72 @@ static int next_free(const struct duty *duty, const struct fleet *fleet, const b
  * nobody serves any more. */
 static enum status prolong(struct redis_conn *conn, const char *key, struct error *err)
 {
-    redisReply *reply = NULL;
-    enum status status = ASK(conn, &reply, err, "PEXPIRE", key, LEASE_TTL_TEXT);
-
-    redis_reply_free(reply);
-    return status;
+    return redis_commandf(conn, NULL, err, "PEXPIRE %s %d", key, (int)TAKE_TTL_MS);
 }
 
 /* Takes what nobody holds; *refused: somebody else is doing so right now. */
-static enum status take_free(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+static enum status take_free(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                              bool *refused, struct error *err)
 {
     bool asked[READER_QUEUES_MAX] = {false};
     char key[KEYS_BYTES];
     bool taken = true;
-    int queue = next_free(duty, fleet, asked);
+    int queue = next_free(duty, worker, asked);
 
-    if (queue < 0 && !duty_holds_any(duty, fleet->queue_count)) {
+    if (queue < 0 && !duty_holds_any(duty, worker->queue_count)) {
         return STATUS_OK;
     }
     /* Alive first, or another one would take it from us at once. */
-    enum status status = take(conn, keys_alive(key, fleet->settings->prefix, fleet->id), fleet->id,
-                              ALIVE_TTL_MS, &taken, err);
-    for (; queue >= 0 && status == STATUS_OK && !*refused; queue = next_free(duty, fleet, asked)) {
+    enum status status = take(conn, keys_alive(key, worker->settings->prefix, worker->id),
+                              worker->id, ALIVE_TTL_MS, &taken, err);
+    for (; queue >= 0 && status == STATUS_OK && !*refused; queue = next_free(duty, worker, asked)) {
         asked[queue] = true;
-        status = take(conn, fleet->queues[queue].lease, fleet->id, TAKE_TTL_MS, &taken, err);
+        status = take(conn, worker->queues[queue].lease, worker->id, TAKE_TTL_MS, &taken, err);
         *refused = status == STATUS_OK && !taken;
         if (status == STATUS_OK && taken) {
-            set_holds(duty, fleet, (size_t)queue, true);
-            status = prolong(conn, fleet->queues[queue].lease, err);
+            set_holds(duty, worker, (size_t)queue, true);
+            status = prolong(conn, worker->queues[queue].lease, err);
         }
     }
     return status;
 }
 
-static enum status prolong_all(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+static enum status prolong_all(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                                struct error *err)
 {
     enum status status = STATUS_OK;
 
-    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK; i++) {
+    for (size_t i = 0; i < worker->queue_count && status == STATUS_OK; i++) {
         if (duty->holds[i]) {
-            status = prolong(conn, fleet->queues[i].lease, err);
+            status = prolong(conn, worker->queues[i].lease, err);
         }
     }
     return status;
 }
 
-static enum status look_at_all(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+static enum status look_at_all(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                                int64_t *left_ms, struct error *err)
 {
     bool refused = false;
-    enum status status = read_leases(duty, fleet, conn, err);
+    enum status status = read_leases(duty, worker, conn, err);
 
     if (status == STATUS_OK) {
-        status = find_dead(duty, fleet, conn, left_ms, err);
+        status = find_dead(duty, worker, conn, left_ms, err);
     }
     if (status == STATUS_OK) {
-        status = leave_older(duty, fleet, conn, err);
+        status = leave_older(duty, worker, conn, err);
     }
     if (status == STATUS_OK) {
-        status = take_free(duty, fleet, conn, &refused, err);
+        status = take_free(duty, worker, conn, &refused, err);
     }
     if (status == STATUS_OK) {
-        status = prolong_all(duty, fleet, conn, err);
+        status = prolong_all(duty, worker, conn, err);
     }
     duty->full_look_at_ms =
         status != STATUS_OK || refused
             ? 0
-            : clock_now_ms() + (duty_holds_any(duty, fleet->queue_count) ? FULL_LOOK_EVERY_MS
-                                                                         : FULL_LOOK_OTHERS_MS);
+            : clock_now_ms() + (duty_holds_any(duty, worker->queue_count) ? FULL_LOOK_EVERY_MS
+                                                                          : FULL_LOOK_OTHERS_MS);
     if (refused) {
         *left_ms = LOOK_AGAIN_MS;
     }
@@ -334,57 +305,57 @@ static enum status look_at_all(struct duty *duty, struct fleet *fleet, struct re
 }
 
 /* How much later than at once this worker looks. */
-static int64_t spread(struct duty *duty, const struct fleet *fleet)
+static int64_t spread(struct duty *duty, const struct worker *worker)
 {
-    const int64_t others = atomic_load(&fleet->size) - PROMPT_LOOKERS;
+    const int64_t others = atomic_load(&worker->fleet_size) - PROMPT_LOOKERS;
     int64_t most_ms = others > 0 ? others * SPREAD_MS : 0;
 
     most_ms = most_ms > SPREAD_MAX_MS ? SPREAD_MAX_MS : most_ms;
     return most_ms == 0 ? 0 : (int64_t)(backoff_random_next(&duty->random) % (uint64_t)most_ms);
 }
 
-enum status duty_look(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+enum status duty_look(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                       int64_t *wait_ms, struct error *err)
 {
     int64_t left_ms = SELF_LOOK_MS;
     bool all_alive = true;
     enum status status = STATUS_OK;
 
-    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK && all_alive; i++) {
+    for (size_t i = 0; i < worker->queue_count && status == STATUS_OK && all_alive; i++) {
         int64_t one_ms = 0;
         if (duty->holds[i] || is_known(duty, i)) {
             continue;
         }
         if (duty->holder[i][0] != '\0') {
-            status = ask_alive(fleet, conn, duty->holder[i], &one_ms, err);
+            status = ask_alive(worker, conn, duty->holder[i], &one_ms, err);
         }
         all_alive = one_ms > 0;
         left_ms = one_ms < left_ms ? one_ms : left_ms;
     }
     if (status == STATUS_OK && (!all_alive || clock_now_ms() >= duty->full_look_at_ms)) {
         left_ms = SELF_LOOK_MS;
-        status = look_at_all(duty, fleet, conn, &left_ms, err);
+        status = look_at_all(duty, worker, conn, &left_ms, err);
     }
-    *wait_ms = left_ms + LOOK_LATE_MS + (left_ms == LOOK_AGAIN_MS ? 0 : spread(duty, fleet));
+    *wait_ms = left_ms + LOOK_LATE_MS + (left_ms == LOOK_AGAIN_MS ? 0 : spread(duty, worker));
     return status;
 }
 
-void duty_end(struct duty *duty, struct fleet *fleet, struct redis_conn *conn)
+void duty_end(struct duty *duty, struct worker *worker, struct redis_conn *conn)
 {
     char key[KEYS_BYTES];
     struct error err = {0};
     enum status status = STATUS_OK;
 
-    if (!duty_holds_any(duty, fleet->queue_count)) {
+    if (!duty_holds_any(duty, worker->queue_count)) {
         return;
     }
-    status =
-        lease_release(conn, keys_alive(key, fleet->settings->prefix, fleet->id), fleet->id, &err);
-    for (size_t i = 0; i < fleet->queue_count; i++) {
+    status = lease_release(conn, keys_alive(key, worker->settings->prefix, worker->id), worker->id,
+                           &err);
+    for (size_t i = 0; i < worker->queue_count; i++) {
         if (duty->holds[i] && status == STATUS_OK) {
-            status = lease_release(conn, fleet->queues[i].lease, fleet->id, &err);
+            status = lease_release(conn, worker->queues[i].lease, worker->id, &err);
         }
-        set_holds(duty, fleet, i, false);
+        set_holds(duty, worker, i, false);
         duty->holder[i][0] = '\0';
     }
     if (status != STATUS_OK) {

@@ -15,7 +15,7 @@
 #ifndef STILLHOUSE_PROCESS_DUTY_H
 #define STILLHOUSE_PROCESS_DUTY_H
 
-#include "process/fleet.h"
+#include "process/worker.h"
 
 struct duty {
     bool holds[READER_QUEUES_MAX];      /* this worker does the chores of queue i */
@@ -26,16 +26,16 @@ struct duty {
 };
 
 /* Renews what is held. */
-enum status duty_beat(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+enum status duty_beat(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                       struct error *err) MUSTCHECK;
 
 /* Looks after the other holders, and takes what has none. *wait_ms: when to look again. */
-enum status duty_look(struct duty *duty, struct fleet *fleet, struct redis_conn *conn,
+enum status duty_look(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                       int64_t *wait_ms, struct error *err) MUSTCHECK;
 
 bool duty_holds_any(const struct duty *duty, size_t queue_count);
 
 /* Lets go of everything, on a clean end: others take it with their next look. */
-void duty_end(struct duty *duty, struct fleet *fleet, struct redis_conn *conn);
+void duty_end(struct duty *duty, struct worker *worker, struct redis_conn *conn);
 
 #endif

@@ -7,8 +7,17 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/must.h"
 #include "chroma_writer/group_write.h"
+#include "process/janitor.h"
+#include "process/lane.h"
+
+struct fleet {
+    struct worker worker;
+    struct lane **lanes;
+    size_t lane_count;
+    struct janitor *janitor;
+};
 
 enum { DEAF_MS = 30000, WAIT_STEP_MS = 5 };
 
@@ -28,36 +37,40 @@ static const struct handler *handler_of(const char *name)
     return NULL;
 }
 
-static enum status init_queues(struct fleet *fleet, struct error *err)
+static enum status init_queues(struct worker *worker, struct error *err)
 {
-    char list[sizeof fleet->settings->queues];
+    char list[sizeof worker->settings->queues];
     char *rest = NULL;
 
-    snprintf(list, sizeof list, "%s", fleet->settings->queues);
+    snprintf(list, sizeof list, "%s", worker->settings->queues);
     for (char *name = strtok_r(list, ",", &rest); name != NULL; name = strtok_r(NULL, ",", &rest)) {
-        size_t i = fleet->queue_count;
-        fleet->handlers[i] = handler_of(name);
-        if (fleet->handlers[i] == NULL || i + 1 > READER_QUEUES_MAX) {
+        const size_t i = worker->queue_count;
+        if (i == READER_QUEUES_MAX) {
+            return error_set(err, STATUS_INVALID, "STILLHOUSE_QUEUES: more than %d queues",
+                             (int)READER_QUEUES_MAX);
+        }
+        worker->handlers[i] = handler_of(name);
+        if (worker->handlers[i] == NULL) {
             return error_set(err, STATUS_INVALID, "STILLHOUSE_QUEUES: no handler for \"%s\"", name);
         }
-        enum status status = queue_init(&fleet->queues[i], fleet->settings->prefix, name, err);
+        enum status status = queue_init(&worker->queues[i], worker->settings->prefix, name, err);
         if (status != STATUS_OK) {
             return status;
         }
-        fleet->queue_count++;
+        worker->queue_count++;
     }
     return STATUS_OK;
 }
 
-static void make_id(struct fleet *fleet)
+static void make_id(struct worker *worker)
 {
     static const char letters[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     char host[33] = "host";
     unsigned random = 0;
 
-    if (fleet->settings->worker_id[0] != '\0') {
-        snprintf(fleet->id, sizeof fleet->id, "%s", fleet->settings->worker_id);
+    if (worker->settings->worker_id[0] != '\0') {
+        snprintf(worker->id, sizeof worker->id, "%s", worker->settings->worker_id);
         return;
     }
     gethostname(host, sizeof host - 1);
@@ -67,119 +80,91 @@ static void make_id(struct fleet *fleet)
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random) {
         random = (unsigned)clock_now_ns();
     }
-    snprintf(fleet->id, sizeof fleet->id, "%s-%d-%06x", host, (int)getpid(), random & 0xffffffU);
+    snprintf(worker->id, sizeof worker->id, "%s-%d-%06x", host, (int)getpid(), random & 0xffffffU);
 }
 
-static enum status init_shared(struct fleet *fleet, struct error *err)
+static enum status init_shared(struct worker *worker, struct error *err)
 {
-    fleet->upstreams = upstreams_new(fleet->settings, fleet->metrics);
-    fleet->writer =
-        writer_new(fleet->settings->prefix, (size_t)fleet->settings->chroma_writers, fleet->id);
-    fleet->group_write = group_write_new(fleet->writer, (size_t)fleet->settings->chroma_writers);
-    fleet->sweep = sweep_new(fleet);
-    fleet->lanes = calloc((size_t)fleet->settings->lanes, sizeof *fleet->lanes);
-    if (fleet->upstreams == NULL || fleet->writer == NULL || fleet->group_write == NULL ||
-        fleet->sweep == NULL || fleet->lanes == NULL) {
+    const struct settings *settings = worker->settings;
+    const size_t writers = (size_t)settings->chroma_writers;
+
+    worker->upstreams = upstreams_new(settings, worker->metrics);
+    worker->writer = writer_new(settings->prefix, writers, worker->id);
+    worker->group_write = group_write_new(worker->writer, writers);
+    if (worker->upstreams == NULL || worker->writer == NULL || worker->group_write == NULL) {
         return error_set(err, STATUS_OOM, "no memory for the fleet");
     }
     const struct reader_config config = {
-        .settings = fleet->settings,
-        .metrics = fleet->metrics,
-        .upstreams = fleet->upstreams,
-        .queues = fleet->queues,
-        .queue_count = fleet->queue_count,
-        .worker_id = fleet->id,
-        .fleet_size = &fleet->size,
+        .settings = settings,
+        .metrics = worker->metrics,
+        .upstreams = worker->upstreams,
+        .queues = worker->queues,
+        .queue_count = worker->queue_count,
+        .worker_id = worker->id,
+        .fleet_size = &worker->fleet_size,
     };
-    return reader_new(&config, &fleet->reader, err);
+    return reader_new(&config, &worker->reader, err);
 }
 
-/* To wake the next lane takes some 20 us, which a lone job need not wait for: the turn is passed
- * when the lane waits for the first time, for whatever it may be. */
-static void pass_turn(void *argument)
-{
-    struct lane *lane = argument;
-
-    reader_pass_turn(lane->fleet->reader, &lane->takes);
-}
-
-static enum status init_lane(struct fleet *fleet, struct lane *lane, size_t index,
-                             struct error *err)
-{
-    lane->fleet = fleet;
-    pthread_mutex_init(&lane->lock, NULL);
-    snprintf(lane->consumer, sizeof lane->consumer, "%s.%zu", fleet->id, index);
-    lane->ctx.settings = fleet->settings;
-    lane->ctx.metrics = fleet->metrics;
-    lane->ctx.upstreams = fleet->upstreams;
-    lane->ctx.writer = fleet->writer;
-    lane->ctx.group_write = fleet->group_write;
-    lane->ctx.consumer = lane->consumer;
-    lane->ctx.before_wait = pass_turn;
-    lane->ctx.lane = lane;
-    lane->ctx.redis_clock_ms = &fleet->redis_clock_ms;
-    fleet->lane_count++;
-    return context_open(&lane->ctx, err);
-}
-
+/* All lanes are made before the first is started, so that a bad setting stops no job. */
 static enum status start_threads(struct fleet *fleet, struct error *err)
 {
-    for (size_t i = 0; i < fleet->lane_count; i++) {
-        struct lane *lane = &fleet->lanes[i];
-        atomic_fetch_add(&fleet->lanes_running, 1);
-        lane->started = pthread_create(&lane->thread, NULL, lane_run, lane) == 0;
-        if (!lane->started) {
-            atomic_fetch_sub(&fleet->lanes_running, 1);
-            return error_set(err, STATUS_OOM, "lane %zu: no thread to be had", i);
-        }
+    enum status status = STATUS_OK;
+
+    fleet->lanes = must_alloc((size_t)fleet->worker.settings->lanes, sizeof(struct lane *));
+    for (int64_t i = 0; i < fleet->worker.settings->lanes && status == STATUS_OK; i++) {
+        status = lane_new(&fleet->worker, (size_t)i, &fleet->lanes[i], err);
+        fleet->lane_count += status == STATUS_OK;
     }
-    fleet->janitor_started = pthread_create(&fleet->janitor, NULL, janitor_run, fleet) == 0;
-    return fleet->janitor_started ? STATUS_OK
-                                  : error_set(err, STATUS_OOM, "janitor: no thread to be had");
+    for (size_t i = 0; i < fleet->lane_count && status == STATUS_OK; i++) {
+        status = lane_start(fleet->lanes[i], err);
+    }
+    if (status == STATUS_OK) {
+        status =
+            janitor_start(&fleet->worker, fleet->lanes, fleet->lane_count, &fleet->janitor, err);
+    }
+    return status;
 }
 
-enum status fleet_start(struct fleet *fleet, const struct settings *settings,
-                        struct metrics *metrics, struct error *err)
+enum status fleet_start(const struct settings *settings, struct metrics *metrics,
+                        struct fleet **out, struct error *err)
 {
-    fleet->settings = settings;
-    fleet->metrics = metrics;
-    fleet->started_unix_ms = clock_unix_ms();
-    atomic_init(&fleet->redis_clock_ms, fleet->started_unix_ms - clock_now_ms());
-    make_id(fleet);
+    struct fleet *fleet = must_alloc(1, sizeof *fleet);
+    struct worker *worker = &fleet->worker;
 
-    enum status status = init_queues(fleet, err);
-    families_init(&fleet->families, settings, metrics, fleet->queues, fleet->queue_count);
+    worker->settings = settings;
+    worker->metrics = metrics;
+    worker->started_unix_ms = clock_unix_ms();
+    atomic_init(&worker->redis_clock_ms, worker->started_unix_ms - clock_now_ms());
+    make_id(worker);
+
+    enum status status = init_queues(worker, err);
+    families_init(&worker->families, settings, metrics, worker->queues, worker->queue_count);
     if (status == STATUS_OK) {
-        status = init_shared(fleet, err);
-    }
-    for (size_t i = 0; i < (size_t)settings->lanes && status == STATUS_OK; i++) {
-        status = init_lane(fleet, &fleet->lanes[i], i, err);
+        status = init_shared(worker, err);
     }
     if (status == STATUS_OK) {
         status = start_threads(fleet, err);
     }
     if (status != STATUS_OK) {
         fleet_stop(fleet, FLEET_STOP);
-        fleet_join(fleet);
+        fleet_free(fleet);
+        return status;
     }
-    return status;
-}
-
-enum fleet_mode fleet_get_mode(const struct fleet *fleet)
-{
-    return (enum fleet_mode)atomic_load_explicit(&fleet->mode, memory_order_relaxed);
+    *out = fleet;
+    return STATUS_OK;
 }
 
 void fleet_stop(struct fleet *fleet, enum fleet_mode mode)
 {
-    atomic_store(&fleet->mode, (int)mode);
+    atomic_store(&fleet->worker.mode, (int)mode);
 }
 
 bool fleet_wait(struct fleet *fleet, int64_t wait_ms)
 {
     int64_t until_ms = clock_now_ms() + wait_ms;
 
-    while (atomic_load(&fleet->lanes_running) > 0) {
+    while (atomic_load(&fleet->worker.lanes_running) > 0) {
         if (clock_now_ms() >= until_ms) {
             return false;
         }
@@ -188,69 +173,61 @@ bool fleet_wait(struct fleet *fleet, int64_t wait_ms)
     return true;
 }
 
-void fleet_join(struct fleet *fleet)
+void fleet_free(struct fleet *fleet)
 {
+    struct worker *worker = &fleet->worker;
+
+    janitor_free(fleet->janitor); /* it looks at the lanes, until none runs */
     for (size_t i = 0; i < fleet->lane_count; i++) {
-        if (fleet->lanes[i].started) {
-            pthread_join(fleet->lanes[i].thread, NULL);
-        }
-    }
-    if (fleet->janitor_started) {
-        pthread_join(fleet->janitor, NULL);
-    }
-    sweep_free(fleet->sweep); /* it looks at the lanes */
-    for (size_t i = 0; i < fleet->lane_count; i++) {
-        takes_free(&fleet->lanes[i].takes);
-        context_close(&fleet->lanes[i].ctx);
-        pthread_mutex_destroy(&fleet->lanes[i].lock);
+        lane_free(fleet->lanes[i]);
     }
     free(fleet->lanes);
-    reader_free(fleet->reader);
-    group_write_free(fleet->group_write);
-    writer_free(fleet->writer);
-    upstreams_free(fleet->upstreams);
-    families_free(&fleet->families);
-    fleet->lanes = NULL;
-    fleet->lane_count = 0;
+    reader_free(worker->reader);
+    group_write_free(worker->group_write);
+    writer_free(worker->writer);
+    upstreams_free(worker->upstreams);
+    families_free(&worker->families);
+    free(fleet);
 }
 
-bool fleet_is_alive(void *context)
+struct worker *fleet_worker(struct fleet *fleet)
 {
-    const struct fleet *fleet = context;
-    int64_t now_ms = clock_now_ms();
-    bool turning = now_ms - reader_last_turn_ms(fleet->reader) < DEAF_MS;
+    return &fleet->worker;
+}
 
-    for (size_t i = 0; i < fleet->lane_count; i++) {
-        int64_t moved_ms =
-            atomic_load_explicit(&fleet->lanes[i].ctx.progress_ms, memory_order_relaxed);
-        if (!turning && now_ms - moved_ms < DEAF_MS) {
-            turning = true; /* all lanes busy: nobody reads, but they move */
-        }
+bool fleet_is_alive(void *argument)
+{
+    const struct fleet *fleet = argument;
+    const int64_t now_ms = clock_now_ms();
+    bool turning = now_ms - reader_last_turn_ms(fleet->worker.reader) < DEAF_MS;
+
+    for (size_t i = 0; i < fleet->lane_count && !turning; i++) {
+        turning = now_ms - lane_moved_ms(fleet->lanes[i]) < DEAF_MS; /* all lanes may be busy */
     }
     return turning;
 }
 
-bool fleet_redis_ready(void *context)
+bool fleet_redis_ready(void *argument)
 {
-    const struct fleet *fleet = context;
-    return reader_is_connected(fleet->reader) && !atomic_load(&fleet->is_cut_off) &&
-           !atomic_load(&fleet->evicts);
+    const struct worker *worker = fleet_worker(argument);
+
+    return reader_is_connected(worker->reader) && !atomic_load(&worker->is_cut_off) &&
+           !atomic_load(&worker->evicts);
 }
 
-bool fleet_describe(void *context, struct strbuf *out)
+bool fleet_describe(void *argument, struct strbuf *out)
 {
-    const struct fleet *fleet = context;
-    const bool evicts = atomic_load(&fleet->evicts);
+    const struct worker *worker = fleet_worker(argument);
+    const bool evicts = atomic_load(&worker->evicts);
 
     if (evicts) {
         strbuf_append_str(out, ",\"evicts\":true");
     }
-    return reader_describe_aside(fleet->reader, out) > 0 || evicts;
+    return reader_describe_aside(worker->reader, out) > 0 || evicts;
 }
 
-void fleet_write_metrics(void *context, struct strbuf *out)
+void fleet_write_metrics(void *argument, struct strbuf *out)
 {
-    const struct fleet *fleet = context;
     struct strbuf unused = {0};
 
     strbuf_printf(
@@ -259,6 +236,6 @@ void fleet_write_metrics(void *context, struct strbuf *out)
         "of theirs holds what it should not.\n"
         "# TYPE stillhouse_queues_set_aside gauge\n"
         "stillhouse_queues_set_aside %zu\n",
-        reader_describe_aside(fleet->reader, &unused));
+        reader_describe_aside(fleet_worker(argument)->reader, &unused));
     strbuf_free(&unused);
 }

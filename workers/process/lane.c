@@ -1,17 +1,21 @@
-/* A lane's life, top to bottom: take, check, process, commit, account; again.
+/* A lane's life is at the end of this file: take, sort, process, settle; again.
  *
  * Happy path: reader_take brings the jobs of one or a few queues; each queue's jobs are one batch
  * of its handler. Failure modes: jobs that are malformed, oversize or past their deadline never
  * reach the handler. A lane takes jobs only while its own connection stands: what it could not
- * commit it keeps trying, or hands back. On drain, what was not begun is released. On close, the
+ * settle it keeps trying, or hands back. On drain, what was not begun is handed back. On close, the
  * consumer leaves the group where it holds nothing.
  */
+#include "process/lane.h"
+
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "process/fleet.h"
+#include "base/must.h"
+#include "context/context.h"
 #include "process/settle.h"
 
 enum {
@@ -20,158 +24,78 @@ enum {
     STRANDED_STEP_MS = 20,
     CONNECT_BASE_MS = 100,
     CONNECT_MAX_MS = 2000,
+    STUCK_MS = 300000, /* a lane that has not moved for so long gets no more heartbeats */
 };
 
-static bool is_stopping(void *context)
+/* Everything but what the lock guards is the lane's own. */
+struct lane {
+    struct worker *worker;
+    pthread_t thread;
+    bool started;
+    char consumer[96]; /* "<worker id>.<lane>" */
+    struct context ctx;
+    struct takes takes;
+    bool is_cut_off; /* a commit failed: no more jobs before the lane's connection answers */
+
+    pthread_mutex_t lock;
+    size_t inflight;       /* index of the take being processed; those before it are settled */
+    size_t inflight_count; /* where they end; on drain those not begun are handed back */
+    int64_t beat_ms;       /* last heartbeat */
+    bool is_stranded;      /* the take in hand cannot be settled: it is handed back for the lane */
+};
+
+static bool is_stopping(void *argument)
 {
-    const struct fleet *fleet = context;
-    return fleet_get_mode(fleet) != FLEET_RUN;
+    return worker_mode(argument) != FLEET_RUN;
 }
 
-static bool is_running(void *context)
+static bool is_running(void *argument)
 {
-    return !is_stopping(context);
+    return worker_mode(argument) == FLEET_RUN;
 }
 
-static void publish_inflight(struct lane *lane, size_t index, size_t count)
+/* To wake the next lane takes some 20 us, which a lone job need not wait for: the turn is passed
+ * when the lane waits for the first time, for whatever it may be. */
+static void pass_turn(void *argument)
 {
-    pthread_mutex_lock(&lane->lock);
-    lane->inflight = index;
-    lane->inflight_count = count;
-    lane->inflight_since_ms = clock_now_ms();
-    lane->beat_ms = lane->inflight_since_ms;
-    pthread_mutex_unlock(&lane->lock);
+    struct lane *lane = argument;
+
+    reader_pass_turn(lane->worker->reader, &lane->takes);
 }
 
-/* Begins the next take; false when there is none left. What was not begun may have been handed back
- * by the janitor meanwhile. */
-static bool begin_next(struct lane *lane, size_t *index)
-{
-    pthread_mutex_lock(&lane->lock);
-    bool more = lane->inflight < lane->inflight_count;
-    *index = lane->inflight;
-    pthread_mutex_unlock(&lane->lock);
-    return more;
-}
-
-static void end_take(struct lane *lane, size_t index)
-{
-    if (lane->takes.each[index].suspect) {
-        reader_end_suspect(lane->fleet->reader);
-    }
-    pthread_mutex_lock(&lane->lock);
-    lane->inflight++;
-    pthread_mutex_unlock(&lane->lock);
-}
-
-/* What must not reach a handler is judged here; true when the task goes on. */
-static bool is_fit(struct lane *lane, struct task *task, int64_t redis_unix_ms)
-{
-    const struct job *job = task->job;
-    const struct settings *settings = lane->ctx.settings;
-    struct error err = {0};
-
-    if (queue_job_check(job, &err) != STATUS_OK) {
-        task_judge(task, VERDICT_MALFORMED, "%s", err.text);
-        return false;
-    }
-    if (job->body.bytes > (size_t)settings->max_body_bytes) {
-        task_judge(task, VERDICT_OVERSIZE, "body of %zu bytes, expected at most %lld",
-                   job->body.bytes, (long long)settings->max_body_bytes);
-        return false;
-    }
-    if (!text_is_domain(job->domain.data, job->domain.bytes)) {
-        char excerpt[48];
-        task_judge(task, VERDICT_REJECT,
-                   "domain \"%s\": expected [a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?",
-                   text_excerpt(job->domain.data, job->domain.bytes, excerpt));
-        return false;
-    }
-    if (job->options.deadline_unix_ms > 0 && redis_unix_ms > job->options.deadline_unix_ms) {
-        task_judge(task, VERDICT_EXPIRED, "expired: its deadline passed");
-        return false;
-    }
-    return true;
-}
-
-static void account_wait(struct lane *lane, size_t series, const struct job *job,
-                         int64_t now_unix_ms)
-{
-    metrics_job_wait_seconds(lane->ctx.metrics, series,
-                             (double)(now_unix_ms - task_since_unix_ms(job)) / 1e3);
-}
-
-/* What deadlines are judged by: Redis' clock at this moment, asked where a job has one, since a job
- * thrown away for what that clock was a moment ago is gone. Where Redis does not say, nothing is
- * past its deadline. */
-static int64_t deadline_clock(struct lane *lane, const struct queue_batch *batch)
-{
-    int64_t now_unix_ms = 0;
-
-    for (size_t i = 0; i < batch->count; i++) {
-        if (batch->jobs[i].options.deadline_unix_ms == 0) {
-            continue;
-        }
-        return context_ask_time(&lane->ctx, &now_unix_ms, NULL) == STATUS_OK ? now_unix_ms : 0;
-    }
-    return 0;
-}
-
-/* Sorts the fit tasks to the front, so that the handler gets one run of them. */
-static size_t sort_fit(struct lane *lane, const struct queue_batch *batch, struct task *tasks,
-                       size_t series)
-{
-    int64_t now_unix_ms = context_now_unix_ms(&lane->ctx);
-    int64_t redis_unix_ms = deadline_clock(lane, batch);
-    size_t fit = 0;
-    size_t unfit = batch->count;
-
-    for (size_t i = 0; i < batch->count; i++) {
-        struct task task = {.job = &batch->jobs[i]};
-        account_wait(lane, series, task.job, now_unix_ms);
-        if (is_fit(lane, &task, redis_unix_ms)) {
-            tasks[fit++] = task;
-        } else {
-            tasks[--unfit] = task;
-        }
-    }
-    return fit;
-}
+/* ---- jobs that go back ------------------------------------------------------------------------
+ */
 
 /* Releases those jobs of a take that were never handed out before, or those that were. */
 static enum status release(struct redis_conn *conn, const struct lane *lane,
                            const struct take *take, bool again, struct error *err)
 {
-    const struct job **jobs = calloc(take->batch.count + 1, sizeof *jobs);
+    const struct queue *queue = &lane->worker->queues[take->queue];
+    const struct job **jobs = must_alloc(take->batch.count, sizeof *jobs);
+    enum status status = STATUS_OK;
     size_t count = 0;
     size_t released = 0;
 
-    if (jobs == NULL) {
-        return error_set(err, STATUS_OOM, "no memory to hand %zu jobs back", take->batch.count);
-    }
     for (size_t i = 0; i < take->batch.count; i++) {
         if ((take->batch.jobs[i].deliveries <= 1) == again) {
             jobs[count++] = &take->batch.jobs[i];
         }
     }
-    enum status status = STATUS_OK;
     if (count > 0) {
-        status =
-            queue_release(conn, &lane->fleet->queues[take->queue], lane->consumer,
-                          lane->ctx.settings->visibility_ms, again, jobs, count, &released, err);
+        status = queue_release(conn, queue, lane->consumer, lane->worker->settings->visibility_ms,
+                               again, jobs, count, &released, err);
     }
     free(jobs);
     if (released > 0) {
-        log_info("queue \"%s\": %zu jobs are handed back", lane->fleet->queues[take->queue].name,
-                 released);
+        log_info("queue \"%s\": %zu jobs are handed back", queue->name, released);
     }
     return status;
 }
 
 /* What nobody had before goes to the end of its stream, where a waiting reader finds it at once.
  * What was taken over keeps its deliveries, and is claimable at once. */
-enum status take_hand_back(struct redis_conn *conn, const struct lane *lane,
-                           const struct take *take, struct error *err)
+static enum status hand_back(struct redis_conn *conn, const struct lane *lane,
+                             const struct take *take, struct error *err)
 {
     enum status status = release(conn, lane, take, true, err);
 
@@ -193,7 +117,7 @@ static bool is_stranded(struct lane *lane)
     return stranded;
 }
 
-/* What could not be committed goes back without a delivery being counted, so that it is no death of
+/* What could not be settled goes back without a delivery being counted, so that it is no death of
  * its jobs. Where this lane's connection is why, the janitor does it by its own: it looks every
  * 200 ms. The lane takes nothing else before its connection answers. */
 static void give_up(struct lane *lane, const struct take *take)
@@ -202,9 +126,9 @@ static void give_up(struct lane *lane, const struct take *take)
 
     lane->is_cut_off = true;
     if (redis_conn_is_open(lane->ctx.clients.redis)) { /* refused: as it would be again */
-        reader_set_aside(lane->fleet->reader, take->queue, "its jobs could not be committed");
+        reader_set_aside(lane->worker->reader, take->queue, "its jobs could not be committed");
     }
-    if (take_hand_back(context_redis(&lane->ctx), lane, take, &err) == STATUS_OK) {
+    if (hand_back(context_redis(&lane->ctx), lane, take, &err) == STATUS_OK) {
         return;
     }
     set_stranded(lane, true);
@@ -218,87 +142,240 @@ static void give_up(struct lane *lane, const struct take *take)
     }
 }
 
-static void process_take(struct lane *lane, struct take *take)
+/* ---- what the janitor does for a lane ---------------------------------------------------------
+ */
+
+/* All with the lock held: the jobs cannot go away meanwhile. */
+static enum status beat_take(struct lane *lane, struct redis_conn *conn, const struct take *take,
+                             struct error *err)
 {
-    struct fleet *fleet = lane->fleet;
-    size_t series = metrics_queue_of(fleet->metrics, fleet->queues[take->queue].name);
-    int64_t started_ns = clock_now_ns();
-    size_t count = take->batch.count;
+    const struct job **jobs = must_alloc(take->batch.count, sizeof *jobs);
+    size_t alive = 0;
+
+    for (size_t i = 0; i < take->batch.count; i++) {
+        jobs[i] = &take->batch.jobs[i];
+    }
+    enum status status = queue_heartbeat(conn, &lane->worker->queues[take->queue], lane->consumer,
+                                         jobs, take->batch.count, &alive, err);
+    free(jobs);
+    return status;
+}
+
+static enum status beat(struct lane *lane, struct redis_conn *conn, struct error *err)
+{
+    const int64_t now_ms = clock_now_ms();
+    enum status status = STATUS_OK;
+
+    if (lane->inflight_count == 0 || now_ms - lane_moved_ms(lane) >= STUCK_MS ||
+        now_ms - lane->beat_ms < lane->worker->settings->visibility_ms / 3) {
+        return STATUS_OK;
+    }
+    for (size_t i = lane->inflight; i < lane->inflight_count && status == STATUS_OK; i++) {
+        status = beat_take(lane, conn, &lane->takes.each[i], err);
+    }
+    if (status == STATUS_OK) {
+        lane->beat_ms = now_ms;
+    }
+    return status;
+}
+
+enum status lane_look_after(struct lane *lane, struct redis_conn *conn, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    pthread_mutex_lock(&lane->lock);
+    if (lane->is_stranded) {
+        status = hand_back(conn, lane, &lane->takes.each[lane->inflight], err);
+        lane->is_stranded = status != STATUS_OK;
+    }
+    while (status == STATUS_OK && is_stopping(lane->worker) &&
+           lane->inflight_count > lane->inflight + 1) {
+        status = hand_back(conn, lane, &lane->takes.each[lane->inflight_count - 1], err);
+        lane->inflight_count -= status == STATUS_OK;
+    }
+    if (status == STATUS_OK) {
+        status = beat(lane, conn, err);
+    }
+    pthread_mutex_unlock(&lane->lock);
+    return status;
+}
+
+void lane_add_load(struct lane *lane, struct load *load)
+{
+    pthread_mutex_lock(&lane->lock);
+    load->busy += lane->inflight_count > 0;
+    for (size_t i = lane->inflight; i < lane->inflight_count; i++) {
+        load->jobs += lane->takes.each[i].batch.count;
+    }
+    pthread_mutex_unlock(&lane->lock);
+}
+
+int64_t lane_moved_ms(const struct lane *lane)
+{
+    return atomic_load_explicit(&lane->ctx.progress_ms, memory_order_relaxed);
+}
+
+/* ---- sort: what must not reach a handler is judged here ---------------------------------------
+ */
+
+/* True when the task goes on. */
+static bool is_fit(const struct settings *settings, struct task *task, int64_t redis_unix_ms)
+{
+    const struct job *job = task->job;
+    struct error err = {0};
+
+    if (queue_job_check(job, &err) != STATUS_OK) {
+        task_judge(task, VERDICT_MALFORMED, "%s", err.text);
+        return false;
+    }
+    if (job->body.bytes > (size_t)settings->max_body_bytes) {
+        task_judge(task, VERDICT_OVERSIZE, "body of %zu bytes, expected at most %lld",
+                   job->body.bytes, (long long)settings->max_body_bytes);
+        return false;
+    }
+    if (job->options.deadline_unix_ms > 0 && redis_unix_ms > job->options.deadline_unix_ms) {
+        task_judge(task, VERDICT_EXPIRED, "expired: its deadline passed");
+        return false;
+    }
+    return true;
+}
+
+/* What deadlines are judged by: Redis' clock at this moment, asked where a job has one, since a job
+ * thrown away for what that clock was a moment ago is gone. Where Redis does not say, nothing is
+ * past its deadline. */
+static int64_t deadline_clock(struct lane *lane, const struct queue_batch *batch)
+{
+    int64_t now_unix_ms = 0;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->jobs[i].options.deadline_unix_ms > 0) {
+            return context_ask_time(&lane->ctx, &now_unix_ms, NULL) == STATUS_OK ? now_unix_ms : 0;
+        }
+    }
+    return 0;
+}
+
+/* Sorts the fit tasks to the front, so that the handler gets one run of them. */
+static size_t sort_fit(struct lane *lane, const struct queue_batch *batch, struct task *tasks,
+                       size_t series)
+{
+    const int64_t now_unix_ms = context_now_unix_ms(&lane->ctx);
+    const int64_t redis_unix_ms = deadline_clock(lane, batch);
+    size_t fit = 0;
+    size_t unfit = batch->count;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        struct task task = {.job = &batch->jobs[i]};
+        metrics_job_wait_seconds(lane->worker->metrics, series,
+                                 (double)(now_unix_ms - task_since_unix_ms(task.job)) / 1e3);
+        if (is_fit(lane->worker->settings, &task, redis_unix_ms)) {
+            tasks[fit++] = task;
+        } else {
+            tasks[--unfit] = task;
+        }
+    }
+    return fit;
+}
+
+/* ---- a lane's life ----------------------------------------------------------------------------
+ */
+
+static void work(struct lane *lane, struct take *take)
+{
+    struct worker *worker = lane->worker;
+    const struct queue *queue = &worker->queues[take->queue];
+    const size_t series = metrics_queue_of(worker->metrics, queue->name);
+    const int64_t started_ns = clock_now_ns();
+    const size_t count = take->batch.count;
     struct task *tasks = arena_array(&lane->ctx.arena, count, sizeof *tasks);
 
-    if (tasks == NULL) {
-        log_error("no memory for %zu jobs, they stay pending", count);
-        return;
-    }
-    context_begin(&lane->ctx, &fleet->queues[take->queue], &take->batch);
-    size_t fit = sort_fit(lane, &take->batch, tasks, series);
+    context_begin(&lane->ctx, queue, &take->batch);
+    const size_t fit = sort_fit(lane, &take->batch, tasks, series);
     if (fit > 0) {
-        fleet->handlers[take->queue]->process(&lane->ctx, tasks, fit);
+        worker->handlers[take->queue]->process(&lane->ctx, tasks, fit);
         redis_conn_abandon(lane->ctx.clients.redis);
         redis_conn_abandon(lane->ctx.clients.cache);
     }
     context_progress(&lane->ctx);
 
-    const struct commit_target target = {&fleet->queues[take->queue], lane->consumer, fleet->id,
-                                         is_running, fleet};
-    if (!commit_tasks(&lane->ctx, &target, tasks, count)) {
+    const struct settling settling = {queue, lane->consumer, worker->id, is_running, worker};
+    if (!settle(&lane->ctx, &settling, tasks, count)) {
         give_up(lane, take);
     }
     context_end(&lane->ctx);
-    metrics_job_seconds(lane->ctx.metrics, series, (double)(clock_now_ns() - started_ns) / 1e9,
+    metrics_job_seconds(worker->metrics, series, (double)(clock_now_ns() - started_ns) / 1e9,
                         count);
 }
 
-static void hand_back(struct lane *lane, struct take *take)
+static void hand_back_unbegun(struct lane *lane, const struct take *take)
 {
     struct error err = {0};
 
-    if (take_hand_back(context_redis(&lane->ctx), lane, take, &err) != STATUS_OK) {
+    if (hand_back(context_redis(&lane->ctx), lane, take, &err) != STATUS_OK) {
         log_warning("jobs not begun stay pending: %s", err.text);
     }
 }
 
-static void process_takes(struct lane *lane)
+/* Under the lock, since others beat for what is in flight, and may hand back what is not begun. */
+static void set_inflight(struct lane *lane, size_t count)
 {
-    size_t i = 0;
+    pthread_mutex_lock(&lane->lock);
+    lane->inflight = 0;
+    lane->inflight_count = count;
+    lane->beat_ms = clock_now_ms();
+    pthread_mutex_unlock(&lane->lock);
+}
 
-    publish_inflight(lane, 0, lane->takes.count);
-    metrics_lanes(lane->ctx.metrics, METRICS_IDLE, -1);
-    metrics_lanes(lane->ctx.metrics, METRICS_BUSY, 1);
-    while (begin_next(lane, &i)) {
-        if (fleet_get_mode(lane->fleet) == FLEET_RUN) {
-            process_take(lane, &lane->takes.each[i]);
+static struct take *next_take(struct lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    struct take *next =
+        lane->inflight < lane->inflight_count ? &lane->takes.each[lane->inflight] : NULL;
+    pthread_mutex_unlock(&lane->lock);
+    return next;
+}
+
+static void end_take(struct lane *lane, const struct take *take)
+{
+    if (take->suspect) {
+        reader_end_suspect(lane->worker->reader);
+    }
+    pthread_mutex_lock(&lane->lock);
+    lane->inflight++;
+    pthread_mutex_unlock(&lane->lock);
+    arena_reset(&lane->ctx.arena, ARENA_KEEP_BYTES);
+}
+
+static void set_busy(struct lane *lane, int busy)
+{
+    atomic_fetch_add(&lane->worker->lanes_busy, busy);
+    metrics_lanes(lane->worker->metrics, METRICS_IDLE, -busy);
+    metrics_lanes(lane->worker->metrics, METRICS_BUSY, busy);
+}
+
+static void work_on_takes(struct lane *lane)
+{
+    set_inflight(lane, lane->takes.count);
+    set_busy(lane, 1);
+    for (struct take *take = next_take(lane); take != NULL; take = next_take(lane)) {
+        if (worker_mode(lane->worker) == FLEET_RUN) {
+            work(lane, take);
         } else {
-            hand_back(lane, &lane->takes.each[i]);
+            hand_back_unbegun(lane, take);
         }
-        end_take(lane, i);
-        arena_reset(&lane->ctx.arena, ARENA_KEEP_BYTES);
+        end_take(lane, take);
     }
-    publish_inflight(lane, 0, 0);
-    metrics_lanes(lane->ctx.metrics, METRICS_BUSY, -1);
-    metrics_lanes(lane->ctx.metrics, METRICS_IDLE, 1);
+    set_inflight(lane, 0);
+    set_busy(lane, -1);
 }
 
-static void leave(struct lane *lane)
-{
-    struct error err = {0};
-
-    for (size_t i = 0; i < lane->fleet->queue_count; i++) {
-        if (queue_leave(context_redis(&lane->ctx), &lane->fleet->queues[i], lane->consumer, &err) !=
-            STATUS_OK) {
-            log_debug("consumer \"%s\" is left to the janitors: %s", lane->consumer, err.text);
-            return;
-        }
-    }
-}
-
-/* Waits until the lane's own connection answers: what it takes before that it could not commit.
+/* Waits until the lane's own connection answers: what it takes before that it could not settle.
  * False when the worker stops meanwhile. */
 static bool connect_lane(struct lane *lane)
 {
     bool answers = false;
 
-    for (int64_t i = 1; !answers && !is_stopping(lane->fleet); i++) {
+    for (int64_t i = 1; !answers && !is_stopping(lane->worker); i++) {
         struct error err = {0};
         int64_t now_unix_ms = 0;
         long long suppressed = 0;
@@ -317,27 +394,90 @@ static bool connect_lane(struct lane *lane)
     return answers;
 }
 
-void *lane_run(void *argument)
+static void leave_groups(struct lane *lane)
+{
+    struct error err = {0};
+
+    for (size_t i = 0; i < lane->worker->queue_count; i++) {
+        if (queue_leave(context_redis(&lane->ctx), &lane->worker->queues[i], lane->consumer,
+                        &err) != STATUS_OK) {
+            log_debug("consumer \"%s\" is left to the janitors: %s", lane->consumer, err.text);
+            return;
+        }
+    }
+}
+
+static void *run(void *argument)
 {
     struct lane *lane = argument;
+    struct worker *worker = lane->worker;
 
-    metrics_lanes(lane->ctx.metrics, METRICS_IDLE, 1);
-    while (fleet_get_mode(lane->fleet) == FLEET_RUN) {
+    metrics_lanes(worker->metrics, METRICS_IDLE, 1);
+    while (worker_mode(worker) == FLEET_RUN) {
         context_progress(&lane->ctx);
         if ((lane->is_cut_off || !redis_conn_is_open(lane->ctx.clients.redis)) &&
             !connect_lane(lane)) {
             break;
         }
-        if (reader_take(lane->fleet->reader, lane->consumer, &lane->takes, is_stopping,
-                        lane->fleet) &&
+        if (reader_take(worker->reader, lane->consumer, &lane->takes, is_stopping, worker) &&
             lane->takes.count > 0) {
-            process_takes(lane);
+            work_on_takes(lane);
         }
-        reader_pass_turn(lane->fleet->reader, &lane->takes);
+        pass_turn(lane);
         takes_reset(&lane->takes);
     }
-    leave(lane);
-    metrics_lanes(lane->ctx.metrics, METRICS_IDLE, -1);
-    atomic_fetch_sub(&lane->fleet->lanes_running, 1);
+    leave_groups(lane);
+    metrics_lanes(worker->metrics, METRICS_IDLE, -1);
+    atomic_fetch_sub(&worker->lanes_running, 1);
     return NULL;
+}
+
+enum status lane_new(struct worker *worker, size_t index, struct lane **out, struct error *err)
+{
+    struct lane *lane = must_alloc(1, sizeof *lane);
+
+    lane->worker = worker;
+    pthread_mutex_init(&lane->lock, NULL);
+    snprintf(lane->consumer, sizeof lane->consumer, "%s.%zu", worker->id, index);
+    lane->ctx.settings = worker->settings;
+    lane->ctx.metrics = worker->metrics;
+    lane->ctx.upstreams = worker->upstreams;
+    lane->ctx.writer = worker->writer;
+    lane->ctx.group_write = worker->group_write;
+    lane->ctx.redis_clock_ms = &worker->redis_clock_ms;
+    lane->ctx.consumer = lane->consumer;
+    lane->ctx.before_wait = pass_turn;
+    lane->ctx.lane = lane;
+    const enum status status = context_open(&lane->ctx, err);
+    if (status != STATUS_OK) {
+        lane_free(lane);
+        return status;
+    }
+    *out = lane;
+    return STATUS_OK;
+}
+
+enum status lane_start(struct lane *lane, struct error *err)
+{
+    atomic_fetch_add(&lane->worker->lanes_running, 1);
+    lane->started = pthread_create(&lane->thread, NULL, run, lane) == 0;
+    if (!lane->started) {
+        atomic_fetch_sub(&lane->worker->lanes_running, 1);
+        return error_set(err, STATUS_OOM, "lane \"%s\": no thread to be had", lane->consumer);
+    }
+    return STATUS_OK;
+}
+
+void lane_free(struct lane *lane)
+{
+    if (lane == NULL) {
+        return;
+    }
+    if (lane->started) {
+        pthread_join(lane->thread, NULL);
+    }
+    takes_free(&lane->takes);
+    context_close(&lane->ctx);
+    pthread_mutex_destroy(&lane->lock);
+    free(lane);
 }

@@ -184,10 +184,10 @@ static int serve(struct fleet *fleet, const struct settings *settings, const sig
     return EXIT_DONE;
 }
 
-/* Everything that runs. The state is static: on a stop it must outlive lanes that still run. */
+/* Everything that runs. On a stop nothing is freed: it must outlive lanes that still run. */
 static int run(const struct settings *settings, const sigset_t *signals)
 {
-    static struct fleet fleet;
+    struct fleet *fleet = NULL;
     struct health *health = NULL;
     struct error err = {0};
     struct metrics *metrics = metrics_new();
@@ -195,22 +195,23 @@ static int run(const struct settings *settings, const sigset_t *signals)
     if (metrics == NULL) {
         return fail(EXIT_FAILED, "out of memory");
     }
-    enum status status = fleet_start(&fleet, settings, metrics, &err);
+    enum status status = fleet_start(settings, metrics, &fleet, &err);
     if (status != STATUS_OK) {
         metrics_free(metrics);
         return fail(exit_code_of(status), err.text);
     }
+    struct worker *worker = fleet_worker(fleet);
     if (strcmp(settings->http, "off") != 0) {
         const struct health_config config = {
             .bind = settings->http,
             .metrics = metrics,
-            .families = &fleet.families,
-            .upstreams = fleet.upstreams,
+            .families = &worker->families,
+            .upstreams = worker->upstreams,
             .alive = fleet_is_alive,
             .redis_ready = fleet_redis_ready,
             .describe = fleet_describe,
             .write_metrics = fleet_write_metrics,
-            .context = &fleet,
+            .context = fleet,
         };
         status = health_start(&config, &health, &err);
     }
@@ -218,19 +219,20 @@ static int run(const struct settings *settings, const sigset_t *signals)
     int code = EXIT_DONE;
     if (status != STATUS_OK) {
         code = fail(exit_code_of(status), err.text);
-        fleet_stop(&fleet, FLEET_DRAIN);
-        if (!fleet_wait(&fleet, settings->drain_ms)) {
+        fleet_stop(fleet, FLEET_DRAIN);
+        if (!fleet_wait(fleet, settings->drain_ms)) {
             _exit(leave(code));
         }
     } else {
-        log_info("worker \"%s\": %zu lanes on %s", fleet.id, fleet.lane_count, settings->queues);
-        code = serve(&fleet, settings, signals);
+        log_info("worker \"%s\": %lld lanes on %s", worker->id, (long long)settings->lanes,
+                 settings->queues);
+        code = serve(fleet, settings, signals);
     }
-    if (fleet_get_mode(&fleet) == FLEET_STOP) {
+    if (worker_mode(worker) == FLEET_STOP) {
         _exit(leave(code)); /* lanes are in the middle of a call: nothing may be freed under them */
     }
     health_stop(health);
-    fleet_join(&fleet);
+    fleet_free(fleet);
     metrics_free(metrics);
     log_info("drained");
     return code;

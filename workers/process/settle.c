@@ -142,28 +142,28 @@ static void plan_task(struct context *ctx, struct plan *plan, const struct task 
     }
 }
 
-static enum status run_finish(struct context *ctx, const struct commit_target *target,
+static enum status run_finish(struct context *ctx, const struct settling *settling,
                               struct plan *plan, struct error *err)
 {
-    return queue_finish(context_redis(ctx), target->queue, target->consumer, plan->finish,
+    return queue_finish(context_redis(ctx), settling->queue, settling->consumer, plan->finish,
                         plan->finish_count, err);
 }
 
-static enum status run_retry(struct context *ctx, const struct commit_target *target,
+static enum status run_retry(struct context *ctx, const struct settling *settling,
                              struct plan *plan, struct error *err)
 {
-    return queue_retry(context_redis(ctx), target->queue, target->consumer, plan->retry,
+    return queue_retry(context_redis(ctx), settling->queue, settling->consumer, plan->retry,
                        plan->retry_count, err);
 }
 
-static enum status run_bury(struct context *ctx, const struct commit_target *target,
-                            struct plan *plan, struct error *err)
+static enum status run_bury(struct context *ctx, const struct settling *settling, struct plan *plan,
+                            struct error *err)
 {
-    return queue_bury(context_redis(ctx), target->queue, target->consumer, target->worker_id,
+    return queue_bury(context_redis(ctx), settling->queue, settling->consumer, settling->worker_id,
                       plan->bury, plan->bury_count, err);
 }
 
-typedef enum status commit_step(struct context *, const struct commit_target *, struct plan *,
+typedef enum status commit_step(struct context *, const struct settling *, struct plan *,
                                 struct error *);
 
 /* One of the calls of a commit: what the log says of it, how many jobs, and the call. */
@@ -208,7 +208,7 @@ static void complain(const char *queue, const struct commit_part *part, const st
 /* Repeats an idempotent step as long as the connection fails (the jobs are this lane's meanwhile:
  * the janitor beats for them by its own), and once after a refusal. When the worker stops, a few
  * times. */
-static bool persist(struct context *ctx, const struct commit_target *target, struct plan *plan,
+static bool persist(struct context *ctx, const struct settling *settling, struct plan *plan,
                     const struct commit_part *part)
 {
     struct error err = {0};
@@ -216,14 +216,14 @@ static bool persist(struct context *ctx, const struct commit_target *target, str
     bool refused = false;
 
     for (int64_t i = 1; part->count > 0; i++) {
-        enum status status = part->step(ctx, target, plan, &err);
+        enum status status = part->step(ctx, settling, plan, &err);
         if (status == STATUS_OK) {
             metrics_upstream_seconds(ctx->metrics, METRICS_REDIS, "finish",
                                      (double)(clock_now_ns() - started_ns) / 1e9);
             return true;
         }
         metrics_upstream_error(ctx->metrics, METRICS_REDIS, status);
-        complain(target->queue->name, part, &err);
+        complain(settling->queue->name, part, &err);
         if (!is_outage(ctx, status)) {
             if (status != STATUS_REFUSED || refused || !has_library(ctx)) {
                 return false;
@@ -231,7 +231,7 @@ static bool persist(struct context *ctx, const struct commit_target *target, str
             refused = true;
             continue;
         }
-        if (i >= COMMIT_TRIES && !target->may_wait(target->context)) {
+        if (i >= COMMIT_TRIES && !settling->may_wait(settling->context)) {
             return false;
         }
         *part->unsure = true;
@@ -254,20 +254,19 @@ static const struct task *task_of(const struct task *tasks, size_t count, const 
 
 /* A twin's asker waits for the reply of a job that did not ask for one itself. Whether one does is
  * not known where the answer of the call that ended the job was lost: the function looks. */
-static void push_late(struct context *ctx, const struct commit_target *target,
-                      const struct task *task)
+static void push_late(struct context *ctx, const struct settling *settling, const struct task *task)
 {
     struct error err = {0};
 
     if (task->verdict == VERDICT_DONE &&
-        queue_push_wanted(context_redis(ctx), target->queue, task->job->id, reply_of(ctx, task),
+        queue_push_wanted(context_redis(ctx), settling->queue, task->job->id, reply_of(ctx, task),
                           &err) != STATUS_OK) {
         log_warning("late reply of job \"%.*s\": %s", (int)task->job->id.bytes, task->job->id.data,
                     err.text);
     }
 }
 
-static void account_finished(struct context *ctx, const struct commit_target *target,
+static void account_finished(struct context *ctx, const struct settling *settling,
                              const struct plan *plan, const struct task *tasks, size_t count)
 {
     uint64_t done = 0;
@@ -279,7 +278,7 @@ static void account_finished(struct context *ctx, const struct commit_target *ta
         const bool wanted = item->fate == QUEUE_LOST ? item->job->options.unique.bytes > 0
                                                      : item->fate == QUEUE_MOVED_WANTED;
         if (item->fate == QUEUE_LOST && !plan->finish_unsure) {
-            log_info("queue \"%s\": job \"%.*s\" was taken over meanwhile", target->queue->name,
+            log_info("queue \"%s\": job \"%.*s\" was taken over meanwhile", settling->queue->name,
                      (int)item->job->id.bytes, item->job->id.data);
             continue;
         }
@@ -289,18 +288,18 @@ static void account_finished(struct context *ctx, const struct commit_target *ta
         done += !item->expired;
         expired += item->expired;
         if (wanted && task != NULL) {
-            push_late(ctx, target, task);
+            push_late(ctx, settling, task);
         }
     }
-    size_t series = metrics_queue_of(ctx->metrics, target->queue->name);
+    size_t series = metrics_queue_of(ctx->metrics, settling->queue->name);
     metrics_jobs(ctx->metrics, series, METRICS_DONE, done);
     metrics_jobs(ctx->metrics, series, METRICS_EXPIRED, expired);
 }
 
-static void account_retried(struct context *ctx, const struct commit_target *target,
+static void account_retried(struct context *ctx, const struct settling *settling,
                             const struct plan *plan)
 {
-    size_t series = metrics_queue_of(ctx->metrics, target->queue->name);
+    size_t series = metrics_queue_of(ctx->metrics, settling->queue->name);
 
     for (size_t i = 0; i < plan->retry_count; i++) {
         if (plan->retry[i].fate != QUEUE_LOST || plan->retry_unsure) {
@@ -312,10 +311,10 @@ static void account_retried(struct context *ctx, const struct commit_target *tar
 
 /* One line a second for each queue and reason: bad jobs come by the thousand, and all of them stand
  * among the dead letters. `reason` NULL: it will be tried again. */
-static void log_end(const struct commit_target *target, const struct job *job, const char *reason,
+static void log_end(const struct settling *settling, const struct job *job, const char *reason,
                     const char *error)
 {
-    const char *queue = target->queue->name;
+    const char *queue = settling->queue->name;
     char kind[64];
     char more[48] = "";
     long long suppressed = 0;
@@ -336,21 +335,21 @@ static void log_end(const struct commit_target *target, const struct job *job, c
     }
 }
 
-static void account_buried(struct context *ctx, const struct commit_target *target,
+static void account_buried(struct context *ctx, const struct settling *settling,
                            const struct plan *plan)
 {
     for (size_t i = 0; i < plan->bury_count; i++) {
         const struct queue_bury_item *item = &plan->bury[i];
         if (item->fate != QUEUE_LOST || plan->bury_unsure) {
-            metrics_jobs(ctx->metrics, metrics_queue_of(ctx->metrics, target->queue->name),
+            metrics_jobs(ctx->metrics, metrics_queue_of(ctx->metrics, settling->queue->name),
                          METRICS_BURIED, 1);
-            log_end(target, item->job, item->reason, item->error);
+            log_end(settling, item->job, item->reason, item->error);
         }
     }
 }
 
-bool commit_tasks(struct context *ctx, const struct commit_target *target, const struct task *tasks,
-                  size_t count)
+bool settle(struct context *ctx, const struct settling *settling, const struct task *tasks,
+            size_t count)
 {
     struct plan plan = {0};
 
@@ -361,7 +360,7 @@ bool commit_tasks(struct context *ctx, const struct commit_target *target, const
     for (size_t i = 0; i < count; i++) {
         const bool is_outage = tasks[i].verdict == VERDICT_PARK && tasks[i].tried;
         if (tasks[i].verdict == VERDICT_RETRY || is_outage) {
-            log_end(target, tasks[i].job, NULL, tasks[i].error);
+            log_end(settling, tasks[i].job, NULL, tasks[i].error);
         }
         plan_task(ctx, &plan, &tasks[i]);
     }
@@ -370,17 +369,17 @@ bool commit_tasks(struct context *ctx, const struct commit_target *target, const
                                        &plan.finish_unsure};
     const struct commit_part retry = {"retrying", plan.retry_count, run_retry, &plan.retry_unsure};
     const struct commit_part bury = {"burying", plan.bury_count, run_bury, &plan.bury_unsure};
-    const bool finished = persist(ctx, target, &plan, &finish);
-    const bool retried = persist(ctx, target, &plan, &retry);
-    const bool buried = persist(ctx, target, &plan, &bury);
+    const bool finished = persist(ctx, settling, &plan, &finish);
+    const bool retried = persist(ctx, settling, &plan, &retry);
+    const bool buried = persist(ctx, settling, &plan, &bury);
     if (finished) {
-        account_finished(ctx, target, &plan, tasks, count);
+        account_finished(ctx, settling, &plan, tasks, count);
     }
     if (retried) {
-        account_retried(ctx, target, &plan);
+        account_retried(ctx, settling, &plan);
     }
     if (buried) {
-        account_buried(ctx, target, &plan);
+        account_buried(ctx, settling, &plan);
     }
     return finished && retried && buried;
 }

@@ -15,7 +15,7 @@
 #include "handlers/handler.h"
 #include "queue/queue.h"
 
-struct commit_target {
+struct settling {
     const struct queue *queue;
     const char *consumer;
     const char *worker_id;
@@ -24,7 +24,7 @@ struct commit_target {
 };
 
 /* Acts on the verdicts of `count` tasks and counts what moved. False: some are not committed. */
-bool commit_tasks(struct context *ctx, const struct commit_target *target, const struct task *tasks,
-                  size_t count) MUSTCHECK;
+bool settle(struct context *ctx, const struct settling *settling, const struct task *tasks,
+            size_t count) MUSTCHECK;
 
 #endif

@@ -7,9 +7,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "chroma_writer/group_write.h"
 #include "chroma_writer/records.h"
-#include "process/fleet.h"
+#include "process/worker.h"
 #include "queue/keys.h"
 #include "queue/lease.h"
 
@@ -27,7 +28,7 @@ enum {
 };
 
 struct sweep {
-    struct fleet *fleet;
+    struct worker *worker;
     bool needed; /* the fleet has done work that needs Chroma */
     int64_t due_ms;
     bool leased;
@@ -41,15 +42,13 @@ struct sweep {
     struct settings settings;
 };
 
-struct sweep *sweep_new(struct fleet *fleet)
+struct sweep *sweep_new(struct worker *worker)
 {
-    struct sweep *sweep = calloc(1, sizeof *sweep);
+    struct sweep *sweep = must_alloc(1, sizeof *sweep);
 
-    if (sweep != NULL) {
-        sweep->fleet = fleet;
-        sweep->due_ms = clock_now_ms() + fleet->settings->sweep_ms;
-        keys_plain(sweep->key, fleet->settings->prefix, "lease:sweep");
-    }
+    sweep->worker = worker;
+    sweep->due_ms = clock_now_ms() + worker->settings->sweep_ms;
+    keys_plain(sweep->key, worker->settings->prefix, "lease:sweep");
     return sweep;
 }
 
@@ -74,9 +73,9 @@ void sweep_free(struct sweep *sweep)
 /* Not while Chroma is in trouble, or has asked to be left alone. */
 static bool may_go_on(const struct sweep *sweep)
 {
-    struct upstreams *upstreams = sweep->fleet->upstreams;
+    struct upstreams *upstreams = sweep->worker->upstreams;
 
-    return fleet_get_mode(sweep->fleet) == FLEET_RUN &&
+    return worker_mode(sweep->worker) == FLEET_RUN &&
            upstreams_worst(upstreams, METRICS_CHROMA) == BREAKER_CLOSED &&
            upstreams_wait_ms(upstreams, OPERATION_GET) == 0 &&
            upstreams_wait_ms(upstreams, OPERATION_WRITE) == 0;
@@ -84,18 +83,8 @@ static bool may_go_on(const struct sweep *sweep)
 
 static bool is_idle(const struct sweep *sweep)
 {
-    const struct fleet *fleet = sweep->fleet;
-
-    for (size_t i = 0; i < fleet->lane_count; i++) {
-        struct lane *lane = &fleet->lanes[i];
-        pthread_mutex_lock(&lane->lock);
-        const bool busy = lane->inflight_count > 0;
-        pthread_mutex_unlock(&lane->lock);
-        if (busy) {
-            return false;
-        }
-    }
-    return group_write_waiting(fleet->group_write) == 0;
+    return atomic_load(&sweep->worker->lanes_busy) == 0 &&
+           group_write_waiting(sweep->worker->group_write) == 0;
 }
 
 /* For a moment without jobs in hand, but not for ever: a worker may never have one. */
@@ -139,7 +128,7 @@ static enum status sweep_slice(struct sweep *sweep, const char *domain, const st
                                size_t count, size_t *deleted, struct error *err)
 {
     struct context *ctx = &sweep->ctx;
-    const size_t writers = (size_t)sweep->fleet->settings->chroma_writers;
+    const size_t writers = (size_t)sweep->worker->settings->chroma_writers;
     size_t slots[WRITERS_MAX];
     size_t held = 0;
     enum status status = STATUS_OK;
@@ -238,20 +227,20 @@ static enum status sweep_all(struct sweep *sweep, struct error *err)
 static void *run(void *argument)
 {
     struct sweep *sweep = argument;
-    const struct fleet *fleet = sweep->fleet;
+    const struct worker *worker = sweep->worker;
     struct error err = {0};
 
-    sweep->settings = *fleet->settings;
+    sweep->settings = *worker->settings;
     if (sweep->settings.chroma_timeout_ms > REQUEST_MAX_MS) {
         sweep->settings.chroma_timeout_ms = REQUEST_MAX_MS;
     }
     sweep->ctx = (struct context){
         .settings = &sweep->settings,
-        .metrics = fleet->metrics,
-        .upstreams = fleet->upstreams,
-        .writer = fleet->writer,
-        .group_write = fleet->group_write,
-        .redis_clock_ms = &sweep->fleet->redis_clock_ms,
+        .metrics = worker->metrics,
+        .upstreams = worker->upstreams,
+        .writer = worker->writer,
+        .group_write = worker->group_write,
+        .redis_clock_ms = &sweep->worker->redis_clock_ms,
     };
     enum status status = context_open(&sweep->ctx, &err);
     if (status == STATUS_OK) {
@@ -259,7 +248,7 @@ static void *run(void *argument)
         context_close(&sweep->ctx);
     }
     if (status == STATUS_UNAVAILABLE) {
-        upstreams_report(fleet->upstreams, OPERATION_WRITE, status, &err); /* all shall wait */
+        upstreams_report(worker->upstreams, OPERATION_WRITE, status, &err); /* all shall wait */
     }
     if (status != STATUS_OK) {
         log_warning("sweep: %s", err.text);
@@ -274,22 +263,17 @@ static void *run(void *argument)
 /* Has a queue that this worker serves finished a job that needs Chroma? */
 static enum status look_for_work(struct sweep *sweep, struct redis_conn *conn, struct error *err)
 {
-    const struct fleet *fleet = sweep->fleet;
-    struct redis_args args = {0};
+    const struct worker *worker = sweep->worker;
     enum status status = STATUS_OK;
 
-    for (size_t i = 0; i < fleet->queue_count && status == STATUS_OK && !sweep->needed; i++) {
+    for (size_t i = 0; i < worker->queue_count && status == STATUS_OK && !sweep->needed; i++) {
         redisReply *reply = NULL;
         char key[KEYS_BYTES];
-        if (fleet->handlers[i] == &handler_echo) {
+        if (worker->handlers[i] == &handler_echo) {
             continue;
         }
-        snprintf(key, sizeof key, "%s:counters", fleet->queues[i].base);
-        redis_args_reset(&args);
-        redis_args_str(&args, "HGET");
-        redis_args_str(&args, key);
-        redis_args_str(&args, "done");
-        status = redis_conn_command(conn, &args, &reply, err);
+        snprintf(key, sizeof key, "%s:counters", worker->queues[i].base);
+        status = redis_commandf(conn, &reply, err, "HGET %s done", key);
         sweep->needed = status == STATUS_OK && reply->type == REDIS_REPLY_STRING &&
                         strtoll(reply->str, NULL, 10) > 0;
         redis_reply_free(reply);
@@ -297,7 +281,6 @@ static enum status look_for_work(struct sweep *sweep, struct redis_conn *conn, s
             status = STATUS_OK; /* what stands under one queue's key is no matter for the others */
         }
     }
-    redis_args_free(&args);
     return status;
 }
 
@@ -305,14 +288,14 @@ static enum status look_for_work(struct sweep *sweep, struct redis_conn *conn, s
 static enum status take_lease(struct sweep *sweep, struct redis_conn *conn, struct error *err)
 {
     sweep->renew_at_ms = clock_now_ms() + RENEW_EVERY_MS;
-    return lease_take(conn, sweep->key, sweep->fleet->id, LEASE_MS, &sweep->leased, err);
+    return lease_take(conn, sweep->key, sweep->worker->id, LEASE_MS, &sweep->leased, err);
 }
 
 static enum status begin(struct sweep *sweep, struct redis_conn *conn, struct error *err)
 {
     enum status status = STATUS_OK;
 
-    sweep->due_ms = clock_now_ms() + sweep->fleet->settings->sweep_ms;
+    sweep->due_ms = clock_now_ms() + sweep->worker->settings->sweep_ms;
     if (!sweep->needed) {
         status = look_for_work(sweep, conn, err);
     }
@@ -336,7 +319,7 @@ enum status sweep_tick(struct sweep *sweep, struct redis_conn *conn, struct erro
     const int64_t now_ms = clock_now_ms();
     enum status status = STATUS_OK;
 
-    if (sweep->fleet->settings->sweep_ms == 0) {
+    if (sweep->worker->settings->sweep_ms == 0) {
         return STATUS_OK;
     }
     if (sweep->leased && now_ms >= sweep->renew_at_ms) {
@@ -347,7 +330,7 @@ enum status sweep_tick(struct sweep *sweep, struct redis_conn *conn, struct erro
     }
     if (sweep->started) {
         join(sweep);
-        sweep->due_ms = now_ms + sweep->fleet->settings->sweep_ms;
+        sweep->due_ms = now_ms + sweep->worker->settings->sweep_ms;
     }
     return now_ms < sweep->due_ms ? STATUS_OK : begin(sweep, conn, err);
 }

@@ -25,13 +25,14 @@
 #include "base/status.h"
 #include "redis/conn.h"
 
-struct fleet;
+struct worker;
 struct sweep; /* opaque; one a process */
 
-/* `fleet` is borrowed and outlives it. NULL: out of memory. */
-struct sweep *sweep_new(struct fleet *fleet) MUSTCHECK;
+/* `worker` is borrowed and outlives it. */
+struct sweep *sweep_new(struct worker *worker) MUSTCHECK;
 
-/* Waits for the thread, which ends soon once the fleet's mode is no longer FLEET_RUN. NULL is fine.
+/* Waits for the thread, which ends soon once the worker's mode is no longer FLEET_RUN. NULL is
+ * fine.
  */
 void sweep_free(struct sweep *sweep);
 
