@@ -1,94 +1,10 @@
-#include "enqueue/enqueue.h"
-
+/* The public calls that enqueue: they make drafts (make.h) and hand them to the sender (send.h). */
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "enqueue/keep.h"
+#include "enqueue/send.h"
 
-struct sending {
-    stillhouse_client *client;
-    const struct queue *queue;
-    struct queue_item item;
-    struct queue_answer answer;
-};
-
-/* The same item may be sent twice: a job's effects are idempotent by its id. */
-static enum status send_one(struct redis_conn *conn, void *context, struct error *err)
-{
-    struct sending *sending = context;
-    struct counts *counts = &sending->client->counts;
-    const int64_t deadline_ms = clock_now_ms() + redis_conn_command_timeout(conn);
-
-    enum status status = queue_enqueue_append(
-        conn, sending->queue, sending->client->config.max_backlog, &sending->item, 1, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    counts_append(counts, conn);
-    status = queue_enqueue_collect(conn, 1, &sending->answer, err);
-    wire_limit(conn, deadline_ms);
-    counts_collect(counts, conn);
-    return status;
-}
-
-enum status enqueue_draft(stillhouse_client *client, const struct queue *queue,
-                          const struct jobs_draft *draft, char id[STILLHOUSE_ID_BYTES],
-                          struct error *err)
-{
-    struct sending sending = {.client = client, .queue = queue, .item = jobs_item(client, draft)};
-
-    const enum status status = wire_run(client->wire, send_one, &sending, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    if (sending.answer.full) {
-        return error_set(err, STATUS_FULL, "queue \"%s\" is full: %lld jobs wait already",
-                         queue->name, (long long)client->config.max_backlog);
-    }
-    if (id != NULL) {
-        snprintf(id, STILLHOUSE_ID_BYTES, "%s", sending.answer.id);
-    }
-    return STATUS_OK;
-}
-
-/* ---- the public calls ---------------------------------------------------------------------- */
-
-/* Sends a draft that was made with `made`, or says why there is none. */
-static stillhouse_status finish(stillhouse_client *client, enum status made,
-                                const struct queue *queue, const struct jobs_draft *draft, char *id,
-                                struct error *err)
-{
-    const enum status status =
-        made == STATUS_OK ? enqueue_draft(client, queue, draft, id, err) : made;
-
-    client_tidy(client);
-    return client_finish(client, status, err);
-}
-
-/* The same for a job whose loss matters: behind those that wait in the outbox, and into it where
- * Redis does not take it. */
-static stillhouse_status finish_or_keep(stillhouse_client *client, enum status made,
-                                        const struct queue *queue, const struct jobs_draft *draft,
-                                        char *id, struct error *err)
-{
-    if (made != STATUS_OK || !keep_is_on(client)) {
-        return finish(client, made, queue, draft, id, err);
-    }
-    enum status status = flush_make_way(client, 0, err);
-    if (status == STATUS_OK) {
-        status = enqueue_draft(client, queue, draft, id, err);
-    }
-    stillhouse_status result = STILLHOUSE_OK;
-    if (status == STATUS_INVALID) {
-        result = client_failed(client, err);
-    } else if (status != STATUS_OK) {
-        result = keep_draft(client, queue, draft, id, err);
-    }
-    client_tidy(client);
-    client_leave(client);
-    return result;
-}
+/* ---- one ----------------------------------------------------------------------------------- */
 
 static bool start(stillhouse_client *client, char *id)
 {
@@ -98,20 +14,37 @@ static bool start(stillhouse_client *client, char *id)
     return client_enter(client);
 }
 
+/* Hands in a draft that was made with `made`, or says why there is none. */
+static stillhouse_status hand_in(stillhouse_client *client, enum status made,
+                                 const struct queue *queue, const struct job_draft *draft, char *id,
+                                 struct error *err)
+{
+    err->status = made;
+    const stillhouse_status status =
+        made == STATUS_OK ? send_or_keep(client, queue, draft, id) : client_failed(client, err);
+    client_tidy(client);
+    client_leave(client);
+    return status;
+}
+
 stillhouse_status stillhouse_enqueue_enrich(stillhouse_client *client, const char *domain,
                                             const char *query, int k,
                                             const stillhouse_job_options *options,
                                             char id[STILLHOUSE_ID_BYTES])
 {
     const stillhouse_enrichment enrichment = {.domain = domain, .query = query, .k = k};
-    struct jobs_draft draft;
+    struct job_draft draft;
     struct error err = {0};
 
     if (!start(client, id)) {
         return STILLHOUSE_INVALID;
     }
-    const enum status made = jobs_make_enrich(client, &enrichment, options, &draft, &err);
-    return finish(client, made, &client->enrich, &draft, id, &err);
+    enum status status = make_enrich(client, &enrichment, options, &draft, &err);
+    if (status == STATUS_OK) { /* never kept: once the task has run, nobody needs it */
+        status = send_one(client, &client->enrich, &draft, id, &err);
+    }
+    client_tidy(client);
+    return client_finish(client, status, &err);
 }
 
 stillhouse_status stillhouse_enqueue_distill(stillhouse_client *client,
@@ -119,14 +52,14 @@ stillhouse_status stillhouse_enqueue_distill(stillhouse_client *client,
                                              const stillhouse_job_options *options,
                                              char id[STILLHOUSE_ID_BYTES])
 {
-    struct jobs_draft draft;
+    struct job_draft draft;
     struct error err = {0};
 
     if (!start(client, id)) {
         return STILLHOUSE_INVALID;
     }
-    const enum status made = jobs_make_distill(client, experience, options, &draft, &err);
-    return finish_or_keep(client, made, &client->distill, &draft, id, &err);
+    const enum status made = make_distill(client, experience, options, &draft, &err);
+    return hand_in(client, made, &client->distill, &draft, id, &err);
 }
 
 stillhouse_status stillhouse_enqueue_index(stillhouse_client *client, const char *domain,
@@ -134,15 +67,14 @@ stillhouse_status stillhouse_enqueue_index(stillhouse_client *client, const char
                                            const stillhouse_job_options *options,
                                            char id[STILLHOUSE_ID_BYTES])
 {
-    struct jobs_draft draft;
+    struct job_draft draft;
     struct error err = {0};
 
     if (!start(client, id)) {
         return STILLHOUSE_INVALID;
     }
-    const enum status made =
-        jobs_make_index(client, domain, documents, count, options, &draft, &err);
-    return finish_or_keep(client, made, &client->index, &draft, id, &err);
+    const enum status made = make_index(client, domain, documents, count, options, &draft, &err);
+    return hand_in(client, made, &client->index, &draft, id, &err);
 }
 
 stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client, const char *queue,
@@ -150,8 +82,10 @@ stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client, const char *
                                          const stillhouse_job_options *options,
                                          char id[STILLHOUSE_ID_BYTES])
 {
+    const stillhouse_job job = {
+        .domain = domain, .body = body, .body_bytes = body_bytes, .options = options};
     struct queue target;
-    struct jobs_draft draft;
+    struct job_draft draft;
     struct error err = {0};
 
     if (!start(client, id)) {
@@ -159,7 +93,177 @@ stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client, const char *
     }
     enum status made = queue_init(&target, client->config.prefix, queue == NULL ? "" : queue, &err);
     if (made == STATUS_OK) {
-        made = jobs_make_raw(client, domain, body, body_bytes, options, &draft, &err);
+        made = make_raw(client, &job, &draft, &err);
     }
-    return finish_or_keep(client, made, &target, &draft, id, &err);
+    return hand_in(client, made, &target, &draft, id, &err);
+}
+
+/* ---- arrays -------------------------------------------------------------------------------- */
+
+struct array {
+    stillhouse_client *client;
+    const stillhouse_experience *experiences; /* one of the two */
+    const stillhouse_enrichment *enrichments;
+    size_t count;
+    size_t next;
+    const stillhouse_job_options *options;
+    stillhouse_status *outcome; /* may be NULL, as ids */
+    char (*ids)[STILLHOUSE_ID_BYTES];
+};
+
+static enum status make_element(void *context, struct job_draft *draft, struct error *err)
+{
+    struct array *array = context;
+
+    if (array->next == array->count) {
+        return STATUS_NOT_FOUND;
+    }
+    const size_t i = array->next++;
+    return array->experiences != NULL
+               ? make_distill(array->client, &array->experiences[i], array->options, draft, err)
+               : make_enrich(array->client, &array->enrichments[i], array->options, draft, err);
+}
+
+static void tell_element(void *context, size_t index, stillhouse_status status, const char *id,
+                         bool twin)
+{
+    (void)twin;
+    const struct array *array = context;
+    const bool stands = status == STILLHOUSE_OK || status == STILLHOUSE_KEPT;
+
+    if (array->outcome != NULL) {
+        array->outcome[index] = status;
+    }
+    if (array->ids != NULL) {
+        snprintf(array->ids[index], STILLHOUSE_ID_BYTES, "%s", stands ? id : "");
+    }
+}
+
+static stillhouse_status send_array(struct array *array, const struct queue *queue, bool keep)
+{
+    stillhouse_client *client = array->client;
+    stillhouse_status worst = STILLHOUSE_OK;
+    struct error err = {0};
+
+    if (!client_enter(client)) {
+        return STILLHOUSE_INVALID;
+    }
+    if (array->count > 0 && array->experiences == NULL && array->enrichments == NULL) {
+        (void)error_set(&err, STATUS_INVALID, "expected an array of jobs, got NULL");
+        worst = client_failed(client, &err);
+    } else if (array->count > 0) {
+        worst = send_many(&(struct send_order){.client = client,
+                                               .queue = queue,
+                                               .keep = keep && client->spool.folder != NULL,
+                                               .count = array->count,
+                                               .make = make_element,
+                                               .tell = tell_element,
+                                               .context = array});
+        client_tidy(client);
+    }
+    client_leave(client);
+    return worst;
+}
+
+stillhouse_status
+stillhouse_enqueue_distill_many(stillhouse_client *client, const stillhouse_experience *experiences,
+                                size_t count, const stillhouse_job_options *options,
+                                stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES])
+{
+    struct array array = {.client = client,
+                          .experiences = experiences,
+                          .count = count,
+                          .options = options,
+                          .outcome = outcome,
+                          .ids = ids};
+
+    return send_array(&array, client == NULL ? NULL : &client->distill, true);
+}
+
+stillhouse_status
+stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enrichment *enrichments,
+                               size_t count, const stillhouse_job_options *options,
+                               stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES])
+{
+    struct array array = {.client = client,
+                          .enrichments = enrichments,
+                          .count = count,
+                          .options = options,
+                          .outcome = outcome,
+                          .ids = ids};
+
+    return send_array(&array, client == NULL ? NULL : &client->enrich, false);
+}
+
+/* ---- a source ------------------------------------------------------------------------------ */
+
+struct source {
+    stillhouse_client *client;
+    const stillhouse_source *given;
+};
+
+static enum status make_next(void *context, struct job_draft *draft, struct error *err)
+{
+    const struct source *source = context;
+    stillhouse_job job = {0};
+
+    return source->given->next(source->given->context, &job)
+               ? make_raw(source->client, &job, draft, err)
+               : STATUS_NOT_FOUND;
+}
+
+static void tell_source(void *context, size_t index, stillhouse_status status, const char *id,
+                        bool twin)
+{
+    const struct source *source = context;
+
+    if (source->given->told != NULL) {
+        source->given->told(source->given->context, index, status, id, twin);
+    }
+}
+
+static enum status check_source(const stillhouse_source *source, struct error *err)
+{
+    if (source == NULL || source->size != sizeof *source) {
+        return error_set(err, STATUS_INVALID, "source: expected one with .size %zu",
+                         sizeof *source);
+    }
+    if (source->next == NULL) {
+        return error_set(err, STATUS_INVALID, "source: expected a function .next, got NULL");
+    }
+    if (source->room_ms < 0) {
+        return error_set(err, STATUS_INVALID, "room_ms %lld: expected 0 or more",
+                         (long long)source->room_ms);
+    }
+    return STATUS_OK;
+}
+
+stillhouse_status stillhouse_enqueue_all(stillhouse_client *client, const stillhouse_source *source)
+{
+    struct source from = {client, source};
+    struct queue queue;
+    struct error err = {0};
+
+    if (!client_enter(client)) {
+        return STILLHOUSE_INVALID;
+    }
+    enum status status = check_source(source, &err);
+    if (status == STATUS_OK) {
+        status = queue_init(&queue, client->config.prefix,
+                            source->queue == NULL ? "" : source->queue, &err);
+    }
+    if (status != STATUS_OK) {
+        return client_finish(client, status, &err);
+    }
+    const stillhouse_status worst =
+        send_many(&(struct send_order){.client = client,
+                                       .queue = &queue,
+                                       .keep = client->spool.folder != NULL,
+                                       .room_ms = source->room_ms,
+                                       .make = make_next,
+                                       .tell = tell_source,
+                                       .context = &from});
+    client_tidy(client);
+    client_leave(client);
+    return worst;
 }

@@ -412,12 +412,9 @@ static enum status flush(stillhouse_client *client, struct bounds bounds, bool f
 }
 
 /* What the disk has against it is no reason not to send the new job. */
-enum status flush_make_way(stillhouse_client *client, int timeout_ms, struct error *err)
+enum status flush_make_way(stillhouse_client *client, struct error *err)
 {
-    const struct bounds bounds = {
-        .deadline_ms = timeout_ms == 0 ? 0 : clock_now_ms() + timeout_ms,
-        .jobs_max = timeout_ms == 0 ? SPOOL_BATCH_MAX : SIZE_MAX,
-    };
+    const struct bounds bounds = {.jobs_max = SPOOL_BATCH_MAX};
     const struct spool *spool = &client->spool;
     struct error disk;
     bool cut = false;

@@ -10,10 +10,9 @@
 
 #include "client/client.h"
 
-/* Before a job that may be kept: sends what waits in the spool, in a command's time (256 jobs at
- * most) or, where `timeout_ms` is not 0, in that. OK: nothing that a new job would overtake is left
- * there; else why there is, and the new one belongs behind it. Looks at the disk once a second
- * where nothing is known to wait. */
-enum status flush_make_way(stillhouse_client *client, int timeout_ms, struct error *err) MUSTCHECK;
+/* Before a job that may be kept: sends what waits in the spool, in a command's time and 256 jobs at
+ * most. OK: nothing that a new job would overtake is left there; else why there is, and the new one
+ * belongs behind it. Looks at the disk once a second where nothing is known to wait. */
+enum status flush_make_way(stillhouse_client *client, struct error *err) MUSTCHECK;
 
 #endif

@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "jobs/bodies.h"
 
-enum { TRACEPARENT_MAX = 128, UNIQUE_BYTES = TEXT_HASH_CHARS + 8 };
+enum { TRACEPARENT_MAX = 128, UNIQUE_MAX = 256, UNIQUE_BYTES = TEXT_HASH_CHARS + 8 };
 
 /* 15 digits are what a double, and so the queue's Lua, holds exactly; half of it leaves room for
  * the clock. */
@@ -16,7 +16,7 @@ static const int64_t span_max_ms = 500000000000000;
 
 /* ---- arguments ----------------------------------------------------------------------------- */
 
-enum status jobs_check_domain(const char *domain, struct error *err)
+enum status make_check_domain(const char *domain, struct error *err)
 {
     char shown[48];
 
@@ -113,13 +113,13 @@ static enum status take_options(const stillhouse_job_options *given, int64_t now
 
 /* Names the draft and writes its options; `unique` may be "". */
 static enum status start_draft(const char *domain, const stillhouse_job_options *options,
-                               const char *unique, struct jobs_draft *draft, struct error *err)
+                               const char *unique, struct job_draft *draft, struct error *err)
 {
     static const stillhouse_job_options none = {0};
     const int64_t now_unix_ms = clock_unix_ms();
     struct job_options parsed = {.unique = {unique, strlen(unique)}};
 
-    enum status status = jobs_check_domain(domain, err);
+    enum status status = make_check_domain(domain, err);
     if (status == STATUS_OK) {
         status = take_options(options == NULL ? &none : options, now_unix_ms, &parsed, err);
     }
@@ -146,7 +146,7 @@ static enum status check_body(const stillhouse_client *client, struct error *err
     return STATUS_OK;
 }
 
-struct queue_item jobs_item(const stillhouse_client *client, const struct jobs_draft *draft)
+struct queue_item draft_item(const stillhouse_client *client, const struct job_draft *draft)
 {
     return (struct queue_item){
         .id = {draft->id, strlen(draft->id)},
@@ -232,15 +232,15 @@ static enum status encode_enrich(stillhouse_client *client, const stillhouse_enr
     return status;
 }
 
-enum status jobs_make_enrich(stillhouse_client *client, const stillhouse_enrichment *enrichment,
-                             const stillhouse_job_options *options, struct jobs_draft *draft,
-                             struct error *err)
+enum status make_enrich(stillhouse_client *client, const stillhouse_enrichment *enrichment,
+                        const stillhouse_job_options *options, struct job_draft *draft,
+                        struct error *err)
 {
     struct enrich_body body;
     char hash[TEXT_HASH_CHARS + 1];
     char unique[UNIQUE_BYTES];
 
-    enum status status = jobs_check_domain(enrichment->domain, err);
+    enum status status = make_check_domain(enrichment->domain, err);
     if (status == STATUS_OK) {
         status = encode_enrich(client, enrichment, &body, err);
     }
@@ -277,9 +277,9 @@ static enum status take_experience(struct arena *arena, const stillhouse_experie
     return status;
 }
 
-enum status jobs_make_distill(stillhouse_client *client, const stillhouse_experience *experience,
-                              const stillhouse_job_options *options, struct jobs_draft *draft,
-                              struct error *err)
+enum status make_distill(stillhouse_client *client, const stillhouse_experience *experience,
+                         const stillhouse_job_options *options, struct job_draft *draft,
+                         struct error *err)
 {
     struct distill_body body = {0};
 
@@ -342,10 +342,10 @@ static enum status take_documents(struct arena *arena, const stillhouse_document
     return STATUS_OK;
 }
 
-enum status jobs_make_index(stillhouse_client *client, const char *domain,
-                            const stillhouse_document *documents, size_t count,
-                            const stillhouse_job_options *options, struct jobs_draft *draft,
-                            struct error *err)
+enum status make_index(stillhouse_client *client, const char *domain,
+                       const stillhouse_document *documents, size_t count,
+                       const stillhouse_job_options *options, struct job_draft *draft,
+                       struct error *err)
 {
     struct index_body body = {0};
 
@@ -370,21 +370,41 @@ enum status jobs_make_index(stillhouse_client *client, const char *domain,
 
 /* ---- any other ----------------------------------------------------------------------------- */
 
-enum status jobs_make_raw(stillhouse_client *client, const char *domain, const void *body,
-                          size_t body_bytes, const stillhouse_job_options *options,
-                          struct jobs_draft *draft, struct error *err)
+static enum status check_unique(const char *unique, struct error *err)
 {
-    if (body == NULL) {
+    struct job_options read;
+    char text[UNIQUE_MAX + 16];
+    char shown[48];
+
+    const int bytes = snprintf(text, sizeof text, "unique=%s", unique);
+    return bytes < (int)sizeof text && strchr(unique, ' ') == NULL &&
+                   job_options_parse(text, (size_t)bytes, false, &read, NULL) == STATUS_OK
+               ? STATUS_OK
+               : error_set(err, STATUS_INVALID,
+                           "unique \"%s\": expected 1 to %d bytes without spaces and control "
+                           "characters",
+                           text_excerpt(unique, strlen(unique), shown), UNIQUE_MAX);
+}
+
+enum status make_raw(stillhouse_client *client, const stillhouse_job *job, struct job_draft *draft,
+                     struct error *err)
+{
+    const char *unique = job->unique == NULL ? "" : job->unique;
+
+    if (job->body == NULL) {
         return error_set(err, STATUS_INVALID, "body: expected msgpack, got NULL");
     }
-    enum status status = start_draft(domain, options, "", draft, err);
+    enum status status = job->unique == NULL ? STATUS_OK : check_unique(unique, err);
+    if (status == STATUS_OK) {
+        status = start_draft(job->domain, job->options, unique, draft, err);
+    }
     if (status != STATUS_OK) {
         return status;
     }
     strbuf_reset(&client->body);
-    strbuf_append(&client->body, body, body_bytes);
+    strbuf_append(&client->body, job->body, job->body_bytes);
     status = check_body(client, err);
-    if (status == STATUS_OK && bodies_scan(body, body_bytes, err) != STATUS_OK) {
+    if (status == STATUS_OK && bodies_scan(job->body, job->body_bytes, err) != STATUS_OK) {
         status = error_wrap(err, "body");
     }
     return status;

@@ -224,6 +224,57 @@ stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enric
                                size_t count, const stillhouse_job_options *options,
                                stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES]);
 
+/* One job of any queue, with a ready msgpack body. */
+typedef struct stillhouse_job {
+    const char *domain;
+    const void *body;
+    size_t body_bytes;
+    const stillhouse_job_options *options; /* NULL = all zero */
+    const char *unique; /* 1 to 256 bytes without spaces: while a job of the queue with this key is
+                           outstanding none is added, and that one's id is told; NULL = none */
+} stillhouse_job;
+
+/* Where jobs come from that stand in no array. Set `size` to sizeof(stillhouse_source). */
+typedef struct stillhouse_source {
+    size_t size;
+    const char *queue;
+    /* Fills *job, which is all zero, with the next one; false: there are no more. What it points to
+     * stays until the next call. */
+    bool (*next)(void *context, stillhouse_job *job);
+    /* Says what became of a job, by its number from 0; once of each, in no order. `id` is the one
+     * that stands for it, `twin` where that is another job's; of one that is UNREACHABLE its own
+     * where it was sent and may be in; else "". Valid for the call. May be NULL. */
+    void (*told)(void *context, size_t index, stillhouse_status outcome, const char *id, bool twin);
+    void *context;
+    int64_t room_ms; /* a full queue is waited for, so long after it last took one; 0 = not */
+} stillhouse_source;
+
+/* As many jobs as a source has, as they come: pipelined as above, in memory some 4 MiB at a time.
+ *
+ *     static bool next(void *context, stillhouse_job *job)
+ *     {
+ *         static char body[1024]; // records of this size, one a job
+ *
+ *         job->domain = "legal";
+ *         job->body = body;
+ *         job->body_bytes = fread(body, 1, sizeof body, context);
+ *         return job->body_bytes == sizeof body;
+ *     }
+ *
+ * is a source's function; with it
+ *
+ *     const stillhouse_source source = {
+ *         .size = sizeof source, .queue = "record", .next = next, .context = stdin};
+ *     if (stillhouse_enqueue_all(client, &source) != STILLHOUSE_OK) {
+ *         fprintf(stderr, "%s\n", stillhouse_error(client));
+ *     }
+ *
+ * `next` and `told` are called in this thread and must leave the client alone. A call that fails
+ * ends it: nothing more is asked of `next` then, unless an outbox takes the jobs, which it does for
+ * every queue. A queue that is full does not: `next` may. Returns the worst outcome as above. */
+STILLHOUSE_API stillhouse_status stillhouse_enqueue_all(stillhouse_client *client,
+                                                        const stillhouse_source *source);
+
 /* ---- the outbox ------------------------------------------------------------------------------ */
 
 /* So that an outage of Redis loses no experience: with options.outbox, or STILLHOUSE_OUTBOX, naming

@@ -11,7 +11,7 @@
 
 enum status lookup_check(const char *domain, const char *query, int *k, struct error *err)
 {
-    const enum status status = jobs_check_domain(domain, err);
+    const enum status status = make_check_domain(domain, err);
     if (status != STATUS_OK) {
         return status;
     }

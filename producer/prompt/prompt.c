@@ -10,8 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "enqueue/enqueue.h"
-#include "enqueue/make.h"
+#include "enqueue/send.h"
 #include "jobs/bodies.h"
 #include "prompt/await.h"
 #include "prompt/lookup.h"
@@ -77,11 +76,11 @@ static enum status order(const struct asked *asked, bool reply, char id[STILLHOU
     stillhouse_client *client = asked->client;
     const stillhouse_enrichment enrichment = {.domain = asked->domain, .query = asked->query};
     const stillhouse_job_options options = {.reply = reply};
-    struct jobs_draft draft;
+    struct job_draft draft;
 
-    enum status status = jobs_make_enrich(client, &enrichment, &options, &draft, err);
+    enum status status = make_enrich(client, &enrichment, &options, &draft, err);
     if (status == STATUS_OK) {
-        status = enqueue_draft(client, &client->enrich, &draft, id, err);
+        status = send_one(client, &client->enrich, &draft, id, err);
     }
     client_tidy(client);
     return status;

@@ -40,14 +40,13 @@ static void try_queue(const char *queue, const char *domain, const char *text, s
         .queue = queue, .domain = domain, .max_body_bytes = 256 * 1024};
     struct arena arena = {0};
     struct line_job job = {0};
-    struct job_options options;
     struct error err = {0};
 
     const enum status status = line_job_decode(&defaults, text, bytes, &arena, &job, &err);
     if (status == STATUS_OK) {
-        must(text_is_domain(job.domain, strlen(job.domain)) && text_is_id(job.id, strlen(job.id)));
-        must(job_options_parse(job.options, strlen(job.options), false, &options, &err) ==
-             STATUS_OK);
+        must(text_is_domain(job.domain, strlen(job.domain)));
+        must(job.delay_ms >= 0 && job.delay_ms <= JOB_DELAY_MAX_MS && job.deadline_ms >= 0);
+        must((job.unique[0] != '\0') == (strcmp(queue, "enrich") == 0));
         must_be_taken(queue, &job.body, &arena);
     } else {
         must(status == STATUS_INVALID && err.text[0] != '\0');

@@ -3,6 +3,7 @@
 #include "fake_server.h"
 
 #define NO_FUNCTION "-ERR Function not found\r\n"
+#define PING EXPECT("PING"), SEND("+PONG\r\n")
 #define LINE "{\"domain\":\"d\",\"text\":\"a\"}\n"
 
 static struct fake_server *server;
@@ -22,7 +23,7 @@ static void ended_well(void)
 
 Test(cli_faults, a_connection_that_breaks_leaves_jobs_of_unknown_outcome)
 {
-    static const struct fake_step script[] = {EXPECT("sh_enqueue"), EXPECT("text"), RST, END};
+    static const struct fake_step script[] = {PING, EXPECT("sh_enqueue"), EXPECT("text"), RST, END};
 
     RUN_WITH(3, LINE LINE "{}\n", "enqueue", "echo", "--jsonl", "-", "--json", "--redis-url",
              play(script));
@@ -37,7 +38,8 @@ Test(cli_faults, a_connection_that_breaks_leaves_jobs_of_unknown_outcome)
 
 Test(cli_faults, an_answer_of_another_shape_is_no_success)
 {
-    static const struct fake_step script[] = {EXPECT("sh_enqueue"), SEND("*1\r\n:5\r\n"), END};
+    static const struct fake_step script[] = {PING, EXPECT("sh_enqueue"), SEND("*1\r\n:5\r\n"),
+                                              END};
 
     RUN_WITH(1, LINE, "enqueue", "echo", "--jsonl", "-", "--redis-url", play(script));
     PRINTS("0 accepted");

@@ -134,7 +134,8 @@ Test(cli_outbox, lines_are_kept_from_the_first_where_nothing_listens)
 Test(cli_outbox, lines_go_on_into_the_outbox_where_the_connection_breaks)
 {
     enum { LINES = 5000 };
-    static const struct fake_step script[] = {EXPECT("sh_enqueue"), EXPECT("sh_enqueue"), RST, END};
+    static const struct fake_step script[] = {
+        EXPECT("PING"), SEND("+PONG\r\n"), EXPECT("sh_enqueue"), EXPECT("sh_enqueue"), RST, END};
     char *input = malloc(LINES * 64);
     size_t used = 0;
 
@@ -172,7 +173,8 @@ Test(cli_outbox, lines_that_a_full_queue_refuses_are_kept)
 
 Test(cli_outbox, a_call_that_is_wrong_is_not_kept)
 {
-    static const struct fake_step script[] = {EXPECT("sh_enqueue"), SEND("-SHINVALID body: no\r\n"),
+    static const struct fake_step script[] = {EXPECT("PING"), SEND("+PONG\r\n"),
+                                              EXPECT("sh_enqueue"), SEND("-SHINVALID body: no\r\n"),
                                               END};
     struct fake_server *fake = fake_server_start(script);
 
@@ -187,7 +189,9 @@ Test(cli_outbox, a_call_that_is_wrong_is_not_kept)
 
 Test(cli_outbox, of_a_call_refused_for_one_job_the_others_go_in)
 {
-    static const struct fake_step script[] = {EXPECT("sh_enqueue"),
+    static const struct fake_step script[] = {EXPECT("PING"),
+                                              SEND("+PONG\r\n"),
+                                              EXPECT("sh_enqueue"),
                                               SEND("-SHINVALID body: no\r\n"), /* all three */
                                               EXPECT("sh_enqueue"),
                                               SEND("*1\r\n$1\r\nx\r\n"), /* a */

@@ -15,23 +15,32 @@
 
 #include "base/clock.h"
 #include "cli/commands/enqueue.h"
-#include "cli/commands/feed.h"
 #include "cli/commands/line_job.h"
 #include "cli/frame/connections.h"
 #include "cli/frame/input.h"
 #include "cli/frame/output.h"
-#include "enqueue/keep.h"
 
 enum { PROGRESS_MS = 200, LINE_SLACK_BYTES = 64 * 1024 };
 enum { MOST_ESCAPED = 6 /* bytes of JSON for one byte of text: \u001f */ };
+
+#define ROOM_MAX_MS ((int64_t)365 * 24 * 60 * 60 * 1000)
 
 struct lines {
     const struct cli *cli;
     FILE *file;
     struct line_defaults defaults;
-    struct feed feed;
-    stillhouse_client *keeper; /* NULL = no outbox */
+    stillhouse_client *client;
+    bool has_outbox;
     struct line_job job;
+    stillhouse_job_options options;
+    size_t accepted; /* new jobs */
+    size_t deduplicated;
+    size_t refused;     /* full, or not sent after a failure */
+    size_t failed;      /* the server refused them */
+    size_t unknown;     /* the connection broke: they may be in */
+    size_t kept;        /* in the outbox */
+    bool full;          /* something was refused, and is not waited for: no use in going on */
+    struct error wrong; /* what ended the reading; STATUS_OK = the end of the file */
     struct arena scratch;
     struct strbuf line;
     size_t number; /* of the line, from 1 */
@@ -40,6 +49,7 @@ struct lines {
     size_t replaced;  /* characters that no text can hold */
     size_t strangers; /* fields that no job of this queue has */
     bool stopped;     /* --stop-on-error */
+    bool ended;       /* the file is read */
     bool progress;    /* standard error is a terminal */
     int64_t start_ms;
     int64_t shown_ms;
@@ -94,27 +104,30 @@ static void report_line(struct lines *lines, const char *text)
     lines->stopped = cli_has(lines->cli, "stop-on-error");
 }
 
-/* One line that is there. A failure is the server's, or a lack of memory. */
-static enum status take_line(struct lines *lines, struct error *err)
+/* One line that is there. True: it is a job. False where `wrong` is set: memory is short. */
+static bool take_line(struct lines *lines)
 {
     const char *text = lines->line.bytes == 0 ? "" : lines->line.data;
     size_t bytes = lines->line.bytes;
+    struct error err = {0};
 
     if (lines->number == 1 && bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
         text += 3; /* a byte order mark */
         bytes -= 3;
     }
     if (text_is_blank(text, bytes)) {
-        return STATUS_OK;
+        return false;
     }
     const enum status status =
-        line_job_decode(&lines->defaults, text, bytes, &lines->scratch, &lines->job, err);
+        line_job_decode(&lines->defaults, text, bytes, &lines->scratch, &lines->job, &err);
     if (status == STATUS_INVALID) {
-        report_line(lines, err->text);
-        return STATUS_OK;
+        report_line(lines, err.text);
+        return false;
     }
     if (status != STATUS_OK) {
-        return status;
+        lines->wrong = err;
+        lines->wrong.status = status;
+        return false;
     }
     lines->jobs++;
     lines->replaced += lines->job.replaced;
@@ -124,52 +137,101 @@ static enum status take_line(struct lines *lines, struct error *err)
                     lines->number, lines->job.stranger);
     }
     lines->strangers += lines->job.strangers;
-    return feed_add(&lines->feed, &lines->job, err);
+    return true;
 }
 
-static enum status read_lines(struct lines *lines, struct error *err)
+/* Reads one line; true: it is a job. */
+static bool read_line(struct lines *lines)
 {
     const size_t most = (size_t)lines->defaults.max_body_bytes * MOST_ESCAPED + LINE_SLACK_BYTES;
-    enum status status = STATUS_OK;
+    char text[96];
 
-    while (status == STATUS_OK && !lines->stopped && !lines->feed.full) {
-        const enum input_line found = input_line(lines->file, most, &lines->line);
-        lines->number++;
-        if (found == INPUT_END) {
-            return STATUS_OK;
-        }
-        if (found == INPUT_ERROR) {
-            return error_set(err, STATUS_FAILED, "line %zu: %s", lines->number,
-                             strbuf_ok(&lines->line) ? strerror(errno) : "out of memory");
-        }
-        if (found == INPUT_TOO_LONG) {
-            char text[96];
-            snprintf(text, sizeof text, "longer than %zu bytes: no body of at most %" PRId64, most,
-                     lines->defaults.max_body_bytes);
-            report_line(lines, text);
-        } else {
-            status = take_line(lines, err);
-        }
+    lines->number++;
+    switch (input_line(lines->file, most, &lines->line)) {
+    case INPUT_LINE:
+        return take_line(lines);
+    case INPUT_TOO_LONG:
+        snprintf(text, sizeof text, "longer than %zu bytes: no body of at most %" PRId64, most,
+                 lines->defaults.max_body_bytes);
+        report_line(lines, text);
+        return false;
+    case INPUT_END:
+        lines->ended = true;
+        return false;
+    case INPUT_ERROR:
+        break;
+    }
+    (void)error_set(&lines->wrong, STATUS_FAILED, "line %zu: %s", lines->number,
+                    strbuf_ok(&lines->line) ? strerror(errno) : "out of memory");
+    return false;
+}
+
+/* The next line that is a job. */
+static bool next_job(void *context, stillhouse_job *job)
+{
+    struct lines *lines = context;
+    bool found = false;
+
+    while (!found && !lines->ended && !lines->stopped && !lines->full &&
+           lines->wrong.status == STATUS_OK) {
+        found = read_line(lines);
         show_progress(lines);
     }
-    return status;
+    lines->options = (stillhouse_job_options){.priority = enqueue_priority(lines->job.priority),
+                                              .delay_ms = lines->job.delay_ms,
+                                              .deadline_ms = lines->job.deadline_ms};
+    job->domain = lines->job.domain;
+    job->body = lines->job.body.data;
+    job->body_bytes = lines->job.body.bytes;
+    job->options = &lines->options;
+    job->unique = lines->job.unique[0] == '\0' ? NULL : lines->job.unique;
+    return found;
+}
+
+static void count_job(void *context, size_t index, stillhouse_status outcome, const char *id,
+                      bool twin)
+{
+    struct lines *lines = context;
+
+    (void)index;
+    switch (outcome) {
+    case STILLHOUSE_OK:
+        lines->accepted += !twin;
+        lines->deduplicated += twin;
+        break;
+    case STILLHOUSE_KEPT:
+        lines->kept++;
+        break;
+    case STILLHOUSE_FULL:
+        lines->refused++;
+        lines->full = true;
+        break;
+    case STILLHOUSE_UNREACHABLE:
+        lines->unknown += id[0] != '\0';
+        lines->refused += id[0] == '\0';
+        break;
+    case STILLHOUSE_FAILED:
+    case STILLHOUSE_INVALID:
+    case STILLHOUSE_NOT_FOUND:
+        lines->failed++;
+        break;
+    }
 }
 
 /* ---- the end ------------------------------------------------------------------------------- */
 
 static int print_counts(const struct lines *lines)
 {
-    const struct feed *feed = &lines->feed;
     struct strbuf document = {0};
 
     if (lines->cli->json) {
         strbuf_printf(&document,
                       "{\"accepted\":%zu,\"deduplicated\":%zu,\"refused\":%zu,\"invalid\":%zu,"
                       "\"failed\":%zu,\"unknown\":%zu",
-                      feed->accepted, feed->deduplicated, feed->refused, lines->invalid,
-                      feed->failed, feed->unknown);
-        if (feed->keeper != NULL) {
-            strbuf_printf(&document, ",\"kept\":%zu", feed->kept);
+                      lines->accepted, lines->deduplicated, lines->refused, lines->invalid,
+                      lines->failed, lines->unknown);
+        if (lines->has_outbox) {
+            strbuf_printf(&document, ",\"kept\":%zu", lines->kept);
         }
         if (lines->replaced > 0) {
             strbuf_printf(&document, ",\"replaced\":%zu", lines->replaced);
@@ -182,16 +244,16 @@ static int print_counts(const struct lines *lines)
         strbuf_free(&document);
         return code;
     }
-    printf("%zu accepted, %zu deduplicated, %zu refused, %zu invalid", feed->accepted,
-           feed->deduplicated, feed->refused, lines->invalid);
-    if (feed->failed > 0) {
-        printf(", %zu failed", feed->failed);
+    printf("%zu accepted, %zu deduplicated, %zu refused, %zu invalid", lines->accepted,
+           lines->deduplicated, lines->refused, lines->invalid);
+    if (lines->failed > 0) {
+        printf(", %zu failed", lines->failed);
     }
-    if (feed->unknown > 0) {
-        printf(", %zu unknown (the connection broke before their answer)", feed->unknown);
+    if (lines->unknown > 0) {
+        printf(", %zu unknown (the connection broke before their answer)", lines->unknown);
     }
-    if (feed->kept > 0) {
-        printf(", %zu kept in the outbox", feed->kept);
+    if (lines->kept > 0) {
+        printf(", %zu kept in the outbox", lines->kept);
     }
     if (lines->replaced > 0) {
         printf(", %zu characters that were none replaced by U+FFFD", lines->replaced);
@@ -203,83 +265,50 @@ static int print_counts(const struct lines *lines)
     return CLI_DONE;
 }
 
-static int finish(struct lines *lines, enum status status, struct error *err)
+/* The exit code, and why it is no other. */
+static int explain(const struct lines *lines, stillhouse_status status)
 {
-    struct error late = {0};
-
-    const enum status finished = feed_finish(&lines->feed, &late);
-    clear_progress(lines);
-    int code = CLI_DONE;
-    if (status != STATUS_OK) {
-        code = cli_fail(err);
-    } else if (finished != STATUS_OK) {
-        code = cli_fail(&late);
-    } else if (lines->feed.full) {
+    if (lines->wrong.status != STATUS_OK) {
+        return cli_fail(&lines->wrong);
+    }
+    if (status == STILLHOUSE_FULL) {
         cli_message("queue \"%s\" is full (--max-backlog %" PRId64 "), ended in line %zu; "
                     "--wait-full waits for room",
-                    lines->defaults.queue, lines->feed.max_backlog, lines->number);
-        code = CLI_FULL;
-    } else if (lines->invalid > 0) {
-        code = CLI_FAILED;
+                    lines->defaults.queue, lines->cli->settings.max_backlog, lines->number);
+        return CLI_FULL;
     }
-    if (lines->feed.kept > 0) {
-        cli_message("kept in the outbox: %s", lines->feed.why.text);
+    if (status != STILLHOUSE_OK && status != STILLHOUSE_KEPT) {
+        return client_fail(lines->client, status);
     }
-    const int printed = print_counts(lines);
-    return code == CLI_DONE ? printed : code;
+    if (status == STILLHOUSE_KEPT) {
+        cli_message("%s", stillhouse_error(lines->client));
+    }
+    return lines->invalid > 0 ? CLI_FAILED : CLI_DONE;
 }
 
-/* What waits in the outbox goes first; when it cannot, the lines go behind it. */
-static void start_keeping(struct lines *lines, const struct error *conn_fault)
+static int send_lines(struct lines *lines)
 {
-    struct error err = {0};
-
-    lines->feed.keeper = lines->keeper;
-    if (lines->keeper == NULL) {
-        return;
-    }
-    if (conn_fault->status != STATUS_OK) {
-        feed_keep(&lines->feed, conn_fault);
-    } else if (flush_make_way(lines->keeper, COMMAND_TIMEOUT_MS, &err) != STATUS_OK) {
-        feed_keep(&lines->feed, &err);
-    }
-}
-
-static int feed_lines(struct lines *lines, struct redis_conn *conn, const struct queue *queue,
-                      const struct error *conn_fault)
-{
-    const struct settings *settings = &lines->cli->settings;
-    struct error err = {0};
-    int code;
+    const stillhouse_source source = {
+        .size = sizeof source,
+        .queue = lines->defaults.queue,
+        .next = next_job,
+        .told = count_job,
+        .context = lines,
+        .room_ms = cli_has(lines->cli, "wait-full") ? ROOM_MAX_MS : 0,
+    };
 
     start_progress(lines);
-    if (feed_init(&lines->feed, conn, queue, settings->max_backlog,
-                  cli_has(lines->cli, "wait-full"), &err) != STATUS_OK) {
-        code = cli_fail(&err);
-    } else {
-        start_keeping(lines, conn_fault);
-        code = finish(lines, read_lines(lines, &err), &err);
+    if (lines->has_outbox) { /* what waits there goes first; what cannot is in front of the lines */
+        (void)stillhouse_flush(lines->client, COMMAND_TIMEOUT_MS, NULL);
     }
-    feed_free(&lines->feed);
+    const stillhouse_status status = stillhouse_enqueue_all(lines->client, &source);
+    clear_progress(lines);
+    const int code = explain(lines, status);
+    const int printed = print_counts(lines);
     arena_free(&lines->scratch);
     line_job_free(&lines->job);
     strbuf_free(&lines->line);
-    return code;
-}
-
-/* Where there is no connection the outbox is enough. */
-static int connect_and_feed(struct lines *lines, const struct queue *queue)
-{
-    struct redis_conn *conn = NULL;
-    struct error fault = {0};
-
-    const enum status status = open_redis(lines->cli->settings.redis_url, &conn, &fault);
-    if (status != STATUS_OK && (lines->keeper == NULL || status == STATUS_INVALID)) {
-        return cli_fail(&fault);
-    }
-    const int code = feed_lines(lines, conn, queue, &fault);
-    redis_conn_free(conn);
-    return code;
+    return code == CLI_DONE ? printed : code;
 }
 
 int enqueue_lines(const struct cli *cli, const struct enqueue_request *request)
@@ -292,24 +321,21 @@ int enqueue_lines(const struct cli *cli, const struct enqueue_request *request)
                      .delay_ms = request->delay_ms,
                      .deadline_ms = request->deadline_ms,
                      .max_body_bytes = cli->settings.max_body_bytes},
+        .has_outbox = cli->settings.outbox[0] != '\0' && strcmp(request->queue, "enrich") != 0,
     };
-    struct queue queue;
 
-    int code = cli_queue(cli, 0, &queue);
-    if (code == CLI_DONE) {
-        code = input_open(cli, "jsonl", cli_value(cli, "jsonl"), &lines.file);
-    }
+    int code = input_open(cli, "jsonl", cli_value(cli, "jsonl"), &lines.file);
     if (code != CLI_DONE) {
         return code;
     }
-    if (cli->settings.outbox[0] != '\0' && strcmp(request->queue, "enrich") != 0) {
-        code =
-            connect_client_with_outbox(cli, CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, &lines.keeper);
-    }
+    code =
+        lines.has_outbox
+            ? connect_client_with_outbox(cli, CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, &lines.client)
+            : connect_client(cli, CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, &lines.client);
     if (code == CLI_DONE) {
-        code = connect_and_feed(&lines, &queue);
+        code = send_lines(&lines);
     }
-    stillhouse_close(lines.keeper);
+    stillhouse_close(lines.client);
     input_close(lines.file);
     return code;
 }

@@ -286,12 +286,10 @@ static int await_result(struct sender *sender)
 
 int enqueue_one(const struct cli *cli, const struct enqueue_request *request)
 {
-    static const stillhouse_priority priorities[JOB_PRIORITIES] = {
-        [JOB_HIGH] = STILLHOUSE_HIGH, [JOB_NORMAL] = STILLHOUSE_NORMAL, [JOB_LOW] = STILLHOUSE_LOW};
     struct sender sender = {
         .cli = cli,
         .request = request,
-        .options = {.priority = priorities[request->priority],
+        .options = {.priority = enqueue_priority(request->priority),
                     .delay_ms = request->delay_ms,
                     .deadline_ms = request->deadline_ms,
                     .reply = request->wait_ms > 0},

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "jobs/bodies.h"
 #include "json/tree.h"
 
@@ -173,7 +172,7 @@ static enum status pack_body(const struct shape *shape, const cJSON *line, struc
 
 /* The checks of the workers' own decoders. Fills the unique key of an enrichment. */
 static enum status check_body(const struct shape *shape, const struct strbuf *body,
-                              struct arena *scratch, char unique[TEXT_HASH_CHARS + 8],
+                              struct arena *scratch, char unique[LINE_UNIQUE_BYTES],
                               struct error *err)
 {
     struct enrich_body enrich;
@@ -195,7 +194,7 @@ static enum status check_body(const struct shape *shape, const struct strbuf *bo
     const enum status status = bodies_decode_enrich(body->data, body->bytes, &enrich, err);
     if (status == STATUS_OK) {
         text_hash(enrich.query.data, enrich.query.bytes, hash);
-        snprintf(unique, TEXT_HASH_CHARS + 8, "%s.%d", hash, enrich.k);
+        snprintf(unique, LINE_UNIQUE_BYTES, "%s.%d", hash, enrich.k);
     }
     return status;
 }
@@ -268,31 +267,22 @@ static enum status read_duration(const cJSON *line, const char *name, int64_t ma
 }
 
 static enum status read_options(const struct line_defaults *defaults, const cJSON *line,
-                                const char *unique, char out[LINE_OPTIONS_BYTES], struct error *err)
+                                struct line_job *out, struct error *err)
 {
     const cJSON *priority = cJSON_GetObjectItemCaseSensitive(line, "priority");
-    struct job_options options = {
-        .priority = defaults->priority,
-        .delay_ms = defaults->delay_ms,
-        .unique = {unique, strlen(unique)},
-    };
-    int64_t deadline_ms = defaults->deadline_ms;
 
-    if (priority != NULL &&
-        (!cJSON_IsString(priority) ||
-         !job_priority_parse(priority->valuestring, strlen(priority->valuestring),
-                             &options.priority))) {
+    out->priority = defaults->priority;
+    out->delay_ms = defaults->delay_ms;
+    out->deadline_ms = defaults->deadline_ms;
+    if (priority != NULL && (!cJSON_IsString(priority) ||
+                             !job_priority_parse(priority->valuestring,
+                                                 strlen(priority->valuestring), &out->priority))) {
         return wrong("priority", priority, "\"high\", \"normal\" or \"low\"", err);
     }
-    enum status status = read_duration(line, "delay", JOB_DELAY_MAX_MS, &options.delay_ms, err);
-    if (status == STATUS_OK) {
-        status = read_duration(line, "deadline", DURATION_MAX_MS, &deadline_ms, err);
-    }
-    if (status == STATUS_OK) {
-        options.deadline_unix_ms = deadline_ms > 0 ? clock_unix_ms() + deadline_ms : 0;
-        (void)job_options_format(&options, out, LINE_OPTIONS_BYTES);
-    }
-    return status;
+    const enum status status = read_duration(line, "delay", JOB_DELAY_MAX_MS, &out->delay_ms, err);
+    return status == STATUS_OK
+               ? read_duration(line, "deadline", DURATION_MAX_MS, &out->deadline_ms, err)
+               : status;
 }
 
 /* ---- the line ------------------------------------------------------------------------------ */
@@ -449,7 +439,6 @@ static enum status decode(const struct line_defaults *defaults, const cJSON *lin
                           struct arena *scratch, struct line_job *out, struct error *err)
 {
     const struct shape *shape = find_shape(defaults->queue);
-    char unique[TEXT_HASH_CHARS + 8];
 
     count_strangers(shape, line, out);
     enum status status = read_domain(defaults, line, out->domain, err);
@@ -460,19 +449,13 @@ static enum status decode(const struct line_defaults *defaults, const cJSON *lin
     if (status != STATUS_OK) {
         return status;
     }
-    status = check_body(shape, &out->body, scratch, unique, err);
+    status = check_body(shape, &out->body, scratch, out->unique, err);
     if (status == STATUS_OK && (int64_t)out->body.bytes > defaults->max_body_bytes) {
         status = error_set(err, STATUS_INVALID,
                            "the body has %zu bytes: expected at most %" PRId64 " (--max-body)",
                            out->body.bytes, defaults->max_body_bytes);
     }
-    if (status == STATUS_OK) {
-        status = read_options(defaults, line, unique, out->options, err);
-    }
-    if (status == STATUS_OK) {
-        text_make_id(clock_unix_ms(), out->id);
-    }
-    return status;
+    return status == STATUS_OK ? read_options(defaults, line, out, err) : status;
 }
 
 void line_job_free(struct line_job *job)

@@ -3,7 +3,7 @@
  *
  *     {"domain": "legal", "query": "notice period", "k": 3, "priority": "low", "delay": "5s"}
  *
- * Pure but for the id and the clock. One thread.
+ * Pure. One thread.
  */
 #ifndef STILLHOUSE_CLI_COMMANDS_LINE_JOB_H
 #define STILLHOUSE_CLI_COMMANDS_LINE_JOB_H
@@ -15,9 +15,8 @@
 #include "base/strbuf.h"
 #include "base/text.h"
 #include "jobs/job.h"
-#include "queue/queue.h"
 
-enum { LINE_OPTIONS_BYTES = 640 };
+enum { LINE_UNIQUE_BYTES = TEXT_HASH_CHARS + 8 };
 
 /* What holds for a line that does not say otherwise. */
 struct line_defaults {
@@ -30,14 +29,16 @@ struct line_defaults {
 };
 
 struct line_job {
-    char id[37];
     char domain[TEXT_DOMAIN_MAX + 1];
-    char options[LINE_OPTIONS_BYTES];
-    size_t replaced;        /* characters that no text can hold, U+FFFD now */
-    size_t strangers;       /* fields of the line that are none of a job of this queue */
-    char stranger[48];      /* the first of them, for a message; "" */
-    struct strbuf body;     /* both are reused from line to line: zero-initialise once, */
-    struct strbuf repaired; /* line_job_free at the end */
+    enum job_priority priority;
+    int64_t delay_ms;
+    int64_t deadline_ms;            /* from now; 0 = none */
+    char unique[LINE_UNIQUE_BYTES]; /* of an enrichment; "" */
+    size_t replaced;                /* characters that no text can hold, U+FFFD now */
+    size_t strangers;               /* fields of the line that are none of a job of this queue */
+    char stranger[48];              /* the first of them, for a message; "" */
+    struct strbuf body;             /* both are reused from line to line: zero-initialise once, */
+    struct strbuf repaired;         /* line_job_free at the end */
 };
 
 void line_job_free(struct line_job *job);
