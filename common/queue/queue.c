@@ -6,8 +6,9 @@
 
 #include "base/log.h"
 #include "queue_lua.h"
+#include "redis/info.h"
 
-enum { PREFIX_MAX = 96, OLDEST_MAJOR = 7, LOAD_TRIES = 5 };
+enum { PREFIX_MAX = 96, LOAD_TRIES = 5 };
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
@@ -190,23 +191,19 @@ static enum status loaded_version(struct redis_conn *conn, long long *version, s
     return status;
 }
 
-/* "redis_version:" out of INFO server. */
 static enum status check_server(struct redis_conn *conn, struct error *err)
 {
-    static const char marker[] = "redis_version:";
-    redisReply *reply = NULL;
+    struct redis_info info;
+    char version[REDIS_INFO_BYTES];
 
-    enum status status = queue_callf(conn, REDIS_REPLY_STRING, &reply, err, "INFO server");
-    if (status != STATUS_OK) {
-        return status;
+    enum status status = redis_info_get(conn, "server", &info, err);
+    if (status == STATUS_OK && !redis_info_is_new_enough(&info)) {
+        redis_info_text(&info, "redis_version", version);
+        status =
+            error_set(err, STATUS_INVALID, "redis %s at %s: 7.0 or newer is needed",
+                      version[0] == '\0' ? "of unknown version" : version, redis_conn_where(conn));
     }
-    const char *found = strstr(reply->str, marker);
-    const char *version = found == NULL ? "of unknown version" : found + sizeof marker - 1;
-    if (strtol(version, NULL, 10) < OLDEST_MAJOR) {
-        status = error_set(err, STATUS_INVALID, "redis %.*s at %s: 7.0 or newer is needed",
-                           (int)strcspn(version, "\r\n"), version, redis_conn_where(conn));
-    }
-    redis_reply_free(reply);
+    redis_info_free(&info);
     return status;
 }
 

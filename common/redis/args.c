@@ -112,30 +112,34 @@ void redis_args_int(struct redis_args *args, int64_t number)
     redis_args_add(args, room, (size_t)printed);
 }
 
-static bool is_word(const char *word, size_t bytes, const char *expected)
-{
-    return strlen(expected) == bytes && memcmp(word, expected, bytes) == 0;
-}
-
 void redis_args_vformat(struct redis_args *args, const char *format, va_list values)
 {
     for (;;) {
-        const size_t bytes = strcspn(format, " ");
-        if (memchr(format, '%', bytes) == NULL) {
+        size_t bytes = 0;
+        if (format[0] != '%') {
+            while (format[bytes] != ' ' && format[bytes] != '\0' && format[bytes] != '%') {
+                bytes++;
+            }
             redis_args_add(args, format, bytes);
-        } else if (is_word(format, bytes, "%s")) {
+        } else if (format[1] == 's') {
             redis_args_str(args, va_arg(values, const char *));
-        } else if (is_word(format, bytes, "%.*s")) {
+            bytes = 2;
+        } else if (format[1] == '.' && format[2] == '*' && format[3] == 's') {
             const int length = va_arg(values, int);
             redis_args_add(args, va_arg(values, const char *), (size_t)length);
-        } else if (is_word(format, bytes, "%d")) {
+            bytes = 4;
+        } else if (format[1] == 'd') {
             redis_args_int(args, va_arg(values, int));
-        } else if (is_word(format, bytes, "%zu")) {
+            bytes = 2;
+        } else if (format[1] == 'z' && format[2] == 'u') {
             redis_args_int(args, (int64_t)va_arg(values, size_t));
-        } else if (is_word(format, bytes, "%jd")) {
+            bytes = 3;
+        } else if (format[1] == 'j' && format[2] == 'd') {
             redis_args_int(args, va_arg(values, intmax_t));
-        } else {
-            args->failed = true;
+            bytes = 3;
+        }
+        if (bytes == 0 || (format[bytes] != ' ' && format[bytes] != '\0')) {
+            args->failed = true; /* no word, or one with something beside it */
             return;
         }
         if (format[bytes] == '\0') {

@@ -870,7 +870,7 @@ static void break_off(struct redis_pipeline *pipeline, const struct error *err)
 
 void redis_pipeline_add(struct redis_pipeline *pipeline, const struct redis_args *args)
 {
-    struct error err = {0};
+    struct error err; /* written by whoever fails */
 
     if (pipeline->broken) {
         pipeline->asked++;
@@ -887,19 +887,18 @@ void redis_pipeline_add(struct redis_pipeline *pipeline, const struct redis_args
 
 void redis_pipelinef(struct redis_pipeline *pipeline, const char *format, ...)
 {
-    struct redis_args args = {0};
     va_list values;
 
+    redis_args_reset(&pipeline->args);
     va_start(values, format);
-    redis_args_vformat(&args, format, values);
+    redis_args_vformat(&pipeline->args, format, values);
     va_end(values);
-    redis_pipeline_add(pipeline, &args);
-    redis_args_free(&args);
+    redis_pipeline_add(pipeline, &pipeline->args);
 }
 
 enum status redis_pipeline_next(struct redis_pipeline *pipeline, const redisReply **reply)
 {
-    struct error err = {0};
+    struct error err; /* written by whoever fails */
 
     redis_reply_free(pipeline->reply);
     pipeline->reply = NULL;
@@ -914,7 +913,8 @@ enum status redis_pipeline_next(struct redis_pipeline *pipeline, const redisRepl
         break_off(pipeline, &err);
         return err.status;
     }
-    const enum status status = redis_reply_status(pipeline->reply, &err);
+    const enum status status =
+        pipeline->takes_errors ? STATUS_OK : redis_reply_status(pipeline->reply, &err);
     if (status != STATUS_OK) {
         if (pipeline->error.status == STATUS_OK) {
             pipeline->error = err;
@@ -933,10 +933,12 @@ enum status redis_pipeline_end(struct redis_pipeline *pipeline, struct error *er
         (void)redis_pipeline_next(pipeline, &ignored);
     }
     redis_reply_free(pipeline->reply);
+    redis_args_free(&pipeline->args);
     const enum status status = pipeline->error.status;
     if (status != STATUS_OK && err != NULL) {
         *err = pipeline->error;
     }
-    *pipeline = (struct redis_pipeline){.conn = pipeline->conn};
+    *pipeline =
+        (struct redis_pipeline){.conn = pipeline->conn, .takes_errors = pipeline->takes_errors};
     return status;
 }

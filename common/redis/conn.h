@@ -127,10 +127,12 @@ enum status redis_askf(struct redis_conn *conn, redisReply **reply, struct error
  * answer was read or the connection is closed. */
 struct redis_pipeline {
     struct redis_conn *conn; /* borrowed; no other call on it until the end */
+    bool takes_errors;       /* an error is an answer as others are, and no failure */
     struct error error;      /* the first failure; .status is STATUS_OK where there is none */
     size_t asked;            /* commands that are not answered yet */
     bool broken;             /* no more answers come */
     redisReply *reply;       /* the last answer */
+    struct redis_args args;  /* room for the words of one command after the other */
 };
 
 void redis_pipeline_add(struct redis_pipeline *pipeline, const struct redis_args *args);

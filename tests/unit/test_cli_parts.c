@@ -7,7 +7,6 @@
 #include "cli/frame/output.c"
 #include "cli/frame/values.c"
 #include "operate/entries.c"
-#include "operate/server_info.c"
 
 static const struct command command = {.name = "enqueue"};
 
@@ -571,17 +570,4 @@ Test(cli_parts, stream_ids_are_told_from_job_ids)
     cr_assert_not(entry_is_stream_id("-1"));
     cr_assert_not(entry_is_stream_id("1-"));
     cr_assert_not(entry_is_stream_id("111111111111111111111-1"));
-}
-
-Test(cli_parts, info_lines_are_found_at_their_beginning_only)
-{
-    struct strbuf info = {0};
-    char out[128];
-
-    strbuf_append_str(&info, "\n# Memory\r\nused_memory:123\r\nmaxmemory_policy:noeviction\r\n");
-    cr_assert_eq(server_info_number(&info, "used_memory"), 123);
-    cr_assert_eq(server_info_number(&info, "memory"), 0);
-    cr_assert_str_eq(server_info_text(&info, "maxmemory_policy", out), "noeviction");
-    cr_assert_str_eq(server_info_text(&info, "role", out), "");
-    strbuf_free(&info);
 }

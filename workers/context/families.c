@@ -130,8 +130,7 @@ static enum status fetch_prompts(struct families *f, struct redis_conn *conn, st
     char key[KEYS_BYTES];
     uint64_t counts[FIELDS] = {0};
 
-    redis_args_str(&args, "HMGET");
-    redis_args_str(&args, keys_plain(key, f->settings->prefix, "prompts"));
+    redis_args_format(&args, "HMGET %s", keys_plain(key, f->settings->prefix, "prompts"));
     for (int i = 0; i < FIELDS; i++) {
         redis_args_str(&args, names[i]);
     }

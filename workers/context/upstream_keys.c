@@ -12,11 +12,6 @@ enum { KEY_TTL_MS = 2 * 60 * 60 * 1000, DIGITS_MAX = 15 };
 
 static const int64_t LONG_AGO_UNIX_MS = 1000000000000; /* before it, Redis' time is not known yet */
 
-static const char *const fields[] = {"setting",     "failures",     "opened_at",
-                                     "probe_until", "last_success", "not_before"};
-
-enum { FIELDS = sizeof fields / sizeof fields[0] };
-
 static bool is_shared(const struct context *ctx, enum operation operation)
 {
     return ctx->clients.cache != NULL && context_now_unix_ms(ctx) > LONG_AGO_UNIX_MS &&
@@ -49,8 +44,7 @@ static int64_t number_of(const redisReply *reply)
 
 static void take(struct context *ctx, enum operation operation, const redisReply *reply)
 {
-    struct upstream_shared shared = {.is_junk = reply->type != REDIS_REPLY_ARRAY ||
-                                                reply->elements != FIELDS};
+    struct upstream_shared shared = {.is_junk = !redis_reply_is_row(reply, "******")};
 
     if (!shared.is_junk) {
         const redisReply *setting = reply->element[0];
@@ -69,33 +63,19 @@ static void take(struct context *ctx, enum operation operation, const redisReply
     upstreams_merge(ctx->upstreams, operation, &shared, context_now_unix_ms(ctx));
 }
 
-static enum status append_read(struct context *ctx, enum operation operation, struct error *err)
-{
-    struct redis_args args = {0};
-    char key[KEYS_BYTES];
-
-    redis_args_str(&args, "HMGET");
-    redis_args_str(&args, key_of(ctx, operation, key));
-    for (size_t i = 0; i < FIELDS; i++) {
-        redis_args_str(&args, fields[i]);
-    }
-    const enum status status = redis_conn_append(context_cache(ctx), &args, err);
-    redis_args_free(&args);
-    return status;
-}
-
 void upstream_keys_sync(struct context *ctx, enum operation operation)
 {
     struct error err = {0};
     redisReply *reply = NULL;
+    char key[KEYS_BYTES];
 
     if (!is_shared(ctx, operation) || !upstreams_is_sync_due(ctx->upstreams, operation)) {
         return;
     }
-    enum status status = append_read(ctx, operation, &err);
-    if (status == STATUS_OK) {
-        status = redis_conn_collect(context_cache(ctx), &reply, &err);
-    }
+    enum status status =
+        redis_askf(context_cache(ctx), &reply, &err,
+                   "HMGET %s setting failures opened_at probe_until last_success not_before",
+                   key_of(ctx, operation, key));
     if (status == STATUS_OK) {
         status = redis_reply_status(reply, &err);
     }
@@ -109,92 +89,45 @@ void upstream_keys_sync(struct context *ctx, enum operation operation)
     redis_reply_free(reply);
 }
 
-static void add_pair(struct redis_args *args, const char *field, int64_t value)
-{
-    redis_args_str(args, field);
-    redis_args_int(args, value);
-}
-
-static enum status append_change(struct context *ctx, const char *key,
-                                 const struct upstream_change *change, struct error *err)
+/* The fields that a change sets. */
+static void set_fields(struct redis_pipeline *pipeline, const char *key,
+                       const struct upstream_change *change)
 {
     struct redis_args args = {0};
 
-    redis_args_str(&args, "HSET");
-    redis_args_str(&args, key);
-    redis_args_str(&args, "setting");
-    redis_args_str(&args, change->setting);
+    redis_args_format(&args, "HSET %s setting %s", key, change->setting);
     if (change->what == UPSTREAM_SUCCEEDED) {
-        add_pair(&args, "last_success", change->now_unix_ms);
-        add_pair(&args, "failures", 0);
-        add_pair(&args, "opened_at", 0);
-        add_pair(&args, "probe_until", 0);
+        redis_args_format(&args, "last_success %jd failures 0 opened_at 0 probe_until 0",
+                          change->now_unix_ms);
     } else if (change->what == UPSTREAM_PROBES) {
-        add_pair(&args, "probe_until", change->until_unix_ms);
+        redis_args_format(&args, "probe_until %jd", change->until_unix_ms);
     } else {
-        redis_args_str(&args, "text");
-        redis_args_str(&args, change->text);
-        add_pair(&args, "probe_until", 0);
+        redis_args_format(&args, "text %s probe_until 0", change->text);
         if (change->opened) {
-            add_pair(&args, "opened_at", change->now_unix_ms);
+            redis_args_format(&args, "opened_at %jd", change->now_unix_ms);
         }
         if (change->until_unix_ms > 0) {
-            add_pair(&args, "not_before", change->until_unix_ms);
+            redis_args_format(&args, "not_before %jd", change->until_unix_ms);
         }
     }
-    const enum status status = redis_conn_append(context_cache(ctx), &args, err);
+    redis_pipeline_add(pipeline, &args);
     redis_args_free(&args);
-    return status;
-}
-
-static enum status append_words(struct context *ctx, const char *const *words, size_t count,
-                                struct error *err)
-{
-    struct redis_args args = {0};
-
-    for (size_t i = 0; i < count; i++) {
-        redis_args_str(&args, words[i]);
-    }
-    const enum status status = redis_conn_append(context_cache(ctx), &args, err);
-    redis_args_free(&args);
-    return status;
 }
 
 static enum status send_change(struct context *ctx, const char *key,
                                const struct upstream_change *change, struct error *err)
 {
-    char ttl[24];
-    const char *const forget[] = {"DEL", key};
-    const char *const failed[] = {"HINCRBY", key, "failures", "1"};
-    const char *const expire[] = {"PEXPIRE", key, ttl};
-    size_t sent = 2;
-    enum status status = STATUS_OK;
+    struct redis_pipeline pipeline = {.conn = context_cache(ctx)};
 
-    snprintf(ttl, sizeof ttl, "%d", (int)KEY_TTL_MS);
     if (change->is_anew) { /* of other settings, of another type, or junk */
-        status = append_words(ctx, forget, 2, err);
-        sent++;
+        redis_pipelinef(&pipeline, "DEL %s", key);
     }
-    if (status == STATUS_OK && change->what == UPSTREAM_FAILED) {
-        status = append_words(ctx, failed, 4, err);
-        sent++;
+    if (change->what == UPSTREAM_FAILED) {
+        redis_pipelinef(&pipeline, "HINCRBY %s failures 1", key);
     }
-    if (status == STATUS_OK) {
-        status = append_change(ctx, key, change, err);
-    }
-    if (status == STATUS_OK) {
-        status = append_words(ctx, expire, 3, err);
-    }
-    enum status refused = STATUS_OK;
-    for (size_t i = 0; i < sent && status == STATUS_OK; i++) {
-        redisReply *reply = NULL;
-        status = redis_conn_collect(context_cache(ctx), &reply, err);
-        if (status == STATUS_OK && refused == STATUS_OK) {
-            refused = redis_reply_status(reply, err);
-        }
-        redis_reply_free(reply);
-    }
-    return status != STATUS_OK ? status : refused;
+    set_fields(&pipeline, key, change);
+    redis_pipelinef(&pipeline, "PEXPIRE %s %d", key, KEY_TTL_MS);
+    return redis_pipeline_end(&pipeline, err);
 }
 
 void upstream_keys_tell(struct context *ctx, enum operation operation)
@@ -208,7 +141,6 @@ void upstream_keys_tell(struct context *ctx, enum operation operation)
         return;
     }
     if (send_change(ctx, key_of(ctx, operation, key), &change, &err) != STATUS_OK) {
-        redis_conn_abandon(ctx->clients.cache);
         upstreams_sync_failed(ctx->upstreams, operation);
         log_debug("telling the fleet of %s %s: %s", operation_upstream(operation),
                   operation_name(operation), err.text);

@@ -6,93 +6,52 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "queue/queue.h"
+#include "redis/info.h"
 #include "redis/sentinel.h"
 
-enum { TRY_FOR_MS = 5000, TRY_EVERY_MS = 250, POLICY_BYTES = 64 };
-
-/* The value of "name:value\r\n" in an INFO text, copied. */
-static bool info_value(const char *info, const char *name, char *out, size_t size)
-{
-    size_t bytes = strlen(name);
-
-    for (const char *line = info; line != NULL && *line != '\0';) {
-        if (strncmp(line, name, bytes) == 0 && line[bytes] == ':') {
-            size_t length = strcspn(line + bytes + 1, "\r\n");
-            length = length < size - 1 ? length : size - 1;
-            memcpy(out, line + bytes + 1, length);
-            out[length] = '\0';
-            return true;
-        }
-        line = strchr(line, '\n');
-        line = line != NULL ? line + 1 : NULL;
-    }
-    return false;
-}
-
-static enum status read_info(struct redis_conn *conn, const char *section, redisReply **reply,
-                             struct error *err)
-{
-    struct redis_args args = {0};
-
-    redis_args_str(&args, "INFO");
-    redis_args_str(&args, section);
-    enum status status = redis_conn_command(conn, &args, reply, err);
-    redis_args_free(&args);
-    return status;
-}
-
-static enum status read_policy(struct redis_conn *conn, char policy[POLICY_BYTES],
-                               struct error *err)
-{
-    redisReply *reply = NULL;
-    enum status status = read_info(conn, "memory", &reply, err);
-
-    policy[0] = '\0';
-    if (status == STATUS_OK && reply->type == REDIS_REPLY_STRING) {
-        info_value(reply->str, "maxmemory_policy", policy, POLICY_BYTES);
-    }
-    redis_reply_free(reply);
-    return status;
-}
+enum { TRY_FOR_MS = 5000, TRY_EVERY_MS = 250 };
 
 enum status preflight_check_eviction(struct redis_conn *conn, struct error *err)
 {
-    char policy[POLICY_BYTES];
-    enum status status = read_policy(conn, policy, err);
+    char policy[REDIS_INFO_BYTES];
+    struct redis_info info;
 
-    if (status == STATUS_OK && strncmp(policy, "allkeys-", 8) == 0) {
-        return error_set(err, STATUS_INVALID,
-                         "redis evicts jobs (maxmemory-policy is \"%s\"): CONFIG SET "
-                         "maxmemory-policy noeviction",
-                         policy);
+    enum status status = redis_info_get(conn, "memory", &info, err);
+    if (status == STATUS_OK && redis_info_eviction(&info, policy) == REDIS_EVICTS_ALL) {
+        status = error_set(err, STATUS_INVALID,
+                           "redis evicts jobs (maxmemory-policy is \"%s\"): CONFIG SET "
+                           "maxmemory-policy noeviction",
+                           policy);
     }
+    redis_info_free(&info);
     return status;
 }
 
 static void warn_volatile(struct redis_conn *conn)
 {
-    char policy[POLICY_BYTES];
+    char policy[REDIS_INFO_BYTES];
+    struct redis_info info;
 
-    if (read_policy(conn, policy, NULL) == STATUS_OK && strncmp(policy, "volatile-", 9) == 0) {
+    if (redis_info_get(conn, "memory", &info, NULL) == STATUS_OK &&
+        redis_info_eviction(&info, policy) == REDIS_EVICTS_MORTAL) {
         log_warning("redis may evict cached results and unique keys (maxmemory-policy is \"%s\"): "
                     "noeviction is meant for a queue",
                     policy);
     }
+    redis_info_free(&info);
 }
 
 static void warn_persistence(struct redis_conn *conn)
 {
-    redisReply *reply = NULL;
-    struct error err = {0};
-    char enabled[8] = "";
+    char enabled[REDIS_INFO_BYTES];
+    struct redis_info info;
 
-    if (read_info(conn, "persistence", &reply, &err) == STATUS_OK &&
-        reply->type == REDIS_REPLY_STRING &&
-        info_value(reply->str, "aof_enabled", enabled, sizeof enabled) && enabled[0] == '0') {
+    if (redis_info_get(conn, "persistence", &info, NULL) == STATUS_OK &&
+        strcmp(redis_info_text(&info, "aof_enabled", enabled), "0") == 0) {
         log_warning("redis keeps no append-only file: jobs are lost when it dies (CONFIG SET "
                     "appendonly yes)");
     }
-    redis_reply_free(reply);
+    redis_info_free(&info);
 }
 
 static enum status look(struct redis_conn *conn, struct error *err)

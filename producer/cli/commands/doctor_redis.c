@@ -8,21 +8,21 @@
 #include "cli/commands/doctor.h"
 #include "cli/frame/connections.h"
 #include "operate/fleet.h"
-#include "operate/server_info.h"
+#include "redis/info.h"
 
-enum { OLDEST_MAJOR = 7, MEMORY_WARNING = 75, MEMORY_ERROR = 90 /* percent */ };
+enum { MEMORY_WARNING = 75, MEMORY_ERROR = 90 /* percent */ };
 enum { CLOCK_WARNING_MS = 1000, CLOCK_ERROR_MS = 30000 };
 
-static void check_version(struct doctor *doctor, const struct strbuf *info)
+static void check_version(struct doctor *doctor, const struct redis_info *info)
 {
-    char version[128];
-    char valkey[128];
+    char version[REDIS_INFO_BYTES];
+    char valkey[REDIS_INFO_BYTES];
 
-    server_info_text(info, "redis_version", version);
-    server_info_text(info, "valkey_version", valkey);
+    redis_info_text(info, "redis_version", version);
+    redis_info_text(info, "valkey_version", valkey);
     if (valkey[0] != '\0') {
         doctor_note(doctor, FINDING_OK, "redis version", "", "Valkey %s", valkey);
-    } else if (strtol(version, NULL, 10) >= OLDEST_MAJOR) {
+    } else if (redis_info_is_new_enough(info)) {
         doctor_note(doctor, FINDING_OK, "redis version", "", "Redis %s", version);
     } else {
         doctor_note(doctor, FINDING_ERROR, "redis version", "7.0 or newer is needed", "Redis %s",
@@ -30,11 +30,11 @@ static void check_version(struct doctor *doctor, const struct strbuf *info)
     }
 }
 
-static void check_role(struct doctor *doctor, const struct strbuf *info)
+static void check_role(struct doctor *doctor, const struct redis_info *info)
 {
-    char role[128];
+    char role[REDIS_INFO_BYTES];
 
-    server_info_text(info, "role", role);
+    redis_info_text(info, "role", role);
     if (strcmp(role, "master") == 0) {
         doctor_note(doctor, FINDING_OK, "redis role", "", "master");
     } else {
@@ -44,12 +44,11 @@ static void check_role(struct doctor *doctor, const struct strbuf *info)
     }
 }
 
-static void check_durability(struct doctor *doctor, const struct strbuf *info)
+static void check_durability(struct doctor *doctor, const struct redis_info *info)
 {
-    char policy[128];
+    char policy[REDIS_INFO_BYTES];
 
-    server_info_text(info, "maxmemory_policy", policy);
-    if (strcmp(policy, "noeviction") == 0) {
+    if (redis_info_eviction(info, policy) == REDIS_EVICTS_NOTHING) {
         doctor_note(doctor, FINDING_OK, "redis eviction", "", "noeviction");
     } else {
         doctor_note(doctor, FINDING_ERROR, "redis eviction",
@@ -57,7 +56,7 @@ static void check_durability(struct doctor *doctor, const struct strbuf *info)
                     "may have a Redis of its own, STILLHOUSE_CACHE_URL)",
                     "%s", policy[0] == '\0' ? "unknown" : policy);
     }
-    if (server_info_number(info, "aof_enabled") == 1) {
+    if (redis_info_number(info, "aof_enabled") == 1) {
         doctor_note(doctor, FINDING_OK, "redis append-only file", "", "on");
     } else {
         doctor_note(doctor, FINDING_WARNING, "redis append-only file",
@@ -66,10 +65,10 @@ static void check_durability(struct doctor *doctor, const struct strbuf *info)
     }
 }
 
-static void check_memory(struct doctor *doctor, const struct strbuf *info)
+static void check_memory(struct doctor *doctor, const struct redis_info *info)
 {
-    const int64_t used = server_info_number(info, "used_memory");
-    const int64_t most = server_info_number(info, "maxmemory");
+    const int64_t used = redis_info_number(info, "used_memory");
+    const int64_t most = redis_info_number(info, "maxmemory");
     char used_text[32];
     char most_text[32];
 
@@ -91,15 +90,10 @@ static void check_memory(struct doctor *doctor, const struct strbuf *info)
 
 static void check_library(struct doctor *doctor, struct redis_conn *conn)
 {
-    struct redis_args args = {0};
     struct error err = {0};
     redisReply *reply = NULL;
 
-    redis_args_str(&args, "FCALL_RO");
-    redis_args_str(&args, "sh_version");
-    redis_args_str(&args, "0");
-    const enum status status = redis_conn_command(conn, &args, &reply, &err);
-    redis_args_free(&args);
+    const enum status status = redis_commandf(conn, &reply, &err, "FCALL_RO sh_version 0");
     const long long own = queue_library_version();
     if (status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER && reply->integer < own) {
         doctor_note(doctor, FINDING_WARNING, "function library",
@@ -115,9 +109,7 @@ static void check_library(struct doctor *doctor, struct redis_conn *conn)
                             : "run `stillhouse init`",
                     "%s", status == STATUS_OK ? "an answer of another shape" : err.text);
     }
-    if (reply != NULL) {
-        redis_reply_free(reply);
-    }
+    redis_reply_free(reply);
 }
 
 static void check_clock(struct doctor *doctor, struct redis_conn *conn)
@@ -269,11 +261,11 @@ static void check_cache(struct doctor *doctor)
 
 static void check_server(struct doctor *doctor, struct redis_conn *conn)
 {
-    struct strbuf info = {0};
+    struct redis_info info = {0};
     struct error err = {0};
 
     const int64_t start_ns = clock_now_ns();
-    const enum status status = server_info_get(conn, &info, &err);
+    const enum status status = redis_info_get(conn, "default", &info, &err);
     const double ms = (double)(clock_now_ns() - start_ns) / 1e6;
     if (status != STATUS_OK) {
         doctor_note(doctor, FINDING_ERROR, "redis", "INFO must be allowed to this user", "%s",
@@ -286,7 +278,7 @@ static void check_server(struct doctor *doctor, struct redis_conn *conn)
         check_durability(doctor, &info);
         check_memory(doctor, &info);
     }
-    strbuf_free(&info);
+    redis_info_free(&info);
     check_library(doctor, conn);
     check_clock(doctor, conn);
     check_workers(doctor, conn);

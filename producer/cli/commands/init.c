@@ -5,7 +5,7 @@
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
 #include "operate/fleet.h"
-#include "operate/server_info.h"
+#include "redis/info.h"
 #include "json/write.h"
 
 static enum status prepare_queues(const struct cli *cli, struct redis_conn *conn, struct error *err)
@@ -23,25 +23,25 @@ static enum status prepare_queues(const struct cli *cli, struct redis_conn *conn
     return STATUS_OK;
 }
 
-static void warn_of_eviction(const struct strbuf *info)
+static void warn_of_eviction(const struct redis_info *info)
 {
-    char policy[128];
+    char policy[REDIS_INFO_BYTES];
+    const enum redis_eviction eviction = redis_info_eviction(info, policy);
 
-    server_info_text(info, "maxmemory_policy", policy);
-    if (policy[0] != '\0' && strcmp(policy, "noeviction") != 0) {
+    if (eviction == REDIS_EVICTS_ALL || eviction == REDIS_EVICTS_MORTAL) {
         cli_message("warning: maxmemory-policy is \"%s\", which may throw jobs away; set it to "
                     "noeviction",
                     policy);
     }
 }
 
-static int report(const struct cli *cli, const struct redis_conn *conn, const struct strbuf *info,
-                  bool loaded)
+static int report(const struct cli *cli, const struct redis_conn *conn,
+                  const struct redis_info *info, bool loaded)
 {
     struct strbuf document = {0};
-    char version[128];
+    char version[REDIS_INFO_BYTES];
 
-    server_info_text(info, "redis_version", version);
+    redis_info_text(info, "redis_version", version);
     if (!cli->json) {
         printf("Redis %s at ", version);
         output_text(redis_conn_where(conn));
@@ -70,7 +70,7 @@ static int report(const struct cli *cli, const struct redis_conn *conn, const st
 int cmd_init(struct cli *cli)
 {
     struct redis_conn *conn = NULL;
-    struct strbuf info = {0};
+    struct redis_info info = {0};
     struct error err = {0};
     bool loaded = false;
 
@@ -86,7 +86,7 @@ int cmd_init(struct cli *cli)
         status = prepare_queues(cli, conn, &err);
     }
     if (status == STATUS_OK) {
-        status = server_info_get(conn, &info, &err);
+        status = redis_info_get(conn, "default", &info, &err);
     }
     if (status == STATUS_OK) {
         warn_of_eviction(&info);
@@ -94,7 +94,7 @@ int cmd_init(struct cli *cli)
     } else {
         code = cli_fail(&err);
     }
-    strbuf_free(&info);
+    redis_info_free(&info);
     redis_conn_free(conn);
     return code;
 }
