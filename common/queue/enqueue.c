@@ -29,17 +29,18 @@ enum status queue_enqueue_append(struct redis_conn *conn, const struct queue *qu
     return status;
 }
 
+/* An id, or FULL. A library before 5 answers all that a newer one put under a unique key: the id of
+ * who holds it and words behind that. */
 static enum status take_answer(const redisReply *reply, struct queue_answer *answer,
                                struct error *err)
 {
-    if (reply->type != REDIS_REPLY_STRING || (size_t)reply->len > TEXT_ID_MAX) {
+    const size_t bytes = reply->type == REDIS_REPLY_STRING ? strcspn(reply->str, " ") : 0;
+
+    if (bytes == 0 || bytes > TEXT_ID_MAX) {
         return queue_bad_shape("sh_enqueue", err);
     }
     answer->full = strcmp(reply->str, "FULL") == 0;
-    memcpy(answer->id, reply->str, (size_t)reply->len + 1); /* at most TEXT_ID_MAX and its NUL */
-    if (answer->full) {
-        answer->id[0] = '\0';
-    }
+    snprintf(answer->id, sizeof answer->id, "%.*s", answer->full ? 0 : (int)bytes, reply->str);
     return STATUS_OK;
 }
 

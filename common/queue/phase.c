@@ -13,13 +13,13 @@ static void name_key(const struct queue *queue, const struct job *job, char *out
 
 /* One command a job, in one pipeline: SET with a value, UNLINK without. */
 static enum status note_all(struct redis_conn *conn, const struct queue *queue, const char *value,
-                            const struct job *const *jobs, size_t count, struct error *err)
+                            struct queue_jobs jobs, struct error *err)
 {
     struct redis_pipeline pipeline = {.conn = conn};
     char key[QUEUE_BASE_BYTES + TEXT_ID_MAX + 16];
 
-    for (size_t i = 0; i < count; i++) {
-        name_key(queue, jobs[i], key, sizeof key);
+    for (size_t i = 0; i < jobs.count; i++) {
+        name_key(queue, jobs.jobs[i], key, sizeof key);
         if (value != NULL) {
             redis_pipelinef(&pipeline, "SET %s %s PX %d", key, value, PHASE_TTL_MS);
         } else {
@@ -29,18 +29,17 @@ static enum status note_all(struct redis_conn *conn, const struct queue *queue, 
     return redis_pipeline_end(&pipeline, err);
 }
 
-enum status queue_write_phase(struct redis_conn *conn, const struct queue *queue,
-                              const char *consumer, const char *phase,
-                              const struct job *const *jobs, size_t count, struct error *err)
+enum status queue_write_phase(struct redis_conn *conn, const struct queue_holder *holder,
+                              const char *phase, struct queue_jobs jobs, struct error *err)
 {
     char value[160];
 
-    snprintf(value, sizeof value, "%s %s", phase, consumer);
-    return note_all(conn, queue, value, jobs, count, err);
+    snprintf(value, sizeof value, "%s %s", phase, holder->consumer);
+    return note_all(conn, holder->queue, value, jobs, err);
 }
 
 enum status queue_erase_phase(struct redis_conn *conn, const struct queue *queue,
-                              const struct job *const *jobs, size_t count, struct error *err)
+                              struct queue_jobs jobs, struct error *err)
 {
-    return note_all(conn, queue, NULL, jobs, count, err);
+    return note_all(conn, queue, NULL, jobs, err);
 }

@@ -110,59 +110,66 @@ enum queue_fate {
     QUEUE_UNSENT, /* never out of queue_finish */
 };
 
-/* One job to finish. `reply` is pushed under its id in the same step ({NULL,0} = none). */
-struct queue_finish_item {
-    const struct job *job;
-    bool expired; /* counted as expired instead of done */
-    struct slice reply;
-    enum queue_fate fate; /* out */
+/* Who holds jobs: what the functions' fence goes by. */
+struct queue_holder {
+    const struct queue *queue;
+    const char *consumer;
+    const char *worker; /* stands in dead letters: queue_bury asks for it alone */
 };
 
-/* Acknowledge + delete + count + release the unique key (+ push the reply), for a whole batch in
- * one call. Allowed when Redis is out of memory. */
-enum status queue_finish(struct redis_conn *conn, const struct queue *queue, const char *consumer,
-                         struct queue_finish_item *items, size_t count,
-                         struct error *err) MUSTCHECK;
+/* Jobs of one queue that somebody holds; borrowed. */
+struct queue_jobs {
+    const struct job *const *jobs;
+    size_t count;
+};
 
-/* One job to move to delayed. */
-struct queue_retry_item {
+/* How one job is to end. */
+struct queue_end {
     const struct job *job;
-    int64_t delay_ms;
+    enum queue_fate fate; /* out */
+    struct slice reply;   /* pushed for who waits for it; {NULL,0} = none. Not of a retry */
+
+    bool expired; /* queue_finish: counted as expired instead of done */
+
+    int64_t delay_ms;         /* queue_retry */
     bool parked;              /* the upstream was down: attempt and `retried` stay as they are */
     enum operation operation; /* of a parked one: what it waits for */
     bool tried;               /* of a parked one: it was tried in vain just now */
-    enum queue_fate fate;     /* out */
-};
-enum status queue_retry(struct redis_conn *conn, const struct queue *queue, const char *consumer,
-                        struct queue_retry_item *items, size_t count, struct error *err) MUSTCHECK;
 
-/* One job to bury. */
-struct queue_bury_item {
-    const struct job *job;
-    const char *reason;   /* retries_exhausted rejected malformed oversize crash_loop */
-    const char *error;    /* NUL-terminated text */
-    struct slice reply;   /* pushed for a waiting asker; {NULL,0} = none */
-    enum queue_fate fate; /* out */
+    const char *reason; /* queue_bury: retries_exhausted rejected malformed oversize crash_loop */
+    const char *error;  /* NUL-terminated text */
 };
-enum status queue_bury(struct redis_conn *conn, const struct queue *queue, const char *consumer,
-                       const char *worker, struct queue_bury_item *items, size_t count,
-                       struct error *err) MUSTCHECK;
+
+/* Each ends a whole batch, in as few calls as go, and is allowed when Redis is out of memory.
+ * Acknowledge + delete + count + release the unique key (+ push the reply); */
+enum status queue_finish(struct redis_conn *conn, const struct queue_holder *holder,
+                         struct queue_end *ends, size_t count, struct error *err) MUSTCHECK;
+/* to delayed; */
+enum status queue_retry(struct redis_conn *conn, const struct queue_holder *holder,
+                        struct queue_end *ends, size_t count, struct error *err) MUSTCHECK;
+/* to the dead letters. */
+enum status queue_bury(struct redis_conn *conn, const struct queue_holder *holder,
+                       struct queue_end *ends, size_t count, struct error *err) MUSTCHECK;
 
 /* Pushes a reply late (QUEUE_MOVED_WANTED), where a twin's asker still waits for it: so it may be
  * called also where it is not known, since an answer was lost, whether one does. */
 enum status queue_push_wanted(struct redis_conn *conn, const struct queue *queue, struct slice id,
                               struct slice reply, struct error *err) MUSTCHECK;
 
-/* Gives unstarted jobs back. `again`: added anew at the tail, as never delivered (a queue was
- * paused); otherwise claimable at once with the delivery uncounted (SIGTERM). */
-enum status queue_release(struct redis_conn *conn, const struct queue *queue, const char *consumer,
-                          int64_t visibility_ms, bool again, const struct job *const *jobs,
-                          size_t count, size_t *released, struct error *err) MUSTCHECK;
+/* Gives unstarted jobs back. */
+struct queue_release {
+    struct queue_jobs jobs;
+    bool again;            /* added anew at the tail, as never delivered (a queue was paused);
+                            * otherwise claimable at once with the delivery uncounted (SIGTERM) */
+    int64_t visibility_ms; /* of the workers: claimable is what was idle for so long */
+    size_t released;       /* out */
+};
+enum status queue_release(struct redis_conn *conn, const struct queue_holder *holder,
+                          struct queue_release *release, struct error *err) MUSTCHECK;
 
 /* Resets the idle time of jobs that are still ours (fenced). Allowed when out of memory. */
-enum status queue_heartbeat(struct redis_conn *conn, const struct queue *queue,
-                            const char *consumer, const struct job *const *jobs, size_t count,
-                            size_t *alive, struct error *err) MUSTCHECK;
+enum status queue_heartbeat(struct redis_conn *conn, const struct queue_holder *holder,
+                            struct queue_jobs jobs, size_t *alive, struct error *err) MUSTCHECK;
 
 /* Who takes over stale jobs of one stream, and which. */
 struct queue_takeover {
@@ -189,13 +196,11 @@ bool queue_is_suspect(const struct job *job, int64_t max_deliveries);
 /* The black box of jobs that were taken over: notes which phase ("embed", lower-case letters) they
  * are in and whose they are, so that the dead letter of a crash loop can say where the last worker
  * died. The notes end by themselves after an hour. After an error the jobs go on without. */
-enum status queue_write_phase(struct redis_conn *conn, const struct queue *queue,
-                              const char *consumer, const char *phase,
-                              const struct job *const *jobs, size_t count,
+enum status queue_write_phase(struct redis_conn *conn, const struct queue_holder *holder,
+                              const char *phase, struct queue_jobs jobs,
                               struct error *err) MUSTCHECK;
 enum status queue_erase_phase(struct redis_conn *conn, const struct queue *queue,
-                              const struct job *const *jobs, size_t count,
-                              struct error *err) MUSTCHECK;
+                              struct queue_jobs jobs, struct error *err) MUSTCHECK;
 
 /* Which of the queues hold an entry that was added more than `age_ms` before `now_unix_ms` (Redis'
  * clock): since jobs that end leave their stream, only these can hold stale ones. One command for

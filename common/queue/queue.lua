@@ -1615,6 +1615,8 @@ local function delay_running(base, job, entry, delay, parked)
 end
 
 -- consumer, then for each job: stream entry deliveries delay_ms parked, which is 0 or as in is_parked
+-- (sh_park is the same function: a library before 5, to which such a text is a failure like any other, has
+-- none of that name, so that who parks on it is refused and says "1".)
 function api.sh_retry(base, args)
     local ours, streams = fence(base, args[1], args, 2, 5)
     if not ours then
@@ -2848,6 +2850,7 @@ register('sh_stats', api.sh_stats, {'no-writes'})
 register('sh_finish', whole(api.sh_finish), OOM)
 register('sh_done', api.sh_done, OOM)
 register('sh_retry', whole(api.sh_retry), OOM)  -- what it adds it takes from the stream; so does sh_bury
+register('sh_park', whole(api.sh_retry), OOM)
 register('sh_bury', whole(api.sh_bury), OOM)
 register('sh_reply', whole(api.sh_reply), OOM)
 register('sh_release', whole(api.sh_release), OOM)

@@ -1,4 +1,5 @@
-/* queue/settle.c - how a lane ends or keeps the jobs it holds: one call of a fenced function each.
+/* queue/settle.c - how a lane ends or keeps the jobs it holds: fenced functions, which move each
+ * job or answer that it is lost.
  *
  * A function takes up to QUEUE_BATCH_MAX jobs, and CALL_BYTES of them. More are sent in several
  * calls; when one of them fails, the fates of the earlier ones stand and the rest is QUEUE_LOST to
@@ -16,6 +17,108 @@ enum { FLAG_EXPIRED = 1, FLAG_REPLY = 2 };
  * CALL_BYTES in queue.lua. */
 enum { CALL_BYTES = 1024 * 1024 };
 
+enum { PARKED_BYTES = 96 };
+
+/* DONE: what nobody waits for ends in a shorter call. PARK: by a name of its own, which a library
+ * before 5 has not, since that one would burn an attempt for what it does not understand. */
+enum verb { DONE, FINISH, RETRY, PARK, PARK_PLAINLY, BURY };
+
+static const char *const functions[] = {"sh_done", "sh_finish", "sh_retry",
+                                        "sh_park", "sh_retry",  "sh_bury"};
+
+/* What goes into one call. */
+struct call {
+    enum verb verb;
+    size_t count;
+    size_t bytes;
+    struct queue_end *ends[QUEUE_BATCH_MAX];
+};
+
+/* The call for an end that is to be a finish, a retry or a burial. */
+static enum verb verb_of(enum verb verb, const struct queue_end *end)
+{
+    if (verb == FINISH && !end->expired && end->reply.data == NULL &&
+        end->job->options.unique.bytes == 0) {
+        return DONE;
+    }
+    return verb == RETRY && end->parked ? PARK : verb;
+}
+
+/* Whether one more job goes into a call that has `count`, which weigh `*bytes` so far. */
+static bool fits(size_t count, size_t *bytes, size_t more_bytes)
+{
+    if (count == QUEUE_BATCH_MAX || (count > 0 && *bytes + more_bytes > CALL_BYTES)) {
+        return false;
+    }
+    *bytes += more_bytes;
+    return true;
+}
+
+/* Takes one more end into the call, where it goes with the first one. */
+static bool take_end(struct call *call, enum verb verb, struct queue_end *end)
+{
+    const struct job *first = call->count > 0 ? call->ends[0]->job : end->job;
+
+    verb = verb_of(verb, end);
+    if (call->count == 0) {
+        call->verb = verb;
+    }
+    if (verb != call->verb ||
+        (verb == DONE &&
+         (end->job->stream != first->stream || end->job->deliveries != first->deliveries)) ||
+        !fits(call->count, &call->bytes,
+              verb <= FINISH ? end->reply.bytes : end->job->body.bytes)) {
+        return false;
+    }
+    call->ends[call->count++] = end;
+    return true;
+}
+
+/* What a parked job remembers: "<tries>.<upstream>.<operation>", with the time of its last try
+ * where that was not just now. */
+static const char *format_parked(const struct queue_end *end, char text[PARKED_BYTES])
+{
+    const struct job_parked *old = &end->job->options.parked;
+    const char *upstream = operation_upstream(end->operation);
+    const char *name = operation_name(end->operation);
+
+    if (end->tried) {
+        snprintf(text, PARKED_BYTES, "%" PRId64 ".%s.%s", old->tries + 1, upstream, name);
+    } else {
+        snprintf(text, PARKED_BYTES, "%" PRId64 ".%s.%s.%" PRId64, old->tries, upstream, name,
+                 old->tried_unix_ms);
+    }
+    return text;
+}
+
+/* What the function is told of an end. `parked` is room that lives as long as the command. */
+static void add_end(struct redis_args *args, enum verb verb, const struct queue_end *end,
+                    char parked[PARKED_BYTES])
+{
+    const bool has_reply = end->reply.data != NULL;
+
+    if (verb == DONE) {
+        redis_args_slice(args, end->job->entry);
+        return;
+    }
+    queue_args_fence(args, end->job);
+    if (verb == FINISH) {
+        redis_args_slice(args, end->job->id);
+        redis_args_slice(args, end->job->domain);
+        redis_args_slice(args, end->job->options.unique);
+        redis_args_int(args, (end->expired ? FLAG_EXPIRED : 0) | (has_reply ? FLAG_REPLY : 0));
+        redis_args_slice(args, end->reply);
+    } else if (verb == BURY) {
+        redis_args_str(args, end->reason);
+        redis_args_str(args, end->error);
+        redis_args_int(args, has_reply ? FLAG_REPLY : 0);
+        redis_args_slice(args, end->reply);
+    } else {
+        redis_args_int(args, end->delay_ms < 0 ? 0 : end->delay_ms);
+        redis_args_str(args, verb == PARK ? format_parked(end, parked) : verb == RETRY ? "0" : "1");
+    }
+}
+
 /* What the functions answer for a job, as in queue.lua. */
 static enum queue_fate fate_of(const redisReply *reply)
 {
@@ -32,266 +135,101 @@ static enum queue_fate fate_of(const redisReply *reply)
     }
 }
 
-/* Makes the call; the answer has one fate for each of `count` jobs. */
-static enum status call_fates(struct redis_conn *conn, struct redis_args *args,
-                              const char *function, size_t count, redisReply **reply,
-                              struct error *err)
+static enum status make_call(struct redis_conn *conn, const struct queue_holder *holder,
+                             struct call *call, struct error *err)
 {
-    enum status status = queue_call(conn, args, REDIS_REPLY_ARRAY, reply, err);
-
-    if (status == STATUS_OK && (*reply)->elements != count) {
-        redis_reply_free(*reply);
-        *reply = NULL;
-        status = queue_bad_shape(function, err);
-    }
-    return status;
-}
-
-static size_t slice_of(size_t left)
-{
-    return left < QUEUE_BATCH_MAX ? left : QUEUE_BATCH_MAX;
-}
-
-/* Whether one more job goes into a call that has `count`, which weigh `*bytes` so far. */
-static bool fits(size_t count, size_t *bytes, size_t more_bytes)
-{
-    if (count == QUEUE_BATCH_MAX || (count > 0 && *bytes + more_bytes > CALL_BYTES)) {
-        return false;
-    }
-    *bytes += more_bytes;
-    return true;
-}
-
-/* ---- finishing ------------------------------------------------------------------------------- */
-
-/* Items that go into one call. */
-struct finish_call {
-    struct queue_finish_item *items[QUEUE_BATCH_MAX];
-    size_t count;
-};
-
-/* What nobody waits for ends in a shorter call. */
-static bool is_plain(const struct queue_finish_item *item)
-{
-    return !item->expired && item->reply.data == NULL && item->job->options.unique.bytes == 0;
-}
-
-/* Whether the item belongs to the call that the first one began: plain ones share their stream and
- * their deliveries. */
-static bool belongs(const struct finish_call *call, const struct queue_finish_item *item)
-{
-    const struct queue_finish_item *first = call->items[0];
-
-    return call->count == 0 ||
-           (is_plain(item) == is_plain(first) &&
-            (!is_plain(item) || (item->job->stream == first->job->stream &&
-                                 item->job->deliveries == first->job->deliveries)));
-}
-
-static enum status finish_plain(struct redis_conn *conn, const struct queue *queue,
-                                const char *consumer, struct finish_call *call, struct error *err)
-{
+    const struct job *first = call->ends[0]->job;
+    char(*parked)[PARKED_BYTES] = NULL;
     struct redis_args args = {0};
     redisReply *reply = NULL;
 
-    queue_args_start(&args, "sh_done", queue->base);
-    redis_args_str(&args, consumer);
-    redis_args_int(&args, call->items[0]->job->stream);
-    redis_args_int(&args, call->items[0]->job->deliveries);
-    for (size_t i = 0; i < call->count; i++) {
-        redis_args_slice(&args, call->items[i]->job->entry);
-    }
-    enum status status = redis_conn_command(conn, &args, &reply, err);
-    redis_args_free(&args);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    const bool all = reply->type == REDIS_REPLY_INTEGER && reply->integer == (long long)call->count;
-    const bool each = reply->type == REDIS_REPLY_ARRAY && reply->elements == call->count;
-    for (size_t i = 0; i < call->count && (all || each); i++) {
-        call->items[i]->fate = all ? QUEUE_MOVED : fate_of(reply->element[i]);
-    }
-    redis_reply_free(reply);
-    return all || each ? STATUS_OK : queue_bad_shape("sh_done", err);
-}
-
-static enum status finish_awaited(struct redis_conn *conn, const struct queue *queue,
-                                  const char *consumer, struct finish_call *call, struct error *err)
-{
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-
-    queue_args_start(&args, "sh_finish", queue->base);
-    redis_args_str(&args, consumer);
-    for (size_t i = 0; i < call->count; i++) {
-        const struct queue_finish_item *item = call->items[i];
-        queue_args_fence(&args, item->job);
-        redis_args_slice(&args, item->job->id);
-        redis_args_slice(&args, item->job->domain);
-        redis_args_slice(&args, item->job->options.unique);
-        redis_args_int(&args, (item->expired ? FLAG_EXPIRED : 0) |
-                                  (item->reply.data != NULL ? FLAG_REPLY : 0));
-        redis_args_slice(&args, item->reply);
-    }
-    const enum status status = call_fates(conn, &args, "sh_finish", call->count, &reply, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    for (size_t i = 0; i < call->count; i++) {
-        call->items[i]->fate = fate_of(reply->element[i]);
-    }
-    redis_reply_free(reply);
-    return STATUS_OK;
-}
-
-enum status queue_finish(struct redis_conn *conn, const struct queue *queue, const char *consumer,
-                         struct queue_finish_item *items, size_t count, struct error *err)
-{
-    enum status status = STATUS_OK;
-    size_t done = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        items[i].fate = QUEUE_UNSENT;
-    }
-    while (status == STATUS_OK && done < count) {
-        struct finish_call call = {.count = 0};
-        size_t bytes = 0;
-        for (size_t i = 0; i < count && call.count < QUEUE_BATCH_MAX; i++) {
-            if (items[i].fate == QUEUE_UNSENT && belongs(&call, &items[i]) &&
-                fits(call.count, &bytes, items[i].reply.bytes)) {
-                call.items[call.count++] = &items[i];
-                items[i].fate = QUEUE_LOST;
-            }
-        }
-        status = is_plain(call.items[0]) ? finish_plain(conn, queue, consumer, &call, err)
-                                         : finish_awaited(conn, queue, consumer, &call, err);
-        done += call.count;
-    }
-    for (size_t i = 0; i < count; i++) {
-        items[i].fate = items[i].fate == QUEUE_UNSENT ? QUEUE_LOST : items[i].fate;
-    }
-    return status;
-}
-
-/* ---- other ends ------------------------------------------------------------------------------ */
-
-enum { PARKED_BYTES = 96 };
-
-/* "0", or what a parked job remembers: "<tries>.<upstream>.<operation>", with the time of its last
- * try where that was not just now. `text` is to live until the command is sent. */
-static void add_parked(struct redis_args *args, const struct queue_retry_item *item,
-                       char text[PARKED_BYTES])
-{
-    const struct job_parked *old = &item->job->options.parked;
-    const char *upstream = operation_upstream(item->operation);
-    const char *name = operation_name(item->operation);
-
-    if (!item->parked) {
-        redis_args_str(args, "0");
-        return;
-    }
-    if (item->tried) {
-        snprintf(text, PARKED_BYTES, "%" PRId64 ".%s.%s", old->tries + 1, upstream, name);
-    } else {
-        snprintf(text, PARKED_BYTES, "%" PRId64 ".%s.%s.%" PRId64, old->tries, upstream, name,
-                 old->tried_unix_ms);
-    }
-    redis_args_str(args, text);
-}
-
-static enum status retry_some(struct redis_conn *conn, const struct queue *queue,
-                              const char *consumer, struct queue_retry_item *items, size_t count,
-                              struct error *err)
-{
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-    char(*parked)[PARKED_BYTES] = calloc(count, sizeof *parked);
-
-    if (parked == NULL) {
+    if (call->verb == PARK && (parked = calloc(call->count, sizeof *parked)) == NULL) {
         return error_set(err, STATUS_OOM, "out of memory for a command");
     }
-    queue_args_start(&args, "sh_retry", queue->base);
-    redis_args_str(&args, consumer);
-    for (size_t i = 0; i < count; i++) {
-        queue_args_fence(&args, items[i].job);
-        redis_args_int(&args, items[i].delay_ms < 0 ? 0 : items[i].delay_ms);
-        add_parked(&args, &items[i], parked[i]);
+    queue_args_start(&args, functions[call->verb], holder->queue->base);
+    redis_args_str(&args, holder->consumer);
+    if (call->verb == DONE) {
+        redis_args_int(&args, first->stream);
+        redis_args_int(&args, first->deliveries);
+    } else if (call->verb == BURY) {
+        redis_args_str(&args, holder->worker);
     }
-    const enum status status = call_fates(conn, &args, "sh_retry", count, &reply, err);
+    for (size_t i = 0; i < call->count; i++) {
+        add_end(&args, call->verb, call->ends[i], parked == NULL ? NULL : parked[i]);
+    }
+    const enum status status = redis_conn_command(conn, &args, &reply, err);
+    redis_args_free(&args);
     free(parked);
     if (status != STATUS_OK) {
         return status;
     }
-    for (size_t i = 0; i < count; i++) {
-        items[i].fate = fate_of(reply->element[i]);
+    /* sh_done says how many where that is all of them. */
+    const bool all = call->verb == DONE && reply->type == REDIS_REPLY_INTEGER &&
+                     reply->integer == (long long)call->count;
+    const bool each = reply->type == REDIS_REPLY_ARRAY && reply->elements == call->count;
+    for (size_t i = 0; i < call->count && (all || each); i++) {
+        call->ends[i]->fate = all ? QUEUE_MOVED : fate_of(reply->element[i]);
     }
     redis_reply_free(reply);
-    return STATUS_OK;
+    return all || each ? STATUS_OK : queue_bad_shape(functions[call->verb], err);
 }
 
-enum status queue_retry(struct redis_conn *conn, const struct queue *queue, const char *consumer,
-                        struct queue_retry_item *items, size_t count, struct error *err)
+/* Jobs that all end alike. */
+struct ends {
+    enum verb verb;
+    struct queue_end *ends;
+    size_t count;
+};
+
+/* Ends all of them, in as many calls as it takes. */
+static enum status settle(struct redis_conn *conn, const struct queue_holder *holder,
+                          const struct ends *all, struct error *err)
 {
+    struct queue_end *const ends = all->ends;
+    const size_t count = all->count;
     enum status status = STATUS_OK;
+    size_t sent = 0;
 
     for (size_t i = 0; i < count; i++) {
-        items[i].fate = QUEUE_LOST;
+        ends[i].fate = QUEUE_UNSENT;
     }
-    for (size_t at = 0, some = 0; status == STATUS_OK && at < count; at += some) {
-        size_t bytes = 0;
-        for (some = 0; at + some < count && fits(some, &bytes, items[at + some].job->body.bytes);) {
-            some++;
+    while (status == STATUS_OK && sent < count) {
+        struct call call; /* large, so it is not cleared */
+        call.count = call.bytes = 0;
+        for (size_t i = 0; i < count && call.count < QUEUE_BATCH_MAX; i++) {
+            if (ends[i].fate == QUEUE_UNSENT && take_end(&call, all->verb, &ends[i])) {
+                ends[i].fate = QUEUE_LOST;
+            }
         }
-        status = retry_some(conn, queue, consumer, items + at, some, err);
+        status = make_call(conn, holder, &call, err);
+        if (status == STATUS_REFUSED && call.verb == PARK) {
+            call.verb = PARK_PLAINLY;
+            status = make_call(conn, holder, &call, err);
+        }
+        sent += call.count;
+    }
+    for (size_t i = 0; i < count; i++) {
+        ends[i].fate = ends[i].fate == QUEUE_UNSENT ? QUEUE_LOST : ends[i].fate;
     }
     return status;
 }
 
-static enum status bury_some(struct redis_conn *conn, const struct queue *queue,
-                             const char *consumer, const char *worker,
-                             struct queue_bury_item *items, size_t count, struct error *err)
+enum status queue_finish(struct redis_conn *conn, const struct queue_holder *holder,
+                         struct queue_end *ends, size_t count, struct error *err)
 {
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-
-    queue_args_start(&args, "sh_bury", queue->base);
-    redis_args_str(&args, consumer);
-    redis_args_str(&args, worker);
-    for (size_t i = 0; i < count; i++) {
-        queue_args_fence(&args, items[i].job);
-        redis_args_str(&args, items[i].reason);
-        redis_args_str(&args, items[i].error);
-        redis_args_int(&args, items[i].reply.data != NULL ? FLAG_REPLY : 0);
-        redis_args_slice(&args, items[i].reply);
-    }
-    const enum status status = call_fates(conn, &args, "sh_bury", count, &reply, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    for (size_t i = 0; i < count; i++) {
-        items[i].fate = fate_of(reply->element[i]);
-    }
-    redis_reply_free(reply);
-    return STATUS_OK;
+    return settle(conn, holder, &(struct ends){FINISH, ends, count}, err);
 }
 
-enum status queue_bury(struct redis_conn *conn, const struct queue *queue, const char *consumer,
-                       const char *worker, struct queue_bury_item *items, size_t count,
-                       struct error *err)
+enum status queue_retry(struct redis_conn *conn, const struct queue_holder *holder,
+                        struct queue_end *ends, size_t count, struct error *err)
 {
-    enum status status = STATUS_OK;
+    return settle(conn, holder, &(struct ends){RETRY, ends, count}, err);
+}
 
-    for (size_t i = 0; i < count; i++) {
-        items[i].fate = QUEUE_LOST;
-    }
-    for (size_t at = 0, some = 0; status == STATUS_OK && at < count; at += some) {
-        size_t bytes = 0;
-        for (some = 0; at + some < count && fits(some, &bytes, items[at + some].job->body.bytes);) {
-            some++;
-        }
-        status = bury_some(conn, queue, consumer, worker, items + at, some, err);
-    }
-    return status;
+enum status queue_bury(struct redis_conn *conn, const struct queue_holder *holder,
+                       struct queue_end *ends, size_t count, struct error *err)
+{
+    return settle(conn, holder, &(struct ends){BURY, ends, count}, err);
 }
 
 enum status queue_push_wanted(struct redis_conn *conn, const struct queue *queue, struct slice id,
@@ -301,50 +239,61 @@ enum status queue_push_wanted(struct redis_conn *conn, const struct queue *queue
                      id.data, (int)reply.bytes, reply.data);
 }
 
-enum status queue_release(struct redis_conn *conn, const struct queue *queue, const char *consumer,
-                          int64_t visibility_ms, bool again, const struct job *const *jobs,
-                          size_t count, size_t *released, struct error *err)
+/* ---- giving back and keeping ----------------------------------------------------------------- */
+
+/* Jobs for a function that answers how many of them it found. */
+struct kept {
+    const char *function;
+    struct queue_jobs jobs;
+    const struct queue_release *back; /* NULL: they are kept */
+    size_t total;                     /* out */
+};
+
+static enum status call_kept(struct redis_conn *conn, const struct queue_holder *holder,
+                             struct kept *kept, struct error *err)
 {
+    const struct queue_release *back = kept->back;
     enum status status = STATUS_OK;
 
-    *released = 0;
-    for (size_t at = 0, end = 0; status == STATUS_OK && at < count; at = end) {
+    for (size_t at = 0, end = 0; status == STATUS_OK && at < kept->jobs.count; at = end) {
         struct redis_args args = {0};
         size_t some = 0;
         size_t bytes = 0;
-        for (end = at; end < count && fits(end - at, &bytes, again ? jobs[end]->body.bytes : 0);) {
-            end++;
+        queue_args_start(&args, kept->function, holder->queue->base);
+        redis_args_str(&args, holder->consumer);
+        if (back != NULL) {
+            redis_args_int(&args, back->visibility_ms);
+            redis_args_str(&args, back->again ? "1" : "0");
         }
-        queue_args_start(&args, "sh_release", queue->base);
-        redis_args_str(&args, consumer);
-        redis_args_int(&args, visibility_ms);
-        redis_args_str(&args, again ? "1" : "0");
-        for (size_t i = at; i < end; i++) {
-            queue_args_fence(&args, jobs[i]);
+        for (; end < kept->jobs.count; end++) {
+            const struct job *job = kept->jobs.jobs[end];
+            if (!fits(end - at, &bytes, back != NULL && back->again ? job->body.bytes : 0)) {
+                break;
+            }
+            queue_args_fence(&args, job);
         }
         status = queue_call_count(conn, &args, &some, err);
-        *released += some;
+        kept->total += some;
     }
     return status;
 }
 
-enum status queue_heartbeat(struct redis_conn *conn, const struct queue *queue,
-                            const char *consumer, const struct job *const *jobs, size_t count,
-                            size_t *alive, struct error *err)
+enum status queue_release(struct redis_conn *conn, const struct queue_holder *holder,
+                          struct queue_release *release, struct error *err)
 {
-    enum status status = STATUS_OK;
+    struct kept kept = {.function = "sh_release", .jobs = release->jobs, .back = release};
 
-    *alive = 0;
-    for (size_t at = 0; status == STATUS_OK && at < count; at += QUEUE_BATCH_MAX) {
-        struct redis_args args = {0};
-        size_t some = 0;
-        queue_args_start(&args, "sh_heartbeat", queue->base);
-        redis_args_str(&args, consumer);
-        for (size_t i = at; i < at + slice_of(count - at); i++) {
-            queue_args_fence(&args, jobs[i]);
-        }
-        status = queue_call_count(conn, &args, &some, err);
-        *alive += some;
-    }
+    const enum status status = call_kept(conn, holder, &kept, err);
+    release->released = kept.total;
+    return status;
+}
+
+enum status queue_heartbeat(struct redis_conn *conn, const struct queue_holder *holder,
+                            struct queue_jobs jobs, size_t *alive, struct error *err)
+{
+    struct kept kept = {.function = "sh_heartbeat", .jobs = jobs};
+
+    const enum status status = call_kept(conn, holder, &kept, err);
+    *alive = kept.total;
     return status;
 }

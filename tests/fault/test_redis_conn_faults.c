@@ -299,7 +299,7 @@ Test(redis_conn_faults, answers_of_another_shape_are_garbled_and_never_trusted)
     struct queue_batch batch = {0};
     const struct queue_item item = {{"a", 1}, {"x", 1}, {"", 0}, {"", 0}};
     const struct job job = {.entry = {"1-1", 3}, .deliveries = 1};
-    struct queue_finish_item finish = {.job = &job};
+    struct queue_end finish = {.job = &job};
     size_t count = 0;
     int64_t number = 0;
     char cursor[48] = "5-5";
@@ -319,7 +319,9 @@ Test(redis_conn_faults, answers_of_another_shape_are_garbled_and_never_trusted)
         cr_assert_eq(batch.count, 0);
         cr_assert_str_eq(cursor, "5-5");
     }
-    cr_assert_eq(queue_finish(conn, &queue, "me", &finish, 1, &err), STATUS_GARBLED);
+    cr_assert_eq(queue_finish(conn, &(struct queue_holder){.queue = &queue, .consumer = "me"},
+                              &finish, 1, &err),
+                 STATUS_GARBLED);
     cr_assert_eq(finish.fate, QUEUE_LOST);
     cr_assert_eq(redis_conn_time(conn, &number, &err), STATUS_GARBLED);
     queue_batch_free(&batch);

@@ -156,13 +156,17 @@ static void check_enqueue(const struct row *row)
 static void check_finish(const struct row *row)
 {
     const struct job job = {.id = {"a", 1}, .entry = {"1-1", 3}, .deliveries = 1};
-    struct queue_finish_item finish = {.job = &job};
+    struct queue_end finish = {.job = &job};
 
     script_twice(row, "sh_done", ":1\r\n");
     struct redis_conn *conn = connected();
-    assert_refused(row, conn, queue_finish(conn, &queue, "me", &finish, 1, &err));
+    assert_refused(row, conn,
+                   queue_finish(conn, &(struct queue_holder){.queue = &queue, .consumer = "me"},
+                                &finish, 1, &err));
     cr_assert_eq(finish.fate, QUEUE_LOST);
-    cr_assert_eq(queue_finish(conn, &queue, "me", &finish, 1, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(queue_finish(conn, &(struct queue_holder){.queue = &queue, .consumer = "me"},
+                              &finish, 1, &err),
+                 STATUS_OK, "%s", err.text);
     cr_assert_eq(finish.fate, QUEUE_MOVED);
     assert_went_on(row, conn);
 }
@@ -180,7 +184,7 @@ static bool commit_one(void)
 {
     struct settings settings;
     struct context ctx = {.settings = &settings, .metrics = metrics_new()};
-    const struct settling target = {&queue, "me", "worker", never, NULL};
+    const struct settling target = {{&queue, "me", "worker"}, never, NULL};
     const struct job job = {.id = {"a", 1}, .entry = {"1-1", 3}, .deliveries = 1};
     const struct task task = {.job = &job, .verdict = VERDICT_DONE};
     struct strbuf text = {0};

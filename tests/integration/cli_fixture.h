@@ -185,10 +185,11 @@ static UNUSED pid_t start_worker(const char *name, const char *reply, size_t rep
             _exit(1);
         }
         for (size_t i = 0; i < batch.count; i++) {
-            struct queue_finish_item item = {
-                .job = &batch.jobs[i],
-                .reply = reply == NULL ? batch.jobs[i].body : (struct slice){reply, reply_bytes}};
-            if (queue_finish(own, &queue, "w", &item, 1, NULL) != STATUS_OK) {
+            struct queue_end item = {.job = &batch.jobs[i],
+                                     .reply = reply == NULL ? batch.jobs[i].body
+                                                            : (struct slice){reply, reply_bytes}};
+            if (queue_finish(own, &(struct queue_holder){.queue = &queue, .consumer = "w"}, &item,
+                             1, NULL) != STATUS_OK) {
                 _exit(1);
             }
         }

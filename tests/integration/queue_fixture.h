@@ -225,11 +225,30 @@ HELPER void assert_slice(struct slice slice, const char *expected)
               "\"%.*s\", expected \"%s\"", (int)slice.bytes, slice.data, expected);
 }
 
+/* Who holds the queue's jobs under that name; until the next call. */
+HELPER const struct queue_holder *held_by(const char *consumer)
+{
+    static struct queue_holder holder;
+
+    holder = (struct queue_holder){&queue, consumer, "worker-1"};
+    return &holder;
+}
+
+/* Gives jobs back. How many were. */
+HELPER size_t release_as(const char *consumer, const struct job *const *jobs, size_t count,
+                         bool again)
+{
+    struct queue_release release = {.jobs = {jobs, count}, .again = again, .visibility_ms = 60000};
+
+    OK(queue_release(conn, held_by(consumer), &release, &err));
+    return release.released;
+}
+
 HELPER enum queue_fate finish_as(const char *consumer, const struct job *job)
 {
-    struct queue_finish_item item = {.job = job};
+    struct queue_end item = {.job = job};
 
-    OK(queue_finish(conn, &queue, consumer, &item, 1, &err));
+    OK(queue_finish(conn, held_by(consumer), &item, 1, &err));
     return item.fate;
 }
 
@@ -237,7 +256,7 @@ HELPER enum queue_fate finish_as(const char *consumer, const struct job *job)
 HELPER void finish_waiting(const char *consumer, size_t count)
 {
     struct queue_batch batch = {0};
-    struct queue_finish_item *items = calloc(count, sizeof *items);
+    struct queue_end *items = calloc(count, sizeof *items);
 
     cr_assert_not_null(items);
     read_jobs(consumer, count, &batch);
@@ -245,7 +264,7 @@ HELPER void finish_waiting(const char *consumer, size_t count)
     for (size_t i = 0; i < count; i++) {
         items[i].job = &batch.jobs[i];
     }
-    OK(queue_finish(conn, &queue, consumer, items, count, &err));
+    OK(queue_finish(conn, held_by(consumer), items, count, &err));
     for (size_t i = 0; i < count; i++) {
         cr_assert_eq(items[i].fate, QUEUE_MOVED);
     }
@@ -255,18 +274,18 @@ HELPER void finish_waiting(const char *consumer, size_t count)
 
 HELPER enum queue_fate bury_as(const char *consumer, const struct job *job, const char *reason)
 {
-    struct queue_bury_item item = {.job = job, .reason = reason, .error = "it did not work"};
+    struct queue_end item = {.job = job, .reason = reason, .error = "it did not work"};
 
-    OK(queue_bury(conn, &queue, consumer, "worker-1", &item, 1, &err));
+    OK(queue_bury(conn, held_by(consumer), &item, 1, &err));
     return item.fate;
 }
 
 HELPER enum queue_fate retry_as(const char *consumer, const struct job *job, int64_t delay_ms,
                                 bool parked)
 {
-    struct queue_retry_item item = {.job = job, .delay_ms = delay_ms, .parked = parked};
+    struct queue_end item = {.job = job, .delay_ms = delay_ms, .parked = parked};
 
-    OK(queue_retry(conn, &queue, consumer, &item, 1, &err));
+    OK(queue_retry(conn, held_by(consumer), &item, 1, &err));
     return item.fate;
 }
 

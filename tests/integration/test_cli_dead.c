@@ -25,9 +25,11 @@ static void bury(int from, int count)
     cr_assert_eq(queue_read_parse(&queue, reply, &batch, NULL), STATUS_OK);
     cr_assert_eq(batch.count, (size_t)count);
     for (size_t i = 0; i < batch.count; i++) {
-        struct queue_bury_item item = {
+        struct queue_end item = {
             .job = &batch.jobs[i], .reason = "rejected", .error = "quality 0.1 is under 0.5"};
-        cr_assert_eq(queue_bury(conn, &queue, "w", "worker-1", &item, 1, NULL), STATUS_OK);
+        cr_assert_eq(
+            queue_bury(conn, &(struct queue_holder){&queue, "w", "worker-1"}, &item, 1, NULL),
+            STATUS_OK);
         cr_assert_eq(item.fate, QUEUE_MOVED);
     }
     redis_reply_free(reply);

@@ -173,7 +173,7 @@ static const char *do_one_job(struct worker *worker)
 {
     const char *const streams[] = {queue.stream[JOB_NORMAL]};
     struct queue_batch batch = {0};
-    struct queue_finish_item item = {.reply = {worker->reply.data, worker->reply.bytes}};
+    struct queue_end item = {.reply = {worker->reply.data, worker->reply.bytes}};
     struct error detail = {0};
     redisReply *reply = NULL;
 
@@ -184,7 +184,8 @@ static const char *do_one_job(struct worker *worker)
         return "no job came";
     }
     item.job = &batch.jobs[0];
-    const enum status status = queue_finish(worker->conn, &queue, "w", &item, 1, &detail);
+    const enum status status = queue_finish(
+        worker->conn, &(struct queue_holder){.queue = &queue, .consumer = "w"}, &item, 1, &detail);
     queue_batch_free(&batch);
     return status == STATUS_OK && item.fate != QUEUE_LOST ? NULL : "the job was not finished";
 }

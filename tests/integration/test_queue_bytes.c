@@ -46,14 +46,14 @@ static void read_large(struct queue_batch *batch)
 static void bury_large(void)
 {
     struct queue_batch batch = {0};
-    struct queue_bury_item items[LARGE_JOBS];
+    struct queue_end items[LARGE_JOBS];
 
     read_large(&batch);
     for (size_t i = 0; i < LARGE_JOBS; i++) {
-        items[i] = (struct queue_bury_item){
+        items[i] = (struct queue_end){
             .job = &batch.jobs[i], .reason = "rejected", .error = "it did not work"};
     }
-    OK(queue_bury(conn, &queue, "me", "worker-1", items, LARGE_JOBS, &err));
+    OK(queue_bury(conn, held_by("me"), items, LARGE_JOBS, &err));
     cr_assert_geq(calls_of("fcall"), LARGE_JOBS / A_CALL);
     cr_assert_eq(stats().dead, LARGE_JOBS);
     queue_batch_free(&batch);
@@ -99,7 +99,7 @@ BOOKED_TEST(queue_bytes, jobs_are_buried_and_requeued_in_as_many_calls_as_their_
 BOOKED_TEST(queue_bytes, jobs_are_delayed_and_given_back_in_as_many_calls_as_their_bytes_need)
 {
     struct queue_batch batch = {0};
-    struct queue_retry_item items[LARGE_JOBS];
+    struct queue_end items[LARGE_JOBS];
     const struct job *jobs[LARGE_JOBS];
     size_t released = 0;
 
@@ -107,16 +107,16 @@ BOOKED_TEST(queue_bytes, jobs_are_delayed_and_given_back_in_as_many_calls_as_the
     for (size_t i = 0; i < LARGE_JOBS; i++) {
         jobs[i] = &batch.jobs[i];
     }
-    OK(queue_release(conn, &queue, "me", 60000, true, jobs, LARGE_JOBS, &released, &err));
+    released = release_as("me", jobs, LARGE_JOBS, true);
     cr_assert_eq(released, LARGE_JOBS);
     cr_assert_geq(calls_of("fcall"), LARGE_JOBS / A_CALL);
     queue_batch_reset(&batch);
 
     read_jobs("me", LARGE_JOBS, &batch);
     for (size_t i = 0; i < LARGE_JOBS; i++) {
-        items[i] = (struct queue_retry_item){.job = &batch.jobs[i], .delay_ms = 60000};
+        items[i] = (struct queue_end){.job = &batch.jobs[i], .delay_ms = 60000};
     }
-    OK(queue_retry(conn, &queue, "me", items, LARGE_JOBS, &err));
+    OK(queue_retry(conn, held_by("me"), items, LARGE_JOBS, &err));
     cr_assert_geq(calls_of("fcall"), LARGE_JOBS / A_CALL);
     cr_assert_eq(stats().delayed, LARGE_JOBS);
     queue_batch_free(&batch);
@@ -125,16 +125,15 @@ BOOKED_TEST(queue_bytes, jobs_are_delayed_and_given_back_in_as_many_calls_as_the
 BOOKED_TEST(queue_bytes, large_replies_are_pushed_in_several_calls)
 {
     struct queue_batch batch = {0};
-    struct queue_finish_item items[LARGE_JOBS];
+    struct queue_end items[LARGE_JOBS];
 
     add_large(LARGE_JOBS, "reply=1");
     read_jobs("me", LARGE_JOBS, &batch);
     (void)calls_of("fcall");
     for (size_t i = 0; i < LARGE_JOBS; i++) {
-        items[i] =
-            (struct queue_finish_item){.job = &batch.jobs[i], .reply = {large, sizeof large}};
+        items[i] = (struct queue_end){.job = &batch.jobs[i], .reply = {large, sizeof large}};
     }
-    OK(queue_finish(conn, &queue, "me", items, LARGE_JOBS, &err));
+    OK(queue_finish(conn, held_by("me"), items, LARGE_JOBS, &err));
     cr_assert_geq(calls_of("fcall"), LARGE_JOBS / A_CALL);
     cr_assert_eq(counter("done"), LARGE_JOBS);
     cr_assert_str_eq(ask("LLEN", "sh:{enrich}:reply:large-11", NULL), "1");
@@ -398,18 +397,18 @@ BOOKED_TEST(queue_bytes, a_walk_over_mebibytes_of_orphans_ends_also_where_none_i
 BOOKED_TEST(queue_bytes, parked_jobs_are_released_whatever_becomes_due_between_two_calls)
 {
     struct queue_batch batch = {0};
-    struct queue_retry_item items[LARGE_JOBS];
+    struct queue_end items[LARGE_JOBS];
     long long released;
 
     read_large(&batch);
     for (size_t i = 0; i < LARGE_JOBS; i++) {
-        items[i] = (struct queue_retry_item){.job = &batch.jobs[i],
-                                             .delay_ms = 600000,
-                                             .parked = true,
-                                             .operation = OPERATION_WRITE,
-                                             .tried = true};
+        items[i] = (struct queue_end){.job = &batch.jobs[i],
+                                      .delay_ms = 600000,
+                                      .parked = true,
+                                      .operation = OPERATION_WRITE,
+                                      .tried = true};
     }
-    OK(queue_retry(conn, &queue, "me", items, LARGE_JOBS, &err));
+    OK(queue_retry(conn, held_by("me"), items, LARGE_JOBS, &err));
     add_large(A_CALL, "delay_ms=300");
     redisReply *reply = ask_reply("FCALL", "sh_unpark", "1", queue.base, "0", NULL);
     char passed[32];

@@ -356,8 +356,8 @@ BOOKED_TEST(queue_enqueue, a_reply_is_waited_for_and_several_can_have_it)
     cr_assert(redis_conn_is_open(conn));
     cr_assert_eq(redis_conn_command_timeout(conn), 10000);
 
-    struct queue_finish_item item = {.job = read_one("me", &batch), .reply = text("the result")};
-    OK(queue_finish(conn, &queue, "me", &item, 1, &err));
+    struct queue_end item = {.job = read_one("me", &batch), .reply = text("the result")};
+    OK(queue_finish(conn, held_by("me"), &item, 1, &err));
     cr_assert_eq(item.fate, QUEUE_MOVED);
     queue_batch_free(&batch);
 

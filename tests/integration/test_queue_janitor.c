@@ -173,8 +173,9 @@ BOOKED_TEST(queue_janitor, a_crash_loop_names_the_phase_and_the_worker_that_died
     (void)read_one("me", &batch);
     (void)reclaim("me", 0, 2, &batch);
     const struct job *taken = &batch.jobs[1];
-    OK(queue_write_phase(conn, &queue, "host-7.0", "embed", &taken, 1, &err));
-    OK(queue_write_phase(conn, &queue, "host-7.0", "upsert", &taken, 1, &err));
+    OK(queue_write_phase(conn, held_by("host-7.0"), "embed", (struct queue_jobs){&taken, 1}, &err));
+    OK(queue_write_phase(conn, held_by("host-7.0"), "upsert", (struct queue_jobs){&taken, 1},
+                         &err));
     cr_assert_eq(reclaim("me", 0, 2, &batch), 1);
     cr_assert_str_eq(first_field(queue.dead, "error"),
                      "handed out 2 times without an end; the last worker, \"host-7.0\", died in "
@@ -190,9 +191,9 @@ BOOKED_TEST(queue_janitor, notes_of_a_phase_are_erased_and_end_by_themselves)
 
     add("a", "");
     const struct job *held = read_one("me", &batch);
-    OK(queue_write_phase(conn, &queue, "host-7.0", "embed", &held, 1, &err));
+    OK(queue_write_phase(conn, held_by("host-7.0"), "embed", (struct queue_jobs){&held, 1}, &err));
     cr_assert_gt(strtol(ask("PTTL", "sh:{enrich}:phase:a", NULL), NULL, 10), 0);
-    OK(queue_erase_phase(conn, &queue, &held, 1, &err));
+    OK(queue_erase_phase(conn, &queue, (struct queue_jobs){&held, 1}, &err));
     cr_assert_str_eq(ask("EXISTS", "sh:{enrich}:phase:a", NULL), "0");
     queue_batch_free(&batch);
 }

@@ -264,9 +264,8 @@ static void kill_jobs(int count)
         char id[16];
         snprintf(id, sizeof id, "dead-%d", i);
         add(id, "");
-        struct queue_bury_item item = {
-            .job = read_one("me", &batch), .reason = "rejected", .error = "x"};
-        OK(queue_bury(conn, &queue, "me", "w", &item, 1, &err));
+        struct queue_end item = {.job = read_one("me", &batch), .reason = "rejected", .error = "x"};
+        OK(queue_bury(conn, held_by("me"), &item, 1, &err));
         queue_batch_free(&batch);
     }
 }
@@ -317,21 +316,21 @@ BOOKED_TEST(queue_operate, out_of_memory_nothing_comes_in_and_everything_can_end
     cr_assert_str_eq(ask("CONFIG", "SET", "maxmemory", "1", NULL), "OK");
 
     cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err), STATUS_OOM);
-    struct queue_retry_item retry = {.job = &batch.jobs[3]};
-    OK(queue_retry(conn, &queue, "me", &retry, 1, &err));
+    struct queue_end retry = {.job = &batch.jobs[3]};
+    OK(queue_retry(conn, held_by("me"), &retry, 1, &err));
     cr_assert_eq(retry.fate, QUEUE_MOVED);
-    struct queue_bury_item bury = {.job = &batch.jobs[4], .reason = "rejected", .error = "x"};
-    OK(queue_bury(conn, &queue, "me", "w", &bury, 1, &err));
+    struct queue_end bury = {.job = &batch.jobs[4], .reason = "rejected", .error = "x"};
+    OK(queue_bury(conn, held_by("me"), &bury, 1, &err));
     cr_assert_eq(bury.fate, QUEUE_MOVED);
     const struct job *jobs[] = {&batch.jobs[0], &batch.jobs[1], &batch.jobs[2]};
-    OK(queue_heartbeat(conn, &queue, "me", jobs, 3, &alive, &err));
+    OK(queue_heartbeat(conn, held_by("me"), (struct queue_jobs){jobs, 3}, &alive, &err));
     cr_assert_eq(alive, 3);
-    struct queue_finish_item finish = {.job = &batch.jobs[0], .reply = text("r")};
-    OK(queue_finish(conn, &queue, "me", &finish, 1, &err));
+    struct queue_end finish = {.job = &batch.jobs[0], .reply = text("r")};
+    OK(queue_finish(conn, held_by("me"), &finish, 1, &err));
     cr_assert_eq(finish.fate, QUEUE_MOVED);
-    OK(queue_release(conn, &queue, "me", 1000, true, &jobs[1], 1, &alive, &err));
+    alive = release_as("me", &jobs[1], 1, true);
     cr_assert_eq(alive, 1);
-    OK(queue_release(conn, &queue, "me", 1000, false, &jobs[2], 1, &alive, &err));
+    alive = release_as("me", &jobs[2], 1, false);
     cr_assert_eq(alive, 1);
     struct queue_batch taken = {0};
     char cursor[48] = "0-0";

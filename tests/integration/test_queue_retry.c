@@ -46,11 +46,50 @@ BOOKED_TEST(queue_retry, parking_burns_no_attempt)
     queue_batch_free(&batch);
 }
 
+/* As version 4 has it: parked is "1", and all else is a failure; a unique key's value is an id. */
+static const char older_library[] =
+    "#!lua name=stillhouse\n"
+    "local function register(name, f, flags)\n"
+    "    redis.register_function{function_name = name, callback = f, flags = flags}\n"
+    "end\n"
+    "register('sh_version', function() return 4 end, {'no-writes'})\n"
+    "register('sh_retry', function(keys, args)\n"
+    "    redis.call('HINCRBY', keys[1] .. ':counters', args[6] == '1' and 'parked' or 'retried', "
+    "1)\n"
+    "    return {1}\n"
+    "end)\n"
+    "register('sh_enqueue', function() return {'holder 0123456789abcdef @2:1-1:0'} end)\n";
+
+Test(queue_retry, an_older_library_burns_no_attempt_for_what_is_parked)
+{
+    struct queue_batch batch = {0};
+
+    add("a", "");
+    const struct job *job = read_one("me", &batch);
+    cr_assert_str_eq(ask("FUNCTION", "LOAD", "REPLACE", older_library, NULL), "stillhouse");
+    cr_assert_eq(retry_as("me", job, 5, true), QUEUE_MOVED);
+    cr_assert_eq(retry_as("me", job, 5, false), QUEUE_MOVED);
+    cr_assert_str_eq(ask("HGET", "sh:{enrich}:counters", "parked", NULL), "1");
+    cr_assert_str_eq(ask("HGET", "sh:{enrich}:counters", "retried", NULL), "1");
+    queue_batch_free(&batch);
+}
+
+Test(queue_retry, an_older_library_that_names_a_newer_claim_names_its_job)
+{
+    const struct queue_item item = {{"a", 1}, {"d", 1}, {"unique=u", 8}, {"b", 1}};
+    struct queue_answer answer;
+
+    cr_assert_str_eq(ask("FUNCTION", "LOAD", "REPLACE", older_library, NULL), "stillhouse");
+    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    cr_assert_not(answer.full);
+    cr_assert_str_eq(answer.id, "holder");
+}
+
 BOOKED_TEST(queue_retry, jobs_parked_in_one_call_each_remember_what_they_wait_for)
 {
     static const enum operation waits_for[] = {OPERATION_WRITE, OPERATION_EMBED, OPERATION_QUERY};
     static const char *const expected[] = {"chroma.write", "embedder.embed", "chroma.query"};
-    struct queue_retry_item items[3] = {{0}};
+    struct queue_end items[3] = {{0}};
     struct queue_batch batch = {0};
 
     add("a", "");
@@ -58,10 +97,10 @@ BOOKED_TEST(queue_retry, jobs_parked_in_one_call_each_remember_what_they_wait_fo
     add("c", "");
     read_jobs("me", 3, &batch);
     for (size_t i = 0; i < 3; i++) {
-        items[i] = (struct queue_retry_item){
+        items[i] = (struct queue_end){
             .job = &batch.jobs[i], .parked = true, .tried = i == 1, .operation = waits_for[i]};
     }
-    OK(queue_retry(conn, &queue, "me", items, 3, &err));
+    OK(queue_retry(conn, held_by("me"), items, 3, &err));
     queue_batch_free(&batch);
     cr_assert_eq(promote(NULL), 3);
     read_jobs("me", 3, &batch);
@@ -92,7 +131,7 @@ BOOKED_TEST(queue_retry, copies_of_one_job_are_not_swallowed_by_the_delayed_set)
 {
     enum { COPIES = 20 };
     struct queue_batch batch = {0};
-    struct queue_retry_item items[COPIES];
+    struct queue_end items[COPIES];
     char since[32];
 
     snprintf(since, sizeof since, "since=%lld", (long long)clock_unix_ms() - 1000);
@@ -101,9 +140,9 @@ BOOKED_TEST(queue_retry, copies_of_one_job_are_not_swallowed_by_the_delayed_set)
     }
     read_jobs("me", COPIES, &batch);
     for (int i = 0; i < COPIES; i++) {
-        items[i] = (struct queue_retry_item){.job = &batch.jobs[i], .delay_ms = 60000};
+        items[i] = (struct queue_end){.job = &batch.jobs[i], .delay_ms = 60000};
     }
-    OK(queue_retry(conn, &queue, "me", items, COPIES, &err));
+    OK(queue_retry(conn, held_by("me"), items, COPIES, &err));
     cr_assert_eq(stats().delayed, COPIES);
     queue_batch_free(&batch);
 }
@@ -142,11 +181,11 @@ BOOKED_TEST(queue_retry, a_reply_tells_the_asker_of_a_buried_job)
     struct strbuf out = {0};
 
     add("a", "reply=1");
-    struct queue_bury_item item = {.job = read_one("me", &batch),
-                                   .reason = "rejected",
-                                   .error = "no",
-                                   .reply = text("it died")};
-    OK(queue_bury(conn, &queue, "me", "w", &item, 1, &err));
+    struct queue_end item = {.job = read_one("me", &batch),
+                             .reason = "rejected",
+                             .error = "no",
+                             .reply = text("it died")};
+    OK(queue_bury(conn, held_by("me"), &item, 1, &err));
     OK(queue_await_reply(conn, &queue, "a", 0, &out, &err));
     cr_assert_str_eq(out.data, "it died");
     strbuf_free(&out);
@@ -161,9 +200,8 @@ BOOKED_TEST(queue_retry, a_long_error_is_cut)
     memset(error, 'e', sizeof error - 1);
     error[sizeof error - 1] = '\0';
     add("a", "");
-    struct queue_bury_item item = {
-        .job = read_one("me", &batch), .reason = "rejected", .error = error};
-    OK(queue_bury(conn, &queue, "me", "w", &item, 1, &err));
+    struct queue_end item = {.job = read_one("me", &batch), .reason = "rejected", .error = error};
+    OK(queue_bury(conn, held_by("me"), &item, 1, &err));
     cr_assert_eq(strlen(first_field(queue.dead, "error")), 1000);
     queue_batch_free(&batch);
 }
@@ -278,12 +316,12 @@ static void park(const char *id, const char *options, enum operation operation)
     struct error error = {0};
 
     add(id, options);
-    struct queue_retry_item item = {.job = read_one("me", &batch),
-                                    .delay_ms = 600000,
-                                    .parked = true,
-                                    .operation = operation,
-                                    .tried = true};
-    cr_assert_eq(queue_retry(conn, &queue, "me", &item, 1, &error), STATUS_OK, "%s", error.text);
+    struct queue_end item = {.job = read_one("me", &batch),
+                             .delay_ms = 600000,
+                             .parked = true,
+                             .operation = operation,
+                             .tried = true};
+    cr_assert_eq(queue_retry(conn, held_by("me"), &item, 1, &error), STATUS_OK, "%s", error.text);
     cr_assert_eq(item.fate, QUEUE_MOVED);
     queue_batch_free(&batch);
 }

@@ -32,8 +32,8 @@ BOOKED_TEST(queue_settle, a_job_that_is_named_twice_in_a_call_is_finished_once)
 
     add("a", "");
     const struct job *job = read_one("me", &batch);
-    struct queue_finish_item items[] = {{.job = job}, {.job = job}};
-    OK(queue_finish(conn, &queue, "me", items, 2, &err));
+    struct queue_end items[] = {{.job = job}, {.job = job}};
+    OK(queue_finish(conn, held_by("me"), items, 2, &err));
     cr_assert_eq(items[0].fate, QUEUE_MOVED);
     cr_assert_eq(items[1].fate, QUEUE_LOST);
     cr_assert_eq(counter("done"), 1);
@@ -52,9 +52,9 @@ BOOKED_TEST(queue_settle, the_fence_finds_jobs_among_many_others_of_the_same_con
     }
     read_jobs("me", JOBS, &batch);
     cr_assert_eq(batch.count, JOBS);
-    struct queue_finish_item items[] = {
+    struct queue_end items[] = {
         {.job = &batch.jobs[JOBS - 1]}, {.job = &batch.jobs[0]}, {.job = &batch.jobs[JOBS / 2]}};
-    OK(queue_finish(conn, &queue, "me", items, 3, &err));
+    OK(queue_finish(conn, held_by("me"), items, 3, &err));
     for (int i = 0; i < 3; i++) {
         cr_assert_eq(items[i].fate, QUEUE_MOVED);
     }
@@ -67,7 +67,7 @@ BOOKED_TEST(queue_settle, entry_ids_are_compared_as_numbers)
 {
     static const char *const entries[] = {"9-1", "9-9", "9-10", "10-1", "100000000000000000-1"};
     struct queue_batch batch = {0};
-    struct queue_finish_item items[5];
+    struct queue_end items[5];
     static const int order[] = {3, 1, 4, 0, 2};
 
     for (int i = 0; i < 5; i++) {
@@ -79,9 +79,9 @@ BOOKED_TEST(queue_settle, entry_ids_are_compared_as_numbers)
     read_jobs("me", 5, &batch);
     cr_assert_eq(batch.count, 5);
     for (int i = 0; i < 5; i++) {
-        items[i] = (struct queue_finish_item){.job = &batch.jobs[order[i]]};
+        items[i] = (struct queue_end){.job = &batch.jobs[order[i]]};
     }
-    OK(queue_finish(conn, &queue, "me", items, 5, &err));
+    OK(queue_finish(conn, held_by("me"), items, 5, &err));
     for (int i = 0; i < 5; i++) {
         cr_assert_eq(items[i].fate, QUEUE_MOVED, "%d", i);
     }
@@ -95,9 +95,8 @@ BOOKED_TEST(queue_settle, done_and_expired_are_counted_apart)
     add("a", "deadline_ms=1");
     add("b", "");
     read_jobs("me", 10, &batch);
-    struct queue_finish_item items[] = {{.job = &batch.jobs[0], .expired = true},
-                                        {.job = &batch.jobs[1]}};
-    OK(queue_finish(conn, &queue, "me", items, 2, &err));
+    struct queue_end items[] = {{.job = &batch.jobs[0], .expired = true}, {.job = &batch.jobs[1]}};
+    OK(queue_finish(conn, held_by("me"), items, 2, &err));
     cr_assert_eq(counter("expired"), 1);
     cr_assert_eq(counter("done"), 1);
     cr_assert_eq(stats().running, 0);
@@ -110,8 +109,8 @@ BOOKED_TEST(queue_settle, an_empty_reply_is_a_reply)
     struct strbuf out = {0};
 
     add("a", "reply=1");
-    struct queue_finish_item item = {.job = read_one("me", &batch), .reply = {"", 0}};
-    OK(queue_finish(conn, &queue, "me", &item, 1, &err));
+    struct queue_end item = {.job = read_one("me", &batch), .reply = {"", 0}};
+    OK(queue_finish(conn, held_by("me"), &item, 1, &err));
     OK(queue_await_reply(conn, &queue, "a", 0, &out, &err));
     cr_assert_eq(out.bytes, 0);
     strbuf_free(&out);
@@ -123,7 +122,7 @@ BOOKED_TEST(queue_settle, more_jobs_than_a_call_takes_are_sent_in_several)
     enum { JOBS = 1300, HALF = JOBS / 2 };
     struct queue_item *items = calloc(HALF, sizeof *items);
     struct queue_answer *answers = calloc(HALF, sizeof *answers);
-    struct queue_finish_item none = {0};
+    struct queue_end none = {0};
 
     cr_assert(items != NULL && answers != NULL);
     for (int i = 0; i < HALF; i++) {
@@ -133,7 +132,7 @@ BOOKED_TEST(queue_settle, more_jobs_than_a_call_takes_are_sent_in_several)
     OK(queue_enqueue(conn, &queue, 0, items, HALF, answers, &err));
     finish_waiting("me", JOBS);
     cr_assert_eq(counter("done"), JOBS);
-    OK(queue_finish(conn, &queue, "me", &none, 0, &err));
+    OK(queue_finish(conn, held_by("me"), &none, 0, &err));
     free(answers);
     free(items);
 }
@@ -149,7 +148,7 @@ BOOKED_TEST(queue_settle, without_a_group_every_job_is_lost_and_nothing_breaks)
     cr_assert_eq(finish_as("me", job), QUEUE_LOST);
     cr_assert_eq(retry_as("me", job, 0, false), QUEUE_LOST);
     cr_assert_eq(bury_as("me", job, "rejected"), QUEUE_LOST);
-    OK(queue_heartbeat(conn, &queue, "me", &job, 1, &alive, &err));
+    OK(queue_heartbeat(conn, held_by("me"), (struct queue_jobs){&job, 1}, &alive, &err));
     cr_assert_eq(alive, 0);
     cr_assert_eq(stats().waiting, 1);
     queue_batch_free(&batch);
@@ -173,8 +172,8 @@ BOOKED_TEST(queue_settle, every_end_frees_the_unique_key)
     cr_assert(is_free(key));
 
     add("expired", "unique=k");
-    struct queue_finish_item item = {.job = read_one("me", &batch), .expired = true};
-    OK(queue_finish(conn, &queue, "me", &item, 1, &err));
+    struct queue_end item = {.job = read_one("me", &batch), .expired = true};
+    OK(queue_finish(conn, held_by("me"), &item, 1, &err));
     cr_assert(is_free(key));
 
     add("buried", "unique=k");
@@ -240,8 +239,8 @@ BOOKED_TEST(queue_settle, a_job_that_answered_already_is_not_wanted)
 
     add("first", "unique=k reply=1");
     cr_assert_str_eq(add_bounded(0, "second", "unique=k reply=1").id, "first");
-    struct queue_finish_item item = {.job = read_one("me", &batch), .reply = text("r")};
-    OK(queue_finish(conn, &queue, "me", &item, 1, &err));
+    struct queue_end item = {.job = read_one("me", &batch), .reply = text("r")};
+    OK(queue_finish(conn, held_by("me"), &item, 1, &err));
     cr_assert_eq(item.fate, QUEUE_MOVED);
     cr_assert_str_eq(ask("LRANGE", "sh:{enrich}:reply:first", "0", "-1", NULL), "[1]");
     queue_batch_free(&batch);
@@ -270,9 +269,9 @@ BOOKED_TEST(queue_settle, a_released_job_is_taken_at_once_with_the_delivery_unco
     add("a", "");
     const struct job held = *read_one("me", &batch);
     const struct job *jobs[] = {&held};
-    OK(queue_release(conn, &queue, "you", 60000, false, jobs, 1, &released, &err));
+    released = release_as("you", jobs, 1, false);
     cr_assert_eq(released, 0);
-    OK(queue_release(conn, &queue, "me", 60000, false, jobs, 1, &released, &err));
+    released = release_as("me", jobs, 1, false);
     cr_assert_eq(released, 1);
     cr_assert_eq(finish_as("me", &held), QUEUE_LOST, "it was given away");
 
@@ -298,7 +297,7 @@ BOOKED_TEST(queue_settle, a_job_released_again_stands_at_the_tail_as_never_deliv
     const struct job held = *read_one("me", &batch);
     const struct job *jobs[] = {&held, &held};
     add("b", "priority=low");
-    OK(queue_release(conn, &queue, "me", 60000, true, jobs, 2, &released, &err));
+    released = release_as("me", jobs, 2, true);
     cr_assert_eq(released, 1);
     cr_assert_eq(stats().waiting, 2);
     cr_assert_eq(stats().running, 0);
@@ -322,10 +321,10 @@ BOOKED_TEST(queue_settle, a_heartbeat_resets_idle_and_nothing_else)
     add("b", "priority=high");
     read_jobs("me", 1, &batch);
     const struct job *jobs[] = {&batch.jobs[0], &batch.jobs[1]};
-    OK(queue_release(conn, &queue, "me", 60000, false, jobs, 0, &alive, &err));
+    alive = release_as("me", jobs, 0, false);
     ask("XCLAIM", queue.stream[JOB_NORMAL], "fleet", "me", "0",
         first_entry(queue.stream[JOB_NORMAL]), "IDLE", "50000", "JUSTID", NULL);
-    OK(queue_heartbeat(conn, &queue, "me", jobs, 2, &alive, &err));
+    OK(queue_heartbeat(conn, held_by("me"), (struct queue_jobs){jobs, 2}, &alive, &err));
     cr_assert_eq(alive, 2);
 
     redisReply *reply =
@@ -351,7 +350,7 @@ BOOKED_TEST(queue_settle, a_heartbeat_does_not_steal_a_job_back)
     OK(queue_reclaim(conn, &queue,
                      &(const struct queue_takeover){JOB_NORMAL, "you", "w", 0, 5, 10, true}, cursor,
                      &taken, &buried, &err));
-    OK(queue_heartbeat(conn, &queue, "me", jobs, 1, &alive, &err));
+    OK(queue_heartbeat(conn, held_by("me"), (struct queue_jobs){jobs, 1}, &alive, &err));
     cr_assert_eq(alive, 0);
     cr_assert_eq(finish_as("me", &held), QUEUE_LOST);
     cr_assert_eq(finish_as("you", &taken.jobs[0]), QUEUE_MOVED);
@@ -402,7 +401,7 @@ BOOKED_TEST(queue_settle, plain_jobs_that_were_taken_over_are_lost_and_the_other
 {
     struct queue_batch batch = {0};
     struct queue_batch taken = {0};
-    struct queue_finish_item items[3] = {{0}};
+    struct queue_end items[3] = {{0}};
     char cursor[48] = "0-0";
     size_t buried = 0;
     const struct queue_takeover takeover = {JOB_NORMAL, "you", "w", 0, 5, 1, true};
@@ -416,7 +415,7 @@ BOOKED_TEST(queue_settle, plain_jobs_that_were_taken_over_are_lost_and_the_other
     for (size_t i = 0; i < 3; i++) {
         items[i].job = &batch.jobs[i];
     }
-    OK(queue_finish(conn, &queue, "me", items, 3, &err));
+    OK(queue_finish(conn, held_by("me"), items, 3, &err));
     cr_assert_eq(items[0].fate, QUEUE_LOST);
     cr_assert_eq(items[1].fate, QUEUE_MOVED);
     cr_assert_eq(items[2].fate, QUEUE_MOVED);
@@ -429,7 +428,7 @@ BOOKED_TEST(queue_settle, plain_jobs_that_were_taken_over_are_lost_and_the_other
 BOOKED_TEST(queue_settle, in_a_batch_of_all_kinds_each_ends_as_it_must)
 {
     struct queue_batch batch = {0};
-    struct queue_finish_item items[6] = {{0}};
+    struct queue_end items[6] = {{0}};
 
     add("plain-1", "");
     add("awaited", "reply=1");
@@ -445,7 +444,7 @@ BOOKED_TEST(queue_settle, in_a_batch_of_all_kinds_each_ends_as_it_must)
     assert_slice(batch.jobs[0].id, "high");
     items[2].reply = text("r");
     items[5].expired = true;
-    OK(queue_finish(conn, &queue, "me", items, 6, &err));
+    OK(queue_finish(conn, held_by("me"), items, 6, &err));
     for (size_t i = 0; i < 6; i++) {
         cr_assert_eq(items[i].fate, QUEUE_MOVED, "%zu", i);
     }

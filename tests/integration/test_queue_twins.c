@@ -27,9 +27,9 @@ static const char *in_ms(const char *option, int64_t ms)
 
 static enum queue_fate expire_as(const char *consumer, const struct job *job)
 {
-    struct queue_finish_item item = {.job = job, .expired = true};
+    struct queue_end item = {.job = job, .expired = true};
 
-    OK(queue_finish(conn, &queue, consumer, &item, 1, &err));
+    OK(queue_finish(conn, held_by(consumer), &item, 1, &err));
     return item.fate;
 }
 
@@ -102,7 +102,6 @@ BOOKED_TEST(queue_twins, a_job_that_is_tried_again_stands_for_its_twins_wherever
 {
     struct queue_batch batch = {0};
     const struct job *jobs[1];
-    size_t released = 0;
 
     add_twin("second", "");
     cr_assert_eq(retry_as("me", read_one("me", &batch), 1, false), QUEUE_MOVED);
@@ -112,7 +111,7 @@ BOOKED_TEST(queue_twins, a_job_that_is_tried_again_stands_for_its_twins_wherever
     }
     cr_assert_str_eq(add_twin("c", ""), "second");
     jobs[0] = read_one("me", &batch);
-    OK(queue_release(conn, &queue, "me", 60000, true, jobs, 1, &released, &err));
+    release_as("me", jobs, 1, true);
     cr_assert_str_eq(add_twin("d", ""), "second");
     queue_batch_free(&batch);
 }

@@ -164,8 +164,10 @@ void context_end(struct context *ctx)
 {
     struct error err = {0};
 
-    if (ctx->suspect_count > 0 && queue_erase_phase(context_redis(ctx), ctx->queue, ctx->suspects,
-                                                    ctx->suspect_count, &err) != STATUS_OK) {
+    if (ctx->suspect_count > 0 &&
+        queue_erase_phase(context_redis(ctx), ctx->queue,
+                          (struct queue_jobs){ctx->suspects, ctx->suspect_count},
+                          &err) != STATUS_OK) {
         log_debug("phase: %s", err.text);
     }
     ctx->suspect_count = 0;
@@ -187,8 +189,10 @@ void context_phase(struct context *ctx, enum phase phase)
 
     context_progress(ctx);
     if (ctx->suspect_count > 0 &&
-        queue_write_phase(context_redis(ctx), ctx->queue, ctx->consumer, names[phase],
-                          ctx->suspects, ctx->suspect_count, &err) != STATUS_OK) {
+        queue_write_phase(context_redis(ctx),
+                          &(struct queue_holder){.queue = ctx->queue, .consumer = ctx->consumer},
+                          names[phase], (struct queue_jobs){ctx->suspects, ctx->suspect_count},
+                          &err) != STATUS_OK) {
         log_debug("phase: %s", err.text);
     }
 }

@@ -72,22 +72,23 @@ static enum status release(struct redis_conn *conn, const struct lane *lane,
 {
     const struct queue *queue = &lane->worker->queues[take->queue];
     const struct job **jobs = must_alloc(take->batch.count, sizeof *jobs);
-    enum status status = STATUS_OK;
     size_t count = 0;
-    size_t released = 0;
 
     for (size_t i = 0; i < take->batch.count; i++) {
         if ((take->batch.jobs[i].deliveries <= 1) == again) {
             jobs[count++] = &take->batch.jobs[i];
         }
     }
-    if (count > 0) {
-        status = queue_release(conn, queue, lane->consumer, lane->worker->settings->visibility_ms,
-                               again, jobs, count, &released, err);
-    }
+    struct queue_release back = {
+        .jobs = {jobs, count},
+        .again = again,
+        .visibility_ms = lane->worker->settings->visibility_ms,
+    };
+    const enum status status = queue_release(
+        conn, &(struct queue_holder){.queue = queue, .consumer = lane->consumer}, &back, err);
     free(jobs);
-    if (released > 0) {
-        log_info("queue \"%s\": %zu jobs are handed back", queue->name, released);
+    if (back.released > 0) {
+        log_info("queue \"%s\": %zu jobs are handed back", queue->name, back.released);
     }
     return status;
 }
@@ -155,8 +156,10 @@ static enum status beat_take(struct lane *lane, struct redis_conn *conn, const s
     for (size_t i = 0; i < take->batch.count; i++) {
         jobs[i] = &take->batch.jobs[i];
     }
-    enum status status = queue_heartbeat(conn, &lane->worker->queues[take->queue], lane->consumer,
-                                         jobs, take->batch.count, &alive, err);
+    const struct queue_holder holder = {.queue = &lane->worker->queues[take->queue],
+                                        .consumer = lane->consumer};
+    enum status status =
+        queue_heartbeat(conn, &holder, (struct queue_jobs){jobs, take->batch.count}, &alive, err);
     free(jobs);
     return status;
 }
@@ -298,7 +301,7 @@ static void work(struct lane *lane, struct take *take)
     }
     context_progress(&lane->ctx);
 
-    const struct settling settling = {queue, lane->consumer, worker->id, is_running, worker};
+    const struct settling settling = {{queue, lane->consumer, worker->id}, is_running, worker};
     if (!settle(&lane->ctx, &settling, tasks, count)) {
         give_up(lane, take);
     }

@@ -11,11 +11,11 @@ enum { COMMIT_TRIES = 4, COMMIT_BASE_MS = 50, COMMIT_MAX_MS = 1000 };
 
 /* The verdicts of a batch, sorted by what is to be done. Arrays in the arena. */
 struct plan {
-    struct queue_finish_item *finish;
+    struct queue_end *finish;
     size_t finish_count;
-    struct queue_retry_item *retry;
+    struct queue_end *retry;
     size_t retry_count;
-    struct queue_bury_item *bury;
+    struct queue_end *bury;
     size_t bury_count;
     bool finish_unsure, retry_unsure, bury_unsure; /* see struct commit_part */
 };
@@ -56,9 +56,9 @@ static struct slice reply_of(struct context *ctx, const struct task *task)
 static void plan_bury(struct context *ctx, struct plan *plan, const struct task *task,
                       const char *reason)
 {
-    struct queue_bury_item *item = &plan->bury[plan->bury_count++];
+    struct queue_end *item = &plan->bury[plan->bury_count++];
 
-    *item = (struct queue_bury_item){.job = task->job, .reason = reason, .error = task->error};
+    *item = (struct queue_end){.job = task->job, .reason = reason, .error = task->error};
     if (task->job->options.reply) {
         item->reply = error_reply(ctx, task);
     }
@@ -73,7 +73,7 @@ static void plan_retry(struct context *ctx, struct plan *plan, const struct task
         plan_bury(ctx, plan, task, "retries_exhausted");
         return;
     }
-    plan->retry[plan->retry_count++] = (struct queue_retry_item){
+    plan->retry[plan->retry_count++] = (struct queue_end){
         .job = task->job,
         .delay_ms = backoff_delay_ms(&ctx->random, failures, settings->retry_base_ms,
                                      settings->retry_max_ms, task->wait_ms),
@@ -104,7 +104,7 @@ static void plan_park(struct context *ctx, struct plan *plan, const struct task 
         return;
     }
     const int64_t paused_ms = upstreams_wait_ms(ctx->upstreams, task->operation);
-    plan->retry[plan->retry_count++] = (struct queue_retry_item){
+    plan->retry[plan->retry_count++] = (struct queue_end){
         .job = task->job,
         .delay_ms = task_park_ms(task, paused_ms, &policy, &ctx->random),
         .parked = true,
@@ -118,7 +118,7 @@ static void plan_task(struct context *ctx, struct plan *plan, const struct task 
     switch (task->verdict) {
     case VERDICT_DONE:
     case VERDICT_EXPIRED:
-        plan->finish[plan->finish_count++] = (struct queue_finish_item){
+        plan->finish[plan->finish_count++] = (struct queue_end){
             .job = task->job,
             .expired = task->verdict == VERDICT_EXPIRED,
             .reply = task->job->options.reply ? reply_of(ctx, task) : (struct slice){0},
@@ -145,22 +145,20 @@ static void plan_task(struct context *ctx, struct plan *plan, const struct task 
 static enum status run_finish(struct context *ctx, const struct settling *settling,
                               struct plan *plan, struct error *err)
 {
-    return queue_finish(context_redis(ctx), settling->queue, settling->consumer, plan->finish,
-                        plan->finish_count, err);
+    return queue_finish(context_redis(ctx), &settling->holder, plan->finish, plan->finish_count,
+                        err);
 }
 
 static enum status run_retry(struct context *ctx, const struct settling *settling,
                              struct plan *plan, struct error *err)
 {
-    return queue_retry(context_redis(ctx), settling->queue, settling->consumer, plan->retry,
-                       plan->retry_count, err);
+    return queue_retry(context_redis(ctx), &settling->holder, plan->retry, plan->retry_count, err);
 }
 
 static enum status run_bury(struct context *ctx, const struct settling *settling, struct plan *plan,
                             struct error *err)
 {
-    return queue_bury(context_redis(ctx), settling->queue, settling->consumer, settling->worker_id,
-                      plan->bury, plan->bury_count, err);
+    return queue_bury(context_redis(ctx), &settling->holder, plan->bury, plan->bury_count, err);
 }
 
 typedef enum status commit_step(struct context *, const struct settling *, struct plan *,
@@ -223,7 +221,7 @@ static bool persist(struct context *ctx, const struct settling *settling, struct
             return true;
         }
         metrics_upstream_error(ctx->metrics, METRICS_REDIS, status);
-        complain(settling->queue->name, part, &err);
+        complain(settling->holder.queue->name, part, &err);
         if (!is_outage(ctx, status)) {
             if (status != STATUS_REFUSED || refused || !has_library(ctx)) {
                 return false;
@@ -259,8 +257,8 @@ static void push_late(struct context *ctx, const struct settling *settling, cons
     struct error err = {0};
 
     if (task->verdict == VERDICT_DONE &&
-        queue_push_wanted(context_redis(ctx), settling->queue, task->job->id, reply_of(ctx, task),
-                          &err) != STATUS_OK) {
+        queue_push_wanted(context_redis(ctx), settling->holder.queue, task->job->id,
+                          reply_of(ctx, task), &err) != STATUS_OK) {
         log_warning("late reply of job \"%.*s\": %s", (int)task->job->id.bytes, task->job->id.data,
                     err.text);
     }
@@ -273,13 +271,13 @@ static void account_finished(struct context *ctx, const struct settling *settlin
     uint64_t expired = 0;
 
     for (size_t i = 0; i < plan->finish_count; i++) {
-        const struct queue_finish_item *item = &plan->finish[i];
+        const struct queue_end *item = &plan->finish[i];
         const struct task *task = task_of(tasks, count, item->job);
         const bool wanted = item->fate == QUEUE_LOST ? item->job->options.unique.bytes > 0
                                                      : item->fate == QUEUE_MOVED_WANTED;
         if (item->fate == QUEUE_LOST && !plan->finish_unsure) {
-            log_info("queue \"%s\": job \"%.*s\" was taken over meanwhile", settling->queue->name,
-                     (int)item->job->id.bytes, item->job->id.data);
+            log_info("queue \"%s\": job \"%.*s\" was taken over meanwhile",
+                     settling->holder.queue->name, (int)item->job->id.bytes, item->job->id.data);
             continue;
         }
         if (item->fate == QUEUE_RENEWED) {
@@ -291,7 +289,7 @@ static void account_finished(struct context *ctx, const struct settling *settlin
             push_late(ctx, settling, task);
         }
     }
-    size_t series = metrics_queue_of(ctx->metrics, settling->queue->name);
+    size_t series = metrics_queue_of(ctx->metrics, settling->holder.queue->name);
     metrics_jobs(ctx->metrics, series, METRICS_DONE, done);
     metrics_jobs(ctx->metrics, series, METRICS_EXPIRED, expired);
 }
@@ -299,7 +297,7 @@ static void account_finished(struct context *ctx, const struct settling *settlin
 static void account_retried(struct context *ctx, const struct settling *settling,
                             const struct plan *plan)
 {
-    size_t series = metrics_queue_of(ctx->metrics, settling->queue->name);
+    size_t series = metrics_queue_of(ctx->metrics, settling->holder.queue->name);
 
     for (size_t i = 0; i < plan->retry_count; i++) {
         if (plan->retry[i].fate != QUEUE_LOST || plan->retry_unsure) {
@@ -314,7 +312,7 @@ static void account_retried(struct context *ctx, const struct settling *settling
 static void log_end(const struct settling *settling, const struct job *job, const char *reason,
                     const char *error)
 {
-    const char *queue = settling->queue->name;
+    const char *queue = settling->holder.queue->name;
     char kind[64];
     char more[48] = "";
     long long suppressed = 0;
@@ -339,9 +337,9 @@ static void account_buried(struct context *ctx, const struct settling *settling,
                            const struct plan *plan)
 {
     for (size_t i = 0; i < plan->bury_count; i++) {
-        const struct queue_bury_item *item = &plan->bury[i];
+        const struct queue_end *item = &plan->bury[i];
         if (item->fate != QUEUE_LOST || plan->bury_unsure) {
-            metrics_jobs(ctx->metrics, metrics_queue_of(ctx->metrics, settling->queue->name),
+            metrics_jobs(ctx->metrics, metrics_queue_of(ctx->metrics, settling->holder.queue->name),
                          METRICS_BURIED, 1);
             log_end(settling, item->job, item->reason, item->error);
         }

@@ -16,9 +16,7 @@
 #include "queue/queue.h"
 
 struct settling {
-    const struct queue *queue;
-    const char *consumer;
-    const char *worker_id;
+    struct queue_holder holder;
     bool (*may_wait)(void *); /* false: the worker stops, a few tries must do */
     void *context;
 };

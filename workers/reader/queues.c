@@ -280,14 +280,18 @@ enum status reader_return_paused(struct reader *reader, const char *consumer, st
             continue;
         }
         const struct job **jobs = calloc(take->batch.count + 1, sizeof *jobs);
-        size_t released = 0;
         for (size_t j = 0; j < take->batch.count && jobs != NULL; j++) {
             jobs[j] = &take->batch.jobs[j];
         }
         if (jobs != NULL && status == STATUS_OK) {
-            status =
-                queue_release(reader->conn, queue, consumer, reader->config.settings->visibility_ms,
-                              true, jobs, take->batch.count, &released, err);
+            struct queue_release release = {
+                .jobs = {jobs, take->batch.count},
+                .again = true,
+                .visibility_ms = reader->config.settings->visibility_ms,
+            };
+            status = queue_release(reader->conn,
+                                   &(struct queue_holder){.queue = queue, .consumer = consumer},
+                                   &release, err);
         }
         free(jobs);
         if (take->suspect) {
