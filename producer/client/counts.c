@@ -32,10 +32,7 @@ static enum status append(struct redis_conn *conn, const char *key, const char *
 {
     struct redis_args args = {0};
 
-    redis_args_str(&args, "HINCRBY");
-    redis_args_str(&args, key);
-    redis_args_str(&args, field);
-    redis_args_int(&args, by);
+    redis_args_format(&args, "HINCRBY %s %s %jd", key, field, by);
     const enum status status = redis_conn_append(conn, &args, NULL);
     redis_args_free(&args);
     return status;

@@ -231,15 +231,8 @@ enum status wire_run_until(struct wire *wire, int64_t deadline_ms, wire_work wor
 
 static enum status ping(struct redis_conn *conn, void *context, struct error *err)
 {
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-
     (void)context;
-    redis_args_str(&args, "PING");
-    const enum status status = redis_conn_command(conn, &args, &reply, err);
-    redis_args_free(&args);
-    redis_reply_free(reply);
-    return status;
+    return redis_commandf(conn, NULL, err, "PING");
 }
 
 enum status wire_run_once(struct wire *wire, wire_work work, void *context, struct error *err)

@@ -229,16 +229,9 @@ enum status entries_range(struct redis_conn *conn, const char *key, const char *
                           const char *to, size_t count, bool newest_first, redisReply **reply,
                           struct error *err)
 {
-    struct redis_args args = {0};
-
-    redis_args_str(&args, newest_first ? "XREVRANGE" : "XRANGE");
-    redis_args_str(&args, key);
-    redis_args_str(&args, from);
-    redis_args_str(&args, to);
-    redis_args_str(&args, "COUNT");
-    redis_args_int(&args, (int64_t)count);
-    const enum status status = redis_conn_command(conn, &args, reply, err);
-    redis_args_free(&args);
+    const enum status status =
+        redis_commandf(conn, reply, err, "%s %s %s %s COUNT %zu",
+                       newest_first ? "XREVRANGE" : "XRANGE", key, from, to, count);
     if (status == STATUS_OK && (*reply)->type != REDIS_REPLY_ARRAY) {
         redis_reply_free(*reply);
         *reply = NULL;

@@ -72,22 +72,12 @@ static void append_pattern(struct strbuf *out, const char *prefix)
 static enum status scan_once(struct redis_conn *conn, const char *pattern, char cursor[32],
                              redisReply **reply, struct error *err)
 {
-    struct redis_args args = {0};
-
-    redis_args_str(&args, "SCAN");
-    redis_args_str(&args, cursor);
-    redis_args_str(&args, "MATCH");
-    redis_args_str(&args, pattern);
-    redis_args_str(&args, "COUNT");
-    redis_args_int(&args, 2000);
-    const enum status status = redis_conn_command(conn, &args, reply, err);
-    redis_args_free(&args);
+    const enum status status =
+        redis_commandf(conn, reply, err, "SCAN %s MATCH %s COUNT 2000", cursor, pattern);
     if (status != STATUS_OK) {
         return status;
     }
-    if ((*reply)->type != REDIS_REPLY_ARRAY || (*reply)->elements != 2 ||
-        (*reply)->element[0]->type != REDIS_REPLY_STRING ||
-        (*reply)->element[1]->type != REDIS_REPLY_ARRAY) {
+    if (!redis_reply_is_row(*reply, "sa")) {
         redis_reply_free(*reply);
         return error_set(err, STATUS_GARBLED, "SCAN: an answer of another shape");
     }
@@ -176,9 +166,7 @@ void worker_list_free(struct worker_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {
         free(list->workers[i].id);
-        if (list->workers[i].fields != NULL) {
-            redis_reply_free(list->workers[i].fields);
-        }
+        redis_reply_free(list->workers[i].fields);
     }
     free(list->workers);
     *list = (struct worker_list){0};
@@ -187,13 +175,10 @@ void worker_list_free(struct worker_list *list)
 static enum status get_hash(struct redis_conn *conn, const char *prefix, struct worker *worker,
                             struct error *err)
 {
-    struct redis_args args = {0};
     char key[KEYS_BYTES];
 
-    redis_args_str(&args, "HGETALL");
-    redis_args_str(&args, keys_worker(key, prefix, worker->id));
-    enum status status = redis_conn_command(conn, &args, &worker->fields, err);
-    redis_args_free(&args);
+    enum status status = redis_commandf(conn, &worker->fields, err, "HGETALL %s",
+                                        keys_worker(key, prefix, worker->id));
     if (status == STATUS_OK && worker->fields->type != REDIS_REPLY_ARRAY) {
         status = error_set(err, STATUS_GARBLED, "HGETALL: an answer of another shape");
     }
@@ -234,18 +219,12 @@ static enum status load_workers(struct redis_conn *conn, const char *prefix,
 enum status fleet_workers(struct redis_conn *conn, const char *prefix, struct worker_list *list,
                           struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
     char key[KEYS_BYTES];
 
     *list = (struct worker_list){0};
-    redis_args_str(&args, "ZRANGE");
-    redis_args_str(&args, keys_plain(key, prefix, "workers"));
-    redis_args_str(&args, "0");
-    redis_args_str(&args, "-1");
-    redis_args_str(&args, "WITHSCORES");
-    enum status status = redis_conn_command(conn, &args, &reply, err);
-    redis_args_free(&args);
+    enum status status = redis_commandf(conn, &reply, err, "ZRANGE %s 0 -1 WITHSCORES",
+                                        keys_plain(key, prefix, "workers"));
     if (status != STATUS_OK) {
         return status == STATUS_REFUSED ? error_wrap(err, "key \"%.64s\"", key) : status;
     }

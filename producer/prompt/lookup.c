@@ -100,9 +100,7 @@ static enum status append_get(struct redis_conn *conn, const struct request *req
 {
     struct redis_args args = {0};
 
-    redis_args_str(&args, "MGET");
-    redis_args_str(&args, request->cache_key);
-    redis_args_str(&args, request->epoch_key);
+    redis_args_format(&args, "MGET %s %s", request->cache_key, request->epoch_key);
     const enum status status = redis_conn_append(conn, &args, err);
     redis_args_free(&args);
     return status;

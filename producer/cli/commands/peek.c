@@ -94,18 +94,10 @@ static const char *group_position(const redisReply *group, char out[ENTRY_ID_BYT
 static enum status first_waiting(struct redis_conn *conn, const char *stream,
                                  char out[ENTRY_ID_BYTES], struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
     snprintf(out, ENTRY_ID_BYTES, "-");
-    redis_args_str(&args, "XINFO");
-    redis_args_str(&args, "GROUPS");
-    redis_args_str(&args, stream);
-    enum status status = redis_conn_append(conn, &args, err);
-    redis_args_free(&args);
-    if (status == STATUS_OK) {
-        status = redis_conn_collect(conn, &reply, err);
-    }
+    const enum status status = redis_askf(conn, &reply, err, "XINFO GROUPS %s", stream);
     if (status != STATUS_OK) {
         return status;
     }
@@ -167,16 +159,10 @@ static void show_delayed(const redisReply *members, const char *id, struct peek 
 static enum status peek_delayed(struct redis_conn *conn, const struct queue *queue,
                                 struct peek *peek, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
-    redis_args_str(&args, "ZRANGE");
-    redis_args_str(&args, queue->delayed);
-    redis_args_str(&args, "0");
-    redis_args_int(&args, (int64_t)(SHOWN - peek->count) - 1);
-    redis_args_str(&args, "WITHSCORES");
-    const enum status status = redis_conn_command(conn, &args, &reply, err);
-    redis_args_free(&args);
+    const enum status status = redis_commandf(conn, &reply, err, "ZRANGE %s 0 %d WITHSCORES",
+                                              queue->delayed, (int)(SHOWN - peek->count) - 1);
     if (status != STATUS_OK) {
         return status;
     }
@@ -197,20 +183,13 @@ static enum status find_delayed(struct redis_conn *conn, const struct queue *que
 
     snprintf(pattern, sizeof pattern, "%s *", id);
     do {
-        struct redis_args args = {0};
         redisReply *reply = NULL;
-        const char *const words[] = {"ZSCAN", queue->delayed, cursor, "MATCH",
-                                     pattern, "COUNT",        "1000"};
-        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-            redis_args_str(&args, words[i]);
-        }
-        const enum status status = redis_conn_command(conn, &args, &reply, err);
-        redis_args_free(&args);
+        const enum status status = redis_commandf(
+            conn, &reply, err, "ZSCAN %s %s MATCH %s COUNT 1000", queue->delayed, cursor, pattern);
         if (status != STATUS_OK) {
             return status;
         }
-        if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
-            reply->element[0]->type != REDIS_REPLY_STRING) {
+        if (!redis_reply_is_row(reply, "sa")) {
             redis_reply_free(reply);
             return error_set(err, STATUS_GARBLED, "ZSCAN: an answer of another shape");
         }
@@ -227,16 +206,11 @@ static enum status find_delayed(struct redis_conn *conn, const struct queue *que
 static enum status mark_running(struct redis_conn *conn, const char *stream, struct entry *entry,
                                 redisReply **reply, struct error *err)
 {
-    struct redis_args args = {0};
+    const struct slice id = entry->stream_id;
 
-    redis_args_str(&args, "XPENDING");
-    redis_args_str(&args, stream);
-    redis_args_str(&args, "fleet");
-    redis_args_add(&args, entry->stream_id.data, entry->stream_id.bytes);
-    redis_args_add(&args, entry->stream_id.data, entry->stream_id.bytes);
-    redis_args_str(&args, "1");
-    const enum status status = redis_conn_command(conn, &args, reply, err);
-    redis_args_free(&args);
+    const enum status status =
+        redis_commandf(conn, reply, err, "XPENDING %s fleet %.*s %.*s 1", stream, (int)id.bytes,
+                       id.data, (int)id.bytes, id.data);
     if (status == STATUS_NOT_FOUND) { /* no group yet: it waits */
         return STATUS_OK;
     }
@@ -244,9 +218,7 @@ static enum status mark_running(struct redis_conn *conn, const char *stream, str
         return status;
     }
     const redisReply *row = (*reply)->element[0];
-    if (row->type == REDIS_REPLY_ARRAY && row->elements == 4 &&
-        row->element[1]->type == REDIS_REPLY_STRING &&
-        row->element[3]->type == REDIS_REPLY_INTEGER) {
+    if (redis_reply_is_row(row, "*s*i")) {
         entry->state = ENTRY_RUNNING;
         entry->consumer = (struct slice){row->element[1]->str, (size_t)row->element[1]->len};
         entry->deliveries = row->element[3]->integer;
@@ -270,12 +242,8 @@ static enum status find_in_stream(struct redis_conn *conn, const struct queue *q
     if (status == STATUS_OK) {
         show(peek, entry);
     }
-    if (pending != NULL) {
-        redis_reply_free(pending);
-    }
-    if (reply != NULL) {
-        redis_reply_free(reply);
-    }
+    redis_reply_free(pending);
+    redis_reply_free(reply);
     return status;
 }
 

@@ -14,13 +14,9 @@
 static enum status get(struct redis_conn *conn, const char *key, struct strbuf *out,
                        struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
-    redis_args_str(&args, "GET");
-    redis_args_str(&args, key);
-    enum status status = redis_conn_command(conn, &args, &reply, err);
-    redis_args_free(&args);
+    enum status status = redis_commandf(conn, &reply, err, "GET %s", key);
     if (status != STATUS_OK) {
         return status;
     }

@@ -1,5 +1,6 @@
 #include "cli/frame/connections.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "operate/fleet.h"
@@ -118,26 +119,18 @@ static bool is_known_kind(const char *name)
 
 int cli_check_queue(struct redis_conn *conn, const struct queue *queue)
 {
-    struct redis_args args = {0};
     struct error err = {0};
-    struct strbuf counters = {0};
+    char counters[QUEUE_BASE_BYTES + 16];
     redisReply *reply = NULL;
 
     if (is_known_kind(queue->name)) {
         return CLI_DONE;
     }
-    strbuf_printf(&counters, "%s:counters", queue->base);
-    redis_args_str(&args, "EXISTS");
-    for (int priority = 0; priority < JOB_PRIORITIES; priority++) {
-        redis_args_str(&args, queue->stream[priority]);
-    }
-    redis_args_str(&args, queue->delayed);
-    redis_args_str(&args, queue->dead);
-    redis_args_str(&args, queue->paused);
-    redis_args_str(&args, strbuf_ok(&counters) ? counters.data : queue->base);
-    const enum status status = redis_conn_command(conn, &args, &reply, &err);
-    redis_args_free(&args);
-    strbuf_free(&counters);
+    snprintf(counters, sizeof counters, "%s:counters", queue->base);
+    const enum status status =
+        redis_commandf(conn, &reply, &err, "EXISTS %s %s %s %s %s %s %s", queue->stream[JOB_HIGH],
+                       queue->stream[JOB_NORMAL], queue->stream[JOB_LOW], queue->delayed,
+                       queue->dead, queue->paused, counters);
     if (status ==
         STATUS_REFUSED) { /* who may not look at all of it is told by the command itself */
         return CLI_DONE;
