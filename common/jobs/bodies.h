@@ -143,5 +143,8 @@ bool bodies_result_is_of(const struct enrich_result *result, const char *domain,
  * `dead show`, `result`. */
 enum status bodies_to_json(const void *data, size_t bytes, struct json_writer *json,
                            const char *name, struct error *err) MUSTCHECK;
+/* The members of a map into an object that is open already. */
+enum status bodies_members_to_json(const void *data, size_t bytes, struct json_writer *json,
+                                   struct error *err) MUSTCHECK;
 
 #endif

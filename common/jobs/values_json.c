@@ -61,6 +61,16 @@ static void put_key(const msgpack_object *key, struct json_writer *json)
     json_name_end(json);
 }
 
+static void put_value(const msgpack_object *object, struct json_writer *json, const char *name);
+
+static void put_members(const msgpack_object_map *map, struct json_writer *json)
+{
+    for (size_t i = 0; i < map->size; i++) {
+        put_key(&map->ptr[i].key, json);
+        put_value(&map->ptr[i].val, json, NULL);
+    }
+}
+
 /* Recursion is bounded: the scanner refuses more than BODIES_DEPTH_MAX levels. */
 static void put_value(const msgpack_object *object, struct json_writer *json, const char *name)
 {
@@ -72,10 +82,7 @@ static void put_value(const msgpack_object *object, struct json_writer *json, co
         json_close(json, ']');
     } else if (object->type == MSGPACK_OBJECT_MAP) {
         json_open(json, name, '{');
-        for (size_t i = 0; i < object->via.map.size; i++) {
-            put_key(&object->via.map.ptr[i].key, json);
-            put_value(&object->via.map.ptr[i].val, json, NULL);
-        }
+        put_members(&object->via.map, json);
         json_close(json, '}');
     } else {
         put_scalar(object, json_put(json, name));
@@ -105,6 +112,19 @@ enum status bodies_to_json(const void *data, size_t bytes, struct json_writer *j
         if (!strbuf_ok(json->out)) {
             status = error_set(err, STATUS_OOM, "out of memory");
         }
+    }
+    body_close(&reader);
+    return status;
+}
+
+enum status bodies_members_to_json(const void *data, size_t bytes, struct json_writer *json,
+                                   struct error *err)
+{
+    struct body_reader reader;
+    enum status status = body_open_map(&reader, data, bytes, err);
+
+    if (status == STATUS_OK) {
+        put_members(&reader.unpacked.data.via.map, json);
     }
     body_close(&reader);
     return status;

@@ -1,16 +1,19 @@
 #include "operate/entries.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
-#include "cli/frame/output.h"
 #include "jobs/bodies.h"
 #include "json/write.h"
 
-enum { FIND_PAGE = 500 };
+const char *entry_state_name(enum entry_state state)
+{
+    static const char *const names[] = {"waiting", "running", "delayed", "dead"};
+
+    return names[state];
+}
 
 /* ---- from replies -------------------------------------------------------------------------- */
 
@@ -107,28 +110,28 @@ bool entry_is_stream_id(const char *text)
 
 /* ---- JSON ---------------------------------------------------------------------------------- */
 
+static void put_slice(struct json_writer *json, const char *name, struct slice text)
+{
+    json_put_bytes(json, name, text.bytes == 0 ? "" : text.data, text.bytes);
+}
+
 /* "body": the decoded value, or null with the reason and the bytes. */
-static void put_body(struct strbuf *out, struct slice body)
+static void put_body(struct json_writer *json, struct slice body)
 {
     struct error err = {0};
-    struct strbuf value = {0};
 
-    enum status status = bodies_scan(body.data, body.bytes, &err);
-    if (status == STATUS_OK) {
-        status =
-            bodies_to_json(body.data, body.bytes, &(struct json_writer){.out = &value}, NULL, &err);
+    if (bodies_to_json(body.data, body.bytes, json, "body", &err) != STATUS_OK) {
+        json_put_null(json, "body");
+        json_put_str(json, "body_error", err.text);
+        json_base64(json_put(json, "body_base64"), body.data, body.bytes);
     }
-    json_key(out, "body");
-    if (status == STATUS_OK && strbuf_ok(&value)) {
-        strbuf_append(out, value.data, value.bytes);
-    } else {
-        strbuf_append_str(out, "null");
-        json_key(out, "body_error");
-        json_bytes(out, err.text, strlen(err.text));
-        json_key(out, "body_base64");
-        json_base64(out, body.data, body.bytes);
+}
+
+void entry_body_to_json(const struct entry *entry, struct json_writer *json)
+{
+    if (bodies_to_json(entry->body.data, entry->body.bytes, json, NULL, NULL) != STATUS_OK) {
+        json_put_null(json, NULL);
     }
-    strbuf_free(&value);
 }
 
 static bool is_number_field(const char *name)
@@ -149,153 +152,200 @@ static bool is_number(struct slice text)
            (text.data[0] != '0' || text.bytes == 1);
 }
 
-static void put_field(struct strbuf *out, const char *name, struct slice value)
+static void put_field(struct json_writer *json, const char *name, struct slice value)
 {
     if (strcmp(name, "body") == 0) {
-        put_body(out, value);
-        return;
-    }
-    json_key(out, name);
-    if (is_number_field(name) && is_number(value)) {
-        strbuf_append(out, value.data, value.bytes);
+        put_body(json, value);
+    } else if (is_number_field(name) && is_number(value)) {
+        strbuf_append(json_put(json, name), value.data, value.bytes);
     } else {
-        json_bytes(out, value.bytes == 0 ? "" : value.data, value.bytes);
+        put_slice(json, name, value);
     }
 }
 
 /* Every field the entry has; a name that is not UTF-8 is nobody's and left out. */
-static void put_stream_fields(const struct entry *entry, struct strbuf *out)
+static void put_stream_fields(struct json_writer *json, const struct entry *entry)
 {
     for (size_t i = 0; i + 1 < entry->fields->elements; i += 2) {
         const redisReply *name = entry->fields->element[i];
         const redisReply *value = entry->fields->element[i + 1];
         if (name->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
             text_is_utf8(name->str, (size_t)name->len)) {
-            put_field(out, name->str, (struct slice){value->str, (size_t)value->len});
+            put_field(json, name->str, (struct slice){value->str, (size_t)value->len});
         }
     }
 }
 
-static void put_delayed_fields(const struct entry *entry, struct strbuf *out)
+static void put_delayed_fields(struct json_writer *json, const struct entry *entry)
 {
-    json_key(out, "due");
-    json_int(out, entry->due_unix_ms);
+    json_put_int(json, "due", entry->due_unix_ms);
     if (entry->parked.waits_for.bytes > 0) {
-        json_key(out, "waits_for");
-        json_bytes(out, entry->parked.waits_for.data, entry->parked.waits_for.bytes);
-        json_key(out, "tries");
-        json_int(out, entry->parked.tries);
+        put_slice(json, "waits_for", entry->parked.waits_for);
+        json_put_int(json, "tries", entry->parked.tries);
     }
-    put_field(out, "id", entry->id);
-    put_field(out, "domain", entry->domain);
-    put_field(out, "attempt", entry->attempt);
-    put_field(out, "options", entry->options);
-    put_field(out, "body", entry->body);
+    put_field(json, "id", entry->id);
+    put_field(json, "domain", entry->domain);
+    put_field(json, "attempt", entry->attempt);
+    put_field(json, "options", entry->options);
+    put_field(json, "body", entry->body);
 }
 
-void entry_to_json(const struct entry *entry, struct strbuf *out)
+void entry_to_json(const struct entry *entry, struct json_writer *json, const char *name)
 {
-    static const char *const states[] = {"waiting", "running", "delayed", "dead"};
-
-    strbuf_append_char(out, '{');
-    json_key(out, "state");
-    json_str(out, states[entry->state]);
+    json_open(json, name, '{');
+    json_put_str(json, "state", entry_state_name(entry->state));
     if (entry->state != ENTRY_DEAD) {
-        json_key(out, "priority");
-        json_str(out, job_priority_name(entry->priority));
+        json_put_str(json, "priority", job_priority_name(entry->priority));
     }
     if (entry->state == ENTRY_DELAYED) {
-        put_delayed_fields(entry, out);
+        put_delayed_fields(json, entry);
     } else {
-        json_key(out, "entry");
-        json_bytes(out, entry->stream_id.data, entry->stream_id.bytes);
+        put_slice(json, "entry", entry->stream_id);
     }
     if (entry->state == ENTRY_RUNNING) {
-        json_key(out, "consumer");
-        json_bytes(out, entry->consumer.bytes == 0 ? "" : entry->consumer.data,
-                   entry->consumer.bytes);
-        json_key(out, "deliveries");
-        json_int(out, entry->deliveries);
+        put_slice(json, "consumer", entry->consumer);
+        json_put_int(json, "deliveries", entry->deliveries);
     }
     if (entry->fields != NULL) {
-        put_stream_fields(entry, out);
+        put_stream_fields(json, entry);
     }
-    strbuf_append_char(out, '}');
+    json_close(json, '}');
 }
 
 /* ---- from Redis ---------------------------------------------------------------------------- */
 
-enum status entries_range(struct redis_conn *conn, const char *key, const char *from,
-                          const char *to, size_t count, bool newest_first, redisReply **reply,
-                          struct error *err)
+void entries_open(struct entries *entries, struct redis_conn *conn, const char *stream,
+                  enum entry_state state)
 {
-    const enum status status =
-        redis_commandf(conn, reply, err, "%s %s %s %s COUNT %zu",
-                       newest_first ? "XREVRANGE" : "XRANGE", key, from, to, count);
-    if (status == STATUS_OK && (*reply)->type != REDIS_REPLY_ARRAY) {
-        redis_reply_free(*reply);
-        *reply = NULL;
-        return error_set(err, STATUS_GARBLED, "XRANGE: an answer of another shape");
-    }
-    return status;
+    *entries = (struct entries){.from = "-",
+                                .until = "+",
+                                .most = SIZE_MAX,
+                                .conn = conn,
+                                .stream = stream,
+                                .state = state};
 }
 
-/* Looks for the job's id in one page; moves `from` behind it. */
-static bool find_in_page(const redisReply *page, const char *id, enum entry_state state,
-                         char from[ENTRY_ID_BYTES], struct entry *out)
+void entries_turn(struct entries *entries)
+{
+    entries->newest_first = true;
+    snprintf(entries->from, ENTRY_ID_BYTES, "+");
+    snprintf(entries->until, ENTRY_ID_BYTES, "-");
+}
+
+/* A reply of XRANGE's shape, or NULL with entries->err. */
+static redisReply *range(struct entries *entries, const char *from, const char *until, size_t count)
+{
+    redisReply *reply = NULL;
+
+    const enum status status = redis_commandf(entries->conn, &reply, &entries->err,
+                                              entries->newest_first ? "XREVRANGE %s %s %s COUNT %zu"
+                                                                    : "XRANGE %s %s %s COUNT %zu",
+                                              entries->stream, from, until, count);
+    if (status == STATUS_OK && reply->type != REDIS_REPLY_ARRAY) {
+        redis_reply_free(reply);
+        (void)error_set(&entries->err, STATUS_GARBLED, "XRANGE: an answer of another shape");
+        return NULL;
+    }
+    return status == STATUS_OK ? reply : NULL;
+}
+
+static void free_page(struct entries *entries)
+{
+    if (entries->page != NULL) {
+        redis_reply_free(entries->page);
+    }
+    entries->page = NULL;
+    entries->at = 0;
+}
+
+/* Moves `from` behind the page that was read. False where nothing is behind it. */
+static bool pass_page(struct entries *entries)
+{
+    const redisReply *page = entries->page;
+    const redisReply *newest =
+        page == NULL || page->elements == 0 ? NULL : page->element[page->elements - 1];
+
+    if (page == NULL) {
+        return true; /* the first page */
+    }
+    if (entries->last || newest == NULL || newest->type != REDIS_REPLY_ARRAY ||
+        newest->elements == 0 || newest->element[0]->type != REDIS_REPLY_STRING) {
+        return false;
+    }
+    snprintf(entries->from, ENTRY_ID_BYTES, "(%s", newest->element[0]->str);
+    return true;
+}
+
+static bool read_page(struct entries *entries)
+{
+    const size_t count = entries->most < ENTRIES_PAGE ? entries->most : ENTRIES_PAGE;
+
+    if (entries->err.status != STATUS_OK || count == 0 || !pass_page(entries)) {
+        return false;
+    }
+    free_page(entries);
+    entries->page = range(entries, entries->from, entries->until, count);
+    entries->last = entries->page == NULL || entries->page->elements < count;
+    return entries->page != NULL;
+}
+
+bool entries_next(struct entries *entries, struct entry *out)
+{
+    for (;;) {
+        while (entries->page != NULL && entries->at < entries->page->elements) {
+            if (entry_from_stream(entries->page->element[entries->at++], entries->state, out)) {
+                entries->most--;
+                return true;
+            }
+        }
+        if (!read_page(entries)) {
+            return false;
+        }
+    }
+}
+
+enum status entries_close(struct entries *entries, struct error *err)
+{
+    free_page(entries);
+    if (err != NULL) {
+        *err = entries->err;
+    }
+    return entries->err.status;
+}
+
+/* The one entry of this id; else all are looked through. */
+static bool find_by_stream_id(struct entries *entries, const char *id, struct entry *out)
+{
+    redisReply *reply = range(entries, id, id, 1);
+
+    if (reply == NULL || reply->elements != 1 ||
+        !entry_from_stream(reply->element[0], entries->state, out)) {
+        if (reply != NULL) {
+            redis_reply_free(reply);
+        }
+        return false;
+    }
+    entries->page = reply;
+    entries->at = 1;
+    entries->last = true;
+    return true;
+}
+
+bool entries_find(struct entries *entries, const char *id, struct entry *out)
 {
     const size_t bytes = strlen(id);
 
-    for (size_t i = 0; i < page->elements; i++) {
-        if (!entry_from_stream(page->element[i], state, out)) {
-            continue;
-        }
+    if (entry_is_stream_id(id) && find_by_stream_id(entries, id, out)) {
+        return true;
+    }
+    while (entries_next(entries, out)) {
         if (out->id.bytes == bytes && memcmp(out->id.data, id, bytes) == 0) {
             return true;
         }
-        snprintf(from, ENTRY_ID_BYTES, "(%.*s", (int)out->stream_id.bytes, out->stream_id.data);
+    }
+    if (entries->err.status == STATUS_OK) {
+        (void)error_set(&entries->err, STATUS_NOT_FOUND, "no job \"%s\" in \"%s\"", id,
+                        entries->stream);
     }
     return false;
-}
-
-static enum status find_by_job(struct redis_conn *conn, const char *key, const char *id,
-                               enum entry_state state, redisReply **reply, struct entry *out,
-                               struct error *err)
-{
-    char from[ENTRY_ID_BYTES] = "-";
-
-    for (;;) {
-        enum status status = entries_range(conn, key, from, "+", FIND_PAGE, false, reply, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        if (find_in_page(*reply, id, state, from, out)) {
-            return STATUS_OK;
-        }
-        const bool last = (*reply)->elements < FIND_PAGE;
-        redis_reply_free(*reply);
-        *reply = NULL;
-        if (last) {
-            return error_set(err, STATUS_NOT_FOUND, "no job \"%s\" in \"%s\"", id, key);
-        }
-    }
-}
-
-enum status entries_find(struct redis_conn *conn, const char *key, const char *id,
-                         enum entry_state state, redisReply **reply, struct entry *out,
-                         struct error *err)
-{
-    *reply = NULL;
-    if (entry_is_stream_id(id)) {
-        const enum status status = entries_range(conn, key, id, id, 1, false, reply, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        if ((*reply)->elements == 1 && entry_from_stream((*reply)->element[0], state, out)) {
-            return STATUS_OK;
-        }
-        redis_reply_free(*reply);
-        *reply = NULL;
-    }
-    return find_by_job(conn, key, id, state, reply, out, err);
 }

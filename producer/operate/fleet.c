@@ -1,145 +1,232 @@
 #include "operate/fleet.h"
 
 #include <stdio.h>
-
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/must.h"
 #include "queue/keys.h"
 
 const char *const fleet_queue_names[FLEET_QUEUES] = {"enrich", "distill", "index", "echo"};
 
 /* ---- queues -------------------------------------------------------------------------------- */
 
-void queue_list_free(struct queue_list *list)
+void fleet_view_free(struct fleet_view *view)
 {
-    free(list->queues);
-    *list = (struct queue_list){0};
+    free(view->queues);
+    *view = (struct fleet_view){0};
 }
 
-static enum status add_queue(struct queue_list *list, const char *prefix, const char *name,
+/* INVALID where the name is none. */
+static enum status add_queue(struct fleet_view *view, const char *prefix, const char *name,
                              struct error *err)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        if (strcmp(list->queues[i].name, name) == 0) {
+    for (size_t i = 0; i < view->count; i++) {
+        if (strcmp(view->queues[i].queue.name, name) == 0) {
             return STATUS_OK;
         }
     }
-    struct queue *queues = realloc(list->queues, (list->count + 1) * sizeof *queues);
-    if (queues == NULL) {
-        return error_set(err, STATUS_OOM, "out of memory");
-    }
-    list->queues = queues;
-    const enum status status = queue_init(&queues[list->count], prefix, name, err);
-    list->count += status == STATUS_OK;
+    view->queues = must_grow(view->queues, (view->count + 1) * sizeof *view->queues);
+    struct queue_view *added = &view->queues[view->count];
+    memset(added, 0, sizeof *added);
+    const enum status status = queue_init(&added->queue, prefix, name, err);
+    view->count += status == STATUS_OK;
     return status;
 }
 
 /* "<prefix>:{<name>}:counters": adds the name; what is of another form is somebody else's. */
-static enum status add_by_key(struct queue_list *list, const char *prefix, const redisReply *key,
-                              struct error *err)
+static void add_by_key(struct fleet_view *view, const char *prefix, const redisReply *key)
 {
     const size_t head = strlen(prefix) + 2;
     char name[QUEUE_NAME_MAX + 1];
 
     if (key->type != REDIS_REPLY_STRING || (size_t)key->len <= head) {
-        return STATUS_OK;
+        return;
     }
     const size_t bytes = strcspn(key->str + head, "}");
-    if (bytes == 0 || bytes >= sizeof name) {
-        return STATUS_OK;
+    if (bytes > 0 && bytes < sizeof name) {
+        snprintf(name, sizeof name, "%.*s", (int)bytes, key->str + head);
+        (void)add_queue(view, prefix, name, NULL);
     }
-    memcpy(name, key->str + head, bytes);
-    name[bytes] = '\0';
-
-    const enum status status = add_queue(list, prefix, name, err);
-    return status == STATUS_INVALID ? STATUS_OK : status;
 }
 
 /* The SCAN pattern, with the prefix taken literally. */
-static void append_pattern(struct strbuf *out, const char *prefix)
+static char *make_pattern(const char *prefix)
 {
-    for (; *prefix != '\0'; prefix++) {
-        if (strchr("*?[]\\", *prefix) != NULL) {
-            strbuf_append_char(out, '\\');
-        }
-        strbuf_append_char(out, *prefix);
-    }
-    strbuf_append_str(out, ":{*}:counters");
-}
+    struct strbuf out = {0};
 
-/* One SCAN; moves `cursor`. */
-static enum status scan_once(struct redis_conn *conn, const char *pattern, char cursor[32],
-                             redisReply **reply, struct error *err)
-{
-    const enum status status =
-        redis_commandf(conn, reply, err, "SCAN %s MATCH %s COUNT 2000", cursor, pattern);
-    if (status != STATUS_OK) {
-        return status;
+    for (; *prefix != '\0'; prefix++) {
+        strbuf_append_str(&out, strchr("*?[]\\", *prefix) != NULL ? "\\" : "");
+        strbuf_append_char(&out, *prefix);
     }
-    if (!redis_reply_is_row(*reply, "sa")) {
-        redis_reply_free(*reply);
-        return error_set(err, STATUS_GARBLED, "SCAN: an answer of another shape");
+    strbuf_append_str(&out, ":{*}:counters");
+    if (!strbuf_ok(&out)) {
+        must_die();
     }
-    snprintf(cursor, 32, "%s", (*reply)->element[0]->str);
-    return STATUS_OK;
+    return out.data;
 }
 
 static enum status find_queues(struct redis_conn *conn, const char *prefix, const char *pattern,
-                               struct queue_list *list, struct error *err)
+                               struct fleet_view *view, struct error *err)
 {
     char cursor[32] = "0";
 
     do {
         redisReply *reply = NULL;
-        enum status status = scan_once(conn, pattern, cursor, &reply, err);
+        const enum status status =
+            redis_commandf(conn, &reply, err, "SCAN %s MATCH %s COUNT 2000", cursor, pattern);
         if (status != STATUS_OK) {
             return status;
         }
-        const redisReply *keys = reply->element[1];
-        for (size_t i = 0; status == STATUS_OK && i < keys->elements; i++) {
-            status = add_by_key(list, prefix, keys->element[i], err);
+        if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+            reply->element[0]->type != REDIS_REPLY_STRING ||
+            reply->element[1]->type != REDIS_REPLY_ARRAY) {
+            redis_reply_free(reply);
+            return error_set(err, STATUS_GARBLED, "SCAN: an answer of another shape");
+        }
+        snprintf(cursor, sizeof cursor, "%s", reply->element[0]->str);
+        for (size_t i = 0; i < reply->element[1]->elements; i++) {
+            add_by_key(view, prefix, reply->element[1]->element[i]);
         }
         redis_reply_free(reply);
-        if (status != STATUS_OK) {
-            return status;
-        }
     } while (strcmp(cursor, "0") != 0);
     return STATUS_OK;
 }
 
 static int by_name(const void *a, const void *b)
 {
-    const struct queue *left = a;
-    const struct queue *right = b;
+    const struct queue_view *left = a;
+    const struct queue_view *right = b;
 
-    return strcmp(left->name, right->name);
+    return strcmp(left->queue.name, right->queue.name);
 }
 
-enum status fleet_queues(struct redis_conn *conn, const char *prefix, struct queue_list *list,
+enum status fleet_queues(struct redis_conn *conn, const char *prefix, struct fleet_view *view,
                          struct error *err)
 {
-    struct strbuf pattern = {0};
     enum status status = STATUS_OK;
 
-    *list = (struct queue_list){0};
+    fleet_view_free(view);
     for (size_t i = 0; status == STATUS_OK && i < FLEET_QUEUES; i++) {
-        status = add_queue(list, prefix, fleet_queue_names[i], err);
-    }
-    append_pattern(&pattern, prefix);
-    if (status == STATUS_OK && !strbuf_ok(&pattern)) {
-        status = error_set(err, STATUS_OOM, "out of memory");
+        status = add_queue(view, prefix, fleet_queue_names[i], err);
     }
     if (status == STATUS_OK) {
-        status = find_queues(conn, prefix, pattern.data, list, err);
+        char *pattern = make_pattern(prefix);
+        status = find_queues(conn, prefix, pattern, view, err);
+        free(pattern);
     }
-    strbuf_free(&pattern);
     if (status != STATUS_OK) {
-        queue_list_free(list);
+        fleet_view_free(view);
         return status;
     }
-    qsort(list->queues + FLEET_QUEUES, list->count - FLEET_QUEUES, sizeof *list->queues, by_name);
+    qsort(view->queues + FLEET_QUEUES, view->count - FLEET_QUEUES, sizeof *view->queues, by_name);
     return STATUS_OK;
+}
+
+enum status fleet_look(struct redis_conn *conn, const char *prefix, struct fleet_view *view,
+                       struct error *err)
+{
+    struct worker_list workers;
+
+    for (size_t i = 0; i < view->count; i++) {
+        struct queue_view *one = &view->queues[i];
+        const enum status status = queue_get_stats(conn, &one->queue, &one->stats, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        if (one->stats.delayed == 0 ||
+            queue_get_parked(conn, &one->queue, &one->parked, NULL) != STATUS_OK) {
+            one->parked.count = 0;
+        }
+    }
+    view->workers_refused = (struct error){0};
+    view->workers = 0;
+    const enum status status = fleet_workers(conn, prefix, &workers, err);
+    if (status == STATUS_OK) {
+        view->workers = workers.alive;
+        worker_list_free(&workers);
+    } else if (status == STATUS_REFUSED) {
+        view->workers_refused = *err;
+    }
+    view->at_ms = clock_now_ms();
+    return status == STATUS_REFUSED ? STATUS_OK : status;
+}
+
+int64_t fleet_counter(const struct queue_stats *stats, const char *name)
+{
+    for (size_t i = 0; i < QUEUE_COUNTERS; i++) {
+        if (strcmp(queue_counter_names[i], name) == 0) {
+            return stats->counters[i];
+        }
+    }
+    return 0;
+}
+
+/* "enrich" or "enrich.3". */
+static bool is_of_a_kind(const char *name)
+{
+    for (size_t i = 0; i < FLEET_QUEUES; i++) {
+        const size_t bytes = strlen(fleet_queue_names[i]);
+        if (strncmp(name, fleet_queue_names[i], bytes) == 0 &&
+            (name[bytes] == '\0' || name[bytes] == '.')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum status fleet_knows(struct redis_conn *conn, const struct queue *queue, bool *known,
+                        struct error *err)
+{
+    char counters[sizeof queue->base + 16];
+    redisReply *reply = NULL;
+
+    *known = true;
+    if (is_of_a_kind(queue->name)) {
+        return STATUS_OK;
+    }
+    snprintf(counters, sizeof counters, "%s:counters", queue->base);
+    const enum status status =
+        redis_commandf(conn, &reply, err, "EXISTS %s %s %s %s %s %s %s", queue->stream[JOB_HIGH],
+                       queue->stream[JOB_NORMAL], queue->stream[JOB_LOW], queue->delayed,
+                       queue->dead, queue->paused, counters);
+    if (status == STATUS_REFUSED) { /* the command itself will say it */
+        return STATUS_OK;
+    }
+    if (status == STATUS_OK) {
+        *known = reply->type != REDIS_REPLY_INTEGER || reply->integer > 0;
+        redis_reply_free(reply);
+    }
+    return status;
+}
+
+/* ---- what is done to one ------------------------------------------------------------------- */
+
+enum status fleet_pause(struct redis_conn *conn, const struct queue *queue, bool paused,
+                        struct error *err)
+{
+    const enum status status = queue_pause(conn, queue, paused, err);
+
+    if (status == STATUS_REFUSED && queue_install(conn, NULL, NULL) == STATUS_OK) {
+        return queue_pause(conn, queue, paused, err); /* the functions were lost */
+    }
+    return status;
+}
+
+enum status fleet_purge(struct redis_conn *conn, const struct queue *queue,
+                        const struct queue_stats *stats, size_t *purged, struct error *err)
+{
+    size_t left = (size_t)(stats->waiting + stats->running + stats->delayed);
+    size_t some = 1;
+    enum status status = STATUS_OK;
+
+    while (status == STATUS_OK && left > 0 && some > 0) {
+        status = queue_purge(conn, queue, left, &some, err);
+        *purged += some;
+        left -= some < left ? some : left;
+    }
+    return status;
 }
 
 /* ---- workers ------------------------------------------------------------------------------- */
@@ -166,7 +253,9 @@ void worker_list_free(struct worker_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {
         free(list->workers[i].id);
-        redis_reply_free(list->workers[i].fields);
+        if (list->workers[i].fields != NULL) {
+            redis_reply_free(list->workers[i].fields);
+        }
     }
     free(list->workers);
     *list = (struct worker_list){0};
@@ -191,10 +280,10 @@ static enum status load_workers(struct redis_conn *conn, const char *prefix,
                                 const redisReply *members, struct worker_list *list,
                                 struct error *err)
 {
-    list->workers = calloc(members->elements / 2 + 1, sizeof *list->workers);
-    if (list->workers == NULL) {
-        return error_set(err, STATUS_OOM, "out of memory");
+    if (members->type != REDIS_REPLY_ARRAY) {
+        return error_set(err, STATUS_GARBLED, "ZRANGE: an answer of another shape");
     }
+    list->workers = must_alloc(members->elements / 2 + 1, sizeof *list->workers);
     for (size_t i = 0; i + 1 < members->elements; i += 2) {
         const redisReply *id = members->element[i];
         const redisReply *beat = members->element[i + 1];
@@ -202,11 +291,8 @@ static enum status load_workers(struct redis_conn *conn, const char *prefix,
             return error_set(err, STATUS_GARBLED, "ZRANGE: an answer of another shape");
         }
         struct worker *worker = &list->workers[list->count++];
-        worker->id = strdup(id->str);
+        worker->id = must_copy(id->str, (size_t)id->len);
         worker->beat_unix_ms = strtoll(beat->str, NULL, 10);
-        if (worker->id == NULL) {
-            return error_set(err, STATUS_OOM, "out of memory");
-        }
         const enum status status = get_hash(conn, prefix, worker, err);
         if (status != STATUS_OK) {
             return status;
@@ -223,14 +309,12 @@ enum status fleet_workers(struct redis_conn *conn, const char *prefix, struct wo
     char key[KEYS_BYTES];
 
     *list = (struct worker_list){0};
-    enum status status = redis_commandf(conn, &reply, err, "ZRANGE %s 0 -1 WITHSCORES",
-                                        keys_plain(key, prefix, "workers"));
+    keys_plain(key, prefix, "workers");
+    enum status status = redis_commandf(conn, &reply, err, "ZRANGE %s 0 -1 WITHSCORES", key);
     if (status != STATUS_OK) {
         return status == STATUS_REFUSED ? error_wrap(err, "key \"%.64s\"", key) : status;
     }
-    status = reply->type == REDIS_REPLY_ARRAY
-                 ? load_workers(conn, prefix, reply, list, err)
-                 : error_set(err, STATUS_GARBLED, "ZRANGE: an answer of another shape");
+    status = load_workers(conn, prefix, reply, list, err);
     redis_reply_free(reply);
     if (status != STATUS_OK) {
         worker_list_free(list);

@@ -330,6 +330,19 @@ Test(cli, a_stream_whose_ids_are_used_up_is_named_with_the_way_to_mend_it)
     PRINTS("RENAME it");
 }
 
+Test(cli, a_worker_whose_key_is_of_another_type_is_gone)
+{
+    DO("ZADD", "sh:workers", "1700000000000", "w-1");
+    DO("SET", "sh:worker:w-1", "junk");
+    RUN(0, "workers");
+    PRINTS("gone");
+    RUN(0, "workers", "--json");
+    cJSON *workers = document();
+    const cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItem(workers, "workers"), 0);
+    cr_assert(cJSON_IsFalse(cJSON_GetObjectItem(first, "alive")));
+    cJSON_Delete(workers);
+}
+
 Test(cli, workers_shows_the_living_and_the_gone)
 {
     RUN(0, "workers");

@@ -1,11 +1,12 @@
 /* The parts of the program stillhouse that need no server: tables, lines, values, entries. */
 #include <criterion/criterion.h>
+#include <sys/wait.h>
 
 #include "cli/commands/line_job.c"
+#include "cli/frame/arguments.c"
+#include "cli/frame/help.c"
 #include "cli/frame/input.c"
-#include "cli/frame/messages.c"
 #include "cli/frame/output.c"
-#include "cli/frame/values.c"
 #include "operate/entries.c"
 
 static const struct command command = {.name = "enqueue"};
@@ -19,11 +20,13 @@ static char printed[4096];
 
 static const char *print_it(const struct table *table)
 {
-    FILE *out = fmemopen(printed, sizeof printed, "w");
+    FILE *const old = stdout;
 
-    cr_assert_not_null(out);
-    cr_assert(table_print(table, out));
-    fclose(out);
+    stdout = fmemopen(printed, sizeof printed, "w");
+    cr_assert_not_null(stdout);
+    table_print(table);
+    fclose(stdout);
+    stdout = old;
     return printed;
 }
 
@@ -49,19 +52,20 @@ Test(cli_parts, a_table_shows_foreign_bytes_as_question_marks_and_keeps_utf8)
     struct table table;
     char text[64];
 
-    table_init(&table, (const char *const[]){"", ">", NULL});
-    table_bytes(&table, "a\x1b[2J\n", 6);
+    table_init(&table, (const char *const[]){"a", ">b", NULL});
+    table_text(&table, "a\x1b[2J\n");
     table_text(&table, "1");
     table_text(&table, "\xc3\xa9\xc3\xa9");
     table_text(&table, "22");
-    table_bytes(&table, "\xff\xfe", 2);
+    table_text(&table, "\xff\xfe");
     table_text(&table, "3");
     snprintf(text, sizeof text, "\xc2\x9b%s%se\xe2\x80\x8b\xe2\x80\xa8\xcc\x81\xff\xc3\xa9", "31m",
              turned);
     table_text(&table, text);
     table_text(&table, "4");
     table_text(&table, "half a row is left out");
-    cr_assert_str_eq(print_it(&table), "a?[2J?                   1\n"
+    cr_assert_str_eq(print_it(&table), "a                        b\n"
+                                       "a?[2J?                   1\n"
                                        "\xc3\xa9\xc3\xa9                      22\n"
                                        "??                       3\n"
                                        "?31m?e??\xcc\x81?\xc3\xa9              4\n");
@@ -104,22 +108,6 @@ Test(cli_parts, ages_and_sizes_read_well)
     cr_assert_str_eq(output_bytes((int64_t)3 << 30, out), "3.0 GiB");
 }
 
-/* ---- JSON ---------------------------------------------------------------------------------- */
-
-Test(cli_parts, bytes_that_are_not_utf8_still_make_valid_json)
-{
-    struct strbuf out = {0};
-
-    strbuf_append_char(&out, '{');
-    json_key(&out, "a");
-    json_bytes(&out, "x\xff\"", 3);
-    json_key(&out, "b");
-    json_bytes(&out, "\xc3\xa9", 2);
-    strbuf_append_char(&out, '}');
-    cr_assert_str_eq(out.data, "{\"a\":\"x?\\\"\",\"b\":\"\xc3\xa9\"}");
-    strbuf_free(&out);
-}
-
 /* ---- exit codes ---------------------------------------------------------------------------- */
 
 Test(cli_parts, every_status_has_its_exit_code)
@@ -142,14 +130,25 @@ static struct cli with(struct cli_given *given, size_t count)
     return (struct cli){.command = &command, .given = given, .given_count = count};
 }
 
+/* The exit code of a child that does `call`, which ends the program where the value is no good. */
+#define EXIT_CODE_OF(call)                                                                         \
+    ({                                                                                             \
+        int how = 0;                                                                               \
+        const pid_t pid = fork();                                                                  \
+        if (pid == 0) {                                                                            \
+            (void)(call);                                                                          \
+            _exit(CLI_DONE);                                                                       \
+        }                                                                                          \
+        waitpid(pid, &how, 0);                                                                     \
+        WEXITSTATUS(how);                                                                          \
+    })
+
 Test(cli_parts, the_last_of_two_values_counts)
 {
     struct cli_given given[] = {{"k", "1"}, {"k", "7"}, {"all", NULL}};
     struct cli cli = with(given, 3);
-    int64_t k = 0;
 
-    cr_assert_eq(cli_get_int(&cli, "k", 1, 20, &k), CLI_DONE);
-    cr_assert_eq(k, 7);
+    cr_assert_eq(cli_int(&cli, "k", 1, 20, 3), 7);
     cr_assert(cli_has(&cli, "all"));
     cr_assert_not(cli_has(&cli, "limit"));
     cr_assert_null(cli_value(&cli, "limit"));
@@ -158,18 +157,13 @@ Test(cli_parts, the_last_of_two_values_counts)
 Test(cli_parts, a_value_that_is_not_given_leaves_the_default)
 {
     struct cli cli = with(NULL, 0);
-    int64_t k = 3;
-    double quality = -1;
-    int64_t wait_ms = 42;
-    const char *domain = "x";
 
-    cr_assert_eq(cli_get_int(&cli, "k", 1, 20, &k), CLI_DONE);
-    cr_assert_eq(cli_get_number(&cli, "quality", 0, 1, &quality), CLI_DONE);
-    cr_assert_eq(cli_get_duration(&cli, "wait", 1000, &wait_ms), CLI_DONE);
-    cr_assert_eq(cli_get_domain(&cli, false, &domain), CLI_DONE);
-    cr_assert(k == 3 && quality < 0 && wait_ms == 42 && domain == NULL);
-    cr_assert_eq(cli_get_domain(&cli, true, &domain), CLI_USAGE);
-    cr_assert_eq(cli_get_text(&cli, "query", &domain), CLI_USAGE);
+    cr_assert_eq(cli_int(&cli, "k", 1, 20, 3), 3);
+    cr_assert_lt(cli_number(&cli, "quality", 0, 1, -1), 0);
+    cr_assert_eq(cli_duration(&cli, "wait", 1000, 42), 42);
+    cr_assert_null(cli_domain(&cli, false));
+    cr_assert_eq(EXIT_CODE_OF(cli_domain(&cli, true)), CLI_USAGE);
+    cr_assert_eq(EXIT_CODE_OF(cli_text(&cli, "query")), CLI_USAGE);
 }
 
 Test(cli_parts, values_out_of_their_range_are_bad_usage)
@@ -180,20 +174,18 @@ Test(cli_parts, values_out_of_their_range_are_bad_usage)
     static char *const bad_durations[] = {"", "5", "-5s", "2h", "5 s", "s"};
     struct cli_given given[] = {{"v", NULL}};
     struct cli cli = with(given, 1);
-    int64_t integer = 0;
-    double number = 0;
 
     for (size_t i = 0; i < sizeof bad_integers / sizeof bad_integers[0]; i++) {
         given[0].value = bad_integers[i];
-        cr_assert_eq(cli_get_int(&cli, "v", 1, 20, &integer), CLI_USAGE, "%s", given[0].value);
+        cr_assert_eq(EXIT_CODE_OF(cli_int(&cli, "v", 1, 20, 0)), CLI_USAGE, "%s", given[0].value);
     }
     for (size_t i = 0; i < sizeof bad_numbers / sizeof bad_numbers[0]; i++) {
         given[0].value = bad_numbers[i];
-        cr_assert_eq(cli_get_number(&cli, "v", 0, 1, &number), CLI_USAGE, "%s", given[0].value);
+        cr_assert_eq(EXIT_CODE_OF(cli_number(&cli, "v", 0, 1, 0)), CLI_USAGE, "%s", given[0].value);
     }
     for (size_t i = 0; i < sizeof bad_durations / sizeof bad_durations[0]; i++) {
         given[0].value = bad_durations[i];
-        cr_assert_eq(cli_get_duration(&cli, "v", 3600000, &integer), CLI_USAGE, "%s",
+        cr_assert_eq(EXIT_CODE_OF(cli_duration(&cli, "v", 3600000, 0)), CLI_USAGE, "%s",
                      given[0].value);
     }
 }
@@ -202,17 +194,80 @@ Test(cli_parts, texts_and_domains_are_checked)
 {
     struct cli_given given[] = {{"query", "\xff"}, {"domain", "Legal"}};
     struct cli cli = with(given, 2);
-    const char *text = NULL;
 
-    cr_assert_eq(cli_get_text(&cli, "query", &text), CLI_USAGE);
+    cr_assert_eq(EXIT_CODE_OF(cli_text(&cli, "query")), CLI_USAGE);
     given[0].value = " \n";
-    cr_assert_eq(cli_get_text(&cli, "query", &text), CLI_USAGE);
+    cr_assert_eq(EXIT_CODE_OF(cli_text(&cli, "query")), CLI_USAGE);
     given[0].value = "notice";
-    cr_assert_eq(cli_get_text(&cli, "query", &text), CLI_DONE);
-    cr_assert_str_eq(text, "notice");
-    cr_assert_eq(cli_get_domain(&cli, true, &text), CLI_USAGE);
+    cr_assert_str_eq(cli_text(&cli, "query"), "notice");
+    cr_assert_eq(EXIT_CODE_OF(cli_domain(&cli, true)), CLI_USAGE);
     given[1].value = "legal";
-    cr_assert_eq(cli_get_domain(&cli, true, &text), CLI_DONE);
+    cr_assert_str_eq(cli_domain(&cli, true), "legal");
+}
+
+/* ---- forms --------------------------------------------------------------------------------- */
+
+static int show_it(struct cli *cli)
+{
+    (void)cli;
+    return CLI_DONE;
+}
+
+static int move_it(struct cli *cli)
+{
+    (void)cli;
+    return CLI_DONE;
+}
+
+static const struct command forms_command[] = {
+    {"dead", "the dead letters", "",
+     (const struct cli_option[]){{"all", NULL, "every one", "requeue discard"},
+                                 {"limit", "N", "how many", "list"},
+                                 {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){{"list", NULL, "QUEUE [--limit N]", 1, 1, show_it},
+                               {"requeue", NULL, "QUEUE ID ...", 2, 9, move_it},
+                               {"requeue", "all", "QUEUE --all", 1, 1, move_it},
+                               {.run = NULL}}},
+    {.name = NULL},
+};
+
+/* The form that `stillhouse dead words...` means; the program ends where it is none. */
+static const struct cli_form *form_of(struct cli *cli, const char *const *words)
+{
+    char *argv[8] = {"stillhouse", "dead"};
+    int argc = 2;
+
+    for (; words[argc - 2] != NULL; argc++) {
+        argv[argc] = strdup(words[argc - 2]);
+    }
+    cli_parse(cli, forms_command, argc, argv);
+    return cli->form;
+}
+
+#define FORM_OF(...) form_of(&cli, (const char *const[]){__VA_ARGS__, NULL})
+
+Test(cli_parts, the_word_and_the_flag_choose_the_form)
+{
+    struct cli cli;
+
+    cr_assert_eq(FORM_OF("list", "enrich")->run, show_it);
+    cr_assert_eq(cli.argument_count, 1);
+    cr_assert_str_eq(cli.arguments[0], "enrich");
+    cr_assert_eq(FORM_OF("requeue", "enrich", "a", "b"), &forms_command[0].forms[1]);
+    cr_assert_eq(FORM_OF("--all", "requeue", "enrich"), &forms_command[0].forms[2]);
+}
+
+Test(cli_parts, what_no_form_takes_is_bad_usage)
+{
+    struct cli cli;
+
+    cr_assert_eq(EXIT_CODE_OF(FORM_OF("bury", "enrich")), CLI_USAGE);
+    cr_assert_eq(EXIT_CODE_OF(FORM_OF("list")), CLI_USAGE);
+    cr_assert_eq(EXIT_CODE_OF(FORM_OF("list", "a", "b")), CLI_USAGE);
+    cr_assert_eq(EXIT_CODE_OF(FORM_OF("requeue", "enrich")), CLI_USAGE);
+    cr_assert_eq(EXIT_CODE_OF(FORM_OF("requeue", "enrich", "a", "--all")), CLI_USAGE);
+    cr_assert_eq(EXIT_CODE_OF(FORM_OF("list", "enrich", "--all")), CLI_USAGE);
+    cr_assert_eq(EXIT_CODE_OF(FORM_OF("requeue", "enrich", "a", "--limit", "3")), CLI_USAGE);
 }
 
 /* ---- lines of input ------------------------------------------------------------------------ */
@@ -528,7 +583,7 @@ Test(cli_parts, a_stream_entry_shows_its_fields_and_its_body)
 
     cr_assert(entry_from_stream(&element, ENTRY_WAITING, &entry));
     cr_assert_eq(entry_time_ms(&entry), 1700000000000);
-    entry_to_json(&entry, &out);
+    entry_to_json(&entry, &(struct json_writer){.out = &out}, NULL);
     cr_assert_str_eq(out.data, "{\"state\":\"waiting\",\"priority\":\"normal\","
                                "\"entry\":\"1700000000000-3\",\"id\":\"j-1\",\"domain\":\"legal\","
                                "\"attempt\":2,\"options\":\"\",\"body\":{\"q\":5}}");
@@ -547,7 +602,7 @@ Test(cli_parts, a_body_that_is_not_msgpack_is_shown_in_base64)
 
     cr_assert(entry_from_delayed(&member, 5, &entry));
     cr_assert_eq(entry.priority, JOB_HIGH);
-    entry_to_json(&entry, &out);
+    entry_to_json(&entry, &(struct json_writer){.out = &out}, NULL);
     cr_assert(strstr(out.data,
                      "\"due\":5,\"id\":\"j-1\",\"domain\":\"legal\",\"attempt\":0,"
                      "\"options\":\"priority=high\",\"body\":null,\"body_error\":\"") != NULL);

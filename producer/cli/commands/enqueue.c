@@ -1,110 +1,681 @@
-/* cli/commands/enqueue.c - the usage of `stillhouse enqueue`: which flags go with what. */
+/* cli/commands/enqueue.c - one job from the command line, and its result where it is waited for;
+ * one job a line; and what producers kept while Redis was away.
+ *
+ * A line that is no good job is reported with its number and left out; the others go in. What ends
+ * it early: --stop-on-error at the first such line, a queue that is full (without --wait-full), a
+ * Redis that fails. What was accepted by then stays, and the counts say how much that is. With an
+ * outbox neither of the last two ends it: from there on the lines go into the outbox, as they do
+ * from the first where older jobs in it could not be sent. Enrichments are not kept.
+ */
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <msgpack.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include "cli/commands/enqueue.h"
+#include "base/clock.h"
+#include "base/must.h"
+#include "cli/commands/commands.h"
+#include "cli/commands/line_job.h"
+#include "cli/frame/connections.h"
+#include "cli/frame/input.h"
+#include "cli/frame/output.h"
+#include "jobs/bodies.h"
+#include "json/tree.h"
 
 #define TIME_MAX_MS ((int64_t)366 * 24 * 60 * 60 * 1000)
 #define WAIT_MAX_MS ((int64_t)60 * 60 * 1000)
+#define ROOM_MAX_MS ((int64_t)365 * 24 * 60 * 60 * 1000)
 
-enum { FOR_ENRICH = 1, FOR_DISTILL = 2, FOR_INDEX = 4, FOR_ECHO = 8 };
+static const struct client_bounds with_outbox = {CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, true};
 
-static const struct {
-    const char *name;
-    int bit;
-} kinds[] = {
-    {"enrich", FOR_ENRICH}, {"distill", FOR_DISTILL}, {"index", FOR_INDEX}, {"echo", FOR_ECHO}};
+static const stillhouse_priority priorities[JOB_PRIORITIES] = {
+    [JOB_HIGH] = STILLHOUSE_HIGH, [JOB_NORMAL] = STILLHOUSE_NORMAL, [JOB_LOW] = STILLHOUSE_LOW};
 
-/* Flags that make up one job's body. */
-static const struct {
-    const char *flag;
-    int kinds;
-} body_flags[] = {
-    {"query", FOR_ENRICH},   {"k", FOR_ENRICH},       {"task-id", FOR_DISTILL},
-    {"prompt", FOR_DISTILL}, {"result", FOR_DISTILL}, {"quality", FOR_DISTILL},
-    {"model", FOR_DISTILL},  {"meta", FOR_DISTILL},   {"text", FOR_ECHO},
+static enum job_priority read_priority(const struct cli *cli)
+{
+    const char *text = cli_value(cli, "priority");
+    enum job_priority priority = JOB_NORMAL;
+
+    if (text != NULL && !job_priority_parse(text, strlen(text), &priority)) {
+        cli_usage(cli->command, "--priority \"%s\": expected high, normal or low", text);
+    }
+    return priority;
+}
+
+/* ---- metadata ------------------------------------------------------------------------------ */
+
+/* The value behind K:= : a finite number, whole ones of up to 64 bits, true or false. */
+static bool parse_typed(const char *text, stillhouse_meta *out)
+{
+    const char *end = NULL;
+    cJSON *value = json_tree_parse(text, strlen(text) + 1, &end, true);
+    const enum json_number number = json_tree_number(value, &out->integer);
+    const bool fraction = number == JSON_FRACTION && isfinite(value->valuedouble);
+
+    if (number == JSON_WHOLE) {
+        out->type = STILLHOUSE_META_INT;
+    } else if (fraction) {
+        out->type = STILLHOUSE_META_FLOAT;
+        out->number = value->valuedouble;
+    } else if (cJSON_IsBool(value)) {
+        out->type = STILLHOUSE_META_BOOL;
+        out->boolean = cJSON_IsTrue(value);
+    }
+    const bool parsed = number == JSON_WHOLE || fraction || cJSON_IsBool(value);
+    cJSON_Delete(value);
+    return parsed;
+}
+
+/* "K=V" or "K:=V". The key is a copy. */
+static stillhouse_meta parse_meta(const struct cli *cli, const char *text)
+{
+    const char *equals = strchr(text, '=');
+    const bool typed = equals != NULL && equals > text && equals[-1] == ':';
+    const size_t key_bytes = equals == NULL ? 0 : (size_t)(equals - text) - typed;
+    stillhouse_meta meta = {.type = STILLHOUSE_META_STRING};
+
+    if (key_bytes == 0) {
+        cli_usage(cli->command, "--meta \"%s\": expected KEY=TEXT or KEY:=NUMBER", text);
+    }
+    meta.string = equals + 1;
+    if (typed && !parse_typed(equals + 1, &meta)) {
+        cli_usage(cli->command,
+                  "--meta \"%s\": expected a number (whole ones of at most 64 bits), true or false "
+                  "behind :=",
+                  text);
+    }
+    meta.key = must_copy(text, key_bytes);
+    return meta;
+}
+
+/* All --meta, and how many: free_meta. */
+static stillhouse_meta *read_meta(const struct cli *cli, size_t *count)
+{
+    stillhouse_meta *meta = must_alloc(cli->given_count, sizeof *meta);
+
+    *count = 0;
+    for (size_t i = 0; i < cli->given_count; i++) {
+        if (strcmp(cli->given[i].name, "meta") == 0) {
+            meta[(*count)++] = parse_meta(cli, cli->given[i].value);
+        }
+    }
+    return meta;
+}
+
+static void free_meta(stillhouse_meta *meta, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free((char *)meta[i].key);
+    }
+    free(meta);
+}
+
+/* ---- one job ----------------------------------------------------------------------- */
+
+struct sender {
+    const struct cli *cli;
+    stillhouse_client *client; /* open once the flags are read */
+    stillhouse_job_options options;
+    int64_t wait_ms; /* 0 = no waiting for the result */
+    char id[STILLHOUSE_ID_BYTES];
 };
 
-static int find_kind(const char *name)
+static stillhouse_status send_enrich(struct sender *sender)
 {
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (strcmp(kinds[i].name, name) == 0) {
-            return kinds[i].bit;
-        }
-    }
-    return 0;
+    const struct cli *cli = sender->cli;
+    const char *domain = cli_domain(cli, true);
+    const char *query = cli_text(cli, "query");
+    const int64_t k = cli_int(cli, "k", 1, BODIES_K_MAX, BODIES_K_DEFAULT);
+
+    sender->client = cli_client(cli, with_outbox);
+    return stillhouse_enqueue_enrich(sender->client, domain, query, (int)k, &sender->options,
+                                     sender->id);
 }
 
-static int check_flags(const struct cli *cli, const char *queue, int kind)
+static stillhouse_status send_distill(struct sender *sender)
 {
-    const bool lines = cli_has(cli, "jsonl");
+    const struct cli *cli = sender->cli;
+    stillhouse_experience experience = {.domain = cli_domain(cli, true),
+                                        .task_id = cli_text(cli, "task-id"),
+                                        .prompt = cli_text(cli, "prompt"),
+                                        .result = cli_text(cli, "result"),
+                                        .success = true,
+                                        .quality = cli_number(cli, "quality", 0, 1, -1),
+                                        .model = cli_value(cli, "model")};
+    stillhouse_meta *meta = read_meta(cli, &experience.metadata_count);
 
-    for (size_t i = 0; i < sizeof body_flags / sizeof body_flags[0]; i++) {
-        const char *flag = body_flags[i].flag;
-        if (!cli_has(cli, flag)) {
-            continue;
-        }
-        if (lines) {
-            return cli_usage(cli->command, "--%s and --jsonl exclude each other", flag);
-        }
-        if ((body_flags[i].kinds & kind) == 0) {
-            return cli_usage(cli->command, "--%s does not go with enqueue %s", flag, queue);
-        }
-    }
-    if (lines && cli_has(cli, "wait")) {
-        return cli_usage(cli->command, "--wait and --jsonl exclude each other");
-    }
-    if (!lines && (cli_has(cli, "stop-on-error") || cli_has(cli, "wait-full"))) {
-        return cli_usage(cli->command, "--stop-on-error and --wait-full go with --jsonl");
-    }
-    if (!lines && kind == FOR_INDEX) {
-        return cli_usage(cli->command, "flag \"--jsonl\" is missing: index takes its documents "
-                                       "from there");
-    }
-    return CLI_DONE;
+    experience.metadata = meta;
+    sender->client = cli_client(cli, with_outbox);
+    const stillhouse_status status =
+        stillhouse_enqueue_distill(sender->client, &experience, &sender->options, sender->id);
+    free_meta(meta, experience.metadata_count);
+    return status;
 }
 
-static int read_request(const struct cli *cli, struct enqueue_request *request)
+static stillhouse_status send_echo(struct sender *sender)
 {
-    const char *priority = cli_value(cli, "priority");
+    const char *domain = cli_domain(sender->cli, true);
+    const char *text = cli_has(sender->cli, "text") ? cli_value(sender->cli, "text") : "";
+    msgpack_sbuffer body;
+    msgpack_packer packer;
 
-    int code = cli_get_domain(cli, !cli_has(cli, "jsonl"), &request->domain);
-    if (code == CLI_DONE) {
-        code = cli_get_duration(cli, "delay", TIME_MAX_MS, &request->delay_ms);
+    sender->client = cli_client(sender->cli, with_outbox);
+    msgpack_sbuffer_init(&body);
+    msgpack_packer_init(&packer, &body, msgpack_sbuffer_write);
+    if (msgpack_pack_map(&packer, 1) != 0 || msgpack_pack_str(&packer, 4) != 0 ||
+        msgpack_pack_str_body(&packer, "text", 4) != 0 ||
+        msgpack_pack_str(&packer, strlen(text)) != 0 ||
+        msgpack_pack_str_body(&packer, text, strlen(text)) != 0) {
+        must_die();
     }
-    if (code == CLI_DONE) {
-        code = cli_get_duration(cli, "deadline", TIME_MAX_MS, &request->deadline_ms);
+    const stillhouse_status status = stillhouse_enqueue_raw(
+        sender->client, "echo", domain, body.data, body.size, &sender->options, sender->id);
+    msgpack_sbuffer_destroy(&body);
+    return status;
+}
+
+/* ---- its result ---------------------------------------------------------------------------- */
+
+/* A person is shown the examples themselves, where there are some. */
+static int print_reply(const struct cli *cli, const void *body, size_t bytes)
+{
+    struct output out;
+    struct json_writer *json = output_begin(&out, !cli->json);
+    struct error err = {0};
+    int code = CLI_DONE;
+
+    if (bodies_to_json(body, bytes, json, NULL, &err) != STATUS_OK) {
+        cli_message("the reply: %s", err.text);
+        strbuf_free(&out.text);
+        return CLI_FAILED;
     }
-    if (code == CLI_DONE) {
-        code = cli_get_duration(cli, "wait", WAIT_MAX_MS, &request->wait_ms);
+    cJSON *document = cJSON_ParseWithLength(out.text.data, out.text.bytes);
+    const cJSON *error = cJSON_GetObjectItemCaseSensitive(document, "error");
+    const cJSON *few_shot = cJSON_GetObjectItemCaseSensitive(document, "few_shot");
+    if (cli->json || !cJSON_IsString(few_shot) || cJSON_IsString(error)) {
+        output_end(&out);
+    } else {
+        output_text(few_shot->valuestring[0] == '\0' ? "no examples" : few_shot->valuestring);
+        putchar('\n');
     }
-    if (code == CLI_DONE && priority != NULL &&
-        !job_priority_parse(priority, strlen(priority), &request->priority)) {
-        code = cli_usage(cli->command, "--priority \"%s\": expected high, normal or low", priority);
+    if (cJSON_IsString(error)) {
+        cli_message("the job ended without a result: %s", error->valuestring);
+        code = CLI_FAILED;
     }
+    strbuf_free(&out.text);
+    cJSON_Delete(document);
     return code;
+}
+
+static void print_id(const struct sender *sender, bool kept, const char *error)
+{
+    if (!sender->cli->json) {
+        puts(sender->id);
+        return;
+    }
+    struct output out;
+    struct json_writer *json = output_begin(&out, false);
+    json_open(json, NULL, '{');
+    json_put_str(json, "id", sender->id);
+    if (kept) {
+        json_put_bool(json, "kept", true);
+    }
+    if (error != NULL) {
+        json_put_str(json, "error", error);
+    }
+    json_close(json, '}');
+    output_end(&out);
+}
+
+static int await_result(struct sender *sender)
+{
+    void *body = NULL;
+    size_t bytes = 0;
+
+    const stillhouse_status status = stillhouse_await_raw(
+        sender->client, sender->cli->form->word, sender->id, (int)sender->wait_ms, &body, &bytes);
+    if (status == STILLHOUSE_OK) {
+        const int code = print_reply(sender->cli, body, bytes);
+        free(body);
+        return code;
+    }
+    if (status != STILLHOUSE_NOT_FOUND) {
+        return client_fail(sender->client, status);
+    }
+    cli_message("no result within %" PRId64 " ms; job \"%s\" goes on", sender->wait_ms, sender->id);
+    print_id(sender, false, "timed out");
+    return CLI_NOT_FOUND;
+}
+
+/* What became of a job that was handed in. */
+static int finish_one(struct sender *sender, stillhouse_status status)
+{
+    const bool kept = status == STILLHOUSE_KEPT;
+
+    if (kept) {
+        cli_message("%s", stillhouse_error(sender->client));
+    } else if (status != STILLHOUSE_OK) {
+        return client_fail(sender->client, status);
+    }
+    if (sender->wait_ms == 0) {
+        print_id(sender, kept, NULL);
+        return CLI_DONE;
+    }
+    if (kept) { /* it has no result now, and nobody knows when */
+        print_id(sender, true, "not in the queue yet");
+        return CLI_NOT_FOUND;
+    }
+    return await_result(sender);
 }
 
 int cmd_enqueue(struct cli *cli)
 {
-    struct enqueue_request request = {.priority = JOB_NORMAL};
+    struct sender sender = {.cli = cli, .wait_ms = cli_duration(cli, "wait", WAIT_MAX_MS, 0)};
+    stillhouse_status status;
 
-    int code = cli_check_arguments(cli, 1, 1, "enrich, distill, index or echo");
-    if (code != CLI_DONE) {
-        return code;
+    if (cli_has(cli, "stop-on-error") || cli_has(cli, "wait-full")) {
+        cli_usage(cli->command, "--stop-on-error and --wait-full go with --jsonl");
     }
-    request.queue = cli->arguments[0];
-    const int kind = find_kind(request.queue);
-    if (kind == 0) {
-        return cli_usage(cli->command, "enqueue \"%s\": expected enrich, distill, index or echo",
-                         request.queue);
+    sender.options =
+        (stillhouse_job_options){.priority = priorities[read_priority(cli)],
+                                 .delay_ms = cli_duration(cli, "delay", TIME_MAX_MS, 0),
+                                 .deadline_ms = cli_duration(cli, "deadline", TIME_MAX_MS, 0),
+                                 .reply = sender.wait_ms > 0};
+    if (strcmp(cli->form->word, "enrich") == 0) {
+        status = send_enrich(&sender);
+    } else if (strcmp(cli->form->word, "distill") == 0) {
+        status = send_distill(&sender);
+    } else {
+        status = send_echo(&sender);
     }
-    code = check_flags(cli, request.queue, kind);
-    if (code == CLI_DONE) {
-        code = read_request(cli, &request);
+    const int code = finish_one(&sender, status);
+    stillhouse_close(sender.client);
+    return code;
+}
+
+/* ---- one job a line ------------------------------------------------------------------------ */
+
+enum { PROGRESS_MS = 200, LINE_SLACK_BYTES = 64 * 1024 };
+enum { MOST_ESCAPED = 6 /* bytes of JSON for one byte of text: \u001f */ };
+
+struct lines {
+    const struct cli *cli;
+    FILE *file;
+    struct line_defaults defaults;
+    stillhouse_client *client;
+    bool has_outbox;
+    struct line_job job;
+    stillhouse_job_options options;
+    size_t accepted; /* new jobs */
+    size_t deduplicated;
+    size_t refused;     /* full, or not sent after a failure */
+    size_t failed;      /* the server refused them */
+    size_t unknown;     /* the connection broke: they may be in */
+    size_t kept;        /* in the outbox */
+    bool full;          /* something was refused, and is not waited for: no use in going on */
+    struct error wrong; /* what ended the reading; STATUS_OK = the end of the file */
+    struct arena scratch;
+    struct strbuf line;
+    size_t number; /* of the line, from 1 */
+    size_t jobs;   /* good lines so far */
+    size_t invalid;
+    size_t replaced;  /* characters that no text can hold */
+    size_t strangers; /* fields that no job of this queue has */
+    bool stopped;     /* --stop-on-error */
+    bool ended;       /* the file is read */
+    bool progress;    /* standard error is a terminal */
+    int64_t start_ms;
+    int64_t shown_ms;
+    int64_t file_bytes; /* 0 = not known */
+};
+
+static void clear_progress(const struct lines *lines)
+{
+    if (lines->progress && lines->shown_ms > 0) {
+        fputs("\r\033[K", stderr);
     }
-    if (code != CLI_DONE) {
-        return code;
+}
+
+static void show_progress(struct lines *lines)
+{
+    const int64_t now_ms = clock_now_ms();
+    const int64_t took_ms = now_ms - lines->start_ms + 1;
+
+    if (!lines->progress || now_ms - lines->shown_ms < PROGRESS_MS) {
+        return;
     }
-    return cli_has(cli, "jsonl") ? enqueue_lines(cli, &request) : enqueue_one(cli, &request);
+    lines->shown_ms = now_ms;
+    fprintf(stderr, "\r\033[K%zu jobs, %" PRId64 " a second", lines->jobs,
+            (int64_t)lines->jobs * 1000 / took_ms);
+    const off_t at = lines->file_bytes > 0 ? ftello(lines->file) : -1;
+    if (at >= 0) {
+        fprintf(stderr, ", %" PRId64 " %%", (int64_t)at * 100 / lines->file_bytes);
+    }
+    fflush(stderr);
+}
+
+static void start_progress(struct lines *lines)
+{
+    struct stat info;
+
+    lines->progress = isatty(STDERR_FILENO) != 0;
+    lines->start_ms = clock_now_ms();
+    if (fstat(fileno(lines->file), &info) == 0 && S_ISREG(info.st_mode)) {
+        lines->file_bytes = info.st_size;
+    }
+}
+
+static void report_line(struct lines *lines, const char *text)
+{
+    clear_progress(lines);
+    cli_message("line %zu: %s", lines->number, text);
+    lines->invalid++;
+    lines->stopped = cli_has(lines->cli, "stop-on-error");
+}
+
+/* One line that is there; true: it is a job. */
+static bool take_line(struct lines *lines)
+{
+    const char *text = lines->line.bytes == 0 ? "" : lines->line.data;
+    size_t bytes = lines->line.bytes;
+    struct error err = {0};
+
+    if (lines->number == 1 && bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
+        text += 3; /* a byte order mark */
+        bytes -= 3;
+    }
+    if (text_is_blank(text, bytes)) {
+        return false;
+    }
+    const enum status status =
+        line_job_decode(&lines->defaults, text, bytes, &lines->scratch, &lines->job, &err);
+    if (status == STATUS_OOM) {
+        must_die();
+    }
+    if (status != STATUS_OK) {
+        report_line(lines, err.text);
+        return false;
+    }
+    lines->jobs++;
+    lines->replaced += lines->job.replaced;
+    if (lines->strangers == 0 && lines->job.strangers > 0) {
+        clear_progress(lines);
+        cli_message("line %zu: field \"%s\" is unknown and left out (of more the counts tell)",
+                    lines->number, lines->job.stranger);
+    }
+    lines->strangers += lines->job.strangers;
+    return true;
+}
+
+/* Reads one line; true: it is a job. */
+static bool read_line(struct lines *lines)
+{
+    const size_t most = (size_t)lines->defaults.max_body_bytes * MOST_ESCAPED + LINE_SLACK_BYTES;
+    char text[96];
+
+    lines->number++;
+    switch (input_line(lines->file, most, &lines->line)) {
+    case INPUT_LINE:
+        return take_line(lines);
+    case INPUT_TOO_LONG:
+        snprintf(text, sizeof text, "longer than %zu bytes: no body of at most %" PRId64, most,
+                 lines->defaults.max_body_bytes);
+        report_line(lines, text);
+        return false;
+    case INPUT_END:
+        lines->ended = true;
+        return false;
+    case INPUT_ERROR:
+        break;
+    }
+    (void)error_set(&lines->wrong, STATUS_FAILED, "line %zu: %s", lines->number, strerror(errno));
+    return false;
+}
+
+/* The next line that is a job. */
+static bool next_job(void *context, stillhouse_job *job)
+{
+    struct lines *lines = context;
+    bool found = false;
+
+    while (!found && !lines->ended && !lines->stopped && !lines->full &&
+           lines->wrong.status == STATUS_OK) {
+        found = read_line(lines);
+        show_progress(lines);
+    }
+    lines->options = (stillhouse_job_options){.priority = priorities[lines->job.priority],
+                                              .delay_ms = lines->job.delay_ms,
+                                              .deadline_ms = lines->job.deadline_ms};
+    job->domain = lines->job.domain;
+    job->body = lines->job.body.data;
+    job->body_bytes = lines->job.body.bytes;
+    job->options = &lines->options;
+    job->unique = lines->job.unique[0] == '\0' ? NULL : lines->job.unique;
+    return found;
+}
+
+static void count_job(void *context, size_t index, stillhouse_status outcome, const char *id,
+                      bool twin)
+{
+    struct lines *lines = context;
+
+    (void)index;
+    switch (outcome) {
+    case STILLHOUSE_OK:
+        lines->accepted += !twin;
+        lines->deduplicated += twin;
+        break;
+    case STILLHOUSE_KEPT:
+        lines->kept++;
+        break;
+    case STILLHOUSE_FULL:
+        lines->refused++;
+        lines->full = true;
+        break;
+    case STILLHOUSE_UNREACHABLE:
+        lines->unknown += id[0] != '\0';
+        lines->refused += id[0] == '\0';
+        break;
+    case STILLHOUSE_FAILED:
+    case STILLHOUSE_INVALID:
+    case STILLHOUSE_NOT_FOUND:
+        lines->failed++;
+        break;
+    }
+}
+
+static void put_count(struct json_writer *json, const char *name, size_t count, bool shown)
+{
+    if (shown) {
+        json_put_int(json, name, (int64_t)count);
+    }
+}
+
+static void print_counts_json(const struct lines *lines)
+{
+    struct output out;
+    struct json_writer *json = output_begin(&out, false);
+
+    json_open(json, NULL, '{');
+    put_count(json, "accepted", lines->accepted, true);
+    put_count(json, "deduplicated", lines->deduplicated, true);
+    put_count(json, "refused", lines->refused, true);
+    put_count(json, "invalid", lines->invalid, true);
+    put_count(json, "failed", lines->failed, true);
+    put_count(json, "unknown", lines->unknown, true);
+    put_count(json, "kept", lines->kept, lines->has_outbox);
+    put_count(json, "replaced", lines->replaced, lines->replaced > 0);
+    put_count(json, "unknown_fields", lines->strangers, lines->strangers > 0);
+    json_close(json, '}');
+    output_end(&out);
+}
+
+static void print_counts(const struct lines *lines)
+{
+    const struct {
+        size_t count;
+        const char *what;
+    } rest[] = {{lines->failed, "failed"},
+                {lines->unknown, "unknown (the connection broke before their answer)"},
+                {lines->kept, "kept in the outbox"},
+                {lines->replaced, "characters that were none replaced by U+FFFD"},
+                {lines->strangers, "unknown fields left out"}};
+
+    printf("%zu accepted, %zu deduplicated, %zu refused, %zu invalid", lines->accepted,
+           lines->deduplicated, lines->refused, lines->invalid);
+    for (size_t i = 0; i < sizeof rest / sizeof rest[0]; i++) {
+        if (rest[i].count > 0) {
+            printf(", %zu %s", rest[i].count, rest[i].what);
+        }
+    }
+    putchar('\n');
+}
+
+/* The exit code, and why it is no other. */
+static int explain(const struct lines *lines, stillhouse_status status)
+{
+    if (lines->wrong.status != STATUS_OK) {
+        return cli_fail(&lines->wrong);
+    }
+    if (status == STILLHOUSE_FULL) {
+        cli_message("queue \"%s\" is full (--max-backlog %" PRId64 "), ended in line %zu; "
+                    "--wait-full waits for room",
+                    lines->defaults.queue, lines->cli->settings.max_backlog, lines->number);
+        return CLI_FULL;
+    }
+    if (status != STILLHOUSE_OK && status != STILLHOUSE_KEPT) {
+        return client_fail(lines->client, status);
+    }
+    if (status == STILLHOUSE_KEPT) {
+        cli_message("%s", stillhouse_error(lines->client));
+    }
+    return lines->invalid > 0 ? CLI_FAILED : CLI_DONE;
+}
+
+static int send_lines(struct lines *lines)
+{
+    const stillhouse_source source = {
+        .size = sizeof source,
+        .queue = lines->defaults.queue,
+        .next = next_job,
+        .told = count_job,
+        .context = lines,
+        .room_ms = cli_has(lines->cli, "wait-full") ? ROOM_MAX_MS : 0,
+    };
+
+    start_progress(lines);
+    if (lines->has_outbox) { /* what waits there goes first; what cannot is in front of the lines */
+        (void)stillhouse_flush(lines->client, COMMAND_TIMEOUT_MS, NULL);
+    }
+    const stillhouse_status status = stillhouse_enqueue_all(lines->client, &source);
+    clear_progress(lines);
+    const int code = explain(lines, status);
+    lines->cli->json ? print_counts_json(lines) : print_counts(lines);
+    arena_free(&lines->scratch);
+    line_job_free(&lines->job);
+    strbuf_free(&lines->line);
+    return code;
+}
+
+/* What belongs to one job stands in its line. */
+static void check_no_body_flags(const struct cli *cli)
+{
+    for (const struct cli_option *option = cli->command->options; option->name != NULL; option++) {
+        if ((option->only != NULL || strcmp(option->name, "wait") == 0) &&
+            cli_has(cli, option->name)) {
+            cli_usage(cli->command, "--%s and --jsonl exclude each other", option->name);
+        }
+    }
+}
+
+int cmd_enqueue_lines(struct cli *cli)
+{
+    struct lines lines = {
+        .cli = cli,
+        .defaults = {.queue = cli->form->word,
+                     .domain = cli_domain(cli, false),
+                     .priority = read_priority(cli),
+                     .delay_ms = cli_duration(cli, "delay", TIME_MAX_MS, 0),
+                     .deadline_ms = cli_duration(cli, "deadline", TIME_MAX_MS, 0),
+                     .max_body_bytes = cli->settings.max_body_bytes},
+        .has_outbox = cli->settings.outbox[0] != '\0' && strcmp(cli->form->word, "enrich") != 0,
+    };
+
+    check_no_body_flags(cli);
+    lines.file = input_open(cli, "jsonl");
+    lines.client = cli_client(
+        cli, (struct client_bounds){CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, lines.has_outbox});
+    const int code = send_lines(&lines);
+    stillhouse_close(lines.client);
+    input_close(lines.file);
+    return code;
+}
+
+/* ---- flush --------------------------------------------------------------------------------- */
+
+enum { FLUSH_WAIT_MS = 5000, FLUSH_PAUSE_MS = 100 };
+
+static void print_flushed(const struct cli *cli, uint64_t sent, size_t left, uint64_t aside)
+{
+    if (!cli->json) {
+        printf("%" PRIu64 " sent, %zu left", sent, left);
+        if (aside > 0) {
+            printf(", %" PRIu64 " damaged or refused: put aside in its bad/", aside);
+        }
+        putchar('\n');
+        return;
+    }
+    struct output out;
+    struct json_writer *json = output_begin(&out, false);
+    json_open(json, NULL, '{');
+    json_put_int(json, "sent", (int64_t)sent);
+    json_put_int(json, "left", (int64_t)left);
+    json_put_int(json, "aside", (int64_t)aside);
+    json_close(json, '}');
+    output_end(&out);
+}
+
+/* True where trying again may help: Redis may come back, or a queue have room. */
+static bool is_passing(stillhouse_status status)
+{
+    return status == STILLHOUSE_UNREACHABLE || status == STILLHOUSE_FULL ||
+           status == STILLHOUSE_NOT_FOUND;
+}
+
+static stillhouse_status flush_until(stillhouse_client *client, int64_t deadline_ms, size_t *left)
+{
+    for (;;) {
+        const int64_t left_ms = deadline_ms - clock_now_ms();
+        const stillhouse_status status =
+            stillhouse_flush(client, left_ms < 0 ? 0 : (int)left_ms, left);
+        if (!is_passing(status) || clock_now_ms() + FLUSH_PAUSE_MS >= deadline_ms) {
+            return status;
+        }
+        clock_sleep_ms(FLUSH_PAUSE_MS);
+    }
+}
+
+int cmd_flush(struct cli *cli)
+{
+    const int64_t wait_ms = cli_duration(cli, "wait", WAIT_MAX_MS, FLUSH_WAIT_MS);
+    size_t left = 0;
+    uint64_t sent = 0;
+    uint64_t aside = 0;
+
+    if (cli->settings.outbox[0] == '\0') {
+        cli_usage(cli->command, "which outbox? --outbox or STILLHOUSE_OUTBOX names it");
+    }
+    stillhouse_client *client = cli_client(cli, with_outbox);
+    const stillhouse_status status = flush_until(client, clock_now_ms() + wait_ms, &left);
+    stillhouse_outbox_counts(client, NULL, &sent, &aside);
+    const int code = status == STILLHOUSE_OK ? CLI_DONE : client_fail(client, status);
+    stillhouse_close(client);
+    print_flushed(cli, sent, left, aside);
+    return code;
 }

@@ -9,11 +9,10 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/text.h"
-#include "cli/frame/connections.h"
+#include "base/must.h"
+#include "cli/commands/commands.h"
 #include "cli/frame/output.h"
 #include "config/clients.h"
-#include "json/write.h"
 
 enum { PAGE = 500 };
 
@@ -73,19 +72,34 @@ static bool split(const struct example *record, struct slice *prompt, struct sli
     return true;
 }
 
-static void append_line(const struct export *export, struct slice prompt, struct slice result,
-                        struct strbuf *line)
+static void put_message(struct json_writer *json, const char *role, struct slice text)
 {
-    strbuf_append_str(line, export->completion ? "{\"prompt\":"
-                                               : "{\"messages\":[{\"role\":\"user\",\"content\":");
-    json_bytes(line, prompt.data, prompt.bytes);
-    strbuf_append_str(line, export->completion ? ",\"completion\":"
-                                               : "},{\"role\":\"assistant\",\"content\":");
-    json_bytes(line, result.data, result.bytes);
-    strbuf_append_str(line, export->completion ? "}" : "}]}");
+    json_open(json, NULL, '{');
+    json_put_str(json, "role", role);
+    json_put_bytes(json, "content", text.data, text.bytes);
+    json_close(json, '}');
 }
 
-static int export_record(struct export *export, const struct example *record, struct strbuf *line)
+static void print_line(const struct export *export, struct slice prompt, struct slice result)
+{
+    struct output out;
+    struct json_writer *json = output_begin(&out, false);
+
+    json_open(json, NULL, '{');
+    if (export->completion) {
+        json_put_bytes(json, "prompt", prompt.data, prompt.bytes);
+        json_put_bytes(json, "completion", result.data, result.bytes);
+    } else {
+        json_open(json, "messages", '[');
+        put_message(json, "user", prompt);
+        put_message(json, "assistant", result);
+        json_close(json, ']');
+    }
+    json_close(json, '}');
+    output_end(&out);
+}
+
+static void export_record(struct export *export, const struct example *record)
 {
     const int64_t expires_ms = meta_integer(record, "expires_ms");
     struct slice prompt;
@@ -93,41 +107,33 @@ static int export_record(struct export *export, const struct example *record, st
 
     if (find_meta(record, "task_id") == NULL || !split(record, &prompt, &result)) {
         export->others++;
-        return CLI_DONE;
-    }
-    if (expires_ms >= 0 && expires_ms <= export->now_unix_ms) {
+    } else if (expires_ms >= 0 && expires_ms <= export->now_unix_ms) {
         export->expired++;
-        return CLI_DONE;
+    } else {
+        print_line(export, prompt, result);
+        export->written++;
     }
-    strbuf_reset(line);
-    append_line(export, prompt, result, line);
-    export->written++;
-    return json_print(line);
 }
 
-static int export_all(struct export *export, struct chroma *chroma, const char *domain)
+static enum status export_all(struct export *export, struct chroma *chroma, const char *domain,
+                              struct error *err)
 {
     struct arena arena = {0};
-    struct strbuf line = {0};
-    struct error err = {0};
     struct chroma_hits hits = {0};
     size_t offset = 0;
-    int code = CLI_DONE;
+    enum status status = STATUS_OK;
 
     do {
         arena_reset(&arena, 4 * 1024 * 1024);
-        if (chroma_page(chroma, domain, offset, PAGE, &arena, &hits, &err) != STATUS_OK) {
-            code = cli_fail(&err);
-            break;
-        }
-        for (size_t i = 0; code == CLI_DONE && i < hits.count; i++) {
-            code = export_record(export, &hits.examples[i], &line);
+        hits.count = 0;
+        status = chroma_page(chroma, domain, offset, PAGE, &arena, &hits, err);
+        for (size_t i = 0; status == STATUS_OK && i < hits.count; i++) {
+            export_record(export, &hits.examples[i]);
         }
         offset += PAGE;
-    } while (code == CLI_DONE && hits.count > 0 && !ferror(stdout));
-    strbuf_free(&line);
+    } while (status == STATUS_OK && hits.count > 0 && !ferror(stdout));
     arena_free(&arena);
-    return code;
+    return status;
 }
 
 static void summarise(const struct export *export, const char *domain)
@@ -142,51 +148,34 @@ static void summarise(const struct export *export, const char *domain)
     }
 }
 
-static int run(const struct cli *cli, const char *domain, struct export *export)
+int cmd_export(struct cli *cli)
 {
+    struct export export = {.now_unix_ms = clock_unix_ms()};
+    const char *format = cli_value(cli, "format");
     struct embedder *embedder = NULL;
     struct error err = {0};
 
+    const char *domain = cli_domain(cli, true);
+    export.completion = format != NULL && strcmp(format, "completion") == 0;
+    if (format != NULL && !export.completion && strcmp(format, "chat") != 0) {
+        cli_usage(cli->command, "--format \"%s\": expected chat or completion", format);
+    }
     if (http_global_init(&err) != STATUS_OK ||
         clients_open_embedder(&cli->settings, NULL, NULL, &embedder, &err) != STATUS_OK) {
         return cli_fail(&err);
     }
     struct chroma *chroma = clients_open_chroma(&cli->settings, embedder, NULL, NULL);
-    int code = chroma == NULL ? cli_out_of_memory() : CLI_DONE;
-    if (code == CLI_DONE && chroma_open_collection(chroma, domain, false, &err) != STATUS_OK) {
-        code = cli_fail(&err);
+    if (chroma == NULL) {
+        must_die();
     }
-    if (code == CLI_DONE) {
-        code = export_all(export, chroma, domain);
+    enum status status = chroma_open_collection(chroma, domain, false, &err);
+    if (status == STATUS_OK) {
+        status = export_all(&export, chroma, domain, &err);
     }
-    if (code == CLI_DONE) {
-        summarise(export, domain);
+    if (status == STATUS_OK) {
+        summarise(&export, domain);
     }
     chroma_free(chroma);
     embedder_free(embedder);
-    return code;
-}
-
-int cmd_export(struct cli *cli)
-{
-    struct export export = {.now_unix_ms = clock_unix_ms()};
-    const char *format = cli_value(cli, "format");
-    const char *domain = NULL;
-
-    int code = cli_check_arguments(cli, 1, 1, "dataset");
-    if (code == CLI_DONE && strcmp(cli->arguments[0], "dataset") != 0) {
-        code = cli_usage(cli->command, "export \"%s\": expected dataset", cli->arguments[0]);
-    }
-    if (code == CLI_DONE) {
-        code = cli_get_domain(cli, true, &domain);
-    }
-    if (code == CLI_DONE && format != NULL && strcmp(format, "chat") != 0 &&
-        strcmp(format, "completion") != 0) {
-        code = cli_usage(cli->command, "--format \"%s\": expected chat or completion", format);
-    }
-    if (code != CLI_DONE) {
-        return code;
-    }
-    export.completion = format != NULL && strcmp(format, "completion") == 0;
-    return run(cli, domain, &export);
+    return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
 }

@@ -1,23 +1,173 @@
-/* main.c - the program `stillhouse`: for operators, and for producers that are scripts. */
-#include <errno.h>
+/* cli/commands/main.c - the program `stillhouse`: for operators, and for producers that are
+ * scripts. The table of its commands, from which arguments are checked and the help is made. */
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "base/descriptors.h"
-#include "cli/frame/arguments.h"
+#include "base/log.h"
+#include "cli/commands/commands.h"
 
-/* What was printed must have arrived: a full disk or a closed pipe is a failure. */
-static int flush_output(int code)
-{
-    if (fflush(stdout) == 0 && ferror(stdout) == 0) {
-        return code;
-    }
-    if (errno != EPIPE) {
-        cli_message("standard output: %s", strerror(errno));
-    }
-    return code == CLI_DONE ? CLI_FAILED : code;
-}
+enum { ANY_NUMBER = 1 << 30 };
+
+static const struct command commands[] = {
+    {"init", "load the functions into Redis and prepare the queues",
+     "Safe to repeat. Redis must be 7.0 or newer.", NULL,
+     (const struct cli_form[]){{.usage = "", .run = cmd_init}, {.run = NULL}}},
+
+    {"enqueue", "add one job, or one a line",
+     "Prints the id that stands for the job. Fields of a line: domain priority delay deadline and\n"
+     "  enrich   query k\n"
+     "  distill  task_id prompt result success quality model metadata\n"
+     "  index    documents: [{id, text, metadata}]\n"
+     "  echo     text\n"
+     "Other fields are left out; the first is named, all are counted.\n"
+     "A bad line is reported with its number; the rest goes on and the exit code is 1.\n"
+     "With --outbox DIR whatever Redis does not take, enrichments apart, is kept in that folder:\n"
+     "the exit code is 0, a message says so, and the next enqueue or `stillhouse flush` sends it.",
+     (const struct cli_option[]){
+         {"domain", "D", "the job's domain; with --jsonl for lines without one", NULL},
+         {"query", "Q", "what the examples shall be about", "enrich"},
+         {"k", "N", "how many examples, 1..20 (default 3)", "enrich"},
+         {"task-id", "T", "the task's id; the same id again replaces the experience", "distill"},
+         {"prompt", "P", "what the task was asked", "distill"},
+         {"result", "R", "what came out", "distill"},
+         {"quality", "F", "0..1", "distill"},
+         {"model", "M", "which model made the result", "distill"},
+         {"meta", "K=V", "one pair of metadata, K=text or K:=number, true or false; repeats",
+          "distill"},
+         {"text", "T", "the text that comes back", "echo"},
+         {"priority", "P", "high, normal or low (default normal)", NULL},
+         {"delay", "TIME", "not before so long from now, e.g. 5s", NULL},
+         {"deadline", "TIME", "not after so long from now; the job then counts as expired", NULL},
+         {"wait", "TIME", "wait so long for the result and print it", NULL},
+         {"jsonl", "FILE", "one job a line, - for standard input", NULL},
+         {"stop-on-error", NULL, "with --jsonl: the first bad line ends it", NULL},
+         {"wait-full", NULL, "with --jsonl: wait for room instead of ending with exit code 5",
+          NULL},
+         {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){
+         {"enrich", NULL, "--domain D --query Q [--k N]", 0, 0, cmd_enqueue},
+         {"distill", NULL,
+          "--domain D --task-id T --prompt P --result R [--quality F] [--meta K=V ...]", 0, 0,
+          cmd_enqueue},
+         {"echo", NULL, "--domain D [--text T]", 0, 0, cmd_enqueue},
+         {"enrich", "jsonl", "--jsonl FILE|-", 0, 0, cmd_enqueue_lines},
+         {"distill", "jsonl", "--jsonl FILE|-", 0, 0, cmd_enqueue_lines},
+         {"index", "jsonl", "--jsonl FILE|-", 0, 0, cmd_enqueue_lines},
+         {"echo", "jsonl", "--jsonl FILE|-", 0, 0, cmd_enqueue_lines},
+         {.run = NULL}}},
+
+    {"prompt", "the enriched prompt, or the base prompt unchanged",
+     "Where no examples are cached the enrichment is enqueued for the next time.\n"
+     "A server that is down is no failure: the base prompt comes out and the exit code is 0.",
+     (const struct cli_option[]){
+         {"domain", "D", "the task's domain", NULL},
+         {"query", "Q", "what the examples shall be about", NULL},
+         {"base", "FILE", "the prompt to enrich, - for standard input; at most 16 MiB", NULL},
+         {"wait", "TIME", "on a miss wait so long for the enrichment (default 0)", NULL},
+         {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){
+         {.usage = "--domain D --query Q --base FILE|- [--wait 0]", .run = cmd_prompt},
+         {.run = NULL}}},
+
+    {"result", "the cached result of an enrichment as JSON",
+     "Indented for people, on one line with --json. Exit code 4 where there is none.",
+     (const struct cli_option[]){{"domain", "D", "the domain", NULL},
+                                 {"query", "Q", "the query, as it was enqueued", NULL},
+                                 {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){{.usage = "--domain D --query Q", .run = cmd_result},
+                               {.run = NULL}}},
+
+    {"stats", "what stands where in every queue", "",
+     (const struct cli_option[]){
+         {"watch", NULL, "again every second, with rates, until interrupted", NULL},
+         {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){{.usage = "[--watch]", .run = cmd_stats}, {.run = NULL}}},
+
+    {"workers", "who is alive", "", NULL,
+     (const struct cli_form[]){{.usage = "", .run = cmd_workers}, {.run = NULL}}},
+
+    {"ping", "echo jobs through the queue and a worker, and how long they took",
+     "Exit code 4 where none came back.",
+     (const struct cli_option[]){
+         {"count", "N", "how many jobs, one after the other (default 4)", NULL},
+         {"wait", "TIME", "how long to wait for each (default 5s)", NULL},
+         {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){{.usage = "[--count N]", .run = cmd_ping}, {.run = NULL}}},
+
+    {"dead", "the dead letters of a queue",
+     "ID is the id of the dead letter or of the job. A requeued job has all its attempts again.",
+     (const struct cli_option[]){{"all", NULL, "every dead letter of the queue", "requeue discard"},
+                                 {"limit", "N", "how many, the newest first (default 20)", "list"},
+                                 {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){{"list", NULL, "QUEUE [--limit N]", 1, 1, cmd_dead_list},
+                               {"show", NULL, "QUEUE ID", 2, 2, cmd_dead_show},
+                               {"requeue", NULL, "QUEUE ID ...", 2, ANY_NUMBER, cmd_dead_requeue},
+                               {"requeue", "all", "QUEUE --all", 1, 1, cmd_dead_requeue},
+                               {"discard", NULL, "QUEUE ID ...", 2, ANY_NUMBER, cmd_dead_discard},
+                               {"discard", "all", "QUEUE --all", 1, 1, cmd_dead_discard},
+                               {.run = NULL}}},
+
+    {"peek", "the next jobs of a queue, or one by its id",
+     "The first ten that wait, in the order of their priority, then of the delayed ones.", NULL,
+     (const struct cli_form[]){{NULL, NULL, "QUEUE [ID]", 1, 2, cmd_peek}, {.run = NULL}}},
+
+    {"pause", "workers take no new job of a queue", "", NULL,
+     (const struct cli_form[]){{NULL, NULL, "QUEUE", 1, 1, cmd_pause}, {.run = NULL}}},
+
+    {"resume", "the end of a pause; with --parked, of a wait",
+     "Parked jobs wait for an upstream: `stats` says for which. With --parked they come as\n"
+     "soon as its breaker is closed, at most STILLHOUSE_BREAKER_PAUSE later.",
+     (const struct cli_option[]){
+         {"parked", NULL, "release the jobs that wait for an upstream, of one queue or all", NULL},
+         {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){{NULL, NULL, "QUEUE", 1, 1, cmd_resume},
+                               {NULL, "parked", "[QUEUE] --parked", 0, 1, cmd_release_parked},
+                               {.run = NULL}}},
+
+    {"purge", "take all jobs out of a queue",
+     "Those that wait, are delayed or run; the dead letters stay. They count as buried and\n"
+     "discarded, who waits for one is told, and unique keys are free again. Asks first.",
+     (const struct cli_option[]){{"yes", NULL, "do not ask", NULL}, {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){{NULL, NULL, "QUEUE [--yes]", 1, 1, cmd_purge}, {.run = NULL}}},
+
+    {"verify", "whether the books of every queue balance",
+     "enqueued + requeued + adjusted = done + buried + expired + waiting + running + delayed\n"
+     "buried = dead + requeued + discarded\n"
+     "adjusted is what --repair put right. Exit code 1 where one does not hold, or where jobs "
+     "wait\n"
+     "that are nobody's.",
+     (const struct cli_option[]){
+         {"repair", NULL, "put them right after somebody's DEL or junk, and say by how much", NULL},
+         {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){{.usage = "[--repair]", .run = cmd_verify}, {.run = NULL}}},
+
+    {"doctor", "what Redis, Chroma and the embedder are, and what will break",
+     "Exit code 1 where something is an error, 3 where Redis cannot be reached.", NULL,
+     (const struct cli_form[]){{.usage = "", .run = cmd_doctor}, {.run = NULL}}},
+
+    {"export", "distilled experiences as fine-tuning JSON Lines", "",
+     (const struct cli_option[]){{"domain", "D", "whose experiences", NULL},
+                                 {"format", "F", "chat (default) or completion", NULL},
+                                 {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){
+         {"dataset", NULL, "--domain D [--format chat|completion]", 0, 0, cmd_export},
+         {.run = NULL}}},
+
+    {"flush", "send what is kept in an outbox",
+     "Exit code 0 where nothing is left, 3 where Redis could not be reached, 4 where the time was\n"
+     "over or running programs are about to send the rest, 5 where a queue is full.",
+     (const struct cli_option[]){
+         {"wait", "TIME", "how long to try, also where Redis is away or a queue full (default 5s)",
+          NULL},
+         {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){{.usage = "--outbox DIR [--wait 5s]", .run = cmd_flush},
+                               {.run = NULL}}},
+
+    {"help", "this help, or a command's", "", NULL,
+     (const struct cli_form[]){{NULL, NULL, "[COMMAND]", 0, 1, cli_help}, {.run = NULL}}},
+
+    {NULL, NULL, NULL, NULL, NULL},
+};
 
 int main(int argc, char **argv)
 {
@@ -27,11 +177,9 @@ int main(int argc, char **argv)
         return CLI_FAILED;
     }
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is seen as a failed write */
-    int code = arguments_parse(argc, argv, &cli);
-    if (code == CLI_DONE && cli.command != NULL) {
-        log_set_level(cli.settings.log_level);
-        code = cli.command->run(&cli);
-    }
-    arguments_free(&cli);
-    return flush_output(code);
+    cli_parse(&cli, commands, argc, argv);
+    log_set_level(cli.settings.log_level);
+    const int code = cli.form->run(&cli);
+    cli_free(&cli);
+    cli_exit(code);
 }

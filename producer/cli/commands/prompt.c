@@ -1,19 +1,26 @@
-/* cli/commands/prompt.c - the prompt for a task. Whatever state the servers are in, one comes out.
+/* cli/commands/prompt.c - the prompt for a task; and what the cache holds for a query.
  *
- * Happy path: the cached examples in front of the base prompt, exit code 0. Failure modes: nothing
- * cached (the enrichment is enqueued), Redis away, slow or without functions, a question, domain or
- * base prompt that cannot be asked with: the base prompt byte for byte, a message on standard
- * error, exit code 0. These come from the task; only bad usage fails.
+ * A prompt comes out whatever state the servers are in. Happy path: the cached examples in front of
+ * the base prompt, exit code 0. Failure modes: nothing cached (the enrichment is enqueued), Redis
+ * away, slow or without functions, a question, domain or base prompt that cannot be asked with: the
+ * base prompt byte for byte, a message on standard error, exit code 0. These come from the task;
+ * only bad usage fails.
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "base/text.h"
+#include "cli/commands/commands.h"
 #include "cli/frame/connections.h"
 #include "cli/frame/input.h"
 #include "cli/frame/output.h"
-#include "json/write.h"
+#include "jobs/bodies.h"
+#include "queue/keys.h"
+
+/* ---- prompt -------------------------------------------------------------------------------- */
 
 /* A task waits for this: shorter bounds than an operator's commands have. */
 enum { PROMPT_CONNECT_MS = 1000, PROMPT_COMMAND_MS = 500, WAIT_MAX_MS = 600000 };
@@ -24,25 +31,6 @@ struct request {
     struct strbuf base;
     int64_t wait_ms;
 };
-
-static int read_request(const struct cli *cli, struct request *request)
-{
-    static const char *const needed[] = {"domain", "query", "base"};
-    const char *path = cli_value(cli, "base");
-
-    int code = cli_check_arguments(cli, 0, 0, "");
-    for (size_t i = 0; code == CLI_DONE && i < sizeof needed / sizeof needed[0]; i++) {
-        if (cli_value(cli, needed[i]) == NULL) {
-            code = cli_usage(cli->command, "flag \"--%s\" is missing", needed[i]);
-        }
-    }
-    request->domain = cli_value(cli, "domain");
-    request->query = cli_value(cli, "query");
-    if (code == CLI_DONE) {
-        code = cli_get_duration(cli, "wait", WAIT_MAX_MS, &request->wait_ms);
-    }
-    return code == CLI_DONE ? input_read_all(cli, "base", path, &request->base) : code;
-}
 
 /* Why nothing can be asked with these, which the task brought; NULL: it can. */
 static const char *fault_of(const struct cli *cli, const struct request *request)
@@ -69,27 +57,26 @@ static const char *fault_of(const struct cli *cli, const struct request *request
 }
 
 /* Exactly the text: no line end is added. */
-static int print_prompt(const struct cli *cli, struct slice text, const char *result,
-                        size_t examples, const char *reason)
+static void print_prompt(const struct cli *cli, struct slice text, const char *result,
+                         size_t examples, const char *reason)
 {
-    struct strbuf document = {0};
-
     if (!cli->json) {
         fwrite(text.data, 1, text.bytes, stdout);
-        return CLI_DONE;
+        return;
     }
-    strbuf_append_str(&document, "{\"prompt\":");
-    json_bytes(&document, text.data, text.bytes);
-    strbuf_printf(&document, ",\"result\":\"%s\",\"examples\":%zu,\"reason\":", result, examples);
+    struct output out;
+    struct json_writer *json = output_begin(&out, false);
+    json_open(json, NULL, '{');
+    json_put_bytes(json, "prompt", text.data, text.bytes);
+    json_put_str(json, "result", result);
+    json_put_int(json, "examples", (int64_t)examples);
     if (reason == NULL) {
-        strbuf_append_str(&document, "null");
+        json_put_null(json, "reason");
     } else {
-        json_bytes(&document, reason, strlen(reason));
+        json_put_str(json, "reason", reason);
     }
-    strbuf_append_char(&document, '}');
-    const int code = json_print(&document);
-    strbuf_free(&document);
-    return code;
+    json_close(json, '}');
+    output_end(&out);
 }
 
 /* Why it is not an enriched one; NULL when it is. */
@@ -114,52 +101,134 @@ static const char *reason_of(const stillhouse_client *client,
     return text[0] == '\0' ? "no answer" : text;
 }
 
-static int ask(const struct cli *cli, stillhouse_client *client, const struct request *request)
+static void ask(const struct cli *cli, stillhouse_client *client, const struct request *request)
 {
     static const char *const names[] = {
         [STILLHOUSE_PROMPT_ENRICHED] = "enriched",
         [STILLHOUSE_PROMPT_STALE] = "stale",
         [STILLHOUSE_PROMPT_FALLBACK] = "fallback",
     };
-    const char *base = request->base.bytes == 0 ? "" : request->base.data;
     stillhouse_prompt_result prompt;
 
-    const stillhouse_prompt_kind kind = stillhouse_prompt(client, request->domain, request->query,
-                                                          base, (int)request->wait_ms, &prompt);
+    const stillhouse_prompt_kind kind =
+        stillhouse_prompt(client, request->domain, request->query, request->base.data,
+                          (int)request->wait_ms, &prompt);
     const char *reason = reason_of(client, &prompt);
     if (kind == STILLHOUSE_PROMPT_FALLBACK) {
         cli_message("the base prompt, unchanged: %s", reason);
     }
-    const int code = print_prompt(cli, (struct slice){prompt.text, strlen(prompt.text)},
-                                  names[kind], prompt.examples, reason);
+    print_prompt(cli, (struct slice){prompt.text, strlen(prompt.text)}, names[kind],
+                 prompt.examples, reason);
     stillhouse_prompt_free(&prompt);
-    return code;
-}
-
-static int print_base(const struct cli *cli, const struct request *request, const char *fault)
-{
-    const char *text = request->base.bytes == 0 ? "" : request->base.data;
-
-    cli_message("the base prompt, unchanged: %s", fault);
-    return print_prompt(cli, (struct slice){text, request->base.bytes}, "fallback", 0, fault);
 }
 
 int cmd_prompt(struct cli *cli)
 {
-    struct request request = {0};
-    stillhouse_client *client = NULL;
+    struct request request = {.domain = cli_required(cli, "domain"),
+                              .query = cli_required(cli, "query"),
+                              .wait_ms = cli_duration(cli, "wait", WAIT_MAX_MS, 0)};
 
-    int code = read_request(cli, &request);
-    const char *fault = code == CLI_DONE ? fault_of(cli, &request) : NULL;
+    input_read_all(cli, "base", &request.base);
+    const char *fault = fault_of(cli, &request);
     if (fault != NULL) {
-        code = print_base(cli, &request, fault);
-    } else if (code == CLI_DONE) {
-        code = connect_client(cli, PROMPT_CONNECT_MS, PROMPT_COMMAND_MS, &client);
-        if (code == CLI_DONE) {
-            code = ask(cli, client, &request);
-        }
+        cli_message("the base prompt, unchanged: %s", fault);
+        print_prompt(cli, (struct slice){request.base.data, request.base.bytes}, "fallback", 0,
+                     fault);
+    } else {
+        stillhouse_client *client =
+            cli_client(cli, (struct client_bounds){PROMPT_CONNECT_MS, PROMPT_COMMAND_MS, false});
+        ask(cli, client, &request);
+        stillhouse_close(client);
     }
-    stillhouse_close(client);
     strbuf_free(&request.base);
+    return CLI_DONE;
+}
+
+/* ---- result -------------------------------------------------------------------------------- */
+
+/* NOT_FOUND when the key is not there, or not a string. */
+static enum status get(struct redis_conn *conn, const char *key, redisReply **reply,
+                       struct error *err)
+{
+    const enum status status = redis_commandf(conn, reply, err, "GET %s", key);
+
+    if (status == STATUS_OK && (*reply)->type != REDIS_REPLY_STRING) {
+        redis_reply_free(*reply);
+        *reply = NULL;
+        return error_set(err, STATUS_NOT_FOUND, "nothing under \"%s\"", key);
+    }
+    return status;
+}
+
+/* The domain's epoch now; 0 before its first write. */
+static enum status get_epoch(struct redis_conn *conn, const char *key, int64_t *epoch,
+                             struct error *err)
+{
+    redisReply *reply = NULL;
+
+    *epoch = 0;
+    const enum status status = get(conn, key, &reply, err);
+    if (status == STATUS_OK) {
+        *epoch = strtoll(reply->str, NULL, 10);
+        redis_reply_free(reply);
+    }
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+/* The result's fields as they are, and whether the domain has changed since. */
+static int print_result(const struct cli *cli, const redisReply *result, int64_t epoch)
+{
+    struct output out;
+    struct json_writer *json = output_begin(&out, !cli->json);
+    struct arena arena = {0};
+    struct enrich_result decoded;
+    struct error err = {0};
+
+    json_open(json, NULL, '{');
+    enum status status =
+        bodies_decode_result(result->str, (size_t)result->len, &arena, &decoded, &err);
+    if (status == STATUS_OK) {
+        status = bodies_members_to_json(result->str, (size_t)result->len, json, &err);
+    }
+    if (status == STATUS_OK) {
+        json_put_bool(json, "stale", decoded.epoch < epoch);
+        json_close(json, '}');
+        output_end(&out);
+    } else {
+        cli_message("the cached result: %s", err.text);
+    }
+    strbuf_free(&out.text);
+    arena_free(&arena);
+    return status == STATUS_OK ? CLI_DONE : CLI_FAILED;
+}
+
+int cmd_result(struct cli *cli)
+{
+    const char *domain = cli_domain(cli, true);
+    const char *query = cli_text(cli, "query");
+    const char *prefix = cli->settings.prefix;
+    struct redis_conn *conn = cli_cache_redis(cli);
+    redisReply *result = NULL;
+    struct error err = {0};
+    char hash[TEXT_HASH_CHARS + 1];
+    char key[KEYS_BYTES];
+    int64_t epoch = 0;
+    int code;
+
+    text_hash(query, strlen(query), hash);
+    enum status status = get(conn, keys_cache(key, prefix, domain, hash), &result, &err);
+    if (status == STATUS_OK) {
+        status = get_epoch(conn, keys_epoch(key, prefix, domain), &epoch, &err);
+    }
+    if (status == STATUS_NOT_FOUND) {
+        cli_message("no result for \"%s\" in domain \"%s\" is cached", query, domain);
+        code = CLI_NOT_FOUND;
+    } else {
+        code = status == STATUS_OK ? print_result(cli, result, epoch) : cli_fail(&err);
+    }
+    if (result != NULL) {
+        redis_reply_free(result);
+    }
+    redis_conn_free(conn);
     return code;
 }

@@ -1,8 +1,8 @@
 #include "cli/frame/connections.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "operate/fleet.h"
 #include "redis/sentinel.h"
 
@@ -18,7 +18,7 @@ enum status open_redis(const char *text, struct redis_conn **out, struct error *
         redis_open(&url, (struct redis_timeouts){CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS});
     explicit_bzero(&url, sizeof url);
     if (conn == NULL) {
-        return error_set(err, STATUS_OOM, "out of memory");
+        must_die();
     }
     status = redis_conn_connect(conn, err);
     if (status != STATUS_OK) {
@@ -29,60 +29,81 @@ enum status open_redis(const char *text, struct redis_conn **out, struct error *
     return STATUS_OK;
 }
 
-static int connect_to(const char *text, struct redis_conn **out)
+static struct redis_conn *connect_to(const char *text)
 {
+    struct redis_conn *conn = NULL;
     struct error err = {0};
 
-    return open_redis(text, out, &err) == STATUS_OK ? CLI_DONE : cli_fail(&err);
+    if (open_redis(text, &conn, &err) != STATUS_OK) {
+        cli_exit(cli_fail(&err));
+    }
+    return conn;
 }
 
-int connect_queue(const struct cli *cli, struct redis_conn **conn)
+struct redis_conn *cli_redis(const struct cli *cli)
 {
-    return connect_to(cli->settings.redis_url, conn);
+    return connect_to(cli->settings.redis_url);
 }
 
-int connect_cache(const struct cli *cli, struct redis_conn **conn)
+/* Where no other Redis is named the cache is in the queue's. */
+static const char *cache_url(const struct cli *cli)
 {
-    const struct settings *settings = &cli->settings;
-
-    return connect_to(settings->cache_url[0] == '\0' ? settings->redis_url : settings->cache_url,
-                      conn);
+    return cli->settings.cache_url[0] == '\0' ? cli->settings.redis_url : cli->settings.cache_url;
 }
 
-static int open_client(const struct cli *cli, int connect_ms, int command_ms, const char *outbox,
-                       stillhouse_client **client)
+struct redis_conn *cli_cache_redis(const struct cli *cli)
+{
+    return connect_to(cache_url(cli));
+}
+
+struct redis_conn *cli_open_queue(const struct cli *cli, struct queue *queue)
+{
+    struct error err = {0};
+    bool known = false;
+
+    if (queue_init(queue, cli->settings.prefix, cli->arguments[0], &err) != STATUS_OK) {
+        cli_usage(cli->command, "%s", err.text);
+    }
+    struct redis_conn *conn = cli_redis(cli);
+    int code = CLI_DONE;
+    if (fleet_knows(conn, queue, &known, &err) != STATUS_OK) {
+        code = cli_fail(&err);
+    } else if (!known) {
+        cli_message("no such queue: \"%s\"; there are enrich, distill, index, echo, their "
+                    "partitions (enrich.3), and what `stillhouse stats` shows beside them",
+                    queue->name);
+        code = CLI_NOT_FOUND;
+    }
+    if (code != CLI_DONE) {
+        redis_conn_free(conn);
+        cli_exit(code);
+    }
+    return conn;
+}
+
+stillhouse_client *cli_client(const struct cli *cli, struct client_bounds bounds)
 {
     const struct settings *settings = &cli->settings;
     const stillhouse_options options = {
         .size = sizeof options,
         .redis_url = settings->redis_url,
-        .cache_url = settings->cache_url[0] == '\0' ? settings->redis_url : settings->cache_url,
+        .cache_url = cache_url(cli),
         .prefix = settings->prefix,
-        .connect_timeout_ms = connect_ms,
-        .command_timeout_ms = command_ms,
+        .connect_timeout_ms = bounds.connect_ms,
+        .command_timeout_ms = bounds.command_ms,
         .max_backlog = settings->max_backlog,
         .max_body_bytes = settings->max_body_bytes,
-        .outbox = outbox,
+        .outbox = bounds.outbox ? settings->outbox : "",
         .outbox_max_bytes = settings->outbox_max_bytes,
     };
+    stillhouse_client *client = NULL;
 
-    const stillhouse_status status = stillhouse_open(&options, client);
+    const stillhouse_status status = stillhouse_open(&options, &client);
     if (status != STILLHOUSE_OK) {
         cli_message("%s", stillhouse_open_error());
+        cli_exit((int)status);
     }
-    return (int)status;
-}
-
-int connect_client(const struct cli *cli, int connect_ms, int command_ms,
-                   stillhouse_client **client)
-{
-    return open_client(cli, connect_ms, command_ms, "", client);
-}
-
-int connect_client_with_outbox(const struct cli *cli, int connect_ms, int command_ms,
-                               stillhouse_client **client)
-{
-    return open_client(cli, connect_ms, command_ms, cli->settings.outbox, client);
+    return client;
 }
 
 int client_fail(const stillhouse_client *client, stillhouse_status status)
@@ -92,58 +113,4 @@ int client_fail(const stillhouse_client *client, stillhouse_status status)
     (void)error_set(&err, STATUS_FAILED, "%s", stillhouse_error(client));
     (void)cli_fail(&err);
     return (int)status;
-}
-
-int cli_queue(const struct cli *cli, size_t index, struct queue *queue)
-{
-    struct error err = {0};
-
-    if (queue_init(queue, cli->settings.prefix, cli->arguments[index], &err) != STATUS_OK) {
-        return cli_usage(cli->command, "%s", err.text);
-    }
-    return CLI_DONE;
-}
-
-/* "enrich" or "enrich.3". */
-static bool is_known_kind(const char *name)
-{
-    for (size_t i = 0; i < FLEET_QUEUES; i++) {
-        const size_t bytes = strlen(fleet_queue_names[i]);
-        if (strncmp(name, fleet_queue_names[i], bytes) == 0 &&
-            (name[bytes] == '\0' || name[bytes] == '.')) {
-            return true;
-        }
-    }
-    return false;
-}
-
-int cli_check_queue(struct redis_conn *conn, const struct queue *queue)
-{
-    struct error err = {0};
-    char counters[QUEUE_BASE_BYTES + 16];
-    redisReply *reply = NULL;
-
-    if (is_known_kind(queue->name)) {
-        return CLI_DONE;
-    }
-    snprintf(counters, sizeof counters, "%s:counters", queue->base);
-    const enum status status =
-        redis_commandf(conn, &reply, &err, "EXISTS %s %s %s %s %s %s %s", queue->stream[JOB_HIGH],
-                       queue->stream[JOB_NORMAL], queue->stream[JOB_LOW], queue->delayed,
-                       queue->dead, queue->paused, counters);
-    if (status ==
-        STATUS_REFUSED) { /* who may not look at all of it is told by the command itself */
-        return CLI_DONE;
-    }
-    if (status != STATUS_OK) {
-        return cli_fail(&err);
-    }
-    const bool is_there = reply->type != REDIS_REPLY_INTEGER || reply->integer > 0;
-    redis_reply_free(reply);
-    if (!is_there) {
-        cli_message("no such queue: \"%s\"; there are enrich, distill, index, echo, their "
-                    "partitions (enrich.3), and what `stillhouse stats` shows beside them",
-                    queue->name);
-    }
-    return is_there ? CLI_DONE : CLI_NOT_FOUND;
 }

@@ -6,15 +6,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/must.h"
+
 enum { INPUT_MAX_BYTES = 16 * 1024 * 1024, INPUT_IDLE_MS = 10000, PIECE_BYTES = 16384 };
 
-int input_open(const struct cli *cli, const char *flag, const char *path, FILE **out)
+FILE *input_open(const struct cli *cli, const char *flag)
 {
-    *out = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    if (*out == NULL) {
-        return cli_usage(cli->command, "--%s \"%s\": %s", flag, path, strerror(errno));
+    const char *path = cli_required(cli, flag);
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+
+    if (file == NULL) {
+        cli_usage(cli->command, "--%s \"%s\": %s", flag, path, strerror(errno));
     }
-    return CLI_DONE;
+    return file;
 }
 
 void input_close(FILE *file)
@@ -46,7 +50,7 @@ static const char *read_up_to(int file, size_t most, struct strbuf *out)
         const size_t left = most + 1 - out->bytes;
         char *to = strbuf_reserve(out, left < PIECE_BYTES ? left : PIECE_BYTES);
         if (to == NULL) {
-            return strerror(ENOMEM);
+            must_die();
         }
         if (!wait_readable(file)) {
             return "nothing came for 10 s";
@@ -65,8 +69,9 @@ static const char *read_up_to(int file, size_t most, struct strbuf *out)
     }
 }
 
-int input_read_all(const struct cli *cli, const char *flag, const char *path, struct strbuf *out)
+void input_read_all(const struct cli *cli, const char *flag, struct strbuf *out)
 {
+    const char *path = cli_required(cli, flag);
     const bool standard = strcmp(path, "-") == 0;
     const int file =
         standard ? STDIN_FILENO : open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -76,7 +81,10 @@ int input_read_all(const struct cli *cli, const char *flag, const char *path, st
     if (file >= 0 && !standard) {
         close(file);
     }
-    return wrong == NULL ? CLI_DONE : cli_usage(cli->command, "--%s \"%s\": %s", flag, path, wrong);
+    if (wrong != NULL) {
+        strbuf_free(out);
+        cli_usage(cli->command, "--%s \"%s\": %s", flag, path, wrong);
+    }
 }
 
 enum input_line input_line(FILE *file, size_t most, struct strbuf *out)
@@ -92,7 +100,10 @@ enum input_line input_line(FILE *file, size_t most, struct strbuf *out)
             too_long = true;
         }
     }
-    if (ferror(file) || !strbuf_ok(out)) {
+    if (!strbuf_ok(out)) {
+        must_die();
+    }
+    if (ferror(file) != 0) {
         return INPUT_ERROR;
     }
     if (c == EOF && out->bytes == 0) {

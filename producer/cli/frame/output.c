@@ -1,14 +1,48 @@
+/* cli/frame/output.c - what a person or a script reads: documents, tables, messages. */
 #include "cli/frame/output.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/must.h"
 #include "base/text.h"
-#include "cli/frame/cli.h"
-#include "json/write.h"
+
+/* ---- JSON ---------------------------------------------------------------------------------- */
+
+struct json_writer *output_begin(struct output *out, bool indented)
+{
+    *out = (struct output){.json = {.out = &out->text, .indented = indented}};
+    return &out->json;
+}
+
+void output_end(struct output *out)
+{
+    if (!strbuf_ok(&out->text)) {
+        must_die();
+    }
+    fwrite(out->text.data, 1, out->text.bytes, stdout);
+    putchar('\n');
+    strbuf_free(&out->text);
+}
+
+void output_count(const struct cli *cli, const char *name, size_t count)
+{
+    struct output out;
+
+    if (!cli->json) {
+        printf("%zu %s\n", count, name);
+        return;
+    }
+    struct json_writer *json = output_begin(&out, false);
+    json_open(json, NULL, '{');
+    json_put_int(json, name, (int64_t)count);
+    json_close(json, '}');
+    output_end(&out);
+}
 
 /* ---- tables -------------------------------------------------------------------------------- */
 
@@ -22,41 +56,20 @@ size_t table_width(const char *text)
     return width;
 }
 
-/* A copy that a terminal can be shown; NULL when memory is short. */
-static char *make_cell(const char *text, size_t bytes)
+void table_slice(struct table *table, struct slice text)
 {
-    char *cell = malloc(bytes + 1);
+    char *cell = must_copy(text.data, text.bytes);
 
-    if (cell != NULL) {
-        memcpy(cell, text, bytes);
-        cell[text_make_safe(cell, bytes)] = '\0';
-    }
-    return cell;
-}
-
-void table_bytes(struct table *table, const char *text, size_t bytes)
-{
-    if (table->count == table->capacity) {
-        const size_t capacity = table->capacity == 0 ? 64 : 2 * table->capacity;
-        char **cells = realloc(table->cells, capacity * sizeof *cells);
-        if (cells == NULL) {
-            table->failed = true;
-            return;
-        }
-        table->cells = cells;
-        table->capacity = capacity;
-    }
-    char *cell = make_cell(bytes == 0 ? "" : text, bytes);
-    if (cell == NULL) {
-        table->failed = true;
-        return;
+    cell[text_make_safe(cell, text.bytes)] = '\0';
+    if (table->count % 64 == 0) {
+        table->cells = must_grow(table->cells, (table->count + 64) * sizeof *table->cells);
     }
     table->cells[table->count++] = cell;
 }
 
 void table_text(struct table *table, const char *text)
 {
-    table_bytes(table, text, strlen(text));
+    table_slice(table, (struct slice){text, strlen(text)});
 }
 
 void table_printf(struct table *table, const char *fmt, ...)
@@ -85,6 +98,32 @@ void table_init(struct table *table, const char *const *titles)
     }
 }
 
+static void print_row(const struct table *table, const int *widths, size_t row)
+{
+    for (size_t column = 0; column < table->columns; column++) {
+        const char *cell = table->cells[row * table->columns + column];
+        const int space = widths[column] - (int)table_width(cell);
+        const bool last = column + 1 == table->columns;
+        printf("%s%*s%s%*s", column == 0 ? "" : "  ", table->right[column] ? space : 0, "", cell,
+               table->right[column] || last ? 0 : space, "");
+    }
+    putchar('\n');
+}
+
+void table_print(const struct table *table)
+{
+    int widths[TABLE_COLUMNS_MAX] = {0};
+
+    for (size_t i = 0; i < table->count; i++) {
+        const int width = (int)table_width(table->cells[i]);
+        int *widest = &widths[i % table->columns];
+        *widest = width > *widest ? width : *widest;
+    }
+    for (size_t row = 0; row < table->count / table->columns; row++) {
+        print_row(table, widths, row);
+    }
+}
+
 void table_free(struct table *table)
 {
     for (size_t i = 0; i < table->count; i++) {
@@ -94,57 +133,18 @@ void table_free(struct table *table)
     *table = (struct table){0};
 }
 
-static void print_row(const struct table *table, const size_t *widths, size_t row, FILE *out)
-{
-    for (size_t column = 0; column < table->columns; column++) {
-        const char *cell = table->cells[row * table->columns + column];
-        const int space = (int)(widths[column] - table_width(cell));
-        const char *gap = column == 0 ? "" : "  ";
-        if (table->right[column]) {
-            fprintf(out, "%s%*s%s", gap, space, "", cell);
-        } else if (column + 1 == table->columns) {
-            fprintf(out, "%s%s", gap, cell);
-        } else {
-            fprintf(out, "%s%s%*s", gap, cell, space, "");
-        }
-    }
-    fputc('\n', out);
-}
-
-bool table_print(const struct table *table, FILE *out)
-{
-    size_t widths[TABLE_COLUMNS_MAX] = {0};
-    bool titled = false;
-
-    if (table->failed) {
-        return false;
-    }
-    for (size_t i = 0; i < table->count; i++) {
-        const size_t width = table_width(table->cells[i]);
-        const size_t column = i % table->columns;
-        widths[column] = width > widths[column] ? width : widths[column];
-        titled = titled || (i < table->columns && width > 0);
-    }
-    for (size_t row = titled ? 0 : 1; row < table->count / table->columns; row++) {
-        print_row(table, widths, row, out);
-    }
-    return true;
-}
-
-/* ---- texts --------------------------------------------------------------------------------- */
+/* ---- for people ---------------------------------------------------------------------------- */
 
 void output_text(const char *text)
 {
-    if (!isatty(STDOUT_FILENO)) {
+    if (isatty(STDOUT_FILENO) == 0) {
         fputs(text, stdout);
         return;
     }
     while (*text != '\0') {
         const size_t bytes = strcspn(text, "\n\t");
-        char *part = make_cell(text, bytes);
-        if (part != NULL) {
-            fputs(part, stdout);
-        }
+        char *part = must_copy(text, bytes);
+        fwrite(part, 1, text_make_safe(part, bytes), stdout);
         free(part);
         text += bytes;
         for (; *text == '\n' || *text == '\t'; text++) {
@@ -152,90 +152,6 @@ void output_text(const char *text)
         }
     }
 }
-
-/* ---- JSON ---------------------------------------------------------------------------------- */
-
-void json_bytes(struct strbuf *out, const char *text, size_t bytes)
-{
-    if (text_is_utf8(text, bytes)) {
-        json_string(out, text, bytes);
-        return;
-    }
-    struct strbuf shown = {0};
-    for (size_t i = 0; i < bytes; i++) {
-        strbuf_append_char(&shown, (unsigned char)text[i] < 0x80 ? text[i] : '?');
-    }
-    json_string(out, strbuf_ok(&shown) ? shown.data : "", shown.bytes);
-    out->failed = out->failed || !strbuf_ok(&shown);
-    strbuf_free(&shown);
-}
-
-void json_key(struct strbuf *out, const char *name)
-{
-    const char last = out->bytes == 0 ? '{' : out->data[out->bytes - 1];
-
-    if (last != '{' && last != '[') {
-        strbuf_append_char(out, ',');
-    }
-    json_str(out, name);
-    strbuf_append_char(out, ':');
-}
-
-int json_print(const struct strbuf *document)
-{
-    if (!strbuf_ok(document)) {
-        return cli_out_of_memory();
-    }
-    fwrite(document->data, 1, document->bytes, stdout);
-    fputc('\n', stdout);
-    return CLI_DONE;
-}
-
-static void line_end(int depth)
-{
-    printf("\n%*s", 2 * depth, "");
-}
-
-/* JSON as our writers make it, without white space: each member on a line of its own. */
-static void print_indented(const char *text, size_t bytes)
-{
-    bool quoted = false;
-    int depth = 0;
-
-    for (size_t i = 0; i < bytes; i++) {
-        const char c = text[i];
-        const char next = i + 1 < bytes ? text[i + 1] : '\0';
-        if (!quoted && (c == '}' || c == ']') && text[i - (i > 0)] != '{' &&
-            text[i - (i > 0)] != '[') {
-            line_end(--depth);
-        }
-        putchar(c);
-        if (c == '"') {
-            quoted = !quoted;
-        } else if (quoted && c == '\\') {
-            putchar(next);
-            i++;
-        } else if (!quoted && (c == '{' || c == '[') && next != '}' && next != ']') {
-            line_end(++depth);
-        } else if (!quoted && c == ',') {
-            line_end(depth);
-        } else if (!quoted && c == ':') {
-            putchar(' ');
-        }
-    }
-}
-
-int json_print_indented(const struct strbuf *document)
-{
-    if (!strbuf_ok(document)) {
-        return cli_out_of_memory();
-    }
-    print_indented(document->data, document->bytes);
-    putchar('\n');
-    return CLI_DONE;
-}
-
-/* ---- numbers for people -------------------------------------------------------------------- */
 
 const char *output_age(int64_t ms, char out[32])
 {
@@ -267,4 +183,92 @@ const char *output_bytes(int64_t bytes, char out[32])
     }
     snprintf(out, 32, unit == 0 ? "%.0f %s" : "%.1f %s", size, units[unit]);
     return out;
+}
+
+/* ---- messages and the end ------------------------------------------------------------------ */
+
+enum { MESSAGE_BYTES = 1024 };
+
+void cli_message(const char *fmt, ...)
+{
+    char text[MESSAGE_BYTES];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    text[text_make_safe(text, strlen(text))] = '\0';
+    fprintf(stderr, "stillhouse: %s\n", text);
+}
+
+void cli_exit(int code)
+{
+    if (fflush(stdout) != 0 || ferror(stdout) != 0) {
+        if (errno != EPIPE) {
+            cli_message("standard output: %s", strerror(errno));
+        }
+        code = code == CLI_DONE ? CLI_FAILED : code;
+    }
+    exit(code);
+}
+
+void cli_usage(const struct command *command, const char *fmt, ...)
+{
+    char text[MESSAGE_BYTES - 128];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (command == NULL) {
+        cli_message("%s; see `stillhouse help`", text);
+    } else {
+        cli_message("%s; see `stillhouse help %s`", text, command->name);
+    }
+    cli_exit(CLI_USAGE);
+}
+
+int cli_exit_code(enum status status)
+{
+    switch (status) {
+    case STATUS_OK:
+        return CLI_DONE;
+    case STATUS_INVALID:
+        return CLI_USAGE;
+    case STATUS_UNREACHABLE:
+    case STATUS_TIMEOUT:
+    case STATUS_UNAVAILABLE:
+        return CLI_UNREACHABLE;
+    case STATUS_NOT_FOUND:
+        return CLI_NOT_FOUND;
+    case STATUS_FULL:
+        return CLI_FULL;
+    case STATUS_FAILED:
+    case STATUS_REFUSED:
+    case STATUS_OOM:
+    case STATUS_MISMATCH:
+    case STATUS_GARBLED:
+        break;
+    }
+    return CLI_FAILED;
+}
+
+const char *cli_secret_advice(const struct error *err)
+{
+    const bool no_secret =
+        strstr(err->text, "NOAUTH") != NULL || strstr(err->text, "WRONGPASS") != NULL;
+
+    return no_secret ? "put user:password into STILLHOUSE_REDIS_URL" : "";
+}
+
+int cli_fail(const struct error *err)
+{
+    const char *text = err->text[0] == '\0' ? status_text(err->status) : err->text;
+    const char *advice = cli_secret_advice(err);
+
+    if (strcasestr(text, "function not found") != NULL && strstr(text, "stillhouse init") == NULL) {
+        advice = "run `stillhouse init` first";
+    }
+    cli_message("%s%s%s", text, advice[0] == '\0' ? "" : "; ", advice);
+    return cli_exit_code(err->status);
 }

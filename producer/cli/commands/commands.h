@@ -1,0 +1,45 @@
+/* cli/commands/commands.h - the commands: each runs with what frame/cli.h has parsed, and returns
+ * the exit code. The table that names them is in main.c. */
+#ifndef STILLHOUSE_CLI_COMMANDS_COMMANDS_H
+#define STILLHOUSE_CLI_COMMANDS_COMMANDS_H
+
+#include "cli/frame/cli.h"
+
+/* init.c */
+int cmd_init(struct cli *cli);
+int cmd_ping(struct cli *cli);
+
+/* enqueue.c */
+int cmd_enqueue(struct cli *cli);
+int cmd_enqueue_lines(struct cli *cli);
+int cmd_flush(struct cli *cli);
+
+/* prompt.c */
+int cmd_prompt(struct cli *cli);
+int cmd_result(struct cli *cli);
+
+/* stats.c */
+int cmd_stats(struct cli *cli);
+int cmd_workers(struct cli *cli);
+int cmd_verify(struct cli *cli);
+
+/* dead.c */
+int cmd_dead_list(struct cli *cli);
+int cmd_dead_show(struct cli *cli);
+int cmd_dead_requeue(struct cli *cli);
+int cmd_dead_discard(struct cli *cli);
+
+/* peek.c */
+int cmd_peek(struct cli *cli);
+
+/* steer.c */
+int cmd_pause(struct cli *cli);
+int cmd_resume(struct cli *cli);
+int cmd_release_parked(struct cli *cli);
+int cmd_purge(struct cli *cli);
+
+/* doctor.c, export.c */
+int cmd_doctor(struct cli *cli);
+int cmd_export(struct cli *cli);
+
+#endif

@@ -1,0 +1,220 @@
+#include "operate/jobs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+/* ---- waiting ------------------------------------------------------------------------------- */
+
+/* The value of a field of XINFO's or XPENDING's flat maps; "" when there is none. */
+static const char *text_of(const redisReply *map, const char *name)
+{
+    for (size_t i = 0; map->type == REDIS_REPLY_ARRAY && i + 1 < map->elements; i += 2) {
+        if (map->element[i]->type == REDIS_REPLY_STRING &&
+            map->element[i + 1]->type == REDIS_REPLY_STRING &&
+            strcmp(map->element[i]->str, name) == 0) {
+            return map->element[i + 1]->str;
+        }
+    }
+    return "";
+}
+
+/* "(<last delivered>" of group fleet; "-" where there is no group, or no stream yet. */
+static enum status first_waiting(struct redis_conn *conn, const char *stream,
+                                 char out[ENTRY_ID_BYTES], struct error *err)
+{
+    redisReply *groups = NULL;
+
+    snprintf(out, ENTRY_ID_BYTES, "-");
+    const enum status status = redis_commandf(conn, &groups, err, "XINFO GROUPS %s", stream);
+    if (status != STATUS_OK) {
+        return status == STATUS_REFUSED || status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    }
+    for (size_t i = 0; groups->type == REDIS_REPLY_ARRAY && i < groups->elements; i++) {
+        const char *last = text_of(groups->element[i], "last-delivered-id");
+        if (strcmp(text_of(groups->element[i], "name"), "fleet") == 0 && last[0] != '\0') {
+            snprintf(out, ENTRY_ID_BYTES, "(%s", last);
+        }
+    }
+    redis_reply_free(groups);
+    return STATUS_OK;
+}
+
+/* Who shows the jobs, and how many have been. */
+struct shown {
+    jobs_show *show;
+    void *context;
+    size_t count;
+};
+
+static void show(struct shown *shown, const struct entry *job)
+{
+    shown->show(shown->context, job);
+    shown->count++;
+}
+
+static enum status show_waiting(struct redis_conn *conn, const struct queue *queue,
+                                enum job_priority priority, size_t most, struct shown *shown,
+                                struct error *err)
+{
+    struct entries waiting;
+    struct entry job;
+
+    entries_open(&waiting, conn, queue->stream[priority], ENTRY_WAITING);
+    waiting.most = most;
+    const enum status status = first_waiting(conn, queue->stream[priority], waiting.from, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    while (entries_next(&waiting, &job)) {
+        job.priority = priority;
+        show(shown, &job);
+    }
+    return entries_close(&waiting, err);
+}
+
+/* ---- delayed ------------------------------------------------------------------------------- */
+
+/* From member, score, member, score ...; with an id only that job. */
+static void show_members(const redisReply *members, const char *id, struct shown *shown)
+{
+    struct entry job;
+
+    for (size_t i = 0; members->type == REDIS_REPLY_ARRAY && i + 1 < members->elements; i += 2) {
+        const redisReply *score = members->element[i + 1];
+        const int64_t due = score->type == REDIS_REPLY_STRING ? strtoll(score->str, NULL, 10) : 0;
+        if (entry_from_delayed(members->element[i], due, &job) &&
+            (id == NULL ||
+             (job.id.bytes == strlen(id) && memcmp(job.id.data, id, job.id.bytes) == 0))) {
+            show(shown, &job);
+        }
+    }
+}
+
+static enum status show_delayed(struct redis_conn *conn, const struct queue *queue, size_t most,
+                                struct shown *shown, struct error *err)
+{
+    redisReply *reply = NULL;
+
+    const enum status status = redis_commandf(conn, &reply, err, "ZRANGE %s 0 %jd WITHSCORES",
+                                              queue->delayed, (int64_t)most - 1);
+    if (status == STATUS_OK) {
+        show_members(reply, NULL, shown);
+        redis_reply_free(reply);
+    }
+    return status;
+}
+
+enum status jobs_next(struct redis_conn *conn, const struct queue *queue, size_t most,
+                      jobs_show *each, void *context, struct error *err)
+{
+    struct shown shown = {each, context, 0};
+    enum status status = STATUS_OK;
+
+    for (int i = 0; status == STATUS_OK && i < JOB_PRIORITIES && shown.count < most; i++) {
+        status = show_waiting(conn, queue, (enum job_priority)i, most - shown.count, &shown, err);
+    }
+    if (status == STATUS_OK && shown.count < most) {
+        status = show_delayed(conn, queue, most - shown.count, &shown, err);
+    }
+    return status;
+}
+
+/* ---- one job ------------------------------------------------------------------------------- */
+
+/* Looks through all delayed jobs for one id; Redis does the comparing. `id` has no glob characters
+ * (text_is_id). */
+static enum status find_delayed(struct redis_conn *conn, const struct queue *queue, const char *id,
+                                struct shown *shown, struct error *err)
+{
+    char cursor[32] = "0";
+    char pattern[TEXT_ID_MAX + 4];
+
+    snprintf(pattern, sizeof pattern, "%s *", id);
+    do {
+        redisReply *reply = NULL;
+        const enum status status = redis_commandf(
+            conn, &reply, err, "ZSCAN %s %s MATCH %s COUNT 1000", queue->delayed, cursor, pattern);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+            reply->element[0]->type != REDIS_REPLY_STRING) {
+            redis_reply_free(reply);
+            return error_set(err, STATUS_GARBLED, "ZSCAN: an answer of another shape");
+        }
+        snprintf(cursor, sizeof cursor, "%s", reply->element[0]->str);
+        show_members(reply->element[1], id, shown);
+        redis_reply_free(reply);
+    } while (strcmp(cursor, "0") != 0 && shown->count == 0);
+    return STATUS_OK;
+}
+
+/* An entry that somebody has is running: says so in `job`, which borrows from *reply then. */
+static enum status mark_running(struct redis_conn *conn, const char *stream, struct entry *job,
+                                redisReply **reply, struct error *err)
+{
+    const int bytes = (int)job->stream_id.bytes;
+    const char *id = job->stream_id.data;
+
+    const enum status status = redis_commandf(conn, reply, err, "XPENDING %s fleet %.*s %.*s 1",
+                                              stream, bytes, id, bytes, id);
+    if (status != STATUS_OK) { /* no group yet: it waits */
+        return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    }
+    const redisReply *row = (*reply)->type == REDIS_REPLY_ARRAY && (*reply)->elements == 1
+                                ? (*reply)->element[0]
+                                : *reply;
+    if (row->type == REDIS_REPLY_ARRAY && row->elements == 4 &&
+        row->element[1]->type == REDIS_REPLY_STRING &&
+        row->element[3]->type == REDIS_REPLY_INTEGER) {
+        job->state = ENTRY_RUNNING;
+        job->consumer = (struct slice){row->element[1]->str, (size_t)row->element[1]->len};
+        job->deliveries = row->element[3]->integer;
+    }
+    return STATUS_OK;
+}
+
+static enum status find_in_stream(struct redis_conn *conn, const struct queue *queue,
+                                  enum job_priority priority, const char *id, struct shown *shown,
+                                  struct error *err)
+{
+    const char *stream = queue->stream[priority];
+    struct entries entries;
+    struct entry job;
+    redisReply *pending = NULL;
+
+    entries_open(&entries, conn, stream, ENTRY_WAITING);
+    if (!entries_find(&entries, id, &job)) {
+        return entries_close(&entries, err);
+    }
+    job.priority = priority;
+    const enum status status = mark_running(conn, stream, &job, &pending, err);
+    if (status == STATUS_OK) {
+        show(shown, &job);
+    }
+    if (pending != NULL) {
+        redis_reply_free(pending);
+    }
+    entries_close(&entries, NULL);
+    return status;
+}
+
+enum status jobs_find(struct redis_conn *conn, const struct queue *queue, const char *id,
+                      jobs_show *each, void *context, struct error *err)
+{
+    struct shown shown = {each, context, 0};
+    enum status status = STATUS_NOT_FOUND;
+
+    for (int i = 0; status == STATUS_NOT_FOUND && i < JOB_PRIORITIES; i++) {
+        status = find_in_stream(conn, queue, (enum job_priority)i, id, &shown, err);
+    }
+    if (status == STATUS_NOT_FOUND && text_is_id(id, strlen(id))) {
+        status = find_delayed(conn, queue, id, &shown, err);
+    }
+    return status == STATUS_OK && shown.count == 0
+               ? error_set(err, STATUS_NOT_FOUND, "no job \"%s\" in queue \"%s\"", id, queue->name)
+               : status;
+}
