@@ -1,4 +1,5 @@
-/* jobs/bodies.h - the msgpack bodies of jobs and results (contract, section 4): decode and encode.
+/* jobs/bodies.h - the msgpack bodies of jobs and results (producer/CONTRACT.md, sections 3 and 4):
+ * decode and encode.
  *
  * Foreign bytes are scanned first (depth <= 16, every length <= the bytes left, exact end, valid
  * UTF-8 in every str) and only then unpacked, so that a five-byte header cannot reserve gigabytes.

@@ -1,6 +1,7 @@
 /* jobs/job.h - a job as it stands in a stream, and its options.
  *
- * Pure, any thread. Options are "key=value" pairs separated by one space (contract, section 3).
+ * Pure, any thread. Options are "key=value" pairs separated by one space (producer/CONTRACT.md,
+ * section 2).
  */
 #ifndef STILLHOUSE_JOBS_JOB_H
 #define STILLHOUSE_JOBS_JOB_H

@@ -1,8 +1,8 @@
 /* metrics/metrics.h - counters, gauges and histograms of a worker, and their Prometheus text.
  *
- * One table holds every family: name, type, labels, help (contract, section 6). Samples are relaxed
- * atomics: any thread may add at any time, without a lock. Label values come from closed sets
- * (enums below, and the queues that the worker serves).
+ * One table holds every family: name, type, labels, help (producer/CONTRACT.md, section 9). Samples
+ * are relaxed atomics: any thread may add at any time, without a lock. Label values come from
+ * closed sets (enums below, and the queues that the worker serves).
  *
  * Two kinds of families stand here. What the worker itself did is its own: sum it over workers.
  * What Redis says of a queue or of all producers (stillhouse_queue_..., stillhouse_fleet_...,

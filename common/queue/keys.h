@@ -1,5 +1,5 @@
-/* queue/keys.h - the names of Redis keys that belong to no queue (contract, section 2). Pure, any
- * thread.
+/* queue/keys.h - the names of Redis keys that belong to no queue (producer/CONTRACT.md, section 6).
+ * Pure, any thread.
  *
  * `out` must hold KEYS_BYTES; a longer name is cut, which cannot happen with checked domains and
  * settings.

@@ -1,4 +1,5 @@
-/* queue/queue.h - the queue: C wrappers of the Redis Functions in queue.lua (contract, section 3).
+/* queue/queue.h - the queue: C wrappers of the Redis Functions in queue.lua (producer/CONTRACT.md,
+ * section 8).
  *
  * A queue is its base key "sh:{enrich}". Each call is one round trip on a caller's connection; the
  * rules (what moves where, what is counted, who may finish) live in the functions and are atomic

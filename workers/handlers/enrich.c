@@ -29,7 +29,7 @@ enum {
     FURTHER_REQUEST_MAX = 4096, /* hits in one answer: some 700 KiB without the texts */
     FURTHER_BATCH_MAX = 65536,  /* hits for a group in all: a few seconds of Chroma */
     HITS_KEEP_BYTES = 64 * 1024,
-    QUERY_BATCH_MAX = 64, /* vectors in one Chroma request (design, section 7) */
+    QUERY_BATCH_MAX = 64, /* vectors in one Chroma request */
 };
 
 /* One distinct task of the batch and what became of it. */

@@ -1,4 +1,5 @@
-/* process/health.h - the HTTP endpoint: /healthz, /readyz, /metrics (contract, section 6).
+/* process/health.h - the HTTP endpoint: /healthz, /readyz, /metrics (producer/CONTRACT.md, section
+ * 9).
  *
  *     GET /healthz  200 "ok", or 503 "stuck" when the process makes no progress
  *     GET /readyz   200 when Redis answers, else 503; a JSON object with "status" ok, degraded (a

@@ -1,5 +1,5 @@
-/* process/registration.h - who is alive: `sh:workers` and `sh:worker:<id>` (contract, section 2).
- * For the janitor and its thread.
+/* process/registration.h - who is alive: `sh:workers` and `sh:worker:<id>` (producer/CONTRACT.md,
+ * section 6). For the janitor and its thread.
  */
 #ifndef STILLHOUSE_PROCESS_REGISTRATION_H
 #define STILLHOUSE_PROCESS_REGISTRATION_H

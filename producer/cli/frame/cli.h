@@ -27,7 +27,7 @@
 #include "base/status.h"
 #include "config/settings.h"
 
-/* The contract's exit codes, section 5. */
+/* producer/CONTRACT.md, section 11. */
 enum cli_exit {
     CLI_DONE = 0,
     CLI_FAILED = 1,
