@@ -156,15 +156,23 @@ void settings_defaults(struct settings *settings)
     }
 }
 
-enum status settings_set(struct settings *settings, const char *name, const char *value,
-                         const char *source, struct error *err)
+static const struct settings_row *find_row(const char *name)
 {
     for (size_t i = 0; i < ROWS; i++) {
         if (strcmp(settings_rows[i].info.flag, name) == 0) {
-            return settings_parse(&settings_rows[i], value, source, settings, err);
+            return &settings_rows[i];
         }
     }
-    return error_set(err, STATUS_NOT_FOUND, "%.64s: no such setting", source);
+    return NULL;
+}
+
+enum status settings_set(struct settings *settings, const char *name, const char *value,
+                         const char *source, struct error *err)
+{
+    const struct settings_row *row = find_row(name);
+
+    return row == NULL ? error_set(err, STATUS_NOT_FOUND, "%.64s: no such setting", source)
+                       : settings_parse(row, value, source, settings, err);
 }
 
 void settings_blank(const char *name, char *value)
@@ -247,15 +255,16 @@ enum status settings_read_line(const char *path, const char *source, struct sett
                                      source, path, wrong);
 }
 
+/* A library says nothing of itself. */
 static enum status load_file(const struct settings_row *row, const char *path, const char *source,
-                             struct settings *settings, struct error *err)
+                             bool library, struct settings *settings, struct error *err)
 {
     struct settings_line line;
 
     enum status status = settings_read_line(path, source, &line, err);
     if (status == STATUS_OK) {
         status = settings_parse(row, line.text, source, settings, err);
-        if (line.exposed) {
+        if (line.exposed && !library) {
             log_warning("%s: every user of this machine may read or write \"%.160s\"", source,
                         path);
         }
@@ -264,7 +273,7 @@ static enum status load_file(const struct settings_row *row, const char *path, c
     return status;
 }
 
-static enum status load_row(const struct settings_row *row, struct settings *settings,
+static enum status load_row(const struct settings_row *row, bool library, struct settings *settings,
                             struct error *err)
 {
     const char *value = getenv(row->info.env);
@@ -272,7 +281,7 @@ static enum status load_row(const struct settings_row *row, struct settings *set
     char file_env[80];
 
     snprintf(file_env, sizeof file_env, "%s_FILE", row->info.env);
-    if (row->info.secret || row->type == SETTINGS_URL) {
+    if (library || row->info.secret || row->type == SETTINGS_URL) {
         path = getenv(file_env);
     }
     const bool given = value != NULL && value[0] != '\0'; /* compose writes NAME= for unset ones */
@@ -283,7 +292,7 @@ static enum status load_row(const struct settings_row *row, struct settings *set
         return error_set(err, STATUS_INVALID, "%s and %s are both set, expected one of them",
                          row->info.env, file_env);
     }
-    return load_file(row, path, file_env, settings, err);
+    return load_file(row, path, file_env, library, settings, err);
 }
 
 enum status settings_load_env(struct settings *settings, enum settings_scope scope,
@@ -293,12 +302,20 @@ enum status settings_load_env(struct settings *settings, enum settings_scope sco
         if ((settings_rows[i].info.scope & scope) == 0) {
             continue;
         }
-        enum status status = load_row(&settings_rows[i], settings, err);
+        enum status status = load_row(&settings_rows[i], false, settings, err);
         if (status != STATUS_OK) {
             return status;
         }
     }
     return STATUS_OK;
+}
+
+enum status settings_load_one(struct settings *settings, const char *name, struct error *err)
+{
+    const struct settings_row *row = find_row(name);
+
+    return row == NULL ? error_set(err, STATUS_NOT_FOUND, "%.64s: no such setting", name)
+                       : load_row(row, true, settings, err);
 }
 
 /* STILLHOUSE_<NAME>, or STILLHOUSE_<NAME>_FILE where that is read. */

@@ -97,6 +97,11 @@ void settings_defaults(struct settings *settings);
 enum status settings_load_env(struct settings *settings, enum settings_scope scope,
                               struct error *err) MUSTCHECK;
 
+/* The same for the row whose flag name is `name`, in a library: any row may stand in a file, other
+ * variables are not its business, and it logs nothing. */
+enum status settings_load_one(struct settings *settings, const char *name,
+                              struct error *err) MUSTCHECK;
+
 /* How many variables named STILLHOUSE_... are no setting of either program, nor one of the scripts
  * and tests beside them; *first is the first of them, "NAME=value", or NULL. Before threads start.
  */

@@ -1,10 +1,25 @@
 #include "client/client.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
+#include "config/settings.h"
+
+enum { TIME_MAX_MS = 60 * 60 * 1000, ENTRIES_MAX = 10 * 1000 * 1000 };
+
+#define OUTBOX_MAX_BYTES ((int64_t)1 << 40)
+
+/* Defaults stand here once; everything else that has one is a setting. */
+enum {
+    CONNECT_TIMEOUT_MS = 100,
+    COMMAND_TIMEOUT_MS = 50,
+    RETRY_MS = 1000,
+    MEMORY_TTL_MS = 5 * 60 * 1000,
+    MEMORY_ENTRIES = 1000
+};
 
 static _Thread_local char open_error[ERROR_TEXT_BYTES];
 
@@ -81,6 +96,186 @@ stillhouse_status client_finish(stillhouse_client *client, enum status status, s
     return result;
 }
 
+/* ---- from options and the environment to a configuration ------------------------------------ */
+
+/* Copies what the caller's version of the struct has; what it does not know is zero. */
+static enum status read_options(const stillhouse_options *given, stillhouse_options *out,
+                                struct error *err)
+{
+    *out = (stillhouse_options){0};
+    if (given == NULL) {
+        return STATUS_OK;
+    }
+    if (given->size < sizeof given->size || given->size > sizeof *out) {
+        return error_set(err, STATUS_INVALID,
+                         "options.size %zu: expected at most %zu, the size of "
+                         "stillhouse_options",
+                         given->size, sizeof *out);
+    }
+    memcpy(out, given, given->size);
+    return STATUS_OK;
+}
+
+/* ---- the environment ----------------------------------------------------------------------- */
+
+/* Other settings are not the library's business: one of them may be wrong. */
+static enum status load_environment(const stillhouse_options *options, struct settings *settings,
+                                    struct error *err)
+{
+    const struct {
+        const char *flag;
+        bool given; /* by the caller: then the environment is not looked at */
+    } rows[] = {
+        {"redis-url", options->redis_url != NULL},
+        {"cache-url", options->cache_url != NULL},
+        {"prefix", options->prefix != NULL},
+        {"max-backlog", options->max_backlog != 0},
+        {"max-body", options->max_body_bytes != 0},
+        {"cache-fresh", false},
+        {"outbox", options->outbox != NULL},
+        {"outbox-max", options->outbox_max_bytes != 0},
+        {"ca-file", false},
+        {"client-cert", false},
+        {"client-key", false},
+    };
+    enum status status = STATUS_OK;
+
+    settings_defaults(settings);
+    for (size_t i = 0; status == STATUS_OK && i < sizeof rows / sizeof rows[0]; i++) {
+        if (!rows[i].given) {
+            status = settings_load_one(settings, rows[i].flag, err);
+        }
+    }
+    return status;
+}
+
+/* ---- the fields ---------------------------------------------------------------------------- */
+
+static enum status take_text(const char *name, const char *given, const char *setting, char *out,
+                             size_t size, struct error *err)
+{
+    const char *text = given != NULL ? given : setting;
+
+    if (strlen(text) >= size) {
+        return error_set(err, STATUS_INVALID, "%s: %zu bytes, expected at most %zu", name,
+                         strlen(text), size - 1);
+    }
+    memcpy(out, text, strlen(text) + 1);
+    return STATUS_OK;
+}
+
+static enum status take_texts(const stillhouse_options *options, const struct settings *settings,
+                              struct client_config *config, struct error *err)
+{
+    enum status status = take_text("redis_url", options->redis_url, settings->redis_url,
+                                   config->redis_url, sizeof config->redis_url, err);
+    if (status == STATUS_OK) {
+        status = take_text("cache_url", options->cache_url, settings->cache_url, config->cache_url,
+                           sizeof config->cache_url, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_text("prefix", options->prefix, settings->prefix, config->prefix,
+                           sizeof config->prefix, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_text("outbox", options->outbox, settings->outbox, config->outbox,
+                           sizeof config->outbox, err);
+    }
+    return status;
+}
+
+/* 0 = `otherwise`. */
+static enum status take_number(const char *name, int64_t given, int64_t max, int64_t otherwise,
+                               int64_t *out, struct error *err)
+{
+    if (given < 0 || given > max) {
+        return error_set(err, STATUS_INVALID, "%s %lld: expected 1 to %lld, or 0 for the default",
+                         name, (long long)given, (long long)max);
+    }
+    *out = given == 0 ? otherwise : given;
+    return STATUS_OK;
+}
+
+static enum status take_numbers(const stillhouse_options *options, const struct settings *settings,
+                                struct client_config *config, struct error *err)
+{
+    int64_t connect_ms = 0;
+    int64_t command_ms = 0;
+    int64_t retry_ms = 0;
+    int64_t entries = 0;
+    const int64_t given_entries =
+        options->memory_entries > INT_MAX ? INT_MAX : (int64_t)options->memory_entries;
+    const struct {
+        const char *name;
+        int64_t given;
+        int64_t max;
+        int64_t otherwise;
+        int64_t *out;
+    } numbers[] = {
+        {"connect_timeout_ms", options->connect_timeout_ms, TIME_MAX_MS, CONNECT_TIMEOUT_MS,
+         &connect_ms},
+        {"command_timeout_ms", options->command_timeout_ms, TIME_MAX_MS, COMMAND_TIMEOUT_MS,
+         &command_ms},
+        {"retry_ms", options->retry_ms, TIME_MAX_MS, RETRY_MS, &retry_ms},
+        {"memory_ttl_ms", options->memory_ttl_ms, TIME_MAX_MS, MEMORY_TTL_MS,
+         &config->memory_ttl_ms},
+        {"memory_entries", given_entries, ENTRIES_MAX, MEMORY_ENTRIES, &entries},
+        {"max_backlog", options->max_backlog, INT_MAX, settings->max_backlog, &config->max_backlog},
+        {"max_body_bytes", options->max_body_bytes, INT_MAX, settings->max_body_bytes,
+         &config->max_body_bytes},
+        {"outbox_max_bytes", options->outbox_max_bytes, OUTBOX_MAX_BYTES,
+         settings->outbox_max_bytes, &config->outbox_max_bytes},
+    };
+
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        const enum status status = take_number(numbers[i].name, numbers[i].given, numbers[i].max,
+                                               numbers[i].otherwise, numbers[i].out, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    config->bounds = (struct link_bounds){(int)connect_ms, (int)command_ms, (int)retry_ms};
+    config->memory_entries = (size_t)entries;
+    config->cache_fresh_ms = settings->cache_fresh_ms;
+    return STATUS_OK;
+}
+
+/* The program that we are in may have said it before, by flags. */
+static enum status take_tls_files(const struct tls_files *files, struct error *err)
+{
+    const struct tls_files now = tls_files_now();
+    enum status status = tls_files_check(files, err);
+
+    if (status == STATUS_OK && now.authorities[0] == '\0' && now.certificate[0] == '\0') {
+        tls_files_use(files);
+    }
+    return status;
+}
+
+static enum status configure(const stillhouse_options *options, struct client_config *config,
+                             struct error *err)
+{
+    struct settings settings;
+    stillhouse_options known;
+
+    enum status status = read_options(options, &known, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = load_environment(&known, &settings, err);
+    if (status == STATUS_OK) {
+        status = take_texts(&known, &settings, config, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_numbers(&known, &settings, config, err);
+    }
+    if (status == STATUS_OK) {
+        status = take_tls_files(&settings.tls, err);
+    }
+    explicit_bzero(&settings, sizeof settings); /* its URLs may hold passwords */
+    return status;
+}
+
 /* ---- life ---------------------------------------------------------------------------------- */
 
 static enum status open_queues(stillhouse_client *client, struct error *err)
@@ -94,31 +289,31 @@ static enum status open_queues(stillhouse_client *client, struct error *err)
     return status == STATUS_OK ? queue_init(&client->index, prefix, "index", err) : status;
 }
 
-static enum status open_wires(stillhouse_client *client, struct error *err)
+static enum status open_links(stillhouse_client *client, struct error *err)
 {
     const struct client_config *config = &client->config;
 
-    client->wire = wire_new(config->redis_url, &config->bounds, err);
-    if (client->wire == NULL) {
+    client->link = link_new(config->redis_url, &config->bounds, err);
+    if (client->link == NULL) {
         return error_wrap(err, "redis_url");
     }
     if (config->cache_url[0] == '\0' || strcmp(config->cache_url, config->redis_url) == 0) {
-        client->cache_wire = client->wire;
+        client->cache_link = client->link;
         return STATUS_OK;
     }
-    client->cache_wire = wire_new(config->cache_url, &config->bounds, err);
-    return client->cache_wire == NULL ? error_wrap(err, "cache_url") : STATUS_OK;
+    client->cache_link = link_new(config->cache_url, &config->bounds, err);
+    return client->cache_link == NULL ? error_wrap(err, "cache_url") : STATUS_OK;
 }
 
 static enum status open_client(stillhouse_client *client, const stillhouse_options *options,
                                struct error *err)
 {
-    enum status status = client_configure(options, &client->config, err);
+    enum status status = configure(options, &client->config, err);
     if (status == STATUS_OK) {
         status = open_queues(client, err);
     }
     if (status == STATUS_OK) {
-        status = open_wires(client, err);
+        status = open_links(client, err);
     }
     if (status == STATUS_OK) {
         status = memory_init(&client->memory, client->config.memory_entries,
@@ -134,10 +329,10 @@ static enum status open_client(stillhouse_client *client, const stillhouse_optio
 
 static void free_client(stillhouse_client *client)
 {
-    if (client->cache_wire != client->wire) {
-        wire_free(client->cache_wire);
+    if (client->cache_link != client->link) {
+        link_free(client->cache_link);
     }
-    wire_free(client->wire);
+    link_free(client->link);
     memory_free(&client->memory);
     spool_close(&client->spool);
     strbuf_free(&client->body);
@@ -178,8 +373,8 @@ void stillhouse_close(stillhouse_client *client)
     if (!client_enter(client)) {
         return;
     }
-    if (wire_is_willing(client->wire)) {
-        counts_flush(&client->counts, client->wire);
+    if (link_is_willing(client->link)) {
+        counts_flush(&client->counts, client->link);
     }
     free_client(client);
 }
@@ -206,9 +401,9 @@ void client_adopt(stillhouse_client *client)
 {
     const bool torn = atomic_load_explicit(&client->busy, memory_order_relaxed);
 
-    wire_adopt(client->wire, torn);
-    if (client->cache_wire != client->wire) {
-        wire_adopt(client->cache_wire, torn);
+    link_adopt(client->link, torn);
+    if (client->cache_link != client->link) {
+        link_adopt(client->cache_link, torn);
     }
     if (torn) {
         start_over(client);

@@ -24,7 +24,7 @@ struct client_config {
     char prefix[CLIENT_PREFIX_BYTES];
     char outbox[SETTINGS_TEXT_BYTES]; /* "" = none */
     int64_t outbox_max_bytes;
-    struct wire_bounds bounds;
+    struct link_bounds bounds;
     size_t memory_entries;
     int64_t memory_ttl_ms;
     int64_t max_backlog;
@@ -32,14 +32,10 @@ struct client_config {
     int64_t cache_fresh_ms;
 };
 
-/* `options` may be NULL. INVALID names the field or the variable. */
-enum status client_configure(const stillhouse_options *options, struct client_config *config,
-                             struct error *err) MUSTCHECK;
-
 struct stillhouse_client {
     struct client_config config;
-    struct wire *wire;       /* the queues' Redis */
-    struct wire *cache_wire; /* the cache's; may be the same */
+    struct link *link;       /* the queues' Redis */
+    struct link *cache_link; /* the cache's; may be the same */
     struct memory memory;
     struct counts counts;
     struct spool spool;

@@ -98,14 +98,14 @@ static enum status flush(struct redis_conn *conn, void *context, struct error *e
     return redis_conn_is_open(conn) ? STATUS_OK : error_set(err, STATUS_UNREACHABLE, "lost");
 }
 
-void counts_flush(struct counts *counts, struct wire *wire)
+void counts_flush(struct counts *counts, struct link *link)
 {
     struct error err = {0};
 
     take_back(counts);
     for (int i = 0; i < COUNTS_KINDS; i++) {
         if (counts->waiting[i] > 0) {
-            if (wire_run(wire, flush, counts, &err) != STATUS_OK) {
+            if (link_run(link, flush, counts, &err) != STATUS_OK) {
                 take_back(counts);
             }
             return;

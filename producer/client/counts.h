@@ -41,6 +41,6 @@ void counts_append(struct counts *counts, struct redis_conn *conn);
 void counts_collect(struct counts *counts, struct redis_conn *conn);
 
 /* Sends what waits in a bounded round trip of its own. */
-void counts_flush(struct counts *counts, struct wire *wire);
+void counts_flush(struct counts *counts, struct link *link);
 
 #endif

@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 
-struct resolve_lookup {
+struct dns_lookup {
     pthread_mutex_t mutex;
     pthread_cond_t done_changed;
     int owners; /* the client and the thread: the last one frees */
@@ -23,7 +23,7 @@ struct resolve_lookup {
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-static void disown(struct resolve_lookup *lookup)
+static void disown(struct dns_lookup *lookup)
 {
     pthread_mutex_lock(&lookup->mutex);
     const int left = --lookup->owners;
@@ -37,7 +37,7 @@ static void disown(struct resolve_lookup *lookup)
 
 static void *look_up(void *argument)
 {
-    struct resolve_lookup *lookup = argument;
+    struct dns_lookup *lookup = argument;
     struct redis_addresses addresses;
     struct error err = {0};
 
@@ -55,7 +55,7 @@ static void *look_up(void *argument)
 }
 
 /* Detached, and deaf to the program's signals. */
-static bool start_thread(struct resolve_lookup *lookup)
+static bool start_thread(struct dns_lookup *lookup)
 {
     pthread_attr_t attributes;
     pthread_t thread;
@@ -74,7 +74,7 @@ static bool start_thread(struct resolve_lookup *lookup)
     return started;
 }
 
-static bool init_signal(struct resolve_lookup *lookup)
+static bool init_signal(struct dns_lookup *lookup)
 {
     pthread_condattr_t monotonic;
 
@@ -91,9 +91,9 @@ static bool init_signal(struct resolve_lookup *lookup)
     return made;
 }
 
-static struct resolve_lookup *start_lookup(const char *host)
+static struct dns_lookup *start_lookup(const char *host)
 {
-    struct resolve_lookup *lookup = calloc(1, sizeof *lookup);
+    struct dns_lookup *lookup = calloc(1, sizeof *lookup);
 
     if (lookup == NULL || !init_signal(lookup)) {
         free(lookup);
@@ -111,28 +111,28 @@ static struct resolve_lookup *start_lookup(const char *host)
 
 /* ---- the caller ------------------------------------------------------------------------------ */
 
-void resolve_init(struct resolve *resolve, const char *host)
+void dns_init(struct dns_name *name, const char *host)
 {
-    *resolve = (struct resolve){0};
-    snprintf(resolve->host, sizeof resolve->host, "%s", host);
+    *name = (struct dns_name){0};
+    snprintf(name->host, sizeof name->host, "%s", host);
 }
 
-void resolve_free(struct resolve *resolve)
+void dns_free(struct dns_name *name)
 {
-    if (resolve->lookup != NULL) {
-        disown(resolve->lookup);
-        resolve->lookup = NULL;
+    if (name->lookup != NULL) {
+        disown(name->lookup);
+        name->lookup = NULL;
     }
 }
 
 /* The thread may have held the mutex: it is not asked, and nobody else has the memory. */
-void resolve_orphan(struct resolve *resolve)
+void dns_orphan(struct dns_name *name)
 {
-    free(resolve->lookup);
-    resolve->lookup = NULL;
+    free(name->lookup);
+    name->lookup = NULL;
 }
 
-static bool wait_for(struct resolve_lookup *lookup, int timeout_ms)
+static bool wait_for(struct dns_lookup *lookup, int timeout_ms)
 {
     const struct timespec deadline = clock_in_ms(timeout_ms);
 
@@ -145,26 +145,26 @@ static bool wait_for(struct resolve_lookup *lookup, int timeout_ms)
     return done;
 }
 
-enum status resolve_addresses(struct resolve *resolve, int timeout_ms, struct redis_addresses *out,
-                              struct error *err)
+enum status dns_find(struct dns_name *name, int timeout_ms, struct redis_addresses *out,
+                     struct error *err)
 {
-    if (redis_address_known(resolve->host, out)) {
+    if (redis_address_known(name->host, out)) {
         return STATUS_OK;
     }
-    if (resolve->lookup == NULL) {
-        resolve->lookup = start_lookup(resolve->host);
+    if (name->lookup == NULL) {
+        name->lookup = start_lookup(name->host);
     }
-    if (resolve->lookup == NULL) {
+    if (name->lookup == NULL) {
         return error_set(err, STATUS_OOM, "host \"%.128s\": no thread to look it up with",
-                         resolve->host);
+                         name->host);
     }
-    if (!wait_for(resolve->lookup, timeout_ms)) {
+    if (!wait_for(name->lookup, timeout_ms)) {
         return error_set(err, STATUS_TIMEOUT, "host \"%.128s\": not looked up within %d ms",
-                         resolve->host, timeout_ms);
+                         name->host, timeout_ms);
     }
-    *out = resolve->lookup->addresses;
-    const struct error found = resolve->lookup->err;
-    resolve_free(resolve);
+    *out = name->lookup->addresses;
+    const struct error found = name->lookup->err;
+    dns_free(name);
     if (out->count == 0) {
         *err = found;
         return found.status;

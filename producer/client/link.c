@@ -16,11 +16,11 @@ enum {
     ANSWER_MAX_BYTES = 32 * 1024 * 1024, /* a result is one value, an answer to many jobs less */
 };
 
-struct wire {
+struct link {
     struct redis_url url;
-    struct wire_bounds bounds;
+    struct link_bounds bounds;
     /* Of the server; or of the sentinels, as they are asked, and of the master. */
-    struct resolve names[NAMES_MAX];
+    struct dns_name names[NAMES_MAX];
     size_t name_count;
     struct redis_conn *conn; /* NULL before the first attempt */
     bool proven;             /* something was answered on this connection */
@@ -29,36 +29,36 @@ struct wire {
     char fault[FAULT_BYTES]; /* why it is quiet */
 };
 
-struct wire *wire_new(const char *url, const struct wire_bounds *bounds, struct error *err)
+struct link *link_new(const char *url, const struct link_bounds *bounds, struct error *err)
 {
-    struct wire *wire = calloc(1, sizeof *wire);
+    struct link *link = calloc(1, sizeof *link);
 
-    if (wire == NULL) {
+    if (link == NULL) {
         (void)error_set(err, STATUS_OOM, "out of memory");
         return NULL;
     }
-    if (redis_url_parse(url, &wire->url, err) != STATUS_OK) {
-        wire_free(wire);
+    if (redis_url_parse(url, &link->url, err) != STATUS_OK) {
+        link_free(link);
         return NULL;
     }
-    wire->bounds = *bounds;
-    return wire;
+    link->bounds = *bounds;
+    return link;
 }
 
-void wire_free(struct wire *wire)
+void link_free(struct link *link)
 {
-    if (wire == NULL) {
+    if (link == NULL) {
         return;
     }
-    redis_conn_free(wire->conn);
-    for (size_t i = 0; i < wire->name_count; i++) {
-        resolve_free(&wire->names[i]);
+    redis_conn_free(link->conn);
+    for (size_t i = 0; i < link->name_count; i++) {
+        dns_free(&link->names[i]);
     }
-    explicit_bzero(&wire->url, sizeof wire->url);
-    free(wire);
+    explicit_bzero(&link->url, sizeof link->url);
+    free(link);
 }
 
-void wire_limit(struct redis_conn *conn, int64_t deadline_ms)
+void link_limit(struct redis_conn *conn, int64_t deadline_ms)
 {
     const int64_t left = deadline_ms - clock_now_ms();
 
@@ -67,165 +67,165 @@ void wire_limit(struct redis_conn *conn, int64_t deadline_ms)
 
 /* ---- a child of fork() ----------------------------------------------------------------------- */
 
-static void start_over(struct wire *wire)
+static void start_over(struct link *link)
 {
-    wire->conn = NULL;
-    wire->name_count = 0;
-    wire->quiet_until_ms = 0;
+    link->conn = NULL;
+    link->name_count = 0;
+    link->quiet_until_ms = 0;
 }
 
-void wire_adopt(struct wire *wire, bool torn)
+void link_adopt(struct link *link, bool torn)
 {
     if (torn) {
-        start_over(wire);
+        start_over(link);
     } else {
-        if (wire->conn != NULL) {
-            redis_conn_close(wire->conn); /* the descriptor alone; TLS says nothing either */
+        if (link->conn != NULL) {
+            redis_conn_close(link->conn); /* the descriptor alone; TLS says nothing either */
         }
-        for (size_t i = 0; i < wire->name_count; i++) {
-            resolve_orphan(&wire->names[i]);
+        for (size_t i = 0; i < link->name_count; i++) {
+            dns_orphan(&link->names[i]);
         }
     }
-    wire->proven = false;
+    link->proven = false;
 }
 
-void wire_distrust(struct wire *wire)
+void link_distrust(struct link *link)
 {
-    if (wire->conn != NULL) {
-        redis_conn_close(wire->conn);
+    if (link->conn != NULL) {
+        redis_conn_close(link->conn);
     }
 }
 
 /* ---- connecting ------------------------------------------------------------------------------ */
 
-static bool is_open(const struct wire *wire)
+static bool is_open(const struct link *link)
 {
-    return wire->conn != NULL && redis_conn_is_open(wire->conn);
+    return link->conn != NULL && redis_conn_is_open(link->conn);
 }
 
-int64_t wire_quiet_ms(const struct wire *wire)
+int64_t link_quiet_ms(const struct link *link)
 {
-    const int64_t quiet_ms = wire->quiet_until_ms - clock_now_ms();
+    const int64_t quiet_ms = link->quiet_until_ms - clock_now_ms();
 
-    return is_open(wire) || quiet_ms < 0 ? 0 : quiet_ms;
+    return is_open(link) || quiet_ms < 0 ? 0 : quiet_ms;
 }
 
-bool wire_is_willing(const struct wire *wire)
+bool link_is_willing(const struct link *link)
 {
-    return wire_quiet_ms(wire) == 0;
+    return link_quiet_ms(link) == 0;
 }
 
-static void fall_quiet(struct wire *wire, const struct error *err)
+static void fall_quiet(struct link *link, const struct error *err)
 {
-    wire->quiet_until_ms = clock_now_ms() + wire->bounds.retry_ms;
-    snprintf(wire->fault, sizeof wire->fault, "%s", err->text);
+    link->quiet_until_ms = clock_now_ms() + link->bounds.retry_ms;
+    snprintf(link->fault, sizeof link->fault, "%s", err->text);
 }
 
 /* The one of this host; when there are too many, the last one's place is taken: sentinels keep
  * theirs, masters come and go. */
-static struct resolve *name_of(struct wire *wire, const char *host)
+static struct dns_name *name_of(struct link *link, const char *host)
 {
-    for (size_t i = 0; i < wire->name_count; i++) {
-        if (strcmp(wire->names[i].host, host) == 0) {
-            return &wire->names[i];
+    for (size_t i = 0; i < link->name_count; i++) {
+        if (strcmp(link->names[i].host, host) == 0) {
+            return &link->names[i];
         }
     }
-    if (wire->name_count == NAMES_MAX) {
-        resolve_free(&wire->names[--wire->name_count]);
+    if (link->name_count == NAMES_MAX) {
+        dns_free(&link->names[--link->name_count]);
     }
-    struct resolve *name = &wire->names[wire->name_count++];
-    resolve_init(name, host);
+    struct dns_name *name = &link->names[link->name_count++];
+    dns_init(name, host);
     return name;
 }
 
 static enum status look_up(void *context, const char *host, int timeout_ms,
                            struct redis_addresses *out, struct error *err)
 {
-    struct wire *wire = context;
+    struct link *link = context;
 
-    return resolve_addresses(name_of(wire, host), timeout_ms, out, err);
+    return dns_find(name_of(link, host), timeout_ms, out, err);
 }
 
 /* One object for good: it remembers which address, and which sentinel, answered. */
-static enum status make_conn(struct wire *wire, struct error *err)
+static enum status make_conn(struct link *link, struct error *err)
 {
-    if (wire->conn != NULL) {
+    if (link->conn != NULL) {
         return STATUS_OK;
     }
-    wire->conn = redis_open(
-        &wire->url, (struct redis_timeouts){wire->bounds.connect_ms, wire->bounds.command_ms});
-    if (wire->conn == NULL) {
+    link->conn = redis_open(
+        &link->url, (struct redis_timeouts){link->bounds.connect_ms, link->bounds.command_ms});
+    if (link->conn == NULL) {
         return error_set(err, STATUS_OOM, "out of memory");
     }
-    redis_conn_set_lookup(wire->conn, look_up, wire);
-    redis_conn_set_answer_max(wire->conn, ANSWER_MAX_BYTES);
+    redis_conn_set_lookup(link->conn, look_up, link);
+    redis_conn_set_answer_max(link->conn, ANSWER_MAX_BYTES);
     return STATUS_OK;
 }
 
-static enum status connect_wire(struct wire *wire, struct error *err)
+static enum status connect_link(struct link *link, struct error *err)
 {
-    const int64_t quiet_ms = wire_quiet_ms(wire);
+    const int64_t quiet_ms = link_quiet_ms(link);
 
-    if (is_open(wire)) {
+    if (is_open(link)) {
         return STATUS_OK;
     }
     if (quiet_ms > 0) {
         return error_set(err, STATUS_UNREACHABLE, "%s; not tried again for %" PRId64 " ms",
-                         wire->fault, quiet_ms);
+                         link->fault, quiet_ms);
     }
 
-    wire->proven = false;
-    enum status status = make_conn(wire, err);
+    link->proven = false;
+    enum status status = make_conn(link, err);
     if (status == STATUS_OK) {
-        redis_conn_set_deadline(wire->conn, wire->deadline_ms);
-        status = redis_conn_connect(wire->conn, err);
+        redis_conn_set_deadline(link->conn, link->deadline_ms);
+        status = redis_conn_connect(link->conn, err);
     }
     if (status != STATUS_OK) {
-        fall_quiet(wire, err);
+        fall_quiet(link, err);
     }
     return status;
 }
 
 /* ---- working --------------------------------------------------------------------------------- */
 
-static enum status attempt(struct wire *wire, wire_work work, void *context, struct error *err)
+static enum status attempt(struct link *link, link_work work, void *context, struct error *err)
 {
-    redis_conn_set_deadline(wire->conn, wire->deadline_ms);
-    const enum status status = work(wire->conn, context, err);
+    redis_conn_set_deadline(link->conn, link->deadline_ms);
+    const enum status status = work(link->conn, context, err);
 
-    redis_conn_set_command_timeout(wire->conn, wire->bounds.command_ms);
+    redis_conn_set_command_timeout(link->conn, link->bounds.command_ms);
     if (status == STATUS_OK || status == STATUS_FAILED) { /* which is an answer too */
-        wire->proven = true;
+        link->proven = true;
     }
-    if (!is_open(wire)) {
-        if (!wire->proven || status == STATUS_UNAVAILABLE) {
-            fall_quiet(wire, err);
+    if (!is_open(link)) {
+        if (!link->proven || status == STATUS_UNAVAILABLE) {
+            fall_quiet(link, err);
         }
     }
     return status;
 }
 
-enum status wire_run(struct wire *wire, wire_work work, void *context, struct error *err)
+enum status link_run(struct link *link, link_work work, void *context, struct error *err)
 {
-    const bool reused = is_open(wire);
+    const bool reused = is_open(link);
 
-    enum status status = connect_wire(wire, err);
+    enum status status = connect_link(link, err);
     if (status == STATUS_OK) {
-        status = attempt(wire, work, context, err);
+        status = attempt(link, work, context, err);
     }
-    if (status != STATUS_UNREACHABLE || !reused || is_open(wire)) {
+    if (status != STATUS_UNREACHABLE || !reused || is_open(link)) {
         return status;
     }
-    status = connect_wire(wire, err);
-    return status == STATUS_OK ? attempt(wire, work, context, err) : status;
+    status = connect_link(link, err);
+    return status == STATUS_OK ? attempt(link, work, context, err) : status;
 }
 
-enum status wire_run_until(struct wire *wire, int64_t deadline_ms, wire_work work, void *context,
+enum status link_run_until(struct link *link, int64_t deadline_ms, link_work work, void *context,
                            struct error *err)
 {
-    wire->deadline_ms = deadline_ms;
-    const enum status status = wire_run(wire, work, context, err);
-    wire->deadline_ms = 0;
+    link->deadline_ms = deadline_ms;
+    const enum status status = link_run(link, work, context, err);
+    link->deadline_ms = 0;
     return status;
 }
 
@@ -235,19 +235,19 @@ static enum status ping(struct redis_conn *conn, void *context, struct error *er
     return redis_commandf(conn, NULL, err, "PING");
 }
 
-enum status wire_run_once(struct wire *wire, wire_work work, void *context, struct error *err)
+enum status link_run_once(struct link *link, link_work work, void *context, struct error *err)
 {
-    const enum status status = wire_run(wire, ping, NULL, err);
+    const enum status status = link_run(link, ping, NULL, err);
 
-    return status == STATUS_OK ? attempt(wire, work, context, err) : status;
+    return status == STATUS_OK ? attempt(link, work, context, err) : status;
 }
 
-enum status wire_prove(struct wire *wire, struct error *err)
+enum status link_prove(struct link *link, struct error *err)
 {
-    if (wire->proven) {
+    if (link->proven) {
         return STATUS_OK;
     }
-    const enum status status = ping(wire->conn, NULL, err);
-    wire->proven = status == STATUS_OK;
+    const enum status status = ping(link->conn, NULL, err);
+    link->proven = status == STATUS_OK;
     return status;
 }

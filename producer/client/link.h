@@ -1,9 +1,9 @@
 /* client/link.h - a client's way to one Redis: connects where needed, bounded, and does not insist.
  *
- *     struct wire *wire = wire_new("redis://127.0.0.1:6379/0", &bounds, &err);
- *     status = wire_run(wire, get_results, &request, &err);     // redis/conn.h inside get_results
+ *     struct link *link = link_new("redis://127.0.0.1:6379/0", &bounds, &err);
+ *     status = link_run(link, get_results, &request, &err);     // redis/conn.h inside get_results
  *
- * A failed attempt to connect makes the wire quiet: for retry_ms every call fails at once. So does
+ * A failed attempt to connect makes the link quiet: for retry_ms every call fails at once. So does
  * a connection on which nothing was ever answered (a server that hangs still accepts), and a server
  * that says "not now". A connection that was lost since the last call is replaced, and the work
  * done anew, within the same call. One thread at a time.
@@ -16,52 +16,52 @@
 
 #include "redis/conn.h"
 
-struct wire; /* opaque; heap */
+struct link; /* opaque; heap */
 
-struct wire_bounds {
+struct link_bounds {
     int connect_ms; /* looking up the host's name included */
     int command_ms; /* to send, and again to be answered */
     int retry_ms;
 };
 
 /* NULL with the reason in *err: INVALID (the URL) or OOM. Does not connect. */
-struct wire *wire_new(const char *url, const struct wire_bounds *bounds,
+struct link *link_new(const char *url, const struct link_bounds *bounds,
                       struct error *err) MUSTCHECK;
-void wire_free(struct wire *wire); /* NULL is fine */
+void link_free(struct link *link); /* NULL is fine */
 
-/* Talks over an open connection. Its command timeout is the wire's and may be changed meanwhile. */
-typedef enum status (*wire_work)(struct redis_conn *conn, void *context, struct error *err);
+/* Talks over an open connection. Its command timeout is the link's and may be changed meanwhile. */
+typedef enum status (*link_work)(struct redis_conn *conn, void *context, struct error *err);
 
 /* Runs `work`, a second time where the connection turns out to have been lost since the last call:
  * it must bear that. Returns its status, or why there is no connection. `err` not NULL. */
-enum status wire_run(struct wire *wire, wire_work work, void *context, struct error *err) MUSTCHECK;
+enum status link_run(struct link *link, link_work work, void *context, struct error *err) MUSTCHECK;
 
 /* The same for work that must not run twice: asks for a sign of life first. */
-enum status wire_run_once(struct wire *wire, wire_work work, void *context,
+enum status link_run_once(struct link *link, link_work work, void *context,
                           struct error *err) MUSTCHECK;
 
-/* wire_run for one who waits: all of it, connecting among it, is over by `deadline_ms` (monotonic).
+/* link_run for one who waits: all of it, connecting among it, is over by `deadline_ms` (monotonic).
  */
-enum status wire_run_until(struct wire *wire, int64_t deadline_ms, wire_work work, void *context,
+enum status link_run_until(struct link *link, int64_t deadline_ms, link_work work, void *context,
                            struct error *err) MUSTCHECK;
 
 /* For how many ms calls fail at once; 0: they do not. */
-int64_t wire_quiet_ms(const struct wire *wire);
+int64_t link_quiet_ms(const struct link *link);
 
 /* Asks for a sign of life where nothing was answered on this connection yet. For works. */
-enum status wire_prove(struct wire *wire, struct error *err) MUSTCHECK;
+enum status link_prove(struct link *link, struct error *err) MUSTCHECK;
 
 /* In a child of fork(): lets go of the parent's connection without a word, so that the parent goes
- * on with it, and of its look-ups. `torn`: another thread was using the wire just then. */
-void wire_adopt(struct wire *wire, bool torn);
+ * on with it, and of its look-ups. `torn`: another thread was using the link just then. */
+void link_adopt(struct link *link, bool torn);
 
 /* Gives the connection up: what comes over it is not to be trusted. The next call connects anew. */
-void wire_distrust(struct wire *wire);
+void link_distrust(struct link *link);
 
 /* False while calls fail at once. */
-bool wire_is_willing(const struct wire *wire);
+bool link_is_willing(const struct link *link);
 
 /* The bound on the next write or answer is what is left until `deadline_ms` (monotonic). */
-void wire_limit(struct redis_conn *conn, int64_t deadline_ms);
+void link_limit(struct redis_conn *conn, int64_t deadline_ms);
 
 #endif

@@ -257,7 +257,7 @@ static bool may_call(struct flushing *flushing, struct redis_conn *conn)
     if ((flushing->called && left_ms < (command_ms + 1) / 2) || flushing->bounds.jobs_max == 0) {
         return false;
     }
-    wire_limit(conn, now_ms + (!flushing->called && left_ms < command_ms ? command_ms
+    link_limit(conn, now_ms + (!flushing->called && left_ms < command_ms ? command_ms
                                : left_ms < most_ms                       ? left_ms
                                                                          : most_ms));
     flushing->called = true;
@@ -362,11 +362,11 @@ static enum status send_all(struct redis_conn *conn, void *context, struct error
 static enum status run(struct flushing *flushing, bool fresh, struct error *err)
 {
     struct spool *spool = flushing->spool;
-    struct wire *wire = flushing->client->wire;
+    struct link *link = flushing->client->link;
     struct rlimit descriptors = {0};
     enum status status = STATUS_OK;
 
-    if (fresh || (spool->next == spool->count && (!spool->waiting || wire_is_willing(wire)))) {
+    if (fresh || (spool->next == spool->count && (!spool->waiting || link_is_willing(link)))) {
         look(flushing);
     }
     if (flushing->looked && spool->next == spool->count) {
@@ -381,7 +381,7 @@ static enum status run(struct flushing *flushing, bool fresh, struct error *err)
         note_disk(flushing, &fault);
         return STATUS_OK;
     }
-    status = wire_run(wire, send_all, flushing, err);
+    status = link_run(link, send_all, flushing, err);
     release_files(flushing, true);
     close(flushing->folder);
     arena_free(&flushing->arena);

@@ -47,7 +47,7 @@ static enum status ask(struct redis_conn *conn, void *context, struct error *err
     }
     counts_append(counts, conn);
     status = queue_enqueue_collect(conn, 1, &single->answer, err);
-    wire_limit(conn, deadline_ms);
+    link_limit(conn, deadline_ms);
     counts_collect(counts, conn);
     return status;
 }
@@ -57,7 +57,7 @@ enum status send_one(stillhouse_client *client, const struct queue *queue,
 {
     struct single single = {.client = client, .queue = queue, .item = draft_item(client, draft)};
 
-    const enum status status = wire_run(client->wire, ask, &single, err);
+    const enum status status = link_run(client->link, ask, &single, err);
     if (status != STATUS_OK) {
         return status;
     }
@@ -587,7 +587,7 @@ stillhouse_status send_many(const struct send_order *order)
     sending->order = order;
     err.status = order->keep ? flush_make_way(order->client, &err) : STATUS_OK;
     if (err.status == STATUS_OK) {
-        err.status = wire_run_once(order->client->wire, send_all, sending, &err);
+        err.status = link_run_once(order->client->link, send_all, sending, &err);
     }
     if (err.status != STATUS_OK) {
         if (sending->end.status == STATUS_OK) { /* it did not come to send_all */

@@ -1,4 +1,6 @@
-/* prompt/lookup.h - cached results, as the memory and Redis have them. */
+/* prompt/lookup.h - results of enrichments: those that are cached, as the memory and Redis have
+ * them, and those that are waited for. The public calls stillhouse_lookup and stillhouse_await*.
+ */
 #ifndef STILLHOUSE_PROMPT_LOOKUP_H
 #define STILLHOUSE_PROMPT_LOOKUP_H
 
@@ -34,5 +36,9 @@ enum status lookup_decode(stillhouse_client *client, const struct lookup_bytes *
  * one that was asked for; then the connection is given up too. */
 enum status lookup_fetch(stillhouse_client *client, const struct lookup_for *asked,
                          stillhouse_result **out, struct error *err) MUSTCHECK;
+
+/* Appends what the worker pushed for a job to `out`. NOT_FOUND when nothing came within wait_ms. */
+enum status await_reply(stillhouse_client *client, const struct queue *queue, const char *id,
+                        int wait_ms, struct strbuf *out, struct error *err) MUSTCHECK;
 
 #endif

@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "enqueue/send.h"
 #include "jobs/bodies.h"
-#include "prompt/await.h"
 #include "prompt/lookup.h"
 
 struct asked {

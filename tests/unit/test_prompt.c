@@ -311,12 +311,12 @@ Test(resolve, addresses_and_localhost_need_no_name_server)
     struct error err = {0};
 
     for (size_t i = 0; i < 3; i++) {
-        struct resolve resolve;
-        resolve_init(&resolve, hosts[i][0]);
-        cr_assert_eq(resolve_addresses(&resolve, 1, &found, &err), STATUS_OK);
+        struct dns_name resolve;
+        dns_init(&resolve, hosts[i][0]);
+        cr_assert_eq(dns_find(&resolve, 1, &found, &err), STATUS_OK);
         cr_assert_str_eq(found.text[0], hosts[i][1]);
         cr_assert_null(resolve.lookup);
-        resolve_free(&resolve);
+        dns_free(&resolve);
     }
 }
 
@@ -345,30 +345,30 @@ Test(resolve, a_name_is_looked_up_in_a_thread)
 {
     char host[200] = "";
     struct redis_addresses found;
-    struct resolve resolve;
+    struct dns_name resolve;
     struct error err = {0};
 
     cr_assert_eq(gethostname(host, sizeof host - 1), 0);
-    resolve_init(&resolve, host);
-    const enum status status = resolve_addresses(&resolve, 5000, &found, &err);
+    dns_init(&resolve, host);
+    const enum status status = dns_find(&resolve, 5000, &found, &err);
     if (status == STATUS_OK) {
         cr_assert_gt(found.count, 0);
         cr_assert_neq(found.text[0][0], '\0');
     } else {
         cr_assert_not_null(strstr(err.text, host), "%s", err.text);
     }
-    resolve_free(&resolve);
+    dns_free(&resolve);
 }
 
 Test(resolve, a_name_that_does_not_exist_is_unreachable_or_late_but_never_found)
 {
     struct redis_addresses found;
-    struct resolve resolve;
+    struct dns_name resolve;
     struct error err = {0};
 
-    resolve_init(&resolve, "no-such-host.invalid");
-    const enum status status = resolve_addresses(&resolve, 1, &found, &err);
+    dns_init(&resolve, "no-such-host.invalid");
+    const enum status status = dns_find(&resolve, 1, &found, &err);
     cr_assert(status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT, "%s", err.text);
     cr_assert_not_null(strstr(err.text, "no-such-host.invalid"), "%s", err.text);
-    resolve_free(&resolve);
+    dns_free(&resolve);
 }
