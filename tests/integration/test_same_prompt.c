@@ -81,9 +81,11 @@ Test(same_prompt, a_prompt_that_comes_once_costs_a_few_bytes_and_no_question)
     struct context ctx = {.settings = &settings};
     struct error err = {0};
     atomic_llong redis_clock_ms = 0;
+    static struct same_prompt *list[BATCH];
     enum operation failed = OPERATION_REDIS;
     char ids[BATCH][24];
     int64_t took_ns = 0;
+    size_t seen = 0;
 
     metrics = metrics_new();
     ctx.metrics = metrics;
@@ -94,16 +96,25 @@ Test(same_prompt, a_prompt_that_comes_once_costs_a_few_bytes_and_no_question)
     for (int i = 0; i < PROMPTS; i += BATCH) {
         for (int j = 0; j < BATCH; j++) {
             snprintf(ids[j], sizeof ids[j], "prompt %d", i + j);
-            written[j] = (struct same_prompt){.id = {ids[j], strlen(ids[j])}, .quality = 1};
+            written[j] = (struct same_prompt){
+                .id = {ids[j], strlen(ids[j])}, .domain = "legal", .quality = 1};
             text_hash(ids[j], strlen(ids[j]), written[j].text_hash);
+            list[j] = &written[j];
         }
         const int64_t begun_ns = clock_now_ns();
-        cr_assert_eq(same_prompt_trim(&ctx, "legal", written, BATCH, &failed, &err), STATUS_OK,
-                     "Chroma, which is away, was asked: %s", err.text);
+        cr_assert_eq(same_prompt_remember(&ctx, list, BATCH, &err), STATUS_OK, "%s", err.text);
+        for (int j = 0; j < BATCH; j++) {
+            seen += list[j]->was_seen;
+        }
         took_ns += clock_now_ns() - begun_ns;
         arena_reset(&ctx.arena, 65536);
     }
-    cr_assert_eq(same_prompt_trim(&ctx, "legal", written, BATCH, &failed, &err), STATUS_UNREACHABLE,
+    cr_assert_eq(seen, 0);
+    cr_assert_eq(same_prompt_remember(&ctx, list, BATCH, &err), STATUS_OK, "%s", err.text);
+    for (int i = 0; i < BATCH; i++) {
+        cr_assert(list[i]->was_seen);
+    }
+    cr_assert_eq(same_prompt_trim(&ctx, list, BATCH, &failed, &err), STATUS_UNREACHABLE,
                  "what was seen is asked for");
     cr_assert_eq(failed, OPERATION_GET);
 

@@ -1,13 +1,11 @@
 /* The sweep on a real Redis and a real Chroma: what it deletes, what it leaves, who does it. */
-#include "chroma_writer/writer.h"
+#include "chroma_writer/slots.h"
 #include "embedder/builtin.h"
 #include "fake_server.h"
 #include "fleet_fixture.h"
 #include "queue/lease.h"
 
 enum { DIMENSION = 384, SLICE = 100, QUIET_MS = 700 };
-
-static struct backoff_random dice = {.state = 1};
 
 static void begin(void)
 {
@@ -115,20 +113,22 @@ Test(sweep, expired_experiences_go_and_all_others_stay)
 
 Test(sweep, what_is_renewed_after_it_was_found_stays)
 {
-    struct writer *other = writer_new("sh", 1, "other"); /* another process that writes */
+    struct slots *other = slots_new("sh", 1, "other"); /* another process that writes */
     struct error err = {0};
+    bool held = false;
     size_t slot = 0;
 
     store("legal", "old", 10, before());
-    cr_assert_eq(writer_acquire(other, conn, &dice, PATIENCE_MS, &slot, &err), STATUS_OK);
+    cr_assert_eq(slots_try(other, conn, 0, &slot, &held, &err), STATUS_OK);
+    cr_assert(held);
     start_working_fleet();
     wait_for_sample(GETS, 1); /* found: now it waits for the lease */
     store("legal", "old", 3, later());
-    writer_release(other, conn, slot);
+    slots_release(other, conn, slot);
     wait_for_documents("legal", 3);
     wait_for_sample(SWEPT, 7);
     stop_fleet();
-    writer_free(other);
+    slots_free(other);
 }
 
 Test(sweep, one_worker_of_the_fleet_sweeps_and_another_follows_when_it_is_gone)

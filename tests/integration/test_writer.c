@@ -1,222 +1,370 @@
-/* The writer lease on a real Redis: processes stood for by writers with tokens of their own. */
-#include <criterion/criterion.h>
+/* The writer on a real Redis and a real Chroma: threads stand for lanes. Another process holds the
+ * slot until all of them stand in line, so what goes together is known beforehand. */
 #include <pthread.h>
-#include <stdatomic.h>
-#include <string.h>
 
-#include "chroma_writer/writer.h"
-#include "queue/keys.h"
-#include "queue/queue.h"
-#include "servers.h"
+#include "chroma_writer/records.h"
+#include "chroma_writer/slots.h"
+#include "fleet_fixture.h"
+#include "rule_server.h"
 
-static struct test_server redis;
-static struct redis_conn *conn;
-static struct backoff_random dice = {.state = 1};
+enum { LANES_MAX = 4, EACH_MAX = 120, DOMAINS_MAX = 3 };
 
-static struct redis_conn *connect_redis(void)
+struct test_lane {
+    pthread_t thread;
+    struct context ctx;
+    struct write_order orders[DOMAINS_MAX];
+    size_t order_count;
+    struct record_write writes[DOMAINS_MAX][EACH_MAX];
+    struct record_write *lists[DOMAINS_MAX][EACH_MAX];
+    struct task tasks[DOMAINS_MAX][EACH_MAX];
+    char ids[DOMAINS_MAX][EACH_MAX][24];
+};
+
+static struct test_lane lanes[LANES_MAX];
+static size_t lane_count;
+static struct upstreams *upstreams;
+static struct writer *writer;
+static struct slots *other; /* another process */
+static size_t other_slot;
+static atomic_llong redis_clock_ms;
+static float vector[384] = {[0] = 1};
+
+static void take_slot(void)
 {
-    struct redis_url url;
     struct error err = {0};
+    bool held = false;
 
-    cr_assert_eq(redis_url_parse(redis.url, &url, &err), STATUS_OK, "%s", err.text);
-    struct redis_conn *made = redis_conn_new(&url, (struct redis_timeouts){3000, 5000});
-    cr_assert_not_null(made);
-    return made;
+    cr_assert_eq(slots_try(other, conn, 0, &other_slot, &held, &err), STATUS_OK, "%s", err.text);
+    cr_assert(held);
 }
 
-static void setup(void)
-{
-    struct error err = {0};
-
-    test_redis_start(&redis, NULL);
-    conn = connect_redis();
-    cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
-}
-
-static void teardown(void)
-{
-    redis_conn_free(conn);
-    test_server_stop(&redis);
-}
-
-TestSuite(writer, .init = setup, .fini = teardown, .timeout = 60);
-
-static enum status acquire(struct writer *writer, int64_t wait_ms, size_t *slot)
+static void prepare(void)
 {
     struct error err = {0};
 
-    return writer_acquire(writer, conn, &dice, wait_ms, slot, &err);
+    setup();
+    settings.chroma_timeout_ms = 2000;
+    metrics = metrics_new();
+    upstreams = upstreams_new(&settings, metrics);
+    writer = writer_new(&(struct writer_config){.settings = &settings,
+                                                .metrics = metrics,
+                                                .upstreams = upstreams,
+                                                .redis_clock_ms = &redis_clock_ms,
+                                                .token = "us"});
+    other = slots_new("sh", 1, "other");
+    memset(lanes, 0, sizeof lanes);
+    lane_count = 0;
+    cr_assert_eq(chroma_open_collection(chroma, "legal", true, &err), STATUS_OK, "%s", err.text);
+    take_slot();
 }
 
-static long long ask(const char *verb, const char *key)
+static void clean(void)
 {
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-    struct error err = {0};
-
-    redis_args_str(&args, verb);
-    redis_args_str(&args, key);
-    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
-    long long answer = reply->integer;
-    redis_reply_free(reply);
-    redis_args_free(&args);
-    return answer;
-}
-
-static const char *lease_key(void)
-{
-    static char key[KEYS_BYTES];
-
-    return keys_lease(key, "sh", 0);
-}
-
-Test(writer, a_second_process_waits_until_the_first_lets_go)
-{
-    struct writer *first = writer_new("sh", 1, "first");
-    struct writer *second = writer_new("sh", 1, "second");
-    size_t slot = 9;
-
-    cr_assert_eq(acquire(first, 0, &slot), STATUS_OK);
-    cr_assert_eq(slot, 0);
-    cr_assert_eq(acquire(second, 50, &slot), STATUS_TIMEOUT);
-    writer_release(first, conn, 0);
-    cr_assert_eq(acquire(second, 0, &slot), STATUS_OK);
-    writer_release(second, conn, slot);
-    cr_assert_eq(ask("EXISTS", lease_key()), 0, "the lease outlived its last use");
-    writer_free(first);
-    writer_free(second);
-}
-
-Test(writer, as_many_write_at_once_as_the_setting_says)
-{
-    struct writer *writers[3];
-    size_t slots[3];
-
-    for (int i = 0; i < 3; i++) {
-        char token[8] = {'t', (char)('0' + i), '\0'};
-        writers[i] = writer_new("sh", 2, token);
+    for (size_t i = 0; i < lane_count; i++) {
+        context_close(&lanes[i].ctx);
     }
-    cr_assert_eq(acquire(writers[0], 1000, &slots[0]), STATUS_OK);
-    cr_assert_eq(acquire(writers[1], 1000, &slots[1]), STATUS_OK);
-    cr_assert_neq(slots[0], slots[1]);
-    cr_assert_eq(acquire(writers[2], 50, &slots[2]), STATUS_TIMEOUT);
-    writer_release(writers[0], conn, slots[0]);
-    cr_assert_eq(acquire(writers[2], 1000, &slots[2]), STATUS_OK);
-    for (int i = 0; i < 3; i++) {
-        writer_free(writers[i]);
-    }
-}
-
-Test(writer, a_lease_whose_holder_died_ends_by_itself)
-{
-    struct writer *dead = writer_new("sh", 1, "dead");
-    struct writer *heir = writer_new("sh", 1, "heir");
-    size_t slot;
-
-    cr_assert_eq(acquire(dead, 0, &slot), STATUS_OK);
-    long long left_ms = ask("PTTL", lease_key());
-    cr_assert(left_ms > 0 && left_ms <= 10000, "%lld ms", left_ms);
-    ask("DEL", lease_key()); /* what its end does, without the wait */
-    cr_assert_eq(acquire(heir, 0, &slot), STATUS_OK);
-    writer_free(dead);
-    writer_free(heir);
-}
-
-Test(writer, renewing_prolongs_a_lease_in_use_and_only_that)
-{
-    struct writer *writer = writer_new("sh", 1, "us");
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-    struct error err = {0};
-    size_t slot;
-
-    cr_assert_eq(acquire(writer, 0, &slot), STATUS_OK);
-    redis_args_str(&args, "PEXPIRE");
-    redis_args_str(&args, lease_key());
-    redis_args_int(&args, 1000);
-    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
-    redis_reply_free(reply);
-    redis_args_free(&args);
-    writer_renew(writer, conn);
-    cr_assert_gt(ask("PTTL", lease_key()), 5000);
-
-    writer_release(writer, conn, slot);
-    writer_renew(writer, conn);
-    cr_assert_eq(ask("EXISTS", lease_key()), 0, "renewed though nobody writes");
     writer_free(writer);
+    slots_free(other);
+    upstreams_free(upstreams);
+    metrics_free(metrics);
+    teardown();
 }
 
-Test(writer, a_lease_lost_meanwhile_is_asked_for_again)
-{
-    struct writer *sleeper = writer_new("sh", 1, "sleeper");
-    struct writer *other = writer_new("sh", 1, "other");
-    size_t slot;
+TestSuite(writer, .init = prepare, .fini = clean, .timeout = 120);
 
-    cr_assert_eq(acquire(sleeper, 0, &slot), STATUS_OK);
-    ask("DEL", lease_key());
-    cr_assert_eq(acquire(other, 0, &slot), STATUS_OK);
-    writer_renew(sleeper, conn); /* learns that it is gone */
-    writer_release(sleeper, conn, 0);
-    cr_assert_eq(ask("EXISTS", lease_key()), 1, "somebody else's lease was given back");
-    cr_assert_eq(acquire(sleeper, 50, &slot), STATUS_TIMEOUT);
-    writer_free(sleeper);
-    writer_free(other);
-}
-
-Test(writer, without_redis_the_trouble_is_named)
+static struct test_lane *new_lane(void)
 {
-    struct writer *writer = writer_new("sh", 1, "us");
+    struct test_lane *lane = &lanes[lane_count++];
     struct error err = {0};
-    size_t slot;
 
-    test_server_kill(&redis);
-    enum status status = writer_acquire(writer, conn, &dice, 1000, &slot, &err);
-    cr_assert_eq(status, STATUS_UNREACHABLE, "%s", err.text);
-    cr_assert_not_null(strstr(err.text, "writer lease"), "%s", err.text);
-    writer_free(writer);
+    lane->ctx = (struct context){.settings = &settings,
+                                 .metrics = metrics,
+                                 .upstreams = upstreams,
+                                 .writer = writer,
+                                 .redis_clock_ms = &redis_clock_ms};
+    cr_assert_eq(context_open(&lane->ctx, &err), STATUS_OK, "%s", err.text);
+    return lane;
 }
 
-/* ---- lanes of one process ------------------------------------------------------------------ */
-
-enum { LANES = 4, ROUNDS = 200 };
-
-static struct writer *shared;
-static atomic_int writing;
-static atomic_int rounds;
-
-static void *lane(void *argument)
+/* `count` records named <name>0, <name>1, ... for a domain. */
+static void order(struct test_lane *lane, const char *domain, const char *name, size_t count)
 {
-    struct redis_conn *own = connect_redis();
-    struct backoff_random random = {.state = *(const uint64_t *)argument};
+    const size_t at = lane->order_count++;
 
-    for (int i = 0; i < ROUNDS; i++) {
-        struct error err = {0};
-        size_t slot;
-        cr_assert_eq(writer_acquire(shared, own, &random, 20000, &slot, &err), STATUS_OK, "%s",
-                     err.text);
-        cr_assert_eq(atomic_fetch_add(&writing, 1), 0, "two wrote at once");
-        atomic_fetch_sub(&writing, 1);
-        writer_release(shared, own, slot);
-        atomic_fetch_add(&rounds, 1);
+    for (size_t i = 0; i < count; i++) {
+        char *id = lane->ids[at][i];
+        snprintf(id, sizeof lane->ids[at][i], "%s%zu", name, i);
+        lane->tasks[at][i].verdict = VERDICT_DONE;
+        lane->writes[at][i] = (struct record_write){
+            .record = {.id = {id, strlen(id)}, .vector = vector, .document = {"text", 4}},
+            .task = &lane->tasks[at][i],
+        };
+        lane->lists[at][i] = &lane->writes[at][i];
     }
-    redis_conn_free(own);
+    lane->orders[at] =
+        (struct write_order){.domain = domain, .writes = lane->lists[at], .count = count};
+}
+
+static void *write_orders(void *argument)
+{
+    struct test_lane *lane = argument;
+
+    writer_put(writer, &lane->ctx, lane->orders, lane->order_count);
+    for (size_t i = 0; i < lane->order_count; i++) {
+        for (size_t j = 0; j < lane->orders[i].count; j++) {
+            records_judge(&lane->ctx, lane->orders[i].domain, lane->orders[i].writes[j]);
+        }
+    }
     return NULL;
 }
 
-Test(writer, lanes_of_one_process_hand_the_lease_to_each_other)
+/* Lane by lane: each stands in line before the next one comes. */
+static void all_in_line(void)
 {
-    pthread_t threads[LANES];
-    uint64_t seeds[LANES];
+    size_t records = 0;
 
-    shared = writer_new("sh", 1, "us");
-    for (int i = 0; i < LANES; i++) {
-        seeds[i] = (uint64_t)i + 1;
-        cr_assert_eq(pthread_create(&threads[i], NULL, lane, &seeds[i]), 0);
+    for (size_t i = 0; i < lane_count; i++) {
+        for (size_t j = 0; j < lanes[i].order_count; j++) {
+            records += lanes[i].orders[j].count;
+        }
+        cr_assert_eq(pthread_create(&lanes[i].thread, NULL, write_orders, &lanes[i]), 0);
+        const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+        while (writer_waiting(writer) < records) {
+            cr_assert_lt(clock_now_ms(), until_ms, "lane %zu does not come into the line", i);
+            clock_sleep_ms(1);
+        }
     }
-    for (int i = 0; i < LANES; i++) {
-        pthread_join(threads[i], NULL);
+}
+
+static void go(void)
+{
+    all_in_line();
+    slots_release(other, conn, other_slot);
+    for (size_t i = 0; i < lane_count; i++) {
+        pthread_join(lanes[i].thread, NULL);
     }
-    cr_assert_eq(atomic_load(&rounds), LANES * ROUNDS);
-    cr_assert_eq(ask("EXISTS", lease_key()), 0);
-    writer_free(shared);
+    cr_assert_eq(writer_waiting(writer), 0);
+}
+
+static long long upserts(void)
+{
+    static const char sample[] =
+        "stillhouse_upstream_seconds_count{upstream=\"chroma\",operation=\"upsert\"} ";
+    struct strbuf text = {0};
+
+    metrics_render(metrics, &text);
+    const char *found = strstr(text.data, sample);
+    const long long count = found == NULL ? 0 : strtoll(found + sizeof sample - 1, NULL, 10);
+    strbuf_free(&text);
+    return count;
+}
+
+static void has_documents(const char *domain, int64_t expected)
+{
+    struct error err = {0};
+    int64_t count = 0;
+
+    cr_assert_eq(chroma_count(chroma, domain, &count, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(count, expected, "%lld documents", (long long)count);
+}
+
+static void lease_is_free(void)
+{
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    struct error err = {0};
+    bool held = false;
+
+    while (!held) { /* it is let go a moment after the last lane has its answer */
+        cr_assert_lt(clock_now_ms(), until_ms);
+        cr_assert_eq(slots_try(other, conn, 0, &other_slot, &held, &err), STATUS_OK, "%s",
+                     err.text);
+    }
+}
+
+static size_t judged(enum verdict verdict)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < lane_count; i++) {
+        for (size_t j = 0; j < lanes[i].order_count; j++) {
+            for (size_t k = 0; k < EACH_MAX && lanes[i].writes[j][k].task != NULL; k++) {
+                count += lanes[i].tasks[j][k].verdict == verdict;
+            }
+        }
+    }
+    return count;
+}
+
+Test(writer, records_of_several_lanes_go_to_chroma_in_requests_of_a_hundred)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+
+    for (size_t i = 0; i < 4; i++) {
+        order(new_lane(), "legal", names[i], 50);
+    }
+    go();
+    has_documents("legal", 200);
+    cr_assert_eq(upserts(), 2);
+    cr_assert_eq(judged(VERDICT_DONE), 200);
+    lease_is_free();
+}
+
+Test(writer, a_lane_with_more_than_a_request_holds_is_written_whole)
+{
+    order(new_lane(), "legal", "a", EACH_MAX);
+    order(new_lane(), "legal", "b", EACH_MAX);
+    go();
+    has_documents("legal", 240);
+    cr_assert_eq(upserts(), 3);
+    lease_is_free();
+}
+
+Test(writer, each_domain_of_several_lanes_is_one_request)
+{
+    static const char *const names[] = {"a", "b", "c"};
+
+    for (size_t i = 0; i < 3; i++) {
+        struct test_lane *lane = new_lane();
+        order(lane, "legal", names[i], 10);
+        order(lane, "code", names[i], 5);
+        order(lane, "health", names[i], 1);
+    }
+    go();
+    has_documents("legal", 30);
+    has_documents("code", 15);
+    has_documents("health", 3);
+    cr_assert_eq(upserts(), 3);
+    lease_is_free();
+}
+
+Test(writer, the_same_document_of_two_lanes_goes_into_two_requests)
+{
+    order(new_lane(), "legal", "a", 10);
+    order(new_lane(), "legal", "a", 10);
+    go();
+    has_documents("legal", 10);
+    cr_assert_eq(upserts(), 2);
+    cr_assert_eq(judged(VERDICT_DONE), 20);
+    lease_is_free();
+}
+
+Test(writer, a_record_that_is_refused_fails_alone)
+{
+    struct test_lane *lane = new_lane();
+
+    order(lane, "legal", "a", 10);
+    lane->writes[0][3].record.id = (struct slice){"", 0};
+    order(new_lane(), "legal", "b", 10);
+    go();
+    has_documents("legal", 19);
+    cr_assert_eq(judged(VERDICT_REJECT), 1);
+    cr_assert_eq(lane->tasks[0][3].verdict, VERDICT_REJECT);
+    cr_assert(lane->writes[0][3].failed);
+    lease_is_free();
+}
+
+Test(writer, with_chroma_dead_every_record_fails_and_nobody_waits_for_ever)
+{
+    order(new_lane(), "legal", "a", EACH_MAX);
+    order(new_lane(), "legal", "b", 10);
+    test_server_kill(&chroma_server);
+    go();
+    cr_assert_eq(judged(VERDICT_PARK), EACH_MAX + 10, "no lesson's fault");
+    cr_assert_eq(lanes[0].tasks[0][0].operation, OPERATION_WRITE);
+    cr_assert(lanes[0].tasks[0][0].tried);
+    lease_is_free();
+}
+
+Test(writer, without_redis_the_records_are_parked_and_burn_no_attempt)
+{
+    order(new_lane(), "legal", "a", 10);
+    order(new_lane(), "legal", "b", 10);
+    all_in_line();
+    test_server_kill(&redis);
+    for (size_t i = 0; i < lane_count; i++) {
+        pthread_join(lanes[i].thread, NULL);
+    }
+    cr_assert_eq(judged(VERDICT_PARK), 20);
+    cr_assert_not_null(strstr(lanes[0].tasks[0][0].error, "writer lease"), "%s",
+                       lanes[0].tasks[0][0].error);
+    cr_assert_gt(lanes[0].tasks[0][0].wait_ms, 0);
+    has_documents("legal", 0);
+}
+
+/* ---- outages in the middle ------------------------------------------------------------------ */
+
+static atomic_int upserts_of_first; /* of the two that stumble, alone */
+static atomic_int upserts_of_last;
+static atomic_int upserts_seen;
+
+static bool is_alone(const struct rule_request *request, const char *id)
+{
+    const char *ids = strstr(request->body, "\"ids\":[");
+
+    return ids != NULL && strncmp(ids + strlen("\"ids\":["), id, strlen(id)) == 0 &&
+           ids[strlen("\"ids\":[") + strlen(id)] == ']';
+}
+
+/* Chroma stumbles over a1 and a3, and is busy when a1 comes again. */
+static int busy_later(void *unused, const struct rule_request *request, struct strbuf *answer)
+{
+    (void)unused;
+    if (strstr(request->path, "/upsert") == NULL) {
+        return RULE_FORWARD;
+    }
+    strbuf_append_str(answer, "{\"message\":\"no\"}");
+    if (is_alone(request, "\"a1\"") && atomic_fetch_add(&upserts_of_first, 1) > 0) {
+        return 429;
+    }
+    (void)(is_alone(request, "\"a3\"") && atomic_fetch_add(&upserts_of_last, 1) > 0);
+    return strstr(request->body, "\"a1\"") != NULL || strstr(request->body, "\"a3\"") != NULL
+               ? 500
+               : RULE_FORWARD;
+}
+
+Test(writer, a_second_try_that_meets_an_outage_burns_nothing_and_is_the_last)
+{
+    struct rule_server *server = rule_server_start(busy_later, NULL, chroma_server.url);
+
+    snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", rule_server_url(server));
+    order(new_lane(), "legal", "a", 4);
+    go();
+    cr_assert_eq(judged(VERDICT_DONE), 2);
+    cr_assert_eq(judged(VERDICT_PARK), 2, "neither is at fault");
+    cr_assert_not_null(strstr(lanes[0].tasks[0][3].error, "429"), "%s", lanes[0].tasks[0][3].error);
+    cr_assert_eq(atomic_load(&upserts_of_first), 2);
+    cr_assert_eq(atomic_load(&upserts_of_last), 1);
+    lease_is_free();
+    rule_server_stop(server);
+}
+
+/* The whole is refused, the first half passes, then nothing answers in time. */
+static int silent_later(void *unused, const struct rule_request *request, struct strbuf *answer)
+{
+    (void)unused;
+    if (strstr(request->path, "/upsert") == NULL) {
+        return RULE_FORWARD;
+    }
+    const int seen = atomic_fetch_add(&upserts_seen, 1);
+    if (seen == 1) {
+        return RULE_FORWARD;
+    }
+    clock_sleep_ms(seen == 0 ? 0 : 250);
+    strbuf_append_str(answer, "{\"message\":\"no\"}");
+    return 500;
+}
+
+Test(writer, silence_in_the_middle_is_waited_for_a_few_times_only)
+{
+    struct rule_server *server = rule_server_start(silent_later, NULL, chroma_server.url);
+
+    snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", rule_server_url(server));
+    settings.chroma_timeout_ms = 200;
+    order(new_lane(), "legal", "a", 64);
+    go();
+    cr_assert_eq(judged(VERDICT_DONE), 32);
+    cr_assert_eq(judged(VERDICT_PARK), 32, "no record's fault");
+    cr_assert_leq(atomic_load(&upserts_seen), 2 + 4);
+    lease_is_free();
+    rule_server_stop(server);
 }

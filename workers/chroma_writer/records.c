@@ -1,36 +1,10 @@
 #include "chroma_writer/records.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "context/asking.h"
-
-enum { WRITER_WAIT_MS = 20000 };
-
-const struct meta_value *records_meta(const struct meta_pair *metadata, size_t count,
-                                      const char *key)
-{
-    size_t bytes = strlen(key);
-    for (size_t i = 0; i < count; i++) {
-        if (metadata[i].key.bytes == bytes && memcmp(metadata[i].key.data, key, bytes) == 0) {
-            return &metadata[i].value;
-        }
-    }
-    return NULL;
-}
-
-bool records_is_expired(const struct example *example, int64_t now_unix_ms)
-{
-    const struct meta_value *expires =
-        records_meta(example->metadata, example->metadata_count, "expires_ms");
-
-    if (expires == NULL) {
-        return false;
-    }
-    return expires->type == META_FLOAT
-               ? expires->number <= (double)now_unix_ms
-               : expires->type == META_INT && expires->integer <= now_unix_ms;
-}
 
 void records_say_dropped(struct slice id, struct slice dropped)
 {
@@ -115,13 +89,25 @@ static enum status read_stored(struct context *ctx, const char *domain,
     return status;
 }
 
+/* Judges the task of a record that could not be written, once. */
+static void fail(struct record_write *write, const struct failure *failure)
+{
+    if (write->failed) {
+        return;
+    }
+    struct failure own = *failure;
+    own.document = write->record.id;
+    task_judge_failure(write->task, &own);
+    write->failed = true;
+}
+
 static void fail_all(struct record_write *writes, size_t count, enum operation operation,
                      const struct error *err)
 {
     const struct failure failure = {.operation = operation, .err = err};
 
     for (size_t i = 0; i < count; i++) {
-        record_write_fail(&writes[i], &failure);
+        fail(&writes[i], &failure);
     }
 }
 
@@ -134,6 +120,8 @@ static enum status choose(struct context *ctx, struct record_write *writes, size
     enum status status = read_stored(ctx, order->domain, writes, count, &stored, err);
 
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        const struct job *job = writes[i].task->job;
+        writes[i].tried_unix_ms = job != NULL ? task_tried_unix_ms(job) : 0;
         const struct example *old = stored_of(&stored, writes[i].record.id);
         if (writes[i].failed || (old != NULL && same != NULL && same(&writes[i].record, old))) {
             continue;
@@ -141,7 +129,7 @@ static enum status choose(struct context *ctx, struct record_write *writes, size
         if (old != NULL) {
             status = drop_old_keys(ctx, &writes[i].record, old, err);
         }
-        order->list[order->count++] = &writes[i];
+        order->writes[order->count++] = &writes[i];
     }
     if (status != STATUS_OK) {
         order->count = before;
@@ -190,7 +178,7 @@ static bool prepare(struct context *ctx, const struct record_group *group, recor
 
     *order = (struct write_order){
         .domain = group->domain,
-        .list = arena_array(&ctx->arena, group->count, sizeof(void *)),
+        .writes = arena_array(&ctx->arena, group->count, sizeof(void *)),
     };
     park_from(group->writes, allowed, group->count, may_read ? OPERATION_WRITE : OPERATION_GET);
     if (may_read && allowed == 0) {
@@ -199,7 +187,7 @@ static bool prepare(struct context *ctx, const struct record_group *group, recor
     if (allowed == 0) {
         return false;
     }
-    if (order->list == NULL) {
+    if (order->writes == NULL) {
         struct error err = {0};
         upstreams_cancel(ctx->upstreams, OPERATION_GET);
         upstreams_cancel(ctx->upstreams, OPERATION_WRITE);
@@ -212,6 +200,124 @@ static bool prepare(struct context *ctx, const struct record_group *group, recor
         upstreams_cancel(ctx->upstreams, OPERATION_WRITE); /* nothing to write */
     }
     return order->count > 0;
+}
+
+/* The writers' turn is the fleet's affair, not the job's: no attempt is burnt. */
+static void hold_back(struct record_write *write, const struct error *err)
+{
+    task_hold_back(write->task, OPERATION_WRITE, WRITER_RETRY_MS, err->text);
+    write->failed = true;
+}
+
+void records_judge(struct context *ctx, const char *domain, struct record_write *write)
+{
+    const int64_t tried_unix_ms = write->tried_unix_ms;
+
+    if (write->state == WRITE_FAILED) {
+        fail(write,
+             &(struct failure){
+                 .operation = write->operation,
+                 .err = write->error,
+                 .alone = write->alone,
+                 .others_pass = write->alone &&
+                                (write->others_passed ||
+                                 (tried_unix_ms > 0 &&
+                                  upstreams_wrote_since(ctx->upstreams, domain, tried_unix_ms))),
+             });
+    } else if (write->state == WRITE_HELD_BACK) {
+        hold_back(write, write->error);
+    }
+    free(write->error);
+    write->error = NULL;
+}
+
+/* ---- what is too many of one prompt ---- */
+
+static bool is_remembered(const struct record_write *write)
+{
+    return !write->failed && write->prompt != NULL;
+}
+
+static void fail_remembered(const struct record_group *group, bool only_seen,
+                            const struct failure *failure)
+{
+    for (size_t i = 0; i < group->count; i++) {
+        struct record_write *write = &group->writes[i];
+        if (is_remembered(write) && (!only_seen || write->prompt->was_seen)) {
+            fail(write, failure);
+        }
+    }
+}
+
+static enum status remember(struct context *ctx, const struct record_group *groups,
+                            size_t group_count, struct same_prompt **prompts, struct error *err)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < group_count; i++) {
+        for (size_t j = 0; j < groups[i].count; j++) {
+            if (is_remembered(&groups[i].writes[j])) {
+                prompts[count++] = groups[i].writes[j].prompt;
+            }
+        }
+    }
+    return count > 0 ? same_prompt_remember(ctx, prompts, count, err) : STATUS_OK;
+}
+
+static void judge_trim(const struct record_group *group, const struct write_order *order)
+{
+    if (order->state == WRITE_FAILED) {
+        fail_remembered(group, true,
+                        &(struct failure){.operation = order->operation, .err = &order->error});
+    }
+    for (size_t i = 0; i < group->count && order->state == WRITE_HELD_BACK; i++) {
+        struct record_write *write = &group->writes[i];
+        if (is_remembered(write) && write->prompt->was_seen) {
+            hold_back(write, &order->error);
+        }
+    }
+}
+
+/* Of records that stood there already too: the worker that wrote them may have died then. */
+static void trim(struct context *ctx, const struct record_group *groups, size_t group_count)
+{
+    struct write_order *orders = arena_array(&ctx->arena, group_count, sizeof *orders);
+    struct same_prompt **prompts = NULL;
+    struct error err = {0};
+    size_t most = 0;
+    size_t seen = 0;
+
+    for (size_t i = 0; i < group_count; i++) {
+        most += groups[i].count;
+    }
+    prompts = arena_array(&ctx->arena, most, sizeof *prompts);
+    const enum status status = orders == NULL || prompts == NULL
+                                   ? error_set(&err, STATUS_OOM, "no memory for %zu prompts", most)
+                                   : remember(ctx, groups, group_count, prompts, &err);
+    if (status != STATUS_OK) {
+        for (size_t i = 0; i < group_count; i++) {
+            fail_remembered(&groups[i], false,
+                            &(struct failure){.operation = OPERATION_REDIS, .err = &err});
+        }
+        return;
+    }
+    for (size_t i = 0; i < group_count; i++) {
+        orders[i] = (struct write_order){.domain = groups[i].domain, .seen = prompts + seen};
+        for (size_t j = 0; j < groups[i].count; j++) {
+            const struct record_write *write = &groups[i].writes[j];
+            if (is_remembered(write) && write->prompt->was_seen) {
+                orders[i].seen[orders[i].seen_count++] = write->prompt;
+            }
+        }
+        seen += orders[i].seen_count;
+    }
+    if (seen == 0) {
+        return;
+    }
+    writer_put(ctx->writer, ctx, orders, group_count);
+    for (size_t i = 0; i < group_count; i++) {
+        judge_trim(&groups[i], &orders[i]);
+    }
 }
 
 void records_write(struct context *ctx, const struct record_group *groups, size_t group_count,
@@ -230,29 +336,12 @@ void records_write(struct context *ctx, const struct record_group *groups, size_
         }
     }
     if (count > 0) {
-        group_write_orders(ctx->group_write, ctx, orders, count);
+        writer_put(ctx->writer, ctx, orders, count);
     }
-}
-
-enum status records_delete(struct context *ctx, const char *domain, const struct slice *ids,
-                           size_t count, struct error *err)
-{
-    size_t slot = 0;
-
-    if (count == 0) {
-        return STATUS_OK;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < orders[i].count; j++) {
+            records_judge(ctx, orders[i].domain, orders[i].writes[j]);
+        }
     }
-    enum status status =
-        writer_acquire(ctx->writer, context_redis(ctx), &ctx->random, WRITER_WAIT_MS, &slot, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    context_phase(ctx, PHASE_UPSERT);
-    status = chroma_delete(context_chroma(ctx), domain, ids, count, err);
-    if (status == STATUS_NOT_FOUND) {
-        status = STATUS_OK; /* nothing is there, which is what was wanted */
-    }
-    (void)asking_report_chroma(ctx, OPERATION_WRITE, status, err);
-    writer_release(ctx->writer, context_redis(ctx), slot);
-    return status;
+    trim(ctx, groups, group_count);
 }

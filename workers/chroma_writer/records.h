@@ -1,16 +1,20 @@
 /* chroma_writer/records.h - writing documents into the domains' collections: what distill and index
  * have in common.
  *
+ *     struct record_write writes[2] = {{.record = first, .task = task}, {.record = second, .task =
+ * task}}; const struct record_group group = {"legal", writes, 2}; records_write(ctx, &group, 1,
+ * NULL); if (!writes[0].failed) ...                          // else its task is judged
+ *
  * Reads what is there (up to 100 a request), leaves out what is the same, drops metadata keys that
- * the new version has not; what is left is written together with other lanes' records
- * (group_write.h), under the fleet's writer lease. Doing it twice leaves one document.
+ * the new version has not; what is left goes to the writer (chroma_writer/writer.h), all domains at
+ * once. Doing it twice leaves one document.
  */
 #ifndef STILLHOUSE_CHROMA_WRITER_RECORDS_H
 #define STILLHOUSE_CHROMA_WRITER_RECORDS_H
 
-#include "chroma_writer/group_write.h"
+#include "chroma_writer/writer.h"
 
-enum { RECORDS_SLICE = 100 };
+enum { RECORDS_SLICE = WRITER_REQUEST_MAX };
 
 /* What goes into one domain: `count` records with distinct ids. */
 struct record_group {
@@ -27,18 +31,11 @@ typedef bool record_same(const struct chroma_record *record, const struct exampl
 void records_write(struct context *ctx, const struct record_group *groups, size_t group_count,
                    record_same *same);
 
-/* Deletes documents by id under the writer lease. */
-enum status records_delete(struct context *ctx, const char *domain, const struct slice *ids,
-                           size_t count, struct error *err) MUSTCHECK;
-
-/* Is its time, metadata "expires_ms", over? What has none never expires. */
-bool records_is_expired(const struct example *example, int64_t now_unix_ms);
+/* Judges the task of a record by how the writer ended it. One that failed alone is at fault where
+ * others passed: in the same request, or since its job was tried last. */
+void records_judge(struct context *ctx, const char *domain, struct record_write *write);
 
 /* Says in the log, now and then, that a document is kept without some of its metadata. */
 void records_say_dropped(struct slice id, struct slice dropped);
-
-/* Looks a key up in a metadata list; NULL when absent. */
-const struct meta_value *records_meta(const struct meta_pair *metadata, size_t count,
-                                      const char *key);
 
 #endif

@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chroma_writer/records.h"
+#include "chroma_writer/writer.h"
 #include "context/asking.h"
 #include "queue/keys.h"
+#include "rules/metadata.h"
 
 enum {
     DEPTHS = 3,
@@ -39,66 +40,39 @@ int64_t same_prompt_hash(const char text_hash[TEXT_HASH_CHARS + 1])
     return digits(text_hash, 16, 13);
 }
 
-/* One experience of a prompt. */
-struct copy {
+struct same_prompt_copy {
     struct slice id;
     double score;
 };
 
-/* A prompt of the batch, and what Redis says of it. */
-struct prompt {
-    const struct same_prompt *own;
-    int64_t hash;
-    bool was_seen;    /* there may be another experience of it; also where Redis does not say */
-    size_t depth;     /* where it is remembered */
-    struct copy *old; /* in the sorted set of older workers */
-    size_t old_count;
-};
-
-struct trim {
-    struct context *ctx;
-    const char *domain;
-    struct prompt *prompts;
-    size_t count;
-    int64_t period;
-    struct slice *surplus; /* ids to delete */
-    size_t surplus_count;
-    size_t surplus_max;
-};
-
 /* ---- what Redis remembers ---- */
 
-static const char *bucket(const struct trim *trim, const struct prompt *prompt, size_t periods_ago,
-                          size_t depth, char key[KEYS_BYTES])
+/* A set as it is asked for: of which prompt, how long ago, how deep. */
+struct bucket {
+    const struct same_prompt *prompt;
+    size_t periods_ago;
+    size_t depth;
+};
+
+static const char *key_of(const struct context *ctx, const struct bucket *bucket,
+                          char key[KEYS_BYTES])
 {
-    return keys_seen(key, trim->ctx->settings->prefix, trim->domain,
-                     trim->period - (int64_t)periods_ago, prompt->own->text_hash,
-                     bucket_digits[depth]);
+    const int64_t period = context_now_unix_ms(ctx) / ctx->settings->experience_ttl_ms;
+
+    return keys_seen(key, ctx->settings->prefix, bucket->prompt->domain,
+                     period - (int64_t)bucket->periods_ago, bucket->prompt->text_hash,
+                     bucket_digits[bucket->depth]);
 }
 
-static int64_t fingerprint(const struct prompt *prompt)
+static int64_t fingerprint(const struct same_prompt *prompt)
 {
-    return digits(prompt->own->text_hash, 8, 8) & INT32_MAX;
+    return digits(prompt->text_hash, 8, 8) & INT32_MAX;
 }
 
-static const char *old_key(const struct trim *trim, const struct prompt *prompt,
+static const char *old_key(const struct context *ctx, const struct same_prompt *prompt,
                            char key[KEYS_BYTES])
 {
-    return keys_twins(key, trim->ctx->settings->prefix, trim->domain, prompt->own->text_hash);
-}
-
-static void ask(struct trim *trim, struct redis_pipeline *pipeline, const struct prompt *prompt)
-{
-    char key[KEYS_BYTES];
-
-    for (size_t i = 0; i < PERIODS * DEPTHS; i++) {
-        redis_pipelinef(pipeline, "SISMEMBER %s %jd",
-                        bucket(trim, prompt, i / DEPTHS, i % DEPTHS, key), fingerprint(prompt));
-    }
-    for (size_t depth = 0; depth + 1 < DEPTHS; depth++) {
-        redis_pipelinef(pipeline, "SCARD %s", bucket(trim, prompt, 0, depth, key));
-    }
-    redis_pipelinef(pipeline, "ZRANGE %s 0 -1 WITHSCORES", old_key(trim, prompt, key));
+    return keys_twins(key, ctx->settings->prefix, prompt->domain, prompt->text_hash);
 }
 
 /* The next answer as a number; `otherwise` where Redis does not say it. */
@@ -111,163 +85,264 @@ static int64_t next_number(struct redis_pipeline *pipeline, int64_t otherwise)
                : otherwise;
 }
 
-static void take_old(struct trim *trim, struct prompt *prompt, const redisReply *reply)
-{
-    struct arena *arena = &trim->ctx->arena;
-
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 2) {
-        return;
-    }
-    prompt->old = arena_array(arena, reply->elements / 2, sizeof *prompt->old);
-    for (size_t i = 0; i + 1 < reply->elements && prompt->old != NULL; i += 2) {
-        const redisReply *id = reply->element[i];
-        const redisReply *score = reply->element[i + 1];
-        const char *copy = id->type == REDIS_REPLY_STRING && score->type == REDIS_REPLY_STRING
-                               ? arena_copy(arena, id->str, (size_t)id->len)
-                               : NULL;
-        if (copy != NULL) {
-            prompt->old[prompt->old_count++] =
-                (struct copy){{copy, (size_t)id->len}, strtod(score->str, NULL)};
-        }
-    }
-}
-
-static void take_answers(struct trim *trim, struct redis_pipeline *pipeline, struct prompt *prompt)
-{
-    const redisReply *reply = NULL;
-
-    for (size_t i = 0; i < PERIODS * DEPTHS; i++) {
-        prompt->was_seen = next_number(pipeline, 1) != 0 || prompt->was_seen;
-    }
-    prompt->depth = DEPTHS - 1;
-    for (size_t depth = 0; depth + 1 < DEPTHS; depth++) {
-        if (next_number(pipeline, BUCKET_ROOM) < BUCKET_ROOM && depth < prompt->depth) {
-            prompt->depth = depth;
-        }
-    }
-    if (redis_pipeline_next(pipeline, &reply) == STATUS_OK) {
-        take_old(trim, prompt, reply);
-        prompt->was_seen = prompt->was_seen || prompt->old_count > 0;
-    }
-}
-
 /* A refusal (another type under a key, a missing right, a full memory) leaves Chroma to be asked.
  */
 static enum status end(struct redis_pipeline *pipeline, struct error *err)
 {
     const redisReply *reply = NULL;
+    struct error own = {0};
 
     while (pipeline->asked > 0 && !pipeline->broken) {
         (void)redis_pipeline_next(pipeline, &reply);
     }
     const bool is_broken = pipeline->broken;
-    const enum status status = redis_pipeline_end(pipeline, err);
-
-    return is_broken || status == STATUS_UNAVAILABLE ? status : STATUS_OK;
+    const enum status status = redis_pipeline_end(pipeline, &own);
+    if (!is_broken && status != STATUS_UNAVAILABLE) {
+        return STATUS_OK;
+    }
+    *err = own;
+    return status;
 }
 
-/* Asks what was seen before, then adds what is new. Two round trips, however many prompts. */
-static enum status remember(struct trim *trim, struct error *err)
+/* How deep one has to look in the sets of a domain, in each period. Where this period's are one
+ * set, adding says it too. */
+struct domain {
+    const char *name;
+    size_t depths[PERIODS];
+};
+
+struct memory {
+    struct context *ctx;
+    struct same_prompt *const *prompts;
+    size_t count;
+    struct domain *domains;
+    size_t domain_count;
+};
+
+static const struct domain *domain_of(const struct memory *memory, size_t at)
 {
-    struct redis_pipeline pipeline = {.conn = context_cache(trim->ctx)};
+    size_t i = 0;
+
+    while (strcmp(memory->domains[i].name, memory->prompts[at]->domain) != 0) {
+        i++;
+    }
+    return &memory->domains[i];
+}
+
+static enum status ask_depths(struct memory *memory, struct error *err)
+{
+    struct redis_pipeline pipeline = {.conn = context_cache(memory->ctx)};
     char key[KEYS_BYTES];
 
-    for (size_t i = 0; i < trim->count; i++) {
-        ask(trim, &pipeline, &trim->prompts[i]);
+    for (size_t i = 0; i < memory->count; i++) {
+        size_t known = 0;
+        while (known < memory->domain_count &&
+               strcmp(memory->domains[known].name, memory->prompts[i]->domain) != 0) {
+            known++;
+        }
+        if (known < memory->domain_count) {
+            continue;
+        }
+        memory->domains[memory->domain_count++].name = memory->prompts[i]->domain;
+        for (size_t ago = 0; ago < PERIODS; ago++) {
+            const struct bucket root = {memory->prompts[i], ago, 0};
+            redis_pipelinef(&pipeline, "SCARD %s", key_of(memory->ctx, &root, key));
+        }
     }
-    for (size_t i = 0; i < trim->count; i++) {
-        take_answers(trim, &pipeline, &trim->prompts[i]);
+    for (size_t i = 0; i < memory->domain_count; i++) {
+        for (size_t ago = 0; ago < PERIODS; ago++) {
+            const int64_t size = next_number(&pipeline, BUCKET_ROOM);
+            const bool adds = ago == 0 && size < BUCKET_ROOM;
+            memory->domains[i].depths[ago] = size == 0 || adds    ? 0
+                                             : size < BUCKET_ROOM ? 1
+                                                                  : DEPTHS;
+        }
     }
-    const enum status status = end(&pipeline, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    return end(&pipeline, err);
+}
 
-    for (size_t i = 0; i < trim->count; i++) {
-        const struct prompt *prompt = &trim->prompts[i];
-        bucket(trim, prompt, 0, prompt->depth, key);
-        redis_pipelinef(&pipeline, "SADD %s %jd", key, fingerprint(prompt));
-        redis_pipelinef(&pipeline, "PEXPIRE %s %jd", key,
-                        PERIODS * trim->ctx->settings->experience_ttl_ms);
+/* Whether a prompt is in any set, and whether the second one has room for it. */
+static void ask(const struct memory *memory, struct redis_pipeline *pipeline, size_t at)
+{
+    const struct same_prompt *prompt = memory->prompts[at];
+    const struct domain *domain = domain_of(memory, at);
+    char key[KEYS_BYTES];
+
+    for (size_t ago = 0; ago < PERIODS; ago++) {
+        for (size_t depth = 0; depth < domain->depths[ago]; depth++) {
+            const struct bucket bucket = {prompt, ago, depth};
+            redis_pipelinef(pipeline, "SISMEMBER %s %jd", key_of(memory->ctx, &bucket, key),
+                            fingerprint(prompt));
+        }
     }
-    for (size_t i = 0; i < trim->count; i++) {
+    if (domain->depths[0] == DEPTHS) {
+        const struct bucket second = {prompt, 0, 1};
+        redis_pipelinef(pipeline, "SCARD %s", key_of(memory->ctx, &second, key));
+    }
+    redis_pipelinef(pipeline, "ZRANGE %s 0 -1 WITHSCORES", old_key(memory->ctx, prompt, key));
+}
+
+static void take_old(struct context *ctx, struct same_prompt *prompt, const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 2) {
+        return;
+    }
+    prompt->old = arena_array(&ctx->arena, reply->elements / 2, sizeof *prompt->old);
+    for (size_t i = 0; i + 1 < reply->elements && prompt->old != NULL; i += 2) {
+        const redisReply *id = reply->element[i];
+        const redisReply *score = reply->element[i + 1];
+        const char *copy = id->type == REDIS_REPLY_STRING && score->type == REDIS_REPLY_STRING
+                               ? arena_copy(&ctx->arena, id->str, (size_t)id->len)
+                               : NULL;
+        if (copy != NULL) {
+            prompt->old[prompt->old_count++] =
+                (struct same_prompt_copy){{copy, (size_t)id->len}, strtod(score->str, NULL)};
+        }
+    }
+}
+
+static void take_answers(const struct memory *memory, struct redis_pipeline *pipeline, size_t at)
+{
+    struct same_prompt *prompt = memory->prompts[at];
+    const struct domain *domain = domain_of(memory, at);
+    const redisReply *reply = NULL;
+
+    prompt->was_seen = false;
+    prompt->old_count = 0;
+    prompt->depth = 0;
+    for (size_t i = 0; i < domain->depths[0] + domain->depths[1]; i++) {
+        prompt->was_seen = next_number(pipeline, 1) != 0 || prompt->was_seen;
+    }
+    if (domain->depths[0] == DEPTHS) {
+        prompt->depth = next_number(pipeline, BUCKET_ROOM) < BUCKET_ROOM ? 1 : 2;
+    }
+    if (redis_pipeline_next(pipeline, &reply) == STATUS_OK) {
+        take_old(memory->ctx, prompt, reply);
+        prompt->was_seen = prompt->was_seen || prompt->old_count > 0;
+    }
+}
+
+static enum status ask_all(const struct memory *memory, struct error *err)
+{
+    struct redis_pipeline pipeline = {.conn = context_cache(memory->ctx)};
+
+    for (size_t i = 0; i < memory->count; i++) {
+        ask(memory, &pipeline, i);
+    }
+    for (size_t i = 0; i < memory->count; i++) {
+        take_answers(memory, &pipeline, i);
+    }
+    return end(&pipeline, err);
+}
+
+static enum status add_all(const struct memory *memory, struct error *err)
+{
+    struct redis_pipeline pipeline = {.conn = context_cache(memory->ctx)};
+    const int64_t ttl_ms = PERIODS * memory->ctx->settings->experience_ttl_ms;
+    char key[KEYS_BYTES];
+
+    for (size_t i = 0; i < memory->count; i++) {
+        const struct bucket bucket = {memory->prompts[i], 0, memory->prompts[i]->depth};
+        key_of(memory->ctx, &bucket, key);
+        redis_pipelinef(&pipeline, "SADD %s %jd", key, fingerprint(memory->prompts[i]));
+        redis_pipelinef(&pipeline, "PEXPIRE %s %jd", key, ttl_ms);
+    }
+    for (size_t i = 0; i < memory->count; i++) {
         /* Another lane may have added it since it was asked. */
-        trim->prompts[i].was_seen = next_number(&pipeline, 0) == 0 || trim->prompts[i].was_seen;
+        struct same_prompt *prompt = memory->prompts[i];
+        prompt->was_seen = next_number(&pipeline, 0) == 0 || prompt->was_seen;
         (void)next_number(&pipeline, 0);
     }
     return end(&pipeline, err);
 }
 
+enum status same_prompt_remember(struct context *ctx, struct same_prompt *const *written,
+                                 size_t count, struct error *err)
+{
+    struct memory memory = {
+        .ctx = ctx,
+        .prompts = written,
+        .count = count,
+        .domains = arena_array(&ctx->arena, count, sizeof *memory.domains),
+    };
+
+    if (memory.domains == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for %zu prompts", count);
+    }
+    enum status status = ask_depths(&memory, err);
+    if (status == STATUS_OK) {
+        status = ask_all(&memory, err);
+    }
+    return status == STATUS_OK ? add_all(&memory, err) : status;
+}
+
 /* ---- what Chroma has of a prompt ---- */
+
+struct trim {
+    struct context *ctx;
+    struct same_prompt *const *seen;
+    size_t count;
+    struct slice *surplus; /* ids to delete */
+    size_t surplus_count;
+    size_t surplus_max;
+};
 
 static enum status find_copies(struct trim *trim, struct chroma_hits *found, struct error *err)
 {
     struct context *ctx = trim->ctx;
     int64_t *hashes = arena_array(&ctx->arena, trim->count, sizeof *hashes);
-    size_t count = 0;
+    const size_t limit = trim->count * ((size_t)ctx->settings->twins + 1) + FOUND_SPARE;
 
     if (hashes == NULL) {
         return error_set(err, STATUS_OOM, "no memory for %zu prompts", trim->count);
     }
     for (size_t i = 0; i < trim->count; i++) {
-        if (trim->prompts[i].was_seen) {
-            hashes[count++] = trim->prompts[i].hash;
-        }
+        hashes[i] = same_prompt_hash(trim->seen[i]->text_hash);
     }
-    if (count == 0) {
-        return STATUS_OK;
-    }
-    const size_t limit = count * ((size_t)ctx->settings->twins + 1) + FOUND_SPARE;
     if (asking_allow(ctx, OPERATION_GET, 1) == 0) {
         return error_set(err, STATUS_UNAVAILABLE, "chroma get is paused by its circuit breaker");
     }
-    context_phase(ctx, PHASE_QUERY);
-    const struct chroma_in in = {SAME_PROMPT_KEY, hashes, count, limit};
-    enum status status =
-        chroma_find_in(context_chroma(ctx), trim->domain, &in, &ctx->arena, found, err);
+    const struct chroma_in in = {SAME_PROMPT_KEY, hashes, trim->count, limit};
+    const enum status status =
+        chroma_find_in(context_chroma(ctx), trim->seen[0]->domain, &in, &ctx->arena, found, err);
     context_progress(ctx);
     (void)asking_report_chroma(ctx, OPERATION_GET, status, err);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
-static double number_of(const struct example *example, const char *key, double otherwise)
-{
-    const struct meta_value *value = records_meta(example->metadata, example->metadata_count, key);
-
-    if (value == NULL || (value->type != META_INT && value->type != META_FLOAT)) {
-        return otherwise;
-    }
-    return value->type == META_INT ? (double)value->integer : value->number;
-}
-
-static void add_copy(struct copy *copies, size_t *count, struct slice id, double score)
+static void add_copy(struct same_prompt_copy *copies, size_t *count, struct slice id, double score)
 {
     for (size_t i = 0; i < *count; i++) {
         if (copies[i].id.bytes == id.bytes && memcmp(copies[i].id.data, id.data, id.bytes) == 0) {
             return;
         }
     }
-    copies[(*count)++] = (struct copy){id, score};
+    copies[(*count)++] = (struct same_prompt_copy){id, score};
 }
 
 static int compare_copies(const void *left, const void *right)
 {
-    const struct copy *a = left;
-    const struct copy *b = right;
+    const struct same_prompt_copy *a = left;
+    const struct same_prompt_copy *b = right;
 
     return a->score > b->score ? -1 : a->score < b->score;
 }
 
-/* The experiences of one prompt: those found in Chroma, those that older workers remember, those
- * of this batch. What is more than may stay joins the surplus. */
-static enum status find_surplus(struct trim *trim, size_t at, const struct chroma_hits *found,
-                                struct error *err)
+static bool is_same_prompt(const struct same_prompt *a, const struct same_prompt *b)
 {
-    const struct prompt *prompt = &trim->prompts[at];
+    return memcmp(a->text_hash, b->text_hash, TEXT_HASH_CHARS) == 0;
+}
+
+/* The experiences of one prompt: those found in Chroma, those that older workers remember, those
+ * just written. What is more than may stay joins the surplus. */
+static enum status find_surplus(struct trim *trim, const struct same_prompt *prompt,
+                                const struct chroma_hits *found, struct error *err)
+{
+    const int64_t hash = same_prompt_hash(prompt->text_hash);
     const size_t most = found->count + prompt->old_count + trim->count;
     const size_t keep = (size_t)trim->ctx->settings->twins;
     const struct arena_mark mark = arena_mark(&trim->ctx->arena);
-    struct copy *copies = arena_array(&trim->ctx->arena, most, sizeof *copies);
+    struct same_prompt_copy *copies = arena_array(&trim->ctx->arena, most, sizeof *copies);
     size_t count = 0;
 
     if (copies == NULL) {
@@ -275,18 +350,21 @@ static enum status find_surplus(struct trim *trim, size_t at, const struct chrom
     }
     for (size_t i = 0; i < found->count; i++) {
         const struct example *hit = &found->examples[i];
-        if ((int64_t)number_of(hit, SAME_PROMPT_KEY, -1) == prompt->hash) {
+        const struct meta_pair *pairs = hit->metadata;
+        const size_t pair_count = hit->metadata_count;
+        if ((int64_t)metadata_number(pairs, pair_count, SAME_PROMPT_KEY, -1) == hash) {
+            const double created_ms = metadata_number(pairs, pair_count, "created_ms", 0);
             add_copy(copies, &count, hit->id,
-                     same_prompt_score(number_of(hit, "quality", 1),
-                                       (int64_t)number_of(hit, "created_ms", 0)));
+                     same_prompt_score(metadata_number(pairs, pair_count, "quality", 1),
+                                       (int64_t)created_ms));
         }
     }
     for (size_t i = 0; i < prompt->old_count; i++) {
         add_copy(copies, &count, prompt->old[i].id, prompt->old[i].score);
     }
     for (size_t i = 0; i < trim->count; i++) {
-        const struct same_prompt *own = trim->prompts[i].own;
-        if (trim->prompts[i].hash == prompt->hash) {
+        const struct same_prompt *own = trim->seen[i];
+        if (is_same_prompt(own, prompt)) {
             add_copy(copies, &count, own->id,
                      same_prompt_score(own->quality, own->created_unix_ms));
         }
@@ -302,16 +380,31 @@ static enum status find_surplus(struct trim *trim, size_t at, const struct chrom
 static bool was_before(const struct trim *trim, size_t at)
 {
     for (size_t i = 0; i < at; i++) {
-        if (trim->prompts[i].was_seen && trim->prompts[i].hash == trim->prompts[at].hash) {
+        if (is_same_prompt(trim->seen[i], trim->seen[at])) {
             return true;
         }
     }
     return false;
 }
 
-/* ---- for older workers ---- */
+static enum status forget(struct trim *trim, struct error *err)
+{
+    struct context *ctx = trim->ctx;
 
-/* Their sorted sets gain what was written, and lose what was deleted. */
+    if (trim->surplus_count == 0) {
+        return STATUS_OK;
+    }
+    enum status status = chroma_delete(context_chroma(ctx), trim->seen[0]->domain, trim->surplus,
+                                       trim->surplus_count, err);
+    if (status == STATUS_NOT_FOUND) {
+        status = STATUS_OK; /* nothing is there, which is what was wanted */
+    }
+    context_progress(ctx);
+    (void)asking_report_chroma(ctx, OPERATION_WRITE, status, err);
+    return status;
+}
+
+/* The sorted sets of older workers gain what was written, and lose what was deleted. */
 static enum status tell_old(struct trim *trim, struct error *err)
 {
     struct redis_pipeline pipeline = {.conn = context_cache(trim->ctx)};
@@ -319,12 +412,11 @@ static enum status tell_old(struct trim *trim, struct error *err)
     char score[40];
 
     for (size_t i = 0; i < trim->count; i++) {
-        const struct prompt *prompt = &trim->prompts[i];
-        const struct same_prompt *own = prompt->own;
-        if (prompt->old_count == 0) {
+        const struct same_prompt *own = trim->seen[i];
+        if (own->old_count == 0) {
             continue;
         }
-        old_key(trim, prompt, key);
+        old_key(trim->ctx, own, key);
         snprintf(score, sizeof score, "%.0f",
                  same_prompt_score(own->quality, own->created_unix_ms));
         redis_pipelinef(&pipeline, "ZADD %s %s %.*s", key, score, (int)own->id.bytes, own->id.data);
@@ -336,58 +428,114 @@ static enum status tell_old(struct trim *trim, struct error *err)
     return end(&pipeline, err);
 }
 
-/* ---- trimming ---- */
-
-static enum status run(struct trim *trim, enum operation *failed, struct error *err)
+enum status same_prompt_trim(struct context *ctx, struct same_prompt *const *seen, size_t count,
+                             enum operation *failed, struct error *err)
 {
+    const size_t surplus_max = count * 2 + FOUND_SPARE;
+    struct trim trim = {
+        .ctx = ctx,
+        .seen = seen,
+        .count = count,
+        .surplus = arena_array(&ctx->arena, surplus_max, sizeof *trim.surplus),
+        .surplus_max = surplus_max,
+    };
     struct chroma_hits found = {0};
 
-    *failed = OPERATION_REDIS;
-    enum status status = remember(trim, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
     *failed = OPERATION_GET;
-    status = find_copies(trim, &found, err);
-    for (size_t i = 0; i < trim->count && status == STATUS_OK; i++) {
-        if (trim->prompts[i].was_seen && !was_before(trim, i)) {
-            status = find_surplus(trim, i, &found, err);
+    if (trim.surplus == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for %zu prompts", count);
+    }
+    enum status status = find_copies(&trim, &found, err);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        if (!was_before(&trim, i)) {
+            status = find_surplus(&trim, seen[i], &found, err);
         }
     }
     if (status != STATUS_OK) {
         return status;
     }
     *failed = OPERATION_WRITE;
-    status = records_delete(trim->ctx, trim->domain, trim->surplus, trim->surplus_count, err);
+    status = forget(&trim, err);
     if (status != STATUS_OK) {
         return status;
     }
     *failed = OPERATION_REDIS;
-    return tell_old(trim, err);
+    return tell_old(&trim, err);
 }
 
-enum status same_prompt_trim(struct context *ctx, const char *domain,
-                             const struct same_prompt *written, size_t count,
-                             enum operation *failed, struct error *err)
-{
-    const size_t surplus_max = count * 2 + FOUND_SPARE;
-    struct trim trim = {
-        .ctx = ctx,
-        .domain = domain,
-        .prompts = arena_array(&ctx->arena, count, sizeof *trim.prompts),
-        .count = count,
-        .period = context_now_unix_ms(ctx) / ctx->settings->experience_ttl_ms,
-        .surplus = arena_array(&ctx->arena, surplus_max, sizeof *trim.surplus),
-        .surplus_max = surplus_max,
-    };
+/* ---- near duplicates ---- */
 
-    *failed = OPERATION_REDIS;
-    if (trim.prompts == NULL || trim.surplus == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for %zu prompts", count);
+/* True when `hit` is another document, near enough to be the same experience. */
+static bool is_near(const struct context *ctx, const struct chroma_record *record,
+                    const struct example *hit)
+{
+    const bool itself = hit->id.bytes == record->id.bytes &&
+                        memcmp(hit->id.data, record->id.data, hit->id.bytes) == 0;
+
+    return !itself && hit->distance <= ctx->settings->merge_distance;
+}
+
+static enum status query_nearest(struct context *ctx, const char *domain,
+                                 const struct record_write *writes, size_t count,
+                                 struct chroma_hits *hits, struct error *err)
+{
+    const size_t dimension = embedder_dimension(ctx->clients.embedder);
+    float *vectors = arena_array(&ctx->arena, count * dimension, sizeof *vectors);
+
+    if (vectors == NULL || hits == NULL) {
+        return error_set(err, STATUS_OOM, "no memory for %zu vectors", count);
     }
     for (size_t i = 0; i < count; i++) {
-        trim.prompts[i] =
-            (struct prompt){.own = &written[i], .hash = same_prompt_hash(written[i].text_hash)};
+        memcpy(vectors + i * dimension, writes[i].record.vector, dimension * sizeof *vectors);
     }
-    return run(&trim, failed, err);
+    context_phase(ctx, PHASE_QUERY);
+    /* Two, since the nearest may be the experience itself, written before. */
+    enum status status =
+        chroma_query(context_chroma(ctx), domain, vectors, count, 2, &ctx->arena, hits, err);
+    context_progress(ctx);
+    return status;
+}
+
+static void settle_near(const struct context *ctx, struct record_write *write,
+                        const struct chroma_hits *hits)
+{
+    const struct chroma_record *record = &write->record;
+    size_t count = 0;
+
+    for (size_t i = 0; i < hits->count; i++) {
+        const struct example *hit = &hits->examples[i];
+        if (!is_near(ctx, record, hit)) {
+            continue;
+        }
+        if (metadata_number(hit->metadata, hit->metadata_count, "quality", 1) >
+            metadata_number(record->metadata, record->metadata_count, "quality", 1)) {
+            write->failed = true; /* left out: what is stored is better, and the job is done */
+        } else if (count < WRITER_REPLACES_MAX) {
+            write->replaces[count++] = hit->id;
+        }
+    }
+}
+
+void same_prompt_find_near(struct context *ctx, const char *domain, struct record_write *writes,
+                           size_t count)
+{
+    struct error err = {0};
+
+    if (ctx->settings->merge_distance <= 0 || count == 0) {
+        return;
+    }
+    struct chroma_hits *hits = arena_array(&ctx->arena, count, sizeof *hits);
+    enum status status = query_nearest(ctx, domain, writes, count, hits, &err);
+    const enum operation failed = asking_report_chroma(ctx, OPERATION_QUERY, status, &err);
+    if (status == STATUS_NOT_FOUND) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (status == STATUS_OK) {
+            settle_near(ctx, &writes[i], &hits[i]);
+        } else {
+            asking_judge_failure(writes[i].task, failed, &err);
+            writes[i].failed = true;
+        }
+    }
 }

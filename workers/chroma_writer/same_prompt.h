@@ -7,7 +7,7 @@
  * nothing more. For one that was, Chroma is asked for all of its experiences (metadata
  * "prompt_hash"), and those that are too many are deleted.
  *
- *     sh:seen:{<domain>}:<period>:<bucket>    a set of integers, one bit pattern a prompt
+ *     sh:seen:{<domain>}:<period>:<bucket>    a set of integers, one a prompt
  *
  * A bucket is the beginning of the hash: "" until that set is full, then two digits, then three, so
  * that a set stays small enough for Redis' compact form: 4.2 to 5 MiB for a million prompts up to
@@ -17,7 +17,13 @@
  * experience of it finds them all in Chroma. What older workers write has no "prompt_hash" but a
  * sorted set (keys_twins): it is read, and kept up to date, as long as it is there.
  *
- * Runs in the thread of `ctx`.
+ *     struct same_prompt one = {.domain = "legal", .id = id, .quality = 0.9, .created_unix_ms =
+ * now}; struct same_prompt *list[] = {&one}; text_hash(prompt, bytes, one.text_hash); status =
+ * same_prompt_remember(ctx, list, 1, &err);           // after it was written if (one.was_seen) ...
+ * // order that it is trimmed
+ *
+ * Whoever adds a prompt second sees the first, and each is added after its experience was written:
+ * so the last one to look finds all.
  */
 #ifndef STILLHOUSE_CHROMA_WRITER_SAME_PROMPT_H
 #define STILLHOUSE_CHROMA_WRITER_SAME_PROMPT_H
@@ -27,19 +33,40 @@
 
 #define SAME_PROMPT_KEY "prompt_hash"
 
+struct same_prompt_copy; /* same_prompt.c */
+
 /* An experience that stands in Chroma. */
 struct same_prompt {
+    const char *domain;
     struct slice id;
     char text_hash[TEXT_HASH_CHARS + 1]; /* of its prompt */
     double quality;                      /* 0..1; 1 where none was given */
     int64_t created_unix_ms;
+
+    /* Out, of same_prompt_remember. */
+    bool was_seen; /* there may be others of its prompt; also where Redis does not say */
+    struct same_prompt_copy *old; /* in the sorted set of older workers; in the arena */
+    size_t old_count;
+    size_t depth; /* where it is remembered */
 };
 
-/* Remembers the experiences just written to `domain`, and deletes those that are too many from
- * Chroma. On failure *failed says what failed. */
-enum status same_prompt_trim(struct context *ctx, const char *domain,
-                             const struct same_prompt *written, size_t count,
+/* Adds what was just written, of any domains, to what is remembered, and says what was seen before.
+ * In the lane's thread. Errors: Redis is not to be had. */
+enum status same_prompt_remember(struct context *ctx, struct same_prompt *const *written,
+                                 size_t count, struct error *err) MUSTCHECK;
+
+/* Deletes what is too many of prompts of one domain that were seen; on failure *failed says what
+ * failed. In a thread of the writer, which has a slot. */
+enum status same_prompt_trim(struct context *ctx, struct same_prompt *const *seen, size_t count,
                              enum operation *failed, struct error *err) MUSTCHECK;
+
+/* Merging near duplicates (STILLHOUSE_MERGE_DISTANCE > 0; off by default: it costs a query a
+ * document). An experience nearer than the distance to one that is stored takes its place when it
+ * is at least as good (`replaces`: deleted once the new one stands), and is left out otherwise
+ * (`failed`, its task DONE). A query that fails judges the tasks. In the lane's thread. */
+struct record_write;
+void same_prompt_find_near(struct context *ctx, const char *domain, struct record_write *writes,
+                           size_t count);
 
 /* The value of metadata SAME_PROMPT_KEY: 52 bits of the hash. Pure. */
 int64_t same_prompt_hash(const char text_hash[TEXT_HASH_CHARS + 1]);

@@ -52,15 +52,13 @@ enum phase {
     PHASE_FINISH, /* committing to the queue */
 };
 
-struct writer;      /* chroma_writer/writer.h */
-struct group_write; /* chroma_writer/group_write.h */
+struct writer; /* chroma_writer/writer.h */
 
 struct context {
     const struct settings *settings; /* shared, read-only */
     struct metrics *metrics;         /* shared, atomics */
     struct upstreams *upstreams;     /* shared, locks inside */
     struct writer *writer;           /* shared, locks inside */
-    struct group_write *group_write; /* shared, locks inside */
     atomic_llong *redis_clock_ms;    /* shared: Redis' Unix time minus our monotonic one */
     const char *consumer;            /* this lane's name in the queues */
     void (*before_wait)(void *lane); /* called before each use of a connection; NULL = nobody is */

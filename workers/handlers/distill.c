@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chroma_writer/merge.h"
 #include "chroma_writer/records.h"
 #include "chroma_writer/same_prompt.h"
 #include "context/asking.h"
 #include "handlers/handler.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
+#include "rules/metadata.h"
 
 enum { OWN_KEYS = 11 };
 
@@ -25,7 +25,7 @@ struct distill_item {
     struct distill_body body;
     const char *domain;
     int64_t created_unix_ms;
-    char prompt_hash[TEXT_HASH_CHARS + 1];
+    struct same_prompt prompt;
     struct embedding *embedding;
     struct slice document;
     struct meta_pair *metadata;
@@ -191,8 +191,12 @@ static bool build(struct context *ctx, struct distill_item *item)
     }
     add_int(item, "created_ms", item->created_unix_ms);
     add_int(item, "expires_ms", item->created_unix_ms + ctx->settings->experience_ttl_ms);
-    text_hash(body->prompt.data, body->prompt.bytes, item->prompt_hash);
-    add_int(item, SAME_PROMPT_KEY, same_prompt_hash(item->prompt_hash));
+    item->prompt = (struct same_prompt){.domain = item->domain,
+                                        .id = body->task_id,
+                                        .quality = body->has_quality ? body->quality : 1.0,
+                                        .created_unix_ms = item->created_unix_ms};
+    text_hash(body->prompt.data, body->prompt.bytes, item->prompt.text_hash);
+    add_int(item, SAME_PROMPT_KEY, same_prompt_hash(item->prompt.text_hash));
     if (memmem(body->prompt.data, body->prompt.bytes, "\n\n", 2) != NULL) {
         /* Where the first blank line does not end the prompt, the export needs to know what does.
          */
@@ -241,9 +245,9 @@ static void embed(struct distill_batch *batch)
 static bool is_same(const struct chroma_record *record, const struct example *stored)
 {
     const struct meta_value *own =
-        records_meta(record->metadata, record->metadata_count, "created_ms");
+        metadata_find(record->metadata, record->metadata_count, "created_ms");
     const struct meta_value *old =
-        records_meta(stored->metadata, stored->metadata_count, "created_ms");
+        metadata_find(stored->metadata, stored->metadata_count, "created_ms");
 
     return own != NULL && old != NULL && old->type == META_INT && own->integer == old->integer &&
            record->metadata_count == stored->metadata_count &&
@@ -257,35 +261,33 @@ struct distill_group {
     struct record_group records;
 };
 
-static void trim_same_prompts(struct context *ctx, const struct distill_group *group)
+/* Cached results of the domains that were written to are stale from now on. */
+static void move_epochs(struct context *ctx, const struct distill_group *groups, size_t count)
 {
-    const struct record_group *records = &group->records;
-    struct same_prompt *written = arena_array(&ctx->arena, records->count, sizeof *written);
+    const char **domains = arena_array(&ctx->arena, count, sizeof *domains);
     struct error err = {0};
-    size_t count = 0;
+    size_t written = 0;
 
-    for (size_t i = 0; i < records->count && written != NULL; i++) {
-        const struct distill_item *item = group->items[i];
-        if (!records->writes[i].failed) {
-            struct same_prompt *one = &written[count++];
-            one->id = item->body.task_id;
-            one->quality = item->body.has_quality ? item->body.quality : 1.0;
-            one->created_unix_ms = item->created_unix_ms;
-            memcpy(one->text_hash, item->prompt_hash, sizeof one->text_hash);
+    for (size_t i = 0; i < count && domains != NULL; i++) {
+        const struct record_group *records = &groups[i].records;
+        size_t standing = 0;
+        for (size_t j = 0; j < records->count; j++) {
+            standing += !records->writes[j].failed;
+        }
+        if (standing > 0) {
+            domains[written++] = records->domain;
         }
     }
-    if (count == 0) {
+    if (domains == NULL) {
+        (void)error_set(&err, STATUS_OOM, "no memory for %zu domains", count);
+    } else if (written == 0 || store_bump_epochs(ctx, domains, written, &err) == STATUS_OK) {
         return;
     }
-    enum operation failed = OPERATION_REDIS;
-    enum status status = same_prompt_trim(ctx, records->domain, written, count, &failed, &err);
-    if (status == STATUS_OK) {
-        failed = OPERATION_REDIS;
-        status = store_bump_epochs(ctx, &records->domain, 1, &err);
-    }
-    for (size_t i = 0; i < records->count && status != STATUS_OK; i++) {
-        if (!records->writes[i].failed) {
-            asking_judge_failure(group->items[i]->task, failed, &err);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < groups[i].records.count; j++) {
+            if (!groups[i].records.writes[j].failed) {
+                asking_judge_failure(groups[i].items[j]->task, OPERATION_REDIS, &err);
+            }
         }
     }
 }
@@ -315,6 +317,7 @@ static bool gather(struct distill_batch *batch, size_t first, struct distill_gro
         group->records.writes[count++] = (struct record_write){
             .record = {item->body.task_id, item->embedding->vector, item->document, item->metadata,
                        item->metadata_count},
+            .prompt = &item->prompt,
             .task = item->task,
         };
     }
@@ -339,16 +342,14 @@ static void write_all(struct distill_batch *batch)
                        batch->count);
             continue;
         }
-        merge_near(ctx, groups[count].records.domain, groups[count].records.writes,
-                   groups[count].records.count);
+        same_prompt_find_near(ctx, groups[count].records.domain, groups[count].records.writes,
+                              groups[count].records.count);
         records[count] = groups[count].records;
         count++;
     }
     if (count > 0) {
         records_write(ctx, records, count, is_same);
-    }
-    for (size_t i = 0; i < count; i++) {
-        trim_same_prompts(ctx, &groups[i]);
+        move_epochs(ctx, groups, count);
     }
 }
 

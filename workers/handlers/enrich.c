@@ -19,6 +19,7 @@
 #include "handlers/handler.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
+#include "rules/metadata.h"
 #include "rules/prompt_block.h"
 
 enum {
@@ -235,7 +236,7 @@ static void embed(struct enrich_batch *batch)
 static bool is_live(const void *context, const struct example *hit)
 {
     const struct enrich_batch *batch = context;
-    return !records_is_expired(hit, batch->now_unix_ms);
+    return !metadata_is_expired(hit, batch->now_unix_ms);
 }
 
 /* The still unfinished items of one domain: at most QUERY_BATCH_MAX. */
@@ -414,7 +415,7 @@ static void fetch_found(struct enrich_group *group, size_t index)
     if (status == STATUS_OK) {
         for (size_t i = 0; i < item->found_count; i++) {
             const struct example *example = stored_of(&stored, ids[i]);
-            if (example != NULL && !records_is_expired(example, group->batch->now_unix_ms)) {
+            if (example != NULL && !metadata_is_expired(example, group->batch->now_unix_ms)) {
                 examples[count] = *example;
                 examples[count++].distance = item->found[i].distance;
             }

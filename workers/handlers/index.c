@@ -19,6 +19,7 @@
 #include "handlers/handler.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
+#include "rules/metadata.h"
 
 enum { OWN_KEYS = 4, CHUNK_DOCUMENTS = 2 * RECORDS_SLICE };
 
@@ -157,7 +158,7 @@ static enum status find_unchanged(struct context *ctx, const char *domain,
                 if (hit->id.bytes == ids[i].bytes &&
                     memcmp(hit->id.data, ids[i].data, ids[i].bytes) == 0) {
                     const struct meta_value *old =
-                        records_meta(hit->metadata, hit->metadata_count, "content_hash");
+                        metadata_find(hit->metadata, hit->metadata_count, "content_hash");
                     group[done + i]->unchanged = same_hash(old, group[done + i]->content_hash);
                 }
             }

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/must.h"
-#include "chroma_writer/group_write.h"
+#include "chroma_writer/writer.h"
 #include "process/janitor.h"
 #include "process/lane.h"
 
@@ -86,12 +86,16 @@ static void make_id(struct worker *worker)
 static enum status init_shared(struct worker *worker, struct error *err)
 {
     const struct settings *settings = worker->settings;
-    const size_t writers = (size_t)settings->chroma_writers;
 
     worker->upstreams = upstreams_new(settings, worker->metrics);
-    worker->writer = writer_new(settings->prefix, writers, worker->id);
-    worker->group_write = group_write_new(worker->writer, writers);
-    if (worker->upstreams == NULL || worker->writer == NULL || worker->group_write == NULL) {
+    worker->writer = writer_new(&(struct writer_config){
+        .settings = settings,
+        .metrics = worker->metrics,
+        .upstreams = worker->upstreams,
+        .redis_clock_ms = &worker->redis_clock_ms,
+        .token = worker->id,
+    });
+    if (worker->upstreams == NULL) {
         return error_set(err, STATUS_OOM, "no memory for the fleet");
     }
     const struct reader_config config = {
@@ -183,7 +187,6 @@ void fleet_free(struct fleet *fleet)
     }
     free(fleet->lanes);
     reader_free(worker->reader);
-    group_write_free(worker->group_write);
     writer_free(worker->writer);
     upstreams_free(worker->upstreams);
     families_free(&worker->families);

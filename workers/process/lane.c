@@ -446,7 +446,6 @@ enum status lane_new(struct worker *worker, size_t index, struct lane **out, str
     lane->ctx.metrics = worker->metrics;
     lane->ctx.upstreams = worker->upstreams;
     lane->ctx.writer = worker->writer;
-    lane->ctx.group_write = worker->group_write;
     lane->ctx.redis_clock_ms = &worker->redis_clock_ms;
     lane->ctx.consumer = lane->consumer;
     lane->ctx.before_wait = pass_turn;

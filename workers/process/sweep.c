@@ -8,8 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/must.h"
-#include "chroma_writer/group_write.h"
-#include "chroma_writer/records.h"
+#include "chroma_writer/writer.h"
 #include "process/worker.h"
 #include "queue/keys.h"
 #include "queue/lease.h"
@@ -21,9 +20,7 @@ enum {
     DOMAINS_PAGE = 100,
     IDLE_WAIT_MS = 100,
     IDLE_POLL_MS = 5,
-    REST_MAX_MS = 100, /* between slices, so that others' writes come through */
-    WRITER_WAIT_MS = 20000,
-    WRITERS_MAX = 64,
+    REST_MAX_MS = 100,      /* between slices, so that others' writes come through */
     REQUEST_MAX_MS = 10000, /* a worker that is to end waits no longer for a Chroma that hangs */
 };
 
@@ -84,7 +81,7 @@ static bool may_go_on(const struct sweep *sweep)
 static bool is_idle(const struct sweep *sweep)
 {
     return atomic_load(&sweep->worker->lanes_busy) == 0 &&
-           group_write_waiting(sweep->worker->group_write) == 0;
+           writer_waiting(sweep->worker->writer) == 0;
 }
 
 /* For a moment without jobs in hand, but not for ever: a worker may never have one. */
@@ -97,56 +94,18 @@ static void wait_for_idle_moment(const struct sweep *sweep)
     }
 }
 
-/* Deletes those of a slice that are expired still. The caller holds the writers' leases. */
-static enum status delete_expired(struct sweep *sweep, const char *domain, const struct slice *ids,
-                                  size_t count, size_t *deleted, struct error *err)
-{
-    struct context *ctx = &sweep->ctx;
-    struct slice expired[RECORDS_SLICE];
-    struct chroma_hits stored = {0};
-    int64_t now_unix_ms = 0;
-    size_t kept = 0;
-    enum status status =
-        chroma_get(context_chroma(ctx), domain, ids, count, false, &ctx->arena, &stored, err);
-
-    if (status == STATUS_OK) {
-        status = context_ask_time(&sweep->ctx, &now_unix_ms, err);
-    }
-    for (size_t i = 0; i < stored.count && status == STATUS_OK && kept < RECORDS_SLICE; i++) {
-        if (records_is_expired(&stored.examples[i], now_unix_ms)) {
-            expired[kept++] = stored.examples[i].id;
-        }
-    }
-    if (status == STATUS_OK) {
-        status = chroma_delete(context_chroma(ctx), domain, expired, kept, err);
-    }
-    *deleted = status == STATUS_OK ? kept : 0;
-    return status;
-}
-
 static enum status sweep_slice(struct sweep *sweep, const char *domain, const struct slice *ids,
                                size_t count, size_t *deleted, struct error *err)
 {
-    struct context *ctx = &sweep->ctx;
-    const size_t writers = (size_t)sweep->worker->settings->chroma_writers;
-    size_t slots[WRITERS_MAX];
-    size_t held = 0;
-    enum status status = STATUS_OK;
+    struct write_order order = {.domain = domain, .expired = ids, .expired_count = count};
 
-    *deleted = 0;
-    while (held < writers && held < WRITERS_MAX && status == STATUS_OK) {
-        status = writer_acquire(ctx->writer, context_redis(ctx), &ctx->random, WRITER_WAIT_MS,
-                                &slots[held], err);
-        held += status == STATUS_OK;
+    writer_put(sweep->worker->writer, &sweep->ctx, &order, 1);
+    *deleted = order.deleted;
+    metrics_swept(sweep->ctx.metrics, order.deleted);
+    if (order.error.status != STATUS_OK) {
+        *err = order.error;
     }
-    if (status == STATUS_OK) {
-        status = delete_expired(sweep, domain, ids, count, deleted, err);
-    }
-    while (held > 0) {
-        writer_release(ctx->writer, context_redis(ctx), slots[--held]);
-    }
-    metrics_swept(ctx->metrics, *deleted);
-    return status;
+    return order.error.status;
 }
 
 /* What has expired in a domain. STATUS_OK also where it is cut off. */
@@ -160,7 +119,7 @@ static enum status sweep_domain(struct sweep *sweep, const char *domain, size_t 
 
     do {
         const struct arena_mark mark = arena_mark(&ctx->arena);
-        struct slice ids[RECORDS_SLICE];
+        struct slice ids[WRITER_REQUEST_MAX];
         int64_t now_unix_ms = 0;
         gone = 0;
         status = context_ask_time(&sweep->ctx, &now_unix_ms, err);
@@ -172,7 +131,7 @@ static enum status sweep_domain(struct sweep *sweep, const char *domain, size_t 
             const struct arena_mark slice_mark = arena_mark(&ctx->arena);
             size_t count = 0;
             size_t deleted = 0;
-            while (count < RECORDS_SLICE && done < found.count) {
+            while (count < WRITER_REQUEST_MAX && done < found.count) {
                 ids[count++] = found.examples[done++].id;
             }
             wait_for_idle_moment(sweep);
@@ -239,7 +198,6 @@ static void *run(void *argument)
         .metrics = worker->metrics,
         .upstreams = worker->upstreams,
         .writer = worker->writer,
-        .group_write = worker->group_write,
         .redis_clock_ms = &sweep->worker->redis_clock_ms,
     };
     enum status status = context_open(&sweep->ctx, &err);

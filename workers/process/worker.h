@@ -36,7 +36,6 @@ struct worker {
     struct metrics *metrics;
     struct upstreams *upstreams;
     struct writer *writer;
-    struct group_write *group_write;
     struct reader *reader;
     struct families families;
 

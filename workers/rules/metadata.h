@@ -1,0 +1,27 @@
+/* rules/metadata.h - what a document's metadata says. Pure, any thread.
+ *
+ *     const struct meta_value *hash =
+ *         metadata_find(example->metadata, example->metadata_count, "content_hash");
+ *     if (metadata_is_expired(example, now_unix_ms)) ...
+ */
+#ifndef STILLHOUSE_RULES_METADATA_H
+#define STILLHOUSE_RULES_METADATA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "jobs/bodies.h"
+
+/* NULL when absent. */
+const struct meta_value *metadata_find(const struct meta_pair *metadata, size_t count,
+                                       const char *key);
+
+/* A number of either type; `otherwise` when absent, or no number. */
+double metadata_number(const struct meta_pair *metadata, size_t count, const char *key,
+                       double otherwise);
+
+/* Is its time, metadata "expires_ms", over? What has none never expires. */
+bool metadata_is_expired(const struct example *example, int64_t now_unix_ms);
+
+#endif
