@@ -6,6 +6,9 @@
 
 enum { CURSOR_BYTES = 48, PROMOTE_MAX = 1000, SUSPECT_AFTER = 2 /* as in queue.lua */ };
 
+/* A library before 5 wakes nobody when a job is delayed or a queue resumed: it is asked often. */
+enum { OLDER_EVERY_MS = 1000 };
+
 /* ---- takeovers ----------------------------------------------------------------------------- */
 
 /* {cursor, buried, {entry, deliveries, fields}, ...} */
@@ -165,23 +168,27 @@ enum status queue_push_token(struct redis_conn *conn, const char *key, struct er
 /* ---- delayed jobs -------------------------------------------------------------------------- */
 
 enum status queue_promote(struct redis_conn *conn, const struct queue *queue, size_t limit,
-                          size_t *moved, int64_t *next_ms, struct error *err)
+                          struct queue_promotion *out, struct error *err)
 {
     redisReply *reply = NULL;
 
-    *moved = 0;
-    *next_ms = -1;
+    *out = (struct queue_promotion){.next_ms = -1};
     enum status status =
-        queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_promote 1 %s %zu", queue->base,
-                    limit > PROMOTE_MAX ? PROMOTE_MAX : limit);
+        queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_promote 1 %s %zu paused",
+                    queue->base, limit > PROMOTE_MAX ? PROMOTE_MAX : limit);
     if (status != STATUS_OK) {
         return status;
     }
-    if (redis_reply_is_row(reply, "ii") && reply->element[0]->integer >= 0) {
-        *moved = (size_t)reply->element[0]->integer;
-        *next_ms = reply->element[1]->integer;
+    const bool is_older = redis_reply_is_row(reply, "ii");
+    if ((is_older || redis_reply_is_row(reply, "iii")) && reply->element[0]->integer >= 0) {
+        out->moved = (size_t)reply->element[0]->integer;
+        out->next_ms = reply->element[1]->integer;
+        out->paused = !is_older && reply->element[2]->integer == 1;
     } else {
         status = queue_bad_shape("sh_promote", err);
+    }
+    if (is_older && (out->next_ms < 0 || out->next_ms > OLDER_EVERY_MS)) {
+        out->next_ms = OLDER_EVERY_MS;
     }
     redis_reply_free(reply);
     return status;

@@ -225,10 +225,15 @@ enum status queue_list_idle(struct redis_conn *conn, const char *stream, int64_t
 /* Puts a token on a queue's list `key` (wake, call) where none stands; it ends by itself. */
 enum status queue_push_token(struct redis_conn *conn, const char *key, struct error *err) MUSTCHECK;
 
-/* Moves up to `limit` due jobs from delayed to their streams, about 1 MiB a call. *next_ms = ms
- * until the next is due, 0 when more are, -1 for none. Does nothing while the queue is paused. */
+/* Moves up to `limit` due jobs from delayed to their streams, about 1 MiB a call; nothing while the
+ * queue is paused. */
+struct queue_promotion {
+    size_t moved;
+    int64_t next_ms; /* until the next is due; 0 when more are, -1 for none */
+    bool paused;
+};
 enum status queue_promote(struct redis_conn *conn, const struct queue *queue, size_t limit,
-                          size_t *moved, int64_t *next_ms, struct error *err) MUSTCHECK;
+                          struct queue_promotion *out, struct error *err) MUSTCHECK;
 
 /* What `consumer` holds is claimable at once, its last delivery uncounted: for one that does not
  * know what it holds, since the answer that brought it was lost. */

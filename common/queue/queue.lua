@@ -2015,15 +2015,17 @@ local function promote_member(base, member)
     return MOVED
 end
 
--- limit. Moves up to `limit` jobs, and no more once CALL_BYTES went. Returns {moved, ms until the next
--- is due or -1}: 0 where more are due. One member at a time: how large the next one is nobody knows.
+-- limit ["paused"]. Moves up to `limit` jobs, and no more once CALL_BYTES went. Returns {moved, ms until
+-- the next is due or -1}: 0 where more are due; with the word a third: 1 where the queue is paused, else 0.
+-- One member at a time: how large the next one is nobody knows.
 function api.sh_promote(base, args)
     local limit = integer(args[1])
     if not limit or limit < 1 or limit > JOBS_MAX then
         return invalid('limit', args[1] or '', 'a whole number from 1 to 1000')
     end
+    local paused = args[2] == 'paused' and 0 or nil
     if is_paused(base) then
-        return {0, -1}
+        return {0, -1, paused and 1}
     end
     local key = base .. ':delayed'
     local now = now_ms()
@@ -2032,7 +2034,7 @@ function api.sh_promote(base, args)
         local first = must('ZRANGE', key, 0, 0, 'WITHSCORES')
         local member, due = first[1], first[2] and tonumber(first[2])
         if not member or due > now then
-            return {moved, member and min(floor(due) - now, DELAY_MAX_MS) or -1}
+            return {moved, member and min(floor(due) - now, DELAY_MAX_MS) or -1, paused}
         end
         if attempt(promote_member, base, member) then
             moved = moved + 1
@@ -2045,7 +2047,7 @@ function api.sh_promote(base, args)
     end
     local next_one = must('ZRANGE', key, 0, 0, 'WITHSCORES')
     local due = next_one[2] and tonumber(next_one[2])
-    return {moved, due and max(min(floor(due) - now, DELAY_MAX_MS), 0) or -1}
+    return {moved, due and max(min(floor(due) - now, DELAY_MAX_MS), 0) or -1, paused}
 end
 
 ---- jobs that are parked: what they wait for, and their release by hand ---------------------------

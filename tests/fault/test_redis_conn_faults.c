@@ -302,6 +302,7 @@ Test(redis_conn_faults, answers_of_another_shape_are_garbled_and_never_trusted)
     struct queue_end finish = {.job = &job};
     size_t count = 0;
     int64_t number = 0;
+    struct queue_promotion due;
     char cursor[48] = "5-5";
 
     OK(queue_init(&queue, "sh", "enrich", &err));
@@ -309,7 +310,7 @@ Test(redis_conn_faults, answers_of_another_shape_are_garbled_and_never_trusted)
     cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err), STATUS_GARBLED);
     cr_assert_eq(queue_get_stats(conn, &queue, &stats, &err), STATUS_GARBLED);
     cr_assert_eq(queue_get_stats(conn, &queue, &stats, &err), STATUS_GARBLED);
-    cr_assert_eq(queue_promote(conn, &queue, 1, &count, &number, &err), STATUS_GARBLED);
+    cr_assert_eq(queue_promote(conn, &queue, 1, &due, &err), STATUS_GARBLED);
     for (int i = 0; i < 2; i++) {
         cr_assert_eq(
             queue_reclaim(conn, &queue,

@@ -291,11 +291,13 @@ HELPER enum queue_fate retry_as(const char *consumer, const struct job *job, int
 
 HELPER size_t promote(int64_t *next_ms)
 {
-    size_t moved = 0;
-    int64_t next = 0;
+    struct queue_promotion due;
 
-    OK(queue_promote(conn, &queue, 100, &moved, next_ms == NULL ? &next : next_ms, &err));
-    return moved;
+    OK(queue_promote(conn, &queue, 100, &due, &err));
+    if (next_ms != NULL) {
+        *next_ms = due.next_ms;
+    }
+    return due.moved;
 }
 
 HELPER enum status trim_dead(int64_t letters, int64_t ttl_ms, size_t *gone)

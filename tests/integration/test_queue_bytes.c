@@ -61,19 +61,18 @@ static void bury_large(void)
 
 BOOKED_TEST(queue_bytes, a_call_promotes_about_a_mebibyte_and_says_that_more_are_due)
 {
-    size_t moved = 0;
-    int64_t next_ms = -1;
+    struct queue_promotion due;
 
     add_large(LARGE_JOBS, "delay_ms=1");
     clock_sleep_ms(3);
-    OK(queue_promote(conn, &queue, 1000, &moved, &next_ms, &err));
-    cr_assert_eq(moved, A_CALL);
-    cr_assert_eq(next_ms, 0);
-    for (size_t total = moved; total < LARGE_JOBS; total += moved) {
-        OK(queue_promote(conn, &queue, 1000, &moved, &next_ms, &err));
-        cr_assert_gt(moved, 0);
+    OK(queue_promote(conn, &queue, 1000, &due, &err));
+    cr_assert_eq(due.moved, A_CALL);
+    cr_assert_eq(due.next_ms, 0);
+    for (size_t total = due.moved; total < LARGE_JOBS; total += due.moved) {
+        OK(queue_promote(conn, &queue, 1000, &due, &err));
+        cr_assert_gt(due.moved, 0);
     }
-    cr_assert_eq(next_ms, -1);
+    cr_assert_eq(due.next_ms, -1);
     cr_assert_eq(stats().waiting, LARGE_JOBS);
 }
 

@@ -40,8 +40,7 @@ BOOKED_TEST(queue_janitor, nothing_delayed_means_no_next_one)
 
 BOOKED_TEST(queue_janitor, at_most_limit_jobs_are_promoted_in_a_call)
 {
-    size_t moved = 0;
-    int64_t next_ms = -1;
+    struct queue_promotion due;
 
     for (int i = 0; i < 5; i++) {
         add("a", "delay_ms=1");
@@ -49,14 +48,14 @@ BOOKED_TEST(queue_janitor, at_most_limit_jobs_are_promoted_in_a_call)
     const int64_t until_ms = clock_now_ms() + 5000;
     size_t total = 0;
     while (total < 5) {
-        OK(queue_promote(conn, &queue, 2, &moved, &next_ms, &err));
-        cr_assert_leq(moved, 2);
-        total += moved;
+        OK(queue_promote(conn, &queue, 2, &due, &err));
+        cr_assert_leq(due.moved, 2);
+        total += due.moved;
         cr_assert_lt(clock_now_ms(), until_ms);
     }
-    cr_assert_eq(next_ms, -1);
-    OK(queue_promote(conn, &queue, 100000, &moved, &next_ms, &err));
-    cr_assert_eq(queue_promote(conn, &queue, 0, &moved, &next_ms, &err), STATUS_INVALID);
+    cr_assert_eq(due.next_ms, -1);
+    OK(queue_promote(conn, &queue, 100000, &due, &err));
+    cr_assert_eq(queue_promote(conn, &queue, 0, &due, &err), STATUS_INVALID);
 }
 
 BOOKED_TEST(queue_janitor, bodies_with_any_bytes_come_through_the_delayed_set)
@@ -332,8 +331,9 @@ BOOKED_TEST(queue_janitor, a_paused_queue_is_left_alone)
     cr_assert(stats().paused);
     ask("ZADD", queue.delayed, "XX", "1", "none", NULL);
     clock_sleep_ms(3);
-    cr_assert_eq(promote(&next_ms), 0);
-    cr_assert_eq(next_ms, -1);
+    struct queue_promotion none;
+    OK(queue_promote(conn, &queue, 1, &none, &err));
+    cr_assert(none.paused && none.moved == 0 && none.next_ms == -1);
     (void)reclaim("you", 0, 5, &taken);
     cr_assert_eq(taken.count, 0);
 

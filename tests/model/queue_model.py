@@ -463,9 +463,9 @@ class Queue:
     # ---- the janitor and operators ----
 
     def promote(self, limit):
-        """Answers (moved, ms until the next is due or -1)."""
+        """Answers (moved, ms until the next is due or -1, 1 where the queue is paused)."""
         if self.paused:
-            return 0, -1
+            return 0, -1, 1
         moved = 0
         for member in sorted(self.delayed, key=lambda m: (self.delayed[m], m.encode("latin1"))):
             due = self.delayed[member]
@@ -475,8 +475,8 @@ class Queue:
             self.promote_member(member)
             moved += 1
         if not self.delayed:
-            return moved, -1
-        return moved, max(min(self.delayed.values()) - self.now, 0)
+            return moved, -1, 0
+        return moved, max(min(self.delayed.values()) - self.now, 0), 0
 
     def promote_member(self, member):
         head, end, body = member.partition("\n")

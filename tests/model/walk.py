@@ -318,7 +318,7 @@ class Walk:
 
     def promote(self):
         limit = self.chance.choice((1, 3, 1000))
-        real = self.call("sh_promote", limit)
+        real = self.call("sh_promote", limit, "paused")
         must_be("sh_promote", tuple(real), self.model.promote(limit))
 
     def some_dead(self):

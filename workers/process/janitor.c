@@ -382,17 +382,6 @@ static int64_t stretched(const struct janitor *janitor, int64_t every_ms)
     return queues <= FEW_QUEUES ? every_ms : every_ms * queues / FEW_QUEUES;
 }
 
-static enum status ask_paused(struct janitor *janitor, const struct queue *queue, bool *paused,
-                              struct error *err)
-{
-    redisReply *reply = NULL;
-    enum status status = redis_commandf(janitor->conn, &reply, err, "EXISTS %s", queue->paused);
-
-    *paused = status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER && reply->integer > 0;
-    redis_reply_free(reply);
-    return status;
-}
-
 /* Moves due jobs to their streams, and sleeps until the next one is due. Who delays a job that is
  * due earlier leaves a token; so does who resumes the queue. */
 static enum status promote(struct janitor *janitor, struct turn *turn, struct error *err)
@@ -400,19 +389,14 @@ static enum status promote(struct janitor *janitor, struct turn *turn, struct er
     const struct queue *queue = &janitor->worker->queues[turn->queue];
     const int64_t most_ms =
         !janitor->listening ? PROMOTE_DEAF_MS : stretched(janitor, turn->wait_ms);
-    size_t moved = 0;
-    int64_t next_ms = 0;
-    bool paused = false;
-    enum status status = queue_promote(janitor->conn, queue, PROMOTE_LIMIT, &moved, &next_ms, err);
+    struct queue_promotion due;
+    enum status status = queue_promote(janitor->conn, queue, PROMOTE_LIMIT, &due, err);
 
-    if (status == STATUS_OK && next_ms < 0) {
-        status = ask_paused(janitor, queue, &paused, err);
-    }
-    turn->wait_ms = next_ms < 0 || next_ms > most_ms ? most_ms : next_ms;
-    if (paused) {
+    turn->wait_ms = due.next_ms < 0 || due.next_ms > most_ms ? most_ms : due.next_ms;
+    if (due.paused) {
         turn->wait_ms = PROMOTE_PAUSED_MS;
     }
-    if (moved == 0 && next_ms == 0) {
+    if (due.moved == 0 && due.next_ms == 0) {
         turn->wait_ms = 1; /* due in less than a millisecond */
     }
     return status;
