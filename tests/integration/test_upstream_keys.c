@@ -237,3 +237,22 @@ Test(upstream_keys, without_redis_each_process_goes_on_by_itself)
     cr_assert_eq(asking_allow(&one.ctx, OPERATION_EMBED, 64), 0);
     cr_assert_eq(asking_allow(&other.ctx, OPERATION_EMBED, 64), 64);
 }
+
+Test(upstream_keys, an_idle_worker_learns_that_an_upstream_is_there_again)
+{
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+
+    start_fleet();
+    struct upstreams *idle = fleet_worker(fleet)->upstreams;
+    for (int i = 0; i < 4; i++) {
+        upstreams_report(idle, OPERATION_WRITE, STATUS_UNREACHABLE, &down);
+    }
+    cr_assert_eq(upstreams_state(idle, OPERATION_WRITE), BREAKER_OPEN);
+    cr_assert_gt(asking_allow(&other.ctx, OPERATION_WRITE, 1), 0);
+    asking_report(&other.ctx, OPERATION_WRITE, STATUS_OK, NULL);
+    while (upstreams_state(idle, OPERATION_WRITE) != BREAKER_CLOSED) {
+        cr_assert_lt(clock_now_ms(), until_ms, "it was not told");
+        clock_sleep_ms(20);
+    }
+    stop_fleet();
+}

@@ -44,14 +44,13 @@ static int64_t number_of(const redisReply *reply)
 
 static void take(struct context *ctx, enum operation operation, const redisReply *reply)
 {
-    struct upstream_shared shared = {.is_junk = !redis_reply_is_row(reply, "******")};
+    struct news_shared shared = {.is_junk = !redis_reply_is_row(reply, "******")};
 
     if (!shared.is_junk) {
         const redisReply *setting = reply->element[0];
         if (setting->type == REDIS_REPLY_STRING) {
             snprintf(shared.setting, sizeof shared.setting, "%.*s",
-                     (int)(setting->len < UPSTREAM_SETTING_CHARS ? setting->len
-                                                                 : UPSTREAM_SETTING_CHARS),
+                     (int)(setting->len < NEWS_SETTING_CHARS ? setting->len : NEWS_SETTING_CHARS),
                      setting->str);
         }
         shared.failures = number_of(reply->element[1]);
@@ -60,7 +59,7 @@ static void take(struct context *ctx, enum operation operation, const redisReply
         shared.success_unix_ms = number_of(reply->element[4]);
         shared.not_before_unix_ms = number_of(reply->element[5]);
     }
-    upstreams_merge(ctx->upstreams, operation, &shared, context_now_unix_ms(ctx));
+    upstreams_hear(ctx->upstreams, operation, &shared, context_now_unix_ms(ctx));
 }
 
 void upstream_keys_sync(struct context *ctx, enum operation operation)
@@ -91,7 +90,7 @@ void upstream_keys_sync(struct context *ctx, enum operation operation)
 
 /* The fields that a change sets. */
 static void set_fields(struct redis_pipeline *pipeline, const char *key,
-                       const struct upstream_change *change)
+                       const struct news_change *change)
 {
     struct redis_args args = {0};
 
@@ -115,7 +114,7 @@ static void set_fields(struct redis_pipeline *pipeline, const char *key,
 }
 
 static enum status send_change(struct context *ctx, const char *key,
-                               const struct upstream_change *change, struct error *err)
+                               const struct news_change *change, struct error *err)
 {
     struct redis_pipeline pipeline = {.conn = context_cache(ctx)};
 
@@ -132,7 +131,7 @@ static enum status send_change(struct context *ctx, const char *key,
 
 void upstream_keys_tell(struct context *ctx, enum operation operation)
 {
-    struct upstream_change change;
+    struct news_change change;
     struct error err = {0};
     char key[KEYS_BYTES];
 

@@ -13,37 +13,16 @@
 
 enum { NEVER = -1, WRITTEN_DOMAINS = 256, TELL_AGAIN_MS = 60 * 1000, PATIENCE_STEPS = 3 };
 
-enum {
-    ASKED_WAIT_MAX_MS = 60 * 60 * 1000,
-    SYNC_EVERY_MS = 20,
-    NO_SYNC_MS = 5000,
-    PROBE_ASK_AGAIN_MS = 1000,
-    TELL_SUCCESS_MS = 5000,
-    FOREIGN_MS = 10 * 1000, /* so long a hash of other settings is theirs */
-};
-
 /* One operation. */
 struct upstream {
     pthread_mutex_t lock;
     struct breaker breaker;
-    int64_t answered_ms;   /* monotonic; NEVER before the first answer */
-    int64_t not_before_ms; /* monotonic: the server asked for it */
-    int timeouts;          /* in a row */
-    bool is_patient;       /* somebody waits longer than usual */
-    int64_t told_ms;       /* the last line in the log about a failure of what is only told */
+    int64_t answered_ms; /* monotonic; NEVER before the first answer */
+    int timeouts;        /* in a row */
+    bool is_patient;     /* somebody waits longer than usual */
+    int64_t told_ms;     /* the last line in the log about a failure of what is only told */
     char error[ERROR_TEXT_BYTES]; /* "" after an answer */
-
-    /* Between us and the fleet. */
-    struct upstream_shared shared; /* as read last */
-    int64_t synced_ms;
-    int64_t no_sync_before_ms;
-    int64_t told_success_ms;
-    int64_t asked_wait_ms;         /* Retry-After of the failure that is to be told */
-    int64_t elsewhere_ms;          /* until when another worker probes; 0 = nobody does */
-    int64_t failing_since_unix_ms; /* the first of our failures in a row; 0 = none */
-    bool has_failed;               /* to be told */
-    bool has_succeeded;            /* to be told where that is news */
-    bool has_begun_to_probe;       /* to be told */
+    struct news news;             /* between us and the fleet */
 };
 
 /* When a domain was written to last. Two of one slot forget each other, which makes nobody guilty.
@@ -59,7 +38,7 @@ struct upstreams {
     pthread_mutex_t written_lock;
     struct written written[WRITTEN_DOMAINS];
     atomic_size_t text_bound; /* in characters; 0 = none known */
-    char settings[METRICS_UPSTREAMS][UPSTREAM_SETTING_CHARS + 1];
+    char settings[METRICS_UPSTREAMS][NEWS_SETTING_CHARS + 1];
 };
 
 const char *upstreams_name(enum metrics_upstream which)
@@ -83,12 +62,12 @@ static void name_settings(struct upstreams *upstreams, const struct settings *se
     strbuf_printf(&text, "%s\n%s\n%s\n%s", settings->chroma_url, settings->chroma_tenant,
                   settings->chroma_database, settings->chroma_token);
     text_hash_raw(text.data != NULL ? text.data : "", text.bytes, hash);
-    memcpy(upstreams->settings[METRICS_CHROMA], hash, UPSTREAM_SETTING_CHARS);
+    memcpy(upstreams->settings[METRICS_CHROMA], hash, NEWS_SETTING_CHARS);
     strbuf_reset(&text);
     strbuf_printf(&text, "%d\n%s\n%s\n%s\n%lld", (int)settings->embedder, settings->embed_url,
                   settings->embed_model, settings->embed_key, (long long)settings->embed_dimension);
     text_hash_raw(text.data != NULL ? text.data : "", text.bytes, hash);
-    memcpy(upstreams->settings[METRICS_EMBEDDER], hash, UPSTREAM_SETTING_CHARS);
+    memcpy(upstreams->settings[METRICS_EMBEDDER], hash, NEWS_SETTING_CHARS);
     strbuf_free(&text);
 }
 
@@ -105,6 +84,8 @@ struct upstreams *upstreams_new(const struct settings *settings, struct metrics 
         struct upstream *upstream = &upstreams->each[i];
         pthread_mutex_init(&upstream->lock, NULL);
         breaker_init(&upstream->breaker, settings->breaker_failures, settings->breaker_pause_ms);
+        upstream->news.setting =
+            upstreams->settings[i == OPERATION_EMBED ? METRICS_EMBEDDER : METRICS_CHROMA];
         upstream->answered_ms = NEVER;
         upstream->told_ms = NEVER;
         metrics_breaker(metrics, (enum operation)i, BREAKER_CLOSED, 0);
@@ -173,11 +154,11 @@ size_t upstreams_allow(struct upstreams *upstreams, enum operation operation, si
     struct change change = {.before = upstream->breaker.state};
 
     const bool is_held =
-        now_ms < upstream->not_before_ms ||
-        (upstream->breaker.state != BREAKER_CLOSED && now_ms < upstream->elsewhere_ms);
+        now_ms < upstream->news.not_before_ms ||
+        (upstream->breaker.state != BREAKER_CLOSED && now_ms < upstream->news.elsewhere_ms);
     const size_t allowed = is_held ? 0 : breaker_allow(&upstream->breaker, now_ms, wanted);
     if (allowed > 0 && upstream->breaker.state == BREAKER_HALF_OPEN) {
-        upstream->has_begun_to_probe = true;
+        upstream->news.probes = true;
     }
     unlock(upstreams, operation, upstream, &change);
     return allowed;
@@ -213,8 +194,7 @@ static void note_answer(struct upstream *upstream, enum operation operation, int
     upstream->error[0] = '\0';
     upstream->answered_ms = now_ms;
     upstream->told_ms = NEVER;
-    upstream->has_succeeded = true;
-    upstream->has_failed = false;
+    news_note_answer(&upstream->news);
     if (operation_is_only_told(operation) && upstream->breaker.state != BREAKER_CLOSED) {
         breaker_reset(&upstream->breaker); /* nobody asks leave for it, so nobody probes */
     } else {
@@ -233,16 +213,7 @@ static void note_failure(struct upstream *upstream, const struct error *err, int
             *c = (unsigned char)*c < 0x80 ? *c : '?';
         }
     }
-    upstream->has_failed = true;
-    upstream->has_succeeded = false;
-    upstream->asked_wait_ms = 0;
-    if (err != NULL && err->retry_after_ms > 0) {
-        upstream->asked_wait_ms =
-            err->retry_after_ms < ASKED_WAIT_MAX_MS ? err->retry_after_ms : ASKED_WAIT_MAX_MS;
-    }
-    if (upstream->asked_wait_ms > 0 && now_ms + upstream->asked_wait_ms > upstream->not_before_ms) {
-        upstream->not_before_ms = now_ms + upstream->asked_wait_ms;
-    }
+    news_note_failure(&upstream->news, err != NULL ? err->retry_after_ms : 0, now_ms);
     breaker_failure(&upstream->breaker, now_ms);
 }
 
@@ -285,23 +256,11 @@ void upstreams_cancel(struct upstreams *upstreams, enum operation operation)
     pthread_mutex_unlock(&upstream->lock);
 }
 
-static int64_t wait_ms_of(const struct upstream *upstream, int64_t now_ms)
-{
-    const int64_t asked_ms = upstream->not_before_ms - now_ms;
-    int64_t wait_ms = breaker_wait_ms(&upstream->breaker, now_ms);
-
-    if (upstream->breaker.state != BREAKER_CLOSED && wait_ms == 0 &&
-        now_ms < upstream->elsewhere_ms) {
-        wait_ms = PROBE_ASK_AGAIN_MS; /* another worker probes */
-    }
-    return wait_ms > asked_ms ? wait_ms : asked_ms;
-}
-
 int64_t upstreams_wait_ms(struct upstreams *upstreams, enum operation operation)
 {
     struct upstream *upstream = lock(upstreams, operation);
 
-    int64_t wait_ms = wait_ms_of(upstream, clock_now_ms());
+    int64_t wait_ms = news_wait_ms(&upstream->news, &upstream->breaker, clock_now_ms());
     pthread_mutex_unlock(&upstream->lock);
     return wait_ms;
 }
@@ -357,24 +316,12 @@ void upstreams_learn_text_bound(struct upstreams *upstreams, size_t chars)
 
 /* ---- what the fleet knows ------------------------------------------------------------------ */
 
-static const char *setting_of(const struct upstreams *upstreams, enum operation operation)
-{
-    return upstreams->settings[operation == OPERATION_EMBED ? METRICS_EMBEDDER : METRICS_CHROMA];
-}
-
 bool upstreams_is_sync_due(struct upstreams *upstreams, enum operation operation)
 {
-    const int64_t now_ms = clock_now_ms();
     struct upstream *upstream = lock(upstreams, operation);
-    const bool is_at_once = operation == OPERATION_EMBED ||
-                            upstream->breaker.state != BREAKER_CLOSED ||
-                            upstream->breaker.failures_in_a_row > 0;
-    const bool due = now_ms >= upstream->no_sync_before_ms &&
-                     (is_at_once || now_ms - upstream->synced_ms >= SYNC_EVERY_MS);
+    const bool due = news_is_due(&upstream->news, &upstream->breaker, operation == OPERATION_EMBED,
+                                 clock_now_ms());
 
-    if (due) {
-        upstream->synced_ms = now_ms;
-    }
     pthread_mutex_unlock(&upstream->lock);
     return due;
 }
@@ -383,111 +330,31 @@ void upstreams_sync_failed(struct upstreams *upstreams, enum operation operation
 {
     struct upstream *upstream = lock(upstreams, operation);
 
-    upstream->no_sync_before_ms = clock_now_ms() + NO_SYNC_MS;
-    upstream->elsewhere_ms = 0;
+    news_no_fleet(&upstream->news, clock_now_ms());
     pthread_mutex_unlock(&upstream->lock);
 }
 
-static bool is_ours(const struct upstreams *upstreams, enum operation operation,
-                    const struct upstream_shared *shared)
+void upstreams_hear(struct upstreams *upstreams, enum operation operation,
+                    const struct news_shared *shared, int64_t now_unix_ms)
 {
-    return !shared->is_junk && strcmp(shared->setting, setting_of(upstreams, operation)) == 0;
-}
-
-/* A wrong clock or a foreign hand may have written anything: no wait is longer than it may be. */
-static int64_t bounded(int64_t ms, int64_t most_ms)
-{
-    return ms < 0 ? 0 : (ms < most_ms ? ms : most_ms);
-}
-
-void upstreams_merge(struct upstreams *upstreams, enum operation operation,
-                     const struct upstream_shared *shared, int64_t now_unix_ms)
-{
-    const int64_t now_ms = clock_now_ms();
     struct upstream *upstream = lock(upstreams, operation);
-    struct breaker *breaker = &upstream->breaker;
-    struct change change = {.before = breaker->state};
+    struct change change = {.before = upstream->breaker.state};
 
-    upstream->shared = *shared;
-    upstream->elsewhere_ms = 0;
-    if (is_ours(upstreams, operation, shared)) {
-        const int64_t held_ms =
-            bounded(shared->not_before_unix_ms - now_unix_ms, ASKED_WAIT_MAX_MS);
-        const int64_t open_ms = now_unix_ms - shared->opened_unix_ms;
-        if (now_ms + held_ms > upstream->not_before_ms) {
-            upstream->not_before_ms = now_ms + held_ms;
-        }
-        if (shared->opened_unix_ms > shared->success_unix_ms && open_ms >= 0) {
-            breaker_hear_open(breaker, now_ms - open_ms);
-            upstream->elsewhere_ms = now_ms + bounded(shared->probe_until_unix_ms - now_unix_ms,
-                                                      breaker_probe_ms(breaker));
-        } else if (shared->opened_unix_ms == 0 && shared->success_unix_ms > 0 &&
-                   now_ms - (now_unix_ms - shared->success_unix_ms) > breaker->opened_at_ms) {
-            breaker_hear_closed(breaker);
-        }
-        breaker_hear_failures(breaker, shared->failures);
-    }
+    news_hear(&upstream->news, &upstream->breaker, shared,
+              (struct news_now){clock_now_ms(), now_unix_ms});
     unlock(upstreams, operation, upstream, &change);
 }
 
-/* Others with other settings use the same hash, in a rolling deployment: it is theirs as long as
- * they have something to say. */
-static bool is_foreign(const struct upstreams *upstreams, enum operation operation,
-                       const struct upstream_shared *shared, int64_t now_unix_ms)
-{
-    return !shared->is_junk && shared->setting[0] != '\0' &&
-           !is_ours(upstreams, operation, shared) &&
-           (now_unix_ms - shared->success_unix_ms < FOREIGN_MS ||
-            now_unix_ms - shared->opened_unix_ms < FOREIGN_MS);
-}
-
 bool upstreams_take_change(struct upstreams *upstreams, enum operation operation,
-                           int64_t now_unix_ms, struct upstream_change *change)
+                           int64_t now_unix_ms, struct news_change *change)
 {
-    const int64_t now_ms = clock_now_ms();
     struct upstream *upstream = lock(upstreams, operation);
-    struct upstream_shared *shared = &upstream->shared;
-    const bool is_news =
-        upstream->has_succeeded && (shared->failures > 0 || shared->opened_unix_ms > 0 ||
-                                    now_ms - upstream->told_success_ms >= TELL_SUCCESS_MS);
-    const bool is_told = (upstream->has_failed || is_news || upstream->has_begun_to_probe) &&
-                         now_ms >= upstream->no_sync_before_ms &&
-                         !is_foreign(upstreams, operation, shared, now_unix_ms);
+    const bool is_told = news_take(&upstream->news, &upstream->breaker,
+                                   (struct news_now){clock_now_ms(), now_unix_ms}, change);
 
-    *change = (struct upstream_change){.now_unix_ms = now_unix_ms};
-    if (is_told) {
-        snprintf(change->setting, sizeof change->setting, "%s", setting_of(upstreams, operation));
-        change->is_anew = !is_ours(upstreams, operation, shared) &&
-                          (shared->is_junk || shared->setting[0] != '\0');
-        if (upstream->has_failed) {
-            change->what = UPSTREAM_FAILED;
-            if (upstream->failing_since_unix_ms == 0) {
-                upstream->failing_since_unix_ms = now_unix_ms;
-            }
-            /* Where others got through meanwhile, it is our way there that is broken. */
-            change->opened = upstream->breaker.state == BREAKER_OPEN &&
-                             shared->success_unix_ms < upstream->failing_since_unix_ms;
-            change->until_unix_ms =
-                upstream->asked_wait_ms > 0 ? now_unix_ms + upstream->asked_wait_ms : 0;
-            snprintf(change->text, sizeof change->text, "%s", upstream->error);
-            shared->failures++;
-        } else if (upstream->has_succeeded) {
-            change->what = UPSTREAM_SUCCEEDED;
-            upstream->failing_since_unix_ms = 0;
-            upstream->told_success_ms = now_ms;
-            shared->failures = 0;
-            shared->opened_unix_ms = 0;
-            shared->success_unix_ms = now_unix_ms;
-        } else {
-            change->what = UPSTREAM_PROBES;
-            change->until_unix_ms = now_unix_ms + breaker_probe_ms(&upstream->breaker);
-        }
-        memcpy(shared->setting, change->setting, sizeof shared->setting);
-        shared->is_junk = false;
+    if (is_told && change->what == UPSTREAM_FAILED) {
+        snprintf(change->text, sizeof change->text, "%s", upstream->error);
     }
-    upstream->has_failed = false;
-    upstream->has_succeeded = false;
-    upstream->has_begun_to_probe = false;
     pthread_mutex_unlock(&upstream->lock);
     return is_told;
 }
@@ -539,7 +406,8 @@ static void read_one(struct upstreams *upstreams, enum operation operation, int6
 
     out->state = breaker_peek(&upstream->breaker, now_ms);
     out->answered_ms = upstream->answered_ms;
-    out->held_back_ms = upstream->not_before_ms > now_ms ? upstream->not_before_ms - now_ms : 0;
+    out->held_back_ms =
+        upstream->news.not_before_ms > now_ms ? upstream->news.not_before_ms - now_ms : 0;
     snprintf(out->error, sizeof out->error, "%s", upstream->error);
     pthread_mutex_unlock(&upstream->lock);
 }
@@ -574,8 +442,8 @@ static void add_to_sum(struct description *sum, const struct description *one)
         one->held_back_ms > sum->held_back_ms ? one->held_back_ms : sum->held_back_ms;
 }
 
-void upstreams_describe_members(struct upstreams *upstreams, enum metrics_upstream which,
-                                struct strbuf *out)
+void upstreams_describe(struct upstreams *upstreams, enum metrics_upstream which,
+                        struct strbuf *out)
 {
     const int64_t now_ms = clock_now_ms();
     struct description sum = {.answered_ms = NEVER};
@@ -602,13 +470,5 @@ void upstreams_describe_members(struct upstreams *upstreams, enum metrics_upstre
             separator = ",";
         }
     }
-    strbuf_append_char(out, '}');
-}
-
-void upstreams_describe(struct upstreams *upstreams, enum metrics_upstream which,
-                        struct strbuf *out)
-{
-    strbuf_append_char(out, '{');
-    upstreams_describe_members(upstreams, which, out);
     strbuf_append_char(out, '}');
 }

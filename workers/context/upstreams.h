@@ -21,6 +21,7 @@
 #include "jobs/operation.h"
 #include "metrics/metrics.h"
 #include "rules/breaker.h"
+#include "rules/news.h"
 
 struct upstreams; /* opaque; one a process */
 
@@ -67,40 +68,13 @@ void upstreams_learn_text_bound(struct upstreams *upstreams, size_t chars);
 
 /* ---- what the fleet knows (upstream_keys.h) -------------------------------------------------- */
 
-enum { UPSTREAM_SETTING_CHARS = 8 };
-
-/* An operation as others saw it; times by Redis' clock, 0 = not known. */
-struct upstream_shared {
-    bool is_junk; /* not to be read: written anew with the next change */
-    char setting[UPSTREAM_SETTING_CHARS + 1]; /* whose it is */
-    int64_t failures;                         /* in a row */
-    int64_t opened_unix_ms;
-    int64_t probe_until_unix_ms;
-    int64_t success_unix_ms;
-    int64_t not_before_unix_ms;
-};
-
-/* May it be read again now? True at most once each time: the caller reads. At once while anything
- * is wrong, or before each call where a server may ask to be left alone; else every 20 ms. */
+/* What rules/news.h makes of it, under the operation's lock. */
 bool upstreams_is_sync_due(struct upstreams *upstreams, enum operation operation);
-void upstreams_merge(struct upstreams *upstreams, enum operation operation,
-                     const struct upstream_shared *shared, int64_t now_unix_ms);
-
-/* Redis did not say it, or did not take it: not asked again for 5 s. */
 void upstreams_sync_failed(struct upstreams *upstreams, enum operation operation);
-
-/* What is to be told of an operation. */
-struct upstream_change {
-    enum { UPSTREAM_SUCCEEDED, UPSTREAM_FAILED, UPSTREAM_PROBES } what;
-    bool is_anew; /* what stands there is nobody's */
-    bool opened;  /* its breaker is open by this failure */
-    int64_t now_unix_ms;
-    int64_t until_unix_ms; /* of a probe; of Retry-After after a failure, 0 = none */
-    char setting[UPSTREAM_SETTING_CHARS + 1];
-    char text[ERROR_TEXT_BYTES];
-};
+void upstreams_hear(struct upstreams *upstreams, enum operation operation,
+                    const struct news_shared *shared, int64_t now_unix_ms);
 bool upstreams_take_change(struct upstreams *upstreams, enum operation operation,
-                           int64_t now_unix_ms, struct upstream_change *change);
+                           int64_t now_unix_ms, struct news_change *change);
 
 /* "redis", "chroma" or "embedder". */
 const char *upstreams_name(enum metrics_upstream which);
@@ -108,10 +82,6 @@ const char *upstreams_name(enum metrics_upstream which);
 /* Appends the members of a JSON object, without its braces: "breaker" (the worst of its
  * operations), then "answered_ms_ago":N if it ever answered, "error":"..." after a failure that no
  * answer followed, and "operations" with the same of each, "held_back_ms" where it asked for it. */
-void upstreams_describe_members(struct upstreams *upstreams, enum metrics_upstream which,
-                                struct strbuf *out);
-
-/* The same as an object. */
 void upstreams_describe(struct upstreams *upstreams, enum metrics_upstream which,
                         struct strbuf *out);
 

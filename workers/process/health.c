@@ -53,7 +53,7 @@ static unsigned answer_ready(struct health *health, struct strbuf *body)
         if (which == METRICS_REDIS) {
             strbuf_printf(body, "\"state\":\"%s\",", ready ? "up" : "down");
         }
-        upstreams_describe_members(config->upstreams, which, body);
+        upstreams_describe(config->upstreams, which, body);
         strbuf_append_char(body, '}');
     }
     if (more.bytes > 0) {

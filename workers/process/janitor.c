@@ -40,6 +40,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "chroma_writer/writer.h"
+#include "context/upstream_keys.h"
 #include "process/duty.h"
 #include "process/preflight.h"
 #include "process/registration.h"
@@ -64,7 +65,8 @@ struct janitor {
     struct sweep *sweep;
     pthread_t thread;
     struct redis_conn *conn;
-    struct duty duty; /* which queues' chores are ours */
+    struct redis_conn *cache; /* the cache's; the same object where there is only one */
+    struct duty duty;         /* which queues' chores are ours */
 
     int64_t own_due_ms[CHORES_MAX];
     int64_t queue_due_ms[CHORES_MAX][READER_QUEUES_MAX];
@@ -322,6 +324,25 @@ static enum status tick_sweep(struct janitor *janitor, struct turn *turn, struct
     return sweep_tick(janitor->sweep, janitor->conn, err);
 }
 
+/* A worker without jobs asks no upstream: how one that was away is now, others know. */
+static enum status hear_of_upstreams(struct janitor *janitor, struct turn *turn, struct error *err)
+{
+    struct worker *worker = janitor->worker;
+    struct context ctx = {.settings = worker->settings,
+                          .upstreams = worker->upstreams,
+                          .redis_clock_ms = &worker->redis_clock_ms,
+                          .clients = {.redis = janitor->conn, .cache = janitor->cache}};
+    (void)turn;
+    (void)err;
+
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (upstreams_state(worker->upstreams, (enum operation)i) != BREAKER_CLOSED) {
+            upstream_keys_sync(&ctx, (enum operation)i);
+        }
+    }
+    return STATUS_OK;
+}
+
 /* When somebody scrapes; they wait for it. */
 static enum status feed_families(struct janitor *janitor, struct turn *turn, struct error *err)
 {
@@ -335,17 +356,12 @@ static enum status feed_families(struct janitor *janitor, struct turn *turn, str
 
 static const struct chore own_chores[] = {
     {"metrics", 200, feed_families, false}, /* first: it is told also what cannot be had */
-    {"lanes", 200, look_after_lanes, false},
-    {"writers", 1000, renew_writers, false},
-    {"register", 2000, register_worker, false},
-    {"leases", 3000, beat_duty, false},
-    {"holders", 3000, look_for_duty, false},
-    {"library", 6000, look_for_library, false},
-    {"eviction", 1000, look_for_eviction, false},
-    {"stale", 4000, look_for_stale, false},
-    {"reader", 200, nudge_reader, false},
-    {"forget", 600000, forget_workers, false},
-    {"sweep", 200, tick_sweep, false},
+    {"lanes", 200, look_after_lanes, false},      {"writers", 1000, renew_writers, false},
+    {"register", 2000, register_worker, false},   {"leases", 3000, beat_duty, false},
+    {"holders", 3000, look_for_duty, false},      {"library", 6000, look_for_library, false},
+    {"eviction", 1000, look_for_eviction, false}, {"stale", 4000, look_for_stale, false},
+    {"reader", 200, nudge_reader, false},         {"upstreams", 5000, hear_of_upstreams, false},
+    {"forget", 600000, forget_workers, false},    {"sweep", 200, tick_sweep, false},
 };
 
 /* ---- a queue's chores ------------------------------------------------------------------------ */
@@ -727,39 +743,60 @@ static void *run(void *argument)
     }
     duty_end(&janitor->duty, janitor->worker, janitor->conn);
     registration_end(janitor->conn, janitor->worker);
+    return NULL;
+}
+
+static void free_all(struct janitor *janitor)
+{
     sweep_free(janitor->sweep);
+    if (janitor->cache != janitor->conn) {
+        redis_conn_free(janitor->cache);
+    }
     redis_conn_free(janitor->conn);
     redis_conn_free(janitor->ear);
-    return NULL;
+    free(janitor);
+}
+
+/* Nothing connects yet. */
+static enum status open_connection(const char *url_text, struct redis_conn **out, struct error *err)
+{
+    struct redis_url url;
+    const enum status status = redis_url_parse(url_text, &url, err);
+
+    if (status == STATUS_OK) {
+        *out = redis_open(&url, (struct redis_timeouts){3000, 5000});
+        if (*out == NULL) {
+            must_die();
+        }
+    }
+    return status;
 }
 
 enum status janitor_start(struct worker *worker, struct lane *const *lanes, size_t lane_count,
                           struct janitor **out, struct error *err)
 {
-    const struct redis_timeouts timeouts = {3000, 5000};
-    struct redis_url url;
-    enum status status = redis_url_parse(worker->settings->redis_url, &url, err);
-
-    if (status != STATUS_OK) {
-        return status;
-    }
+    const struct settings *settings = worker->settings;
     struct janitor *janitor = must_alloc(1, sizeof *janitor);
+
     janitor->worker = worker;
     janitor->lanes = lanes;
     janitor->lane_count = lane_count;
-    janitor->conn = redis_open(&url, timeouts);
-    janitor->ear = redis_open(&url, timeouts);
-    if (janitor->conn == NULL || janitor->ear == NULL) {
-        must_die();
-    }
     janitor->sweep = sweep_new(worker);
     janitor->duty.random.state = (uint64_t)clock_now_ns();
-    if (pthread_create(&janitor->thread, NULL, run, janitor) != 0) {
-        sweep_free(janitor->sweep);
-        redis_conn_free(janitor->conn);
-        redis_conn_free(janitor->ear);
-        free(janitor);
-        return error_set(err, STATUS_OOM, "janitor: no thread to be had");
+    enum status status = open_connection(settings->redis_url, &janitor->conn, err);
+    if (status == STATUS_OK) {
+        status = open_connection(settings->redis_url, &janitor->ear, err);
+    }
+    janitor->cache = janitor->conn;
+    if (status == STATUS_OK && settings->cache_url[0] != '\0') {
+        status = open_connection(settings->cache_url, &janitor->cache, err);
+    }
+    if (status == STATUS_OK && pthread_create(&janitor->thread, NULL, run, janitor) != 0) {
+        status = error_set(err, STATUS_OOM, "janitor: no thread to be had");
+    }
+    if (status != STATUS_OK) {
+        free_all(janitor);
+        return status;
     }
     *out = janitor;
     return STATUS_OK;
@@ -769,6 +806,6 @@ void janitor_free(struct janitor *janitor)
 {
     if (janitor != NULL) {
         pthread_join(janitor->thread, NULL);
-        free(janitor);
+        free_all(janitor);
     }
 }
