@@ -96,6 +96,20 @@ bool redis_reply_is_row(const redisReply *reply, const char *shape)
     return i == reply->elements && shape[i] == '\0';
 }
 
+struct slice redis_reply_find(const redisReply *list, const char *name)
+{
+    const size_t count = list == NULL || list->type != REDIS_REPLY_ARRAY ? 0 : list->elements;
+
+    for (size_t i = 0; i + 1 < count; i += 2) {
+        const redisReply *value = list->element[i + 1];
+        if (list->element[i]->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
+            strcmp(list->element[i]->str, name) == 0) {
+            return (struct slice){value->str, (size_t)value->len};
+        }
+    }
+    return (struct slice){NULL, 0};
+}
+
 bool redis_reply_wants_reconnect(const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_ERROR) {

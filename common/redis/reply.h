@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/slice.h"
 #include "base/status.h"
 
 /* What an answer may hold. Anybody may put a value of any size under a key that we read; the
@@ -21,6 +22,10 @@ void redis_reply_free(redisReply *reply);
 
 /* Whether it is an array of exactly these: 's' a text, 'i' a number, 'a' an array, '*' anything. */
 bool redis_reply_is_row(const redisReply *reply, const char *shape) MUSTCHECK;
+
+/* In a flat list of names and values (HGETALL, a stream entry's fields, a row of XINFO): the text
+ * behind the first such name, {NULL, 0} where there is none. `list` may be NULL, and anything. */
+struct slice redis_reply_find(const redisReply *list, const char *name);
 
 /* ---- what an error reply means -----------------------------------------------------------------
  *

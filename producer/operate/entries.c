@@ -17,24 +17,9 @@ const char *entry_state_name(enum entry_state state)
 
 /* ---- from replies -------------------------------------------------------------------------- */
 
-struct slice entry_field(const struct entry *entry, const char *name)
-{
-    const redisReply *fields = entry->fields;
-
-    for (size_t i = 0; fields != NULL && i + 1 < fields->elements; i += 2) {
-        const redisReply *field = fields->element[i];
-        const redisReply *value = fields->element[i + 1];
-        if (field->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
-            strcmp(field->str, name) == 0) {
-            return (struct slice){value->str, (size_t)value->len};
-        }
-    }
-    return (struct slice){NULL, 0};
-}
-
 struct slice entry_cell(const struct entry *entry, const char *name, size_t most)
 {
-    const struct slice value = entry_field(entry, name);
+    const struct slice value = redis_reply_find(entry->fields, name);
 
     return (struct slice){value.bytes == 0 ? "" : value.data,
                           text_utf8_cut(value.data, value.bytes, most)};
@@ -43,18 +28,16 @@ struct slice entry_cell(const struct entry *entry, const char *name, size_t most
 bool entry_from_stream(const redisReply *element, enum entry_state state, struct entry *out)
 {
     *out = (struct entry){.state = state, .priority = JOB_NORMAL};
-    if (element->type != REDIS_REPLY_ARRAY || element->elements != 2 ||
-        element->element[0]->type != REDIS_REPLY_STRING ||
-        element->element[1]->type != REDIS_REPLY_ARRAY) {
+    if (!redis_reply_is_row(element, "sa")) {
         return false;
     }
     out->stream_id = (struct slice){element->element[0]->str, (size_t)element->element[0]->len};
     out->fields = element->element[1];
-    out->id = entry_field(out, "id");
-    out->domain = entry_field(out, "domain");
-    out->attempt = entry_field(out, "attempt");
-    out->options = entry_field(out, "options");
-    out->body = entry_field(out, "body");
+    out->id = redis_reply_find(out->fields, "id");
+    out->domain = redis_reply_find(out->fields, "domain");
+    out->attempt = redis_reply_find(out->fields, "attempt");
+    out->options = redis_reply_find(out->fields, "options");
+    out->body = redis_reply_find(out->fields, "body");
     return true;
 }
 
@@ -237,10 +220,9 @@ static redisReply *range(struct entries *entries, const char *from, const char *
 {
     redisReply *reply = NULL;
 
-    const enum status status = redis_commandf(entries->conn, &reply, &entries->err,
-                                              entries->newest_first ? "XREVRANGE %s %s %s COUNT %zu"
-                                                                    : "XRANGE %s %s %s COUNT %zu",
-                                              entries->stream, from, until, count);
+    const enum status status = redis_commandf(
+        entries->conn, &reply, &entries->err, "%s %s %s %s COUNT %zu",
+        entries->newest_first ? "XREVRANGE" : "XRANGE", entries->stream, from, until, count);
     if (status == STATUS_OK && reply->type != REDIS_REPLY_ARRAY) {
         redis_reply_free(reply);
         (void)error_set(&entries->err, STATUS_GARBLED, "XRANGE: an answer of another shape");
@@ -251,9 +233,7 @@ static redisReply *range(struct entries *entries, const char *from, const char *
 
 static void free_page(struct entries *entries)
 {
-    if (entries->page != NULL) {
-        redis_reply_free(entries->page);
-    }
+    redis_reply_free(entries->page);
     entries->page = NULL;
     entries->at = 0;
 }
@@ -320,9 +300,7 @@ static bool find_by_stream_id(struct entries *entries, const char *id, struct en
 
     if (reply == NULL || reply->elements != 1 ||
         !entry_from_stream(reply->element[0], entries->state, out)) {
-        if (reply != NULL) {
-            redis_reply_free(reply);
-        }
+        redis_reply_free(reply);
         return false;
     }
     entries->page = reply;

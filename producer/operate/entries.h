@@ -49,9 +49,7 @@ bool entry_from_stream(const redisReply *element, enum entry_state state, struct
 /* "<id> <domain> <attempt> <options>\n<body>". */
 bool entry_from_delayed(const redisReply *member, int64_t due_unix_ms, struct entry *out);
 
-/* A field of a stream entry; {NULL, 0} when there is none. */
-struct slice entry_field(const struct entry *entry, const char *name);
-/* The same as text for a table cell, at most `most` bytes. */
+/* A field of a stream entry for a table cell, at most `most` bytes. */
 struct slice entry_cell(const struct entry *entry, const char *name, size_t most);
 
 /* The time of the stream entry, Unix ms; 0 when it has none. */

@@ -79,9 +79,7 @@ static enum status find_queues(struct redis_conn *conn, const char *prefix, cons
         if (status != STATUS_OK) {
             return status;
         }
-        if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
-            reply->element[0]->type != REDIS_REPLY_STRING ||
-            reply->element[1]->type != REDIS_REPLY_ARRAY) {
+        if (!redis_reply_is_row(reply, "sa")) {
             redis_reply_free(reply);
             return error_set(err, STATUS_GARBLED, "SCAN: an answer of another shape");
         }
@@ -238,24 +236,16 @@ bool worker_is_alive(const struct worker *worker)
 
 const char *worker_field(const struct worker *worker, const char *name)
 {
-    for (size_t i = 0; worker->fields != NULL && i + 1 < worker->fields->elements; i += 2) {
-        const redisReply *field = worker->fields->element[i];
-        const redisReply *value = worker->fields->element[i + 1];
-        if (field->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
-            strcmp(field->str, name) == 0) {
-            return value->str;
-        }
-    }
-    return "";
+    const struct slice value = redis_reply_find(worker->fields, name);
+
+    return value.data == NULL ? "" : value.data;
 }
 
 void worker_list_free(struct worker_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {
         free(list->workers[i].id);
-        if (list->workers[i].fields != NULL) {
-            redis_reply_free(list->workers[i].fields);
-        }
+        redis_reply_free(list->workers[i].fields);
     }
     free(list->workers);
     *list = (struct worker_list){0};

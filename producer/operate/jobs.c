@@ -8,19 +8,6 @@
 
 /* ---- waiting ------------------------------------------------------------------------------- */
 
-/* The value of a field of XINFO's or XPENDING's flat maps; "" when there is none. */
-static const char *text_of(const redisReply *map, const char *name)
-{
-    for (size_t i = 0; map->type == REDIS_REPLY_ARRAY && i + 1 < map->elements; i += 2) {
-        if (map->element[i]->type == REDIS_REPLY_STRING &&
-            map->element[i + 1]->type == REDIS_REPLY_STRING &&
-            strcmp(map->element[i]->str, name) == 0) {
-            return map->element[i + 1]->str;
-        }
-    }
-    return "";
-}
-
 /* "(<last delivered>" of group fleet; "-" where there is no group, or no stream yet. */
 static enum status first_waiting(struct redis_conn *conn, const char *stream,
                                  char out[ENTRY_ID_BYTES], struct error *err)
@@ -28,14 +15,15 @@ static enum status first_waiting(struct redis_conn *conn, const char *stream,
     redisReply *groups = NULL;
 
     snprintf(out, ENTRY_ID_BYTES, "-");
-    const enum status status = redis_commandf(conn, &groups, err, "XINFO GROUPS %s", stream);
+    const enum status status = redis_askf(conn, &groups, err, "XINFO GROUPS %s", stream);
     if (status != STATUS_OK) {
-        return status == STATUS_REFUSED || status == STATUS_NOT_FOUND ? STATUS_OK : status;
+        return status;
     }
     for (size_t i = 0; groups->type == REDIS_REPLY_ARRAY && i < groups->elements; i++) {
-        const char *last = text_of(groups->element[i], "last-delivered-id");
-        if (strcmp(text_of(groups->element[i], "name"), "fleet") == 0 && last[0] != '\0') {
-            snprintf(out, ENTRY_ID_BYTES, "(%s", last);
+        const struct slice name = redis_reply_find(groups->element[i], "name");
+        const struct slice last = redis_reply_find(groups->element[i], "last-delivered-id");
+        if (name.data != NULL && strcmp(name.data, "fleet") == 0 && last.data != NULL) {
+            snprintf(out, ENTRY_ID_BYTES, "(%s", last.data);
         }
     }
     redis_reply_free(groups);
@@ -140,8 +128,7 @@ static enum status find_delayed(struct redis_conn *conn, const struct queue *que
         if (status != STATUS_OK) {
             return status;
         }
-        if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
-            reply->element[0]->type != REDIS_REPLY_STRING) {
+        if (!redis_reply_is_row(reply, "sa")) {
             redis_reply_free(reply);
             return error_set(err, STATUS_GARBLED, "ZSCAN: an answer of another shape");
         }
@@ -167,9 +154,7 @@ static enum status mark_running(struct redis_conn *conn, const char *stream, str
     const redisReply *row = (*reply)->type == REDIS_REPLY_ARRAY && (*reply)->elements == 1
                                 ? (*reply)->element[0]
                                 : *reply;
-    if (row->type == REDIS_REPLY_ARRAY && row->elements == 4 &&
-        row->element[1]->type == REDIS_REPLY_STRING &&
-        row->element[3]->type == REDIS_REPLY_INTEGER) {
+    if (redis_reply_is_row(row, "*s*i")) {
         job->state = ENTRY_RUNNING;
         job->consumer = (struct slice){row->element[1]->str, (size_t)row->element[1]->len};
         job->deliveries = row->element[3]->integer;
@@ -195,9 +180,7 @@ static enum status find_in_stream(struct redis_conn *conn, const struct queue *q
     if (status == STATUS_OK) {
         show(shown, &job);
     }
-    if (pending != NULL) {
-        redis_reply_free(pending);
-    }
+    redis_reply_free(pending);
     entries_close(&entries, NULL);
     return status;
 }

@@ -226,9 +226,7 @@ int cmd_result(struct cli *cli)
     } else {
         code = status == STATUS_OK ? print_result(cli, result, epoch) : cli_fail(&err);
     }
-    if (result != NULL) {
-        redis_reply_free(result);
-    }
+    redis_reply_free(result);
     redis_conn_free(conn);
     return code;
 }
