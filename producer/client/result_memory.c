@@ -1,132 +1,149 @@
 #include "client/result_memory.h"
 
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
 
 #include "base/text.h"
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
 
 /* Longer queries are not kept: their keys would not count against MEMORY_BYTES_MAX. */
 enum { QUERY_BYTES_MAX = 8 * 1024 };
 
-/* What stands in front of the piece. */
-struct head {
-    uintptr_t made_at;
+/* One block: this, the piece, the key. uthash keeps the order in which entries were added, so what
+ * is used is taken out and added again. */
+struct memory_entry {
+    UT_hash_handle hh;
     int64_t kept_at_ms;
-    size_t count;
+    uintptr_t made_at;
+    size_t bytes;
+    size_t count; /* examples */
     size_t few_shot_bytes;
     const struct memory_domain *domain;
     uint64_t moves; /* of the domain, when it was kept */
     int k;
+    alignas(max_align_t) char piece[];
 };
+
+/* ---- SipHash-2-4 -------------------------------------------------------------------------------
+ */
+
+static uint64_t rotate(uint64_t x, int bits)
+{
+    return (x << bits) | (x >> (64 - bits));
+}
+
+static void sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[1] = rotate(v[1], 13) ^ v[0];
+    v[0] = rotate(v[0], 32);
+    v[2] += v[3];
+    v[3] = rotate(v[3], 16) ^ v[2];
+    v[0] += v[3];
+    v[3] = rotate(v[3], 21) ^ v[0];
+    v[2] += v[1];
+    v[1] = rotate(v[1], 17) ^ v[2];
+    v[2] = rotate(v[2], 32);
+}
+
+static void sip_word(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    sip_round(v);
+    sip_round(v);
+    v[0] ^= word;
+}
+
+static uint64_t hash_of(const struct memory *memory, const char *data, size_t bytes)
+{
+    uint64_t v[4] = {memory->seed[0] ^ 0x736f6d6570736575u, memory->seed[1] ^ 0x646f72616e646f6du,
+                     memory->seed[0] ^ 0x6c7967656e657261u, memory->seed[1] ^ 0x7465646279746573u};
+    uint64_t word = 0;
+    size_t at = 0;
+
+    for (; bytes - at >= sizeof word; at += sizeof word) {
+        memcpy(&word, data + at, sizeof word);
+        sip_word(v, word);
+    }
+    word = (uint64_t)bytes << 56;
+    for (int shift = 0; at < bytes; at++, shift += 8) {
+        word |= (uint64_t)(unsigned char)data[at] << shift;
+    }
+    sip_word(v, word);
+
+    v[2] ^= 0xff;
+    for (int i = 0; i < 4; i++) {
+        sip_round(v);
+    }
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
 
 enum status memory_init(struct memory *memory, size_t entries, int64_t ttl_ms, struct error *err)
 {
     *memory = (struct memory){
-        .lru = lru_new(entries, MEMORY_BYTES_MAX, ttl_ms),
+        .max_entries = entries,
+        .max_bytes = MEMORY_BYTES_MAX,
+        .ttl_ms = ttl_ms,
         .domains = calloc(MEMORY_DOMAINS, sizeof *memory->domains),
     };
-    if (memory->lru == NULL || memory->domains == NULL) {
-        memory_free(memory);
+    if (memory->domains == NULL) {
         return error_set(err, STATUS_OOM, "out of memory");
+    }
+    if (getrandom(memory->seed, sizeof memory->seed, GRND_NONBLOCK) !=
+        (ssize_t)sizeof memory->seed) {
+        memory->seed[0] =
+            (uint64_t)(uintptr_t)memory->domains; /* so early that there is none yet */
+        memory->seed[1] = (uint64_t)time(NULL);
     }
     return STATUS_OK;
 }
 
+static void drop(struct memory *memory, struct memory_entry *entry)
+{
+    HASH_DELETE(hh, memory->entries, entry);
+    memory->count--;
+    memory->bytes -= entry->bytes;
+    free(entry);
+}
+
 void memory_free(struct memory *memory)
 {
-    lru_free(memory->lru);
+    while (memory->entries != NULL) {
+        drop(memory, memory->entries);
+    }
     free(memory->domains);
-    memory->lru = NULL;
     memory->domains = NULL;
     strbuf_free(&memory->key);
 }
 
-/* The domain's length (never 0, so no NUL), the domain, the query: no two pairs share a key. NULL:
- * not a key. */
-static const char *make_key(struct memory *memory, const char *domain, const char *query)
-{
-    const size_t domain_bytes = strlen(domain);
-    const size_t query_bytes = strlen(query);
-
-    if (domain_bytes == 0 || domain_bytes > TEXT_DOMAIN_MAX || query_bytes > QUERY_BYTES_MAX) {
-        return NULL;
-    }
-    strbuf_reset(&memory->key);
-    char *at = strbuf_reserve(&memory->key, 1 + domain_bytes + query_bytes + 1);
-    if (at == NULL) {
-        return NULL;
-    }
-    at[0] = (char)domain_bytes;
-    memcpy(at + 1, domain, domain_bytes);
-    memcpy(at + 1 + domain_bytes, query, query_bytes + 1);
-    return at;
-}
-
-/* FNV-1a; never 0. */
-static uint64_t hash_of(const char *domain)
-{
-    uint64_t hash = 0xcbf29ce484222325U;
-
-    for (; *domain != '\0'; domain++) {
-        hash = (hash ^ (unsigned char)*domain) * 0x100000001b3U;
-    }
-    return hash | 1;
-}
-
-static struct memory_domain *domain_of(const struct memory *memory, uint64_t hash)
-{
-    return &memory->domains[(hash >> 1) % MEMORY_DOMAINS];
-}
+/* ---- domains --------------------------------------------------------------------------------- */
 
 void memory_note_epoch(struct memory *memory, const char *domain, int64_t epoch)
 {
     if (memory->domains == NULL) {
         return;
     }
-    const uint64_t hash = hash_of(domain);
-    struct memory_domain *known = domain_of(memory, hash);
+    const uint64_t hash = hash_of(memory, domain, strlen(domain)) | 1; /* never 0 */
+    struct memory_domain *known = &memory->domains[(hash >> 1) % MEMORY_DOMAINS];
 
     if (known->hash != hash || known->epoch != epoch) {
         *known = (struct memory_domain){hash, epoch, known->moves + 1};
     }
 }
 
-enum memory_answer memory_find(struct memory *memory, const char *domain, const char *query, int k,
-                               int64_t now_ms, struct memory_hit *hit)
-{
-    const char *key = make_key(memory, domain, query);
-    size_t bytes = 0;
-    struct head head;
-
-    const char *value =
-        key == NULL || memory->lru == NULL ? NULL : lru_get(memory->lru, key, now_ms, &bytes);
-    if (value == NULL) {
-        return MEMORY_MISS;
-    }
-    memcpy(&head, value, sizeof head);
-    if (head.k < k || (head.count == 0 && now_ms - head.kept_at_ms >= MEMORY_EMPTY_TTL_MS)) {
-        return MEMORY_MISS;
-    }
-
-    stillhouse_result result;
-    const char *piece = value + sizeof head;
-    memcpy(&result, piece, sizeof result);
-    *hit = (struct memory_hit){
-        .piece = piece,
-        .bytes = bytes - sizeof head,
-        .made_at = head.made_at,
-        .count = head.count,
-        .few_shot = {piece + ((uintptr_t)result.few_shot - head.made_at), head.few_shot_bytes},
-    };
-    return head.moves == head.domain->moves ? MEMORY_HIT : MEMORY_STALE;
-}
-
 /* What a result's epoch says of its domain. NULL: it is older than what is known of that. */
 static const struct memory_domain *domain_for(struct memory *memory, const char *domain,
                                               int64_t epoch)
 {
-    const uint64_t hash = hash_of(domain);
-    const struct memory_domain *known = domain_of(memory, hash);
+    const uint64_t hash = hash_of(memory, domain, strlen(domain)) | 1;
+    const struct memory_domain *known = &memory->domains[(hash >> 1) % MEMORY_DOMAINS];
 
     if (known->hash == hash && epoch < known->epoch) {
         return NULL;
@@ -135,32 +152,125 @@ static const struct memory_domain *domain_for(struct memory *memory, const char 
     return known;
 }
 
+/* ---- results --------------------------------------------------------------------------------- */
+
+/* The domain's length (never 0), the domain, the query: no two pairs share a key. False: not a
+ * key. */
+static bool make_key(struct memory *memory, const char *domain, const char *query)
+{
+    const size_t domain_bytes = strlen(domain);
+    const size_t query_bytes = strlen(query);
+
+    if (memory->domains == NULL || domain_bytes == 0 || domain_bytes > TEXT_DOMAIN_MAX ||
+        query_bytes > QUERY_BYTES_MAX) {
+        return false;
+    }
+    strbuf_reset(&memory->key);
+    strbuf_append_char(&memory->key, (char)domain_bytes);
+    strbuf_append(&memory->key, domain, domain_bytes);
+    strbuf_append(&memory->key, query, query_bytes);
+    return strbuf_ok(&memory->key);
+}
+
+static struct memory_entry *find(const struct memory *memory, unsigned hash)
+{
+    struct memory_entry *entry = NULL;
+
+    HASH_FIND_BYHASHVALUE(hh, memory->entries, memory->key.data, memory->key.bytes, hash, entry);
+    return entry;
+}
+
+/* It is the last one to leave now. The only one is, and taking it out would free the table. */
+static void touch(struct memory *memory, struct memory_entry *entry)
+{
+    const unsigned hash = entry->hh.hashv;
+
+    if (memory->count > 1) {
+        HASH_DELETE(hh, memory->entries, entry);
+        HASH_ADD_KEYPTR_BYHASHVALUE(hh, memory->entries, entry->piece + entry->bytes,
+                                    entry->hh.keylen, hash, entry);
+    }
+}
+
+enum memory_answer memory_find(struct memory *memory, const char *domain, const char *query, int k,
+                               int64_t now_ms, struct memory_hit *hit)
+{
+    if (!make_key(memory, domain, query)) {
+        return MEMORY_MISS;
+    }
+    struct memory_entry *entry =
+        find(memory, (unsigned)hash_of(memory, memory->key.data, memory->key.bytes));
+    if (entry == NULL) {
+        return MEMORY_MISS;
+    }
+    if (now_ms - entry->kept_at_ms > memory->ttl_ms) {
+        drop(memory, entry);
+        return MEMORY_MISS;
+    }
+    touch(memory, entry);
+    if (entry->k < k || (entry->count == 0 && now_ms - entry->kept_at_ms >= MEMORY_EMPTY_TTL_MS)) {
+        return MEMORY_MISS;
+    }
+    const stillhouse_result *result = (const void *)entry->piece;
+    *hit = (struct memory_hit){
+        .piece = entry->piece,
+        .bytes = entry->bytes,
+        .made_at = entry->made_at,
+        .count = entry->count,
+        .few_shot = {entry->piece + ((uintptr_t)result->few_shot - entry->made_at),
+                     entry->few_shot_bytes},
+    };
+    return entry->moves == entry->domain->moves ? MEMORY_HIT : MEMORY_STALE;
+}
+
+/* Makes room, then adds; the entry is gone where the table has no memory for it. */
+static void add(struct memory *memory, struct memory_entry *entry, unsigned hash)
+{
+    while (memory->count >= memory->max_entries ||
+           memory->bytes > memory->max_bytes - entry->bytes) {
+        drop(memory, memory->entries);
+    }
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, memory->entries, entry->piece + entry->bytes, memory->key.bytes,
+                                hash, entry);
+    if (entry->hh.tbl == NULL) {
+        free(entry);
+        return;
+    }
+    memory->count++;
+    memory->bytes += entry->bytes;
+}
+
 void memory_keep(struct memory *memory, const char *domain, const char *query, int k,
                  const stillhouse_result *result, size_t bytes, int64_t now_ms)
 {
-    const char *key = make_key(memory, domain, query);
-    struct strbuf value = {0};
-
-    if (key == NULL || memory->lru == NULL || result->stale || result->error != NULL) {
+    if (result->stale || result->error != NULL || !make_key(memory, domain, query)) {
         return;
     }
     const struct memory_domain *known = domain_for(memory, domain, result->epoch);
     if (known == NULL) {
         return;
     }
-    const struct head head = {
-        .made_at = (uintptr_t)result,
-        .kept_at_ms = now_ms,
-        .count = result->count,
-        .few_shot_bytes = strlen(result->few_shot),
-        .domain = known,
-        .moves = known->moves,
-        .k = k,
-    };
-    strbuf_append(&value, &head, sizeof head);
-    strbuf_append(&value, result, bytes);
-    if (strbuf_ok(&value)) {
-        (void)lru_put(memory->lru, key, value.data, value.bytes, now_ms);
+    const unsigned hash = (unsigned)hash_of(memory, memory->key.data, memory->key.bytes);
+    struct memory_entry *old = find(memory, hash);
+    if (old != NULL) {
+        drop(memory, old);
     }
-    strbuf_free(&value);
+    if (bytes > memory->max_bytes || memory->max_entries == 0) {
+        return;
+    }
+    struct memory_entry *entry = calloc(1, sizeof *entry + bytes + memory->key.bytes);
+    if (entry == NULL) {
+        return;
+    }
+    entry->kept_at_ms = now_ms;
+    entry->made_at = (uintptr_t)result;
+    entry->bytes = bytes;
+    entry->count = result->count;
+    entry->few_shot_bytes = strlen(result->few_shot);
+    entry->domain = known;
+    entry->moves = known->moves;
+    entry->k = k;
+    memcpy(entry->piece, result, bytes);
+    memcpy(entry->piece + bytes, memory->key.data, memory->key.bytes);
+    add(memory, entry, hash);
 }

@@ -1,23 +1,35 @@
 /* client/result_memory.h - results this client has read, ready to be handed out again without
- * asking Redis.
+ * asking Redis: a bounded table, least recently used out first.
+ *
+ *     found = memory_find(&memory, "legal", "notice period", 3, clock_now_ms(), &hit);
+ *     if (found == MEMORY_MISS) {
+ *         memory_keep(&memory, "legal", "notice period", 3, result, bytes, clock_now_ms());
+ *     }
  *
  * The key is the domain and the query as the caller wrote it: hashing a query's normal form would
- * cost more than the whole look-up. Kept are current results only, so that what is stale is asked
- * for again, and results without examples for a moment only, because a domain may get its first
- * documents any time. Where a look-up in Redis shows that a domain's epoch has moved, what is here
- * of that domain is stale at once. Callers pass the monotonic clock. One thread at a time.
+ * cost more than the whole look-up. Its hash is keyed at random (SipHash), since queries are
+ * foreign: who chose those that fall into one place would make each look-up a walk over up to
+ * `entries` of them, and the table's own hash has no key. Kept are current results only, so that
+ * what is stale is asked for again, and results without examples for a moment only, because a
+ * domain may get its first documents any time. Where a look-up in Redis shows that a domain's epoch
+ * has moved, what is here of that domain is stale at once.
+ *
+ * Callers pass the monotonic clock. One thread at a time. A zero-initialised memory remembers
+ * nothing.
  */
 #ifndef STILLHOUSE_CLIENT_RESULT_MEMORY_H
 #define STILLHOUSE_CLIENT_RESULT_MEMORY_H
 
+#include "base/slice.h"
+#include "base/status.h"
 #include "base/strbuf.h"
-#include "client/lru.h"
-#include "jobs/job.h"
 #include "stillhouse.h"
 
-enum { MEMORY_BYTES_MAX = 64 * 1024 * 1024, MEMORY_EMPTY_TTL_MS = 5000 };
-
-enum { MEMORY_DOMAINS = 1024 };
+enum {
+    MEMORY_BYTES_MAX = 64 * 1024 * 1024, /* of results */
+    MEMORY_EMPTY_TTL_MS = 5000,
+    MEMORY_DOMAINS = 1024,
+};
 
 /* What was heard last of a domain. Two domains that share a place outdate each other's results:
  * these are then asked for once more than they need be. */
@@ -28,14 +40,20 @@ struct memory_domain {
 };
 
 struct memory {
-    struct lru *lru;               /* NULL: nothing is remembered */
-    struct memory_domain *domains; /* MEMORY_DOMAINS, by hash */
+    struct memory_entry *entries; /* least recently used first */
+    size_t count;
+    size_t bytes; /* of the results */
+    size_t max_entries;
+    size_t max_bytes; /* MEMORY_BYTES_MAX */
+    int64_t ttl_ms;
+    uint64_t seed[2];
+    struct memory_domain *domains; /* MEMORY_DOMAINS, by hash; NULL: nothing is remembered */
     struct strbuf key;
 };
 
 /* A result in memory. It points there: valid until the next call on the memory. */
 struct memory_hit {
-    const char *piece; /* result.h; of any alignment */
+    const void *piece; /* result.h */
     size_t bytes;
     uintptr_t made_at;
     size_t count; /* examples */
@@ -59,7 +77,8 @@ enum memory_answer memory_find(struct memory *memory, const char *domain, const 
 /* The domain's epoch as Redis has just said it. */
 void memory_note_epoch(struct memory *memory, const char *domain, int64_t epoch);
 
-/* Keeps a copy of the piece `result`, made for `k` examples; does nothing when memory is short. */
+/* Keeps a copy of the piece `result`, made for `k` examples, in place of what was there; does
+ * nothing when memory is short. */
 void memory_keep(struct memory *memory, const char *domain, const char *query, int k,
                  const stillhouse_result *result, size_t bytes, int64_t now_ms);
 

@@ -174,9 +174,9 @@ stillhouse_enqueue_distill_many(stillhouse_client *client, const stillhouse_expe
                           .experiences = experiences,
                           .count = count,
                           .options = options,
-                          .outcome = outcome,
                           .ids = ids};
 
+    array.outcome = outcome;
     return send_array(&array, client == NULL ? NULL : &client->distill, true);
 }
 
@@ -189,9 +189,9 @@ stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enric
                           .enrichments = enrichments,
                           .count = count,
                           .options = options,
-                          .outcome = outcome,
                           .ids = ids};
 
+    array.outcome = outcome;
     return send_array(&array, client == NULL ? NULL : &client->enrich, false);
 }
 
