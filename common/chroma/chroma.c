@@ -346,51 +346,42 @@ enum status chroma_open_collection(struct chroma *chroma, const char *domain, bo
     return resolve(chroma, domain, create, &collection, err);
 }
 
-static enum status call_collection(struct chroma *chroma, const char *domain,
-                                   const struct chroma_collection *collection, const char *method,
-                                   const char *action, struct error *err)
+static enum status call_collection(struct chroma *chroma, const struct chroma_action *action,
+                                   const struct chroma_collection *collection, struct error *err)
 {
     char what[CHROMA_NAME_BYTES + 32];
-    bool has_body = strcmp(method, "POST") == 0;
+    const bool has_body = strcmp(action->method, "POST") == 0;
 
-    snprintf(what, sizeof what, "%s \"sh-%s\"", action, domain);
+    snprintf(what, sizeof what, "%s \"sh-%s\"", action->name, action->domain);
     chroma_set_url(chroma, chroma->database_url, "/collections/");
     strbuf_append_str(&chroma->url, collection->id);
     strbuf_append_char(&chroma->url, '/');
-    strbuf_append_str(&chroma->url, action);
+    strbuf_append_str(&chroma->url, action->name);
     return chroma_perform(chroma,
-                          &(struct chroma_call){.method = method,
-                                                .operation = action,
+                          &(struct chroma_call){.method = action->method,
+                                                .operation = action->name,
                                                 .what = what,
                                                 .body = has_body ? &chroma->request : NULL,
                                                 .foreign_from = chroma->foreign_from},
                           err);
 }
 
-static enum status call_known(struct chroma *chroma, const char *domain, bool create,
-                              const char *method, const char *action, struct error *err)
+enum status chroma_on_collection(struct chroma *chroma, const struct chroma_action *action,
+                                 struct error *err)
 {
-    enum status status = STATUS_OK;
+    enum status status = STATUS_NOT_FOUND;
 
-    for (int attempt = 0; attempt < 2; attempt++) {
+    for (int attempt = 0; attempt < 2 && status == STATUS_NOT_FOUND; attempt++) {
         struct chroma_collection *collection = NULL;
-        status = resolve(chroma, domain, create, &collection, err);
+        status = resolve(chroma, action->domain, action->create, &collection, err);
         if (status != STATUS_OK) {
-            return status;
+            break;
         }
-        status = call_collection(chroma, domain, collection, method, action, err);
-        if (status != STATUS_NOT_FOUND) {
-            return status;
+        status = call_collection(chroma, action, collection, err);
+        if (status == STATUS_NOT_FOUND) {
+            forget(chroma, collection);
         }
-        forget(chroma, collection);
     }
-    return status;
-}
-
-enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool create,
-                                 const char *method, const char *action, struct error *err)
-{
-    enum status status = call_known(chroma, domain, create, method, action, err);
     strbuf_trim(&chroma->request, KEEP_BYTES); /* most of the time it would only lie there */
     return status;
 }

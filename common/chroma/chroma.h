@@ -1,7 +1,9 @@
 /* chroma/chroma.h - the part of Chroma's HTTP API v2 that we use, one blocking call each.
  *
  *     struct chroma *chroma = chroma_new(&config);
- *     status = chroma_query(chroma, "legal", vectors, 8, 3, &arena, hits, &err); // 3 for each of 8
+ *     status = chroma_upsert(chroma, "legal", records, 2, &err);
+ *     status = chroma_get(chroma, &(struct chroma_select){.domain = "legal", .limit = 10}, &arena,
+ *                         &hits, &err);
  *
  * Collections are named by domain ("sh-" + domain). The name -> UUID map is cached in the handle;
  * on a 404 it is forgotten and the call is made once more. Created with space cosine and the HNSW
@@ -84,73 +86,67 @@ enum status chroma_upsert(struct chroma *chroma, const char *domain,
                           const struct chroma_record *records, size_t count,
                           struct error *err) MUSTCHECK;
 
-/* The hits of one query, nearest first. Everything lives in the arena. */
+/* Records that a call found. Everything lives in the arena. */
 struct chroma_hits {
     struct example *examples; /* text from the document, or metadata "document"; distance >= 0 */
     size_t count;
     size_t answered; /* count and those left out: fewer than asked for, then there are no more */
 };
 
-/* Nearest `n_results` of each of `count` vectors (count x dimension floats, one after the other) in
- * one request; hits[count]. Hits without metadata or distance (being deleted) are left out.
- * NOT_FOUND: no collection. INVALID, and nothing sent: n_results 0 (the server's handler dies of
- * it), a number that is not finite. */
-enum status chroma_query(struct chroma *chroma, const char *domain, const float *vectors,
-                         size_t count, size_t n_results, struct arena *arena,
-                         struct chroma_hits *hits, struct error *err) MUSTCHECK;
-
-/* Called with the hits of vector `index`; they live in the arena, which may be reset before it
- * returns. */
-typedef void chroma_hits_taker(void *context, size_t index, const struct chroma_hits *hits);
-
 /* False: the hit is left out, as it is decoded; it costs no memory then. */
 typedef bool chroma_wanted(const void *context, const struct example *hit);
 
 struct chroma_search {
+    const char *domain;
     const float *const *vectors; /* `count` pointers */
     size_t count;
     size_t n_results;
-    bool without_text; /* texts are empty, where they are documents */
-    struct arena *arena;
+    bool without_text;     /* texts are empty, where they are documents */
     chroma_wanted *wanted; /* NULL: all */
     const void *wanted_context;
 };
 
-/* The same query, its hits handed on one vector after the other as they are decoded: memory for one
- * vector's hits at a time. Whatever the status, some may have been taken: what `take` does counts
- * only with STATUS_OK. */
-enum status chroma_query_each(struct chroma *chroma, const char *domain,
-                              const struct chroma_search *search, chroma_hits_taker *take,
-                              void *context, struct error *err) MUSTCHECK;
+/* Nearest `n_results` of each vector in one request. The hits are pulled then, one vector's after
+ * the other, so that memory is needed for one at a time:
+ *
+ *     status = chroma_query(chroma, &search, &err);
+ *     for (size_t i = 0; i < search.count && status == STATUS_OK; i++) {
+ *         status = chroma_next_hits(chroma, &arena, &hits, &err);
+ *         ...                                           // nearest first; the arena may be reset
+ *     }
+ *
+ * Only when the last one was pulled is the whole answer known to be good. Any other call on the
+ * handle ends the pulling. Hits without metadata or distance (being deleted) are left out.
+ * NOT_FOUND: no collection. INVALID, and nothing sent: n_results 0 (the server's handler dies of
+ * it), a number that is not finite. `search` is copied, what it points to is borrowed. */
+enum status chroma_query(struct chroma *chroma, const struct chroma_search *search,
+                         struct error *err) MUSTCHECK;
+enum status chroma_next_hits(struct chroma *chroma, struct arena *arena, struct chroma_hits *hits,
+                             struct error *err) MUSTCHECK;
 
-/* The records with these ids that exist, with metadata and, where `with_text`, text (distance 0).
- */
-enum status chroma_get(struct chroma *chroma, const char *domain, const struct slice *ids,
-                       size_t count, bool with_text, struct arena *arena, struct chroma_hits *out,
-                       struct error *err) MUSTCHECK;
+/* Which records of a domain, by the first of these that is set, and what of them. */
+struct chroma_select {
+    const char *domain;
 
-/* A page of all records, in the server's order: for the export. */
-enum status chroma_page(struct chroma *chroma, const char *domain, size_t offset, size_t limit,
-                        struct arena *arena, struct chroma_hits *out, struct error *err) MUSTCHECK;
+    const struct slice *ids; /* `count` of them; those that exist */
 
-/* The ids alone of up to `limit` records whose metadata "expires_ms" is `now_unix_ms` or less, in
- * no order. The one filter that we send: an integer has an index there, and where few match it is
- * quick. */
-enum status chroma_find_expired(struct chroma *chroma, const char *domain, int64_t now_unix_ms,
-                                size_t limit, struct arena *arena, struct chroma_hits *out,
-                                struct error *err) MUSTCHECK;
-
-/* Records whose metadata `key` is one of `count` integers, at most `limit` of them: ids and
- * metadata, in no order. */
-struct chroma_in {
-    const char *key;
+    const char *key; /* whose metadata `key` is one of `count` integers */
     const int64_t *values;
+
+    int64_t expired_unix_ms; /* whose metadata "expires_ms" is this or less; in no order */
+
+    /* Else a page of all, in the server's order. */
+
     size_t count;
-    size_t limit;
+    size_t offset;
+    size_t limit;                                              /* of all but ids */
+    enum { CHROMA_IDS, CHROMA_METADATA, CHROMA_TEXTS } fields; /* each with those before it */
 };
-enum status chroma_find_in(struct chroma *chroma, const char *domain, const struct chroma_in *in,
-                           struct arena *arena, struct chroma_hits *out,
-                           struct error *err) MUSTCHECK;
+
+/* Distances are 0. Integers have an index there: where few match, the filters are quick. Nothing is
+ * asked, and nothing found, for an empty list and for a limit of 0. */
+enum status chroma_get(struct chroma *chroma, const struct chroma_select *select,
+                       struct arena *arena, struct chroma_hits *out, struct error *err) MUSTCHECK;
 
 /* Deletes by ids, at most 100 a request inside; absent ids are fine; an empty list does nothing. */
 enum status chroma_delete(struct chroma *chroma, const char *domain, const struct slice *ids,
@@ -161,13 +157,14 @@ enum status chroma_count(struct chroma *chroma, const char *domain, int64_t *cou
 
 /* A page of collections: the domains of those that are named like ours. */
 struct chroma_domains {
+    size_t offset;        /* in: collections of all names */
+    size_t limit;         /* in */
     const char **domains; /* in the arena, as are the names */
     size_t count;
     size_t answered; /* collections of all names: fewer than asked for, then it was the last page */
 };
-enum status chroma_list_domains(struct chroma *chroma, size_t offset, size_t limit,
-                                struct arena *arena, struct chroma_domains *out,
-                                struct error *err) MUSTCHECK;
+enum status chroma_list_domains(struct chroma *chroma, struct arena *arena,
+                                struct chroma_domains *out, struct error *err) MUSTCHECK;
 
 /* How many collections the database has (doctor warns above 200). */
 enum status chroma_collection_count(struct chroma *chroma, int64_t *count,

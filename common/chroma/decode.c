@@ -269,17 +269,18 @@ enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, stru
 
 /* ---- the answer to a query, walked ---- */
 
-enum field { IDS, DOCUMENTS, METADATAS, DISTANCES, FIELDS };
+enum {
+    IDS = CHROMA_FIELD_IDS,
+    DOCUMENTS = CHROMA_FIELD_TEXTS,
+    METADATAS = CHROMA_FIELD_METADATA,
+    DISTANCES = CHROMA_FIELD_DISTANCES,
+    FIELDS = CHROMA_FIELDS,
+};
 
 static const char *const field_names[FIELDS] = {"ids", "documents", "metadatas", "distances"};
 
-/* The outer lists; `text` NULL = not in the answer, or null. */
-struct outer {
-    struct json_list lists[FIELDS];
-    const char *text[FIELDS];
-};
-
-static void note_field(struct outer *outer, const char *key, size_t key_bytes, const char *value)
+static void note_field(struct chroma_lists *outer, const char *key, size_t key_bytes,
+                       const char *value)
 {
     for (int f = 0; f < FIELDS; f++) {
         if (strlen(field_names[f]) == key_bytes && memcmp(field_names[f], key, key_bytes) == 0 &&
@@ -291,7 +292,7 @@ static void note_field(struct outer *outer, const char *key, size_t key_bytes, c
 
 /* False when the answer, from its first byte to its last, is no JSON value. One that is no object
  * has no fields. */
-static bool find_fields(const char *data, const char *end, struct outer *outer)
+static bool find_fields(const char *data, const char *end, struct chroma_lists *outer)
 {
     struct json_list object;
     enum json_step step = JSON_END;
@@ -315,8 +316,8 @@ static bool find_fields(const char *data, const char *end, struct outer *outer)
     return step == JSON_END && json_skip_space(object.at, end) == end;
 }
 
-static enum status open_outer(const char *data, size_t bytes, size_t count, struct outer *outer,
-                              struct error *err)
+static enum status open_outer(const char *data, size_t bytes, size_t count,
+                              struct chroma_lists *outer, struct error *err)
 {
     const char *end = data + bytes;
 
@@ -344,11 +345,11 @@ static bool is_whole_hit(const struct fields *record)
            isfinite(record->distances->valuedouble);
 }
 
-/* The lists of one query, `text` NULL = not in the answer, or null, walked together. */
-static enum status open_inner(struct outer *outer, size_t count, struct outer *inner,
+/* The lists of one query. */
+static enum status open_inner(struct chroma_lists *outer, size_t count, struct chroma_lists *inner,
                               struct error *err)
 {
-    *inner = (struct outer){0};
+    *inner = (struct chroma_lists){0};
     for (int f = 0; f < FIELDS; f++) {
         struct json_list *list = &outer->lists[f];
         if (outer->text[f] == NULL) {
@@ -382,7 +383,7 @@ static size_t count_elements(struct json_list list)
 }
 
 /* The next record as trees, one a field. */
-static enum status next_record(struct outer *inner, size_t count, cJSON *trees[FIELDS],
+static enum status next_record(struct chroma_lists *inner, size_t count, cJSON *trees[FIELDS],
                                struct error *err)
 {
     for (int f = 0; f < FIELDS; f++) {
@@ -405,7 +406,7 @@ static enum status next_record(struct outer *inner, size_t count, cJSON *trees[F
     return STATUS_OK;
 }
 
-static enum status check_ended(struct outer *lists, size_t count, struct error *err)
+static enum status check_ended(struct chroma_lists *lists, size_t count, struct error *err)
 {
     for (int f = 0; f < FIELDS; f++) {
         if (lists->text[f] != NULL && json_list_next(&lists->lists[f]) != JSON_END) {
@@ -416,7 +417,7 @@ static enum status check_ended(struct outer *lists, size_t count, struct error *
 }
 
 /* Adds the hit to those of its query, unless it is not wanted. */
-static enum status take_record(cJSON *const trees[FIELDS], const struct chroma_asked *asked,
+static enum status take_record(cJSON *const trees[FIELDS], const struct chroma_walk *walk,
                                struct arena *arena, struct chroma_hits *hits, struct error *err)
 {
     const struct fields record = {trees[IDS], trees[DOCUMENTS], trees[METADATAS], trees[DISTANCES]};
@@ -427,9 +428,9 @@ static enum status take_record(cJSON *const trees[FIELDS], const struct chroma_a
     if (status != STATUS_OK || !is_whole_hit(&record)) {
         return status;
     }
-    status = decode_record(&record, asked->text_in_metadata, arena, hit, err);
-    if (status == STATUS_OK && asked->wanted != NULL &&
-        !asked->wanted(asked->wanted_context, hit)) {
+    status = decode_record(&record, walk->text_in_metadata, arena, hit, err);
+    if (status == STATUS_OK && walk->asked.wanted != NULL &&
+        !walk->asked.wanted(walk->asked.wanted_context, hit)) {
         *hit = (struct example){0};
         arena_rewind(arena, mark);
         return STATUS_OK;
@@ -438,19 +439,27 @@ static enum status take_record(cJSON *const trees[FIELDS], const struct chroma_a
     return status;
 }
 
-static enum status decode_hits(struct outer *outer, const struct chroma_asked *asked,
-                               struct arena *arena, struct chroma_hits *hits, struct error *err)
+enum status chroma_walk_open(struct chroma_walk *walk, const char *data, size_t bytes,
+                             struct error *err)
 {
-    struct outer inner;
-    enum status status = open_inner(outer, asked->count, &inner, err);
+    walk->next = 0;
+    walk->outer = (struct chroma_lists){0};
+    return open_outer(data, bytes, walk->asked.count, &walk->outer, err);
+}
+
+enum status chroma_walk_next(struct chroma_walk *walk, struct arena *arena,
+                             struct chroma_hits *hits, struct error *err)
+{
+    struct chroma_lists inner;
+    enum status status = open_inner(&walk->outer, walk->asked.count, &inner, err);
 
     if (status != STATUS_OK) {
         return status;
     }
     const size_t count = count_elements(inner.lists[IDS]);
-    if (count > asked->n_results) {
+    if (count > walk->asked.n_results) {
         return error_set(err, STATUS_GARBLED, "the answer has %zu hits where %zu were asked", count,
-                         asked->n_results);
+                         walk->asked.n_results);
     }
     *hits = (struct chroma_hits){.examples = arena_array(arena, count, sizeof *hits->examples),
                                  .answered = count};
@@ -461,7 +470,7 @@ static enum status decode_hits(struct outer *outer, const struct chroma_asked *a
         cJSON *trees[FIELDS] = {NULL};
         status = next_record(&inner, count, trees, err);
         if (status == STATUS_OK) {
-            status = take_record(trees, asked, arena, hits, err);
+            status = take_record(trees, walk, arena, hits, err);
         }
         for (int f = 0; f < FIELDS; f++) {
             cJSON_Delete(trees[f]);
@@ -471,26 +480,13 @@ static enum status decode_hits(struct outer *outer, const struct chroma_asked *a
         status = check_ended(&inner, count, err);
     }
     for (int f = 0; f < FIELDS; f++) {
-        outer->lists[f].at = inner.text[f] != NULL ? inner.lists[f].at : outer->lists[f].at;
+        walk->outer.lists[f].at =
+            inner.text[f] != NULL ? inner.lists[f].at : walk->outer.lists[f].at;
     }
-    return status;
-}
-
-enum status chroma_decode_query(const char *data, size_t bytes, const struct chroma_asked *asked,
-                                struct arena *arena, chroma_hits_taker *take, void *context,
-                                struct error *err)
-{
-    struct outer outer = {0};
-    enum status status = open_outer(data, bytes, asked->count, &outer, err);
-
-    for (size_t i = 0; i < asked->count && status == STATUS_OK; i++) {
-        struct chroma_hits hits = {0};
-        status = decode_hits(&outer, asked, arena, &hits, err);
-        if (status == STATUS_OK) {
-            take(context, i, &hits);
-        }
-    }
-    return status == STATUS_OK ? check_ended(&outer, asked->count, err) : status;
+    walk->next++;
+    return status == STATUS_OK && walk->next == walk->asked.count
+               ? check_ended(&walk->outer, walk->asked.count, err)
+               : status;
 }
 
 /* The domain in the name of a collection of ours; NULL: it is somebody else's. */
@@ -511,7 +507,8 @@ enum status chroma_decode_domains(const cJSON *root, struct arena *arena,
 {
     const cJSON *collection = NULL;
 
-    *out = (struct chroma_domains){0};
+    out->domains = NULL;
+    out->count = 0;
     if (!cJSON_IsArray(root)) {
         return error_set(err, STATUS_GARBLED, "the answer is not a list of collections");
     }

@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "chroma/chroma.h"
 #include "http/client.h"
+#include "json/walk.h"
 
 enum {
     CHROMA_BATCH_MAX = 100, /* records a write: more make other clients' queries stall */
@@ -27,6 +28,28 @@ enum {
 };
 
 struct chroma_collection; /* chroma.c */
+
+/* The lists of an answer to query, which are walked together; `text` NULL = not in the answer, or
+ * null. */
+enum chroma_field {
+    CHROMA_FIELD_IDS,
+    CHROMA_FIELD_TEXTS,
+    CHROMA_FIELD_METADATA,
+    CHROMA_FIELD_DISTANCES,
+    CHROMA_FIELDS
+};
+struct chroma_lists {
+    struct json_list lists[CHROMA_FIELDS];
+    const char *text[CHROMA_FIELDS];
+};
+
+/* Where an answer to query is read. */
+struct chroma_walk {
+    struct chroma_search asked;
+    bool text_in_metadata; /* as in chroma_config */
+    struct chroma_lists outer;
+    size_t next; /* vector */
+};
 
 struct chroma {
     struct chroma_config config; /* its strings are owned, but for identity.model */
@@ -39,6 +62,7 @@ struct chroma {
     size_t foreign_from;                   /* where texts of others begin in it */
     struct chroma_collection *collections; /* by domain; only checked ones are in it */
     enum chroma_look look;
+    struct chroma_walk walk; /* of the last query, until all of it is pulled */
 };
 
 /* Empties and returns chroma->request. */
@@ -61,12 +85,18 @@ struct chroma_call {
 enum status chroma_perform(struct chroma *chroma, const struct chroma_call *call,
                            struct error *err) MUSTCHECK;
 
-/* One call on the domain's collection: `action` is the path behind its UUID and the operation in
- * the metrics; chroma->request is the body of a POST. Looks the collection up (creates it where
- * `create`); on a 404 forgets it and does all of it once more. STATUS_OK: chroma->response is a
- * 2xx. The request is empty afterwards where it was big. */
-enum status chroma_on_collection(struct chroma *chroma, const char *domain, bool create,
-                                 const char *method, const char *action,
+/* One call on a domain's collection. */
+struct chroma_action {
+    const char *domain;
+    bool create; /* the collection, where there is none */
+    const char *method;
+    const char *name; /* the path behind its UUID, and the operation in the metrics */
+};
+
+/* Looks the collection up; on a 404 forgets it and does all of it once more. chroma->request is the
+ * body of a POST. STATUS_OK: chroma->response is a 2xx. The request is empty afterwards where it
+ * was big. */
+enum status chroma_on_collection(struct chroma *chroma, const struct chroma_action *action,
                                  struct error *err) MUSTCHECK;
 
 /* The last response was read: where it was big, its memory is given back. */
@@ -80,21 +110,15 @@ enum status chroma_answer(struct chroma *chroma, const char *what, cJSON **out,
 /* Exactly one JSON document of well-formed UTF-8. `data[bytes]` must be NUL. GARBLED otherwise. */
 enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct error *err) MUSTCHECK;
 
-/* What an answer to a query must fit. */
-struct chroma_asked {
-    size_t count; /* vectors */
-    size_t n_results;
-    bool text_in_metadata; /* as in chroma_config */
-    chroma_wanted *wanted; /* as in chroma_search */
-    const void *wanted_context;
-};
+/* Opens an answer to query: `data[bytes]` is NUL, `asked` and `text_in_metadata` are set. GARBLED:
+ * it is none. */
+enum status chroma_walk_open(struct chroma_walk *walk, const char *data, size_t bytes,
+                             struct error *err) MUSTCHECK;
 
-/* The answer to a query, `data[bytes]` being NUL: `take` gets the hits of each vector in turn,
- * decoded into the arena, which it may reset. GARBLED: any of it is not as asked; some may have
- * been taken before. */
-enum status chroma_decode_query(const char *data, size_t bytes, const struct chroma_asked *asked,
-                                struct arena *arena, chroma_hits_taker *take, void *context,
-                                struct error *err) MUSTCHECK;
+/* The hits of the next vector. GARBLED: they are not as asked, or after the last one there is more.
+ */
+enum status chroma_walk_next(struct chroma_walk *walk, struct arena *arena,
+                             struct chroma_hits *hits, struct error *err) MUSTCHECK;
 
 /* The answer to a get: every record, distance 0, also those without metadata or text. */
 enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, struct arena *arena,

@@ -168,7 +168,8 @@ enum status chroma_upsert(struct chroma *chroma, const char *domain,
         return status;
     }
     write_upsert(chroma, chroma_request(chroma), records, count);
-    status = chroma_on_collection(chroma, domain, true, "POST", "upsert", err);
+    status =
+        chroma_on_collection(chroma, &(struct chroma_action){domain, true, "POST", "upsert"}, err);
     return status == STATUS_OK ? check_acknowledged(chroma, "upsert", err) : status;
 }
 
@@ -192,18 +193,13 @@ static void write_query(const struct chroma *chroma, struct strbuf *out,
     strbuf_append_str(out, "\"metadatas\",\"distances\"]}");
 }
 
-enum status chroma_query_each(struct chroma *chroma, const char *domain,
-                              const struct chroma_search *search, chroma_hits_taker *take,
-                              void *context, struct error *err)
+enum status chroma_query(struct chroma *chroma, const struct chroma_search *search,
+                         struct error *err)
 {
-    const struct chroma_asked asked = {
-        .count = search->count,
-        .n_results = search->n_results,
+    chroma->walk = (struct chroma_walk){
+        .asked = *search,
         .text_in_metadata = chroma->config.store_text_as_metadata,
-        .wanted = search->wanted,
-        .wanted_context = search->wanted_context,
     };
-
     if (search->count == 0) {
         return STATUS_OK;
     }
@@ -217,40 +213,29 @@ enum status chroma_query_each(struct chroma *chroma, const char *domain,
         }
     }
     write_query(chroma, chroma_request(chroma), search);
-    enum status status = chroma_on_collection(chroma, domain, false, "POST", "query", err);
+    const struct chroma_action action = {search->domain, false, "POST", "query"};
+    enum status status = chroma_on_collection(chroma, &action, err);
     if (status != STATUS_OK) {
         return status;
     }
-    const struct strbuf *body = &chroma->response.body;
-    status =
-        chroma_decode_query(body->data, body->bytes, &asked, search->arena, take, context, err);
-    chroma_end_answer(chroma);
+    status = chroma_walk_open(&chroma->walk, chroma->response.body.data,
+                              chroma->response.body.bytes, err);
     return status == STATUS_GARBLED
                ? error_wrap(err, "chroma at \"%.64s\": query", chroma->config.url)
                : status;
 }
 
-static void keep_hits(void *context, size_t index, const struct chroma_hits *hits)
+enum status chroma_next_hits(struct chroma *chroma, struct arena *arena, struct chroma_hits *hits,
+                             struct error *err)
 {
-    struct chroma_hits *all = context;
-    all[index] = *hits;
-}
+    const enum status status = chroma_walk_next(&chroma->walk, arena, hits, err);
 
-enum status chroma_query(struct chroma *chroma, const char *domain, const float *vectors,
-                         size_t count, size_t n_results, struct arena *arena,
-                         struct chroma_hits *hits, struct error *err)
-{
-    const float **each = arena_array(arena, count, sizeof *each);
-
-    if (each == NULL) {
-        return error_set(err, STATUS_OOM, "out of memory for a query of chroma");
+    if (status != STATUS_OK || chroma->walk.next == chroma->walk.asked.count) {
+        chroma_end_answer(chroma);
     }
-    for (size_t i = 0; i < count; i++) {
-        each[i] = vectors + i * chroma->config.identity.dimension;
-    }
-    const struct chroma_search search = {
-        .vectors = each, .count = count, .n_results = n_results, .arena = arena};
-    return chroma_query_each(chroma, domain, &search, keep_hits, hits, err);
+    return status == STATUS_GARBLED
+               ? error_wrap(err, "chroma at \"%.64s\": query", chroma->config.url)
+               : status;
 }
 
 static void write_ids(struct strbuf *out, const struct slice *ids, size_t count)
@@ -263,12 +248,55 @@ static void write_ids(struct strbuf *out, const struct slice *ids, size_t count)
     strbuf_append_char(out, ']');
 }
 
-/* Sends chroma->request as a get and decodes its answer. */
-static enum status get_records(struct chroma *chroma, const char *domain, struct arena *arena,
-                               struct chroma_hits *out, struct error *err)
+static void write_select(struct strbuf *out, const struct chroma_select *select)
 {
+    static const char *const includes[] = {
+        [CHROMA_IDS] = "",
+        [CHROMA_METADATA] = "\"metadatas\"",
+        [CHROMA_TEXTS] = "\"metadatas\",\"documents\"",
+    };
+
+    if (select->ids != NULL) {
+        write_ids(out, select->ids, select->count);
+    } else if (select->key != NULL) {
+        strbuf_append_str(out, "{\"where\":{");
+        json_str(out, select->key);
+        strbuf_append_str(out, ":{\"$in\":[");
+        for (size_t i = 0; i < select->count; i++) {
+            write_separator(out, i);
+            json_int(out, select->values[i]);
+        }
+        strbuf_append_str(out, "]}},\"limit\":");
+        json_int(out, (int64_t)select->limit);
+    } else if (select->expired_unix_ms > 0) {
+        strbuf_append_str(out, "{\"where\":{\"expires_ms\":{\"$lte\":");
+        json_int(out, select->expired_unix_ms);
+        strbuf_append_str(out, "}},\"limit\":");
+        json_int(out, (int64_t)select->limit);
+    } else {
+        strbuf_append_str(out, "{\"limit\":");
+        json_int(out, (int64_t)select->limit);
+        strbuf_append_str(out, ",\"offset\":");
+        json_int(out, (int64_t)select->offset);
+    }
+    strbuf_append_str(out, ",\"include\":[");
+    strbuf_append_str(out, includes[select->fields]);
+    strbuf_append_str(out, "]}");
+}
+
+enum status chroma_get(struct chroma *chroma, const struct chroma_select *select,
+                       struct arena *arena, struct chroma_hits *out, struct error *err)
+{
+    const struct chroma_action action = {select->domain, false, "POST", "get"};
+    const bool by_list = select->ids != NULL || select->key != NULL;
     cJSON *root = NULL;
-    enum status status = chroma_on_collection(chroma, domain, false, "POST", "get", err);
+
+    *out = (struct chroma_hits){0};
+    if (by_list ? select->count == 0 : select->limit == 0) {
+        return STATUS_OK;
+    }
+    write_select(chroma_request(chroma), select);
+    enum status status = chroma_on_collection(chroma, &action, err);
     if (status == STATUS_OK) {
         status = chroma_answer(chroma, "get", &root, err);
     }
@@ -280,71 +308,6 @@ static enum status get_records(struct chroma *chroma, const char *domain, struct
     return status;
 }
 
-enum status chroma_get(struct chroma *chroma, const char *domain, const struct slice *ids,
-                       size_t count, bool with_text, struct arena *arena, struct chroma_hits *out,
-                       struct error *err)
-{
-    *out = (struct chroma_hits){0};
-    if (count == 0) {
-        return STATUS_OK;
-    }
-    struct strbuf *request = chroma_request(chroma);
-    write_ids(request, ids, count);
-    strbuf_append_str(request, with_text ? ",\"include\":[\"metadatas\",\"documents\"]}"
-                                         : ",\"include\":[\"metadatas\"]}");
-    return get_records(chroma, domain, arena, out, err);
-}
-
-enum status chroma_page(struct chroma *chroma, const char *domain, size_t offset, size_t limit,
-                        struct arena *arena, struct chroma_hits *out, struct error *err)
-{
-    *out = (struct chroma_hits){0};
-    if (limit == 0) {
-        return STATUS_OK;
-    }
-    struct strbuf *request = chroma_request(chroma);
-    strbuf_append_str(request, "{\"limit\":");
-    json_int(request, (int64_t)limit);
-    strbuf_append_str(request, ",\"offset\":");
-    json_int(request, (int64_t)offset);
-    strbuf_append_str(request, ",\"include\":[\"metadatas\",\"documents\"]}");
-    return get_records(chroma, domain, arena, out, err);
-}
-
-enum status chroma_find_expired(struct chroma *chroma, const char *domain, int64_t now_unix_ms,
-                                size_t limit, struct arena *arena, struct chroma_hits *out,
-                                struct error *err)
-{
-    struct strbuf *request = chroma_request(chroma);
-
-    *out = (struct chroma_hits){0};
-    strbuf_append_str(request, "{\"where\":{\"expires_ms\":{\"$lte\":");
-    json_int(request, now_unix_ms);
-    strbuf_append_str(request, "}},\"limit\":");
-    json_int(request, (int64_t)limit);
-    strbuf_append_str(request, ",\"include\":[]}");
-    return get_records(chroma, domain, arena, out, err);
-}
-
-enum status chroma_find_in(struct chroma *chroma, const char *domain, const struct chroma_in *in,
-                           struct arena *arena, struct chroma_hits *out, struct error *err)
-{
-    struct strbuf *request = chroma_request(chroma);
-
-    *out = (struct chroma_hits){0};
-    strbuf_append_str(request, "{\"where\":{");
-    json_str(request, in->key);
-    strbuf_append_str(request, ":{\"$in\":[");
-    for (size_t i = 0; i < in->count; i++) {
-        write_separator(request, i);
-        json_int(request, in->values[i]);
-    }
-    strbuf_append_str(request, "]}},\"limit\":");
-    json_int(request, (int64_t)in->limit);
-    strbuf_append_str(request, ",\"include\":[\"metadatas\"]}");
-    return get_records(chroma, domain, arena, out, err);
-}
-
 /* Never called with an empty list: with neither ids nor where, older servers delete everything. */
 static enum status delete_slice(struct chroma *chroma, const char *domain, const struct slice *ids,
                                 size_t count, struct error *err)
@@ -352,7 +315,8 @@ static enum status delete_slice(struct chroma *chroma, const char *domain, const
     struct strbuf *request = chroma_request(chroma);
     write_ids(request, ids, count);
     strbuf_append_char(request, '}');
-    enum status status = chroma_on_collection(chroma, domain, false, "POST", "delete", err);
+    enum status status =
+        chroma_on_collection(chroma, &(struct chroma_action){domain, false, "POST", "delete"}, err);
     return status == STATUS_OK ? check_acknowledged(chroma, "delete", err) : status;
 }
 
@@ -374,7 +338,8 @@ enum status chroma_count(struct chroma *chroma, const char *domain, int64_t *cou
                          struct error *err)
 {
     cJSON *root = NULL;
-    enum status status = chroma_on_collection(chroma, domain, false, "GET", "count", err);
+    enum status status =
+        chroma_on_collection(chroma, &(struct chroma_action){domain, false, "GET", "count"}, err);
     if (status == STATUS_OK) {
         status = chroma_answer(chroma, "count", &root, err);
     }

@@ -60,14 +60,13 @@ enum status chroma_version(struct chroma *chroma, char out[64], struct error *er
     return known ? STATUS_OK : not_chroma(chroma, "version", err);
 }
 
-enum status chroma_list_domains(struct chroma *chroma, size_t offset, size_t limit,
-                                struct arena *arena, struct chroma_domains *out, struct error *err)
+enum status chroma_list_domains(struct chroma *chroma, struct arena *arena,
+                                struct chroma_domains *out, struct error *err)
 {
     cJSON *root = NULL;
     char path[96];
 
-    *out = (struct chroma_domains){0};
-    snprintf(path, sizeof path, "/collections?limit=%zu&offset=%zu", limit, offset);
+    snprintf(path, sizeof path, "/collections?limit=%zu&offset=%zu", out->limit, out->offset);
     chroma_set_url(chroma, chroma->database_url, path);
     enum status status = chroma_perform(
         chroma,

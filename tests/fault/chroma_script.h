@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "chroma/internal.h"
+#include "chroma_calls.h"
 #include "fake_server.h"
 
 #define UNUSED __attribute__((unused))
@@ -64,7 +65,7 @@ static void stop(void)
 
 static enum status query(void)
 {
-    return chroma_query(chroma, "legal", vector, 1, 3, &arena, &hits, &err);
+    return query_all(chroma, "legal", (struct vectors){vector, 1, 2}, 3, &arena, &hits, &err);
 }
 
 static UNUSED enum status upsert(void)

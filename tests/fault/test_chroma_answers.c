@@ -1,4 +1,5 @@
 /* Chroma: answers of every shape, and requests byte by byte. By script. */
+#include "chroma_calls.h"
 #include "chroma_script.h"
 
 /* ---- answers of the wrong shape ---- */
@@ -44,22 +45,19 @@ static bool has_letter_b(const void *context, const struct example *hit)
     return hit->id.bytes == 1 && hit->id.data[0] == *(const char *)context;
 }
 
-static void keep_hits(void *context, size_t index, const struct chroma_hits *taken)
-{
-    ((struct chroma_hits *)context)[index] = *taken;
-}
-
 Test(chroma_answers, hits_that_are_not_wanted_are_left_out_and_counted)
 {
     static const char body[] =
         "{\"ids\":[[\"a\",\"b\",\"c\"],[]],\"documents\":null,\"metadatas\":[[{\"x\":1},{\"x\":2},"
         "{\"x\":3}],[]],\"distances\":[[0.1,0.2,0.3],[]]}";
     struct chroma_hits taken[2] = {0};
-    const struct chroma_asked asked = {
-        .count = 2, .n_results = 3, .wanted = has_letter_b, .wanted_context = "b"};
+    struct chroma_walk walk = {
+        .asked = {.count = 2, .n_results = 3, .wanted = has_letter_b, .wanted_context = "b"}};
 
-    cr_assert_eq(chroma_decode_query(body, sizeof body - 1, &asked, &arena, keep_hits, taken, &err),
-                 STATUS_OK, "%s", err.text);
+    cr_assert_eq(chroma_walk_open(&walk, body, sizeof body - 1, &err), STATUS_OK, "%s", err.text);
+    for (size_t i = 0; i < 2; i++) {
+        cr_assert_eq(chroma_walk_next(&walk, &arena, &taken[i], &err), STATUS_OK, "%s", err.text);
+    }
     cr_assert_eq(taken[0].answered, 3);
     cr_assert_eq(taken[0].count, 1);
     cr_assert_eq(taken[0].examples[0].metadata[0].value.integer, 2);
@@ -311,12 +309,12 @@ Test(chroma_answers, what_would_be_refused_or_do_harm_is_never_sent)
     assert_error(chroma_upsert(chroma, "legal", records, 101, &err), STATUS_INVALID, "101");
     assert_error(chroma_upsert(chroma, "legal", &broken, 1, &err), STATUS_INVALID, "finite");
     assert_error(chroma_upsert(chroma, "legal", &nameless, 1, &err), STATUS_INVALID, "no id");
-    assert_error(chroma_query(chroma, "legal", vector, 1, 0, &arena, &hits, &err), STATUS_INVALID,
-                 "0 results");
-    assert_error(chroma_query(chroma, "legal", bad, 1, 3, &arena, &hits, &err), STATUS_INVALID,
-                 "finite");
-    assert_error(chroma_query(chroma, "../x", vector, 1, 3, &arena, &hits, &err), STATUS_INVALID,
-                 "\"../x\"");
+    assert_error(query_all(chroma, "legal", (struct vectors){vector, 1, 2}, 0, &arena, &hits, &err),
+                 STATUS_INVALID, "0 results");
+    assert_error(query_all(chroma, "legal", (struct vectors){bad, 1, 2}, 3, &arena, &hits, &err),
+                 STATUS_INVALID, "finite");
+    assert_error(query_all(chroma, "../x", (struct vectors){vector, 1, 2}, 3, &arena, &hits, &err),
+                 STATUS_INVALID, "\"../x\"");
     cr_assert_eq(fake_server_connections(server), 0);
     stop();
 }
@@ -327,9 +325,10 @@ Test(chroma_answers, empty_calls_do_nothing)
     start(script);
     cr_assert_eq(chroma_upsert(chroma, "legal", NULL, 0, &err), STATUS_OK);
     cr_assert_eq(chroma_delete(chroma, "legal", NULL, 0, &err), STATUS_OK);
-    cr_assert_eq(chroma_query(chroma, "legal", NULL, 0, 3, &arena, NULL, &err), STATUS_OK);
-    cr_assert_eq(chroma_get(chroma, "legal", NULL, 0, true, &arena, &hits, &err), STATUS_OK);
-    cr_assert_eq(chroma_page(chroma, "legal", 0, 0, &arena, &hits, &err), STATUS_OK);
+    cr_assert_eq(query_all(chroma, "legal", (struct vectors){NULL, 0, 2}, 3, &arena, NULL, &err),
+                 STATUS_OK);
+    cr_assert_eq(get_ids(chroma, "legal", NULL, 0, &arena, &hits, &err), STATUS_OK);
+    cr_assert_eq(get_page(chroma, "legal", 0, 0, &arena, &hits, &err), STATUS_OK);
     cr_assert_eq(hits.count, 0);
     cr_assert_eq(fake_server_connections(server), 0);
     stop();

@@ -2,6 +2,7 @@
  * what fails alone while others pass is. */
 #include <stdatomic.h>
 
+#include "chroma_calls.h"
 #include "integration/fleet_fixture.h"
 #include "rule_server.h"
 
@@ -341,8 +342,7 @@ Test(fleet_blame, a_text_longer_than_the_model_is_embedded_by_its_beginning_whic
         .token = "",
         .identity = {"openai/text-embedding-3-small", 2},
     });
-    cr_assert_eq(chroma_get(reading, "legal", &id, 1, true, &arena, &hits, &err), STATUS_OK, "%s",
-                 err.text);
+    cr_assert_eq(get_ids(reading, "legal", &id, 1, &arena, &hits, &err), STATUS_OK, "%s", err.text);
     cr_assert_eq(hits.count, 1);
     cr_assert_gt(hits.examples[0].text.bytes, 5900, "the document stays whole");
     for (size_t i = 0; i < hits.examples[0].metadata_count; i++) {

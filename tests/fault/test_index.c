@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "chroma_calls.h"
 #include "integration/fleet_fixture.h"
 
 enum { ARENA_BLOCK_BYTES = 64 * 1024 };
@@ -93,8 +94,8 @@ static void assert_text(const char *id, const char *text)
     struct arena arena = {0};
     struct error err = {0};
 
-    cr_assert_eq(chroma_get(chroma, "books", &wanted, 1, true, &arena, &hits, &err), STATUS_OK,
-                 "%s", err.text);
+    cr_assert_eq(get_ids(chroma, "books", &wanted, 1, &arena, &hits, &err), STATUS_OK, "%s",
+                 err.text);
     cr_assert_eq(hits.count, 1, "document %s does not stand", id);
     cr_assert_eq(hits.examples[0].text.bytes, strlen(text));
     cr_assert_eq(memcmp(hits.examples[0].text.data, text, strlen(text)), 0);

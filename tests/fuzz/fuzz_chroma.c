@@ -34,13 +34,6 @@ static void touch_hits(const struct chroma_hits *hits)
     }
 }
 
-static void take_hits(void *context, size_t index, const struct chroma_hits *hits)
-{
-    (void)index;
-    touch_hits(hits);
-    arena_reset(context, 0);
-}
-
 static bool wants(const void *context, const struct example *hit)
 {
     (void)context;
@@ -49,18 +42,25 @@ static bool wants(const void *context, const struct example *hit)
 
 static void decode_query(uint8_t choice, const char *text, size_t bytes)
 {
-    const struct chroma_asked asked = {
-        .count = 1 + (choice >> 3 & 3U),
-        .n_results = 20,
+    struct chroma_walk walk = {
+        .asked = {.count = 1 + (choice >> 3 & 3U),
+                  .n_results = 20,
+                  .wanted = (choice & 32) != 0 ? wants : NULL},
         .text_in_metadata = (choice & 4) != 0,
-        .wanted = (choice & 32) != 0 ? wants : NULL,
     };
     struct arena arena = {0};
     struct error err = {0};
+    enum status status = chroma_walk_open(&walk, text, bytes, &err);
 
-    if (chroma_decode_query(text, bytes, &asked, &arena, take_hits, &arena, &err) != STATUS_OK) {
-        touched++;
+    for (size_t i = 0; i < walk.asked.count && status == STATUS_OK; i++) {
+        struct chroma_hits hits = {0};
+        status = chroma_walk_next(&walk, &arena, &hits, &err);
+        if (status == STATUS_OK) {
+            touch_hits(&hits);
+        }
+        arena_reset(&arena, 0);
     }
+    touched += status != STATUS_OK;
     arena_free(&arena);
 }
 

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include "chroma/chroma.h"
+#include "chroma_calls.h"
 #include "servers.h"
 
 enum { DIMENSION = 8 };
@@ -122,7 +123,7 @@ static const struct meta_value *value_of(const struct example *example, const ch
 static const struct example *get_one(const char *id)
 {
     struct slice slice = slice_of(id);
-    ok(chroma_get(chroma, "legal", &slice, 1, true, &arena, &hits, &err));
+    ok(get_ids(chroma, "legal", &slice, 1, &arena, &hits, &err));
     cr_assert_eq(hits.count, 1);
     return &hits.examples[0];
 }
@@ -158,9 +159,11 @@ Test(chroma, calls_on_a_domain_without_collection_find_nothing)
     struct slice id = slice_of("a");
     int64_t count = 0;
     at_angle(0, vector);
-    cr_assert_eq(chroma_query(chroma, "none", vector, 1, 3, &arena, &hits, &err), STATUS_NOT_FOUND);
-    cr_assert_eq(chroma_get(chroma, "none", &id, 1, true, &arena, &hits, &err), STATUS_NOT_FOUND);
-    cr_assert_eq(chroma_page(chroma, "none", 0, 9, &arena, &hits, &err), STATUS_NOT_FOUND);
+    cr_assert_eq(
+        query_all(chroma, "none", (struct vectors){vector, 1, DIMENSION}, 3, &arena, &hits, &err),
+        STATUS_NOT_FOUND);
+    cr_assert_eq(get_ids(chroma, "none", &id, 1, &arena, &hits, &err), STATUS_NOT_FOUND);
+    cr_assert_eq(get_page(chroma, "none", 0, 9, &arena, &hits, &err), STATUS_NOT_FOUND);
     cr_assert_eq(chroma_delete(chroma, "none", &id, 1, &err), STATUS_NOT_FOUND);
     cr_assert_eq(chroma_count(chroma, "none", &count, &err), STATUS_NOT_FOUND);
 }
@@ -219,7 +222,7 @@ Test(chroma, a_query_brings_the_nearest_first)
     put_simple("opposite", 180);
 
     at_angle(0, vector);
-    ok(chroma_query(chroma, "legal", vector, 1, 3, &arena, &hits, &err));
+    ok(query_all(chroma, "legal", (struct vectors){vector, 1, DIMENSION}, 3, &arena, &hits, &err));
     cr_assert_eq(hits.count, 3);
     assert_slice(hits.examples[0].id, "near");
     assert_slice(hits.examples[1].id, "middle");
@@ -227,7 +230,7 @@ Test(chroma, a_query_brings_the_nearest_first)
     assert_slice(hits.examples[0].text, "near");
     cr_assert_float_eq(hits.examples[1].distance, 1 - cos(40 * M_PI / 180), 1e-5);
 
-    ok(chroma_query(chroma, "legal", vector, 1, 20, &arena, &hits, &err));
+    ok(query_all(chroma, "legal", (struct vectors){vector, 1, DIMENSION}, 20, &arena, &hits, &err));
     cr_assert_eq(hits.count, 4, "more were asked for than there are");
 }
 
@@ -241,7 +244,8 @@ Test(chroma, the_distance_to_itself_is_not_negative)
     }
     for (int i = 0; i < 10; i++) {
         at_angle(17.3 * i, vector);
-        ok(chroma_query(chroma, "legal", vector, 1, 1, &arena, &hits, &err));
+        ok(query_all(chroma, "legal", (struct vectors){vector, 1, DIMENSION}, 1, &arena, &hits,
+                     &err));
         cr_assert(hits.examples[0].distance >= 0 && hits.examples[0].distance < 1e-5);
     }
 }
@@ -261,7 +265,8 @@ Test(chroma, a_batch_of_queries_is_answered_in_order_over_one_connection)
             (struct chroma_record){slice_of(ids[i]), vectors[i], slice_of(ids[i]), &one_pair, 1};
     }
     ok(chroma_upsert(chroma, "legal", records, QUERIES, &err));
-    ok(chroma_query(chroma, "legal", vectors[0], QUERIES, 2, &arena, batch, &err));
+    ok(query_all(chroma, "legal", (struct vectors){vectors[0], QUERIES, DIMENSION}, 2, &arena,
+                 batch, &err));
     for (int i = 0; i < QUERIES; i++) {
         cr_assert_eq(batch[i].count, 2);
         assert_slice(batch[i].examples[0].id, ids[i]);
@@ -279,7 +284,7 @@ Test(chroma, a_page_after_the_other_brings_every_record_once)
         put_simple(id, i);
     }
     for (size_t offset = 0; offset < 30; offset += 10) {
-        ok(chroma_page(chroma, "legal", offset, 10, &arena, &hits, &err));
+        ok(get_page(chroma, "legal", offset, 10, &arena, &hits, &err));
         cr_assert_eq(hits.count, offset < 20 ? 10 : 5);
         for (size_t i = 0; i < hits.count; i++) {
             int number = -1;
@@ -288,7 +293,7 @@ Test(chroma, a_page_after_the_other_brings_every_record_once)
             seen[number] = true;
         }
     }
-    ok(chroma_page(chroma, "legal", 1000, 10, &arena, &hits, &err));
+    ok(get_page(chroma, "legal", 1000, 10, &arena, &hits, &err));
     cr_assert_eq(hits.count, 0);
 }
 
@@ -298,7 +303,9 @@ Test(chroma, get_brings_those_that_exist)
     put_simple("a", 0);
     put_simple("b", 10);
     put_simple("c", 20);
-    ok(chroma_get(chroma, "legal", ids, 3, false, &arena, &hits, &err));
+    const struct chroma_select select = {
+        .domain = "legal", .ids = ids, .count = 3, .fields = CHROMA_METADATA};
+    ok(chroma_get(chroma, &select, &arena, &hits, &err));
     cr_assert_eq(hits.count, 2);
     for (size_t i = 0; i < hits.count; i++) {
         cr_assert(memchr("ab", hits.examples[i].id.data[0], 2) != NULL);
@@ -340,7 +347,9 @@ static void assert_refused(struct chroma *other, const char *text)
 
     cr_assert_eq(chroma_upsert(other, "legal", &record, 1, &err), STATUS_MISMATCH, "%s", err.text);
     cr_assert_not_null(strstr(err.text, text), "\"%s\" lacks \"%s\"", err.text, text);
-    cr_assert_eq(chroma_query(other, "legal", vector, 1, 1, &arena, &hits, &err), STATUS_MISMATCH);
+    cr_assert_eq(
+        query_all(other, "legal", (struct vectors){vector, 1, DIMENSION}, 1, &arena, &hits, &err),
+        STATUS_MISMATCH);
     cr_assert_eq(chroma_open_collection(other, "legal", true, &err), STATUS_MISMATCH);
     chroma_free(other);
 }
@@ -417,8 +426,9 @@ Test(chroma, a_dropped_collection_is_not_found_by_a_query)
     at_angle(0, vector);
     put_simple("a", 0);
     drop_collection();
-    cr_assert_eq(chroma_query(chroma, "legal", vector, 1, 1, &arena, &hits, &err),
-                 STATUS_NOT_FOUND);
+    cr_assert_eq(
+        query_all(chroma, "legal", (struct vectors){vector, 1, DIMENSION}, 1, &arena, &hits, &err),
+        STATUS_NOT_FOUND);
 }
 
 Test(chroma, texts_can_be_stored_as_metadata)
@@ -429,7 +439,7 @@ Test(chroma, texts_can_be_stored_as_metadata)
     chroma = client("m1", DIMENSION, true);
     put("a", 0, "the text", &one_pair, 1);
 
-    ok(chroma_query(chroma, "legal", vector, 1, 1, &arena, &hits, &err));
+    ok(query_all(chroma, "legal", (struct vectors){vector, 1, DIMENSION}, 1, &arena, &hits, &err));
     assert_slice(hits.examples[0].text, "the text");
     cr_assert_eq(hits.examples[0].metadata_count, 1);
     assert_slice(get_one("a")->text, "the text");
@@ -464,8 +474,8 @@ Test(chroma, a_server_that_was_killed_is_unreachable_and_what_it_acknowledged_is
     put_simple("a", 0);
     test_server_kill(&server);
     struct slice id = slice_of("a");
-    cr_assert_eq(chroma_get(chroma, "legal", &id, 1, true, &arena, &hits, &err), STATUS_UNREACHABLE,
-                 "%s", err.text);
+    cr_assert_eq(get_ids(chroma, "legal", &id, 1, &arena, &hits, &err), STATUS_UNREACHABLE, "%s",
+                 err.text);
     test_server_restart(&server);
     get_one("a");
 }

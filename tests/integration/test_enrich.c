@@ -5,6 +5,8 @@
 #include "embedder/builtin.h"
 #include "embedder/vector.h"
 #include "fleet_fixture.h"
+#include "rule_server.h"
+#include "json/write.h"
 
 TestSuite(enrich, .init = setup, .fini = teardown, .timeout = 120);
 
@@ -159,4 +161,51 @@ Test(enrich, those_of_a_batch_that_lack_none_keep_their_answer)
     cr_assert_eq(sample_of(FOUND), 1);
     arena_free(&arena);
     stop_fleet();
+}
+
+/* Refuses each query that holds the vector of the bad text. */
+static int refuse_bad(void *context, const struct rule_request *request, struct strbuf *answer)
+{
+    const struct strbuf *bad = context;
+
+    if (strstr(request->path, "/query") == NULL || strstr(request->body, bad->data) == NULL) {
+        return RULE_FORWARD;
+    }
+    strbuf_append_str(answer, "{\"error\":\"InvalidArgumentError\",\"message\":\"no\"}");
+    return 400;
+}
+
+Test(enrich, a_query_that_is_refused_fails_none_beside_it)
+{
+    static const char bad_text[] = "the text whose vector is refused";
+    float vector[DIMENSION];
+    struct strbuf bad = {0};
+    struct arena arena = {0};
+    struct enrich_result result = {0};
+    char text[64];
+    char id[16];
+
+    embedder_builtin(bad_text, sizeof bad_text - 1, vector, DIMENSION);
+    json_floats(&bad, vector, DIMENSION);
+    struct rule_server *server = rule_server_start(refuse_bad, &bad, chroma_server.url);
+    snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", rule_server_url(server));
+    store_live(0, 5);
+    for (int i = 0; i < 12; i++) {
+        snprintf(text, sizeof text, "%s %d", question, i);
+        snprintf(id, sizeof id, "e%d", i);
+        push_enrich("legal", id, i == 5 ? bad_text : text, 1, "");
+    }
+    settings.lanes = 1;
+    start_fleet();
+    wait_for("enrich", COUNT_DONE, 11);
+    wait_for("enrich", COUNT_BURIED, 1);
+    dead_letter("enrich", text, sizeof text);
+    cr_assert_not_null(strstr(text, "rejected"), "%s", text);
+    snprintf(text, sizeof text, "%s %d", question, 11);
+    cr_assert(cached("legal", text, &arena, &result));
+    cr_assert_eq(result.count, 1);
+    stop_fleet();
+    rule_server_stop(server);
+    strbuf_free(&bad);
+    arena_free(&arena);
 }

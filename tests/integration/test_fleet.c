@@ -1,4 +1,5 @@
 /* The main job, on a real Redis and a real Chroma: what the handlers leave behind. */
+#include "chroma_calls.h"
 #include "fleet_fixture.h"
 
 TestSuite(fleet, .init = setup, .fini = teardown, .timeout = 120);
@@ -154,7 +155,7 @@ Test(fleet, of_many_twins_the_best_and_newest_stay)
         wait_for("distill", COUNT_DONE, i + 1);
     }
     cr_assert_eq(documents_in("legal"), 3);
-    cr_assert_eq(chroma_get(chroma, "legal", &best, 1, true, &arena, &hits, &err), STATUS_OK);
+    cr_assert_eq(get_ids(chroma, "legal", &best, 1, &arena, &hits, &err), STATUS_OK);
     cr_assert_eq(hits.count, 1, "the best one left");
     arena_free(&arena);
     stop_fleet();
@@ -257,8 +258,7 @@ Test(fleet, an_experience_expires_in_its_time_whatever_its_job_s_id_and_since_sa
         reply = NULL;
         run((const char *const[]){"HINCRBY", "sh:{distill}:counters", "enqueued", "1", NULL});
         wait_for("distill", COUNT_DONE, i + 1);
-        cr_assert_eq(chroma_get(chroma, "legal", &body.task_id, 1, true, &arena, &hits, &err),
-                     STATUS_OK);
+        cr_assert_eq(get_ids(chroma, "legal", &body.task_id, 1, &arena, &hits, &err), STATUS_OK);
         cr_assert_eq(hits.count, 1);
         const int64_t created_ms = number_of(&hits.examples[0], "created_ms");
         cr_assert(llabs(created_ms - clock_unix_ms()) < 60000, "%s %s: %lld", entries[i][0],

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "chroma/chroma.h"
+#include "chroma_calls.h"
 #include "embedder/builtin.h"
 #include "embedder/embedder.h"
 #include "http/client.h"
@@ -120,7 +121,8 @@ static int count_hits(char *const *queries, const char *const *wanted, size_t co
             embedder_builtin(queries[done + i], strlen(queries[done + i]), vectors + i * DIMENSION,
                              DIMENSION);
         }
-        cr_assert_eq(chroma_query(chroma, "packages", vectors, part, TOP, &arena, hits, &err),
+        cr_assert_eq(query_all(chroma, "packages", (struct vectors){vectors, part, DIMENSION}, TOP,
+                               &arena, hits, &err),
                      STATUS_OK, "%s", err.text);
         for (size_t i = 0; i < part; i++) {
             int fitting = 0;

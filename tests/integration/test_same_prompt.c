@@ -1,5 +1,6 @@
 /* What experiences of one and the same prompt cost in Redis, and how many of them stay in Chroma.
  */
+#include "chroma_calls.h"
 #include "chroma_writer/same_prompt.h"
 #include "embedder/builtin.h"
 #include "fleet_fixture.h"
@@ -69,7 +70,7 @@ static bool stands(const char *id)
     struct chroma_hits hits = {0};
     struct error err = {0};
 
-    cr_assert_eq(chroma_get(chroma, "legal", &one, 1, false, &arena, &hits, &err), STATUS_OK);
+    cr_assert_eq(get_ids(chroma, "legal", &one, 1, &arena, &hits, &err), STATUS_OK);
     arena_free(&arena);
     return hits.count == 1;
 }

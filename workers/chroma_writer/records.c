@@ -79,8 +79,9 @@ static enum status read_stored(struct context *ctx, const char *domain,
         ids[i] = writes[i].record.id;
     }
     context_phase(ctx, PHASE_QUERY);
-    enum status status =
-        chroma_get(context_chroma(ctx), domain, ids, count, true, &ctx->arena, stored, err);
+    const struct chroma_select select = {
+        .domain = domain, .ids = ids, .count = count, .fields = CHROMA_TEXTS};
+    enum status status = chroma_get(context_chroma(ctx), &select, &ctx->arena, stored, err);
     context_progress(ctx);
     if (status == STATUS_NOT_FOUND) {
         *stored = (struct chroma_hits){0};

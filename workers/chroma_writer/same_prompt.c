@@ -302,9 +302,13 @@ static enum status find_copies(struct trim *trim, struct chroma_hits *found, str
     if (asking_allow(ctx, OPERATION_GET, 1) == 0) {
         return error_set(err, STATUS_UNAVAILABLE, "chroma get is paused by its circuit breaker");
     }
-    const struct chroma_in in = {SAME_PROMPT_KEY, hashes, trim->count, limit};
-    const enum status status =
-        chroma_find_in(context_chroma(ctx), trim->seen[0]->domain, &in, &ctx->arena, found, err);
+    const struct chroma_select select = {.domain = trim->seen[0]->domain,
+                                         .key = SAME_PROMPT_KEY,
+                                         .values = hashes,
+                                         .count = trim->count,
+                                         .limit = limit,
+                                         .fields = CHROMA_METADATA};
+    const enum status status = chroma_get(context_chroma(ctx), &select, &ctx->arena, found, err);
     context_progress(ctx);
     (void)asking_report_chroma(ctx, OPERATION_GET, status, err);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
@@ -479,19 +483,19 @@ static enum status query_nearest(struct context *ctx, const char *domain,
                                  const struct record_write *writes, size_t count,
                                  struct chroma_hits *hits, struct error *err)
 {
-    const size_t dimension = embedder_dimension(ctx->clients.embedder);
-    float *vectors = arena_array(&ctx->arena, count * dimension, sizeof *vectors);
+    const float **vectors = arena_array(&ctx->arena, count, sizeof *vectors);
+    /* Two, since the nearest may be the experience itself, written before. */
+    const struct chroma_search search = {
+        .domain = domain, .vectors = vectors, .count = count, .n_results = 2, .without_text = true};
 
-    if (vectors == NULL || hits == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for %zu vectors", count);
-    }
     for (size_t i = 0; i < count; i++) {
-        memcpy(vectors + i * dimension, writes[i].record.vector, dimension * sizeof *vectors);
+        vectors[i] = writes[i].record.vector;
     }
     context_phase(ctx, PHASE_QUERY);
-    /* Two, since the nearest may be the experience itself, written before. */
-    enum status status =
-        chroma_query(context_chroma(ctx), domain, vectors, count, 2, &ctx->arena, hits, err);
+    enum status status = chroma_query(context_chroma(ctx), &search, err);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        status = chroma_next_hits(context_chroma(ctx), &ctx->arena, &hits[i], err);
+    }
     context_progress(ctx);
     return status;
 }

@@ -445,8 +445,11 @@ static enum status delete_expired(struct context *ctx, struct write_order *order
     struct chroma_hits stored = {0};
     int64_t now_unix_ms = 0;
     size_t count = 0;
-    enum status status = chroma_get(context_chroma(ctx), order->domain, order->expired,
-                                    order->expired_count, false, &ctx->arena, &stored, err);
+    const struct chroma_select select = {.domain = order->domain,
+                                         .ids = order->expired,
+                                         .count = order->expired_count,
+                                         .fields = CHROMA_METADATA};
+    enum status status = chroma_get(context_chroma(ctx), &select, &ctx->arena, &stored, err);
 
     context_progress(ctx);
     if (status == STATUS_OK) {

@@ -19,6 +19,7 @@
 #include "handlers/handler.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
+#include "rules/halving.h"
 #include "rules/metadata.h"
 #include "rules/prompt_block.h"
 
@@ -243,7 +244,9 @@ static bool is_live(const void *context, const struct example *hit)
 struct enrich_group {
     struct enrich_batch *batch;
     struct enrich_item *items[QUERY_BATCH_MAX];
-    struct slice results[QUERY_BATCH_MAX]; /* encoded; {NULL, 0}: no memory */
+    struct slice results[QUERY_BATCH_MAX]; /* encoded */
+    bool passed[QUERY_BATCH_MAX];
+    struct error *alone[QUERY_BATCH_MAX]; /* why it failed, while nothing else was asked for */
     size_t count;
     int k_max;
     size_t n_results;
@@ -251,38 +254,46 @@ struct enrich_group {
     enum operation failed; /* where the query failed */
 };
 
-/* As they are decoded, hits become results: those of a whole group would take twice as much. */
-static void take_hits(void *context, size_t index, const struct chroma_hits *hits)
+static void take_hits(struct enrich_group *group, size_t index, const struct chroma_hits *hits)
 {
-    struct enrich_group *group = context;
     struct enrich_item *item = group->items[index];
     const size_t k = (size_t)item->body.k;
     const size_t kept = hits->count < k ? hits->count : k;
 
     item->lacks = kept < k && hits->answered >= group->n_results;
     group->results[index] = make_result(group->batch, item, hits->examples, kept);
-    arena_reset(&group->hits, HITS_KEEP_BYTES);
+}
+
+/* Only which ones they are: their texts are fetched when no more are looked for. */
+static void take_far_hits(struct enrich_group *group, size_t index, const struct chroma_hits *hits)
+{
+    struct enrich_item *item = group->items[index];
+    struct arena *arena = &group->batch->ctx->arena;
+    const size_t k = (size_t)item->body.k;
+    const size_t kept = hits->count < k ? hits->count : k;
+
+    item->lacks = kept < k && hits->answered >= group->n_results;
+    item->found = arena_array(arena, kept, sizeof *item->found);
+    item->found_count = kept;
+    for (size_t i = 0; i < kept; i++) {
+        const struct example *hit = &hits->examples[i];
+        const char *id = arena_copy(arena, hit->id.data, hit->id.bytes);
+        item->found[i] = (struct example){.id = {id, hit->id.bytes}, .distance = hit->distance};
+    }
 }
 
 static void write_group(struct enrich_group *group, int64_t ttl_ms)
 {
     struct store_write writes[QUERY_BATCH_MAX];
-    size_t write_count = 0;
     struct error err = {0};
 
     for (size_t i = 0; i < group->count; i++) {
         struct enrich_item *item = group->items[i];
-        const struct slice bytes = group->results[i];
-        if (bytes.data == NULL) {
-            task_judge(item->task, VERDICT_RETRY, "no memory for the result");
-            item->finished = true;
-            continue;
-        }
-        finish_with(item, bytes);
-        writes[write_count++] = (struct store_write){item->domain, item->hash, bytes,
-                                                     item->lacks ? EMPTY_TTL_MS : ttl_ms};
+        finish_with(item, group->results[i]);
+        writes[i] = (struct store_write){item->domain, item->hash, group->results[i],
+                                         item->lacks ? EMPTY_TTL_MS : ttl_ms};
     }
-    if (store_write_results(group->batch->ctx, writes, write_count, &err) == STATUS_OK) {
+    if (store_write_results(group->batch->ctx, writes, group->count, &err) == STATUS_OK) {
         return;
     }
     (void)error_wrap(&err, "result cache");
@@ -291,58 +302,121 @@ static void write_group(struct enrich_group *group, int64_t ttl_ms)
     }
 }
 
-static enum status query(struct enrich_group *group, chroma_hits_taker *take, struct error *err)
+/* ---- one request ------------------------------------------------------------------------------
+ */
+
+/* Asks for part of a group. As they are decoded, hits become results: those of a whole group would
+ * take twice as much memory. */
+static enum status request(struct enrich_group *group, struct part part, bool is_far,
+                           struct error *err)
 {
     struct context *ctx = group->batch->ctx;
     const float *vectors[QUERY_BATCH_MAX];
     const struct chroma_search search = {
+        .domain = group->items[0]->domain,
         .vectors = vectors,
-        .count = group->count,
+        .count = part.count,
         .n_results = group->n_results,
-        .without_text = take != take_hits,
-        .arena = &group->hits,
+        .without_text = is_far,
         .wanted = is_live,
         .wanted_context = group->batch,
     };
 
-    for (size_t i = 0; i < group->count; i++) {
-        vectors[i] = group->items[i]->embedding->vector;
+    for (size_t i = 0; i < part.count; i++) {
+        vectors[i] = group->items[part.from + i]->embedding->vector;
     }
     context_phase(ctx, PHASE_QUERY);
-    enum status status =
-        chroma_query_each(context_chroma(ctx), group->items[0]->domain, &search, take, group, err);
+    enum status status = chroma_query(context_chroma(ctx), &search, err);
+    for (size_t i = 0; i < part.count && status == STATUS_OK; i++) {
+        struct chroma_hits hits = {0};
+        status = chroma_next_hits(context_chroma(ctx), &group->hits, &hits, err);
+        if (status == STATUS_OK && is_far) {
+            take_far_hits(group, part.from + i, &hits);
+        } else if (status == STATUS_OK) {
+            take_hits(group, part.from + i, &hits);
+        }
+        arena_reset(&group->hits, HITS_KEEP_BYTES);
+    }
     arena_free(&group->hits);
-    group->failed = asking_report_chroma(ctx, OPERATION_QUERY, status, err);
     context_progress(ctx);
     return status;
 }
 
+/* Halves what was refused until what is bad in it stands alone. Where nothing passes for a while,
+ * it is Chroma that fails. True: something passed; what did not is either alone, or not asked for
+ * any more, and *err says why. */
+static bool halve(struct enrich_group *group, struct error *err)
+{
+    const size_t patience = halving_patience(group->count);
+    struct halving halving;
+    struct part part;
+    bool any_passed = false;
+
+    halving_start(&halving, group->count);
+    while (halving_next(&halving, &part) && (any_passed || halving.sent <= patience)) {
+        struct error own = {0};
+        const bool passed = request(group, part, false, &own) == STATUS_OK;
+        if (!passed && (!failure_may_be_text(&own) || failure_is_outage(&own))) {
+            *err = own;
+            break;
+        }
+        for (size_t i = part.from; passed && i < part.from + part.count; i++) {
+            group->passed[i] = true;
+        }
+        if (!passed && part.count == 1) {
+            group->alone[part.from] = arena_alloc(&group->batch->ctx->arena, sizeof own);
+            *group->alone[part.from] = own;
+        }
+        any_passed = any_passed || passed;
+        halving_tell(&halving, passed);
+    }
+    return any_passed;
+}
+
+/* The breaker hears of it once. Silence is not waited for again. */
+static enum status query(struct enrich_group *group, struct error *err)
+{
+    const struct part all = {0, group->count};
+    enum status status = request(group, all, false, err);
+
+    memset(group->passed, status == STATUS_OK, sizeof group->passed);
+    if (status != STATUS_OK && group->count > 1 && failure_may_be_text(err) &&
+        !failure_is_outage(err)) {
+        const enum status first = status;
+        status = halve(group, err) ? STATUS_OK : first;
+    }
+    group->failed = asking_report_chroma(group->batch->ctx, OPERATION_QUERY, status,
+                                         status == STATUS_OK ? NULL : err);
+    return status;
+}
+
+/* Judges those that did not pass, and takes them out of the group. */
+static void leave_out_failed(struct enrich_group *group, const struct error *err)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < group->count; i++) {
+        struct enrich_item *item = group->items[i];
+        if (group->passed[i]) {
+            group->items[kept] = item;
+            group->results[kept++] = group->results[i];
+            continue;
+        }
+        if (group->alone[i] != NULL) {
+            task_judge_failure(item->task, &(struct failure){.operation = OPERATION_QUERY,
+                                                             .err = group->alone[i],
+                                                             .alone = true,
+                                                             .others_pass = true});
+        } else {
+            asking_judge_failure(item->task, group->failed, err);
+        }
+        fail(group->batch, item, OPERATION_QUERY);
+    }
+    group->count = kept;
+}
+
 /* ---- further than the first hits ---------------------------------------------------------------
  */
-
-/* Only which ones they are: their texts are fetched when no more are looked for. */
-static void take_far_hits(void *context, size_t index, const struct chroma_hits *hits)
-{
-    struct enrich_group *group = context;
-    struct enrich_item *item = group->items[index];
-    struct arena *arena = &group->batch->ctx->arena;
-    const size_t k = (size_t)item->body.k;
-    const size_t kept = hits->count < k ? hits->count : k;
-    struct example *found = arena_array(arena, kept, sizeof *found);
-
-    item->lacks = kept < k && hits->answered >= group->n_results;
-    item->found = found;
-    item->found_count = 0;
-    for (size_t i = 0; i < kept && found != NULL; i++) {
-        const struct example *hit = &hits->examples[i];
-        const char *id = arena_copy(arena, hit->id.data, hit->id.bytes);
-        if (id != NULL) {
-            found[item->found_count++] =
-                (struct example){.id = {id, hit->id.bytes}, .distance = hit->distance};
-        }
-    }
-    arena_reset(&group->hits, HITS_KEEP_BYTES);
-}
 
 /* One query more for those that lack some, in requests whose answers are bounded. False: there are
  * none, or it makes no sense to go on. */
@@ -354,7 +428,8 @@ static bool ask_again(struct enrich_group *group, size_t n_results, size_t *hits
     size_t at = 0;
 
     while (at < group->count) {
-        struct enrich_group part = {.batch = group->batch, .n_results = n_results};
+        struct enrich_group part = {
+            .batch = group->batch, .n_results = n_results, .hits.is_must = true};
         struct error err = {0};
         for (; at < group->count && part.count < fit; at++) {
             if (group->items[at]->lacks) {
@@ -369,7 +444,9 @@ static bool ask_again(struct enrich_group *group, size_t n_results, size_t *hits
             return false;
         }
         *hits_left -= part.count * n_results;
-        if (query(&part, take_far_hits, &err) != STATUS_OK) {
+        const enum status status = request(&part, (struct part){0, part.count}, true, &err);
+        (void)asking_report_chroma(batch->ctx, OPERATION_QUERY, status, &err);
+        if (status != STATUS_OK) {
             log_debug("looking further than the first hits: %s", err.text);
             return false; /* what was found before is an answer too */
         }
@@ -409,8 +486,9 @@ static void fetch_found(struct enrich_group *group, size_t index)
         ids[i] = item->found[i].id;
     }
     context_phase(ctx, PHASE_QUERY);
-    enum status status = chroma_get(context_chroma(ctx), item->domain, ids, item->found_count, true,
-                                    &group->hits, &stored, &err);
+    const struct chroma_select select = {
+        .domain = item->domain, .ids = ids, .count = item->found_count, .fields = CHROMA_TEXTS};
+    enum status status = chroma_get(context_chroma(ctx), &select, &group->hits, &stored, &err);
     (void)asking_report_chroma(ctx, OPERATION_GET, status, &err);
     if (status == STATUS_OK) {
         for (size_t i = 0; i < item->found_count; i++) {
@@ -468,8 +546,9 @@ static void run_group(struct enrich_group *group)
     }
 
     group->n_results = (size_t)group->k_max + SPARE_RESULTS;
-    enum status status = query(group, take_hits, &err);
+    enum status status = query(group, &err);
     if (status == STATUS_OK) {
+        leave_out_failed(group, &err);
         look_further(group);
         write_group(group, batch->ctx->settings->cache_ttl_ms);
     } else if (status == STATUS_NOT_FOUND) {
@@ -492,7 +571,7 @@ static void ask_chroma(struct enrich_batch *batch)
         if (batch->items[i].finished) {
             continue;
         }
-        struct enrich_group group = {.batch = batch};
+        struct enrich_group group = {.batch = batch, .hits.is_must = true};
         for (size_t j = i; j < batch->count && group.count < QUERY_BATCH_MAX; j++) {
             struct enrich_item *item = &batch->items[j];
             if (item->finished || strcmp(item->domain, batch->items[i].domain) != 0) {

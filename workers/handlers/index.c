@@ -146,8 +146,9 @@ static enum status find_unchanged(struct context *ctx, const char *domain,
             ids[i] = group[done + i]->document->id;
         }
         context_phase(ctx, PHASE_QUERY);
-        enum status status =
-            chroma_get(context_chroma(ctx), domain, ids, slice, false, &ctx->arena, &stored, err);
+        const struct chroma_select select = {
+            .domain = domain, .ids = ids, .count = slice, .fields = CHROMA_METADATA};
+        enum status status = chroma_get(context_chroma(ctx), &select, &ctx->arena, &stored, err);
         context_progress(ctx);
         if (status != STATUS_OK) {
             return status == STATUS_NOT_FOUND ? STATUS_OK : status;

@@ -124,8 +124,9 @@ static enum status sweep_domain(struct sweep *sweep, const char *domain, size_t 
         gone = 0;
         status = context_ask_time(&sweep->ctx, &now_unix_ms, err);
         if (status == STATUS_OK) {
-            status = chroma_find_expired(context_chroma(ctx), domain, now_unix_ms, FIND_MAX,
-                                         &ctx->arena, &found, err);
+            const struct chroma_select select = {
+                .domain = domain, .expired_unix_ms = now_unix_ms, .limit = FIND_MAX};
+            status = chroma_get(context_chroma(ctx), &select, &ctx->arena, &found, err);
         }
         for (size_t done = 0; status == STATUS_OK && done < found.count && may_go_on(sweep);) {
             const struct arena_mark slice_mark = arena_mark(&ctx->arena);
@@ -157,14 +158,12 @@ static bool is_of_the_domain(enum status status)
 static enum status sweep_all(struct sweep *sweep, struct error *err)
 {
     struct context *ctx = &sweep->ctx;
-    struct chroma_domains page = {0};
-    size_t offset = 0;
+    struct chroma_domains page = {.limit = DOMAINS_PAGE};
     enum status status = STATUS_OK;
 
     do {
         const struct arena_mark mark = arena_mark(&ctx->arena);
-        status =
-            chroma_list_domains(context_chroma(ctx), offset, DOMAINS_PAGE, &ctx->arena, &page, err);
+        status = chroma_list_domains(context_chroma(ctx), &ctx->arena, &page, err);
         for (size_t i = 0; status == STATUS_OK && i < page.count && may_go_on(sweep); i++) {
             size_t total = 0;
             status = sweep_domain(sweep, page.domains[i], &total, err);
@@ -177,7 +176,7 @@ static enum status sweep_all(struct sweep *sweep, struct error *err)
                 status = STATUS_OK;
             }
         }
-        offset += page.answered;
+        page.offset += page.answered;
         arena_rewind(&ctx->arena, mark);
     } while (status == STATUS_OK && page.answered == DOMAINS_PAGE && may_go_on(sweep));
     return status;

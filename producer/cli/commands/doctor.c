@@ -367,11 +367,11 @@ static void check_collections(struct doctor *doctor, struct chroma *chroma)
 static void check_identities(struct doctor *doctor, struct chroma *chroma)
 {
     struct arena arena = {0};
-    struct chroma_domains page = {0};
+    struct chroma_domains page = {.limit = COLLECTIONS_WARNING};
     struct error err = {0};
     size_t strangers = 0;
 
-    if (chroma_list_domains(chroma, 0, COLLECTIONS_WARNING, &arena, &page, &err) != STATUS_OK) {
+    if (chroma_list_domains(chroma, &arena, &page, &err) != STATUS_OK) {
         page.count = 0; /* said already */
     }
     for (size_t i = 0; i < page.count && strangers < STRANGERS_MAX; i++) {

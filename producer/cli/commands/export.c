@@ -120,17 +120,17 @@ static enum status export_all(struct export *export, struct chroma *chroma, cons
 {
     struct arena arena = {0};
     struct chroma_hits hits = {0};
-    size_t offset = 0;
+    struct chroma_select select = {.domain = domain, .limit = PAGE, .fields = CHROMA_TEXTS};
     enum status status = STATUS_OK;
 
     do {
         arena_reset(&arena, 4 * 1024 * 1024);
         hits.count = 0;
-        status = chroma_page(chroma, domain, offset, PAGE, &arena, &hits, err);
+        status = chroma_get(chroma, &select, &arena, &hits, err);
         for (size_t i = 0; status == STATUS_OK && i < hits.count; i++) {
             export_record(export, &hits.examples[i]);
         }
-        offset += PAGE;
+        select.offset += PAGE;
     } while (status == STATUS_OK && hits.count > 0 && !ferror(stdout));
     arena_free(&arena);
     return status;
