@@ -1,5 +1,11 @@
-# Writes OUT: a C header with the bytes of IN as an array, for queue.c.
-file(READ ${IN} hex HEX)
+# Puts the PARTS together as LUA, and writes OUT: a C header with its bytes as an array, for queue.c.
+set(whole "")
+foreach(part IN LISTS PARTS)
+  file(READ ${part} text)
+  string(APPEND whole "${text}")
+endforeach()
+file(WRITE ${LUA} "${whole}")
+file(READ ${LUA} hex HEX)
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
 string(REGEX REPLACE "((0x[0-9a-f][0-9a-f],){20})" "\\1\n" bytes "${bytes}")
 file(WRITE ${OUT} "static const char queue_lua[] = {\n${bytes}0x00};\n")

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* As in queue.lua, whose functions neither retry nor park what is beyond. */
+/* As in queue/lua, whose functions neither retry nor park what is beyond. */
 enum {
     UNIQUE_MAX = 256,
     TRACEPARENT_MAX = 128,
@@ -31,7 +31,7 @@ bool job_priority_parse(const char *text, size_t bytes, enum job_priority *out)
     return false;
 }
 
-/* 1 to 15 digits, as in queue.lua: what a double holds exactly. */
+/* 1 to 15 digits, as in queue/lua: what a double holds exactly. */
 static bool parse_number(struct slice text, int64_t *out)
 {
     int64_t number = 0;

@@ -4,7 +4,7 @@
 
 #include "queue/internal.h"
 
-enum { CURSOR_BYTES = 48, PROMOTE_MAX = 1000, SUSPECT_AFTER = 2 /* as in queue.lua */ };
+enum { CURSOR_BYTES = 48, PROMOTE_MAX = 1000, SUSPECT_AFTER = 2 /* as in lua/take.lua */ };
 
 /* A library before 5 wakes nobody when a job is delayed or a queue resumed: it is asked often. */
 enum { OLDER_EVERY_MS = 1000 };

@@ -6,11 +6,11 @@
  *     }
  *
  * The holder is a token, any text that names it alone in the fleet; only it can renew or release.
- * The functions behind it (sh_lease_*, queue.lua) are atomic, judge time by the server's clock and
- * are allowed when Redis is out of memory. A holder that sleeps through `ttl_ms` loses the lease
- * without being told: what it protects must bear two holders for a moment.
- * One connection, one thread at a time. Errors: those of redis_conn_command, STATUS_INVALID for an
- * empty token or a ttl_ms under 1.
+ * The functions behind it (sh_lease_*, lua/limits.lua) are atomic, judge time by the server's clock
+ * and are allowed when Redis is out of memory. A holder that sleeps through `ttl_ms` loses the
+ * lease without being told: what it protects must bear two holders for a moment. One connection,
+ * one thread at a time. Errors: those of redis_conn_command, STATUS_INVALID for an empty token or a
+ * ttl_ms under 1.
  */
 #ifndef STILLHOUSE_QUEUE_LEASE_H
 #define STILLHOUSE_QUEUE_LEASE_H

@@ -1,4 +1,4 @@
-/* queue/queue.h - the queue: C wrappers of the Redis Functions in queue.lua (producer/CONTRACT.md,
+/* queue/queue.h - the queue: C wrappers of the Redis Functions in queue/lua (producer/CONTRACT.md,
  * section 8).
  *
  * A queue is its base key "sh:{enrich}". Each call is one round trip on a caller's connection; the

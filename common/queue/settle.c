@@ -14,7 +14,7 @@
 enum { FLAG_EXPIRED = 1, FLAG_REPLY = 2 };
 
 /* Redis serves nobody else while a call runs: one whose jobs or replies are large ends here, as
- * CALL_BYTES in queue.lua. */
+ * CALL_BYTES in lua/base.lua. */
 enum { CALL_BYTES = 1024 * 1024 };
 
 enum { PARKED_BYTES = 96 };
@@ -119,7 +119,7 @@ static void add_end(struct redis_args *args, enum verb verb, const struct queue_
     }
 }
 
-/* What the functions answer for a job, as in queue.lua. */
+/* What the functions answer for a job, as in lua/base.lua. */
 static enum queue_fate fate_of(const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_INTEGER || reply->integer == 0) {

@@ -107,7 +107,7 @@ Test(job, an_unknown_option_is_ignored_in_a_job_that_stands_already)
     cr_assert_eq(job_options_parse("priority=x", 10, true, &options, &err), STATUS_INVALID);
 }
 
-/* queue.lua's functions would leave such a job where it is, until it is dead as crash_loop. */
+/* The library's functions would leave such a job where it is, until it is dead as crash_loop. */
 Test(job, what_the_functions_do_not_take_is_refused_in_a_job_that_stands_already)
 {
     struct job_options options;

@@ -11,7 +11,7 @@
 
 enum {
     ALIVE_TTL_MS = 4200,        /* the beat is a chore of every 3 s */
-    TAKE_TTL_MS = 60000,        /* the most that is taken for a lease (queue.lua) */
+    TAKE_TTL_MS = 60000,        /* the most that is taken for a lease (queue/lua) */
     FULL_LOOK_EVERY_MS = 38000, /* well within a lease, which it prolongs */
     FULL_LOOK_OTHERS_MS = 150000,
     LOOK_AGAIN_MS = 300, /* somebody else is taking leases right now */
