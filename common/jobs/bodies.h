@@ -1,10 +1,20 @@
 /* jobs/bodies.h - the msgpack bodies of jobs and results (producer/CONTRACT.md, sections 3 and 4):
  * decode and encode.
  *
- * Foreign bytes are scanned first (depth <= 16, every length <= the bytes left, exact end, valid
- * UTF-8 in every str) and only then unpacked, so that a five-byte header cannot reserve gigabytes.
- * Decoders name the field, what it was and what was expected. Decoded slices point into the body
- * itself: it must outlive them. Unknown fields are ignored. Pure, any thread.
+ * For each kind NAME of kinds.def there are struct NAME_body, with a member for each of its fields,
+ * and bodies_decode_NAME, bodies_accept_NAME and bodies_encode_NAME, all made of that table:
+ *
+ *     struct arena arena = {0};
+ *     struct reading strict = {&arena, false};
+ *     struct distill_body lesson;
+ *     if (bodies_decode(KIND_distill, body, &strict, &lesson, &err) == STATUS_OK &&
+ *         (!lesson.quality.given || lesson.quality.value >= 0.5)) {
+ *         metadata_write(lesson.metadata.pairs, lesson.metadata.count, &out);
+ *     }
+ *
+ * Foreign bytes go through msgpack.h's reader. Decoders name the field, what it was and what was
+ * expected. Decoded slices point into the body itself: it must outlive them. Unknown fields are
+ * ignored, or kept as metadata by a kind that takes the rest. Pure, any thread.
  */
 #ifndef STILLHOUSE_JOBS_BODIES_H
 #define STILLHOUSE_JOBS_BODIES_H
@@ -14,99 +24,95 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/slice.h"
 #include "base/status.h"
 #include "base/strbuf.h"
-#include "jobs/job.h"
-#include "json/writer.h"
+#include "jobs/example.h"
+#include "jobs/kinds.h"
+#include "jobs/values.h"
 
-enum { BODIES_K_DEFAULT = 3, BODIES_K_MAX = 20, BODIES_DEPTH_MAX = 16, BODIES_METADATA_MAX = 64 };
+enum { BODIES_K_DEFAULT = 3, BODIES_K_MAX = 20, BODIES_ID_MAX = 256 };
 
-/* STATUS_OK when `data` is exactly one well-formed msgpack value within the limits above. */
-enum status bodies_scan(const void *data, size_t bytes, struct error *err) MUSTCHECK;
+/* ---- the structs ----------------------------------------------------------------------------- */
 
-/* A metadata value as Chroma can hold it; lists and maps are JSON text. Keys are 1-128 bytes of
- * text, no two of one map equal (the last one wins), at most BODIES_METADATA_MAX. In job bodies our
- * own keys are refused, and those that begin with '#', '$' or "chroma:", for which Chroma would
- * refuse the whole batch. */
-enum meta_type { META_STRING, META_INT, META_FLOAT, META_BOOL, META_NULL };
-
-struct meta_value {
-    enum meta_type type;
-    struct slice string;
-    int64_t integer;
-    double number;
-    bool boolean;
+/* `given`: the body had it; else `value` is what an absent one counts as, or 0. */
+struct maybe_integer {
+    int64_t value;
+    bool given;
+};
+struct maybe_number {
+    double value;
+    bool given;
+};
+struct maybe_truth {
+    bool value;
+    bool given;
 };
 
-struct meta_pair {
-    struct slice key;
-    struct meta_value value;
+/* Texts that are absent are {NULL, 0}; ANY is the value's bytes; a list is its elements. */
+#define MEMBER_TEXT(name) struct slice name;
+#define MEMBER_FULL(name) struct slice name;
+#define MEMBER_DOCUMENT(name) struct slice name;
+#define MEMBER_ID(name) struct slice name;
+#define MEMBER_ANY(name) struct slice name;
+#define MEMBER_INTEGER(name) struct maybe_integer name;
+#define MEMBER_NUMBER(name) struct maybe_number name;
+#define MEMBER_TRUTH(name) struct maybe_truth name;
+
+/* clang-format off */
+#define JOB_KIND(name, needs, traits) struct name##_body {
+#define JOB_SHAPE(of) struct of {
+#define JOB_FIELD(of, name, type, rules, least, most, fallback, when) MEMBER_##type(name)
+#define JOB_WORD(of, name, rules, words) struct slice name;
+#define JOB_METADATA(of, rules, reserved) struct metadata metadata;
+#define JOB_LIST(of, name, shape, least, most) struct { struct shape *each; size_t count; } name;
+#define JOB_END(of) };
+#include "jobs/kinds.def"
+/* clang-format on */
+
+/* Room for a body of any kind. */
+union any_body {
+#define JOB_KIND(name, needs, traits) struct name##_body name;
+#include "jobs/kinds.def"
 };
 
-struct enrich_body {
-    struct slice query; /* not blank */
-    int k;              /* 1..20 */
-};
+/* ---- decode and encode ----------------------------------------------------------------------- */
 
-struct distill_body {
-    struct slice task_id; /* 1-256 bytes, printable, no control characters */
-    struct slice prompt;  /* not blank */
-    struct slice result;  /* not blank */
-    bool success;
-    bool has_quality;
-    double quality;     /* 0..1 */
-    struct slice model; /* {NULL, 0} = absent */
-    struct meta_pair *metadata;
-    size_t metadata_count;
-    struct slice dropped; /* metadata keys left out, {NULL, 0} = none: bodies_accept_distill */
-};
+/* STATUS_INVALID with the field named, or OOM; *out is then unspecified. Arrays come from the
+ * arena. nil counts as absent; bin is taken as text if it is UTF-8; no text may hold a NUL byte; a
+ * float with a whole value is an integer; of equal keys the last one counts. What is odd in a body
+ * without being wrong, such as success=false, is the handler's to judge.
+ *
+ * Leniently, for a worker: documents and metadata are the lesson or beside it. A NUL byte in a text
+ * becomes U+FFFD, and of metadata is left out what Chroma cannot keep (values.h). */
+enum status bodies_decode(enum kind_id kind, struct slice body, const struct reading *how,
+                          void *out, struct error *err) MUSTCHECK;
 
-struct index_document {
-    struct slice id;   /* 1-256 bytes */
-    struct slice text; /* not blank */
-    struct meta_pair *metadata;
-    size_t metadata_count;
-    struct slice dropped; /* as above */
-};
-
-struct index_body {
-    struct index_document *documents;
-    size_t count; /* 1..1000 */
-};
-
-/* STATUS_INVALID with the field named, or OOM; *out is then unspecified. Arrays come from `arena`.
- * nil counts as absent; bin is taken as text if it is UTF-8; no text may hold a NUL byte; a float
- * with a whole value is an integer; of equal keys the last one counts. */
-enum status bodies_decode_enrich(const void *data, size_t bytes, struct enrich_body *out,
-                                 struct error *err) MUSTCHECK;
-/* success=false and quality under a floor are NOT errors here: the handler judges them. */
-enum status bodies_decode_distill(const void *data, size_t bytes, struct arena *arena,
-                                  struct distill_body *out, struct error *err) MUSTCHECK;
-/* The same for a worker, whom the one who wrote it will not hear: prompt and result are the lesson,
- * metadata is beside it. What Chroma cannot keep of it is left out (a number that is not finite or
- * has more than 64 bits, binary data, a key that is empty, too long or reserved, a 65th one), and
- * key "dropped_keys" says which; a NUL byte in a text becomes U+FFFD. */
-enum status bodies_accept_distill(const void *data, size_t bytes, struct arena *arena,
-                                  struct distill_body *out, struct error *err) MUSTCHECK;
-enum status bodies_accept_index(const void *data, size_t bytes, struct arena *arena,
-                                struct index_body *out, struct error *err) MUSTCHECK;
-enum status bodies_decode_index(const void *data, size_t bytes, struct arena *arena,
-                                struct index_body *out, struct error *err) MUSTCHECK;
-
-/* Append the msgpack map to `out` (check strbuf_ok). Optional fields that are absent are left out.
+/* Appends the msgpack map to `out` (check strbuf_ok). Optional fields that are absent are left out.
  */
-void bodies_encode_enrich(const struct enrich_body *body, struct strbuf *out);
-void bodies_encode_distill(const struct distill_body *body, struct strbuf *out);
-void bodies_encode_index(const struct index_body *body, struct strbuf *out);
+void bodies_encode(enum kind_id kind, const void *body, struct strbuf *out);
 
-/* One example of an enrichment result. */
-struct example {
-    struct slice id;
-    struct slice text;
-    double distance;
-    struct meta_pair *metadata;
-    size_t metadata_count;
-};
+/* The same for one kind, with its struct; decode is strict, accept is lenient. */
+#define JOB_KIND(name, needs, traits)                                                              \
+    enum status bodies_decode_##name(const void *data, size_t bytes, struct arena *arena,          \
+                                     struct name##_body *out, struct error *err) MUSTCHECK;        \
+    enum status bodies_accept_##name(const void *data, size_t bytes, struct arena *arena,          \
+                                     struct name##_body *out, struct error *err) MUSTCHECK;        \
+    void bodies_encode_##name(const struct name##_body *body, struct strbuf *out);
+#include "jobs/kinds.def"
+
+/* The two above for any shape: what lists and tests are made of. The value is checked already. */
+enum status bodies_read(const struct kind_shape *shape, const struct mp_value *map,
+                        const struct reading *how, void *out, struct error *err) MUSTCHECK;
+void bodies_write(const struct kind_shape *shape, const void *body, struct strbuf *out);
+
+/* The key under which one such job at a time may be outstanding, in a buffer of
+ * BODIES_UNIQUE_BYTES: its KEY fields, texts as their text_hash, with points between. "" where the
+ * kind has none. */
+enum { BODIES_UNIQUE_BYTES = 64 };
+void bodies_unique(enum kind_id kind, const void *body, char out[BODIES_UNIQUE_BYTES]);
+
+/* ---- results --------------------------------------------------------------------------------- */
 
 enum {
     BODIES_FEW_SHOT_MAX = 16 * 1024, /* of a result's block */
@@ -138,14 +144,5 @@ enum status bodies_decode_result(const void *data, size_t bytes, struct arena *a
  * it came to stand in its place. It holds texts of other tasks, perhaps of another tenant. */
 bool bodies_result_is_of(const struct enrich_result *result, const char *domain,
                          const char *query_hash) MUSTCHECK;
-
-/* Puts one msgpack value into a JSON document (bin as base64 text, NaN/inf as null, map keys as
- * text), as the member `name` of an object, or NULL. INVALID puts nothing. For `stillhouse peek`,
- * `dead show`, `result`. */
-enum status bodies_to_json(const void *data, size_t bytes, struct json_writer *json,
-                           const char *name, struct error *err) MUSTCHECK;
-/* The members of a map into an object that is open already. */
-enum status bodies_members_to_json(const void *data, size_t bytes, struct json_writer *json,
-                                   struct error *err) MUSTCHECK;
 
 #endif

@@ -194,9 +194,9 @@ static enum status take_metadata(struct arena *arena, const stillhouse_meta *met
     if (count == 0) {
         return STATUS_OK;
     }
-    if (metadata == NULL || count > BODIES_METADATA_MAX) {
+    if (metadata == NULL || count > METADATA_MAX) {
         return error_set(err, STATUS_INVALID, "metadata: %zu values%s, expected at most %d", count,
-                         metadata == NULL ? " at NULL" : "", BODIES_METADATA_MAX);
+                         metadata == NULL ? " at NULL" : "", METADATA_MAX);
     }
     struct meta_pair *pairs = arena_array(arena, count, sizeof *pairs);
     if (pairs == NULL) {
@@ -221,13 +221,13 @@ static enum status encode_enrich(stillhouse_client *client, const stillhouse_enr
     if (status != STATUS_OK) {
         return status;
     }
-    body->k = enrichment->k == 0 ? BODIES_K_DEFAULT : enrichment->k;
+    body->k.value = enrichment->k == 0 ? BODIES_K_DEFAULT : enrichment->k;
     strbuf_reset(&client->body);
     bodies_encode_enrich(body, &client->body);
     status = check_body(client, err);
     if (status == STATUS_OK) {
         struct enrich_body read; /* what the worker will say to it */
-        status = bodies_decode_enrich(client->body.data, client->body.bytes, &read, err);
+        status = bodies_decode_enrich(client->body.data, client->body.bytes, NULL, &read, err);
     }
     return status;
 }
@@ -236,7 +236,7 @@ enum status make_enrich(stillhouse_client *client, const stillhouse_enrichment *
                         const stillhouse_job_options *options, struct job_draft *draft,
                         struct error *err)
 {
-    struct enrich_body body;
+    struct enrich_body body = {0};
     char hash[TEXT_HASH_CHARS + 1];
     char unique[UNIQUE_BYTES];
 
@@ -248,7 +248,7 @@ enum status make_enrich(stillhouse_client *client, const stillhouse_enrichment *
         return status;
     }
     text_hash(body.query.data, body.query.bytes, hash);
-    snprintf(unique, sizeof unique, "%s.%d", hash, body.k);
+    snprintf(unique, sizeof unique, "%s.%" PRId64, hash, body.k.value);
     return start_draft(enrichment->domain, options, unique, draft, err);
 }
 
@@ -265,12 +265,13 @@ static enum status take_experience(struct arena *arena, const stillhouse_experie
         status = take_text("result", from->result, &body->result, err);
     }
     if (status == STATUS_OK) {
-        status = take_metadata(arena, from->metadata, from->metadata_count, &body->metadata, err);
+        status =
+            take_metadata(arena, from->metadata, from->metadata_count, &body->metadata.pairs, err);
     }
-    body->metadata_count = from->metadata_count;
-    body->success = from->success;
-    body->has_quality = !(from->quality < 0); /* NaN is given, and refused below */
-    body->quality = from->quality;
+    body->metadata.count = from->metadata_count;
+    body->success.value = from->success;
+    body->quality.given = !(from->quality < 0); /* NaN is given, and refused below */
+    body->quality.value = from->quality;
     if (from->model != NULL) {
         body->model = (struct slice){from->model, strlen(from->model)};
     }
@@ -315,9 +316,10 @@ static enum status take_document(struct arena *arena, const stillhouse_document 
         status = take_text("text", from->text, &to->text, err);
     }
     if (status == STATUS_OK) {
-        status = take_metadata(arena, from->metadata, from->metadata_count, &to->metadata, err);
+        status =
+            take_metadata(arena, from->metadata, from->metadata_count, &to->metadata.pairs, err);
     }
-    to->metadata_count = from->metadata_count;
+    to->metadata.count = from->metadata_count;
     return status;
 }
 
@@ -328,15 +330,15 @@ static enum status take_documents(struct arena *arena, const stillhouse_document
         return error_set(err, STATUS_INVALID, "documents: %zu%s, expected 1 to %d", count,
                          documents == NULL ? " at NULL" : "", QUEUE_BATCH_MAX);
     }
-    body->documents = arena_array(arena, count, sizeof *body->documents);
-    if (body->documents == NULL) {
+    body->documents.each = arena_array(arena, count, sizeof *body->documents.each);
+    if (body->documents.each == NULL) {
         return error_set(err, STATUS_OOM, "out of memory for %zu documents", count);
     }
-    for (; body->count < count; body->count++) {
-        const enum status status =
-            take_document(arena, &documents[body->count], &body->documents[body->count], err);
+    for (; body->documents.count < count; body->documents.count++) {
+        const enum status status = take_document(arena, &documents[body->documents.count],
+                                                 &body->documents.each[body->documents.count], err);
         if (status != STATUS_OK) {
-            return error_wrap(err, "documents[%zu]", body->count);
+            return error_wrap(err, "documents[%zu]", body->documents.count);
         }
     }
     return STATUS_OK;
@@ -404,7 +406,7 @@ enum status make_raw(stillhouse_client *client, const stillhouse_job *job, struc
     strbuf_reset(&client->body);
     strbuf_append(&client->body, job->body, job->body_bytes);
     status = check_body(client, err);
-    if (status == STATUS_OK && bodies_scan(job->body, job->body_bytes, err) != STATUS_OK) {
+    if (status == STATUS_OK && mp_check(job->body, job->body_bytes, NULL, err) != STATUS_OK) {
         status = error_wrap(err, "body");
     }
     return status;

@@ -103,7 +103,7 @@ static void put_body(struct json_writer *json, struct slice body)
 {
     struct error err = {0};
 
-    if (bodies_to_json(body.data, body.bytes, json, "body", &err) != STATUS_OK) {
+    if (values_to_json(body.data, body.bytes, json, "body", &err) != STATUS_OK) {
         json_put_null(json, "body");
         json_put_str(json, "body_error", err.text);
         json_base64(json_put(json, "body_base64"), body.data, body.bytes);
@@ -112,7 +112,7 @@ static void put_body(struct json_writer *json, struct slice body)
 
 void entry_body_to_json(const struct entry *entry, struct json_writer *json)
 {
-    if (bodies_to_json(entry->body.data, entry->body.bytes, json, NULL, NULL) != STATUS_OK) {
+    if (values_to_json(entry->body.data, entry->body.bytes, json, NULL, NULL) != STATUS_OK) {
         json_put_null(json, NULL);
     }
 }

@@ -57,9 +57,8 @@ static void encode(const stillhouse_experience *experience, struct strbuf *out)
         .task_id = {experience->task_id, strlen(experience->task_id)},
         .prompt = {experience->prompt, strlen(experience->prompt)},
         .result = {experience->result, strlen(experience->result)},
-        .success = true,
-        .has_quality = true,
-        .quality = experience->quality,
+        .success.value = true,
+        .quality = {experience->quality, true},
     };
 
     strbuf_reset(out);

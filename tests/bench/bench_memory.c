@@ -53,7 +53,7 @@ static void enqueue_enrich(const struct queue *queue, long from)
         struct strbuf body = {0};
         snprintf(id, sizeof id, "q-%ld", from + i);
         snprintf(query, sizeof query, "question number %ld", (from + i) % 1000);
-        const struct enrich_body enrich = {{query, strlen(query)}, 3};
+        const struct enrich_body enrich = {.query = {query, strlen(query)}, .k.value = 3};
         bodies_encode_enrich(&enrich, &body);
         const struct queue_item item = {{id, strlen(id)},
                                         {"bench", 5},

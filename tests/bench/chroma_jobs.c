@@ -81,7 +81,8 @@ void chroma_jobs_enrich(void *context)
         experience_query(query, jobs->first + i, jobs->experiences);
         text_hash(query, strlen(query), hash);
         snprintf(options, sizeof options, "unique=%s.%d", hash, BODIES_K_DEFAULT);
-        bodies_encode_enrich(&(struct enrich_body){text(query), BODIES_K_DEFAULT}, next_body());
+        bodies_encode_enrich(
+            &(struct enrich_body){.query = text(query), .k.value = BODIES_K_DEFAULT}, next_body());
         add(jobs, i, options);
     }
     send_call(jobs);
@@ -97,9 +98,8 @@ void chroma_jobs_distill(void *context)
         const struct distill_body body = {.task_id = text(made.task_id),
                                           .prompt = text(made.prompt),
                                           .result = text(made.result),
-                                          .success = true,
-                                          .has_quality = true,
-                                          .quality = 0.9};
+                                          .success.value = true,
+                                          .quality = {0.9, true}};
         bodies_encode_distill(&body, next_body());
         add(jobs, i, "");
     }
@@ -120,7 +120,7 @@ void chroma_jobs_index(void *context)
             documents[count] = (struct index_document){.id = text(made[count].task_id),
                                                        .text = text(made[count].result)};
         }
-        bodies_encode_index(&(struct index_body){documents, count}, next_body());
+        bodies_encode_index(&(struct index_body){.documents = {documents, count}}, next_body());
         add(jobs, job, "");
     }
     send_call(jobs);

@@ -61,7 +61,8 @@ static void push_documents(const char *job, const struct index_document *documen
 {
     struct strbuf body = {0};
 
-    bodies_encode_index(&(struct index_body){(struct index_document *)documents, count}, &body);
+    bodies_encode_index(
+        &(struct index_body){.documents = {(struct index_document *)documents, count}}, &body);
     push("index", job, "books", "", body.data, body.bytes);
     strbuf_free(&body);
 }

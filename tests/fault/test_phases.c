@@ -10,7 +10,7 @@ TestSuite(phases, .init = setup_proxies, .fini = teardown_proxies, .timeout = 12
 static void push_index(const char *id)
 {
     struct index_document document = {.id = {"doc-1", 5}, .text = {"a manual", 8}};
-    const struct index_body body = {.documents = &document, .count = 1};
+    const struct index_body body = {.documents = {&document, 1}};
     struct strbuf packed = {0};
 
     bodies_encode_index(&body, &packed);

@@ -30,7 +30,7 @@ static void check_text(struct slice text)
 
 static void check_metadata(const struct meta_pair *pairs, size_t count)
 {
-    must(count <= BODIES_METADATA_MAX + 1); /* "dropped_keys" */
+    must(count <= METADATA_MAX + 1); /* "dropped_keys" */
     for (size_t i = 0; i < count; i++) {
         check_text(pairs[i].key);
         if (pairs[i].value.type == META_STRING) {
@@ -46,11 +46,11 @@ static void try_enrich(const void *data, size_t size, struct error *err)
     struct strbuf first = {0};
     struct strbuf second = {0};
 
-    if (bodies_decode_enrich(data, size, &body, err) == STATUS_OK) {
+    if (bodies_decode_enrich(data, size, NULL, &body, err) == STATUS_OK) {
         check_text(body.query);
-        must(body.k >= 1 && body.k <= BODIES_K_MAX);
+        must(body.k.value >= 1 && body.k.value <= BODIES_K_MAX);
         bodies_encode_enrich(&body, &first);
-        must(bodies_decode_enrich(first.data, first.bytes, &again, err) == STATUS_OK);
+        must(bodies_decode_enrich(first.data, first.bytes, NULL, &again, err) == STATUS_OK);
         bodies_encode_enrich(&again, &second);
         must(same(&first, &second));
     }
@@ -69,8 +69,8 @@ static void try_distill(const void *data, size_t size, struct arena *arena, stru
         check_text(body.task_id);
         check_text(body.prompt);
         check_text(body.result);
-        check_metadata(body.metadata, body.metadata_count);
-        must(!body.has_quality || (body.quality >= 0 && body.quality <= 1));
+        check_metadata(body.metadata.pairs, body.metadata.count);
+        must(!body.quality.given || (body.quality.value >= 0 && body.quality.value <= 1));
         bodies_encode_distill(&body, &first);
         must(bodies_decode_distill(first.data, first.bytes, arena, &again, err) == STATUS_OK);
         bodies_encode_distill(&again, &second);
@@ -90,13 +90,14 @@ static void try_accepting(const void *data, size_t size, struct arena *arena, st
     const bool accepted = bodies_accept_distill(data, size, arena, &body, err) == STATUS_OK;
 
     must(accepted || !sound);
-    must(!sound || (body.dropped.data == NULL && body.metadata_count == strict.metadata_count));
+    must(!sound ||
+         (body.metadata.dropped.data == NULL && body.metadata.count == strict.metadata.count));
     if (accepted) {
         check_text(body.prompt);
         check_text(body.result);
-        check_text(body.dropped);
-        check_metadata(body.metadata, body.metadata_count);
-        body.metadata_count -= body.metadata_count > BODIES_METADATA_MAX;
+        check_text(body.metadata.dropped);
+        check_metadata(body.metadata.pairs, body.metadata.count);
+        body.metadata.count -= body.metadata.count > METADATA_MAX;
         bodies_encode_distill(&body, &first);
         must(bodies_decode_distill(first.data, first.bytes, arena, &strict, err) == STATUS_OK);
     }
@@ -111,11 +112,12 @@ static void try_index(const void *data, size_t size, struct arena *arena, struct
     struct strbuf second = {0};
 
     if (bodies_decode_index(data, size, arena, &body, err) == STATUS_OK) {
-        must(body.count >= 1);
-        for (size_t i = 0; i < body.count; i++) {
-            check_text(body.documents[i].id);
-            check_text(body.documents[i].text);
-            check_metadata(body.documents[i].metadata, body.documents[i].metadata_count);
+        must(body.documents.count >= 1);
+        for (size_t i = 0; i < body.documents.count; i++) {
+            check_text(body.documents.each[i].id);
+            check_text(body.documents.each[i].text);
+            check_metadata(body.documents.each[i].metadata.pairs,
+                           body.documents.each[i].metadata.count);
         }
         bodies_encode_index(&body, &first);
         must(bodies_decode_index(first.data, first.bytes, arena, &again, err) == STATUS_OK);
@@ -152,7 +154,7 @@ static void try_json(const void *data, size_t size, bool sound, struct error *er
 {
     struct strbuf json = {0};
 
-    must((bodies_to_json(data, size, &(struct json_writer){.out = &json}, NULL, err) ==
+    must((values_to_json(data, size, &(struct json_writer){.out = &json}, NULL, err) ==
           STATUS_OK) == sound);
     if (sound) {
         cJSON *document = cJSON_ParseWithLength(json.data, json.bytes);
@@ -166,7 +168,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena arena = {0};
     struct error err = {0};
-    bool sound = bodies_scan(data, size, &err) == STATUS_OK;
+    bool sound = mp_check(data, size, NULL, &err) == STATUS_OK;
 
     must(sound || (err.status == STATUS_INVALID && err.text[0] != '\0'));
     must(memchr(err.text, '\0', sizeof err.text) != NULL);

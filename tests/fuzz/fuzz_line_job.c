@@ -21,11 +21,11 @@ static void must_be_taken(const char *queue, const struct strbuf *body, struct a
     struct distill_body distill;
     struct index_body index;
     struct error err = {0};
-    enum status status = bodies_scan(body->data, body->bytes, &err);
+    enum status status = mp_check(body->data, body->bytes, NULL, &err);
 
     must(status == STATUS_OK);
     if (strcmp(queue, "enrich") == 0) {
-        status = bodies_decode_enrich(body->data, body->bytes, &enrich, &err);
+        status = bodies_decode_enrich(body->data, body->bytes, NULL, &enrich, &err);
     } else if (strcmp(queue, "distill") == 0) {
         status = bodies_decode_distill(body->data, body->bytes, arena, &distill, &err);
     } else if (strcmp(queue, "index") == 0) {

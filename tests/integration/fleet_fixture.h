@@ -124,9 +124,8 @@ static UNUSED void push_distill(const char *domain, const char *task_id, const c
         .task_id = {task_id, strlen(task_id)},
         .prompt = {prompt, strlen(prompt)},
         .result = {result, strlen(result)},
-        .success = true,
-        .has_quality = true,
-        .quality = quality,
+        .success.value = true,
+        .quality = {quality, true},
     };
 
     bodies_encode_distill(&distill, &body);
@@ -138,7 +137,7 @@ static UNUSED void push_enrich(const char *domain, const char *id, const char *q
                                const char *options)
 {
     struct strbuf body = {0};
-    const struct enrich_body enrich = {{query, strlen(query)}, k};
+    const struct enrich_body enrich = {.query = {query, strlen(query)}, .k.value = k};
 
     bodies_encode_enrich(&enrich, &body);
     push("enrich", id, domain, options, body.data, body.bytes);

@@ -86,8 +86,9 @@ Test(cli_enqueue, an_enrichment_stands_in_the_stream_and_its_twin_gets_the_same_
     redisReply *entries = only_entry("sh:{enrich}:jobs");
     cr_assert_str_eq(field_of(entries, "id")->str, id);
     const redisReply *packed = field_of(entries, "body");
-    cr_assert_eq(bodies_decode_enrich(packed->str, (size_t)packed->len, &body, NULL), STATUS_OK);
-    cr_assert_eq(body.k, 5);
+    cr_assert_eq(bodies_decode_enrich(packed->str, (size_t)packed->len, NULL, &body, NULL),
+                 STATUS_OK);
+    cr_assert_eq(body.k.value, 5);
     redis_reply_free(entries);
 
     RUN(0, "enqueue", "enrich", "--domain", "legal", "--query", " notice  period", "--k", "5",
@@ -111,14 +112,14 @@ Test(cli_enqueue, a_distillation_carries_everything_that_was_given)
     const redisReply *packed = field_of(entries, "body");
     cr_assert_eq(bodies_decode_distill(packed->str, (size_t)packed->len, &arena, &body, NULL),
                  STATUS_OK);
-    cr_assert(body.success);
-    cr_assert_float_eq(body.quality, 0.9, 1e-9);
-    cr_assert_eq(body.metadata_count, 5);
-    cr_assert_eq(body.metadata[0].value.type, META_STRING);
-    cr_assert_eq(body.metadata[1].value.integer, 7);
-    cr_assert_float_eq(body.metadata[2].value.number, 0.5, 1e-9);
-    cr_assert(body.metadata[3].value.boolean);
-    cr_assert_eq(memcmp(body.metadata[4].value.string.data, "a=b", 3), 0);
+    cr_assert(body.success.value);
+    cr_assert_float_eq(body.quality.value, 0.9, 1e-9);
+    cr_assert_eq(body.metadata.count, 5);
+    cr_assert_eq(body.metadata.pairs[0].value.type, META_STRING);
+    cr_assert_eq(body.metadata.pairs[1].value.integer, 7);
+    cr_assert_float_eq(body.metadata.pairs[2].value.number, 0.5, 1e-9);
+    cr_assert(body.metadata.pairs[3].value.boolean);
+    cr_assert_eq(memcmp(body.metadata.pairs[4].value.string.data, "a=b", 3), 0);
     arena_free(&arena);
     redis_reply_free(entries);
 }

@@ -169,12 +169,12 @@ Test(client, an_experience_arrives_as_it_was_handed_in_and_carries_no_unique_key
     assert_slice(body.prompt, "prompt");
     assert_slice(body.result, "result");
     assert_slice(body.model, "m");
-    cr_assert(body.success && body.has_quality && body.quality == 0.9);
-    cr_assert_eq(body.metadata_count, 4);
-    assert_slice(body.metadata[0].value.string, "BGH");
-    cr_assert_eq(body.metadata[1].value.integer, 2026);
-    cr_assert_eq(body.metadata[2].value.number, 0.5);
-    cr_assert(body.metadata[3].value.boolean);
+    cr_assert(body.success.value && body.quality.given && body.quality.value == 0.9);
+    cr_assert_eq(body.metadata.count, 4);
+    assert_slice(body.metadata.pairs[0].value.string, "BGH");
+    cr_assert_eq(body.metadata.pairs[1].value.integer, 2026);
+    cr_assert_eq(body.metadata.pairs[2].value.number, 0.5);
+    cr_assert(body.metadata.pairs[3].value.boolean);
     arena_free(&arena);
     strbuf_free(&bytes);
 }
@@ -190,10 +190,10 @@ Test(client, what_is_not_given_of_an_experience_is_not_sent)
     IS(stillhouse_enqueue_distill(client, &bare, NULL, NULL), STILLHOUSE_OK);
     first_body("sh:{distill}:jobs", &bytes);
     OK(bodies_decode_distill(bytes.data, bytes.bytes, &arena, &body, &err));
-    cr_assert_not(body.has_quality);
-    cr_assert_not(body.success);
+    cr_assert_not(body.quality.given);
+    cr_assert_not(body.success.value);
     cr_assert_null(body.model.data);
-    cr_assert_eq(body.metadata_count, 0);
+    cr_assert_eq(body.metadata.count, 0);
     arena_free(&arena);
     strbuf_free(&bytes);
 }
@@ -252,9 +252,9 @@ Test(client, documents_arrive_and_wrong_ones_are_named)
     IS(stillhouse_enqueue_index(client, "legal", documents, 2, NULL, NULL), STILLHOUSE_OK);
     first_body("sh:{index}:jobs", &bytes);
     OK(bodies_decode_index(bytes.data, bytes.bytes, &arena, &body, &err));
-    cr_assert_eq(body.count, 2);
-    assert_slice(body.documents[1].text, "two");
-    cr_assert_eq(body.documents[1].metadata_count, 4);
+    cr_assert_eq(body.documents.count, 2);
+    assert_slice(body.documents.each[1].text, "two");
+    cr_assert_eq(body.documents.each[1].metadata.count, 4);
     arena_free(&arena);
     strbuf_free(&bytes);
 

@@ -51,9 +51,8 @@ Test(fleet, the_source_of_an_experience_is_the_queue_it_came_through_not_what_it
         .task_id = {"t1", 2},
         .prompt = {"notice period", 13},
         .result = {"three months", 12},
-        .success = true,
-        .metadata = claims,
-        .metadata_count = 2,
+        .success.value = true,
+        .metadata = {claims, 2, {NULL, 0}},
     };
     struct strbuf body = {0};
     struct arena arena = {0};
@@ -227,8 +226,10 @@ Test(fleet, an_experience_expires_in_its_time_whatever_its_job_s_id_and_since_sa
                                              {"1-1", ""},
                                              {"*", "since=999999999999999"},
                                              {"*", "since=1"}};
-    struct distill_body body = {
-        .task_id = {"t", 1}, .prompt = {"a prompt", 8}, .result = {"a result", 8}, .success = true};
+    struct distill_body body = {.task_id = {"t", 1},
+                                .prompt = {"a prompt", 8},
+                                .result = {"a result", 8},
+                                .success.value = true};
     struct arena arena = {0};
     struct error err = {0};
 
@@ -505,10 +506,10 @@ static void push_index(const char *job, const char *text)
     struct strbuf body = {0};
     struct meta_pair meta = {{"page", 4}, {.type = META_INT, .integer = 7}};
     struct index_document documents[2] = {
-        {{"d1", 2}, {text, strlen(text)}, &meta, 1, {NULL, 0}},
-        {{"d2", 2}, {"another text", 12}, NULL, 0, {NULL, 0}},
+        {{"d1", 2}, {text, strlen(text)}, {&meta, 1, {NULL, 0}}},
+        {.id = {"d2", 2}, .text = {"another text", 12}},
     };
-    const struct index_body index = {documents, 2};
+    const struct index_body index = {.documents = {documents, 2}};
 
     bodies_encode_index(&index, &body);
     push("index", job, "books", "", body.data, body.bytes);
@@ -550,7 +551,7 @@ static void push_many_documents(const char *job, size_t count, const char *text)
         documents[i].text = (struct slice){texts[i], (size_t)bytes};
         documents[i].id = (struct slice){texts[i] + 9, strcspn(texts[i] + 9, " ")};
     }
-    bodies_encode_index(&(struct index_body){documents, count}, &body);
+    bodies_encode_index(&(struct index_body){.documents = {documents, count}}, &body);
     push("index", job, "library", "", body.data, body.bytes);
     strbuf_free(&body);
     free(documents);

@@ -93,7 +93,7 @@ static void add_metadata(cJSON *to, const struct meta_pair *pairs, size_t count)
 static void add_enrich(cJSON *to, const struct enrich_body *body)
 {
     add_text(to, "query", body->query);
-    cJSON_AddNumberToObject(to, "k", (double)body->k);
+    cJSON_AddNumberToObject(to, "k", (double)body->k.value);
 }
 
 static void add_distill(cJSON *to, const struct distill_body *body)
@@ -101,15 +101,15 @@ static void add_distill(cJSON *to, const struct distill_body *body)
     add_text(to, "task_id", body->task_id);
     add_text(to, "prompt", body->prompt);
     add_text(to, "result", body->result);
-    cJSON_AddBoolToObject(to, "success", body->success);
-    if (body->has_quality) {
-        cJSON_AddNumberToObject(to, "quality", body->quality);
+    cJSON_AddBoolToObject(to, "success", body->success.value);
+    if (body->quality.given) {
+        cJSON_AddNumberToObject(to, "quality", body->quality.value);
     }
     if (body->model.data != NULL) {
         add_text(to, "model", body->model);
     }
-    if (body->metadata_count > 0) {
-        add_metadata(to, body->metadata, body->metadata_count);
+    if (body->metadata.count > 0) {
+        add_metadata(to, body->metadata.pairs, body->metadata.count);
     }
 }
 
@@ -117,12 +117,13 @@ static void add_index(cJSON *to, const struct index_body *body)
 {
     cJSON *documents = cJSON_AddArrayToObject(to, "documents");
 
-    for (size_t i = 0; i < body->count; i++) {
+    for (size_t i = 0; i < body->documents.count; i++) {
         cJSON *document = cJSON_CreateObject();
-        add_text(document, "id", body->documents[i].id);
-        add_text(document, "text", body->documents[i].text);
-        if (body->documents[i].metadata_count > 0) {
-            add_metadata(document, body->documents[i].metadata, body->documents[i].metadata_count);
+        add_text(document, "id", body->documents.each[i].id);
+        add_text(document, "text", body->documents.each[i].text);
+        if (body->documents.each[i].metadata.count > 0) {
+            add_metadata(document, body->documents.each[i].metadata.pairs,
+                         body->documents.each[i].metadata.count);
         }
         cJSON_AddItemToArray(documents, document);
     }
@@ -146,7 +147,7 @@ static void answer_body(const cJSON *vector, cJSON *answer)
 
     vectors_bytes(text_of(vector, "hex"), &bytes);
     if (strcmp(kind, "enrich") == 0) {
-        status = bodies_decode_enrich(bytes.data, bytes.bytes, &enrich, &err);
+        status = bodies_decode_enrich(bytes.data, bytes.bytes, NULL, &enrich, &err);
         if (status == STATUS_OK) {
             add_enrich(fields, &enrich);
             bodies_encode_enrich(&enrich, &canonical);
@@ -174,7 +175,7 @@ static void answer_body(const cJSON *vector, cJSON *answer)
             }
         }
     } else {
-        status = bodies_to_json(bytes.data, bytes.bytes, &(struct json_writer){.out = &canonical},
+        status = values_to_json(bytes.data, bytes.bytes, &(struct json_writer){.out = &canonical},
                                 NULL, &err);
     }
     if (status != STATUS_OK) {

@@ -75,14 +75,14 @@ static void produce(struct redis_conn *conn, int life)
         strbuf_reset(&body);
         const char *name = "echo";
         if (i % 3 == 0) {
-            const struct enrich_body enrich = {{text, strlen(text)}, 3};
+            const struct enrich_body enrich = {.query = {text, strlen(text)}, .k.value = 3};
             bodies_encode_enrich(&enrich, &body);
             name = "enrich";
         } else if (i % 3 == 1) {
             const struct distill_body distill = {.task_id = {id, strlen(id)},
                                                  .prompt = {text, strlen(text)},
                                                  .result = {text, strlen(text)},
-                                                 .success = true};
+                                                 .success.value = true};
             bodies_encode_distill(&distill, &body);
             name = "distill";
         } else {

@@ -17,7 +17,7 @@ static struct enrich_body enrich_of(const char *json)
     struct enrich_body out;
     struct error err = {0};
     support_body(&body, json);
-    cr_assert_eq(bodies_decode_enrich(body.data, body.bytes, &out, &err), STATUS_OK, "%s",
+    cr_assert_eq(bodies_decode_enrich(body.data, body.bytes, NULL, &out, &err), STATUS_OK, "%s",
                  err.text);
     return out;
 }
@@ -26,7 +26,7 @@ static void enrich_refuses_bytes(const void *data, size_t bytes, const char *tex
 {
     struct enrich_body out;
     struct error err = {0};
-    cr_assert_eq(bodies_decode_enrich(data, bytes, &out, &err), STATUS_INVALID);
+    cr_assert_eq(bodies_decode_enrich(data, bytes, NULL, &out, &err), STATUS_INVALID);
     cr_assert_str_eq(err.text, text);
 }
 
@@ -40,14 +40,14 @@ Test(bodies_decode, an_enrichment_has_a_query_and_three_examples_by_default)
 {
     struct enrich_body out = enrich_of("{'query':'notice period'}");
     cr_assert(slice_is(out.query, "notice period"));
-    cr_assert_eq(out.k, 3);
+    cr_assert_eq(out.k.value, 3);
 }
 
 Test(bodies_decode, unknown_fields_of_an_enrichment_are_ignored)
 {
     struct enrich_body out = enrich_of("{'x':{'y':[1]},'k':20,'query':'q','z':null}");
     cr_assert(slice_is(out.query, "q"));
-    cr_assert_eq(out.k, 20);
+    cr_assert_eq(out.k.value, 20);
 }
 
 Test(bodies_decode, k_is_an_integer_from_1_to_20)
@@ -65,7 +65,7 @@ Test(bodies_decode, k_is_an_integer_from_1_to_20)
                    "field \"k\": expected an integer from 1 to 20, found true");
     enrich_refuses("{'query':'q','k':[]}",
                    "field \"k\": expected an integer from 1 to 20, found an array");
-    cr_assert_eq(enrich_of("{'query':'q','k':null}").k, 3);
+    cr_assert_eq(enrich_of("{'query':'q','k':null}").k.value, 3);
 }
 
 Test(bodies_decode, huge_and_strange_numbers_are_no_k)
@@ -86,17 +86,17 @@ Test(bodies_decode, k_may_be_a_float_with_a_whole_value)
 {
     struct enrich_body out;
     struct error err = {0};
-    cr_assert_eq(
-        bodies_decode_enrich(BYTES("\x82\xa5query\xa1q\xa1k\xca\x40\xa0\x00\x00"), &out, &err),
-        STATUS_OK);
-    cr_assert_eq(out.k, 5);
+    cr_assert_eq(bodies_decode_enrich(BYTES("\x82\xa5query\xa1q\xa1k\xca\x40\xa0\x00\x00"), NULL,
+                                      &out, &err),
+                 STATUS_OK);
+    cr_assert_eq(out.k.value, 5);
 }
 
 Test(bodies_decode, of_two_equal_keys_the_last_one_counts)
 {
     struct enrich_body out;
     struct error err = {0};
-    cr_assert_eq(bodies_decode_enrich(BYTES("\x82\xa5query\xa1q\xa5query\xa1r"), &out, &err),
+    cr_assert_eq(bodies_decode_enrich(BYTES("\x82\xa5query\xa1q\xa5query\xa1r"), NULL, &out, &err),
                  STATUS_OK);
     cr_assert(slice_is(out.query, "r"));
 }
@@ -105,8 +105,9 @@ Test(bodies_decode, keys_that_are_not_text_are_ignored)
 {
     struct enrich_body out;
     struct error err = {0};
-    cr_assert_eq(bodies_decode_enrich(BYTES("\x83\x01\x02\x90\x80\xa5query\xa1q"), &out, &err),
-                 STATUS_OK);
+    cr_assert_eq(
+        bodies_decode_enrich(BYTES("\x83\x01\x02\x90\x80\xa5query\xa1q"), NULL, &out, &err),
+        STATUS_OK);
     cr_assert(slice_is(out.query, "q"));
 }
 
@@ -114,7 +115,7 @@ Test(bodies_decode, a_query_may_be_binary_if_it_is_utf8)
 {
     struct enrich_body out;
     struct error err = {0};
-    cr_assert_eq(bodies_decode_enrich(BYTES("\x81\xa5query\xc4\x02\xc3\xbc"), &out, &err),
+    cr_assert_eq(bodies_decode_enrich(BYTES("\x81\xa5query\xc4\x02\xc3\xbc"), NULL, &out, &err),
                  STATUS_OK);
     cr_assert(slice_is(out.query, "\303\274"));
     enrich_refuses_bytes(BYTES("\x81\xa5query\xc4\x02\xc3x"), "field \"query\" is not valid UTF-8");
@@ -158,7 +159,7 @@ Test(bodies_decode, a_megabyte_of_query_is_text_like_any_other)
     cr_assert_not_null(room);
     memset(room, 'x', BIG);
     strbuf_commit(&body, BIG);
-    cr_assert_eq(bodies_decode_enrich(body.data, body.bytes, &out, &err), STATUS_OK);
+    cr_assert_eq(bodies_decode_enrich(body.data, body.bytes, NULL, &out, &err), STATUS_OK);
     cr_assert_eq(out.query.bytes, BIG);
     cr_assert_eq(out.query.data, body.data + body.bytes - BIG, "slices point into the body");
 }
@@ -195,31 +196,31 @@ Test(bodies_decode, a_distillation_with_everything_in_it)
     cr_assert(slice_is(out.task_id, "t-1"));
     cr_assert(slice_is(out.prompt, "a prompt"));
     cr_assert(slice_is(out.result, "a result"));
-    cr_assert(out.success);
-    cr_assert(out.has_quality);
-    cr_assert_eq(out.quality, 0.75);
+    cr_assert(out.success.value);
+    cr_assert(out.quality.given);
+    cr_assert_eq(out.quality.value, 0.75);
     cr_assert(slice_is(out.model, "m1"));
-    cr_assert_eq(out.metadata_count, 5);
-    cr_assert(slice_is(out.metadata[0].key, "lang"));
-    cr_assert_eq(out.metadata[0].value.type, META_STRING);
-    cr_assert(slice_is(out.metadata[0].value.string, "d\303\251"));
-    cr_assert_eq(out.metadata[1].value.type, META_INT);
-    cr_assert_eq(out.metadata[1].value.integer, -5);
-    cr_assert_eq(out.metadata[2].value.type, META_FLOAT);
-    cr_assert_eq(out.metadata[2].value.number, 0.25);
-    cr_assert_eq(out.metadata[3].value.type, META_BOOL);
-    cr_assert(out.metadata[3].value.boolean);
-    cr_assert_eq(out.metadata[4].value.type, META_NULL);
+    cr_assert_eq(out.metadata.count, 5);
+    cr_assert(slice_is(out.metadata.pairs[0].key, "lang"));
+    cr_assert_eq(out.metadata.pairs[0].value.type, META_STRING);
+    cr_assert(slice_is(out.metadata.pairs[0].value.string, "d\303\251"));
+    cr_assert_eq(out.metadata.pairs[1].value.type, META_INT);
+    cr_assert_eq(out.metadata.pairs[1].value.integer, -5);
+    cr_assert_eq(out.metadata.pairs[2].value.type, META_FLOAT);
+    cr_assert_eq(out.metadata.pairs[2].value.number, 0.25);
+    cr_assert_eq(out.metadata.pairs[3].value.type, META_BOOL);
+    cr_assert(out.metadata.pairs[3].value.boolean);
+    cr_assert_eq(out.metadata.pairs[4].value.type, META_NULL);
 }
 
 Test(bodies_decode, a_distillation_with_only_what_is_needed)
 {
     struct distill_body out =
         distill_of("{'task_id':'t','prompt':'p','result':'r','success':false,'model':''}");
-    cr_assert_not(out.success, "an unsuccessful one is the handler's to judge");
-    cr_assert_not(out.has_quality);
+    cr_assert_not(out.success.value, "an unsuccessful one is the handler's to judge");
+    cr_assert_not(out.quality.given);
     cr_assert_null(out.model.data);
-    cr_assert_eq(out.metadata_count, 0);
+    cr_assert_eq(out.metadata.count, 0);
 }
 
 Test(bodies_decode, a_distillation_cut_anywhere_is_refused)
@@ -281,21 +282,21 @@ Test(bodies_decode, quality_is_a_number_from_0_to_1)
         distill_refuses(json, text);
     }
     snprintf(json, sizeof json, form, "1");
-    cr_assert_eq(distill_of(json).quality, 1);
+    cr_assert_eq(distill_of(json).quality.value, 1);
     snprintf(json, sizeof json, form, "0");
-    cr_assert(distill_of(json).has_quality);
+    cr_assert(distill_of(json).quality.given);
 }
 
 Test(bodies_decode, quality_is_neither_nan_nor_infinite)
 {
     struct distill_body out;
     static const struct distill_body good = {
-        .task_id = {"t", 1}, .prompt = {"p", 1}, .result = {"r", 1}, .has_quality = true};
+        .task_id = {"t", 1}, .prompt = {"p", 1}, .result = {"r", 1}, .quality.given = true};
     static const double bad[] = {NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < 3; i++) {
         struct distill_body wrong = good;
         struct error err = {0};
-        wrong.quality = bad[i];
+        wrong.quality.value = bad[i];
         strbuf_reset(&body);
         bodies_encode_distill(&wrong, &body);
         cr_assert_eq(bodies_decode_distill(body.data, body.bytes, &arena, &out, &err),
@@ -352,7 +353,7 @@ Test(bodies_decode, chromas_own_metadata_keys_are_reserved)
     metadata_refuses("{'$and':1}", "metadata key \"$and\" is reserved");
     cr_assert_eq(distill_of("{'task_id':'t','prompt':'p','result':'r','success':true,"
                             "'metadata':{'chroma':1,'chroma_':2,'a#$':3}}")
-                     .metadata_count,
+                     .metadata.count,
                  3);
 }
 
@@ -362,13 +363,13 @@ Test(bodies_decode, lists_and_maps_in_metadata_are_json_text)
         distill_of("{'task_id':'t','prompt':'p','result':'r','success':true,"
                    "'metadata':{'tags':['a','b'],'none':[],'loc':{'lines':3,'in':[0.5,null]}}}");
 
-    cr_assert_eq(out.metadata_count, 3);
+    cr_assert_eq(out.metadata.count, 3);
     for (size_t i = 0; i < 3; i++) {
-        cr_assert_eq(out.metadata[i].value.type, META_STRING);
+        cr_assert_eq(out.metadata.pairs[i].value.type, META_STRING);
     }
-    cr_assert(slice_is(out.metadata[0].value.string, "[\"a\",\"b\"]"));
-    cr_assert(slice_is(out.metadata[1].value.string, "[]"));
-    cr_assert(slice_is(out.metadata[2].value.string, "{\"lines\":3,\"in\":[0.5,null]}"));
+    cr_assert(slice_is(out.metadata.pairs[0].value.string, "[\"a\",\"b\"]"));
+    cr_assert(slice_is(out.metadata.pairs[1].value.string, "[]"));
+    cr_assert(slice_is(out.metadata.pairs[2].value.string, "{\"lines\":3,\"in\":[0.5,null]}"));
 }
 
 Test(bodies_decode, metadata_keys_are_text_of_1_to_128_bytes)
@@ -407,7 +408,7 @@ Test(bodies_decode, metadata_that_json_could_not_say_is_judged_too)
     struct error err = {0};
 
     cr_assert_eq(decode_metadata(BYTES("\x81\x01\x02"), &out, &err), STATUS_OK);
-    cr_assert(slice_is(out.metadata[0].key, "1"));
+    cr_assert(slice_is(out.metadata.pairs[0].key, "1"));
     cr_assert_eq(decode_metadata(BYTES("\x81\x90\x02"), &out, &err), STATUS_INVALID);
     cr_assert_str_eq(err.text,
                      "field \"metadata\": expected keys of 1 to 128 bytes of text, found an array");
@@ -429,8 +430,8 @@ Test(bodies_decode, metadata_that_json_could_not_say_is_judged_too)
 /* The value of metadata key `key`; fails where there is none. */
 static struct slice metadata_text(const struct distill_body *body_read, const char *key)
 {
-    for (size_t i = 0; i < body_read->metadata_count; i++) {
-        const struct meta_pair *pair = &body_read->metadata[i];
+    for (size_t i = 0; i < body_read->metadata.count; i++) {
+        const struct meta_pair *pair = &body_read->metadata.pairs[i];
         if (slice_is(pair->key, key)) {
             return pair->value.string;
         }
@@ -453,13 +454,13 @@ Test(bodies_decode, a_worker_keeps_the_lesson_and_names_the_metadata_that_it_can
     (void)decode_metadata(odd, sizeof odd - 1, &out, &err);
     cr_assert_eq(bodies_accept_distill(body.data, body.bytes, &arena, &out, &err), STATUS_OK, "%s",
                  err.text);
-    cr_assert_eq(out.metadata_count, 3);
-    cr_assert(slice_is(out.metadata[0].key, "ok"));
+    cr_assert_eq(out.metadata.count, 3);
+    cr_assert(slice_is(out.metadata.pairs[0].key, "ok"));
     cr_assert(slice_is(metadata_text(&out, "nul"), "a\xef\xbf\xbd"
                                                    "b"));
     cr_assert(slice_is(metadata_text(&out, "dropped_keys"),
                        "n, $ref, (empty), model, an array, u, t, b"));
-    cr_assert(slice_is(out.dropped, "n, $ref, (empty), model, an array, u, t, b"));
+    cr_assert(slice_is(out.metadata.dropped, "n, $ref, (empty), model, an array, u, t, b"));
 }
 
 Test(bodies_decode, a_worker_keeps_the_first_64_keys_of_many)
@@ -475,8 +476,8 @@ Test(bodies_decode, a_worker_keeps_the_first_64_keys_of_many)
     }
     (void)decode_metadata(metadata.data, metadata.bytes, &out, &err);
     cr_assert_eq(bodies_accept_distill(body.data, body.bytes, &arena, &out, &err), STATUS_OK);
-    cr_assert_eq(out.metadata_count, 65);
-    cr_assert(slice_is(out.dropped, "64, 65, 66, 67, 68, 69, 70, 71, 72, 73 and 26 more"));
+    cr_assert_eq(out.metadata.count, 65);
+    cr_assert(slice_is(out.metadata.dropped, "64, 65, 66, 67, 68, 69, 70, 71, 72, 73 and 26 more"));
     strbuf_free(&metadata);
 }
 
@@ -499,8 +500,8 @@ Test(bodies_decode, metadata_may_be_binary_if_it_is_utf8)
     struct error err = {0};
     cr_assert_eq(decode_metadata(BYTES("\x81\xc4\x01x\xc4\x02\xc3\xbc"), &out, &err), STATUS_OK,
                  "%s", err.text);
-    cr_assert(slice_is(out.metadata[0].key, "x"));
-    cr_assert(slice_is(out.metadata[0].value.string, "\303\274"));
+    cr_assert(slice_is(out.metadata.pairs[0].key, "x"));
+    cr_assert(slice_is(out.metadata.pairs[0].value.string, "\303\274"));
 }
 
 Test(bodies_decode, of_two_equal_metadata_keys_the_last_value_counts)
@@ -508,9 +509,9 @@ Test(bodies_decode, of_two_equal_metadata_keys_the_last_value_counts)
     struct distill_body out;
     struct error err = {0};
     cr_assert_eq(decode_metadata(BYTES("\x83\xa1x\x01\xa1y\x02\xa1x\x03"), &out, &err), STATUS_OK);
-    cr_assert_eq(out.metadata_count, 2);
-    cr_assert(slice_is(out.metadata[0].key, "x"));
-    cr_assert_eq(out.metadata[0].value.integer, 3);
+    cr_assert_eq(out.metadata.count, 2);
+    cr_assert(slice_is(out.metadata.pairs[0].key, "x"));
+    cr_assert_eq(out.metadata.pairs[0].value.integer, 3);
 }
 
 Test(bodies_decode, sixty_four_metadata_keys_are_allowed)
@@ -524,7 +525,7 @@ Test(bodies_decode, sixty_four_metadata_keys_are_allowed)
     }
     memcpy(metadata, "\xde\x00\x40", 3);
     cr_assert_eq(decode_metadata(metadata, 3 + 64 * 4, &out, &err), STATUS_OK, "%s", err.text);
-    cr_assert_eq(out.metadata_count, 64);
+    cr_assert_eq(out.metadata.count, 64);
     memcpy(metadata, "\xde\x00\x41", 3);
     cr_assert_eq(decode_metadata(metadata, 3 + 65 * 4, &out, &err), STATUS_INVALID);
     cr_assert_str_eq(err.text, "field \"metadata\": expected at most 64 keys, found 65");
@@ -554,12 +555,12 @@ Test(bodies_decode, an_index_body_holds_documents)
     struct index_body out = index_of(
         "{'documents':[{'id':'a','text':'one','metadata':{'x':1,'model':'m'}},{'id':'b','text':"
         "'two'}]}");
-    cr_assert_eq(out.count, 2);
-    cr_assert(slice_is(out.documents[0].id, "a"));
-    cr_assert(slice_is(out.documents[0].text, "one"));
-    cr_assert_eq(out.documents[0].metadata_count, 2);
-    cr_assert(slice_is(out.documents[1].id, "b"));
-    cr_assert_eq(out.documents[1].metadata_count, 0);
+    cr_assert_eq(out.documents.count, 2);
+    cr_assert(slice_is(out.documents.each[0].id, "a"));
+    cr_assert(slice_is(out.documents.each[0].text, "one"));
+    cr_assert_eq(out.documents.each[0].metadata.count, 2);
+    cr_assert(slice_is(out.documents.each[1].id, "b"));
+    cr_assert_eq(out.documents.each[1].metadata.count, 0);
 }
 
 Test(bodies_decode, a_wrong_document_is_named_by_its_number)

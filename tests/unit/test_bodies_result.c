@@ -43,21 +43,21 @@ static const char *json_of(const void *data, size_t bytes)
 {
     struct error err = {0};
     strbuf_reset(&json);
-    cr_assert_eq(bodies_to_json(data, bytes, &(struct json_writer){.out = &json}, NULL, &err),
+    cr_assert_eq(values_to_json(data, bytes, &(struct json_writer){.out = &json}, NULL, &err),
                  STATUS_OK, "%s", err.text);
     return json.data;
 }
 
 Test(bodies_result, an_enrichment_comes_back_as_encoded)
 {
-    struct enrich_body in = {SLICE("what \303\274 says"), 7};
+    struct enrich_body in = {.query = SLICE("what \303\274 says"), .k.value = 7};
     struct enrich_body out;
     struct error err = {0};
     bodies_encode_enrich(&in, &body);
     cr_assert(strbuf_ok(&body));
-    cr_assert_eq(bodies_decode_enrich(body.data, body.bytes, &out, &err), STATUS_OK);
+    cr_assert_eq(bodies_decode_enrich(body.data, body.bytes, NULL, &out, &err), STATUS_OK);
     cr_assert(slice_is(out.query, "what \303\274 says"));
-    cr_assert_eq(out.k, 7);
+    cr_assert_eq(out.k.value, 7);
     cr_assert_str_eq(json_of(body.data, body.bytes), "{\"query\":\"what \303\274 says\",\"k\":7}");
 }
 
@@ -66,12 +66,10 @@ Test(bodies_result, a_distillation_comes_back_as_encoded)
     struct distill_body in = {.task_id = SLICE("t"),
                               .prompt = SLICE("p"),
                               .result = SLICE("r"),
-                              .success = true,
-                              .has_quality = true,
-                              .quality = 0.875,
+                              .success.value = true,
+                              .quality = {0.875, true},
                               .model = SLICE("m"),
-                              .metadata = some_metadata,
-                              .metadata_count = SOME_METADATA};
+                              .metadata = {some_metadata, SOME_METADATA, {NULL, 0}}};
     struct distill_body out;
     struct error err = {0};
     bodies_encode_distill(&in, &body);
@@ -80,16 +78,16 @@ Test(bodies_result, a_distillation_comes_back_as_encoded)
     cr_assert(slice_is(out.task_id, "t"));
     cr_assert(slice_is(out.prompt, "p"));
     cr_assert(slice_is(out.result, "r"));
-    cr_assert(out.success && out.has_quality);
-    cr_assert_eq(out.quality, 0.875);
+    cr_assert(out.success.value && out.quality.given);
+    cr_assert_eq(out.quality.value, 0.875);
     cr_assert(slice_is(out.model, "m"));
-    expect_some_metadata(out.metadata, out.metadata_count);
+    expect_some_metadata(out.metadata.pairs, out.metadata.count);
 }
 
 Test(bodies_result, absent_fields_of_a_distillation_are_left_out)
 {
     struct distill_body in = {
-        .task_id = SLICE("t"), .prompt = SLICE("p"), .result = SLICE("r"), .success = false};
+        .task_id = SLICE("t"), .prompt = SLICE("p"), .result = SLICE("r"), .success.value = false};
     bodies_encode_distill(&in, &body);
     cr_assert_str_eq(json_of(body.data, body.bytes),
                      "{\"task_id\":\"t\",\"prompt\":\"p\",\"result\":\"r\",\"success\":false}");
@@ -98,19 +96,20 @@ Test(bodies_result, absent_fields_of_a_distillation_are_left_out)
 Test(bodies_result, an_index_body_comes_back_as_encoded)
 {
     struct index_document documents[] = {
-        {SLICE("a"), SLICE("one"), some_metadata, SOME_METADATA, {NULL, 0}},
-        {SLICE("b"), SLICE("two"), NULL, 0, {NULL, 0}},
+        {SLICE("a"), SLICE("one"), {some_metadata, SOME_METADATA, {NULL, 0}}},
+        {.id = SLICE("b"), .text = SLICE("two")},
     };
-    struct index_body in = {documents, 2};
+    struct index_body in = {.documents = {documents, 2}};
     struct index_body out;
     struct error err = {0};
     bodies_encode_index(&in, &body);
     cr_assert_eq(bodies_decode_index(body.data, body.bytes, &arena, &out, &err), STATUS_OK, "%s",
                  err.text);
-    cr_assert_eq(out.count, 2);
-    cr_assert(slice_is(out.documents[0].text, "one"));
-    expect_some_metadata(out.documents[0].metadata, out.documents[0].metadata_count);
-    cr_assert(slice_is(out.documents[1].id, "b"));
+    cr_assert_eq(out.documents.count, 2);
+    cr_assert(slice_is(out.documents.each[0].text, "one"));
+    expect_some_metadata(out.documents.each[0].metadata.pairs,
+                         out.documents.each[0].metadata.count);
+    cr_assert(slice_is(out.documents.each[1].id, "b"));
 }
 
 static struct example some_examples[] = {
@@ -349,7 +348,7 @@ Test(bodies_result, json_of_broken_bytes_is_an_error_and_nothing_is_written)
 {
     struct error err = {0};
     strbuf_append_str(&json, "before");
-    cr_assert_eq(bodies_to_json(BYTES("\x92\x01"), &(struct json_writer){.out = &json}, NULL, &err),
+    cr_assert_eq(values_to_json(BYTES("\x92\x01"), &(struct json_writer){.out = &json}, NULL, &err),
                  STATUS_INVALID);
     cr_assert_str_eq(json.data, "before");
     cr_assert_str_eq(err.text, "an array at byte 0 claims 2 elements, 1 bytes are left");
@@ -360,7 +359,7 @@ Test(bodies_result, json_without_memory_is_an_error)
     struct strbuf full = {.failed = true};
     struct error err = {0};
     cr_assert_eq(
-        bodies_to_json(BYTES("\x92\x01\x02"), &(struct json_writer){.out = &full}, NULL, &err),
+        values_to_json(BYTES("\x92\x01\x02"), &(struct json_writer){.out = &full}, NULL, &err),
         STATUS_OOM);
     cr_assert_str_eq(err.text, "out of memory");
     cr_assert_eq(full.bytes, 0);

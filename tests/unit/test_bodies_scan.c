@@ -13,7 +13,7 @@ static const char all_kinds[] = "\x87\x01\xc7\x02\x05zz"
 static void expect_refused(const void *data, size_t bytes, const char *text)
 {
     struct error err = {0};
-    cr_assert_eq(bodies_scan(data, bytes, &err), STATUS_INVALID);
+    cr_assert_eq(mp_check(data, bytes, NULL, &err), STATUS_INVALID);
     cr_assert_eq(err.status, STATUS_INVALID);
     cr_assert_str_eq(err.text, text);
 }
@@ -68,7 +68,7 @@ Test(bodies_scan, every_kind_of_value_is_accepted)
         {BYTES(all_kinds)},
     };
     for (size_t i = 0; i < sizeof sound / sizeof sound[0]; i++) {
-        cr_assert_eq(bodies_scan(sound[i].data, sound[i].bytes, &err), STATUS_OK, "%zu: %s", i,
+        cr_assert_eq(mp_check(sound[i].data, sound[i].bytes, NULL, &err), STATUS_OK, "%zu: %s", i,
                      err.text);
     }
 }
@@ -82,7 +82,7 @@ Test(bodies_scan, a_body_cut_anywhere_is_refused)
         cr_assert_not_null(cut);
         memcpy(cut, all_kinds, bytes);
         char *exact = realloc(cut, bytes > 0 ? bytes : 1);
-        cr_assert_eq(bodies_scan(exact, bytes, &err), STATUS_INVALID, "%zu bytes", bytes);
+        cr_assert_eq(mp_check(exact, bytes, NULL, &err), STATUS_INVALID, "%zu bytes", bytes);
         free(exact);
     }
 }
@@ -137,7 +137,7 @@ Test(bodies_scan, four_billion_elements_in_five_bytes_are_refused_at_once)
     struct error err = {0};
     for (size_t i = 0; i < sizeof heads; i++) {
         char body[] = {heads[i], '\xff', '\xff', '\xff', '\xff'};
-        cr_assert_eq(bodies_scan(body, sizeof body, &err), STATUS_INVALID);
+        cr_assert_eq(mp_check(body, sizeof body, NULL, &err), STATUS_INVALID);
     }
     expect_refused(BYTES("\xdd\xff\xff\xff\xff"),
                    "an array at byte 0 claims 4294967295 elements, 0 bytes are left");
@@ -151,7 +151,7 @@ Test(bodies_scan, sixteen_levels_are_allowed_and_a_thousand_are_not)
     struct error err = {0};
     memset(deep, '\x91', sizeof deep);
     deep[16] = '\xc0';
-    cr_assert_eq(bodies_scan(deep, 17, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(mp_check(deep, 17, NULL, &err), STATUS_OK, "%s", err.text);
 
     deep[16] = '\x91';
     deep[17] = '\xc0';
@@ -167,12 +167,12 @@ Test(bodies_scan, many_short_containers_side_by_side_are_fine)
     struct error err = {0};
     memcpy(wide, "\xdc\xea\x60", 3);
     memset(wide + 3, '\x90', 60000);
-    cr_assert_eq(bodies_scan(wide, sizeof wide, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(mp_check(wide, sizeof wide, NULL, &err), STATUS_OK, "%s", err.text);
     expect_refused(wide, sizeof wide - 1,
                    "an array at byte 0 claims 60000 elements, 59999 bytes are left");
 }
 
 Test(bodies_scan, an_error_text_is_not_needed)
 {
-    cr_assert_eq(bodies_scan("\xc1", 1, NULL), STATUS_INVALID);
+    cr_assert_eq(mp_check("\xc1", 1, NULL, NULL), STATUS_INVALID);
 }

@@ -348,8 +348,8 @@ Test(cli_parts, a_line_becomes_an_enrichment_with_its_unique_key)
                                  "\"unknown\":[1]}",
                                  &job),
                      "");
-    cr_assert_eq(bodies_decode_enrich(job.body.data, job.body.bytes, &body, NULL), STATUS_OK);
-    cr_assert_eq(body.k, 5);
+    cr_assert_eq(bodies_decode_enrich(job.body.data, job.body.bytes, NULL, &body, NULL), STATUS_OK);
+    cr_assert_eq(body.k.value, 5);
     cr_assert_eq(body.query.bytes, strlen(" notice  period "));
     cr_assert_str_eq(job.domain, "legal");
 
@@ -377,14 +377,14 @@ Test(cli_parts, a_distillation_keeps_the_types_of_its_metadata)
                      "");
     cr_assert_eq(bodies_decode_distill(job.body.data, job.body.bytes, &arena, &body, NULL),
                  STATUS_OK);
-    cr_assert(body.success, "a line without \"success\" is a success");
-    cr_assert_float_eq(body.quality, 0.75, 1e-9);
-    cr_assert_eq(body.metadata_count, 4);
-    cr_assert_eq(body.metadata[0].value.type, META_STRING);
-    cr_assert_eq(body.metadata[1].value.type, META_INT);
-    cr_assert_eq(body.metadata[1].value.integer, 7);
-    cr_assert_eq(body.metadata[2].value.type, META_FLOAT);
-    cr_assert_eq(body.metadata[3].value.type, META_BOOL);
+    cr_assert(body.success.value, "a line without \"success\" is a success");
+    cr_assert_float_eq(body.quality.value, 0.75, 1e-9);
+    cr_assert_eq(body.metadata.count, 4);
+    cr_assert_eq(body.metadata.pairs[0].value.type, META_STRING);
+    cr_assert_eq(body.metadata.pairs[1].value.type, META_INT);
+    cr_assert_eq(body.metadata.pairs[1].value.integer, 7);
+    cr_assert_eq(body.metadata.pairs[2].value.type, META_FLOAT);
+    cr_assert_eq(body.metadata.pairs[3].value.type, META_BOOL);
 
     cr_assert_str_eq(decode_line(&defaults,
                                  "{\"domain\":\"d\",\"task_id\":\"t\",\"prompt\":\"p\","
@@ -393,7 +393,7 @@ Test(cli_parts, a_distillation_keeps_the_types_of_its_metadata)
                      "");
     cr_assert_eq(bodies_decode_distill(job.body.data, job.body.bytes, &arena, &body, NULL),
                  STATUS_OK);
-    cr_assert_not(body.success);
+    cr_assert_not(body.success.value);
     arena_free(&arena);
     line_job_free(&job);
 }
@@ -413,7 +413,7 @@ Test(cli_parts, documents_and_echoes_are_packed)
                      "");
     cr_assert_eq(bodies_decode_index(job.body.data, job.body.bytes, &arena, &body, NULL),
                  STATUS_OK);
-    cr_assert_eq(body.count, 2);
+    cr_assert_eq(body.documents.count, 2);
     cr_assert_str_eq(job.domain, "docs", "the default of the command line");
 
     defaults.queue = "echo";
@@ -495,7 +495,8 @@ Test(cli_parts, what_no_text_can_hold_costs_a_character_and_not_the_line)
         struct enrich_body body;
         snprintf(line, sizeof line, "{\"domain\":\"d\",\"query\":\"%s\"}", rows[i].written);
         cr_assert_str_eq(decode_line(&defaults, line, &job), "", "row %zu", i);
-        cr_assert_eq(bodies_decode_enrich(job.body.data, job.body.bytes, &body, NULL), STATUS_OK);
+        cr_assert_eq(bodies_decode_enrich(job.body.data, job.body.bytes, NULL, &body, NULL),
+                     STATUS_OK);
         cr_assert_eq(body.query.bytes, strlen(rows[i].read), "row %zu", i);
         cr_assert_eq(memcmp(body.query.data, rows[i].read, body.query.bytes), 0, "row %zu", i);
         cr_assert_eq(job.replaced, rows[i].replaced, "row %zu", i);
@@ -521,13 +522,13 @@ Test(cli_parts, whole_numbers_of_a_line_stay_exact_and_fractions_fractions)
                      "");
     cr_assert_eq(bodies_decode_distill(job.body.data, job.body.bytes, &arena, &body, NULL),
                  STATUS_OK);
-    cr_assert_eq(body.metadata_count, 6);
+    cr_assert_eq(body.metadata.count, 6);
     for (size_t i = 0; i < 4; i++) {
-        cr_assert_eq(body.metadata[i].value.type, META_INT);
-        cr_assert_eq(body.metadata[i].value.integer, whole[i]);
+        cr_assert_eq(body.metadata.pairs[i].value.type, META_INT);
+        cr_assert_eq(body.metadata.pairs[i].value.integer, whole[i]);
     }
-    cr_assert_eq(body.metadata[4].value.type, META_FLOAT);
-    cr_assert_eq(body.metadata[5].value.type, META_FLOAT);
+    cr_assert_eq(body.metadata.pairs[4].value.type, META_FLOAT);
+    cr_assert_eq(body.metadata.pairs[5].value.type, META_FLOAT);
     arena_free(&arena);
     line_job_free(&job);
 }

@@ -56,14 +56,14 @@ static int64_t enqueued_unix_ms(const struct context *ctx, const struct job *job
 static bool is_worth_learning(const struct context *ctx, const struct distill_body *body,
                               struct task *task)
 {
-    if (!body->success) {
+    if (!body->success.value) {
         task_judge(task, VERDICT_REJECT, "field \"success\": false, expected true");
         return false;
     }
-    if (body->has_quality && body->quality < ctx->settings->min_quality) {
+    if (body->quality.given && body->quality.value < ctx->settings->min_quality) {
         task_judge(task, VERDICT_REJECT,
                    "field \"quality\": %g, expected at least %g (STILLHOUSE_MIN_QUALITY)",
-                   body->quality, ctx->settings->min_quality);
+                   body->quality.value, ctx->settings->min_quality);
         return false;
     }
     return true;
@@ -85,13 +85,13 @@ static void decode(struct distill_batch *batch, struct task *tasks, size_t count
             /* Bytes that are no msgpack are malformed; fields that are missing or wrong, rejected.
              */
             struct error scan = {0};
-            bool readable = bodies_scan(job->body.data, job->body.bytes, &scan) == STATUS_OK;
+            bool readable = mp_check(job->body.data, job->body.bytes, NULL, &scan) == STATUS_OK;
             task_judge(&tasks[i], readable ? VERDICT_REJECT : VERDICT_MALFORMED, "%s", err.text);
         } else if (is_worth_learning(ctx, &item->body, &tasks[i])) {
             item->task = &tasks[i];
             item->domain = context_text(ctx, job->domain);
             item->created_unix_ms = enqueued_unix_ms(ctx, job);
-            records_say_dropped(item->body.task_id, item->body.dropped);
+            records_say_dropped(item->body.task_id, item->body.metadata.dropped);
             batch->count++;
         }
     }
@@ -140,16 +140,16 @@ static void copy_callers(struct distill_item *item)
     const struct distill_body *body = &item->body;
 
     item->metadata_count = 0;
-    for (size_t i = 0; i < body->metadata_count; i++) {
-        struct meta_pair pair = body->metadata[i];
+    for (size_t i = 0; i < body->metadata.count; i++) {
+        struct meta_pair pair = body->metadata.pairs[i];
         bool is_taken = false;
         for (size_t j = 0; j < sizeof ours / sizeof ours[0]; j++) {
-            if (!has_name(&body->metadata[i], ours[j][0])) {
+            if (!has_name(&body->metadata.pairs[i], ours[j][0])) {
                 continue;
             }
             pair.key = (struct slice){ours[j][1], strlen(ours[j][1])};
-            for (size_t k = 0; k < body->metadata_count; k++) {
-                is_taken = is_taken || has_name(&body->metadata[k], ours[j][1]);
+            for (size_t k = 0; k < body->metadata.count; k++) {
+                is_taken = is_taken || has_name(&body->metadata.pairs[k], ours[j][1]);
             }
         }
         if (!is_taken) {
@@ -166,7 +166,7 @@ static bool build(struct context *ctx, struct distill_item *item)
     char *text = arena_alloc(&ctx->arena, bytes + 1);
 
     item->metadata =
-        arena_array(&ctx->arena, body->metadata_count + OWN_KEYS, sizeof *item->metadata);
+        arena_array(&ctx->arena, body->metadata.count + OWN_KEYS, sizeof *item->metadata);
     if (text == NULL || item->metadata == NULL) {
         return false;
     }
@@ -182,9 +182,9 @@ static bool build(struct context *ctx, struct distill_item *item)
     add_string(item, "domain", (struct slice){item->domain, strlen(item->domain)});
     item->metadata[item->metadata_count++] =
         (struct meta_pair){{"success", 7}, {.type = META_BOOL, .boolean = true}};
-    if (body->has_quality) {
+    if (body->quality.given) {
         item->metadata[item->metadata_count++] =
-            (struct meta_pair){{"quality", 7}, {.type = META_FLOAT, .number = body->quality}};
+            (struct meta_pair){{"quality", 7}, {.type = META_FLOAT, .number = body->quality.value}};
     }
     if (body->model.data != NULL) {
         add_string(item, "model", body->model);
@@ -193,7 +193,7 @@ static bool build(struct context *ctx, struct distill_item *item)
     add_int(item, "expires_ms", item->created_unix_ms + ctx->settings->experience_ttl_ms);
     item->prompt = (struct same_prompt){.domain = item->domain,
                                         .id = body->task_id,
-                                        .quality = body->has_quality ? body->quality : 1.0,
+                                        .quality = body->quality.given ? body->quality.value : 1.0,
                                         .created_unix_ms = item->created_unix_ms};
     text_hash(body->prompt.data, body->prompt.bytes, item->prompt.text_hash);
     add_int(item, SAME_PROMPT_KEY, same_prompt_hash(item->prompt.text_hash));

@@ -70,7 +70,8 @@ static void decode(struct enrich_batch *batch, struct task *tasks, size_t count)
         struct error err = {0};
         const struct job *job = tasks[i].job;
 
-        if (bodies_decode_enrich(job->body.data, job->body.bytes, &item->body, &err) != STATUS_OK) {
+        if (bodies_decode_enrich(job->body.data, job->body.bytes, NULL, &item->body, &err) !=
+            STATUS_OK) {
             task_judge(&tasks[i], VERDICT_MALFORMED, "%s", err.text);
             continue;
         }
@@ -109,7 +110,7 @@ static void look_up(struct enrich_batch *batch)
     }
     for (size_t i = 0; i < batch->count; i++) {
         struct enrich_item *item = &batch->items[i];
-        if (!item->cached->found || item->cached->result.k < item->body.k) {
+        if (!item->cached->found || item->cached->result.k < item->body.k.value) {
             item->cached->found = false;
             counts[METRICS_MISS]++;
         } else if (!is_current(batch, item)) {
@@ -152,7 +153,7 @@ static struct slice render_result(struct enrich_batch *batch, const struct enric
             .query_hash = {item->hash, TEXT_HASH_CHARS},
             .created_unix_ms = batch->now_unix_ms,
             .epoch = item->cached->epoch,
-            .k = item->body.k,
+            .k = (int)item->body.k.value,
             .examples = examples,
             .count = count,
             .few_shot = {few_shot.data != NULL ? few_shot.data : "", few_shot.bytes},
@@ -257,7 +258,7 @@ struct enrich_group {
 static void take_hits(struct enrich_group *group, size_t index, const struct chroma_hits *hits)
 {
     struct enrich_item *item = group->items[index];
-    const size_t k = (size_t)item->body.k;
+    const size_t k = (size_t)item->body.k.value;
     const size_t kept = hits->count < k ? hits->count : k;
 
     item->lacks = kept < k && hits->answered >= group->n_results;
@@ -269,7 +270,7 @@ static void take_far_hits(struct enrich_group *group, size_t index, const struct
 {
     struct enrich_item *item = group->items[index];
     struct arena *arena = &group->batch->ctx->arena;
-    const size_t k = (size_t)item->body.k;
+    const size_t k = (size_t)item->body.k.value;
     const size_t kept = hits->count < k ? hits->count : k;
 
     item->lacks = kept < k && hits->answered >= group->n_results;
@@ -583,7 +584,8 @@ static void ask_chroma(struct enrich_batch *batch)
                 continue;
             }
             group.items[group.count++] = item;
-            group.k_max = item->body.k > group.k_max ? item->body.k : group.k_max;
+            const int k = (int)item->body.k.value;
+            group.k_max = k > group.k_max ? k : group.k_max;
         }
         if (group.count > 0) {
             run_group(&group);

@@ -44,7 +44,7 @@ struct index_batch {
 static void hash_content(struct index_item *item)
 {
     struct strbuf content = {0};
-    const struct index_body body = {item->document, 1};
+    const struct index_body body = {.documents = {item->document, 1}};
 
     bodies_encode_index(&body, &content); /* text and metadata, in the caller's order */
     text_hash_raw(content.data != NULL ? content.data : "", content.bytes, item->content_hash);
@@ -65,11 +65,11 @@ static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
             bodies_accept_index(job->body.data, job->body.bytes, &ctx->arena, &bodies[i], &err);
         tasks[i].verdict = VERDICT_DONE;
         if (status != STATUS_OK) {
-            bodies[i].count = 0;
+            bodies[i].documents.count = 0;
             task_judge(&tasks[i], status == STATUS_OOM ? VERDICT_RETRY : VERDICT_MALFORMED, "%s",
                        err.text);
         }
-        total += bodies[i].count;
+        total += bodies[i].documents.count;
     }
     batch->items = arena_array(&ctx->arena, total, sizeof *batch->items);
     if (bodies == NULL || batch->items == NULL) {
@@ -77,12 +77,12 @@ static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
     }
     for (size_t i = 0; i < count; i++) {
         const char *domain = context_text(ctx, tasks[i].job->domain);
-        for (size_t j = 0; j < bodies[i].count; j++) {
+        for (size_t j = 0; j < bodies[i].documents.count; j++) {
             struct index_item *item = &batch->items[batch->count++];
             item->task = &tasks[i];
-            item->document = &bodies[i].documents[j];
+            item->document = &bodies[i].documents.each[j];
             item->domain = domain;
-            records_say_dropped(item->document->id, item->document->dropped);
+            records_say_dropped(item->document->id, item->document->metadata.dropped);
             hash_content(item);
         }
     }
@@ -174,14 +174,14 @@ static bool build(struct context *ctx, const struct index_item *item,
 {
     const struct index_document *document = item->document;
     struct meta_pair *metadata =
-        arena_array(&ctx->arena, document->metadata_count + OWN_KEYS, sizeof *metadata);
-    size_t count = document->metadata_count;
+        arena_array(&ctx->arena, document->metadata.count + OWN_KEYS, sizeof *metadata);
+    size_t count = document->metadata.count;
 
     if (metadata == NULL) {
         return false;
     }
     if (count > 0) {
-        memcpy(metadata, document->metadata, count * sizeof *metadata);
+        memcpy(metadata, document->metadata.pairs, count * sizeof *metadata);
     }
     metadata[count++] =
         (struct meta_pair){{"content_hash", 12},

@@ -190,7 +190,7 @@ static int print_reply(const struct cli *cli, const void *body, size_t bytes)
     struct error err = {0};
     int code = CLI_DONE;
 
-    if (bodies_to_json(body, bytes, json, NULL, &err) != STATUS_OK) {
+    if (values_to_json(body, bytes, json, NULL, &err) != STATUS_OK) {
         cli_message("the reply: %s", err.text);
         strbuf_free(&out.text);
         return CLI_FAILED;

@@ -15,19 +15,19 @@ enum { KEEP_SCRATCH_BYTES = 1024 * 1024 };
 #define DURATION_MAX_MS ((int64_t)366 * 24 * 60 * 60 * 1000)
 
 /* The fields of each queue's body; others in a line are left out. */
-struct shape {
+struct line_shape {
     const char *queue;
     const char *const fields[8];
 };
 
-static const struct shape shapes[] = {
+static const struct line_shape shapes[] = {
     {"enrich", {"query", "k", NULL}},
     {"distill", {"task_id", "prompt", "result", "success", "quality", "model", "metadata", NULL}},
     {"index", {"documents", NULL}},
     {"echo", {"text", NULL}},
 };
 
-static const struct shape *find_shape(const char *queue)
+static const struct line_shape *find_shape(const char *queue)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         if (strcmp(shapes[i].queue, queue) == 0) {
@@ -37,7 +37,7 @@ static const struct shape *find_shape(const char *queue)
     return &shapes[sizeof shapes / sizeof shapes[0] - 1];
 }
 
-static bool is_field(const struct shape *shape, const char *name)
+static bool is_field(const struct line_shape *shape, const char *name)
 {
     static const char *const of_all[] = {"domain", "priority", "delay", "deadline", NULL};
 
@@ -55,7 +55,7 @@ static bool is_field(const struct shape *shape, const char *name)
 }
 
 /* They are left out, and said: a mistyped "qualty" would otherwise go unnoticed. */
-static void count_strangers(const struct shape *shape, const cJSON *line, struct line_job *out)
+static void count_strangers(const struct line_shape *shape, const cJSON *line, struct line_job *out)
 {
     const cJSON *field = NULL;
 
@@ -138,7 +138,7 @@ static void pack_value(msgpack_packer *packer, const cJSON *value, const char *k
 }
 
 /* The line's fields that belong to the queue's body; a distillation without `success` is one. */
-static enum status pack_body(const struct shape *shape, const cJSON *line, struct strbuf *out,
+static enum status pack_body(const struct line_shape *shape, const cJSON *line, struct strbuf *out,
                              struct error *err)
 {
     const bool assume_success = strcmp(shape->queue, "distill") == 0 &&
@@ -171,7 +171,7 @@ static enum status pack_body(const struct shape *shape, const cJSON *line, struc
 }
 
 /* The checks of the workers' own decoders. Fills the unique key of an enrichment. */
-static enum status check_body(const struct shape *shape, const struct strbuf *body,
+static enum status check_body(const struct line_shape *shape, const struct strbuf *body,
                               struct arena *scratch, char unique[LINE_UNIQUE_BYTES],
                               struct error *err)
 {
@@ -189,12 +189,12 @@ static enum status check_body(const struct shape *shape, const struct strbuf *bo
         return bodies_decode_index(body->data, body->bytes, scratch, &index, err);
     }
     if (strcmp(shape->queue, "enrich") != 0) {
-        return bodies_scan(body->data, body->bytes, err);
+        return mp_check(body->data, body->bytes, NULL, err);
     }
-    const enum status status = bodies_decode_enrich(body->data, body->bytes, &enrich, err);
+    const enum status status = bodies_decode_enrich(body->data, body->bytes, NULL, &enrich, err);
     if (status == STATUS_OK) {
         text_hash(enrich.query.data, enrich.query.bytes, hash);
-        snprintf(unique, LINE_UNIQUE_BYTES, "%s.%d", hash, enrich.k);
+        snprintf(unique, LINE_UNIQUE_BYTES, "%s.%" PRId64, hash, enrich.k.value);
     }
     return status;
 }
@@ -438,7 +438,7 @@ static enum status parse_line(const char *text, size_t bytes, cJSON **out, struc
 static enum status decode(const struct line_defaults *defaults, const cJSON *line,
                           struct arena *scratch, struct line_job *out, struct error *err)
 {
-    const struct shape *shape = find_shape(defaults->queue);
+    const struct line_shape *shape = find_shape(defaults->queue);
 
     count_strangers(shape, line, out);
     enum status status = read_domain(defaults, line, out->domain, err);

@@ -188,7 +188,7 @@ static int print_result(const struct cli *cli, const redisReply *result, int64_t
     enum status status =
         bodies_decode_result(result->str, (size_t)result->len, &arena, &decoded, &err);
     if (status == STATUS_OK) {
-        status = bodies_members_to_json(result->str, (size_t)result->len, json, &err);
+        status = values_members_to_json(result->str, (size_t)result->len, json, &err);
     }
     if (status == STATUS_OK) {
         json_put_bool(json, "stale", decoded.epoch < epoch);
