@@ -1,8 +1,16 @@
 /* metrics/metrics.h - counters, gauges and histograms of a worker, and their Prometheus text.
  *
- * One table holds every family: name, type, labels, help (producer/CONTRACT.md, section 9). Samples
- * are relaxed atomics: any thread may add at any time, without a lock. Label values come from
- * closed sets (enums below, and the queues that the worker serves).
+ *     struct metrics *m = metrics_new();
+ *     metrics_add_queue(m, "echo");
+ *     metrics_add(m, METRICS_JOBS, metrics_queue_of(m, "echo"), METRICS_DONE, 64);
+ *     metrics_observe(m, METRICS_JOB_SECONDS, metrics_queue_of(m, "echo"), 0.25, 64);
+ *     metrics_render(m, &text);
+ *
+ * One table holds every family: name, type, help, labels, which of its series stand at 0 from the
+ * start (metrics/table.c; producer/CONTRACT.md, section 9). A family is a matrix of cells, one a
+ * series: a row and a column stand for the values of its labels, enums below and the queues that
+ * the worker serves; a family without a label has row and column 0. Cells are relaxed atomics: any
+ * thread may change one at any time, without a lock.
  *
  * Two kinds of families stand here. What the worker itself did is its own: sum it over workers.
  * What Redis says of a queue or of all producers (stillhouse_queue_..., stillhouse_fleet_...,
@@ -21,6 +29,43 @@
 #include "base/strbuf.h"
 #include "jobs/operation.h"
 
+/* Behind each: its rows, and its columns where it has two labels. */
+enum metrics_family {
+    METRICS_JOBS,               /* queue, enum metrics_outcome */
+    METRICS_JOB_SECONDS,        /* queue; a job takes as long as its batch */
+    METRICS_JOB_WAIT_SECONDS,   /* queue */
+    METRICS_UPSTREAM_SECONDS,   /* metrics_call_of() */
+    METRICS_UPSTREAM_ERRORS,    /* enum metrics_upstream, enum status */
+    METRICS_HTTP_REQUESTS,      /* enum metrics_upstream, metrics_code_of() */
+    METRICS_HTTP_CONNECTIONS,   /* enum metrics_upstream */
+    METRICS_BREAKER_STATE,      /* enum operation */
+    METRICS_BREAKER_OPENED,     /* enum operation */
+    METRICS_CACHE_LOOKUPS,      /* enum metrics_layer, enum metrics_lookup */
+    METRICS_PROMPTS,            /* enum metrics_prompt */
+    METRICS_LOOKED_FURTHER,     /* enum metrics_further */
+    METRICS_SWEPT,              /* 0 */
+    METRICS_LONG_TEXTS,         /* enum metrics_long_text */
+    METRICS_EMBEDDED,           /* enum metrics_source */
+    METRICS_FLEET_JOBS,         /* queue, the tally that was named */
+    METRICS_QUEUE_JOBS,         /* queue, enum metrics_job_state */
+    METRICS_QUEUE_OLDEST_MS,    /* queue; shown in seconds */
+    METRICS_QUEUE_LIMIT,        /* queue */
+    METRICS_QUEUE_PAUSED,       /* queue */
+    METRICS_UNACCOUNTED,        /* queue */
+    METRICS_QUEUE_FAULTS,       /* queue */
+    METRICS_LANES,              /* METRICS_BUSY, METRICS_IDLE */
+    METRICS_BUILD_INFO,         /* what metrics_name_build said */
+    METRICS_REDIS_UP,           /* of the process, as all below: no label */
+    METRICS_PROCESS_CPU_MS,     /* shown in seconds */
+    METRICS_PROCESS_VIRTUAL,    /* bytes */
+    METRICS_PROCESS_RESIDENT,   /* bytes */
+    METRICS_PROCESS_OPEN_FILES, /**/
+    METRICS_PROCESS_MOST_FILES, /**/
+    METRICS_PROCESS_START_MS,   /* shown in seconds */
+    METRICS_QUEUES_SET_ASIDE,   /**/
+    METRICS_FAMILIES
+};
+
 enum {
     METRICS_OTHER = 0,       /* the queue that nobody has named */
     METRICS_QUEUES_MAX = 33, /* it and what a worker serves at most */
@@ -38,9 +83,14 @@ enum metrics_outcome {
 enum metrics_upstream { METRICS_REDIS, METRICS_CHROMA, METRICS_EMBEDDER, METRICS_UPSTREAMS };
 enum metrics_layer { METRICS_MEMORY, METRICS_REDIS_LAYER, METRICS_LAYERS };
 enum metrics_lookup { METRICS_HIT, METRICS_MISS, METRICS_STALE, METRICS_LOOKUPS };
+enum metrics_prompt { METRICS_ENRICHED, METRICS_FALLBACK, METRICS_PROMPT_RESULTS };
 enum metrics_source { METRICS_FROM_MODEL, METRICS_FROM_CACHE, METRICS_SOURCES };
+/* An enrichment asked Chroma for more hits, since expired ones lay nearer than live ones. */
 enum metrics_further { METRICS_FOUND, METRICS_GAVE_UP, METRICS_FURTHERS };
-enum metrics_lane { METRICS_BUSY, METRICS_IDLE, METRICS_PAUSED, METRICS_LANES };
+/* A text was longer than the model takes: its beginning was embedded, or it was refused. */
+enum metrics_long_text { METRICS_LONG_CUT, METRICS_LONG_REJECTED, METRICS_LONG_ACTIONS };
+/* Lanes are set as busy or idle; while all queues are paused, idle ones are shown as paused. */
+enum metrics_lane { METRICS_BUSY, METRICS_IDLE, METRICS_PAUSED, METRICS_LANE_STATES };
 enum metrics_job_state {
     METRICS_WAITING,
     METRICS_RUNNING,
@@ -55,62 +105,53 @@ struct metrics; /* opaque; heap; any thread */
 struct metrics *metrics_new(void) MUSTCHECK;
 void metrics_free(struct metrics *metrics);
 
-/* A queue that this worker serves: its counters stand at 0 from now on. Each goes by its own name,
- * "enrich.3" too, or two partitions on two workers would fall into one series. `name` is copied.
- * Before any other thread counts. */
-void metrics_add_queue(struct metrics *m, const char *name);
-/* How Redis' counters of a queue are called; literals, at most METRICS_TALLIES_MAX. Likewise. */
-void metrics_name_tallies(struct metrics *m, const char *const *names, size_t count);
+/* ---- before any other thread counts ----------------------------------------------------------
+ */
 
-/* The queue of that name for the calls below; METRICS_OTHER when it was not added. */
+/* A queue that this worker serves: its counters stand at 0 from now on. Each goes by its own name,
+ * "enrich.3" too, or two partitions on two workers would fall into one series. `name` is copied. */
+void metrics_add_queue(struct metrics *m, const char *name);
+/* How Redis' counters of a queue are called; literals, at most METRICS_TALLIES_MAX. */
+void metrics_name_tallies(struct metrics *m, const char *const *names, size_t count);
+/* `version` is a literal. */
+void metrics_name_build(struct metrics *m, const char *version, long long functions);
+
+/* ---- rows and columns ------------------------------------------------------------------------
+ */
+
+/* The row of a queue; METRICS_OTHER when it was not added. */
 size_t metrics_queue_of(const struct metrics *m, const char *name);
 
-void metrics_jobs(struct metrics *m, size_t queue, enum metrics_outcome outcome, uint64_t count);
-/* Each of `jobs` jobs took `seconds`: a job takes as long as its batch. */
-void metrics_job_seconds(struct metrics *m, size_t queue, double seconds, uint64_t jobs);
-void metrics_job_wait_seconds(struct metrics *m, size_t queue, double seconds);
-/* `operation` is a literal from the known list in metrics.c (others count as "other"). */
-void metrics_upstream_seconds(struct metrics *m, enum metrics_upstream upstream,
-                              const char *operation, double seconds);
-/* `reason` = status of the failure. */
-void metrics_upstream_error(struct metrics *m, enum metrics_upstream upstream, enum status reason);
-/* `code` 0 = no answer. */
-void metrics_http_request(struct metrics *m, enum metrics_upstream upstream, int code,
-                          long new_connections);
-/* State and lifetime count of a breaker, as upstreams.h knows them. */
-void metrics_breaker(struct metrics *m, enum operation operation, int state, uint64_t opened_total);
-void metrics_cache_lookup(struct metrics *m, enum metrics_layer layer, enum metrics_lookup result,
-                          uint64_t count);
-/* An enrichment that asked Chroma for more hits, since expired ones lay nearer than live ones. */
-void metrics_looked_further(struct metrics *m, enum metrics_further result);
-/* Expired experiences that this worker deleted. */
-void metrics_swept(struct metrics *m, uint64_t experiences);
-/* A text was longer than the model takes: its beginning was embedded, or it was refused. */
-enum metrics_long_text { METRICS_LONG_CUT, METRICS_LONG_REJECTED, METRICS_LONG_TEXTS };
-void metrics_long_text(struct metrics *m, enum metrics_long_text action);
-void metrics_embedded(struct metrics *m, enum metrics_source source, uint64_t texts);
+/* The row of an operation of an upstream, "query" of METRICS_CHROMA; one that is not in the list is
+ * that upstream's "other", as NULL is. */
+size_t metrics_call_of(enum metrics_upstream upstream, const char *operation);
 
-/* What Redis says of a queue; shown from the first time it is set until it is unset. */
-struct metrics_queue_facts {
-    int64_t jobs[METRICS_JOB_STATES];
-    int64_t oldest_ms;      /* age of the oldest waiting job */
-    int64_t unaccounted;    /* by how many jobs the books are off; 0 is what it must be */
-    int64_t limit_jobs;     /* waiting jobs it takes; 0 = no bound, not shown */
-    int64_t paused;         /* 0 or 1 */
-    int64_t faults;         /* keys that hold what they should not */
-    const int64_t *tallies; /* Redis' counters, as many as were named */
-};
-void metrics_queue_set(struct metrics *m, size_t queue, const struct metrics_queue_facts *facts);
-/* Redis does not say: rather nothing than what was true once. */
-void metrics_queue_unset(struct metrics *m, size_t queue);
+/* The column of an HTTP code; 0 = no answer. */
+size_t metrics_code_of(int code);
 
-void metrics_lanes(struct metrics *m, enum metrics_lane state, int64_t delta);
-/* Producers' sums from sh:prompts: enriched, stale (shown as enriched) and fallback. */
-void metrics_prompts(struct metrics *m, uint64_t enriched, uint64_t stale, uint64_t fallback);
-void metrics_prompts_unset(struct metrics *m);
-/* Likewise what producers' memory was good for: layer "memory" of the look-ups, shown as long as
- * the prompts are. Before metrics_prompts. */
-void metrics_memory_lookups(struct metrics *m, const uint64_t counts[METRICS_LOOKUPS]);
+/* ---- counting --------------------------------------------------------------------------------
+ */
+
+/* Counts on. A series that does not stand there yet comes with its first event. */
+void metrics_add(struct metrics *m, enum metrics_family family, size_t row, size_t column,
+                 uint64_t count);
+
+/* How it is now; shown from the first time on until it is unset. */
+void metrics_set(struct metrics *m, enum metrics_family family, size_t row, size_t column,
+                 int64_t value);
+
+/* Redis does not say: rather nothing than what was true once. All series of that row. */
+void metrics_unset(struct metrics *m, enum metrics_family family, size_t row);
+
+/* What Redis says of a queue, all families. */
+void metrics_unset_queue(struct metrics *m, size_t queue);
+
+/* `times` events of a histogram took `seconds` each. */
+void metrics_observe(struct metrics *m, enum metrics_family family, size_t row, double seconds,
+                     uint64_t times);
+
+/* ---- telling ---------------------------------------------------------------------------------
+ */
 
 /* Appends the Prometheus text (0.0.4) of every family: # HELP, # TYPE, samples; check strbuf_ok.
  * Any thread. */

@@ -464,7 +464,8 @@ Test(fleet_redis, a_stream_of_another_type_sets_one_queue_aside_until_it_is_gone
     cr_assert_not_null(memmem(said.data, said.bytes, "{\"echo.1\":\"", 11), "%.*s", (int)said.bytes,
                        said.data);
     strbuf_reset(&said);
-    fleet_write_metrics(fleet, &said);
+    fleet_measure(fleet);
+    metrics_render(fleet_worker(fleet)->metrics, &said);
     cr_assert_not_null(memmem(said.data, said.bytes, "set_aside 1\n", 12));
     TELL_OK("DEL", "sh:{echo.1}:jobs:low");
     push("echo.1", "healed", "legal", "", "x", 1);

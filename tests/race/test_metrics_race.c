@@ -25,20 +25,20 @@ static void *count(void *unused)
     const size_t enrich = metrics_queue_of(metrics, "enrich");
     (void)unused;
     for (int i = 0; i < ROUNDS; i++) {
-        metrics_jobs(metrics, enrich, METRICS_DONE, 1);
-        metrics_job_seconds(metrics, enrich, 0.001 * (i % 100), 1);
-        metrics_upstream_seconds(metrics, METRICS_CHROMA, "query", 0.002);
-        metrics_upstream_error(metrics, METRICS_CHROMA, STATUS_TIMEOUT);
-        metrics_http_request(metrics, METRICS_CHROMA, 200, 1);
-        metrics_cache_lookup(metrics, METRICS_REDIS_LAYER, METRICS_HIT, 2);
-        metrics_embedded(metrics, METRICS_FROM_CACHE, 1);
-        metrics_lanes(metrics, METRICS_BUSY, 1);
-        metrics_lanes(metrics, METRICS_BUSY, -1);
-        metrics_breaker(metrics, OPERATION_EMBED, i % 3, (uint64_t)i);
-        const struct metrics_queue_facts facts = {.jobs = {i}};
-        metrics_queue_set(metrics, METRICS_OTHER + 1, &facts);
-        metrics_queue_unset(metrics, METRICS_OTHER + 1);
-        metrics_prompts(metrics, (uint64_t)i, 1, 2);
+        metrics_add(metrics, METRICS_JOBS, enrich, METRICS_DONE, 1);
+        metrics_observe(metrics, METRICS_JOB_SECONDS, enrich, 0.001 * (i % 100), 1);
+        metrics_observe(metrics, METRICS_UPSTREAM_SECONDS, metrics_call_of(METRICS_CHROMA, "query"),
+                        0.002, 1);
+        metrics_add(metrics, METRICS_UPSTREAM_ERRORS, METRICS_CHROMA, STATUS_TIMEOUT, 1);
+        metrics_add(metrics, METRICS_HTTP_REQUESTS, METRICS_CHROMA, metrics_code_of(200), 1);
+        metrics_add(metrics, METRICS_HTTP_CONNECTIONS, METRICS_CHROMA, 0, 1);
+        metrics_add(metrics, METRICS_CACHE_LOOKUPS, METRICS_REDIS_LAYER, METRICS_HIT, 2);
+        metrics_add(metrics, METRICS_EMBEDDED, METRICS_FROM_CACHE, 0, 1);
+        metrics_set(metrics, METRICS_LANES, METRICS_BUSY, 0, 0);
+        metrics_set(metrics, METRICS_BREAKER_STATE, OPERATION_EMBED, 0, i % 3);
+        metrics_set(metrics, METRICS_QUEUE_JOBS, METRICS_OTHER + 1, METRICS_WAITING, i);
+        metrics_unset_queue(metrics, METRICS_OTHER + 1);
+        metrics_set(metrics, METRICS_PROMPTS, METRICS_ENRICHED, 0, i);
     }
     return NULL;
 }

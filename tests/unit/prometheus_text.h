@@ -14,7 +14,7 @@
 
 #include "metrics/metrics.h"
 
-enum { SAMPLES_MAX = 4096, FAMILIES_MAX = 32 };
+enum { SAMPLES_MAX = 4096, FAMILIES_MAX = 64 };
 
 struct sample {
     char name[96];

@@ -47,6 +47,15 @@ Test(metrics, the_families_are_those_of_the_contract)
         {"stillhouse_unaccounted_jobs", "gauge"},
         {"stillhouse_queue_faults", "gauge"},
         {"stillhouse_lanes", "gauge"},
+        {"stillhouse_build_info", "gauge"},
+        {"stillhouse_redis_up", "gauge"},
+        {"process_cpu_seconds_total", "counter"},
+        {"process_virtual_memory_bytes", "gauge"},
+        {"process_resident_memory_bytes", "gauge"},
+        {"process_open_fds", "gauge"},
+        {"process_max_fds", "gauge"},
+        {"process_start_time_seconds", "gauge"},
+        {"stillhouse_queues_set_aside", "gauge"},
     };
     struct metrics *m = make();
     parse(m);
@@ -91,16 +100,15 @@ Test(metrics, every_counter_lands_in_its_own_series)
     struct metrics *m = make();
     for (int queue = 0; queue < QUEUES; queue++) {
         for (int outcome = 0; outcome < METRICS_OUTCOMES; outcome++) {
-            metrics_jobs(m, (size_t)queue, (enum metrics_outcome)outcome,
-                         (uint64_t)queue * 10 + (uint64_t)outcome + 1);
+            metrics_add(m, METRICS_JOBS, (size_t)queue, (enum metrics_outcome)outcome,
+                        (uint64_t)queue * 10 + (uint64_t)outcome + 1);
         }
     }
-    metrics_memory_lookups(m, (const uint64_t[METRICS_LOOKUPS]){[METRICS_STALE] = 3});
-    metrics_prompts(m, 0, 0, 0);
-    metrics_cache_lookup(m, METRICS_REDIS_LAYER, METRICS_HIT, 4);
-    metrics_cache_lookup(m, METRICS_REDIS_LAYER, METRICS_MISS, 5);
-    metrics_embedded(m, METRICS_FROM_MODEL, 6);
-    metrics_embedded(m, METRICS_FROM_CACHE, 7);
+    metrics_set(m, METRICS_CACHE_LOOKUPS, METRICS_MEMORY, METRICS_STALE, 3);
+    metrics_add(m, METRICS_CACHE_LOOKUPS, METRICS_REDIS_LAYER, METRICS_HIT, 4);
+    metrics_add(m, METRICS_CACHE_LOOKUPS, METRICS_REDIS_LAYER, METRICS_MISS, 5);
+    metrics_add(m, METRICS_EMBEDDED, METRICS_FROM_MODEL, 0, 6);
+    metrics_add(m, METRICS_EMBEDDED, METRICS_FROM_CACHE, 0, 7);
     parse(m);
     for (int queue = 0; queue < QUEUES; queue++) {
         for (int outcome = 0; outcome < METRICS_OUTCOMES; outcome++) {
@@ -132,8 +140,8 @@ Test(metrics, every_queue_goes_by_its_own_name_partitions_too)
     for (size_t i = 0; i < sizeof strangers / sizeof strangers[0]; i++) {
         cr_assert_eq(metrics_queue_of(m, strangers[i]), METRICS_OTHER, "%s", strangers[i]);
     }
-    metrics_jobs(m, metrics_queue_of(m, "enrich.0"), METRICS_DONE, 3);
-    metrics_jobs(m, metrics_queue_of(m, "enrich.1"), METRICS_DONE, 4);
+    metrics_add(m, METRICS_JOBS, metrics_queue_of(m, "enrich.0"), METRICS_DONE, 3);
+    metrics_add(m, METRICS_JOBS, metrics_queue_of(m, "enrich.1"), METRICS_DONE, 4);
     parse(m);
     cr_assert_eq(value("stillhouse_jobs_total", "queue=\"enrich.0\",outcome=\"done\""), 3);
     cr_assert_eq(value("stillhouse_jobs_total", "queue=\"enrich.1\",outcome=\"done\""), 4);
@@ -161,10 +169,10 @@ Test(metrics, an_observation_counts_in_its_bucket_and_all_above)
     struct metrics *m = make();
     const char *name = "stillhouse_job_seconds_bucket";
     const char *labels = "queue=\"enrich\"";
-    metrics_job_seconds(m, ENRICH, 0.0005, 1);
-    metrics_job_seconds(m, ENRICH, 0.0006, 1);
-    metrics_job_seconds(m, ENRICH, 30, 1);
-    metrics_job_seconds(m, ENRICH, 31, 1);
+    metrics_observe(m, METRICS_JOB_SECONDS, ENRICH, 0.0005, 1);
+    metrics_observe(m, METRICS_JOB_SECONDS, ENRICH, 0.0006, 1);
+    metrics_observe(m, METRICS_JOB_SECONDS, ENRICH, 30, 1);
+    metrics_observe(m, METRICS_JOB_SECONDS, ENRICH, 31, 1);
     parse(m);
     cr_assert_eq(bucket(name, labels, "0.0005"), 1, "a bound belongs to its bucket");
     cr_assert_eq(bucket(name, labels, "0.001"), 2);
@@ -179,8 +187,8 @@ Test(metrics, an_observation_counts_in_its_bucket_and_all_above)
 Test(metrics, every_job_of_a_batch_took_as_long_as_the_batch)
 {
     struct metrics *m = make();
-    metrics_job_seconds(m, DISTILL, 0.25, 64);
-    metrics_job_seconds(m, DISTILL, 0.25, 0);
+    metrics_observe(m, METRICS_JOB_SECONDS, DISTILL, 0.25, 64);
+    metrics_observe(m, METRICS_JOB_SECONDS, DISTILL, 0.25, 0);
     parse(m);
     cr_assert_eq(bucket("stillhouse_job_seconds_bucket", "queue=\"distill\"", "0.1"), 0);
     cr_assert_eq(bucket("stillhouse_job_seconds_bucket", "queue=\"distill\"", "0.25"), 64);
@@ -193,9 +201,9 @@ Test(metrics, jobs_may_wait_for_longer_than_calls_take)
 {
     struct metrics *m = make();
     const char *name = "stillhouse_job_wait_seconds_bucket";
-    metrics_job_wait_seconds(m, ECHO, 90);
-    metrics_job_wait_seconds(m, ECHO, 7200);
-    metrics_job_wait_seconds(m, METRICS_OTHER, 0.5);
+    metrics_observe(m, METRICS_JOB_WAIT_SECONDS, ECHO, 90, 1);
+    metrics_observe(m, METRICS_JOB_WAIT_SECONDS, ECHO, 7200, 1);
+    metrics_observe(m, METRICS_JOB_WAIT_SECONDS, METRICS_OTHER, 0.5, 1);
     parse(m);
     cr_assert_eq(bucket(name, "queue=\"echo\"", "60"), 0);
     cr_assert_eq(bucket(name, "queue=\"echo\"", "300"), 1);
@@ -208,10 +216,10 @@ Test(metrics, jobs_may_wait_for_longer_than_calls_take)
 Test(metrics, odd_durations_do_no_harm)
 {
     struct metrics *m = make();
-    metrics_job_wait_seconds(m, ECHO, -5);
-    metrics_job_wait_seconds(m, ECHO, NAN);
-    metrics_job_wait_seconds(m, INDEX, INFINITY);
-    metrics_job_wait_seconds(m, INDEX, 1e300);
+    metrics_observe(m, METRICS_JOB_WAIT_SECONDS, ECHO, -5, 1);
+    metrics_observe(m, METRICS_JOB_WAIT_SECONDS, ECHO, NAN, 1);
+    metrics_observe(m, METRICS_JOB_WAIT_SECONDS, INDEX, INFINITY, 1);
+    metrics_observe(m, METRICS_JOB_WAIT_SECONDS, INDEX, 1e300, 1);
     parse(m);
     cr_assert_eq(bucket("stillhouse_job_wait_seconds_bucket", "queue=\"echo\"", "0.001"), 2);
     cr_assert_eq(value("stillhouse_job_wait_seconds_sum", "queue=\"echo\""), 0);
@@ -236,18 +244,23 @@ Test(metrics, calls_count_by_upstream_and_known_operation)
                                             "collection", "heartbeat", "other"};
     struct metrics *m = make();
     for (size_t i = 0; i < 4; i++) {
-        metrics_upstream_seconds(m, METRICS_REDIS, of_redis[i], 0.01);
+        metrics_observe(m, METRICS_UPSTREAM_SECONDS, metrics_call_of(METRICS_REDIS, of_redis[i]),
+                        0.01, 1);
     }
     for (size_t i = 0; i < 7; i++) {
-        metrics_upstream_seconds(m, METRICS_CHROMA, of_chroma[i], 0.01);
+        metrics_observe(m, METRICS_UPSTREAM_SECONDS, metrics_call_of(METRICS_CHROMA, of_chroma[i]),
+                        0.01, 1);
     }
-    metrics_upstream_seconds(m, METRICS_CHROMA, "open", 0.01);
-    metrics_upstream_seconds(m, METRICS_CHROMA, "create", 0.01);
-    metrics_upstream_seconds(m, METRICS_CHROMA, "count", 0.01);
-    metrics_upstream_seconds(m, METRICS_CHROMA, "embed", 0.01);
-    metrics_upstream_seconds(m, METRICS_CHROMA, NULL, 0.01);
-    metrics_upstream_seconds(m, METRICS_EMBEDDER, "embed", 0.01);
-    metrics_upstream_seconds(m, METRICS_EMBEDDER, "heartbeat", 0.01);
+    metrics_observe(m, METRICS_UPSTREAM_SECONDS, metrics_call_of(METRICS_CHROMA, "open"), 0.01, 1);
+    metrics_observe(m, METRICS_UPSTREAM_SECONDS, metrics_call_of(METRICS_CHROMA, "create"), 0.01,
+                    1);
+    metrics_observe(m, METRICS_UPSTREAM_SECONDS, metrics_call_of(METRICS_CHROMA, "count"), 0.01, 1);
+    metrics_observe(m, METRICS_UPSTREAM_SECONDS, metrics_call_of(METRICS_CHROMA, "embed"), 0.01, 1);
+    metrics_observe(m, METRICS_UPSTREAM_SECONDS, metrics_call_of(METRICS_CHROMA, NULL), 0.01, 1);
+    metrics_observe(m, METRICS_UPSTREAM_SECONDS, metrics_call_of(METRICS_EMBEDDER, "embed"), 0.01,
+                    1);
+    metrics_observe(m, METRICS_UPSTREAM_SECONDS, metrics_call_of(METRICS_EMBEDDER, "heartbeat"),
+                    0.01, 1);
     parse(m);
     for (size_t i = 0; i < 4; i++) {
         cr_assert_eq(calls("redis", of_redis[i]), 1, "%s", of_redis[i]);
@@ -267,10 +280,10 @@ Test(metrics, calls_count_by_upstream_and_known_operation)
 Test(metrics, errors_count_by_reason_in_one_word)
 {
     struct metrics *m = make();
-    metrics_upstream_error(m, METRICS_CHROMA, STATUS_TIMEOUT);
-    metrics_upstream_error(m, METRICS_CHROMA, STATUS_TIMEOUT);
-    metrics_upstream_error(m, METRICS_EMBEDDER, STATUS_NOT_FOUND);
-    metrics_upstream_error(m, METRICS_REDIS, (enum status)4711);
+    metrics_add(m, METRICS_UPSTREAM_ERRORS, METRICS_CHROMA, STATUS_TIMEOUT, 1);
+    metrics_add(m, METRICS_UPSTREAM_ERRORS, METRICS_CHROMA, STATUS_TIMEOUT, 1);
+    metrics_add(m, METRICS_UPSTREAM_ERRORS, METRICS_EMBEDDER, STATUS_NOT_FOUND, 1);
+    metrics_add(m, METRICS_UPSTREAM_ERRORS, METRICS_REDIS, STATUS_FAILED, 1);
     parse(m);
     const char *name = "stillhouse_upstream_errors_total";
     cr_assert_eq(value(name, "upstream=\"chroma\",reason=\"timeout\""), 2);
@@ -280,17 +293,24 @@ Test(metrics, errors_count_by_reason_in_one_word)
     metrics_free(m);
 }
 
+static void answer(struct metrics *m, enum metrics_upstream upstream, int code,
+                   uint64_t new_connections)
+{
+    metrics_add(m, METRICS_HTTP_REQUESTS, upstream, metrics_code_of(code), 1);
+    metrics_add(m, METRICS_HTTP_CONNECTIONS, upstream, 0, new_connections);
+}
+
 Test(metrics, http_codes_are_a_closed_set)
 {
     static const int known[] = {0,   200, 201, 204, 400, 401, 403, 404, 405, 408,
                                 409, 413, 415, 422, 429, 500, 502, 503, 504};
     struct metrics *m = make();
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        metrics_http_request(m, METRICS_CHROMA, known[i], i == 0 ? 2 : 0);
+        answer(m, METRICS_CHROMA, known[i], i == 0 ? 2 : 0);
     }
-    metrics_http_request(m, METRICS_CHROMA, 418, 1);
-    metrics_http_request(m, METRICS_CHROMA, -1, -1);
-    metrics_http_request(m, METRICS_EMBEDDER, 200, 1);
+    answer(m, METRICS_CHROMA, 418, 1);
+    answer(m, METRICS_CHROMA, -1, 0);
+    answer(m, METRICS_EMBEDDER, 200, 1);
     parse(m);
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         char labels[80];
@@ -312,14 +332,18 @@ Test(metrics, http_codes_are_a_closed_set)
 Test(metrics, gauges_show_what_was_set_last)
 {
     struct metrics *m = make();
-    metrics_breaker(m, OPERATION_EMBED, 2, 7);
-    metrics_breaker(m, OPERATION_WRITE, 2, 1);
-    metrics_breaker(m, OPERATION_WRITE, 1, 3);
-    metrics_lanes(m, METRICS_IDLE, 4);
-    metrics_lanes(m, METRICS_IDLE, -1);
-    metrics_lanes(m, METRICS_BUSY, 1);
-    metrics_prompts(m, 10, 5, 2);
-    metrics_prompts(m, 11, 6, 3);
+    metrics_set(m, METRICS_BREAKER_STATE, OPERATION_EMBED, 0, 2);
+    metrics_set(m, METRICS_BREAKER_OPENED, OPERATION_EMBED, 0, 7);
+    metrics_set(m, METRICS_BREAKER_STATE, OPERATION_WRITE, 0, 2);
+    metrics_set(m, METRICS_BREAKER_OPENED, OPERATION_WRITE, 0, 1);
+    metrics_set(m, METRICS_BREAKER_STATE, OPERATION_WRITE, 0, 1);
+    metrics_set(m, METRICS_BREAKER_OPENED, OPERATION_WRITE, 0, 3);
+    metrics_set(m, METRICS_LANES, METRICS_IDLE, 0, 4);
+    metrics_set(m, METRICS_LANES, METRICS_IDLE, 0, 3);
+    metrics_set(m, METRICS_LANES, METRICS_BUSY, 0, 1);
+    metrics_set(m, METRICS_PROMPTS, METRICS_ENRICHED, 0, 15);
+    metrics_set(m, METRICS_PROMPTS, METRICS_ENRICHED, 0, 17);
+    metrics_set(m, METRICS_PROMPTS, METRICS_FALLBACK, 0, 3);
     parse(m);
     cr_assert_eq(value("stillhouse_breaker_state", "upstream=\"embedder\",operation=\"embed\""), 2);
     cr_assert_eq(
@@ -329,7 +353,7 @@ Test(metrics, gauges_show_what_was_set_last)
         value("stillhouse_breaker_opened_total", "upstream=\"chroma\",operation=\"write\""), 3);
     cr_assert_eq(value("stillhouse_lanes", "state=\"idle\""), 3);
     cr_assert_eq(value("stillhouse_lanes", "state=\"busy\""), 1);
-    cr_assert_eq(value("stillhouse_prompts_total", "result=\"enriched\""), 17, "stale ones too");
+    cr_assert_eq(value("stillhouse_prompts_total", "result=\"enriched\""), 17);
     cr_assert_eq(value("stillhouse_prompts_total", "result=\"fallback\""), 3);
     metrics_free(m);
 }
@@ -337,16 +361,17 @@ Test(metrics, gauges_show_what_was_set_last)
 static void set_queue(struct metrics *m, size_t queue, int64_t waiting, int64_t paused)
 {
     static const int64_t counts[] = {40, 30, 2};
-    const struct metrics_queue_facts facts = {
-        .jobs = {[METRICS_WAITING] = waiting, [METRICS_DEAD] = 1},
-        .oldest_ms = 61005,
-        .unaccounted = 7,
-        .limit_jobs = 20000,
-        .paused = paused,
-        .faults = 2,
-        .tallies = counts,
-    };
-    metrics_queue_set(m, queue, &facts);
+
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        metrics_set(m, METRICS_FLEET_JOBS, queue, i, counts[i]);
+    }
+    metrics_set(m, METRICS_QUEUE_JOBS, queue, METRICS_WAITING, waiting);
+    metrics_set(m, METRICS_QUEUE_JOBS, queue, METRICS_DEAD, 1);
+    metrics_set(m, METRICS_QUEUE_OLDEST_MS, queue, 0, 61005);
+    metrics_set(m, METRICS_UNACCOUNTED, queue, 0, 7);
+    metrics_set(m, METRICS_QUEUE_LIMIT, queue, 0, 20000);
+    metrics_set(m, METRICS_QUEUE_PAUSED, queue, 0, paused);
+    metrics_set(m, METRICS_QUEUE_FAULTS, queue, 0, 2);
 }
 
 Test(metrics, what_redis_says_of_a_queue_is_shown_until_it_is_unset)
@@ -354,7 +379,7 @@ Test(metrics, what_redis_says_of_a_queue_is_shown_until_it_is_unset)
     struct metrics *m = make();
     set_queue(m, DISTILL, 17, 0);
     set_queue(m, DISTILL, 3, 0);
-    metrics_prompts(m, 1, 0, 0);
+    metrics_set(m, METRICS_PROMPTS, METRICS_ENRICHED, 0, 1);
     parse(m);
     cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"waiting\""), 3);
     cr_assert_eq(value("stillhouse_queue_jobs", "queue=\"distill\",state=\"dead\""), 1);
@@ -368,8 +393,8 @@ Test(metrics, what_redis_says_of_a_queue_is_shown_until_it_is_unset)
     cr_assert_eq(value("stillhouse_unaccounted_jobs", "queue=\"distill\""), 7);
     cr_assert_eq(value("stillhouse_queue_faults", "queue=\"distill\""), 2);
 
-    metrics_queue_unset(m, DISTILL);
-    metrics_prompts_unset(m);
+    metrics_unset_queue(m, DISTILL);
+    metrics_unset(m, METRICS_PROMPTS, METRICS_ENRICHED);
     parse(m);
     for (size_t i = 0; i < sample_count; i++) {
         cr_assert(strncmp(samples[i].name, "stillhouse_queue_", 17) != 0 &&
@@ -384,8 +409,8 @@ Test(metrics, what_redis_says_of_a_queue_is_shown_until_it_is_unset)
 Test(metrics, lanes_without_a_queue_that_may_be_read_are_paused_not_idle)
 {
     struct metrics *m = make();
-    metrics_lanes(m, METRICS_IDLE, 3);
-    metrics_lanes(m, METRICS_BUSY, 1);
+    metrics_set(m, METRICS_LANES, METRICS_IDLE, 0, 3);
+    metrics_set(m, METRICS_LANES, METRICS_BUSY, 0, 1);
     for (size_t queue = ENRICH; queue < QUEUES; queue++) {
         parse(m);
         cr_assert_eq(value("stillhouse_lanes", "state=\"idle\""), 3);
@@ -403,7 +428,7 @@ Test(metrics, numbers_are_written_whole)
 {
     struct metrics *m = make();
     struct strbuf text = {0};
-    metrics_embedded(m, METRICS_FROM_MODEL, UINT64_C(12345678901234567890));
+    metrics_add(m, METRICS_EMBEDDED, METRICS_FROM_MODEL, 0, UINT64_C(12345678901234567890));
     set_queue(m, ECHO, INT64_C(9007199254740993), 0);
     metrics_render(m, &text);
     cr_assert_not_null(strstr(

@@ -21,10 +21,14 @@ static void observe_http(void *argument, const char *upstream, const char *opera
     enum metrics_upstream which =
         strcmp(upstream, "chroma") == 0 ? METRICS_CHROMA : METRICS_EMBEDDER;
 
-    metrics_http_request(metrics, which, code, new_connections);
-    metrics_upstream_seconds(metrics, which, operation, seconds);
+    metrics_add(metrics, METRICS_HTTP_REQUESTS, which, metrics_code_of(code), 1);
+    if (new_connections > 0) {
+        metrics_add(metrics, METRICS_HTTP_CONNECTIONS, which, 0, (uint64_t)new_connections);
+    }
+    metrics_observe(metrics, METRICS_UPSTREAM_SECONDS, metrics_call_of(which, operation), seconds,
+                    1);
     if (status != STATUS_OK) {
-        metrics_upstream_error(metrics, which, status);
+        metrics_add(metrics, METRICS_UPSTREAM_ERRORS, which, status, 1);
     }
 }
 

@@ -1,7 +1,6 @@
 #include "context/families.h"
 
 #include <dirent.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -36,6 +35,7 @@ void families_init(struct families *f, const struct settings *settings, struct m
     pthread_cond_init(&f->answered, &monotonic);
     pthread_condattr_destroy(&monotonic);
 
+    metrics_name_build(metrics, STILLHOUSE_VERSION_TEXT, queue_library_version());
     metrics_name_tallies(metrics, queue_counter_names, QUEUE_COUNTERS);
     for (size_t i = 0; i < queue_count; i++) {
         metrics_add_queue(metrics, queues[i].name);
@@ -50,12 +50,19 @@ void families_free(struct families *f)
 
 /* ---- what Redis knows ------------------------------------------------------------------------ */
 
+static void unset_prompts(struct metrics *m)
+{
+    metrics_unset(m, METRICS_PROMPTS, METRICS_ENRICHED);
+    metrics_unset(m, METRICS_PROMPTS, METRICS_FALLBACK);
+    metrics_unset(m, METRICS_CACHE_LOOKUPS, METRICS_MEMORY);
+}
+
 static void unset_all(struct families *f)
 {
     for (size_t i = 0; i < f->queue_count; i++) {
-        metrics_queue_unset(f->metrics, metrics_queue_of(f->metrics, f->queues[i].name));
+        metrics_unset_queue(f->metrics, metrics_queue_of(f->metrics, f->queues[i].name));
     }
-    metrics_prompts_unset(f->metrics);
+    unset_prompts(f->metrics);
 }
 
 void families_refresh(struct families *f)
@@ -89,67 +96,63 @@ bool families_are_asked(struct families *f)
 static enum status fetch_queue(struct families *f, struct redis_conn *conn,
                                const struct queue *queue, struct error *err)
 {
+    struct metrics *m = f->metrics;
+    const size_t row = metrics_queue_of(m, queue->name);
     struct queue_stats stats = {0};
-    size_t which = metrics_queue_of(f->metrics, queue->name);
-    enum status status = queue_get_stats(conn, queue, &stats, err);
+    const enum status status = queue_get_stats(conn, queue, &stats, err);
 
     if (status != STATUS_OK) {
-        metrics_queue_unset(f->metrics, which);
+        metrics_unset_queue(m, row);
         return status;
     }
     const struct queue_balance balance = queue_check_balance(&stats);
-    const struct metrics_queue_facts facts = {
-        .jobs = {[METRICS_WAITING] = stats.waiting,
-                 [METRICS_RUNNING] = stats.running,
-                 [METRICS_DELAYED] = stats.delayed,
-                 [METRICS_DEAD] = stats.dead},
-        .oldest_ms = stats.oldest_ms,
-        .unaccounted = llabs(balance.jobs) + llabs(balance.dead),
-        .limit_jobs = f->settings->max_backlog,
-        .paused = stats.paused,
-        .faults = (int64_t)stats.faults,
-        .tallies = stats.counters,
-    };
-    metrics_queue_set(f->metrics, which, &facts);
+    metrics_set(m, METRICS_QUEUE_JOBS, row, METRICS_WAITING, stats.waiting);
+    metrics_set(m, METRICS_QUEUE_JOBS, row, METRICS_RUNNING, stats.running);
+    metrics_set(m, METRICS_QUEUE_JOBS, row, METRICS_DELAYED, stats.delayed);
+    metrics_set(m, METRICS_QUEUE_JOBS, row, METRICS_DEAD, stats.dead);
+    metrics_set(m, METRICS_QUEUE_OLDEST_MS, row, 0, stats.oldest_ms);
+    metrics_set(m, METRICS_UNACCOUNTED, row, 0, llabs(balance.jobs) + llabs(balance.dead));
+    metrics_set(m, METRICS_QUEUE_PAUSED, row, 0, stats.paused);
+    metrics_set(m, METRICS_QUEUE_FAULTS, row, 0, (int64_t)stats.faults);
+    for (size_t i = 0; i < QUEUE_COUNTERS; i++) {
+        metrics_set(m, METRICS_FLEET_JOBS, row, i, stats.counters[i]);
+    }
+    if (f->settings->max_backlog > 0) { /* 0 = no bound */
+        metrics_set(m, METRICS_QUEUE_LIMIT, row, 0, f->settings->max_backlog);
+    }
     return STATUS_OK;
+}
+
+/* A field that is not there, or holds no number, counts as 0. */
+static uint64_t count_in(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_STRING ? strtoull(reply->str, NULL, 10) : 0;
 }
 
 static enum status fetch_prompts(struct families *f, struct redis_conn *conn, struct error *err)
 {
-    enum { PROMPTS = 3, FIELDS = PROMPTS + METRICS_LOOKUPS };
-    static const char *const names[FIELDS] = {
-        "enriched",
-        "stale",
-        "fallback",
-        [PROMPTS + METRICS_HIT] = "memory_hit",
-        [PROMPTS + METRICS_MISS] = "memory_miss",
-        [PROMPTS + METRICS_STALE] = "memory_stale",
-    };
-    struct redis_args args = {0};
+    struct metrics *m = f->metrics;
     redisReply *reply = NULL;
     char key[KEYS_BYTES];
-    uint64_t counts[FIELDS] = {0};
 
-    redis_args_format(&args, "HMGET %s", keys_plain(key, f->settings->prefix, "prompts"));
-    for (int i = 0; i < FIELDS; i++) {
-        redis_args_str(&args, names[i]);
-    }
-    enum status status = redis_conn_command(conn, &args, &reply, err);
-    for (size_t i = 0; status == STATUS_OK && reply->type == REDIS_REPLY_ARRAY && i < FIELDS &&
-                       i < reply->elements;
-         i++) {
-        if (reply->element[i]->type == REDIS_REPLY_STRING) {
-            counts[i] = strtoull(reply->element[i]->str, NULL, 10);
-        }
-    }
-    if (status == STATUS_OK) {
-        metrics_memory_lookups(f->metrics, counts + PROMPTS);
-        metrics_prompts(f->metrics, counts[0], counts[1], counts[2]);
+    const enum status status = redis_commandf(
+        conn, &reply, err, "HMGET %s enriched stale fallback memory_hit memory_miss memory_stale",
+        keys_plain(key, f->settings->prefix, "prompts"));
+    if (status == STATUS_OK && redis_reply_is_row(reply, "******")) {
+        redisReply **fields = reply->element;
+        metrics_set(m, METRICS_PROMPTS, METRICS_ENRICHED, 0,
+                    (int64_t)(count_in(fields[0]) + count_in(fields[1])));
+        metrics_set(m, METRICS_PROMPTS, METRICS_FALLBACK, 0, (int64_t)count_in(fields[2]));
+        metrics_set(m, METRICS_CACHE_LOOKUPS, METRICS_MEMORY, METRICS_HIT,
+                    (int64_t)count_in(fields[3]));
+        metrics_set(m, METRICS_CACHE_LOOKUPS, METRICS_MEMORY, METRICS_MISS,
+                    (int64_t)count_in(fields[4]));
+        metrics_set(m, METRICS_CACHE_LOOKUPS, METRICS_MEMORY, METRICS_STALE,
+                    (int64_t)count_in(fields[5]));
     } else {
-        metrics_prompts_unset(f->metrics);
+        unset_prompts(m);
     }
     redis_reply_free(reply);
-    redis_args_free(&args);
     return status;
 }
 
@@ -177,31 +180,13 @@ void families_fetch(struct families *f, struct redis_conn *conn)
 
 /* ---- the process ----------------------------------------------------------------------------- */
 
-static void write_head(struct strbuf *out, const char *name, const char *type, const char *help)
-{
-    strbuf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void write_seconds(struct strbuf *out, const char *name, const char *type, const char *help,
-                          int64_t ms)
-{
-    write_head(out, name, type, help);
-    strbuf_printf(out, "%s %" PRId64 ".%03d\n", name, ms / MS_PER_S, (int)(ms % MS_PER_S));
-}
-
-static void write_whole(struct strbuf *out, const char *name, const char *help, long long value)
-{
-    write_head(out, name, "gauge", help);
-    strbuf_printf(out, "%s %lld\n", name, value);
-}
-
 static int64_t ms_of(const struct timeval *time)
 {
     return (int64_t)time->tv_sec * MS_PER_S + time->tv_usec / (US_PER_S / MS_PER_S);
 }
 
 /* /proc/self/statm: all pages, resident ones, ... */
-static void write_memory(struct strbuf *out)
+static void measure_memory(struct metrics *m)
 {
     FILE *statm = fopen("/proc/self/statm", "re");
     char line[128] = "";
@@ -211,20 +196,19 @@ static void write_memory(struct strbuf *out)
         return;
     }
     if (fgets(line, sizeof line, statm) != NULL) {
-        const long long page_bytes = sysconf(_SC_PAGESIZE);
-        const long long all = strtoll(line, &rest, 10);
-        write_whole(out, "process_virtual_memory_bytes", "Virtual memory.", all * page_bytes);
-        write_whole(out, "process_resident_memory_bytes", "Resident memory.",
-                    strtoll(rest, NULL, 10) * page_bytes);
+        const int64_t page_bytes = sysconf(_SC_PAGESIZE);
+        const int64_t all = strtoll(line, &rest, 10);
+        metrics_set(m, METRICS_PROCESS_VIRTUAL, 0, 0, all * page_bytes);
+        metrics_set(m, METRICS_PROCESS_RESIDENT, 0, 0, strtoll(rest, NULL, 10) * page_bytes);
     }
     fclose(statm);
 }
 
-static void write_descriptors(struct strbuf *out)
+static void measure_descriptors(struct metrics *m)
 {
     DIR *folder = opendir("/proc/self/fd");
     struct rlimit limit;
-    long long open_count = -3; /* ".", ".." and the folder itself */
+    int64_t open_count = -3; /* ".", ".." and the folder itself */
 
     if (folder == NULL) {
         return;
@@ -233,28 +217,22 @@ static void write_descriptors(struct strbuf *out)
         open_count++;
     }
     closedir(folder);
-    write_whole(out, "process_open_fds", "Open file descriptors.", open_count);
+    metrics_set(m, METRICS_PROCESS_OPEN_FILES, 0, 0, open_count);
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
-        write_whole(out, "process_max_fds", "How many may be open.", (long long)limit.rlim_cur);
+        metrics_set(m, METRICS_PROCESS_MOST_FILES, 0, 0, (int64_t)limit.rlim_cur);
     }
 }
 
-void families_write(const struct families *f, bool redis_up, struct strbuf *out)
+void families_measure(const struct families *f, bool redis_up)
 {
     struct rusage usage;
 
-    write_head(out, "stillhouse_build_info", "gauge",
-               "1; the version of the worker and of its function library.");
-    strbuf_printf(out, "stillhouse_build_info{version=\"%s\",functions=\"%lld\"} 1\n",
-                  STILLHOUSE_VERSION_TEXT, queue_library_version());
-    write_whole(out, "stillhouse_redis_up", "1 while Redis answers this worker.", redis_up);
+    metrics_set(f->metrics, METRICS_REDIS_UP, 0, 0, redis_up);
+    metrics_set(f->metrics, METRICS_PROCESS_START_MS, 0, 0, f->started_unix_ms);
     if (getrusage(RUSAGE_SELF, &usage) == 0) {
-        write_seconds(out, "process_cpu_seconds_total", "counter",
-                      "Processor time, user and system.",
-                      ms_of(&usage.ru_utime) + ms_of(&usage.ru_stime));
+        metrics_set(f->metrics, METRICS_PROCESS_CPU_MS, 0, 0,
+                    ms_of(&usage.ru_utime) + ms_of(&usage.ru_stime));
     }
-    write_memory(out);
-    write_descriptors(out);
-    write_seconds(out, "process_start_time_seconds", "gauge", "Unix time of the start.",
-                  f->started_unix_ms);
+    measure_memory(f->metrics);
+    measure_descriptors(f->metrics);
 }

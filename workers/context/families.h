@@ -1,7 +1,7 @@
 /* context/families.h - what /metrics tells beyond what the lanes count: the queues and the prompts
  * of the whole fleet, which Redis knows, and the process itself.
  *
- *     health thread:  families_refresh(f); metrics_render(metrics, out); families_write(f, out)
+ *     health thread:  families_refresh(f); families_measure(f, up); metrics_render(metrics, out)
  *     janitor:        if (families_are_asked(f)) families_fetch(f, conn)
  *
  * Redis is asked when somebody scrapes, at most twice a second, so a worker that nobody scrapes
@@ -14,7 +14,6 @@
 
 #include <pthread.h>
 
-#include "base/strbuf.h"
 #include "config/settings.h"
 #include "metrics/metrics.h"
 #include "queue/queue.h"
@@ -45,8 +44,8 @@ void families_refresh(struct families *f);
 bool families_are_asked(struct families *f);
 void families_fetch(struct families *f, struct redis_conn *conn);
 
-/* Any thread: appends the families of the process, in Prometheus' text: version, Redis' state,
- * processor time, memory, descriptors, start. */
-void families_write(const struct families *f, bool redis_up, struct strbuf *out);
+/* Any thread: sets what there is to say of the process: Redis' state, processor time, memory,
+ * descriptors, start. */
+void families_measure(const struct families *f, bool redis_up);
 
 #endif

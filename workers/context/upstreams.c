@@ -88,7 +88,7 @@ struct upstreams *upstreams_new(const struct settings *settings, struct metrics 
             upstreams->settings[i == OPERATION_EMBED ? METRICS_EMBEDDER : METRICS_CHROMA];
         upstream->answered_ms = NEVER;
         upstream->told_ms = NEVER;
-        metrics_breaker(metrics, (enum operation)i, BREAKER_CLOSED, 0);
+        metrics_set(metrics, METRICS_BREAKER_STATE, (size_t)i, 0, BREAKER_CLOSED);
     }
     return upstreams;
 }
@@ -131,7 +131,9 @@ static void unlock(struct upstreams *upstreams, enum operation operation, struct
 
     change->after = breaker->state;
     if (change->after != change->before) {
-        metrics_breaker(upstreams->metrics, operation, (int)breaker->state, breaker->opened_total);
+        metrics_set(upstreams->metrics, METRICS_BREAKER_STATE, operation, 0, breaker->state);
+        metrics_set(upstreams->metrics, METRICS_BREAKER_OPENED, operation, 0,
+                    (int64_t)breaker->opened_total);
     }
     if (change->after != change->before || change->tell) {
         snprintf(change->error, sizeof change->error, "%s", upstream->error);

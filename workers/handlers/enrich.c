@@ -121,7 +121,7 @@ static void look_up(struct enrich_batch *batch)
         }
     }
     for (int i = 0; i < METRICS_LOOKUPS; i++) {
-        metrics_cache_lookup(ctx->metrics, METRICS_REDIS_LAYER, (enum metrics_lookup)i, counts[i]);
+        metrics_add(ctx->metrics, METRICS_CACHE_LOOKUPS, METRICS_REDIS_LAYER, (size_t)i, counts[i]);
     }
 }
 
@@ -524,8 +524,8 @@ static void look_further(struct enrich_group *group)
             fetch_found(group, i);
         }
         if (group->items[i]->found != NULL || group->items[i]->lacks) {
-            metrics_looked_further(metrics,
-                                   group->items[i]->lacks ? METRICS_GAVE_UP : METRICS_FOUND);
+            metrics_add(metrics, METRICS_LOOKED_FURTHER,
+                        group->items[i]->lacks ? METRICS_GAVE_UP : METRICS_FOUND, 0, 1);
         }
     }
     arena_free(&group->hits);

@@ -229,16 +229,16 @@ bool fleet_describe(void *argument, struct strbuf *out)
     return reader_describe_aside(worker->reader, out) > 0 || evicts;
 }
 
-void fleet_write_metrics(void *argument, struct strbuf *out)
+void fleet_measure(void *argument)
 {
+    const struct worker *worker = fleet_worker(argument);
+    const int busy = atomic_load(&worker->lanes_busy);
+    const int idle = atomic_load(&worker->lanes_running) - busy;
     struct strbuf unused = {0};
 
-    strbuf_printf(
-        out,
-        "# HELP stillhouse_queues_set_aside Queues that are not read for now, since a key "
-        "of theirs holds what it should not.\n"
-        "# TYPE stillhouse_queues_set_aside gauge\n"
-        "stillhouse_queues_set_aside %zu\n",
-        reader_describe_aside(fleet_worker(argument)->reader, &unused));
+    metrics_set(worker->metrics, METRICS_LANES, METRICS_BUSY, 0, busy);
+    metrics_set(worker->metrics, METRICS_LANES, METRICS_IDLE, 0, idle > 0 ? idle : 0);
+    metrics_set(worker->metrics, METRICS_QUEUES_SET_ASIDE, 0, 0,
+                (int64_t)reader_describe_aside(worker->reader, &unused));
     strbuf_free(&unused);
 }

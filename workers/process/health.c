@@ -69,14 +69,12 @@ static void make_metrics(const struct health_config *config, struct strbuf *body
 {
     if (config->families != NULL) {
         families_refresh(config->families);
+        families_measure(config->families, config->redis_ready(config->context));
+    }
+    if (config->measure != NULL) {
+        config->measure(config->context);
     }
     metrics_render(config->metrics, body);
-    if (config->families != NULL) {
-        families_write(config->families, config->redis_ready(config->context), body);
-    }
-    if (config->write_metrics != NULL) {
-        config->write_metrics(config->context, body);
-    }
 }
 
 static unsigned answer_metrics(struct health *health, struct strbuf *body)

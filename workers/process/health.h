@@ -30,8 +30,7 @@ struct health_config {
     bool (*alive)(void *context);                        /* the process makes progress */
     bool (*redis_ready)(void *context);                  /* Redis answered the last time */
     bool (*describe)(void *context, struct strbuf *out); /* more for /readyz; NULL = nothing */
-    void (*write_metrics)(void *context,
-                          struct strbuf *out); /* more for /metrics; NULL = nothing */
+    void (*measure)(void *context); /* sets gauges of `metrics` for /metrics; NULL = nothing */
     void *context;
 };
 

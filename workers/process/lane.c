@@ -269,8 +269,8 @@ static size_t sort_fit(struct lane *lane, const struct queue_batch *batch, struc
 
     for (size_t i = 0; i < batch->count; i++) {
         struct task task = {.job = &batch->jobs[i]};
-        metrics_job_wait_seconds(lane->worker->metrics, series,
-                                 (double)(now_unix_ms - task_since_unix_ms(task.job)) / 1e3);
+        metrics_observe(lane->worker->metrics, METRICS_JOB_WAIT_SECONDS, series,
+                        (double)(now_unix_ms - task_since_unix_ms(task.job)) / 1e3, 1);
         if (is_fit(lane->worker->settings, &task, redis_unix_ms)) {
             tasks[fit++] = task;
         } else {
@@ -306,8 +306,8 @@ static void work(struct lane *lane, struct take *take)
         give_up(lane, take);
     }
     context_end(&lane->ctx);
-    metrics_job_seconds(worker->metrics, series, (double)(clock_now_ns() - started_ns) / 1e9,
-                        count);
+    metrics_observe(worker->metrics, METRICS_JOB_SECONDS, series,
+                    (double)(clock_now_ns() - started_ns) / 1e9, count);
 }
 
 static void hand_back_unbegun(struct lane *lane, const struct take *take)
@@ -352,8 +352,6 @@ static void end_take(struct lane *lane, const struct take *take)
 static void set_busy(struct lane *lane, int busy)
 {
     atomic_fetch_add(&lane->worker->lanes_busy, busy);
-    metrics_lanes(lane->worker->metrics, METRICS_IDLE, -busy);
-    metrics_lanes(lane->worker->metrics, METRICS_BUSY, busy);
 }
 
 static void work_on_takes(struct lane *lane)
@@ -415,7 +413,6 @@ static void *run(void *argument)
     struct lane *lane = argument;
     struct worker *worker = lane->worker;
 
-    metrics_lanes(worker->metrics, METRICS_IDLE, 1);
     while (worker_mode(worker) == FLEET_RUN) {
         context_progress(&lane->ctx);
         if ((lane->is_cut_off || !redis_conn_is_open(lane->ctx.clients.redis)) &&
@@ -430,7 +427,6 @@ static void *run(void *argument)
         takes_reset(&lane->takes);
     }
     leave_groups(lane);
-    metrics_lanes(worker->metrics, METRICS_IDLE, -1);
     atomic_fetch_sub(&worker->lanes_running, 1);
     return NULL;
 }

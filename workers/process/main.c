@@ -210,7 +210,7 @@ static int run(const struct settings *settings, const sigset_t *signals)
             .alive = fleet_is_alive,
             .redis_ready = fleet_redis_ready,
             .describe = fleet_describe,
-            .write_metrics = fleet_write_metrics,
+            .measure = fleet_measure,
             .context = fleet,
         };
         status = health_start(&config, &health, &err);

@@ -216,11 +216,12 @@ static bool persist(struct context *ctx, const struct settling *settling, struct
     for (int64_t i = 1; part->count > 0; i++) {
         enum status status = part->step(ctx, settling, plan, &err);
         if (status == STATUS_OK) {
-            metrics_upstream_seconds(ctx->metrics, METRICS_REDIS, "finish",
-                                     (double)(clock_now_ns() - started_ns) / 1e9);
+            metrics_observe(ctx->metrics, METRICS_UPSTREAM_SECONDS,
+                            metrics_call_of(METRICS_REDIS, "finish"),
+                            (double)(clock_now_ns() - started_ns) / 1e9, 1);
             return true;
         }
-        metrics_upstream_error(ctx->metrics, METRICS_REDIS, status);
+        metrics_add(ctx->metrics, METRICS_UPSTREAM_ERRORS, METRICS_REDIS, status, 1);
         complain(settling->holder.queue->name, part, &err);
         if (!is_outage(ctx, status)) {
             if (status != STATUS_REFUSED || refused || !has_library(ctx)) {
@@ -290,8 +291,8 @@ static void account_finished(struct context *ctx, const struct settling *settlin
         }
     }
     size_t series = metrics_queue_of(ctx->metrics, settling->holder.queue->name);
-    metrics_jobs(ctx->metrics, series, METRICS_DONE, done);
-    metrics_jobs(ctx->metrics, series, METRICS_EXPIRED, expired);
+    metrics_add(ctx->metrics, METRICS_JOBS, series, METRICS_DONE, done);
+    metrics_add(ctx->metrics, METRICS_JOBS, series, METRICS_EXPIRED, expired);
 }
 
 static void account_retried(struct context *ctx, const struct settling *settling,
@@ -301,8 +302,8 @@ static void account_retried(struct context *ctx, const struct settling *settling
 
     for (size_t i = 0; i < plan->retry_count; i++) {
         if (plan->retry[i].fate != QUEUE_LOST || plan->retry_unsure) {
-            metrics_jobs(ctx->metrics, series,
-                         plan->retry[i].parked ? METRICS_PARKED : METRICS_RETRIED, 1);
+            metrics_add(ctx->metrics, METRICS_JOBS, series,
+                        plan->retry[i].parked ? METRICS_PARKED : METRICS_RETRIED, 1);
         }
     }
 }
@@ -339,8 +340,9 @@ static void account_buried(struct context *ctx, const struct settling *settling,
     for (size_t i = 0; i < plan->bury_count; i++) {
         const struct queue_end *item = &plan->bury[i];
         if (item->fate != QUEUE_LOST || plan->bury_unsure) {
-            metrics_jobs(ctx->metrics, metrics_queue_of(ctx->metrics, settling->holder.queue->name),
-                         METRICS_BURIED, 1);
+            metrics_add(ctx->metrics, METRICS_JOBS,
+                        metrics_queue_of(ctx->metrics, settling->holder.queue->name),
+                        METRICS_BURIED, 1);
             log_end(settling, item->job, item->reason, item->error);
         }
     }

@@ -101,7 +101,7 @@ static enum status sweep_slice(struct sweep *sweep, const char *domain, const st
 
     writer_put(sweep->worker->writer, &sweep->ctx, &order, 1);
     *deleted = order.deleted;
-    metrics_swept(sweep->ctx.metrics, order.deleted);
+    metrics_add(sweep->ctx.metrics, METRICS_SWEPT, 0, 0, order.deleted);
     if (order.error.status != STATUS_OK) {
         *err = order.error;
     }

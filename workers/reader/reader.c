@@ -246,8 +246,8 @@ static void account_reclaimed(struct reader *reader, size_t index, size_t taken,
     const char *name = reader->config.queues[index].name;
     size_t series = metrics_queue_of(reader->config.metrics, name);
 
-    metrics_jobs(reader->config.metrics, series, METRICS_RECLAIMED, taken);
-    metrics_jobs(reader->config.metrics, series, METRICS_BURIED, buried);
+    metrics_add(reader->config.metrics, METRICS_JOBS, series, METRICS_RECLAIMED, taken);
+    metrics_add(reader->config.metrics, METRICS_JOBS, series, METRICS_BURIED, buried);
     if (taken > 0) {
         log_info("queue \"%s\": %zu stale jobs taken over", name, taken);
     }
@@ -419,7 +419,7 @@ static void recover(struct reader *reader, bool has_jobs, const struct error *er
     reader->prepared = false;
     reader->failures++;
     upstreams_report(reader->config.upstreams, OPERATION_REDIS, err->status, err);
-    metrics_upstream_error(reader->config.metrics, METRICS_REDIS, err->status);
+    metrics_add(reader->config.metrics, METRICS_UPSTREAM_ERRORS, METRICS_REDIS, err->status, 1);
     if (log_limit_allow(&reader->log_limit, clock_now_ms(), 5000, &suppressed)) {
         log_warning("reading: %s (%lld more like it)", err->text, suppressed);
     }

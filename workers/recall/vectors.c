@@ -120,11 +120,11 @@ static void bound_texts(struct context *ctx, struct embedding *items, size_t cou
                             "(STILLHOUSE_LONG_TEXT=reject)",
                             long_text_chars(item->text), bound);
             item->guilty = true;
-            metrics_long_text(ctx->metrics, METRICS_LONG_REJECTED);
+            metrics_add(ctx->metrics, METRICS_LONG_TEXTS, METRICS_LONG_REJECTED, 0, 1);
         } else {
             item->text = long_text_head(item->text, bound);
             item->embedded_bytes = item->text.bytes;
-            metrics_long_text(ctx->metrics, METRICS_LONG_CUT);
+            metrics_add(ctx->metrics, METRICS_LONG_TEXTS, METRICS_LONG_CUT, 0, 1);
         }
     }
 }
@@ -188,7 +188,7 @@ static enum status send(struct calling *calling, struct part part, struct error 
         return status;
     }
     calling->passes = true;
-    metrics_embedded(ctx->metrics, METRICS_FROM_MODEL, part.count);
+    metrics_add(ctx->metrics, METRICS_EMBEDDED, METRICS_FROM_MODEL, 0, part.count);
     for (size_t i = 0; i < part.count; i++) {
         const size_t own = calling->list[part.from + i];
         memcpy(d->vectors + own * dimension, vectors + i * dimension, dimension * sizeof *vectors);
@@ -236,7 +236,7 @@ static bool passes_shorter(struct calling *calling, size_t at, bool *away)
             if (told) {
                 upstreams_learn_text_bound(ctx->upstreams, chars);
             }
-            metrics_long_text(ctx->metrics, METRICS_LONG_CUT);
+            metrics_add(ctx->metrics, METRICS_LONG_TEXTS, METRICS_LONG_CUT, 0, 1);
             return true;
         }
         if (err.status != STATUS_INVALID) { /* no reason to reject it any more */
@@ -282,7 +282,7 @@ static bool judge_lone(struct calling *calling, size_t at)
     }
     if (told && calling->ctx->settings->reject_long_text) {
         err->status = STATUS_INVALID;
-        metrics_long_text(calling->ctx->metrics, METRICS_LONG_REJECTED);
+        metrics_add(calling->ctx->metrics, METRICS_LONG_TEXTS, METRICS_LONG_REJECTED, 0, 1);
     }
     calling->d->guilty[own] = true;
     log_debug("embedding refused: %s", err->text);
@@ -451,7 +451,7 @@ void embedding_resolve(struct context *ctx, struct embedding *items, size_t coun
             cached[i] = d.found[i];
         }
     }
-    metrics_embedded(ctx->metrics, METRICS_FROM_CACHE, hits);
+    metrics_add(ctx->metrics, METRICS_EMBEDDED, METRICS_FROM_CACHE, 0, hits);
 
     embed_missing(ctx, items, &d);
 
