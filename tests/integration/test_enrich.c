@@ -18,12 +18,12 @@ static const char question[] = "what is the notice period for tenants";
  * one in hundreds of directions Chroma's graph reaches only some. */
 static void place_vector(size_t place, float vector[DIMENSION])
 {
-    struct backoff_random dice = {.state = place + 1};
+    struct retry_random dice = {.state = place + 1};
     struct error err = {0};
 
     embedder_builtin(question, sizeof question - 1, vector, DIMENSION);
     for (int i = 0; i < DIRECTIONS; i++) {
-        const float away = (float)(backoff_random_next(&dice) % 2001) / 1000 - 1;
+        const float away = (float)(retry_random_next(&dice) % 2001) / 1000 - 1;
         vector[i] += away * 0.0005F * (float)(place + 1);
     }
     cr_assert_eq(embedder_normalise(vector, DIMENSION, &err), STATUS_OK);

@@ -136,7 +136,7 @@ static const struct park_policy policy = {.base_ms = 2000, .max_ms = 300000, .pa
 
 Test(task, a_parked_job_waits_twice_as_long_each_time_up_to_the_longest)
 {
-    struct backoff_random random = {.state = 1};
+    struct retry_random random = {.state = 1};
 
     for (int64_t tries = 0; tries < 70; tries++) {
         const struct job job = job_parked(tries);
@@ -155,7 +155,7 @@ Test(task, a_parked_job_waits_twice_as_long_each_time_up_to_the_longest)
 Test(task, nobody_comes_back_before_the_breaker_or_the_server_allows_it)
 {
     const struct job job = job_parked(0);
-    struct backoff_random random = {.state = 1};
+    struct retry_random random = {.state = 1};
 
     for (int i = 0; i < 200; i++) {
         struct task held = {.job = &job};

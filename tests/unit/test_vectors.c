@@ -110,7 +110,7 @@ Test(vectors, blocks_of_examples)
             examples[count++] =
                 (struct example){.id = text_of(example, "id"), .text = text_of(example, "text")};
         }
-        few_shot_render(examples, count, &block);
+        prompt_block_render(examples, count, &block);
         strbuf_append_str(&block, "");
         cr_assert_str_eq(block.data, text_of(vector, "few_shot").data);
         strbuf_free(&block);

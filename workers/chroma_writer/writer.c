@@ -469,7 +469,7 @@ static enum status delete_expired(struct context *ctx, struct write_order *order
 
 static void wait_a_little(struct context *ctx)
 {
-    clock_sleep_ms(POLL_MIN_MS + (int64_t)(backoff_random_next(&ctx->random) % POLL_SPREAD_MS));
+    clock_sleep_ms(POLL_MIN_MS + (int64_t)(retry_random_next(&ctx->random) % POLL_SPREAD_MS));
     context_progress(ctx);
 }
 
@@ -524,7 +524,7 @@ static bool get_slot(struct writer_thread *thread, size_t *slot)
             thread->is_open = status == STATUS_OK;
         }
         if (status == STATUS_OK) {
-            status = slots_try(writer->slots, context_redis(ctx), backoff_random_next(&ctx->random),
+            status = slots_try(writer->slots, context_redis(ctx), retry_random_next(&ctx->random),
                                slot, &held, &err);
         }
         if (status == STATUS_OK && !held) {

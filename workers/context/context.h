@@ -65,7 +65,7 @@ struct context {
     void *lane;
 
     struct arena arena; /* one batch's memory */
-    struct backoff_random random;
+    struct retry_random random;
     atomic_llong progress_ms;  /* when this lane last moved; read by the janitor */
     const struct queue *queue; /* of the batch in hand */
 

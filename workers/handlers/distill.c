@@ -228,14 +228,14 @@ static void embed(struct distill_batch *batch)
     if (count == 0) {
         return;
     }
-    embedding_resolve(batch->ctx, embeddings, count);
+    vectors_fill(batch->ctx, embeddings, count);
     for (size_t i = 0; i < count; i++) {
         owners[i]->embedding = &embeddings[i];
         if (embeddings[i].embedded_bytes > 0) {
             add_int(owners[i], "embedded_bytes", (int64_t)embeddings[i].embedded_bytes);
         }
         if (embeddings[i].vector == NULL) {
-            embedding_judge(&embeddings[i], owners[i]->body.task_id, owners[i]->task);
+            vectors_judge(&embeddings[i], owners[i]->body.task_id, owners[i]->task);
             owners[i]->judged = true;
         }
     }
@@ -280,7 +280,7 @@ static void move_epochs(struct context *ctx, const struct distill_group *groups,
     }
     if (domains == NULL) {
         (void)error_set(&err, STATUS_OOM, "no memory for %zu domains", count);
-    } else if (written == 0 || store_bump_epochs(ctx, domains, written, &err) == STATUS_OK) {
+    } else if (written == 0 || result_cache_outdate(ctx, domains, written, &err) == STATUS_OK) {
         return;
     }
     for (size_t i = 0; i < count; i++) {

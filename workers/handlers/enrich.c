@@ -40,7 +40,7 @@ struct enrich_item {
     struct enrich_body body;
     const char *domain;
     char hash[TEXT_HASH_CHARS + 1];
-    struct store_result *cached;
+    struct cached_result *cached;
     struct embedding *embedding;
     struct example *found; /* by looking further, without text; NULL: the first hits were enough */
     size_t found_count;
@@ -52,7 +52,7 @@ struct enrich_batch {
     struct context *ctx;
     struct enrich_item *items;
     size_t count;
-    struct store_result *cached; /* one an item */
+    struct cached_result *cached; /* one an item */
     int64_t now_unix_ms;
 };
 
@@ -84,7 +84,7 @@ static void decode(struct enrich_batch *batch, struct task *tasks, size_t count)
 
 static bool is_current(const struct enrich_batch *batch, const struct enrich_item *item)
 {
-    const struct store_result *cached = item->cached;
+    const struct cached_result *cached = item->cached;
     int64_t age_ms = batch->now_unix_ms - cached->result.created_unix_ms;
 
     return cached->result.epoch == cached->epoch ||
@@ -104,7 +104,7 @@ static void look_up(struct enrich_batch *batch)
         item->cached->domain = item->domain;
         item->cached->query_hash = item->hash;
     }
-    if (store_read_results(ctx, batch->cached, batch->count, &err) != STATUS_OK) {
+    if (result_cache_read(ctx, batch->cached, batch->count, &err) != STATUS_OK) {
         log_debug("result cache: %s", err.text);
         upstreams_report(ctx->upstreams, OPERATION_REDIS, err.status, &err);
     }
@@ -146,7 +146,7 @@ static struct slice render_result(struct enrich_batch *batch, const struct enric
     struct strbuf few_shot = {0};
     struct slice out = {0};
 
-    few_shot_render(examples, count, &few_shot);
+    prompt_block_render(examples, count, &few_shot);
     if (strbuf_ok(&few_shot)) {
         const struct enrich_result result = {
             .domain = {item->domain, strlen(item->domain)},
@@ -223,13 +223,13 @@ static void embed(struct enrich_batch *batch)
     if (count == 0) {
         return;
     }
-    embedding_resolve(batch->ctx, embeddings, count);
+    vectors_fill(batch->ctx, embeddings, count);
     for (size_t i = 0; i < count; i++) {
         owners[i]->embedding = &embeddings[i];
         if (embeddings[i].parked) {
             answer_without_upstream(batch, owners[i]);
         } else if (embeddings[i].vector == NULL) {
-            embedding_judge(&embeddings[i], (struct slice){NULL, 0}, owners[i]->task);
+            vectors_judge(&embeddings[i], (struct slice){NULL, 0}, owners[i]->task);
             fail(batch, owners[i], OPERATION_EMBED);
         }
     }
@@ -285,16 +285,16 @@ static void take_far_hits(struct enrich_group *group, size_t index, const struct
 
 static void write_group(struct enrich_group *group, int64_t ttl_ms)
 {
-    struct store_write writes[QUERY_BATCH_MAX];
+    struct result_write writes[QUERY_BATCH_MAX];
     struct error err = {0};
 
     for (size_t i = 0; i < group->count; i++) {
         struct enrich_item *item = group->items[i];
         finish_with(item, group->results[i]);
-        writes[i] = (struct store_write){item->domain, item->hash, group->results[i],
-                                         item->lacks ? EMPTY_TTL_MS : ttl_ms};
+        writes[i] = (struct result_write){item->domain, item->hash, group->results[i],
+                                          item->lacks ? EMPTY_TTL_MS : ttl_ms};
     }
-    if (store_write_results(group->batch->ctx, writes, group->count, &err) == STATUS_OK) {
+    if (result_cache_write(group->batch->ctx, writes, group->count, &err) == STATUS_OK) {
         return;
     }
     (void)error_wrap(&err, "result cache");

@@ -228,11 +228,11 @@ static size_t write_changed(struct context *ctx, const char *domain,
     for (size_t i = 0; i < count; i++) {
         embeddings[i].text = changed[i]->document->text;
     }
-    embedding_resolve(ctx, embeddings, count);
+    vectors_fill(ctx, embeddings, count);
     for (size_t i = 0; i < count; i++) {
         changed[i]->failed = true; /* until it is written */
         if (embeddings[i].vector == NULL) {
-            embedding_judge(&embeddings[i], changed[i]->document->id, changed[i]->task);
+            vectors_judge(&embeddings[i], changed[i]->document->id, changed[i]->task);
         } else if (build(ctx, changed[i], &embeddings[i], &writes[ready].record, now_unix_ms)) {
             owners[ready] = changed[i];
             writes[ready++].task = changed[i]->task;
@@ -382,7 +382,7 @@ static void write_domain(struct context *ctx, const char *domain, struct index_i
         write_round(ctx, domain, round + first, count - first, &outcome);
     }
     const bool again = !outcome.was_cut_off && was_tried(group, count);
-    if ((outcome.wrote || again) && store_bump_epochs(ctx, &domain, 1, &err) != STATUS_OK) {
+    if ((outcome.wrote || again) && result_cache_outdate(ctx, &domain, 1, &err) != STATUS_OK) {
         judge_all(group, again ? count : sort_changed(group, count), OPERATION_REDIS, &err);
     }
 }

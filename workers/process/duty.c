@@ -311,7 +311,7 @@ static int64_t spread(struct duty *duty, const struct worker *worker)
     int64_t most_ms = others > 0 ? others * SPREAD_MS : 0;
 
     most_ms = most_ms > SPREAD_MAX_MS ? SPREAD_MAX_MS : most_ms;
-    return most_ms == 0 ? 0 : (int64_t)(backoff_random_next(&duty->random) % (uint64_t)most_ms);
+    return most_ms == 0 ? 0 : (int64_t)(retry_random_next(&duty->random) % (uint64_t)most_ms);
 }
 
 enum status duty_look(struct duty *duty, struct worker *worker, struct redis_conn *conn,

@@ -22,7 +22,7 @@ struct duty {
     char holder[READER_QUEUES_MAX][66]; /* who does, as seen last; "" = nobody */
     uint64_t changes;                   /* moves whenever `holds` does */
     int64_t full_look_at_ms;            /* when the leases themselves are read again */
-    struct backoff_random random;
+    struct retry_random random;
 };
 
 /* Renews what is held. */

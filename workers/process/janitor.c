@@ -242,7 +242,7 @@ static enum status look_for_stale(struct janitor *janitor, struct turn *turn, st
         const int64_t size = atomic_load(&worker->fleet_size);
         const int64_t spread_ms = size * STALE_SPREAD_MS;
         turn->wait_ms =
-            STALE_OTHERS_MS + (int64_t)(backoff_random_next(&janitor->duty.random) %
+            STALE_OTHERS_MS + (int64_t)(retry_random_next(&janitor->duty.random) %
                                         (uint64_t)(spread_ms < 1                 ? 1
                                                    : spread_ms > STALE_OTHERS_MS ? STALE_OTHERS_MS
                                                                                  : spread_ms));
@@ -306,7 +306,7 @@ static enum status register_worker(struct janitor *janitor, struct turn *turn, s
         janitor->registered_digest = digest;
         janitor->register_at_ms =
             now_ms + REGISTER_AFTER_MS +
-            (int64_t)(backoff_random_next(&janitor->duty.random) % REGISTER_SPREAD_MS);
+            (int64_t)(retry_random_next(&janitor->duty.random) % REGISTER_SPREAD_MS);
     }
     return status;
 }

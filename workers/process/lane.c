@@ -386,8 +386,8 @@ static bool connect_lane(struct lane *lane)
                 log_warning("a lane takes no jobs, it has no connection: %s (%lld more like it)",
                             err.text, suppressed);
             }
-            clock_sleep_ms(backoff_delay_ms(&lane->ctx.random, i, CONNECT_BASE_MS, CONNECT_MAX_MS,
-                                            CONNECT_BASE_MS));
+            clock_sleep_ms(retry_delay_ms(&lane->ctx.random, i, CONNECT_BASE_MS, CONNECT_MAX_MS,
+                                          CONNECT_BASE_MS));
             context_progress(&lane->ctx);
         }
     }

@@ -69,14 +69,14 @@ static void plan_retry(struct context *ctx, struct plan *plan, const struct task
     const struct settings *settings = ctx->settings;
     int64_t failures = task->job->attempt + 1;
 
-    if (!backoff_should_retry(failures, settings->max_attempts)) {
+    if (!retry_is_left(failures, settings->max_attempts)) {
         plan_bury(ctx, plan, task, "retries_exhausted");
         return;
     }
     plan->retry[plan->retry_count++] = (struct queue_end){
         .job = task->job,
-        .delay_ms = backoff_delay_ms(&ctx->random, failures, settings->retry_base_ms,
-                                     settings->retry_max_ms, task->wait_ms),
+        .delay_ms = retry_delay_ms(&ctx->random, failures, settings->retry_base_ms,
+                                   settings->retry_max_ms, task->wait_ms),
     };
 }
 
@@ -235,7 +235,7 @@ static bool persist(struct context *ctx, const struct settling *settling, struct
         }
         *part->unsure = true;
         clock_sleep_ms(
-            backoff_delay_ms(&ctx->random, i, COMMIT_BASE_MS, COMMIT_MAX_MS, COMMIT_BASE_MS));
+            retry_delay_ms(&ctx->random, i, COMMIT_BASE_MS, COMMIT_MAX_MS, COMMIT_BASE_MS));
         context_progress(ctx);
     }
     return true;

@@ -29,7 +29,7 @@ struct reader {
     pthread_mutex_t turn;
     struct redis_conn *conn;
     bool prepared; /* functions and groups are known to stand */
-    struct backoff_random random;
+    struct retry_random random;
     int64_t failures; /* turns that failed in a row */
     struct log_limit log_limit;
 

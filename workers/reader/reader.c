@@ -424,8 +424,8 @@ static void recover(struct reader *reader, bool has_jobs, const struct error *er
         log_warning("reading: %s (%lld more like it)", err->text, suppressed);
     }
     if (!has_jobs) {
-        clock_sleep_ms(BACKOFF_BASE_MS / 2 + backoff_delay_ms(&reader->random, reader->failures,
-                                                              BACKOFF_BASE_MS, BACKOFF_MAX_MS, 0));
+        clock_sleep_ms(BACKOFF_BASE_MS / 2 + retry_delay_ms(&reader->random, reader->failures,
+                                                            BACKOFF_BASE_MS, BACKOFF_MAX_MS, 0));
     }
 }
 

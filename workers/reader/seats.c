@@ -93,7 +93,7 @@ void seats_wait(struct seats *seats)
     wait_ms = wait_ms < BENCH_MIN_MS ? BENCH_MIN_MS : wait_ms;
     wait_ms = wait_ms > BENCH_MAX_MS ? BENCH_MAX_MS : wait_ms;
     wait_ms =
-        wait_ms * 3 / 4 + (int64_t)(backoff_random_next(&seats->random) % (uint64_t)(wait_ms / 4));
+        wait_ms * 3 / 4 + (int64_t)(retry_random_next(&seats->random) % (uint64_t)(wait_ms / 4));
     const struct timespec until = clock_in_ms(wait_ms);
 
     pthread_mutex_lock(&seats->bench_lock);

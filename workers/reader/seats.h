@@ -15,7 +15,7 @@
 
 struct seats {
     const struct reader_config *config;
-    struct backoff_random random;
+    struct retry_random random;
     char key[KEYS_BYTES]; /* of those who sit, for this set of queues */
     bool has_seat;
     int64_t seated_ms;         /* when it was confirmed last */

@@ -3,12 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "embedder/vector.h"
 #include "queue/keys.h"
-
-/* Float32 in Redis is little-endian (contract); a copy is right on the machines that we support. */
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-               "vectors are stored as they lie in memory");
 
 /* A value that is too large to be read ended the connection: it and what was asked for behind it
  * count as not there, and are written over. */
@@ -17,7 +12,7 @@ static enum status without_garbled(enum status status)
     return status == STATUS_GARBLED ? STATUS_OK : status;
 }
 
-static void take_result(struct context *ctx, struct store_result *item, const redisReply *reply)
+static void take_result(struct context *ctx, struct cached_result *item, const redisReply *reply)
 {
     struct error ignored = {0};
 
@@ -39,8 +34,8 @@ static int64_t epoch_of(const redisReply *reply)
     return reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, NULL, 10) : 0;
 }
 
-enum status store_read_results(struct context *ctx, struct store_result *items, size_t count,
-                               struct error *err)
+enum status result_cache_read(struct context *ctx, struct cached_result *items, size_t count,
+                              struct error *err)
 {
     struct redis_pipeline pipeline = {.conn = context_cache(ctx), .takes_errors = true};
     const char *prefix = ctx->settings->prefix;
@@ -65,8 +60,8 @@ enum status store_read_results(struct context *ctx, struct store_result *items, 
     return without_garbled(redis_pipeline_end(&pipeline, err));
 }
 
-enum status store_write_results(struct context *ctx, const struct store_write *items, size_t count,
-                                struct error *err)
+enum status result_cache_write(struct context *ctx, const struct result_write *items, size_t count,
+                               struct error *err)
 {
     struct redis_pipeline pipeline = {.conn = context_cache(ctx)};
     char key[KEYS_BYTES];
@@ -89,8 +84,8 @@ static enum status renew_epoch(struct context *ctx, const char *domain, struct e
                           keys_epoch(key, ctx->settings->prefix, domain), context_now_unix_ms(ctx));
 }
 
-enum status store_bump_epochs(struct context *ctx, const char *const *domains, size_t count,
-                              struct error *err)
+enum status result_cache_outdate(struct context *ctx, const char *const *domains, size_t count,
+                                 struct error *err)
 {
     struct redis_pipeline pipeline = {.conn = context_cache(ctx)};
     char key[KEYS_BYTES];
@@ -109,51 +104,4 @@ enum status store_bump_epochs(struct context *ctx, const char *const *domains, s
         }
     }
     return STATUS_OK;
-}
-
-enum status store_read_vectors(struct context *ctx, const char (*hashes)[TEXT_HASH_CHARS + 1],
-                               size_t count, float *vectors, bool *found, struct error *err)
-{
-    const size_t dimension = embedder_dimension(context_embedder(ctx));
-    const char *model = embedder_model(context_embedder(ctx));
-    struct redis_pipeline pipeline = {.conn = context_cache(ctx), .takes_errors = true};
-    const redisReply *reply = NULL;
-    char key[KEYS_BYTES];
-
-    for (size_t i = 0; i < count; i++) {
-        found[i] = false;
-        redis_pipelinef(&pipeline, "GET %s",
-                        keys_embed(key, ctx->settings->prefix, model, hashes[i]));
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct error ignored = {0};
-        if (redis_pipeline_next(&pipeline, &reply) == STATUS_OK &&
-            reply->type == REDIS_REPLY_STRING &&
-            (size_t)reply->len == dimension * sizeof *vectors) {
-            memcpy(vectors + i * dimension, reply->str, dimension * sizeof *vectors);
-            found[i] =
-                embedder_normalise(vectors + i * dimension, dimension, &ignored) == STATUS_OK;
-        }
-    }
-    return without_garbled(redis_pipeline_end(&pipeline, err));
-}
-
-enum status store_write_vectors(struct context *ctx, const char (*hashes)[TEXT_HASH_CHARS + 1],
-                                size_t count, const float *vectors, const bool *skip,
-                                struct error *err)
-{
-    const size_t dimension = embedder_dimension(context_embedder(ctx));
-    const char *model = embedder_model(context_embedder(ctx));
-    struct redis_pipeline pipeline = {.conn = context_cache(ctx)};
-    char key[KEYS_BYTES];
-
-    for (size_t i = 0; i < count; i++) {
-        if (!skip[i]) {
-            redis_pipelinef(&pipeline, "SET %s %.*s PX %jd",
-                            keys_embed(key, ctx->settings->prefix, model, hashes[i]),
-                            (int)(dimension * sizeof *vectors),
-                            (const char *)(vectors + i * dimension), ctx->settings->cache_ttl_ms);
-        }
-    }
-    return redis_pipeline_end(&pipeline, err);
 }

@@ -6,11 +6,17 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "context/asking.h"
+#include "embedder/vector.h"
 #include "queue/keys.h"
 #include "queue/ratelimit.h"
 #include "recall/result_cache.h"
 #include "rules/halving.h"
 #include "rules/long_text.h"
+
+/* Float32 in Redis is little-endian (producer/CONTRACT.md); a copy is right on the machines that we
+ * support. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "vectors are stored as they lie in memory");
 
 enum { RATE_WAIT_MAX_MS = 2000, PATIENCE_MAX_MS = 10 * 60 * 1000 };
 
@@ -63,6 +69,55 @@ static void distinct_fill(const struct embedding *items, size_t count, struct di
         }
         d->of_item[i] = known;
     }
+}
+
+/* Fills those that the cache has, where they are sound; a failure to read is a miss. */
+static enum status read_cached(struct context *ctx, struct distinct *d, struct error *err)
+{
+    const size_t dimension = embedder_dimension(context_embedder(ctx));
+    const char *model = embedder_model(context_embedder(ctx));
+    struct redis_pipeline pipeline = {.conn = context_cache(ctx), .takes_errors = true};
+    const redisReply *reply = NULL;
+    char key[KEYS_BYTES];
+
+    for (size_t i = 0; i < d->count; i++) {
+        d->found[i] = false;
+        redis_pipelinef(&pipeline, "GET %s",
+                        keys_embed(key, ctx->settings->prefix, model, d->hashes[i]));
+    }
+    for (size_t i = 0; i < d->count; i++) {
+        struct error ignored = {0};
+        float *vector = d->vectors + i * dimension;
+        if (redis_pipeline_next(&pipeline, &reply) == STATUS_OK &&
+            reply->type == REDIS_REPLY_STRING && (size_t)reply->len == dimension * sizeof *vector) {
+            memcpy(vector, reply->str, dimension * sizeof *vector);
+            d->found[i] = embedder_normalise(vector, dimension, &ignored) == STATUS_OK;
+        }
+    }
+    /* A value too large to be read ended the connection: it is not there, and is written over. */
+    const enum status status = redis_pipeline_end(&pipeline, err);
+    return status == STATUS_GARBLED ? STATUS_OK : status;
+}
+
+/* Writes those for which skip[i] is false. */
+static enum status write_cached(struct context *ctx, const struct distinct *d, const bool *skip,
+                                struct error *err)
+{
+    const size_t dimension = embedder_dimension(context_embedder(ctx));
+    const char *model = embedder_model(context_embedder(ctx));
+    struct redis_pipeline pipeline = {.conn = context_cache(ctx)};
+    char key[KEYS_BYTES];
+
+    for (size_t i = 0; i < d->count; i++) {
+        if (!skip[i]) {
+            redis_pipelinef(&pipeline, "SET %s %.*s PX %jd",
+                            keys_embed(key, ctx->settings->prefix, model, d->hashes[i]),
+                            (int)(dimension * sizeof *d->vectors),
+                            (const char *)(d->vectors + i * dimension),
+                            ctx->settings->cache_ttl_ms);
+        }
+    }
+    return redis_pipeline_end(&pipeline, err);
 }
 
 /* Waits a little for the fleet's rate; a longer wait is the job's, not the lane's. */
@@ -422,7 +477,7 @@ static bool learn_dimension(struct context *ctx, struct embedding *items, size_t
     return status == STATUS_OK;
 }
 
-void embedding_resolve(struct context *ctx, struct embedding *items, size_t count)
+void vectors_fill(struct context *ctx, struct embedding *items, size_t count)
 {
     struct distinct d = {0};
     struct error err = {0};
@@ -441,7 +496,7 @@ void embedding_resolve(struct context *ctx, struct embedding *items, size_t coun
     distinct_fill(items, count, &d);
 
     bool *cached = arena_array(&ctx->arena, d.count, sizeof *cached);
-    if (store_read_vectors(ctx, d.hashes, d.count, d.vectors, d.found, &err) != STATUS_OK) {
+    if (read_cached(ctx, &d, &err) != STATUS_OK) {
         log_debug("vector cache: %s", err.text);
     }
     size_t hits = 0;
@@ -459,8 +514,7 @@ void embedding_resolve(struct context *ctx, struct embedding *items, size_t coun
         /* From here: what need not be written. A beginning's vector is none of the whole text's. */
         cached[i] = cached[i] || !d.found[i] || d.cut_bytes[i] > 0;
     }
-    if (cached != NULL &&
-        store_write_vectors(ctx, d.hashes, d.count, d.vectors, cached, &err) != STATUS_OK) {
+    if (cached != NULL && write_cached(ctx, &d, cached, &err) != STATUS_OK) {
         log_debug("vector cache: %s", err.text);
     }
     for (size_t i = 0; i < count; i++) {
@@ -476,7 +530,7 @@ void embedding_resolve(struct context *ctx, struct embedding *items, size_t coun
     }
 }
 
-void embedding_judge(const struct embedding *item, struct slice document, struct task *task)
+void vectors_judge(const struct embedding *item, struct slice document, struct task *task)
 {
     const struct failure failure = {.operation = OPERATION_EMBED,
                                     .err = &item->error,

@@ -21,9 +21,9 @@ struct embedding {
 
 /* Fills every item. A request that fails is halved: a text that fails alone while others pass is at
  * fault itself, the others are embedded without it. */
-void embedding_resolve(struct context *ctx, struct embedding *items, size_t count);
+void vectors_fill(struct context *ctx, struct embedding *items, size_t count);
 
 /* Judges `task` by an item without a vector; `document` names it ({NULL, 0} = nothing does). */
-void embedding_judge(const struct embedding *item, struct slice document, struct task *task);
+void vectors_judge(const struct embedding *item, struct slice document, struct task *task);
 
 #endif

@@ -547,7 +547,7 @@ static void append_unforgeable(const char *text, size_t bytes, struct strbuf *ou
     }
 }
 
-void few_shot_neutralise(const char *text, size_t bytes, size_t max_bytes, struct strbuf *out)
+void prompt_block_neutralise(const char *text, size_t bytes, size_t max_bytes, struct strbuf *out)
 {
     /* Dropping comes first: a token split by an invisible character would come together again. */
     struct strbuf visible = {0};
@@ -596,7 +596,7 @@ static void choose_boundary(const struct example *examples, size_t count,
     }
 }
 
-void few_shot_render(const struct example *examples, size_t count, struct strbuf *out)
+void prompt_block_render(const struct example *examples, size_t count, struct strbuf *out)
 {
     if (count == 0) {
         return;
@@ -604,9 +604,9 @@ void few_shot_render(const struct example *examples, size_t count, struct strbuf
     char boundary[TEXT_HASH_CHARS + 1];
     choose_boundary(examples, count, boundary);
 
-    size_t share = (FEW_SHOT_MAX_BYTES - INTRODUCTION_BYTES) / count - LINES_PER_EXAMPLE_BYTES;
-    if (share > FEW_SHOT_EXAMPLE_MAX_BYTES) {
-        share = FEW_SHOT_EXAMPLE_MAX_BYTES;
+    size_t share = (PROMPT_BLOCK_MAX_BYTES - INTRODUCTION_BYTES) / count - LINES_PER_EXAMPLE_BYTES;
+    if (share > PROMPT_BLOCK_EXAMPLE_MAX_BYTES) {
+        share = PROMPT_BLOCK_EXAMPLE_MAX_BYTES;
     }
 
     strbuf_printf(out,
@@ -616,7 +616,7 @@ void few_shot_render(const struct example *examples, size_t count, struct strbuf
     for (size_t i = 0; i < count; i++) {
         /* A broken token costs a byte, so the rendered text is checked, not the source. */
         struct strbuf text = {0};
-        few_shot_neutralise(examples[i].text.data, examples[i].text.bytes, share, &text);
+        prompt_block_neutralise(examples[i].text.data, examples[i].text.bytes, share, &text);
         if (!strbuf_ok(&text)) {
             out->failed = true;
         }

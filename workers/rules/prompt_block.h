@@ -18,14 +18,14 @@
 #include "base/strbuf.h"
 #include "jobs/bodies.h"
 
-enum { FEW_SHOT_MAX_BYTES = BODIES_FEW_SHOT_MAX, FEW_SHOT_EXAMPLE_MAX_BYTES = 4 * 1024 };
+enum { PROMPT_BLOCK_MAX_BYTES = BODIES_FEW_SHOT_MAX, PROMPT_BLOCK_EXAMPLE_MAX_BYTES = 4 * 1024 };
 
-/* Appends the block to `out` (nothing for no examples); at most FEW_SHOT_MAX_BYTES. Check
+/* Appends the block to `out` (nothing for no examples); at most PROMPT_BLOCK_MAX_BYTES. Check
  * strbuf_ok. */
-void few_shot_render(const struct example *examples, size_t count, struct strbuf *out);
+void prompt_block_render(const struct example *examples, size_t count, struct strbuf *out);
 
 /* Appends one text with control tokens broken and invisible characters dropped, at most `max_bytes`
  * of it, cut between characters. */
-void few_shot_neutralise(const char *text, size_t bytes, size_t max_bytes, struct strbuf *out);
+void prompt_block_neutralise(const char *text, size_t bytes, size_t max_bytes, struct strbuf *out);
 
 #endif

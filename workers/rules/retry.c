@@ -1,6 +1,6 @@
 #include "rules/retry.h"
 
-uint64_t backoff_random_next(struct backoff_random *random)
+uint64_t retry_random_next(struct retry_random *random)
 {
     uint64_t z = (random->state += 0x9e3779b97f4a7c15u);
 
@@ -23,20 +23,20 @@ static int64_t ceiling_ms(int64_t attempt, int64_t base_ms, int64_t max_ms)
     return ceiling < max_ms ? ceiling : max_ms;
 }
 
-int64_t backoff_delay_ms(struct backoff_random *random, int64_t attempt, int64_t base_ms,
-                         int64_t max_ms, int64_t asked_ms)
+int64_t retry_delay_ms(struct retry_random *random, int64_t attempt, int64_t base_ms,
+                       int64_t max_ms, int64_t asked_ms)
 {
     int64_t asked = asked_ms > 0 ? asked_ms : 0;
     int64_t jitter = 0;
 
     if (base_ms > 0 && max_ms > 0) {
         uint64_t choices = (uint64_t)ceiling_ms(attempt, base_ms, max_ms) + 1;
-        jitter = (int64_t)(backoff_random_next(random) % choices);
+        jitter = (int64_t)(retry_random_next(random) % choices);
     }
     return asked > INT64_MAX - jitter ? INT64_MAX : asked + jitter;
 }
 
-bool backoff_should_retry(int64_t failures, int64_t max_attempts)
+bool retry_is_left(int64_t failures, int64_t max_attempts)
 {
     return failures < max_attempts;
 }

@@ -140,7 +140,7 @@ static int64_t smaller(int64_t a, int64_t b)
 /* Twice as long with each try, half of it at random. What cannot be the text's fault is not made to
  * wait longer than a breaker would. */
 static int64_t growing_ms(const struct task *task, const struct park_policy *policy,
-                          struct backoff_random *random)
+                          struct retry_random *random)
 {
     const int64_t most =
         task->may_be_text ? policy->max_ms : smaller(policy->max_ms, policy->pause_ms);
@@ -150,18 +150,18 @@ static int64_t growing_ms(const struct task *task, const struct park_policy *pol
         wait_ms = wait_ms > most / 2 ? most : wait_ms * 2;
     }
     wait_ms = smaller(wait_ms, most);
-    return wait_ms / 2 + (int64_t)(backoff_random_next(random) % (uint64_t)(wait_ms / 2 + 1));
+    return wait_ms / 2 + (int64_t)(retry_random_next(random) % (uint64_t)(wait_ms / 2 + 1));
 }
 
 int64_t task_park_ms(const struct task *task, int64_t paused_ms, const struct park_policy *policy,
-                     struct backoff_random *random)
+                     struct retry_random *random)
 {
     const int64_t until_ms = larger(paused_ms, task->wait_ms);
     int64_t wait_ms = task->tried ? growing_ms(task, policy, random) : 0;
 
     if (until_ms > 0 || !task->tried) {
         const uint64_t spread_ms = (uint64_t)(until_ms / 4 + SPREAD_MS);
-        wait_ms = larger(wait_ms, until_ms + (int64_t)(backoff_random_next(random) % spread_ms));
+        wait_ms = larger(wait_ms, until_ms + (int64_t)(retry_random_next(random) % spread_ms));
     }
     return wait_ms;
 }

@@ -93,7 +93,7 @@ struct park_policy {
 /* How long a parked task waits: at least as long as its operation is paused (`paused_ms`) and as
  * was asked for, jitter on top; one that was tried waits twice as long each time. */
 int64_t task_park_ms(const struct task *task, int64_t paused_ms, const struct park_policy *policy,
-                     struct backoff_random *random);
+                     struct retry_random *random);
 
 /* An experience that is not stored by its own end is not worth waiting for any longer. */
 bool task_is_over(const struct task *task, int64_t now_unix_ms, int64_t ttl_ms);

@@ -51,10 +51,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         at = end + 1;
         left -= bytes + 1;
     }
-    few_shot_render(examples, count, &block);
+    prompt_block_render(examples, count, &block);
     must(strbuf_ok(&block));
     if (sound) { /* a handler's texts are */
-        must(block.bytes <= FEW_SHOT_MAX_BYTES);
+        must(block.bytes <= PROMPT_BLOCK_MAX_BYTES);
         must(text_is_utf8(block.data, block.bytes));
         must(count_lines(&block, "--- example ") == count);
         must(count_lines(&block, "--- end of example ") == count);
