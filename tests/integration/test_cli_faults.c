@@ -70,6 +70,18 @@ Test(cli_faults, a_port_where_something_else_answers_is_named)
     (void)fake_server_stop(server);
 }
 
+Test(cli_faults, the_doctor_asks_a_redis_that_does_not_answer_once)
+{
+    static const struct fake_step script[] = {
+        EXPECT("INFO"), SEND("-LOADING Redis is loading the dataset in memory\r\n"), END};
+
+    setenv("STILLHOUSE_CHROMA_URL", "http://127.0.0.1:9", 1);
+    RUN(3, "doctor", "--redis-url", play(script));
+    PRINTS("still loading");
+    cr_assert_null(strstr(out, "function library"));
+    ended_well();
+}
+
 Test(cli_faults, answers_of_other_shapes_are_failures_not_crashes)
 {
     static const struct fake_step scan[] = {EXPECT("SCAN"), SEND("*1\r\n:5\r\n"), END};

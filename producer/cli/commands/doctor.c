@@ -297,6 +297,7 @@ static void check_cache(struct doctor *doctor)
     redis_conn_free(conn);
 }
 
+/* Once it answers. What it does not answer in time, it would not five times over. */
 static void check_server(struct doctor *doctor, struct redis_conn *conn)
 {
     struct redis_info info = {0};
@@ -305,16 +306,21 @@ static void check_server(struct doctor *doctor, struct redis_conn *conn)
     const int64_t start_ns = clock_now_ns();
     const enum status status = redis_info_get(conn, "default", &info, &err);
     const double ms = (double)(clock_now_ns() - start_ns) / 1e6;
-    if (status != STATUS_OK) {
-        note(doctor, STATE_ERROR, "redis", "INFO must be allowed to this user", "%s", err.text);
-    } else {
+    if (status == STATUS_OK) {
         note(doctor, STATE_OK, "redis", "", "%s answers in %.1f ms", redis_conn_where(conn), ms);
         check_version(doctor, &info);
         check_role(doctor, &info);
         check_durability(doctor, &info);
         check_memory(doctor, &info);
+        redis_info_free(&info);
+    } else if (cli_exit_code(status) == CLI_UNREACHABLE) {
+        doctor->redis_unreachable = true;
+        note(doctor, STATE_ERROR, "redis", "see whether it is busy, stopped or still loading", "%s",
+             err.text);
+        return;
+    } else {
+        note(doctor, STATE_ERROR, "redis", "INFO must be allowed to this user", "%s", err.text);
     }
-    redis_info_free(&info);
     check_library(doctor, conn);
     check_clock(doctor, conn);
     check_workers(doctor, conn);
@@ -331,12 +337,11 @@ static void check_redis(struct doctor *doctor)
         check_server(doctor, conn);
         redis_conn_free(conn);
     } else {
+        const char *advice = cli_advice(&err);
         doctor->redis_unreachable = cli_exit_code(status) == CLI_UNREACHABLE;
         note(doctor, STATE_ERROR, "redis",
-             cli_secret_advice(&err)[0] != '\0'
-                 ? cli_secret_advice(&err)
-                 : "start it, or name another in STILLHOUSE_REDIS_URL",
-             "%s", err.text);
+             advice[0] != '\0' ? advice : "start it, or name another in STILLHOUSE_REDIS_URL", "%s",
+             err.text);
     }
     check_cache(doctor);
 }

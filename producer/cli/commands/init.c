@@ -193,7 +193,8 @@ int cmd_ping(struct cli *cli)
     } else {
         print_tally(cli, &tally);
         if (tally.answered == 0) {
-            cli_message("no worker answered; is one running that serves queue \"echo\"?");
+            cli_message("no worker answered; is one running that serves queue \"echo\", and is it "
+                        "paused? `stillhouse stats` shows both");
             code = CLI_NOT_FOUND;
         }
     }

@@ -121,12 +121,12 @@ const char *cli_domain(const struct cli *cli, bool required);
 /* One line on standard error, "stillhouse: ..."; what is not safe to show becomes '?'. */
 void cli_message(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
-/* Says what *err says and returns the exit code of its status. Where Redis lacks the function
- * library, or wants a password, it says what to do. */
+/* Says what *err says, and what to do about it, and returns the exit code of its status. */
 int cli_fail(const struct error *err);
 
-/* What to do where Redis wants a password, or another one; else "". */
-const char *cli_secret_advice(const struct error *err);
+/* What to do where Redis lacks the function library or wants a password, or another one; else "".
+ */
+const char *cli_advice(const struct error *err);
 
 /* The exit code of a status alone. */
 int cli_exit_code(enum status status);

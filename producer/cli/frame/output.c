@@ -253,22 +253,25 @@ int cli_exit_code(enum status status)
     return CLI_FAILED;
 }
 
-const char *cli_secret_advice(const struct error *err)
+const char *cli_advice(const struct error *err)
 {
-    const bool no_secret =
-        strstr(err->text, "NOAUTH") != NULL || strstr(err->text, "WRONGPASS") != NULL;
-
-    return no_secret ? "put user:password into STILLHOUSE_REDIS_URL" : "";
+    if (strstr(err->text, "NOAUTH") != NULL || strstr(err->text, "WRONGPASS") != NULL) {
+        return "put user:password into STILLHOUSE_REDIS_URL";
+    }
+    if (strcasestr(err->text, "function not found") != NULL &&
+        strstr(err->text, "stillhouse init") == NULL) {
+        return "run `stillhouse init` first";
+    }
+    return "";
 }
 
 int cli_fail(const struct error *err)
 {
     const char *text = err->text[0] == '\0' ? status_text(err->status) : err->text;
-    const char *advice = cli_secret_advice(err);
+    const char *advice = cli_advice(err);
+    const size_t bytes = strlen(text);
+    const bool stop = bytes > 0 && text[bytes - 1] == '.'; /* a server's */
 
-    if (strcasestr(text, "function not found") != NULL && strstr(text, "stillhouse init") == NULL) {
-        advice = "run `stillhouse init` first";
-    }
-    cli_message("%s%s%s", text, advice[0] == '\0' ? "" : "; ", advice);
+    cli_message("%.*s%s%s", (int)(bytes - stop), text, advice[0] == '\0' ? "" : "; ", advice);
     return cli_exit_code(err->status);
 }
