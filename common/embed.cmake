@@ -1,5 +1,13 @@
-# Puts the PARTS together as LUA, and writes OUT: a C header with its bytes as an array, for queue.c.
-set(whole "")
+# Puts the PARTS together as LUA, the NUMBERS of a C header behind the first, and writes OUT: a C header
+# with its bytes as an array, for queue.c.
+list(POP_FRONT PARTS head)
+file(READ ${head} whole)
+file(STRINGS ${NUMBERS} rows REGEX "^    LIBRARY_[A-Z_]+ = ")
+foreach(row IN LISTS rows)
+  string(REGEX REPLACE "^    LIBRARY_([A-Z_]+ = [^,]+),.*" "local \\1\n" row "${row}")
+  string(APPEND whole "${row}")
+endforeach()
+string(APPEND whole "\n")
 foreach(part IN LISTS PARTS)
   file(READ ${part} text)
   string(APPEND whole "${text}")

@@ -4,14 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* As in queue/lua, whose functions neither retry nor park what is beyond. */
-enum {
-    UNIQUE_MAX = 256,
-    TRACEPARENT_MAX = 128,
-    PARKED_MAX = 80,
-    DIGITS_MAX = 15,
-    OPTIONS_MAX = 2048,
-};
+enum { PARKED_MAX = 80 };
 
 static const char *const priority_names[JOB_PRIORITIES] = {"high", "normal", "low"};
 
@@ -31,12 +24,12 @@ bool job_priority_parse(const char *text, size_t bytes, enum job_priority *out)
     return false;
 }
 
-/* 1 to 15 digits, as in queue/lua: what a double holds exactly. */
+/* 1 to LIBRARY_DIGITS_MAX digits. */
 static bool parse_number(struct slice text, int64_t *out)
 {
     int64_t number = 0;
 
-    if (text.bytes == 0 || text.bytes > DIGITS_MAX) {
+    if (text.bytes == 0 || text.bytes > LIBRARY_DIGITS_MAX) {
         return false;
     }
     for (size_t i = 0; i < text.bytes; i++) {
@@ -87,13 +80,13 @@ static bool set_since(struct slice value, struct job_options *out)
 static bool set_unique(struct slice value, struct job_options *out)
 {
     out->unique = value;
-    return is_word(value, UNIQUE_MAX, false);
+    return is_word(value, LIBRARY_UNIQUE_MAX, false);
 }
 
 static bool set_traceparent(struct slice value, struct job_options *out)
 {
     out->traceparent = value;
-    return is_word(value, TRACEPARENT_MAX, true);
+    return is_word(value, LIBRARY_TRACEPARENT_MAX, true);
 }
 
 static bool set_reply(struct slice value, struct job_options *out)
@@ -197,9 +190,9 @@ enum status job_options_parse(const char *text, size_t bytes, bool lenient, stru
     unsigned seen = 0;
 
     *out = (struct job_options){.priority = JOB_NORMAL};
-    if (bytes > OPTIONS_MAX) {
+    if (bytes > LIBRARY_OPTIONS_MAX) {
         return error_set(err, STATUS_INVALID, "options of %zu bytes: expected at most %d", bytes,
-                         OPTIONS_MAX);
+                         LIBRARY_OPTIONS_MAX);
     }
     for (size_t at = 0; bytes > 0 && at <= bytes;) {
         const char *space = at == bytes ? NULL : memchr(text + at, ' ', bytes - at);

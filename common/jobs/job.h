@@ -13,8 +13,9 @@
 #include "base/slice.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "jobs/library.h"
 
-enum { JOB_DELAY_MAX_DAYS = 30 };
+enum { JOB_DELAY_MAX_DAYS = LIBRARY_DELAY_MAX_DAYS };
 #define JOB_DELAY_MAX_MS (JOB_DELAY_MAX_DAYS * INT64_C(24) * 60 * 60 * 1000)
 
 enum job_priority { JOB_HIGH, JOB_NORMAL, JOB_LOW, JOB_PRIORITIES };

@@ -4,7 +4,7 @@
 
 #include "queue/internal.h"
 
-enum { CURSOR_BYTES = 48, PROMOTE_MAX = 1000, SUSPECT_AFTER = 2 /* as in lua/take.lua */ };
+enum { CURSOR_BYTES = 48 };
 
 /* A library before 5 wakes nobody when a job is delayed or a queue resumed: it is asked often. */
 enum { OLDER_EVERY_MS = 1000 };
@@ -39,7 +39,8 @@ static enum status parse_reclaimed(enum job_priority stream, const redisReply *r
 
 bool queue_is_suspect(const struct job *job, int64_t max_deliveries)
 {
-    const int64_t lower = max_deliveries - 1 < SUSPECT_AFTER ? max_deliveries - 1 : SUSPECT_AFTER;
+    const int64_t lower =
+        max_deliveries - 1 < LIBRARY_SUSPECT_AFTER ? max_deliveries - 1 : LIBRARY_SUSPECT_AFTER;
 
     return job->deliveries > (lower < 1 ? 1 : lower);
 }
@@ -161,7 +162,7 @@ enum status queue_push_token(struct redis_conn *conn, const char *key, struct er
 
     redis_pipelinef(&pipeline, "DEL %s", key);
     redis_pipelinef(&pipeline, "RPUSH %s 1", key);
-    redis_pipelinef(&pipeline, "PEXPIRE %s 60000", key);
+    redis_pipelinef(&pipeline, "PEXPIRE %s %d", key, (int)LIBRARY_TOKEN_TTL_MS);
     return redis_pipeline_end(&pipeline, err);
 }
 
@@ -175,7 +176,7 @@ enum status queue_promote(struct redis_conn *conn, const struct queue *queue, si
     *out = (struct queue_promotion){.next_ms = -1};
     enum status status =
         queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_promote 1 %s %zu paused",
-                    queue->base, limit > PROMOTE_MAX ? PROMOTE_MAX : limit);
+                    queue->base, limit > QUEUE_BATCH_MAX ? QUEUE_BATCH_MAX : limit);
     if (status != STATUS_OK) {
         return status;
     }

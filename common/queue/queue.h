@@ -19,7 +19,7 @@
 #include "jobs/operation.h"
 #include "redis/conn.h"
 
-enum { QUEUE_BASE_BYTES = 160, QUEUE_NAME_MAX = 32, QUEUE_BATCH_MAX = 1000 };
+enum { QUEUE_BASE_BYTES = 160, QUEUE_NAME_MAX = 32, QUEUE_BATCH_MAX = LIBRARY_JOBS_MAX };
 
 /* A queue's name and keys. Fill with queue_init. */
 struct queue {

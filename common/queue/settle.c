@@ -1,21 +1,15 @@
 /* queue/settle.c - how a lane ends or keeps the jobs it holds: fenced functions, which move each
  * job or answer that it is lost.
  *
- * A function takes up to QUEUE_BATCH_MAX jobs, and CALL_BYTES of them. More are sent in several
- * calls; when one of them fails, the fates of the earlier ones stand and the rest is QUEUE_LOST to
- * the caller, who treats the whole as unknown.
+ * A function takes up to QUEUE_BATCH_MAX jobs, and LIBRARY_CALL_BYTES of them. More are sent in
+ * several calls; when one of them fails, the fates of the earlier ones stand and the rest is
+ * QUEUE_LOST to the caller, who treats the whole as unknown.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "queue/internal.h"
-
-enum { FLAG_EXPIRED = 1, FLAG_REPLY = 2 };
-
-/* Redis serves nobody else while a call runs: one whose jobs or replies are large ends here, as
- * CALL_BYTES in lua/base.lua. */
-enum { CALL_BYTES = 1024 * 1024 };
 
 enum { PARKED_BYTES = 96 };
 
@@ -47,7 +41,7 @@ static enum verb verb_of(enum verb verb, const struct queue_end *end)
 /* Whether one more job goes into a call that has `count`, which weigh `*bytes` so far. */
 static bool fits(size_t count, size_t *bytes, size_t more_bytes)
 {
-    if (count == QUEUE_BATCH_MAX || (count > 0 && *bytes + more_bytes > CALL_BYTES)) {
+    if (count == QUEUE_BATCH_MAX || (count > 0 && *bytes + more_bytes > LIBRARY_CALL_BYTES)) {
         return false;
     }
     *bytes += more_bytes;
@@ -106,12 +100,13 @@ static void add_end(struct redis_args *args, enum verb verb, const struct queue_
         redis_args_slice(args, end->job->id);
         redis_args_slice(args, end->job->domain);
         redis_args_slice(args, end->job->options.unique);
-        redis_args_int(args, (end->expired ? FLAG_EXPIRED : 0) | (has_reply ? FLAG_REPLY : 0));
+        redis_args_int(args, (end->expired ? LIBRARY_FLAG_EXPIRED : 0) |
+                                 (has_reply ? LIBRARY_FLAG_REPLY : 0));
         redis_args_slice(args, end->reply);
     } else if (verb == BURY) {
         redis_args_str(args, end->reason);
         redis_args_str(args, end->error);
-        redis_args_int(args, has_reply ? FLAG_REPLY : 0);
+        redis_args_int(args, has_reply ? LIBRARY_FLAG_REPLY : 0);
         redis_args_slice(args, end->reply);
     } else {
         redis_args_int(args, end->delay_ms < 0 ? 0 : end->delay_ms);
@@ -119,16 +114,15 @@ static void add_end(struct redis_args *args, enum verb verb, const struct queue_
     }
 }
 
-/* What the functions answer for a job, as in lua/base.lua. */
 static enum queue_fate fate_of(const redisReply *reply)
 {
-    if (reply->type != REDIS_REPLY_INTEGER || reply->integer == 0) {
+    if (reply->type != REDIS_REPLY_INTEGER || reply->integer == LIBRARY_LOST) {
         return QUEUE_LOST;
     }
     switch (reply->integer) {
-    case 2:
+    case LIBRARY_WANTED:
         return QUEUE_MOVED_WANTED;
-    case 3:
+    case LIBRARY_RENEWED:
         return QUEUE_RENEWED;
     default:
         return QUEUE_MOVED;

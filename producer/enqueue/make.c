@@ -7,8 +7,9 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "jobs/bodies.h"
+#include "jobs/library.h"
 
-enum { TRACEPARENT_MAX = 128, UNIQUE_MAX = 256, UNIQUE_BYTES = TEXT_HASH_CHARS + 8 };
+enum { UNIQUE_BYTES = TEXT_HASH_CHARS + 8 };
 
 /* 15 digits are what a double, and so the queue's Lua, holds exactly; half of it leaves room for
  * the clock. */
@@ -54,7 +55,7 @@ static enum status check_traceparent(const char *text, struct error *err)
 {
     const size_t bytes = strlen(text);
     char shown[48];
-    bool good = bytes >= 1 && bytes <= TRACEPARENT_MAX;
+    bool good = bytes >= 1 && bytes <= LIBRARY_TRACEPARENT_MAX;
 
     for (size_t i = 0; good && i < bytes; i++) {
         good = text[i] > ' ' && text[i] <= '~';
@@ -63,7 +64,7 @@ static enum status check_traceparent(const char *text, struct error *err)
                 : error_set(err, STATUS_INVALID,
                             "traceparent \"%s\": expected 1 to %d printable characters without "
                             "spaces",
-                            text_excerpt(text, bytes, shown), TRACEPARENT_MAX);
+                            text_excerpt(text, bytes, shown), LIBRARY_TRACEPARENT_MAX);
 }
 
 static enum status take_priority(stillhouse_priority given, enum job_priority *out,
@@ -375,7 +376,7 @@ enum status make_index(stillhouse_client *client, const char *domain,
 static enum status check_unique(const char *unique, struct error *err)
 {
     struct job_options read;
-    char text[UNIQUE_MAX + 16];
+    char text[LIBRARY_UNIQUE_MAX + 16];
     char shown[48];
 
     const int bytes = snprintf(text, sizeof text, "unique=%s", unique);
@@ -385,7 +386,7 @@ static enum status check_unique(const char *unique, struct error *err)
                : error_set(err, STATUS_INVALID,
                            "unique \"%s\": expected 1 to %d bytes without spaces and control "
                            "characters",
-                           text_excerpt(unique, strlen(unique), shown), UNIQUE_MAX);
+                           text_excerpt(unique, strlen(unique), shown), LIBRARY_UNIQUE_MAX);
 }
 
 enum status make_raw(stillhouse_client *client, const stillhouse_job *job, struct job_draft *draft,

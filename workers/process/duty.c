@@ -6,12 +6,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "jobs/library.h"
 #include "queue/keys.h"
 #include "queue/lease.h"
 
 enum {
     ALIVE_TTL_MS = 4200,        /* the beat is a chore of every 3 s */
-    TAKE_TTL_MS = 60000,        /* the most that is taken for a lease (queue/lua) */
     FULL_LOOK_EVERY_MS = 38000, /* well within a lease, which it prolongs */
     FULL_LOOK_OTHERS_MS = 150000,
     LOOK_AGAIN_MS = 300, /* somebody else is taking leases right now */
@@ -232,7 +232,7 @@ static int next_free(const struct duty *duty, const struct worker *worker, const
  * nobody serves any more. */
 static enum status prolong(struct redis_conn *conn, const char *key, struct error *err)
 {
-    return redis_commandf(conn, NULL, err, "PEXPIRE %s %d", key, (int)TAKE_TTL_MS);
+    return redis_commandf(conn, NULL, err, "PEXPIRE %s %d", key, (int)LIBRARY_LEASE_MAX_MS);
 }
 
 /* Takes what nobody holds; *refused: somebody else is doing so right now. */
@@ -252,7 +252,8 @@ static enum status take_free(struct duty *duty, struct worker *worker, struct re
                               worker->id, ALIVE_TTL_MS, &taken, err);
     for (; queue >= 0 && status == STATUS_OK && !*refused; queue = next_free(duty, worker, asked)) {
         asked[queue] = true;
-        status = take(conn, worker->queues[queue].lease, worker->id, TAKE_TTL_MS, &taken, err);
+        status =
+            take(conn, worker->queues[queue].lease, worker->id, LIBRARY_LEASE_MAX_MS, &taken, err);
         *refused = status == STATUS_OK && !taken;
         if (status == STATUS_OK && taken) {
             set_holds(duty, worker, (size_t)queue, true);

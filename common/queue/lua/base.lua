@@ -1,47 +1,15 @@
-#!lua name=stillhouse
---[[ The rules of the queue, as Redis Functions (Redis 7.0 or newer, or Valkey).
-
-A job is always in exactly one place, and each function below is one atomic move between them:
-
-    enqueue -----> stream (waiting) --read--> pending entries list (running) --finish--> gone
-       |             ^      ^   ^                |     |                |
-       |    promote  |      |   +--- release ----+     +---- bury ---> dead --discard--> gone
-       +---> delayed +      +------- requeue -----------------------------+
-                ^------------------------ retry -------+
-
-What holds a running job is Redis' pending entries list and nothing else. Whoever ends one names
-its consumer and the delivery count it was given (the fence): a job that was taken over meanwhile
-has another consumer or a higher count, is answered LOST (0) and is left alone.
-
-Every counter moves in the same call as its job, so that at every moment
-    enqueued + requeued = done + buried + expired + waiting + running + delayed
-    buried = dead + requeued + discarded
-
-Whoever may write to Redis may have put anything under our keys, and any command may be forbidden to
-the user. So what is read is judged before it is believed, a key that must not stop a whole call is
-asked for with `try`, and there is a rollback, which Redis has not: what is written goes into a
-journal with the command that takes it back, and an error on the way plays that backwards. No text
-from outside is walked in more than linear time.
-Functions are only added or extended, never changed in meaning; VERSION grows with every change. ]]
-
-local VERSION = 5
+---- what all parts use: numbers, keys, commands that may fail, counters ----------------------------------
 
 local GROUP = 'fleet'
-local JOBS_MAX = 1000
-local BODY_MAX = 16 * 1024 * 1024
 local ENTRY_MAX = BODY_MAX + 64 * 1024  -- bytes of all values: more is nobody's job
-local DELAY_MAX_MS = 30 * 24 * 60 * 60 * 1000
+local DELAY_MAX_MS = DELAY_MAX_DAYS * 24 * 60 * 60 * 1000
 local UNIQUE_TTL_MS = 30 * 24 * 60 * 60 * 1000  -- longer than any job waits: a pause may last
 local ERROR_MAX = 1000
 local ATTEMPT_MAX = 999999999
 local COUNTER_MAX = 2 ^ 53  -- what a double holds exactly
 local FIELDS_MAX = 64  -- values of a foreign entry that a dead letter keeps; unpack() has a limit
 local KNOWN_MAX = 64
--- Redis serves nobody else while a call runs, and a body that passes through Lua costs it some 10 ms a
--- MiB: a call that moves bodies ends once it moved so many.
-local CALL_BYTES = 1024 * 1024
 local CLAIMABLE_IDLE_MS = 24 * 60 * 60 * 1000  -- longer than any worker's visibility timeout
-local LOST, MOVED, WANTED, RENEWED = 0, 1, 2, 3
 
 -- The functions by name.
 local api = {}
@@ -71,7 +39,7 @@ local function invalid(field, value, expected)
 end
 
 local function integer(text)
-    return text and #text <= 15 and find(text, '^%d+$') and tonumber(text) or nil
+    return text and #text <= DIGITS_MAX and find(text, '^%d+$') and tonumber(text) or nil
 end
 
 local function now_us()

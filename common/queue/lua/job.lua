@@ -10,8 +10,6 @@ local is_id, is_domain, check_option, parse_options, read_options, edit_options,
 
 do
 
-local OPTIONS_MAX = 2048
-local WAKE_TTL_MS = 60 * 1000
 
 function is_id(id)
     return #id <= 64 and id ~= 'FULL' and find(id, '^[0-9a-zA-Z:._-]+$') ~= nil  -- %w would be slower
@@ -34,12 +32,12 @@ local OPTIONS = {
         'Unix milliseconds',
     },
     unique = {
-        function(v) return #v <= 256 and find(v, '^%C+$') and not find(v, ' ', 1, true) and v or nil end,
+        function(v) return #v <= UNIQUE_MAX and find(v, '^%C+$') and not find(v, ' ', 1, true) and v or nil end,
         '1 to 256 bytes without spaces and control characters',
     },
     reply = {function(v) return v == '1' or nil end, '1'},
     traceparent = {
-        function(v) return #v <= 128 and find(v, '^[!-~]+$') and v or nil end,
+        function(v) return #v <= TRACEPARENT_MAX and find(v, '^[!-~]+$') and v or nil end,
         '1 to 128 printable characters without spaces',
     },
     since = {integer, 'Unix milliseconds'},  -- of jobs that a producer kept in its outbox
@@ -197,7 +195,7 @@ function wake(base)
     end
     if is_foreign or not is_there then
         try('RPUSH', key, '1')
-        try('PEXPIRE', key, WAKE_TTL_MS)
+        try('PEXPIRE', key, TOKEN_TTL_MS)
     end
 end
 

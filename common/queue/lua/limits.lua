@@ -3,7 +3,6 @@
 do
 
 local LEASE_TURN_MS = 50
-local LEASE_MAX_MS = 60 * 1000
 local RATE_DEBT = 10  -- windows
 
 -- When the bucket is full again, in us: now, where it is. The value is that time and when it was

@@ -6,7 +6,6 @@ local held_of, must_remove, add_dead, add_again
 do
 
 local FENCE_SLACK = 16
-local FLAG_EXPIRED, FLAG_REPLY = 1, 2
 local STREAM_AT = {['0'] = 1, ['1'] = 2, ['2'] = 3}  -- as C counts them
 
 -- What `consumer` holds between two entries: delivery counts by entry. NOGROUP: nothing.

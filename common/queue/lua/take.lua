@@ -7,7 +7,6 @@ do
 
 local REAP_MAX = 5000  -- consumers
 local LAST_ID = '18446744073709551615-18446744073709551615'
-local SUSPECT_AFTER = 2  -- deliveries without an end
 
 -- The group's facts, {pending = 0} where there is no stream or no group.
 function group_of(stream)
