@@ -11,12 +11,13 @@
 
 enum {
     DEPTHS = 3,
+    DIGITS_MAX = 3,
     PERIODS = 2,
     BUCKET_ROOM = 480, /* Redis keeps up to 512 integers compactly; lanes may add at once */
     FOUND_SPARE = 64,  /* a prompt whose count was lost comes back to its bound in steps */
 };
 
-static const int bucket_digits[DEPTHS] = {0, 2, 3};
+static const int bucket_digits[DEPTHS] = {0, 2, DIGITS_MAX};
 
 /* 42 bits of milliseconds last until the year 2109; 10 bits of quality above them fit a
  * double's 53. */
@@ -46,23 +47,6 @@ struct same_prompt_copy {
 };
 
 /* ---- what Redis remembers ---- */
-
-/* A set as it is asked for: of which prompt, how long ago, how deep. */
-struct bucket {
-    const struct same_prompt *prompt;
-    size_t periods_ago;
-    size_t depth;
-};
-
-static const char *key_of(const struct context *ctx, const struct bucket *bucket,
-                          char key[KEYS_BYTES])
-{
-    const int64_t period = context_now_unix_ms(ctx) / ctx->settings->experience_ttl_ms;
-
-    return keys_seen(key, ctx->settings->prefix, bucket->prompt->domain,
-                     period - (int64_t)bucket->periods_ago, bucket->prompt->text_hash,
-                     bucket_digits[bucket->depth]);
-}
 
 static int64_t fingerprint(const struct same_prompt *prompt)
 {
@@ -104,11 +88,18 @@ static enum status end(struct redis_pipeline *pipeline, struct error *err)
     return status;
 }
 
-/* How deep one has to look in the sets of a domain, in each period. Where this period's are one
- * set, adding says it too. */
+/* The sets of a domain in one period. */
+struct sets {
+    char *key; /* of the first one, with room for the digits that the others' have behind it */
+    size_t key_bytes;
+    size_t looked_at; /* the first so many depths may hold a prompt */
+};
+
 struct domain {
     const char *name;
-    size_t depths[PERIODS];
+    struct sets sets[PERIODS]; /* this period's first */
+    size_t depth;              /* where prompts are added, which says too whether they are there */
+    bool may_be_full;          /* the second depth: each bucket is asked */
 };
 
 struct memory {
@@ -117,67 +108,105 @@ struct memory {
     size_t count;
     struct domain *domains;
     size_t domain_count;
+    size_t *domain_of; /* prompt -> domain */
 };
 
-static const struct domain *domain_of(const struct memory *memory, size_t at)
+/* The set of a depth that a prompt belongs to; good until it is asked again. */
+static const char *bucket(struct sets *sets, const struct same_prompt *prompt, size_t depth)
 {
-    size_t i = 0;
+    const size_t digit_count = (size_t)bucket_digits[depth];
 
-    while (strcmp(memory->domains[i].name, memory->prompts[at]->domain) != 0) {
-        i++;
-    }
-    return &memory->domains[i];
+    memcpy(sets->key + sets->key_bytes, prompt->text_hash, digit_count);
+    sets->key[sets->key_bytes + digit_count] = '\0';
+    return sets->key;
 }
 
-static enum status ask_depths(struct memory *memory, struct error *err)
+static void find_domains(struct memory *memory)
 {
-    struct redis_pipeline pipeline = {.conn = context_cache(memory->ctx)};
+    struct context *ctx = memory->ctx;
     char key[KEYS_BYTES];
+    const int64_t period = context_now_unix_ms(ctx) / ctx->settings->experience_ttl_ms;
 
     for (size_t i = 0; i < memory->count; i++) {
+        const char *name = memory->prompts[i]->domain;
         size_t known = 0;
-        while (known < memory->domain_count &&
-               strcmp(memory->domains[known].name, memory->prompts[i]->domain) != 0) {
+        while (known < memory->domain_count && strcmp(memory->domains[known].name, name) != 0) {
             known++;
         }
+        memory->domain_of[i] = known;
         if (known < memory->domain_count) {
             continue;
         }
-        memory->domains[memory->domain_count++].name = memory->prompts[i]->domain;
+        struct domain *domain = &memory->domains[memory->domain_count++];
+        domain->name = name;
         for (size_t ago = 0; ago < PERIODS; ago++) {
-            const struct bucket root = {memory->prompts[i], ago, 0};
-            redis_pipelinef(&pipeline, "SCARD %s", key_of(memory->ctx, &root, key));
+            struct sets *sets = &domain->sets[ago];
+            keys_seen(key, ctx->settings->prefix, name, period - (int64_t)ago, "", 0);
+            sets->key_bytes = strlen(key);
+            sets->key = arena_alloc(&ctx->arena, sets->key_bytes + DIGITS_MAX + 1);
+            memcpy(sets->key, key, sets->key_bytes);
         }
     }
-    for (size_t i = 0; i < memory->domain_count; i++) {
-        for (size_t ago = 0; ago < PERIODS; ago++) {
-            const int64_t size = next_number(&pipeline, BUCKET_ROOM);
-            const bool adds = ago == 0 && size < BUCKET_ROOM;
-            memory->domains[i].depths[ago] = size == 0 || adds    ? 0
-                                             : size < BUCKET_ROOM ? 1
-                                                                  : DEPTHS;
+}
+
+/* How deep the sets of a domain go. Those of a depth fill evenly, so one of the second depth, that
+ * of the domain's first prompt, tells how far they are. */
+static enum status ask_depths(struct memory *memory, struct error *err)
+{
+    struct redis_pipeline pipeline = {.conn = context_cache(memory->ctx)};
+
+    for (size_t i = 0, next = 0; i < memory->count; i++) {
+        if (memory->domain_of[i] != next) {
+            continue;
         }
+        for (size_t ago = 0; ago < PERIODS; ago++) {
+            struct sets *sets = &memory->domains[next].sets[ago];
+            redis_pipelinef(&pipeline, "SCARD %s", bucket(sets, memory->prompts[i], 0));
+            redis_pipelinef(&pipeline, "SCARD %s", bucket(sets, memory->prompts[i], 1));
+        }
+        next++;
+    }
+    for (size_t i = 0; i < memory->domain_count; i++) {
+        struct domain *domain = &memory->domains[i];
+        for (size_t ago = 0; ago < PERIODS; ago++) {
+            const int64_t first = next_number(&pipeline, BUCKET_ROOM);
+            const int64_t second = next_number(&pipeline, BUCKET_ROOM);
+            const size_t depth = first < BUCKET_ROOM ? 0 : second < BUCKET_ROOM / 2 ? 1 : 2;
+            domain->sets[ago].looked_at = first == 0 ? 0 : depth + 1;
+            domain->depth = ago == 0 ? depth : domain->depth;
+        }
+        domain->may_be_full = domain->depth == DEPTHS - 1;
     }
     return end(&pipeline, err);
 }
 
-/* Whether a prompt is in any set, and whether the second one has room for it. */
+/* How many sets are asked for a prompt: all that may hold it, but for the one that it will be added
+ * to where that is known. */
+static size_t question_count(const struct domain *domain)
+{
+    const size_t known = !domain->may_be_full && domain->sets[0].looked_at > 0 ? 1 : 0;
+
+    return domain->sets[0].looked_at - known + domain->sets[1].looked_at;
+}
+
 static void ask(const struct memory *memory, struct redis_pipeline *pipeline, size_t at)
 {
     const struct same_prompt *prompt = memory->prompts[at];
-    const struct domain *domain = domain_of(memory, at);
+    struct domain *domain = &memory->domains[memory->domain_of[at]];
     char key[KEYS_BYTES];
 
     for (size_t ago = 0; ago < PERIODS; ago++) {
-        for (size_t depth = 0; depth < domain->depths[ago]; depth++) {
-            const struct bucket bucket = {prompt, ago, depth};
-            redis_pipelinef(pipeline, "SISMEMBER %s %jd", key_of(memory->ctx, &bucket, key),
+        struct sets *sets = &domain->sets[ago];
+        for (size_t depth = 0; depth < sets->looked_at; depth++) {
+            if (ago == 0 && depth == domain->depth && !domain->may_be_full) {
+                continue;
+            }
+            redis_pipelinef(pipeline, "SISMEMBER %s %jd", bucket(sets, prompt, depth),
                             fingerprint(prompt));
         }
     }
-    if (domain->depths[0] == DEPTHS) {
-        const struct bucket second = {prompt, 0, 1};
-        redis_pipelinef(pipeline, "SCARD %s", key_of(memory->ctx, &second, key));
+    if (domain->may_be_full) {
+        redis_pipelinef(pipeline, "SCARD %s", bucket(&domain->sets[0], prompt, 1));
     }
     redis_pipelinef(pipeline, "ZRANGE %s 0 -1 WITHSCORES", old_key(memory->ctx, prompt, key));
 }
@@ -204,16 +233,16 @@ static void take_old(struct context *ctx, struct same_prompt *prompt, const redi
 static void take_answers(const struct memory *memory, struct redis_pipeline *pipeline, size_t at)
 {
     struct same_prompt *prompt = memory->prompts[at];
-    const struct domain *domain = domain_of(memory, at);
+    const struct domain *domain = &memory->domains[memory->domain_of[at]];
     const redisReply *reply = NULL;
 
     prompt->was_seen = false;
     prompt->old_count = 0;
-    prompt->depth = 0;
-    for (size_t i = 0; i < domain->depths[0] + domain->depths[1]; i++) {
+    prompt->depth = domain->depth;
+    for (size_t i = question_count(domain); i > 0; i--) {
         prompt->was_seen = next_number(pipeline, 1) != 0 || prompt->was_seen;
     }
-    if (domain->depths[0] == DEPTHS) {
+    if (domain->may_be_full) {
         prompt->depth = next_number(pipeline, BUCKET_ROOM) < BUCKET_ROOM ? 1 : 2;
     }
     if (redis_pipeline_next(pipeline, &reply) == STATUS_OK) {
@@ -239,12 +268,12 @@ static enum status add_all(const struct memory *memory, struct error *err)
 {
     struct redis_pipeline pipeline = {.conn = context_cache(memory->ctx)};
     const int64_t ttl_ms = PERIODS * memory->ctx->settings->experience_ttl_ms;
-    char key[KEYS_BYTES];
 
     for (size_t i = 0; i < memory->count; i++) {
-        const struct bucket bucket = {memory->prompts[i], 0, memory->prompts[i]->depth};
-        key_of(memory->ctx, &bucket, key);
-        redis_pipelinef(&pipeline, "SADD %s %jd", key, fingerprint(memory->prompts[i]));
+        const struct same_prompt *prompt = memory->prompts[i];
+        struct sets *sets = &memory->domains[memory->domain_of[i]].sets[0];
+        const char *key = bucket(sets, prompt, prompt->depth);
+        redis_pipelinef(&pipeline, "SADD %s %jd", key, fingerprint(prompt));
         redis_pipelinef(&pipeline, "PEXPIRE %s %jd", key, ttl_ms);
     }
     for (size_t i = 0; i < memory->count; i++) {
@@ -264,11 +293,10 @@ enum status same_prompt_remember(struct context *ctx, struct same_prompt *const 
         .prompts = written,
         .count = count,
         .domains = arena_array(&ctx->arena, count, sizeof *memory.domains),
+        .domain_of = arena_array(&ctx->arena, count, sizeof *memory.domain_of),
     };
 
-    if (memory.domains == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for %zu prompts", count);
-    }
+    find_domains(&memory);
     enum status status = ask_depths(&memory, err);
     if (status == STATUS_OK) {
         status = ask_all(&memory, err);

@@ -222,6 +222,7 @@ static void embed(struct distill_batch *batch)
             item->judged = true;
             continue;
         }
+        embeddings[count].text_hash = item->prompt.text_hash;
         embeddings[count].text = item->body.prompt;
         owners[count++] = item;
     }

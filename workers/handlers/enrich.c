@@ -216,6 +216,7 @@ static void embed(struct enrich_batch *batch)
     }
     for (size_t i = 0; i < batch->count; i++) {
         if (!batch->items[i].finished) {
+            embeddings[count].text_hash = batch->items[i].hash;
             embeddings[count].text = batch->items[i].body.query;
             owners[count++] = &batch->items[i];
         }

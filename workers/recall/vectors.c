@@ -9,116 +9,128 @@
 #include "embedder/vector.h"
 #include "queue/keys.h"
 #include "queue/ratelimit.h"
-#include "recall/result_cache.h"
 #include "rules/halving.h"
 #include "rules/long_text.h"
+
+enum { RATE_WAIT_MAX_MS = 2000, PATIENCE_MAX_MS = 10 * 60 * 1000 };
 
 /* Float32 in Redis is little-endian (producer/CONTRACT.md); a copy is right on the machines that we
  * support. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "vectors are stored as they lie in memory");
 
-enum { RATE_WAIT_MAX_MS = 2000, PATIENCE_MAX_MS = 10 * 60 * 1000 };
-
-/* The distinct texts of a batch, arrays in the arena. */
-struct distinct {
-    size_t count;
-    char (*hashes)[TEXT_HASH_CHARS + 1];
-    size_t *first; /* index of the item that stands for it */
-    float *vectors;
-    bool *found;
-    struct error *errors;
-    bool *parked;
-    bool *guilty;      /* failed alone, while another text passed */
-    size_t *cut_bytes; /* what was embedded of one that was found too long; 0 = all */
-    size_t *of_item;   /* item -> distinct */
+/* One of the distinct texts of a batch. */
+struct distinct_text {
+    const char *hash;
+    size_t first; /* index of the item that stands for it */
+    float *vector;
+    bool found; /* the vector is filled, and sound */
+    bool cached;
+    bool parked;
+    bool guilty;      /* failed alone, while another text passed */
+    size_t cut_bytes; /* what was embedded of one that was found too long; 0 = all */
+    struct error error;
 };
 
-static bool distinct_alloc(struct context *ctx, size_t count, struct distinct *d)
-{
-    struct arena *arena = &ctx->arena;
-    size_t dimension = embedder_dimension(context_embedder(ctx));
+struct distinct {
+    size_t count;
+    struct distinct_text *each;
+    size_t *of_item; /* item -> distinct */
+};
 
-    d->hashes = arena_array(arena, count, sizeof *d->hashes);
-    d->first = arena_array(arena, count, sizeof *d->first);
-    d->vectors = arena_array(arena, count * dimension, sizeof *d->vectors);
-    d->found = arena_array(arena, count, sizeof *d->found);
-    d->errors = arena_array(arena, count, sizeof *d->errors);
-    d->parked = arena_array(arena, count, sizeof *d->parked);
-    d->guilty = arena_array(arena, count, sizeof *d->guilty);
-    d->cut_bytes = arena_array(arena, count, sizeof *d->cut_bytes);
-    d->of_item = arena_array(arena, count, sizeof *d->of_item);
-    return d->hashes != NULL && d->first != NULL && d->vectors != NULL && d->found != NULL &&
-           d->errors != NULL && d->parked != NULL && d->guilty != NULL && d->cut_bytes != NULL &&
-           d->of_item != NULL;
+/* Of what is embedded: a text that was cut is another one than its caller hashed. */
+static const char *hash_of(struct context *ctx, const struct embedding *item)
+{
+    if (item->text_hash != NULL && item->embedded_bytes == 0) {
+        return item->text_hash;
+    }
+    char *hash = arena_array(&ctx->arena, TEXT_HASH_CHARS + 1, 1);
+    text_hash(item->text.data, item->text.bytes, hash);
+    return hash;
 }
 
-static void distinct_fill(const struct embedding *items, size_t count, struct distinct *d)
+static void distinct_fill(struct context *ctx, const struct embedding *items, size_t count,
+                          struct distinct *d)
 {
+    const size_t dimension = embedder_dimension(context_embedder(ctx));
+
+    d->each = arena_array(&ctx->arena, count, sizeof *d->each);
+    d->of_item = arena_array(&ctx->arena, count, sizeof *d->of_item);
     for (size_t i = 0; i < count; i++) {
-        char hash[TEXT_HASH_CHARS + 1];
+        const char *hash = hash_of(ctx, &items[i]);
         size_t known = 0;
-        text_hash(items[i].text.data, items[i].text.bytes, hash);
-        while (known < d->count && memcmp(d->hashes[known], hash, sizeof hash) != 0) {
+        while (known < d->count && memcmp(d->each[known].hash, hash, TEXT_HASH_CHARS) != 0) {
             known++;
         }
         if (known == d->count) {
-            memcpy(d->hashes[known], hash, sizeof hash);
-            d->first[known] = i;
-            d->count++;
+            d->each[d->count++] = (struct distinct_text){
+                .hash = hash,
+                .first = i,
+                .vector = arena_array(&ctx->arena, dimension, sizeof(float)),
+            };
         }
         d->of_item[i] = known;
     }
 }
 
-/* Fills those that the cache has, where they are sound; a failure to read is a miss. */
-static enum status read_cached(struct context *ctx, struct distinct *d, struct error *err)
+/* ---- the cache: it may lose anything at any time --------------------------------------------- */
+
+static const char *key_of(struct context *ctx, const struct distinct_text *text,
+                          char key[KEYS_BYTES])
+{
+    return keys_embed(key, ctx->settings->prefix, embedder_model(context_embedder(ctx)),
+                      text->hash);
+}
+
+static void read_cached(struct context *ctx, struct distinct *d)
 {
     const size_t dimension = embedder_dimension(context_embedder(ctx));
-    const char *model = embedder_model(context_embedder(ctx));
     struct redis_pipeline pipeline = {.conn = context_cache(ctx), .takes_errors = true};
+    struct error err = {0};
     const redisReply *reply = NULL;
     char key[KEYS_BYTES];
+    size_t hits = 0;
 
     for (size_t i = 0; i < d->count; i++) {
-        d->found[i] = false;
-        redis_pipelinef(&pipeline, "GET %s",
-                        keys_embed(key, ctx->settings->prefix, model, d->hashes[i]));
+        redis_pipelinef(&pipeline, "GET %s", key_of(ctx, &d->each[i], key));
     }
     for (size_t i = 0; i < d->count; i++) {
-        struct error ignored = {0};
-        float *vector = d->vectors + i * dimension;
+        struct distinct_text *text = &d->each[i];
         if (redis_pipeline_next(&pipeline, &reply) == STATUS_OK &&
-            reply->type == REDIS_REPLY_STRING && (size_t)reply->len == dimension * sizeof *vector) {
-            memcpy(vector, reply->str, dimension * sizeof *vector);
-            d->found[i] = embedder_normalise(vector, dimension, &ignored) == STATUS_OK;
+            reply->type == REDIS_REPLY_STRING && (size_t)reply->len == dimension * sizeof(float)) {
+            memcpy(text->vector, reply->str, dimension * sizeof(float));
+            text->found = embedder_normalise(text->vector, dimension, &err) == STATUS_OK;
+            text->cached = text->found;
+            hits += text->found;
         }
     }
-    /* A value too large to be read ended the connection: it is not there, and is written over. */
-    const enum status status = redis_pipeline_end(&pipeline, err);
-    return status == STATUS_GARBLED ? STATUS_OK : status;
+    if (redis_pipeline_end(&pipeline, &err) != STATUS_OK) {
+        log_debug("vector cache: %s", err.text);
+    }
+    metrics_add(ctx->metrics, METRICS_EMBEDDED, METRICS_FROM_CACHE, 0, hits);
 }
 
-/* Writes those for which skip[i] is false. */
-static enum status write_cached(struct context *ctx, const struct distinct *d, const bool *skip,
-                                struct error *err)
+/* A beginning's vector is none of the whole text's. */
+static void write_cached(struct context *ctx, const struct distinct *d)
 {
-    const size_t dimension = embedder_dimension(context_embedder(ctx));
-    const char *model = embedder_model(context_embedder(ctx));
+    const size_t bytes = embedder_dimension(context_embedder(ctx)) * sizeof(float);
     struct redis_pipeline pipeline = {.conn = context_cache(ctx)};
+    struct error err = {0};
     char key[KEYS_BYTES];
 
     for (size_t i = 0; i < d->count; i++) {
-        if (!skip[i]) {
-            redis_pipelinef(&pipeline, "SET %s %.*s PX %jd",
-                            keys_embed(key, ctx->settings->prefix, model, d->hashes[i]),
-                            (int)(dimension * sizeof *d->vectors),
-                            (const char *)(d->vectors + i * dimension),
-                            ctx->settings->cache_ttl_ms);
+        const struct distinct_text *text = &d->each[i];
+        if (text->found && !text->cached && text->cut_bytes == 0) {
+            redis_pipelinef(&pipeline, "SET %s %.*s PX %jd", key_of(ctx, text, key), (int)bytes,
+                            (const char *)text->vector, ctx->settings->cache_ttl_ms);
         }
     }
-    return redis_pipeline_end(&pipeline, err);
+    if (redis_pipeline_end(&pipeline, &err) != STATUS_OK) {
+        log_debug("vector cache: %s", err.text);
+    }
 }
+
+/* ---- the embedder --------------------------------------------------------------------------- */
 
 /* Waits a little for the fleet's rate; a longer wait is the job's, not the lane's. */
 static enum status take_rate(struct context *ctx, struct error *err)
@@ -203,9 +215,9 @@ static struct slice text_of(struct calling *calling, size_t at)
 {
     struct context *ctx = calling->ctx;
     const size_t own = calling->list[at];
-    const struct slice text = calling->items[calling->d->first[own]].text;
+    const struct slice text = calling->items[calling->d->each[own].first].text;
     const size_t bound = ctx->settings->reject_long_text ? 0 : text_bound(ctx);
-    size_t *cut_bytes = &calling->d->cut_bytes[own];
+    size_t *cut_bytes = &calling->d->each[own].cut_bytes;
 
     if (*cut_bytes == 0 && bound > 0 && text.bytes > bound && long_text_chars(text) > bound) {
         *cut_bytes = long_text_head(text, bound).bytes;
@@ -246,8 +258,8 @@ static enum status send(struct calling *calling, struct part part, struct error 
     metrics_add(ctx->metrics, METRICS_EMBEDDED, METRICS_FROM_MODEL, 0, part.count);
     for (size_t i = 0; i < part.count; i++) {
         const size_t own = calling->list[part.from + i];
-        memcpy(d->vectors + own * dimension, vectors + i * dimension, dimension * sizeof *vectors);
-        d->found[own] = true;
+        memcpy(d->each[own].vector, vectors + i * dimension, dimension * sizeof *vectors);
+        d->each[own].found = true;
     }
     return STATUS_OK;
 }
@@ -278,15 +290,15 @@ static bool passes_shorter(struct calling *calling, size_t at, bool *away)
 {
     struct context *ctx = calling->ctx;
     const size_t own = calling->list[at];
-    const struct slice text = calling->items[calling->d->first[own]].text;
-    const bool told = long_text_is_told(&calling->d->errors[own]);
+    const struct slice text = calling->items[calling->d->each[own].first].text;
+    const bool told = long_text_is_told(&calling->d->each[own].error);
     const size_t least = told ? LONG_TEXT_MIN_CHARS : LONG_TEXT_UNTOLD_CHARS;
     const size_t bound = text_bound(ctx); /* another text of this call may have taught it */
     size_t chars = long_text_chars(text);
 
     for (chars = bound > 0 && bound < chars ? bound : chars / 2; chars >= least; chars /= 2) {
         struct error err = {0};
-        calling->d->cut_bytes[own] = long_text_head(text, chars).bytes;
+        calling->d->each[own].cut_bytes = long_text_head(text, chars).bytes;
         if (send(calling, (struct part){at, 1}, &err) == STATUS_OK) {
             if (told) {
                 upstreams_learn_text_bound(ctx->upstreams, chars);
@@ -295,14 +307,14 @@ static bool passes_shorter(struct calling *calling, size_t at, bool *away)
             return true;
         }
         if (err.status != STATUS_INVALID) { /* no reason to reject it any more */
-            calling->d->errors[own] = err;
+            calling->d->each[own].error = err;
         }
         *away = !failure_may_be_text(&err) || !works(calling);
         if (*away) {
             break;
         }
     }
-    calling->d->cut_bytes[own] = 0;
+    calling->d->each[own].cut_bytes = 0;
     return false;
 }
 
@@ -311,7 +323,7 @@ static bool passes_shorter(struct calling *calling, size_t at, bool *away)
 static bool judge_lone(struct calling *calling, size_t at)
 {
     const size_t own = calling->list[at];
-    struct error *err = &calling->d->errors[own];
+    struct error *err = &calling->d->each[own].error;
 
     if (!failure_is_own_check(err) && (!failure_may_be_text(err) || !works(calling))) {
         return false;
@@ -339,7 +351,7 @@ static bool judge_lone(struct calling *calling, size_t at)
         err->status = STATUS_INVALID;
         metrics_add(calling->ctx->metrics, METRICS_LONG_TEXTS, METRICS_LONG_REJECTED, 0, 1);
     }
-    calling->d->guilty[own] = true;
+    calling->d->each[own].guilty = true;
     log_debug("embedding refused: %s", err->text);
     return true;
 }
@@ -360,7 +372,7 @@ static bool halve(struct calling *calling, bool *lone)
         }
         if (!passed && part.count == 1) {
             lone[part.from] = true;
-            calling->d->errors[calling->list[part.from]] = err;
+            calling->d->each[calling->list[part.from]].error = err;
         }
         halving_tell(&halving, passed);
     }
@@ -408,8 +420,8 @@ static void call_all(struct calling *calling)
         upstreams_cancel(calling->ctx->upstreams, OPERATION_EMBED);
     }
     for (size_t i = 0; i < calling->count && status != STATUS_OK; i++) {
-        d->errors[calling->list[i]] = *first;
-        d->parked[calling->list[i]] = calling->rate_used_up;
+        d->each[calling->list[i]].error = *first;
+        d->each[calling->list[i]].parked = calling->rate_used_up;
     }
     if (calling->rate_used_up || status == STATUS_OOM) {
         return;
@@ -430,7 +442,7 @@ static void embed_missing(struct context *ctx, const struct embedding *items, st
     size_t missing = 0;
 
     for (size_t i = 0; i < d->count && list != NULL; i++) {
-        if (!d->found[i] && !items[d->first[i]].guilty) {
+        if (!d->each[i].found && !items[d->each[i].first].guilty) {
             list[missing++] = i;
         }
     }
@@ -439,7 +451,7 @@ static void embed_missing(struct context *ctx, const struct embedding *items, st
     }
     size_t allowed = asking_allow(ctx, OPERATION_EMBED, missing);
     for (size_t i = allowed; i < missing; i++) {
-        d->parked[list[i]] = true;
+        d->each[list[i]].parked = true;
     }
     if (allowed > 0) {
         struct calling calling = {
@@ -480,53 +492,25 @@ static bool learn_dimension(struct context *ctx, struct embedding *items, size_t
 void vectors_fill(struct context *ctx, struct embedding *items, size_t count)
 {
     struct distinct d = {0};
-    struct error err = {0};
 
     if (!learn_dimension(ctx, items, count)) {
         return;
     }
-    const size_t dimension = embedder_dimension(context_embedder(ctx));
     bound_texts(ctx, items, count);
-    if (!distinct_alloc(ctx, count, &d)) {
-        for (size_t i = 0; i < count; i++) {
-            error_set(&items[i].error, STATUS_OOM, "no memory for %zu vectors", count);
-        }
-        return;
-    }
-    distinct_fill(items, count, &d);
-
-    bool *cached = arena_array(&ctx->arena, d.count, sizeof *cached);
-    if (read_cached(ctx, &d, &err) != STATUS_OK) {
-        log_debug("vector cache: %s", err.text);
-    }
-    size_t hits = 0;
-    for (size_t i = 0; i < d.count; i++) {
-        hits += d.found[i];
-        if (cached != NULL) {
-            cached[i] = d.found[i];
-        }
-    }
-    metrics_add(ctx->metrics, METRICS_EMBEDDED, METRICS_FROM_CACHE, 0, hits);
-
+    distinct_fill(ctx, items, count, &d);
+    read_cached(ctx, &d);
     embed_missing(ctx, items, &d);
-
-    for (size_t i = 0; i < d.count && cached != NULL; i++) {
-        /* From here: what need not be written. A beginning's vector is none of the whole text's. */
-        cached[i] = cached[i] || !d.found[i] || d.cut_bytes[i] > 0;
-    }
-    if (cached != NULL && write_cached(ctx, &d, cached, &err) != STATUS_OK) {
-        log_debug("vector cache: %s", err.text);
-    }
+    write_cached(ctx, &d);
     for (size_t i = 0; i < count; i++) {
-        size_t own = d.of_item[i];
+        const struct distinct_text *text = &d.each[d.of_item[i]];
         if (items[i].guilty) { /* refused before it was asked for */
             continue;
         }
-        items[i].embedded_bytes = d.cut_bytes[own] > 0 ? d.cut_bytes[own] : items[i].embedded_bytes;
-        items[i].vector = d.found[own] ? d.vectors + own * dimension : NULL;
-        items[i].error = d.errors[own];
-        items[i].parked = d.parked[own];
-        items[i].guilty = d.guilty[own];
+        items[i].embedded_bytes = text->cut_bytes > 0 ? text->cut_bytes : items[i].embedded_bytes;
+        items[i].vector = text->found ? text->vector : NULL;
+        items[i].error = text->error;
+        items[i].parked = text->parked;
+        items[i].guilty = text->guilty;
     }
 }
 

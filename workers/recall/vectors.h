@@ -9,8 +9,9 @@
 #include "context/context.h"
 #include "rules/task.h"
 
-/* One text: in `text`, out the rest. */
+/* One text: in the first two, out the rest. */
 struct embedding {
+    const char *text_hash; /* of the text, where it is known already; else NULL */
     struct slice text;     /* valid UTF-8, not blank; made shorter where the model takes less */
     const float *vector;   /* in the arena; NULL where it failed */
     size_t embedded_bytes; /* of the text, where it was too long for the model; 0 = all */
