@@ -156,10 +156,10 @@ static const struct memory_domain *domain_for(struct memory *memory, const char 
 
 /* The domain's length (never 0), the domain, the query: no two pairs share a key. False: not a
  * key. */
-static bool make_key(struct memory *memory, const char *domain, const char *query)
+static bool make_key(struct memory *memory, const struct question *question)
 {
-    const size_t domain_bytes = strlen(domain);
-    const size_t query_bytes = strlen(query);
+    const size_t domain_bytes = strlen(question->domain);
+    const size_t query_bytes = strlen(question->query);
 
     if (memory->domains == NULL || domain_bytes == 0 || domain_bytes > TEXT_DOMAIN_MAX ||
         query_bytes > QUERY_BYTES_MAX) {
@@ -167,8 +167,8 @@ static bool make_key(struct memory *memory, const char *domain, const char *quer
     }
     strbuf_reset(&memory->key);
     strbuf_append_char(&memory->key, (char)domain_bytes);
-    strbuf_append(&memory->key, domain, domain_bytes);
-    strbuf_append(&memory->key, query, query_bytes);
+    strbuf_append(&memory->key, question->domain, domain_bytes);
+    strbuf_append(&memory->key, question->query, query_bytes);
     return strbuf_ok(&memory->key);
 }
 
@@ -192,10 +192,10 @@ static void touch(struct memory *memory, struct memory_entry *entry)
     }
 }
 
-enum memory_answer memory_find(struct memory *memory, const char *domain, const char *query, int k,
+enum memory_answer memory_find(struct memory *memory, const struct question *question,
                                int64_t now_ms, struct memory_hit *hit)
 {
-    if (!make_key(memory, domain, query)) {
+    if (!make_key(memory, question)) {
         return MEMORY_MISS;
     }
     struct memory_entry *entry =
@@ -208,7 +208,8 @@ enum memory_answer memory_find(struct memory *memory, const char *domain, const 
         return MEMORY_MISS;
     }
     touch(memory, entry);
-    if (entry->k < k || (entry->count == 0 && now_ms - entry->kept_at_ms >= MEMORY_EMPTY_TTL_MS)) {
+    if (entry->k < question->k ||
+        (entry->count == 0 && now_ms - entry->kept_at_ms >= MEMORY_EMPTY_TTL_MS)) {
         return MEMORY_MISS;
     }
     const stillhouse_result *result = (const void *)entry->piece;
@@ -240,13 +241,13 @@ static void add(struct memory *memory, struct memory_entry *entry, unsigned hash
     memory->bytes += entry->bytes;
 }
 
-void memory_keep(struct memory *memory, const char *domain, const char *query, int k,
+void memory_keep(struct memory *memory, const struct question *question,
                  const stillhouse_result *result, size_t bytes, int64_t now_ms)
 {
-    if (result->stale || result->error != NULL || !make_key(memory, domain, query)) {
+    if (result->stale || result->error != NULL || !make_key(memory, question)) {
         return;
     }
-    const struct memory_domain *known = domain_for(memory, domain, result->epoch);
+    const struct memory_domain *known = domain_for(memory, question->domain, result->epoch);
     if (known == NULL) {
         return;
     }
@@ -269,7 +270,7 @@ void memory_keep(struct memory *memory, const char *domain, const char *query, i
     entry->few_shot_bytes = strlen(result->few_shot);
     entry->domain = known;
     entry->moves = known->moves;
-    entry->k = k;
+    entry->k = question->k;
     memcpy(entry->piece, result, bytes);
     memcpy(entry->piece + bytes, memory->key.data, memory->key.bytes);
     add(memory, entry, hash);

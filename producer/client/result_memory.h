@@ -1,9 +1,9 @@
 /* client/result_memory.h - results this client has read, ready to be handed out again without
  * asking Redis: a bounded table, least recently used out first.
  *
- *     found = memory_find(&memory, "legal", "notice period", 3, clock_now_ms(), &hit);
- *     if (found == MEMORY_MISS) {
- *         memory_keep(&memory, "legal", "notice period", 3, result, bytes, clock_now_ms());
+ *     const struct question question = {"legal", "notice period", 3};
+ *     if (memory_find(&memory, &question, clock_now_ms(), &hit) == MEMORY_MISS) {
+ *         memory_keep(&memory, &question, result, bytes, clock_now_ms());
  *     }
  *
  * The key is the domain and the query as the caller wrote it: hashing a query's normal form would
@@ -29,6 +29,13 @@ enum {
     MEMORY_BYTES_MAX = 64 * 1024 * 1024, /* of results */
     MEMORY_EMPTY_TTL_MS = 5000,
     MEMORY_DOMAINS = 1024,
+};
+
+/* What a result is an answer to; texts are borrowed. */
+struct question {
+    const char *domain;
+    const char *query;
+    int k; /* examples asked for */
 };
 
 /* What was heard last of a domain. Two domains that share a place outdate each other's results:
@@ -70,16 +77,16 @@ enum memory_answer {
     MEMORY_STALE, /* better than nothing, where Redis says nothing */
 };
 
-/* A result that was made for at least `k` examples; *hit is filled but for a miss. */
-enum memory_answer memory_find(struct memory *memory, const char *domain, const char *query, int k,
+/* A result that was made for at least so many examples; *hit is filled but for a miss. */
+enum memory_answer memory_find(struct memory *memory, const struct question *question,
                                int64_t now_ms, struct memory_hit *hit) MUSTCHECK;
 
 /* The domain's epoch as Redis has just said it. */
 void memory_note_epoch(struct memory *memory, const char *domain, int64_t epoch);
 
-/* Keeps a copy of the piece `result`, made for `k` examples, in place of what was there; does
- * nothing when memory is short. */
-void memory_keep(struct memory *memory, const char *domain, const char *query, int k,
+/* Keeps a copy of the piece `result`, made for question->k examples, in place of what was there;
+ * does nothing when memory is short. */
+void memory_keep(struct memory *memory, const struct question *question,
                  const stillhouse_result *result, size_t bytes, int64_t now_ms);
 
 #endif

@@ -14,9 +14,10 @@
  * come so much late; a Redis that says nothing at all is not waited for longer. */
 enum { LATE_MS = 250, PAUSE_MS = 50, PAUSE_MAX_MS = 500 };
 
-enum status lookup_check(const char *domain, const char *query, int *k, struct error *err)
+enum status lookup_check(struct question *asked, struct error *err)
 {
-    const enum status status = make_check_domain(domain, err);
+    const char *query = asked->query;
+    const enum status status = make_check_domain(asked->domain, err);
     if (status != STATUS_OK) {
         return status;
     }
@@ -27,17 +28,17 @@ enum status lookup_check(const char *domain, const char *query, int *k, struct e
     if (!text_is_utf8(query, strlen(query))) {
         return error_set(err, STATUS_INVALID, "query: expected UTF-8");
     }
-    if (*k < 0 || *k > BODIES_K_MAX) {
-        return error_set(err, STATUS_INVALID, "k %d: expected 1 to %d, or 0 for %d", *k,
+    if (asked->k < 0 || asked->k > BODIES_K_MAX) {
+        return error_set(err, STATUS_INVALID, "k %d: expected 1 to %d, or 0 for %d", asked->k,
                          BODIES_K_MAX, BODIES_K_DEFAULT);
     }
-    *k = *k == 0 ? BODIES_K_DEFAULT : *k;
+    asked->k = asked->k == 0 ? BODIES_K_DEFAULT : asked->k;
     return STATUS_OK;
 }
 
 /* ---- decoding ------------------------------------------------------------------------------ */
 
-static bool is_asked_for(const struct enrich_result *result, const struct lookup_for *asked)
+static bool is_asked_for(const struct enrich_result *result, const struct question *asked)
 {
     char hash[TEXT_HASH_CHARS + 1];
 
@@ -47,7 +48,7 @@ static bool is_asked_for(const struct enrich_result *result, const struct lookup
 
 /* Decodes into the client's arena. */
 static enum status decode(stillhouse_client *client, const struct lookup_bytes *from,
-                          const struct lookup_for *asked, struct enrich_result *out,
+                          const struct question *asked, struct enrich_result *out,
                           struct error *err)
 {
     const enum status status =
@@ -69,8 +70,7 @@ static enum status decode(stillhouse_client *client, const struct lookup_bytes *
 }
 
 enum status lookup_decode(stillhouse_client *client, const struct lookup_bytes *from,
-                          const struct lookup_for *asked, stillhouse_result **out,
-                          struct error *err)
+                          const struct question *asked, stillhouse_result **out, struct error *err)
 {
     struct enrich_result decoded;
     size_t bytes = 0;
@@ -84,8 +84,8 @@ enum status lookup_decode(stillhouse_client *client, const struct lookup_bytes *
             *out != NULL ? STATUS_OK : error_set(err, STATUS_OOM, "out of memory for a result");
     }
     if (status == STATUS_OK && asked != NULL) {
-        memory_keep(&client->memory, asked->domain, asked->query, decoded.k, *out, bytes,
-                    clock_now_ms());
+        const struct question answered = {asked->domain, asked->query, decoded.k};
+        memory_keep(&client->memory, &answered, *out, bytes, clock_now_ms());
     }
     client_tidy(client);
     return status;
@@ -150,7 +150,7 @@ static bool read_epoch(const redisReply *reply, int64_t *epoch)
 }
 
 static enum status read_replies(stillhouse_client *client, const struct request *request,
-                                const struct lookup_for *asked, stillhouse_result **out,
+                                const struct question *asked, stillhouse_result **out,
                                 struct error *err)
 {
     int64_t epoch = 0;
@@ -184,7 +184,7 @@ static enum status read_replies(stillhouse_client *client, const struct request 
     return lookup_decode(client, &bytes, asked, out, err);
 }
 
-enum status lookup_fetch(stillhouse_client *client, const struct lookup_for *asked,
+enum status lookup_fetch(stillhouse_client *client, const struct question *asked,
                          stillhouse_result **out, struct error *err)
 {
     struct request request = {.counts =
@@ -290,31 +290,31 @@ enum status await_reply(stillhouse_client *client, const struct queue *queue, co
 
 /* ---- the public calls ---------------------------------------------------------------------- */
 
-static enum status look_up(stillhouse_client *client, const char *domain, const char *query, int k,
+static enum status look_up(stillhouse_client *client, struct question *asked,
                            stillhouse_result **out, struct error *err)
 {
-    enum memory_answer found = MEMORY_MISS;
+    const int k = asked->k;
     struct memory_hit hit = {0};
 
     /* What is in memory passed the checks when it came there. */
-    if (domain != NULL && query != NULL && k >= 0 && k <= BODIES_K_MAX) {
-        found = memory_find(&client->memory, domain, query, k == 0 ? BODIES_K_DEFAULT : k,
-                            clock_now_ms(), &hit);
+    if (asked->domain != NULL && asked->query != NULL && k >= 0 && k <= BODIES_K_MAX) {
+        asked->k = k == 0 ? BODIES_K_DEFAULT : k;
+        const enum memory_answer found = memory_find(&client->memory, asked, clock_now_ms(), &hit);
         counts_add(&client->counts, COUNTS_MEMORY_MISS + found);
+        if (found == MEMORY_HIT) {
+            *out = result_copy(hit.piece, hit.bytes, hit.made_at);
+            return *out != NULL ? STATUS_OK
+                                : error_set(err, STATUS_OOM, "out of memory for a result");
+        }
     }
-    if (found == MEMORY_HIT) {
-        *out = result_copy(hit.piece, hit.bytes, hit.made_at);
-        return *out != NULL ? STATUS_OK : error_set(err, STATUS_OOM, "out of memory for a result");
-    }
-    const enum status status = lookup_check(domain, query, &k, err);
-    return status == STATUS_OK
-               ? lookup_fetch(client, &(struct lookup_for){domain, query, k}, out, err)
-               : status;
+    const enum status status = lookup_check(asked, err);
+    return status == STATUS_OK ? lookup_fetch(client, asked, out, err) : status;
 }
 
 stillhouse_status stillhouse_lookup(stillhouse_client *client, const char *domain,
                                     const char *query, int k, stillhouse_result **result)
 {
+    struct question asked = {domain, query, k};
     struct error err = {0};
 
     if (result != NULL) {
@@ -326,7 +326,7 @@ stillhouse_status stillhouse_lookup(stillhouse_client *client, const char *domai
     const enum status status =
         result == NULL
             ? error_set(&err, STATUS_INVALID, "result: expected a place for it, got NULL")
-            : look_up(client, domain, query, k, result, &err);
+            : look_up(client, &asked, result, &err);
     return client_finish(client, status, &err);
 }
 

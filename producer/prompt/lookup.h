@@ -6,9 +6,8 @@
 
 #include "client/client.h"
 
-/* INVALID where no enrichment could be asked for so. *k becomes the default where it is 0. */
-enum status lookup_check(const char *domain, const char *query, int *k,
-                         struct error *err) MUSTCHECK;
+/* INVALID where no enrichment could be asked for so. k becomes the default where it is 0. */
+enum status lookup_check(struct question *asked, struct error *err) MUSTCHECK;
 
 /* The bytes of a result. */
 struct lookup_bytes {
@@ -17,24 +16,18 @@ struct lookup_bytes {
     bool epoch_known;
     int64_t epoch; /* of the domain now */
 };
-/* What it should be the result of. */
-struct lookup_for {
-    const char *domain;
-    const char *query;
-    int k;
-};
 
 /* Decodes what a worker has written, and keeps it in memory where it is current. The caller frees
  * *out. `asked` NULL: whatever it is of; not kept. FAILED: it is no result; MISMATCH: another's;
  * OOM; NOT_FOUND: one for fewer than asked->k. */
 enum status lookup_decode(stillhouse_client *client, const struct lookup_bytes *from,
-                          const struct lookup_for *asked, stillhouse_result **out,
+                          const struct question *asked, stillhouse_result **out,
                           struct error *err) MUSTCHECK;
 
 /* The result in Redis, in one round trip; kept in memory where it is current. The caller frees it.
  * NOT_FOUND: none, or one for fewer than asked->k. FAILED: what is cached is no result, or not the
  * one that was asked for; then the connection is given up too. */
-enum status lookup_fetch(stillhouse_client *client, const struct lookup_for *asked,
+enum status lookup_fetch(stillhouse_client *client, const struct question *asked,
                          stillhouse_result **out, struct error *err) MUSTCHECK;
 
 /* Appends what the worker pushed for a job to `out`. NOT_FOUND when nothing came within wait_ms. */

@@ -16,8 +16,7 @@
 
 struct asked {
     stillhouse_client *client;
-    const char *domain;
-    const char *query;
+    struct question question; /* for the default number of examples */
     const char *base;
     int wait_ms;
 };
@@ -73,7 +72,8 @@ static enum status order(const struct asked *asked, bool reply, char id[STILLHOU
                          struct error *err)
 {
     stillhouse_client *client = asked->client;
-    const stillhouse_enrichment enrichment = {.domain = asked->domain, .query = asked->query};
+    const stillhouse_enrichment enrichment = {.domain = asked->question.domain,
+                                              .query = asked->question.query};
     const stillhouse_job_options options = {.reply = reply};
     struct job_draft draft;
 
@@ -95,8 +95,7 @@ static enum status wait_for_result(const struct asked *asked, const char *id,
     enum status status = await_reply(client, &client->enrich, id, asked->wait_ms, &bytes, err);
     if (status == STATUS_OK) {
         const struct lookup_bytes from = {.data = bytes.data, .bytes = bytes.bytes};
-        const struct lookup_for wanted = {asked->domain, asked->query, BODIES_K_DEFAULT};
-        status = lookup_decode(client, &from, &wanted, &result, err);
+        status = lookup_decode(client, &from, &asked->question, &result, err);
     }
     if (status == STATUS_OK) {
         status = use_result(asked, result, out, err);
@@ -140,12 +139,11 @@ static enum status ask_redis(const struct asked *asked, stillhouse_prompt_result
                              struct error *err)
 {
     stillhouse_result *result = NULL;
-    int k = 0;
+    struct question question = asked->question;
 
-    enum status status = lookup_check(asked->domain, asked->query, &k, err);
+    enum status status = lookup_check(&question, err);
     if (status == STATUS_OK) {
-        status = lookup_fetch(asked->client, &(struct lookup_for){asked->domain, asked->query, k},
-                              &result, err);
+        status = lookup_fetch(asked->client, &question, &result, err);
         if (status == STATUS_NOT_FOUND || status == STATUS_FAILED) {
             return order_and_wait(asked, out, err);
         }
@@ -163,8 +161,7 @@ static enum status ask_redis(const struct asked *asked, stillhouse_prompt_result
 
 static enum memory_answer recall(const struct asked *asked, struct memory_hit *hit)
 {
-    return memory_find(&asked->client->memory, asked->domain, asked->query, BODIES_K_DEFAULT,
-                       clock_now_ms(), hit);
+    return memory_find(&asked->client->memory, &asked->question, clock_now_ms(), hit);
 }
 
 static enum status make_prompt(const struct asked *asked, stillhouse_prompt_result *out,
@@ -172,13 +169,13 @@ static enum status make_prompt(const struct asked *asked, stillhouse_prompt_resu
 {
     struct memory_hit hit;
 
-    if (asked->base == NULL || asked->domain == NULL || asked->query == NULL ||
+    if (asked->base == NULL || asked->question.domain == NULL || asked->question.query == NULL ||
         asked->wait_ms < 0) {
         return error_set(err, STATUS_INVALID, "%s",
-                         asked->base == NULL     ? "base: expected text, got NULL"
-                         : asked->domain == NULL ? "domain: expected a name, got NULL"
-                         : asked->query == NULL  ? "query: expected text, got NULL"
-                                                 : "wait_ms: expected 0 or more");
+                         asked->base == NULL              ? "base: expected text, got NULL"
+                         : asked->question.domain == NULL ? "domain: expected a name, got NULL"
+                         : asked->question.query == NULL  ? "query: expected text, got NULL"
+                                                          : "wait_ms: expected 0 or more");
     }
     const enum memory_answer found = recall(asked, &hit);
     counts_add(&asked->client->counts, COUNTS_MEMORY_MISS + found);
@@ -198,7 +195,7 @@ stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *client, const char *
                                          const char *query, const char *base, int wait_ms,
                                          stillhouse_prompt_result *out)
 {
-    const struct asked asked = {client, domain, query, base, wait_ms};
+    const struct asked asked = {client, {domain, query, BODIES_K_DEFAULT}, base, wait_ms};
     struct error err;
 
     if (out == NULL) {

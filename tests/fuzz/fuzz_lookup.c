@@ -36,14 +36,14 @@ static void same_results(const stillhouse_result *a, const stillhouse_result *b)
 
 static bool is_remembered(struct memory_hit *hit)
 {
-    return memory_find(&client.memory, "legal", "q", 1, 0, hit) == MEMORY_HIT;
+    return memory_find(&client.memory, &(struct question){"legal", "q", 1}, 0, hit) == MEMORY_HIT;
 }
 
 /* As the result of a query in "legal": it is one only if it says so. */
 static void ask_for_it(const void *data, size_t bytes, bool is_it)
 {
     const struct lookup_bytes from = {.data = data, .bytes = bytes};
-    const struct lookup_for asked = {"legal", "q", 1};
+    const struct question asked = {"legal", "q", 1};
     stillhouse_result *result = NULL;
     struct memory_hit hit;
     struct error err = {0};

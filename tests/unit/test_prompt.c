@@ -205,7 +205,7 @@ static void keep(const char *query, size_t count, bool stale, int k, int64_t now
     size_t bytes = 0;
     stillhouse_result *made = make(count, stale, &bytes);
 
-    memory_keep(&memory, "legal", query, k, made, bytes, now_ms);
+    memory_keep(&memory, &(struct question){"legal", query, k}, made, bytes, now_ms);
     stillhouse_result_free(made);
 }
 
@@ -213,14 +213,14 @@ Test(memory, what_is_kept_is_found_with_its_block_until_it_is_too_old)
 {
     open_memory(10);
     keep("q", 2, false, 3, 1000);
-    cr_assert(memory_find(&memory, "legal", "q", 3, 10999, &hit));
+    cr_assert(memory_find(&memory, &(struct question){"legal", "q", 3}, 10999, &hit));
     cr_assert_eq(hit.count, 2);
     cr_assert_eq(hit.few_shot.bytes, 5);
     cr_assert_eq(memcmp(hit.few_shot.data, "block", 5), 0);
     stillhouse_result *copy = result_copy(hit.piece, hit.bytes, hit.made_at);
     check_result(copy);
     stillhouse_result_free(copy);
-    cr_assert_not(memory_find(&memory, "legal", "q", 3, 11001, &hit));
+    cr_assert_not(memory_find(&memory, &(struct question){"legal", "q", 3}, 11001, &hit));
     memory_free(&memory);
 }
 
@@ -228,11 +228,11 @@ Test(memory, other_queries_domains_and_greater_k_are_misses)
 {
     open_memory(10);
     keep("q", 2, false, 3, 0);
-    cr_assert(memory_find(&memory, "legal", "q", 1, 0, &hit));
-    cr_assert_not(memory_find(&memory, "legal", "q", 4, 0, &hit));
-    cr_assert_not(memory_find(&memory, "legal", "Q", 3, 0, &hit));
-    cr_assert_not(memory_find(&memory, "legalq", "", 3, 0, &hit));
-    cr_assert_not(memory_find(&memory, "", "q", 3, 0, &hit));
+    cr_assert(memory_find(&memory, &(struct question){"legal", "q", 1}, 0, &hit));
+    cr_assert_not(memory_find(&memory, &(struct question){"legal", "q", 4}, 0, &hit));
+    cr_assert_not(memory_find(&memory, &(struct question){"legal", "Q", 3}, 0, &hit));
+    cr_assert_not(memory_find(&memory, &(struct question){"legalq", "", 3}, 0, &hit));
+    cr_assert_not(memory_find(&memory, &(struct question){"", "q", 3}, 0, &hit));
     memory_free(&memory);
 }
 
@@ -240,10 +240,12 @@ Test(memory, stale_results_are_not_kept_and_empty_ones_for_a_moment)
 {
     open_memory(10);
     keep("stale", 2, true, 3, 0);
-    cr_assert_not(memory_find(&memory, "legal", "stale", 3, 0, &hit));
+    cr_assert_not(memory_find(&memory, &(struct question){"legal", "stale", 3}, 0, &hit));
     keep("empty", 0, false, 3, 0);
-    cr_assert(memory_find(&memory, "legal", "empty", 3, MEMORY_EMPTY_TTL_MS - 1, &hit));
-    cr_assert_not(memory_find(&memory, "legal", "empty", 3, MEMORY_EMPTY_TTL_MS, &hit));
+    cr_assert(memory_find(&memory, &(struct question){"legal", "empty", 3}, MEMORY_EMPTY_TTL_MS - 1,
+                          &hit));
+    cr_assert_not(
+        memory_find(&memory, &(struct question){"legal", "empty", 3}, MEMORY_EMPTY_TTL_MS, &hit));
     memory_free(&memory);
 }
 
@@ -253,16 +255,16 @@ Test(memory, a_domain_that_moved_makes_its_own_results_stale)
     keep("q", 2, false, 3, 0); /* of epoch 3 */
     memory_note_epoch(&memory, "legal", 3);
     memory_note_epoch(&memory, "games", 8);
-    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_HIT);
+    cr_assert_eq(memory_find(&memory, &(struct question){"legal", "q", 3}, 0, &hit), MEMORY_HIT);
     memory_note_epoch(&memory, "legal", 4);
-    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_STALE);
+    cr_assert_eq(memory_find(&memory, &(struct question){"legal", "q", 3}, 0, &hit), MEMORY_STALE);
     cr_assert_eq(hit.count, 2);
     keep("q", 2, false, 3, 0);
-    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_STALE,
+    cr_assert_eq(memory_find(&memory, &(struct question){"legal", "q", 3}, 0, &hit), MEMORY_STALE,
                  "a result that is older than what is known of its domain is not kept");
     memory_note_epoch(&memory, "legal", 3); /* a Redis that lost its data */
     keep("q", 2, false, 3, 0);
-    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_HIT);
+    cr_assert_eq(memory_find(&memory, &(struct question){"legal", "q", 3}, 0, &hit), MEMORY_HIT);
     memory_free(&memory);
 }
 
@@ -276,9 +278,9 @@ Test(memory, domains_that_share_a_place_cost_only_look_ups)
         snprintf(name, sizeof name, "other-%d", i);
         memory_note_epoch(&memory, name, i);
     }
-    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_STALE);
+    cr_assert_eq(memory_find(&memory, &(struct question){"legal", "q", 3}, 0, &hit), MEMORY_STALE);
     keep("q", 2, false, 3, 0);
-    cr_assert_eq(memory_find(&memory, "legal", "q", 3, 0, &hit), MEMORY_HIT);
+    cr_assert_eq(memory_find(&memory, &(struct question){"legal", "q", 3}, 0, &hit), MEMORY_HIT);
     memory_free(&memory);
 }
 
@@ -294,9 +296,9 @@ Test(memory, the_number_of_entries_is_bounded_and_long_queries_are_not_kept)
     keep("b", 2, false, 3, 0);
     keep("c", 2, false, 3, 0);
     keep(query, 2, false, 3, 0);
-    cr_assert_not(memory_find(&memory, "legal", "a", 3, 0, &hit));
-    cr_assert(memory_find(&memory, "legal", "c", 3, 0, &hit));
-    cr_assert_not(memory_find(&memory, "legal", query, 3, 0, &hit));
+    cr_assert_not(memory_find(&memory, &(struct question){"legal", "a", 3}, 0, &hit));
+    cr_assert(memory_find(&memory, &(struct question){"legal", "c", 3}, 0, &hit));
+    cr_assert_not(memory_find(&memory, &(struct question){"legal", query, 3}, 0, &hit));
     memory_free(&memory);
     free(query);
 }

@@ -48,7 +48,7 @@ static void keep_at(const char *query, const char *few_shot, int64_t epoch, int6
     size_t bytes = 0;
     stillhouse_result *piece = piece_of(few_shot, epoch, &bytes);
 
-    memory_keep(&memory, "legal", query, 3, piece, bytes, now_ms);
+    memory_keep(&memory, &(struct question){"legal", query, 3}, piece, bytes, now_ms);
     memset(piece, 0, bytes); /* it is a copy */
     stillhouse_result_free(piece);
 }
@@ -62,7 +62,7 @@ static bool has(const char *query, const char *few_shot)
 {
     struct memory_hit hit = {0};
 
-    return memory_find(&memory, "legal", query, 3, 0, &hit) == MEMORY_HIT &&
+    return memory_find(&memory, &(struct question){"legal", query, 3}, 0, &hit) == MEMORY_HIT &&
            hit.few_shot.bytes == strlen(few_shot) &&
            memcmp(hit.few_shot.data, few_shot, hit.few_shot.bytes) == 0;
 }
@@ -71,7 +71,7 @@ static enum memory_answer find_at(const char *query, int k, int64_t now_ms)
 {
     struct memory_hit hit = {0};
 
-    return memory_find(&memory, "legal", query, k, now_ms, &hit);
+    return memory_find(&memory, &(struct question){"legal", query, k}, now_ms, &hit);
 }
 
 Test(result_memory, what_was_kept_is_found_and_copied_out)
@@ -88,8 +88,9 @@ Test(result_memory, what_was_kept_is_found_and_copied_out)
     cr_assert(has("", "of no query"));
     cr_assert_not(has("ab", "one"));
     cr_assert_eq(memory.count, 3);
-    cr_assert_eq(memory_find(&memory, "lega", "la", 3, 0, &hit), MEMORY_MISS, "no two share a key");
-    cr_assert_eq(memory_find(&memory, "legal", "a", 3, 0, &hit), MEMORY_HIT);
+    cr_assert_eq(memory_find(&memory, &(struct question){"lega", "la", 3}, 0, &hit), MEMORY_MISS,
+                 "no two share a key");
+    cr_assert_eq(memory_find(&memory, &(struct question){"legal", "a", 3}, 0, &hit), MEMORY_HIT);
     stillhouse_result *copy = result_copy(hit.piece, hit.bytes, hit.made_at);
     cr_assert_str_eq(copy->few_shot, "one");
     cr_assert_str_eq(copy->examples[0].text, "text");
