@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <msgpack.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,19 +19,20 @@
 
 #include "base/clock.h"
 #include "base/must.h"
+#include "base/text.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/line_job.h"
 #include "cli/frame/connections.h"
 #include "cli/frame/input.h"
 #include "cli/frame/output.h"
-#include "jobs/bodies.h"
+#include "jobs/kinds.h"
+#include "jobs/values.h"
 #include "json/tree.h"
+#include "json/write.h"
 
 #define TIME_MAX_MS ((int64_t)366 * 24 * 60 * 60 * 1000)
 #define WAIT_MAX_MS ((int64_t)60 * 60 * 1000)
 #define ROOM_MAX_MS ((int64_t)365 * 24 * 60 * 60 * 1000)
-
-static const struct client_bounds with_outbox = {CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, true};
 
 static const stillhouse_priority priorities[JOB_PRIORITIES] = {
     [JOB_HIGH] = STILLHOUSE_HIGH, [JOB_NORMAL] = STILLHOUSE_NORMAL, [JOB_LOW] = STILLHOUSE_LOW};
@@ -48,136 +48,288 @@ static enum job_priority read_priority(const struct cli *cli)
     return priority;
 }
 
-/* ---- metadata ------------------------------------------------------------------------------ */
+/* ---- a job's flags ------------------------------------------------------------------------- */
 
-/* The value behind K:= : a finite number, whole ones of up to 64 bits, true or false. */
-static bool parse_typed(const char *text, stillhouse_meta *out)
+/* The flags that give the fields of a kind's body, as kinds.def has them. */
+static const struct kind_flag {
+    enum kind_id kind;
+    const char *field;
+    const char *flag;
+    const char *argument;
+} kind_flags[] = {
+#define JOB_FLAG(name, field, flag, argument, help) {KIND_##name, #field, flag, argument},
+#include "jobs/kinds.def"
+};
+
+enum { KIND_FLAGS = sizeof kind_flags / sizeof kind_flags[0] };
+
+static const struct kind_field *field_of(const struct kind_flag *flag)
 {
-    const char *end = NULL;
-    cJSON *value = json_tree_parse(text, strlen(text) + 1, &end, true);
-    const enum json_number number = json_tree_number(value, &out->integer);
-    const bool fraction = number == JSON_FRACTION && isfinite(value->valuedouble);
+    const struct kind_field *field = job_kinds[flag->kind].shape->fields;
 
-    if (number == JSON_WHOLE) {
-        out->type = STILLHOUSE_META_INT;
-    } else if (fraction) {
-        out->type = STILLHOUSE_META_FLOAT;
-        out->number = value->valuedouble;
-    } else if (cJSON_IsBool(value)) {
-        out->type = STILLHOUSE_META_BOOL;
-        out->boolean = cJSON_IsTrue(value);
+    while (strcmp(field->name.data, flag->field) != 0) {
+        field++;
     }
-    const bool parsed = number == JSON_WHOLE || fraction || cJSON_IsBool(value);
-    cJSON_Delete(value);
-    return parsed;
+    return field;
 }
 
-/* "K=V" or "K:=V". The key is a copy. */
-static stillhouse_meta parse_meta(const struct cli *cli, const char *text)
+static void check_utf8(const struct cli *cli, const char *flag, const char *value)
+{
+    if (!text_is_utf8(value, strlen(value))) {
+        cli_usage(cli->command, "--%s: expected UTF-8 text", flag);
+    }
+}
+
+/* True for what may stand behind K:= : a finite number, whole ones of up to 64 bits, true, false.
+ */
+static bool is_typed_value(const char *text)
+{
+    const char *end = NULL;
+    int64_t whole = 0;
+    cJSON *value = json_tree_parse(text, strlen(text) + 1, &end, true);
+    const enum json_number number = json_tree_number(value, &whole);
+
+    const bool typed = number == JSON_WHOLE || cJSON_IsBool(value) ||
+                       (number == JSON_FRACTION && isfinite(value->valuedouble));
+    cJSON_Delete(value);
+    return typed;
+}
+
+/* "K=V" or "K:=V" as a member. */
+static void put_pair(struct json_writer *json, const struct cli *cli, const char *flag,
+                     const char *text)
 {
     const char *equals = strchr(text, '=');
     const bool typed = equals != NULL && equals > text && equals[-1] == ':';
     const size_t key_bytes = equals == NULL ? 0 : (size_t)(equals - text) - typed;
-    stillhouse_meta meta = {.type = STILLHOUSE_META_STRING};
 
+    check_utf8(cli, flag, text);
     if (key_bytes == 0) {
-        cli_usage(cli->command, "--meta \"%s\": expected KEY=TEXT or KEY:=NUMBER", text);
+        cli_usage(cli->command, "--%s \"%s\": expected KEY=TEXT or KEY:=NUMBER", flag, text);
     }
-    meta.string = equals + 1;
-    if (typed && !parse_typed(equals + 1, &meta)) {
+    if (typed && !is_typed_value(equals + 1)) {
         cli_usage(cli->command,
-                  "--meta \"%s\": expected a number (whole ones of at most 64 bits), true or false "
+                  "--%s \"%s\": expected a number (whole ones of at most 64 bits), true or false "
                   "behind :=",
-                  text);
+                  flag, text);
     }
-    meta.key = must_copy(text, key_bytes);
-    return meta;
+    json_string(json_name_begin(json), text, key_bytes);
+    json_name_end(json);
+    if (typed) {
+        strbuf_append_str(json_put(json, NULL), equals + 1);
+    } else {
+        json_put_str(json, NULL, equals + 1);
+    }
 }
 
-/* All --meta, and how many: free_meta. */
-static stillhouse_meta *read_meta(const struct cli *cli, size_t *count)
+static void put_pairs(struct json_writer *json, const struct cli *cli, const struct kind_flag *flag)
 {
-    stillhouse_meta *meta = must_alloc(cli->given_count, sizeof *meta);
-
-    *count = 0;
+    json_open(json, flag->field, '{');
     for (size_t i = 0; i < cli->given_count; i++) {
-        if (strcmp(cli->given[i].name, "meta") == 0) {
-            meta[(*count)++] = parse_meta(cli, cli->given[i].value);
+        if (strcmp(cli->given[i].name, flag->flag) == 0) {
+            put_pair(json, cli, flag->flag, cli->given[i].value);
         }
     }
-    return meta;
+    json_close(json, '}');
 }
 
-static void free_meta(stillhouse_meta *meta, size_t count)
+static void put_field(struct json_writer *json, const struct cli *cli, const struct kind_flag *flag)
 {
-    for (size_t i = 0; i < count; i++) {
-        free((char *)meta[i].key);
+    const struct kind_field *field = field_of(flag);
+    const bool required = (field->rules & FIELD_REQUIRED) != 0;
+    const char *value = required ? cli_text(cli, flag->flag) : cli_value(cli, flag->flag);
+
+    if (value == NULL && field->type == FIELD_ANY) {
+        value = "";
     }
-    free(meta);
+    if (value == NULL) {
+        return;
+    }
+    if (field->type == FIELD_INTEGER) {
+        json_put_int(json, flag->field, cli_int(cli, flag->flag, field->least, field->most, 0));
+    } else if (field->type == FIELD_NUMBER) {
+        json_double(json_put(json, flag->field),
+                    cli_number(cli, flag->flag, (double)field->least, (double)field->most, 0));
+    } else if (field->type == FIELD_METADATA) {
+        put_pairs(json, cli, flag);
+    } else {
+        check_utf8(cli, flag->flag, value);
+        json_put_str(json, flag->field, value);
+    }
 }
 
-/* ---- one job ----------------------------------------------------------------------- */
+/* The flags as the line that --jsonl would have; the rest of the way is the same. */
+static void write_line(const struct cli *cli, struct strbuf *line)
+{
+    const enum kind_id kind = kind_of(cli->form->word, strlen(cli->form->word));
+    struct json_writer json = {.out = line};
+
+    json_open(&json, NULL, '{');
+    for (size_t i = 0; i < KIND_FLAGS; i++) {
+        if (kind_flags[i].kind == kind) {
+            put_field(&json, cli, &kind_flags[i]);
+        }
+    }
+    json_close(&json, '}');
+    if (!strbuf_ok(line)) {
+        must_die();
+    }
+}
+
+/* ---- forms --------------------------------------------------------------------------------- */
+
+struct cli_form enqueue_forms[2 * KINDS + 1];
+char enqueue_details[ENQUEUE_DETAILS_BYTES];
+
+/* "--domain D --query Q [--k N]"; "" for a kind that no flags can give. */
+static void describe_flags(enum kind_id kind, char *out, size_t size)
+{
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < KIND_FLAGS && used < size; i++) {
+        const struct kind_flag *flag = &kind_flags[i];
+        if (flag->kind != kind) {
+            continue;
+        }
+        const struct kind_field *field = field_of(flag);
+        const char *format =
+            (field->rules & FIELD_REQUIRED) != 0 ? "%s --%s %s%s" : "%s [--%s %s%s]";
+        used += (size_t)snprintf(out + used, size - used, format, used == 0 ? "--domain D" : "",
+                                 flag->flag, flag->argument,
+                                 field->type == FIELD_METADATA ? " ..." : "");
+    }
+}
+
+/* "task_id prompt result"; a list with its elements' fields: "documents: [{id, text}]". */
+static void describe_fields(enum kind_id kind, char *out, size_t size)
+{
+    const struct kind_shape *shape = job_kinds[kind].shape;
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < shape->count && used < size; i++) {
+        const struct kind_shape *element = shape->fields[i].element;
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i == 0 ? "" : " ",
+                                 shape->fields[i].name.data);
+        for (size_t j = 0; element != NULL && j < element->count && used < size; j++) {
+            used +=
+                (size_t)snprintf(out + used, size - used, "%s%s%s", j == 0 ? ": [{" : ", ",
+                                 element->fields[j].name.data, j + 1 == element->count ? "}]" : "");
+        }
+    }
+}
+
+void enqueue_make_forms(void)
+{
+    static char usages[KINDS][160];
+    struct cli_form *form = enqueue_forms;
+    char fields[KINDS * 256];
+    size_t used = 0;
+
+    for (int kind = 0; kind < KINDS; kind++) {
+        char list[160];
+        describe_flags((enum kind_id)kind, usages[kind], sizeof usages[kind]);
+        if (usages[kind][0] != '\0') {
+            *form++ = (struct cli_form){
+                .word = job_kinds[kind].name, .usage = usages[kind], .run = cmd_enqueue};
+        }
+        *form++ = (struct cli_form){.word = job_kinds[kind].name,
+                                    .flag = "jsonl",
+                                    .usage = "--jsonl FILE|-",
+                                    .run = cmd_enqueue_lines};
+        describe_fields((enum kind_id)kind, list, sizeof list);
+        used += (size_t)snprintf(fields + used, sizeof fields - used, "  %-8s %s\n",
+                                 job_kinds[kind].name, list);
+    }
+    snprintf(enqueue_details, sizeof enqueue_details,
+             "Prints the id that stands for the job. Fields of a line: domain priority delay "
+             "deadline and\n"
+             "%s"
+             "Other fields are left out; the first is named, all are counted.\n"
+             "A bad line is reported with its number; the rest goes on and the exit code is 1.\n"
+             "With --outbox DIR whatever Redis does not take, enrichments apart, is kept in that "
+             "folder:\n"
+             "the exit code is 0, a message says so, and the next enqueue or `stillhouse flush` "
+             "sends it.",
+             fields);
+}
+
+/* ---- one job ------------------------------------------------------------------------------- */
 
 struct sender {
     const struct cli *cli;
-    stillhouse_client *client; /* open once the flags are read */
+    stillhouse_client *client;
+    struct line_job job;
     stillhouse_job_options options;
+    bool asked;      /* for the one job there is */
     int64_t wait_ms; /* 0 = no waiting for the result */
     char id[STILLHOUSE_ID_BYTES];
 };
 
-static stillhouse_status send_enrich(struct sender *sender)
+/* What a line has become, for the library. */
+static void hand_over(const struct line_job *from, const stillhouse_job_options *options,
+                      stillhouse_job *job)
 {
-    const struct cli *cli = sender->cli;
-    const char *domain = cli_domain(cli, true);
-    const char *query = cli_text(cli, "query");
-    const int64_t k = cli_int(cli, "k", 1, BODIES_K_MAX, BODIES_K_DEFAULT);
-
-    sender->client = cli_client(cli, with_outbox);
-    return stillhouse_enqueue_enrich(sender->client, domain, query, (int)k, &sender->options,
-                                     sender->id);
+    job->domain = from->domain;
+    job->body = from->body.data;
+    job->body_bytes = from->body.bytes;
+    job->options = options;
+    job->unique = from->unique[0] == '\0' ? NULL : from->unique;
 }
 
-static stillhouse_status send_distill(struct sender *sender)
+static bool next_one(void *context, stillhouse_job *job)
 {
-    const struct cli *cli = sender->cli;
-    stillhouse_experience experience = {.domain = cli_domain(cli, true),
-                                        .task_id = cli_text(cli, "task-id"),
-                                        .prompt = cli_text(cli, "prompt"),
-                                        .result = cli_text(cli, "result"),
-                                        .success = true,
-                                        .quality = cli_number(cli, "quality", 0, 1, -1),
-                                        .model = cli_value(cli, "model")};
-    stillhouse_meta *meta = read_meta(cli, &experience.metadata_count);
+    struct sender *sender = context;
 
-    experience.metadata = meta;
-    sender->client = cli_client(cli, with_outbox);
-    const stillhouse_status status =
-        stillhouse_enqueue_distill(sender->client, &experience, &sender->options, sender->id);
-    free_meta(meta, experience.metadata_count);
-    return status;
-}
-
-static stillhouse_status send_echo(struct sender *sender)
-{
-    const char *domain = cli_domain(sender->cli, true);
-    const char *text = cli_has(sender->cli, "text") ? cli_value(sender->cli, "text") : "";
-    msgpack_sbuffer body;
-    msgpack_packer packer;
-
-    sender->client = cli_client(sender->cli, with_outbox);
-    msgpack_sbuffer_init(&body);
-    msgpack_packer_init(&packer, &body, msgpack_sbuffer_write);
-    if (msgpack_pack_map(&packer, 1) != 0 || msgpack_pack_str(&packer, 4) != 0 ||
-        msgpack_pack_str_body(&packer, "text", 4) != 0 ||
-        msgpack_pack_str(&packer, strlen(text)) != 0 ||
-        msgpack_pack_str_body(&packer, text, strlen(text)) != 0) {
-        must_die();
+    if (sender->asked) {
+        return false;
     }
-    const stillhouse_status status = stillhouse_enqueue_raw(
-        sender->client, "echo", domain, body.data, body.size, &sender->options, sender->id);
-    msgpack_sbuffer_destroy(&body);
-    return status;
+    sender->asked = true;
+    hand_over(&sender->job, &sender->options, job);
+    return true;
+}
+
+static void take_id(void *context, size_t index, stillhouse_status outcome, const char *id,
+                    bool twin)
+{
+    struct sender *sender = context;
+
+    (void)index;
+    (void)outcome;
+    (void)twin;
+    snprintf(sender->id, sizeof sender->id, "%s", id);
+}
+
+/* What holds for a line that does not say otherwise. */
+static struct line_defaults read_defaults(const struct cli *cli, bool domain)
+{
+    return (struct line_defaults){.queue = cli->form->word,
+                                  .domain = cli_domain(cli, domain),
+                                  .priority = read_priority(cli),
+                                  .delay_ms = cli_duration(cli, "delay", TIME_MAX_MS, 0),
+                                  .deadline_ms = cli_duration(cli, "deadline", TIME_MAX_MS, 0),
+                                  .max_body_bytes = cli->settings.max_body_bytes};
+}
+
+/* There is an outbox, and it takes this kind of job. */
+static bool has_outbox(const struct cli *cli)
+{
+    const enum kind_id kind = kind_of(cli->form->word, strlen(cli->form->word));
+
+    return cli->settings.outbox[0] != '\0' && (job_kinds[kind].traits & KIND_IS_KEPT) != 0;
+}
+
+/* What waits in the outbox goes first; what cannot is in front of what comes now. */
+static stillhouse_client *open_client(const struct cli *cli)
+{
+    const struct client_bounds bounds = {CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, has_outbox(cli)};
+    stillhouse_client *client = cli_client(cli, bounds);
+
+    if (bounds.outbox) {
+        (void)stillhouse_flush(client, COMMAND_TIMEOUT_MS, NULL);
+    }
+    return client;
 }
 
 /* ---- its result ---------------------------------------------------------------------------- */
@@ -277,25 +429,34 @@ static int finish_one(struct sender *sender, stillhouse_status status)
 int cmd_enqueue(struct cli *cli)
 {
     struct sender sender = {.cli = cli, .wait_ms = cli_duration(cli, "wait", WAIT_MAX_MS, 0)};
-    stillhouse_status status;
+    const struct line_defaults defaults = read_defaults(cli, true);
+    const stillhouse_source source = {.size = sizeof source,
+                                      .queue = cli->form->word,
+                                      .next = next_one,
+                                      .told = take_id,
+                                      .context = &sender};
+    struct strbuf line = {0};
+    struct arena scratch = {0};
+    struct error err = {0};
 
     if (cli_has(cli, "stop-on-error") || cli_has(cli, "wait-full")) {
         cli_usage(cli->command, "--stop-on-error and --wait-full go with --jsonl");
     }
-    sender.options =
-        (stillhouse_job_options){.priority = priorities[read_priority(cli)],
-                                 .delay_ms = cli_duration(cli, "delay", TIME_MAX_MS, 0),
-                                 .deadline_ms = cli_duration(cli, "deadline", TIME_MAX_MS, 0),
-                                 .reply = sender.wait_ms > 0};
-    if (strcmp(cli->form->word, "enrich") == 0) {
-        status = send_enrich(&sender);
-    } else if (strcmp(cli->form->word, "distill") == 0) {
-        status = send_distill(&sender);
-    } else {
-        status = send_echo(&sender);
+    write_line(cli, &line);
+    if (line_job_decode(&defaults, line.data, line.bytes, &scratch, &sender.job, &err) !=
+        STATUS_OK) {
+        cli_usage(cli->command, "%s", err.text);
     }
-    const int code = finish_one(&sender, status);
+    sender.options = (stillhouse_job_options){.priority = priorities[sender.job.priority],
+                                              .delay_ms = sender.job.delay_ms,
+                                              .deadline_ms = sender.job.deadline_ms,
+                                              .reply = sender.wait_ms > 0};
+    sender.client = open_client(cli);
+    const int code = finish_one(&sender, stillhouse_enqueue_all(sender.client, &source));
     stillhouse_close(sender.client);
+    line_job_free(&sender.job);
+    arena_free(&scratch);
+    strbuf_free(&line);
     return code;
 }
 
@@ -309,7 +470,6 @@ struct lines {
     FILE *file;
     struct line_defaults defaults;
     stillhouse_client *client;
-    bool has_outbox;
     struct line_job job;
     stillhouse_job_options options;
     size_t accepted; /* new jobs */
@@ -452,11 +612,7 @@ static bool next_job(void *context, stillhouse_job *job)
     lines->options = (stillhouse_job_options){.priority = priorities[lines->job.priority],
                                               .delay_ms = lines->job.delay_ms,
                                               .deadline_ms = lines->job.deadline_ms};
-    job->domain = lines->job.domain;
-    job->body = lines->job.body.data;
-    job->body_bytes = lines->job.body.bytes;
-    job->options = &lines->options;
-    job->unique = lines->job.unique[0] == '\0' ? NULL : lines->job.unique;
+    hand_over(&lines->job, &lines->options, job);
     return found;
 }
 
@@ -509,7 +665,7 @@ static void print_counts_json(const struct lines *lines)
     put_count(json, "invalid", lines->invalid, true);
     put_count(json, "failed", lines->failed, true);
     put_count(json, "unknown", lines->unknown, true);
-    put_count(json, "kept", lines->kept, lines->has_outbox);
+    put_count(json, "kept", lines->kept, has_outbox(lines->cli));
     put_count(json, "replaced", lines->replaced, lines->replaced > 0);
     put_count(json, "unknown_fields", lines->strangers, lines->strangers > 0);
     json_close(json, '}');
@@ -570,9 +726,6 @@ static int send_lines(struct lines *lines)
     };
 
     start_progress(lines);
-    if (lines->has_outbox) { /* what waits there goes first; what cannot is in front of the lines */
-        (void)stillhouse_flush(lines->client, COMMAND_TIMEOUT_MS, NULL);
-    }
     const stillhouse_status status = stillhouse_enqueue_all(lines->client, &source);
     clear_progress(lines);
     const int code = explain(lines, status);
@@ -596,21 +749,11 @@ static void check_no_body_flags(const struct cli *cli)
 
 int cmd_enqueue_lines(struct cli *cli)
 {
-    struct lines lines = {
-        .cli = cli,
-        .defaults = {.queue = cli->form->word,
-                     .domain = cli_domain(cli, false),
-                     .priority = read_priority(cli),
-                     .delay_ms = cli_duration(cli, "delay", TIME_MAX_MS, 0),
-                     .deadline_ms = cli_duration(cli, "deadline", TIME_MAX_MS, 0),
-                     .max_body_bytes = cli->settings.max_body_bytes},
-        .has_outbox = cli->settings.outbox[0] != '\0' && strcmp(cli->form->word, "enrich") != 0,
-    };
+    struct lines lines = {.cli = cli, .defaults = read_defaults(cli, false)};
 
     check_no_body_flags(cli);
     lines.file = input_open(cli, "jsonl");
-    lines.client = cli_client(
-        cli, (struct client_bounds){CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, lines.has_outbox});
+    lines.client = open_client(cli);
     const int code = send_lines(&lines);
     stillhouse_close(lines.client);
     input_close(lines.file);
@@ -671,7 +814,8 @@ int cmd_flush(struct cli *cli)
     if (cli->settings.outbox[0] == '\0') {
         cli_usage(cli->command, "which outbox? --outbox or STILLHOUSE_OUTBOX names it");
     }
-    stillhouse_client *client = cli_client(cli, with_outbox);
+    stillhouse_client *client =
+        cli_client(cli, (struct client_bounds){CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, true});
     const stillhouse_status status = flush_until(client, clock_now_ms() + wait_ms, &left);
     stillhouse_outbox_counts(client, NULL, &sent, &aside);
     const int code = status == STILLHOUSE_OK ? CLI_DONE : client_fail(client, status);

@@ -13,28 +13,11 @@ static const struct command commands[] = {
      "Safe to repeat. Redis must be 7.0 or newer.", NULL,
      (const struct cli_form[]){{.usage = "", .run = cmd_init}, {.run = NULL}}},
 
-    {"enqueue", "add one job, or one a line",
-     "Prints the id that stands for the job. Fields of a line: domain priority delay deadline and\n"
-     "  enrich   query k\n"
-     "  distill  task_id prompt result success quality model metadata\n"
-     "  index    documents: [{id, text, metadata}]\n"
-     "  echo     text\n"
-     "Other fields are left out; the first is named, all are counted.\n"
-     "A bad line is reported with its number; the rest goes on and the exit code is 1.\n"
-     "With --outbox DIR whatever Redis does not take, enrichments apart, is kept in that folder:\n"
-     "the exit code is 0, a message says so, and the next enqueue or `stillhouse flush` sends it.",
+    {"enqueue", "add one job, or one a line", enqueue_details,
      (const struct cli_option[]){
          {"domain", "D", "the job's domain; with --jsonl for lines without one", NULL},
-         {"query", "Q", "what the examples shall be about", "enrich"},
-         {"k", "N", "how many examples, 1..20 (default 3)", "enrich"},
-         {"task-id", "T", "the task's id; the same id again replaces the experience", "distill"},
-         {"prompt", "P", "what the task was asked", "distill"},
-         {"result", "R", "what came out", "distill"},
-         {"quality", "F", "0..1", "distill"},
-         {"model", "M", "which model made the result", "distill"},
-         {"meta", "K=V", "one pair of metadata, K=text or K:=number, true or false; repeats",
-          "distill"},
-         {"text", "T", "the text that comes back", "echo"},
+#define JOB_FLAG(name, field, flag, argument, help) {flag, argument, help, #name},
+#include "jobs/kinds.def"
          {"priority", "P", "high, normal or low (default normal)", NULL},
          {"delay", "TIME", "not before so long from now, e.g. 5s", NULL},
          {"deadline", "TIME", "not after so long from now; the job then counts as expired", NULL},
@@ -44,17 +27,7 @@ static const struct command commands[] = {
          {"wait-full", NULL, "with --jsonl: wait for room instead of ending with exit code 5",
           NULL},
          {NULL, NULL, NULL, NULL}},
-     (const struct cli_form[]){
-         {"enrich", NULL, "--domain D --query Q [--k N]", 0, 0, cmd_enqueue},
-         {"distill", NULL,
-          "--domain D --task-id T --prompt P --result R [--quality F] [--meta K=V ...]", 0, 0,
-          cmd_enqueue},
-         {"echo", NULL, "--domain D [--text T]", 0, 0, cmd_enqueue},
-         {"enrich", "jsonl", "--jsonl FILE|-", 0, 0, cmd_enqueue_lines},
-         {"distill", "jsonl", "--jsonl FILE|-", 0, 0, cmd_enqueue_lines},
-         {"index", "jsonl", "--jsonl FILE|-", 0, 0, cmd_enqueue_lines},
-         {"echo", "jsonl", "--jsonl FILE|-", 0, 0, cmd_enqueue_lines},
-         {.run = NULL}}},
+     enqueue_forms},
 
     {"prompt", "the enriched prompt, or the base prompt unchanged",
      "Where no examples are cached the enrichment is enqueued for the next time.\n"
@@ -177,6 +150,7 @@ int main(int argc, char **argv)
         return CLI_FAILED;
     }
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is seen as a failed write */
+    enqueue_make_forms();
     cli_parse(&cli, commands, argc, argv);
     log_set_level(cli.settings.log_level);
     const int code = cli.form->run(&cli);

@@ -208,13 +208,26 @@ static const struct cli_form *find_form(const struct cli *cli, const char *word)
     return found;
 }
 
+/* The form takes the flag, by one of its rows. */
+static bool takes(const struct cli *cli, const char *flag)
+{
+    const struct cli_option *option = cli->command->options;
+
+    for (; option->name != NULL; option++) {
+        if (strcmp(option->name, flag) == 0 && is_among(option->only, cli->form->word)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Flags that go with other forms. */
 static void check_flags(const struct cli *cli)
 {
     const struct cli_option *option = cli->command->options;
 
     for (; option != NULL && option->name != NULL && cli->form->word != NULL; option++) {
-        if (cli_has(cli, option->name) && !is_among(option->only, cli->form->word)) {
+        if (cli_has(cli, option->name) && !takes(cli, option->name)) {
             cli_usage(cli->command, "--%s does not go with %s %s", option->name, cli->command->name,
                       cli->form->word);
         }

@@ -39,7 +39,8 @@ enum cli_exit {
 
 /* ---- the table of commands ----------------------------------------------------------------- */
 
-/* A flag of a command. A table of them ends with a NULL name. */
+/* A flag of a command; one that means something else to another form has a row for each. A table of
+ * them ends with a NULL name. */
 struct cli_option {
     const char *name;     /* "domain" */
     const char *argument; /* "D"; NULL = takes none */
