@@ -1,10 +1,13 @@
-#include "config/internal.h"
+#include "config/row.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
+#include "http/address.h"
 
 enum { PORT_MAX = 65535, RATE_MAX = 1000000, WORD_BYTES = 32 };
 
@@ -158,27 +161,6 @@ static int choice_position(const struct settings_row *row, const char *text)
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
-bool settings_split_address(const char *text, char host[SETTINGS_HOST_BYTES], int *port)
-{
-    static const char name_characters[] =
-        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_";
-    static const char ipv6_characters[] = "0123456789abcdefABCDEF:.";
-    bool bracketed = text[0] == '[';
-    const char *start = bracketed ? text + 1 : text;
-    size_t bytes = strspn(start, bracketed ? ipv6_characters : name_characters);
-    const char *behind = start + bytes;
-    int64_t number = 0;
-
-    if (bytes == 0 || bytes >= SETTINGS_HOST_BYTES || (bracketed && *behind++ != ']') ||
-        *behind != ':' || !parse_integer(behind + 1, NULL, &number) || number > PORT_MAX) {
-        return false;
-    }
-    memcpy(host, start, bytes);
-    host[bytes] = '\0';
-    *port = (int)number;
-    return true;
-}
-
 /* enrich, distill, index or echo, a partition's number behind a point allowed. */
 static bool is_queue(const char *name, size_t bytes)
 {
@@ -263,7 +245,7 @@ static enum status check_text(const struct settings_row *row, const char *value,
 /* What the type wants besides, in words; NULL when the text is fine. */
 static const char *text_fault(enum settings_type type, const char *value)
 {
-    char host[SETTINGS_HOST_BYTES];
+    char host[HTTP_HOST_BYTES];
     int port = 0;
 
     switch (type) {
@@ -279,7 +261,7 @@ static const char *text_fault(enum settings_type type, const char *value)
         }
         return NULL;
     case SETTINGS_ADDRESS:
-        return strcmp(value, "off") == 0 || settings_split_address(value, host, &port)
+        return strcmp(value, "off") == 0 || http_split_address(value, host, &port)
                    ? NULL
                    : "an address such as 127.0.0.1:9464 or [::1]:9464, or off";
     default:
@@ -383,10 +365,10 @@ static bool parse_amount_row(const struct settings_row *row, const char *value, 
     return true;
 }
 
-enum status settings_parse(const struct settings_row *row, const char *value, const char *source,
-                           struct settings *settings, struct error *err)
+enum status settings_row_parse(const struct settings_row *row, const char *value,
+                               const char *source, void *values, struct error *err)
 {
-    void *field = (char *)settings + row->offset;
+    void *field = (char *)values + row->offset;
     bool parsed = false;
 
     switch (row->type) {
@@ -408,4 +390,108 @@ enum status settings_parse(const struct settings_row *row, const char *value, co
         return parse_text(row, value, source, field, err);
     }
     return parsed ? STATUS_OK : bad_amount(row, value, source, err);
+}
+
+/* ---- values ---------------------------------------------------------------------------------- */
+
+static const char *format_size(int64_t bytes, char out[SETTINGS_VALUE_BYTES])
+{
+    static const char *const units[] = {"", "KiB", "MiB", "GiB"};
+    size_t unit = 0;
+
+    while (unit < 3 && bytes != 0 && bytes % 1024 == 0) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(out, SETTINGS_VALUE_BYTES, "%" PRId64 "%s", bytes, units[unit]);
+    return out;
+}
+
+static const char *format_rate(const int64_t rate[2], char out[SETTINGS_VALUE_BYTES])
+{
+    char window[32];
+
+    if (rate[0] == 0) {
+        return strcpy(out, "");
+    }
+    snprintf(out, SETTINGS_VALUE_BYTES, "%" PRId64 "/%s", rate[0],
+             text_format_duration(rate[1], window));
+    return out;
+}
+
+static const char *format_choice(const struct settings_row *row, const void *field,
+                                 char out[SETTINGS_VALUE_BYTES])
+{
+    const char *at = row->info.range;
+    unsigned int position = 0;
+    bool as_bool = false;
+
+    if (row->bytes == sizeof as_bool) {
+        memcpy(&as_bool, field, sizeof as_bool);
+        position = as_bool ? 1 : 0;
+    } else {
+        memcpy(&position, field, sizeof position);
+    }
+    for (; position > 0; position--) {
+        at += strcspn(at, "|") + 1;
+    }
+    snprintf(out, SETTINGS_VALUE_BYTES, "%.*s", (int)strcspn(at, "|"), at);
+    return out;
+}
+
+/* The fewest digits that read back as the same number, which is 0 or at least 1e-20. */
+static const char *format_number(double number, char out[SETTINGS_VALUE_BYTES])
+{
+    double again = number + 1;
+
+    for (int digits = 1; digits <= 40 && again != number; digits++) {
+        snprintf(out, SETTINGS_VALUE_BYTES, "%.*f", digits, number);
+        again = strtod(out, NULL);
+    }
+    return out;
+}
+
+const char *settings_row_format(const struct settings_row *row, const void *values,
+                                char out[SETTINGS_VALUE_BYTES])
+{
+    const void *field = (const char *)values + row->offset;
+    int64_t amounts[2] = {0, 0};
+    double number = 0;
+
+    switch (row->type) {
+    case SETTINGS_CHOICE:
+        return format_choice(row, field, out);
+    case SETTINGS_NUMBER:
+        memcpy(&number, field, sizeof number);
+        return format_number(number, out);
+    case SETTINGS_RATE:
+        memcpy(amounts, field, sizeof amounts);
+        return format_rate(amounts, out);
+    case SETTINGS_DURATION:
+        memcpy(amounts, field, sizeof amounts[0]);
+        return text_format_duration(amounts[0], out);
+    case SETTINGS_SIZE:
+        memcpy(amounts, field, sizeof amounts[0]);
+        return format_size(amounts[0], out);
+    case SETTINGS_INTEGER:
+        memcpy(amounts, field, sizeof amounts[0]);
+        snprintf(out, SETTINGS_VALUE_BYTES, "%" PRId64, amounts[0]);
+        return out;
+    default:
+        snprintf(out, SETTINGS_VALUE_BYTES, "%s", (const char *)field);
+        return out;
+    }
+}
+
+const char *settings_row_word(const struct settings_row *row)
+{
+    static const char *const words[SETTINGS_TYPE_COUNT] = {
+        [SETTINGS_TEXT] = "TEXT",       [SETTINGS_SECRET] = "TEXT",   [SETTINGS_URL] = "URL",
+        [SETTINGS_ID] = "ID",           [SETTINGS_PREFIX] = "TEXT",   [SETTINGS_QUEUES] = "NAMES",
+        [SETTINGS_ADDRESS] = "ADDRESS", [SETTINGS_CHOICE] = "WORD",   [SETTINGS_INTEGER] = "N",
+        [SETTINGS_NUMBER] = "N",        [SETTINGS_DURATION] = "TIME", [SETTINGS_SIZE] = "SIZE",
+        [SETTINGS_RATE] = "RATE",
+    };
+
+    return words[row->type];
 }

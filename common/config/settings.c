@@ -1,11 +1,17 @@
-#include "config/internal.h"
+#include "config/settings.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "http/address.h"
+#include "redis/url.h"
+
+enum { BUILTIN_DIMENSION_MIN = 64, BUILTIN_DIMENSION_MAX = 4096, FLAG_COLUMN_BYTES = 28 };
 
 #define ENV_PREFIX "STILLHOUSE_"
 #define FIELD_BYTES(field) sizeof(((struct settings *)NULL)->field)
@@ -148,7 +154,7 @@ void settings_defaults(struct settings *settings)
     memset(settings, 0, sizeof *settings);
     for (size_t i = 0; i < ROWS; i++) {
         const struct settings_row *row = &settings_rows[i];
-        if (settings_parse(row, row->info.default_text, row->info.env, settings, &err) !=
+        if (settings_row_parse(row, row->info.default_text, row->info.env, settings, &err) !=
             STATUS_OK) {
             log_error("default of %s", err.text);
             abort(); /* the table itself is wrong */
@@ -172,7 +178,7 @@ enum status settings_set(struct settings *settings, const char *name, const char
     const struct settings_row *row = find_row(name);
 
     return row == NULL ? error_set(err, STATUS_NOT_FOUND, "%.64s: no such setting", source)
-                       : settings_parse(row, value, source, settings, err);
+                       : settings_row_parse(row, value, source, settings, err);
 }
 
 void settings_blank(const char *name, char *value)
@@ -263,7 +269,7 @@ static enum status load_file(const struct settings_row *row, const char *path, c
 
     enum status status = settings_read_line(path, source, &line, err);
     if (status == STATUS_OK) {
-        status = settings_parse(row, line.text, source, settings, err);
+        status = settings_row_parse(row, line.text, source, settings, err);
         if (line.exposed && !library) {
             log_warning("%s: every user of this machine may read or write \"%.160s\"", source,
                         path);
@@ -286,7 +292,7 @@ static enum status load_row(const struct settings_row *row, bool library, struct
     }
     const bool given = value != NULL && value[0] != '\0'; /* compose writes NAME= for unset ones */
     if (path == NULL || path[0] == '\0') {
-        return given ? settings_parse(row, value, row->info.env, settings, err) : STATUS_OK;
+        return given ? settings_row_parse(row, value, row->info.env, settings, err) : STATUS_OK;
     }
     if (given) {
         return error_set(err, STATUS_INVALID, "%s and %s are both set, expected one of them",
@@ -373,4 +379,135 @@ size_t settings_unknown_env(const char **first)
         *first = count++ == 0 ? *at : *first;
     }
     return count;
+}
+
+/* ---- what they must be together ---------------------------------------------------------------
+ */
+
+static enum status check_redis_url(const char *flag, const char *text, struct error *err)
+{
+    struct redis_url url;
+
+    enum status status = redis_url_parse(text, &url, err);
+    explicit_bzero(&url, sizeof url);
+    return status == STATUS_OK ? STATUS_OK : error_wrap(err, "%s", flag);
+}
+
+static enum status check_http_url(const char *flag, const char *text, struct error *err)
+{
+    return http_check_url(text, err) == STATUS_OK ? STATUS_OK : error_wrap(err, "%s", flag);
+}
+
+static enum status check_urls(const struct settings *settings, struct error *err)
+{
+    enum status status = check_redis_url("redis-url", settings->redis_url, err);
+    if (status == STATUS_OK && settings->cache_url[0] != '\0') {
+        status = check_redis_url("cache-url", settings->cache_url, err);
+    }
+    if (status == STATUS_OK) {
+        status = check_http_url("chroma-url", settings->chroma_url, err);
+    }
+    if (status == STATUS_OK && settings->embed_url[0] != '\0') {
+        status = check_http_url("embed-url", settings->embed_url, err);
+    }
+    return status;
+}
+
+size_t settings_bare_secrets(const struct settings *settings, const char *names[SETTINGS_BARE_MAX])
+{
+    const struct {
+        const char *name;
+        const char *secret;
+        const char *url;
+    } uses[SETTINGS_BARE_MAX] = {
+        {"chroma-token", settings->chroma_token, settings->chroma_url},
+        {"embed-key", settings->embed_key, settings->embed_url},
+    };
+    size_t count = 0;
+
+    for (size_t i = 0; i < SETTINGS_BARE_MAX; i++) {
+        if (uses[i].secret[0] != '\0' && strncasecmp(uses[i].url, "http://", 7) == 0 &&
+            !http_is_loopback(uses[i].url)) {
+            names[count++] = uses[i].name;
+        }
+    }
+    return count;
+}
+
+enum status settings_finish(const struct settings *settings, struct error *err)
+{
+    struct error own = {0}; /* error_wrap wants one */
+    struct error *detail = err != NULL ? err : &own;
+
+    enum status status = check_urls(settings, detail);
+    if (status == STATUS_OK) {
+        status = tls_files_check(&settings->tls, detail);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (settings->retry_max_ms < settings->retry_base_ms) {
+        return error_set(detail, STATUS_INVALID,
+                         "retry-max is %lld ms, expected at least retry-base, %lld ms",
+                         (long long)settings->retry_max_ms, (long long)settings->retry_base_ms);
+    }
+    if (settings->embedder == EMBEDDER_BUILTIN && settings->embed_dimension != 0 &&
+        (settings->embed_dimension < BUILTIN_DIMENSION_MIN ||
+         settings->embed_dimension > BUILTIN_DIMENSION_MAX)) {
+        return error_set(detail, STATUS_INVALID,
+                         "embed-dimension is %lld, the builtin embedder takes %d to %d, or 0",
+                         (long long)settings->embed_dimension, BUILTIN_DIMENSION_MIN,
+                         BUILTIN_DIMENSION_MAX);
+    }
+    return STATUS_OK;
+}
+
+/* ---- what people read ------------------------------------------------------------------------ */
+
+static const char *shown_value(const struct settings_row *row, const struct settings *settings,
+                               const struct settings *defaults, char out[SETTINGS_VALUE_BYTES])
+{
+    const char *field = (const char *)settings + row->offset;
+    char value[SETTINGS_VALUE_BYTES];
+    char usual[SETTINGS_VALUE_BYTES];
+
+    if (row->info.secret) {
+        return field[0] == '\0' ? "" : "***";
+    }
+    settings_row_format(row, settings, value);
+    if (strcmp(value, settings_row_format(row, defaults, usual)) == 0) {
+        return row->info.default_text;
+    }
+    return row->type == SETTINGS_URL ? redis_url_hide(value, out, SETTINGS_VALUE_BYTES)
+                                     : strcpy(out, value);
+}
+
+void settings_print(FILE *out, const struct settings *settings, enum settings_scope scope)
+{
+    struct settings defaults;
+
+    settings_defaults(&defaults);
+    for (size_t i = 0; i < settings_count(); i++) {
+        const struct settings_row *row = &settings_rows[i];
+        char value[SETTINGS_VALUE_BYTES];
+        if ((row->info.scope & scope) != 0) {
+            fprintf(out, "%s=%s\n", row->info.env, shown_value(row, settings, &defaults, value));
+        }
+    }
+}
+
+void settings_print_help(FILE *out, enum settings_scope scope)
+{
+    for (size_t i = 0; i < settings_count(); i++) {
+        const struct settings_row *row = &settings_rows[i];
+        const struct settings_row_info *info = &row->info;
+        char flag[64];
+        if ((info->scope & scope) == 0) {
+            continue;
+        }
+        snprintf(flag, sizeof flag, "--%s %s", info->flag, settings_row_word(row));
+        fprintf(out, "  %-*s  %s%s%s (default %s)\n", FLAG_COLUMN_BYTES, flag, info->help,
+                info->range[0] == '\0' ? "" : ": ", info->range,
+                info->default_text[0] == '\0' ? "empty" : info->default_text);
+    }
 }

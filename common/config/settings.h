@@ -21,12 +21,8 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/tls_files.h"
+#include "config/row.h"
 #include "embedder/embedder.h"
-
-enum { SETTINGS_TEXT_BYTES = 512, SETTINGS_HOST_BYTES = 128 };
-
-/* Which programs a row concerns; bits. */
-enum settings_scope { SETTINGS_WORKER = 1, SETTINGS_CLI = 2, SETTINGS_ALL = 3 };
 
 /* Read-only after settings_finish; then any thread. Times in milliseconds, sizes in bytes. */
 struct settings {
@@ -135,21 +131,8 @@ enum status settings_finish(const struct settings *settings, struct error *err) 
 enum { SETTINGS_BARE_MAX = 2 };
 size_t settings_bare_secrets(const struct settings *settings, const char *names[SETTINGS_BARE_MAX]);
 
-/* Splits "HOST:PORT" or "[::1]:PORT" (port 0..65535), as in STILLHOUSE_HTTP; `host` comes out
- * without brackets. False when it is neither. */
-bool settings_split_address(const char *text, char host[SETTINGS_HOST_BYTES], int *port) MUSTCHECK;
-
-/* One row, for building getopt tables, the README's table and the checks that keep them true. */
-struct settings_row_info {
-    const char *flag;         /* "redis-url" */
-    const char *env;          /* "STILLHOUSE_REDIS_URL" */
-    const char *default_text; /* "redis://127.0.0.1:6379/0" */
-    const char *range;        /* "1..256", "first|second", "" */
-    const char *help;         /* one line */
-    enum settings_scope scope;
-    bool secret;
-};
-
+/* The rows, for building getopt tables, the README's table and the checks that keep them true. */
+extern const struct settings_row settings_rows[];
 size_t settings_count(void);
 struct settings_row_info settings_row(size_t index);
 

@@ -1,4 +1,4 @@
-#include "http/internal.h"
+#include "http/address.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -6,10 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
-
-#include "http/client.h"
-#include "http/curl.h"
 
 /* Where the authority of `url` starts: behind "://", or at its beginning where there is none. */
 static const char *authority_start(const char *url)
@@ -45,53 +41,6 @@ const char *http_public_url(const char *url, char out[HTTP_URL_TEXT_BYTES])
         }
     }
     return out;
-}
-
-static int retry_after_cap(int64_t seconds)
-{
-    if (seconds <= 0) {
-        return 0;
-    }
-    return seconds >= HTTP_RETRY_AFTER_MAX_MS / 1000 ? HTTP_RETRY_AFTER_MAX_MS
-                                                     : (int)(seconds * 1000);
-}
-
-int http_retry_after_ms(const char *value, size_t bytes, int64_t now_unix_s)
-{
-    char text[64];
-
-    if (bytes == 0 || bytes >= sizeof text) {
-        return 0;
-    }
-    memcpy(text, value, bytes);
-    text[bytes] = '\0';
-    if (strspn(text, "0123456789") == bytes) {
-        return retry_after_cap(strtoll(text, NULL, 10)); /* saturates at LLONG_MAX */
-    }
-
-    const struct curl *curl = curl_load(NULL);
-    time_t date = curl == NULL ? -1 : curl->getdate(text, NULL);
-    return date == -1 ? 0 : retry_after_cap((int64_t)date - now_unix_s);
-}
-
-const char *http_header_value(const char *line, size_t bytes, const char *name, size_t *value_bytes)
-{
-    size_t name_bytes = strlen(name);
-    if (bytes <= name_bytes || line[name_bytes] != ':' ||
-        strncasecmp(line, name, name_bytes) != 0) {
-        return NULL;
-    }
-
-    const char *start = line + name_bytes + 1;
-    const char *end = line + bytes;
-    while (start < end && isspace((unsigned char)*start)) {
-        start++;
-    }
-    while (end > start && isspace((unsigned char)end[-1])) {
-        end--;
-    }
-    *value_bytes = (size_t)(end - start);
-    return start;
 }
 
 bool http_is_loopback(const char *url)
@@ -199,4 +148,33 @@ enum status http_check_url(const char *url, struct error *err)
     return flaw == NULL
                ? STATUS_OK
                : error_set(err, STATUS_INVALID, "url \"%s\" %s", http_public_url(url, shown), flaw);
+}
+
+/* Up to five digits, to the end. */
+static bool parse_port(const char *text, int *port)
+{
+    const size_t digits = strspn(text, "0123456789");
+    const long number = strtol(text, NULL, 10);
+
+    *port = (int)number;
+    return digits > 0 && text[digits] == '\0' && number <= 65535;
+}
+
+bool http_split_address(const char *text, char host[HTTP_HOST_BYTES], int *port)
+{
+    static const char name_characters[] =
+        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_";
+    static const char ipv6_characters[] = "0123456789abcdefABCDEF:.";
+    bool bracketed = text[0] == '[';
+    const char *start = bracketed ? text + 1 : text;
+    size_t bytes = strspn(start, bracketed ? ipv6_characters : name_characters);
+    const char *behind = start + bytes;
+
+    if (bytes == 0 || bytes >= HTTP_HOST_BYTES || (bracketed && *behind++ != ']') ||
+        *behind != ':' || !parse_port(behind + 1, port)) {
+        return false;
+    }
+    memcpy(host, start, bytes);
+    host[bytes] = '\0';
+    return true;
 }

@@ -21,8 +21,8 @@
 #include "base/clock.h"
 #include "base/tls_files.h"
 #include "http/curl.h"
+#include "http/headers.h"
 #include "http/hide.h"
-#include "http/internal.h"
 
 enum {
     CONNECT_TIMEOUT_DEFAULT_MS = 3000,

@@ -22,6 +22,7 @@
 
 #include "base/status.h"
 #include "base/strbuf.h"
+#include "http/address.h"
 
 struct http; /* opaque; one thread */
 
@@ -89,9 +90,5 @@ void http_response_free(struct http_response *response);
  * The code and Retry-After are in `err`, its text holds the code and an excerpt of the body. */
 enum status http_code_status(const struct http_response *response, const char *what,
                              struct error *err) MUSTCHECK;
-
-/* http(s)://host[:port][/path], no user info, no query: STATUS_INVALID names the URL and what is
- * wrong. */
-enum status http_check_url(const char *url, struct error *err) MUSTCHECK;
 
 #endif

@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/address.h"
 #include "http/client.h"
+#include "http/headers.h"
 #include "http/hide.h"
-#include "http/internal.h"
 #include "json/write.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

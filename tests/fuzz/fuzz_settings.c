@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "config/internal.h"
+#include "config/settings.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,7 +23,7 @@ static void check_read_back(const struct settings_row *row, const struct setting
     struct error err = {0};
 
     settings_defaults(&again);
-    must(settings_parse(row, settings_format(row, settings, value), "here", &again, &err) ==
+    must(settings_row_parse(row, settings_row_format(row, settings, value), "here", &again, &err) ==
          STATUS_OK);
     must(memcmp(&again, settings, sizeof again) == 0);
 }
@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct settings_row *row = &settings_rows[data[0] % settings_count()];
     settings_defaults(&usual);
     settings_defaults(&settings);
-    const enum status status = settings_parse(row, text, "here", &settings, &err);
+    const enum status status = settings_row_parse(row, text, "here", &settings, &err);
     if (status == STATUS_OK) {
         check_read_back(row, &settings);
         err.status = settings_finish(&settings, &err);

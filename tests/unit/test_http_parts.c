@@ -1,8 +1,9 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "http/address.h"
 #include "http/client.h"
-#include "http/internal.h"
+#include "http/headers.h"
 
 enum { NOW_S = 1700000000 }; /* 2023-11-14T22:13:20Z */
 

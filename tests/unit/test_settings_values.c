@@ -167,22 +167,22 @@ Test(settings_values, an_address_is_host_and_port_or_off)
 
 Test(settings_values, an_address_is_split)
 {
-    char host[SETTINGS_HOST_BYTES] = "untouched";
+    char host[HTTP_HOST_BYTES] = "untouched";
     int port = -1;
-    cr_assert(settings_split_address("worker-1.example:080", host, &port));
+    cr_assert(http_split_address("worker-1.example:080", host, &port));
     cr_assert_str_eq(host, "worker-1.example");
     cr_assert_eq(port, 80);
-    cr_assert(settings_split_address("[fe80::1]:9464", host, &port));
+    cr_assert(http_split_address("[fe80::1]:9464", host, &port));
     cr_assert_str_eq(host, "fe80::1");
     cr_assert_eq(port, 9464);
 
-    char text[SETTINGS_HOST_BYTES + 10];
-    memset(text, 'h', SETTINGS_HOST_BYTES - 1);
-    strcpy(text + SETTINGS_HOST_BYTES - 1, ":1");
-    cr_assert(settings_split_address(text, host, &port));
-    memset(text, 'h', SETTINGS_HOST_BYTES);
-    strcpy(text + SETTINGS_HOST_BYTES, ":1");
-    cr_assert_not(settings_split_address(text, host, &port));
+    char text[HTTP_HOST_BYTES + 10];
+    memset(text, 'h', HTTP_HOST_BYTES - 1);
+    strcpy(text + HTTP_HOST_BYTES - 1, ":1");
+    cr_assert(http_split_address(text, host, &port));
+    memset(text, 'h', HTTP_HOST_BYTES);
+    strcpy(text + HTTP_HOST_BYTES, ":1");
+    cr_assert_not(http_split_address(text, host, &port));
 }
 
 Test(settings_values, names_that_stand_in_keys_are_checked)

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/strbuf.h"
 #include "config/settings.h"
+#include "http/address.h"
 #include "http/server.h"
 
 enum { CODE_OK = 200, CODE_NOT_FOUND = 404, CODE_UNAVAILABLE = 503 };
@@ -133,9 +134,9 @@ static void answer(void *context, const char *path, struct http_server_reply *re
 enum status health_start(const struct health_config *config, struct health **out, struct error *err)
 {
     struct http_server_config server = {.shown = config->bind, .answer = answer};
-    char host[SETTINGS_HOST_BYTES];
+    char host[HTTP_HOST_BYTES];
 
-    if (!settings_split_address(config->bind, host, &server.port)) {
+    if (!http_split_address(config->bind, host, &server.port)) {
         return error_set(err, STATUS_INVALID,
                          "http address \"%.160s\" is not HOST:PORT or [HOST]:PORT", config->bind);
     }
