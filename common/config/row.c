@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "http/address.h"
+#include "jobs/kinds.h"
 
 enum { PORT_MAX = 65535, RATE_MAX = 1000000, WORD_BYTES = 32 };
 
@@ -161,23 +162,6 @@ static int choice_position(const struct settings_row *row, const char *text)
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
-/* enrich, distill, index or echo, a partition's number behind a point allowed. */
-static bool is_queue(const char *name, size_t bytes)
-{
-    static const char *const known[] = {"enrich", "distill", "index", "echo"};
-
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        size_t length = strlen(known[i]);
-        if (bytes < length || memcmp(name, known[i], length) != 0) {
-            continue;
-        }
-        size_t digits = bytes - length;
-        return digits == 0 || (name[length] == '.' && digits >= 2 && digits <= 5 &&
-                               strspn(name + length + 1, digit_characters) >= digits - 1);
-    }
-    return false;
-}
-
 static bool is_listed(const char *list, const char *end, const char *name, size_t bytes)
 {
     while (list < end) {
@@ -192,15 +176,17 @@ static bool is_listed(const char *list, const char *end, const char *name, size_
 
 static enum status check_queues(const char *value, const char *source, struct error *err)
 {
+    char kinds[KIND_LIST_BYTES];
     char shown[48];
 
     for (const char *at = value;; at++) {
         size_t bytes = strcspn(at, ",");
-        if (!is_queue(at, bytes)) {
+        if (kind_of(at, bytes) == KINDS) {
             return error_set(err, STATUS_INVALID,
-                             "%s: \"%s\" is not a queue: expected enrich, distill, index or echo, "
-                             "separated by commas, or a partition such as enrich.3",
-                             source, text_excerpt(at, bytes, shown));
+                             "%s: \"%s\" is not a queue: expected %s, separated by commas, or a "
+                             "partition such as %s.3",
+                             source, text_excerpt(at, bytes, shown), kind_list(kinds),
+                             job_kinds[0].name);
         }
         if (is_listed(value, at, at, bytes)) {
             return error_set(err, STATUS_INVALID, "%s: queue \"%s\" is named twice", source,

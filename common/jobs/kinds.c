@@ -1,5 +1,6 @@
 #include "jobs/kinds.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "jobs/bodies.h"
@@ -82,4 +83,16 @@ bool kind_is_word(const char *words, struct slice text)
 bool kind_has(const struct kind_field *field, struct slice word)
 {
     return field->when[0] == '\0' || (word.bytes > 0 && kind_is_word(field->when, word));
+}
+
+const char *kind_list(char out[KIND_LIST_BYTES])
+{
+    size_t used = 0;
+
+    for (int i = 0; i < KINDS && used < KIND_LIST_BYTES; i++) {
+        const char *between = i == 0 ? "" : i + 1 == KINDS ? " or " : ", ";
+        used += (size_t)snprintf(out + used, KIND_LIST_BYTES - used, "%s%s", between,
+                                 job_kinds[i].name);
+    }
+    return out;
 }

@@ -51,6 +51,7 @@ enum status queue_init(struct queue *queue, const char *prefix, const char *name
                          text_excerpt(name, strlen(name), shown), QUEUE_NAME_MAX);
     }
     snprintf(queue->name, sizeof queue->name, "%s", name);
+    queue->kind = kind_of(name, strlen(name));
     snprintf(queue->base, sizeof queue->base, "%.*s:{%s}", PREFIX_MAX, prefix, name);
     for (int i = 0; i < JOB_PRIORITIES; i++) {
         snprintf(queue->stream[i], sizeof queue->stream[i], "%s:jobs%s", queue->base, suffixes[i]);

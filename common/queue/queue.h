@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "base/strbuf.h"
 #include "jobs/job.h"
+#include "jobs/kinds.h"
 #include "jobs/operation.h"
 #include "redis/conn.h"
 
@@ -24,7 +25,9 @@ enum { QUEUE_BASE_BYTES = 160, QUEUE_NAME_MAX = 32, QUEUE_BATCH_MAX = LIBRARY_JO
 /* A queue's name and keys. Fill with queue_init. */
 struct queue {
     char name[QUEUE_NAME_MAX + 1];
-    char base[QUEUE_BASE_BYTES];                        /* "sh:{enrich}" */
+    enum kind_id kind;           /* KINDS: a stranger's */
+    size_t series;               /* of a worker's metrics; METRICS_OTHER until they know it */
+    char base[QUEUE_BASE_BYTES]; /* "sh:{enrich}" */
     char stream[JOB_PRIORITIES][QUEUE_BASE_BYTES + 16]; /* by enum job_priority */
     char delayed[QUEUE_BASE_BYTES + 16];
     char dead[QUEUE_BASE_BYTES + 16];

@@ -282,11 +282,12 @@ static enum status open_queues(stillhouse_client *client, struct error *err)
 {
     const char *prefix = client->config.prefix;
 
-    enum status status = queue_init(&client->enrich, prefix, "enrich", err);
+    enum status status = queue_init(&client->enrich, prefix, job_kinds[KIND_enrich].name, err);
     if (status == STATUS_OK) {
-        status = queue_init(&client->distill, prefix, "distill", err);
+        status = queue_init(&client->distill, prefix, job_kinds[KIND_distill].name, err);
     }
-    return status == STATUS_OK ? queue_init(&client->index, prefix, "index", err) : status;
+    return status == STATUS_OK ? queue_init(&client->index, prefix, job_kinds[KIND_index].name, err)
+                               : status;
 }
 
 static enum status open_links(stillhouse_client *client, struct error *err)

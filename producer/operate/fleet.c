@@ -8,8 +8,6 @@
 #include "base/must.h"
 #include "queue/keys.h"
 
-const char *const fleet_queue_names[FLEET_QUEUES] = {"enrich", "distill", "index", "echo"};
-
 /* ---- queues -------------------------------------------------------------------------------- */
 
 void fleet_view_free(struct fleet_view *view)
@@ -106,8 +104,8 @@ enum status fleet_queues(struct redis_conn *conn, const char *prefix, struct fle
     enum status status = STATUS_OK;
 
     fleet_view_free(view);
-    for (size_t i = 0; status == STATUS_OK && i < FLEET_QUEUES; i++) {
-        status = add_queue(view, prefix, fleet_queue_names[i], err);
+    for (size_t i = 0; status == STATUS_OK && i < KINDS; i++) {
+        status = add_queue(view, prefix, job_kinds[i].name, err);
     }
     if (status == STATUS_OK) {
         char *pattern = make_pattern(prefix);
@@ -118,7 +116,7 @@ enum status fleet_queues(struct redis_conn *conn, const char *prefix, struct fle
         fleet_view_free(view);
         return status;
     }
-    qsort(view->queues + FLEET_QUEUES, view->count - FLEET_QUEUES, sizeof *view->queues, by_name);
+    qsort(view->queues + KINDS, view->count - KINDS, sizeof *view->queues, by_name);
     return STATUS_OK;
 }
 
@@ -161,19 +159,6 @@ int64_t fleet_counter(const struct queue_stats *stats, const char *name)
     return 0;
 }
 
-/* "enrich" or "enrich.3". */
-static bool is_of_a_kind(const char *name)
-{
-    for (size_t i = 0; i < FLEET_QUEUES; i++) {
-        const size_t bytes = strlen(fleet_queue_names[i]);
-        if (strncmp(name, fleet_queue_names[i], bytes) == 0 &&
-            (name[bytes] == '\0' || name[bytes] == '.')) {
-            return true;
-        }
-    }
-    return false;
-}
-
 enum status fleet_knows(struct redis_conn *conn, const struct queue *queue, bool *known,
                         struct error *err)
 {
@@ -181,7 +166,7 @@ enum status fleet_knows(struct redis_conn *conn, const struct queue *queue, bool
     redisReply *reply = NULL;
 
     *known = true;
-    if (is_of_a_kind(queue->name)) {
+    if (queue->kind != KINDS) {
         return STATUS_OK;
     }
     snprintf(counters, sizeof counters, "%s:counters", queue->base);

@@ -16,10 +16,6 @@
 
 /* ---- queues -------------------------------------------------------------------------------- */
 
-/* enrich distill index echo. */
-enum { FLEET_QUEUES = 4 };
-extern const char *const fleet_queue_names[FLEET_QUEUES];
-
 /* A queue at one moment. */
 struct queue_view {
     struct queue queue;

@@ -191,6 +191,7 @@ static bool commit_one(void)
 
     settings_defaults(&settings);
     metrics_add_queue(ctx.metrics, queue.name);
+    queue.series = metrics_queue_of(ctx.metrics, queue.name);
     ctx.clients.redis = connected();
     const bool committed = settle(&ctx, &target, &task, 1);
     metrics_render(ctx.metrics, &text);

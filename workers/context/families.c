@@ -20,7 +20,7 @@ enum {
 };
 
 void families_init(struct families *f, const struct settings *settings, struct metrics *metrics,
-                   const struct queue *queues, size_t queue_count)
+                   struct queue *queues, size_t queue_count)
 {
     pthread_condattr_t monotonic;
 
@@ -39,6 +39,7 @@ void families_init(struct families *f, const struct settings *settings, struct m
     metrics_name_tallies(metrics, queue_counter_names, QUEUE_COUNTERS);
     for (size_t i = 0; i < queue_count; i++) {
         metrics_add_queue(metrics, queues[i].name);
+        queues[i].series = metrics_queue_of(metrics, queues[i].name);
     }
 }
 
@@ -60,7 +61,7 @@ static void unset_prompts(struct metrics *m)
 static void unset_all(struct families *f)
 {
     for (size_t i = 0; i < f->queue_count; i++) {
-        metrics_unset_queue(f->metrics, metrics_queue_of(f->metrics, f->queues[i].name));
+        metrics_unset_queue(f->metrics, f->queues[i].series);
     }
     unset_prompts(f->metrics);
 }
@@ -97,7 +98,7 @@ static enum status fetch_queue(struct families *f, struct redis_conn *conn,
                                const struct queue *queue, struct error *err)
 {
     struct metrics *m = f->metrics;
-    const size_t row = metrics_queue_of(m, queue->name);
+    const size_t row = queue->series;
     struct queue_stats stats = {0};
     const enum status status = queue_get_stats(conn, queue, &stats, err);
 

@@ -34,7 +34,7 @@ struct families {
 
 /* Everything is borrowed and must outlive it; the queues get their series. Before the threads. */
 void families_init(struct families *f, const struct settings *settings, struct metrics *metrics,
-                   const struct queue *queues, size_t queue_count);
+                   struct queue *queues, size_t queue_count);
 void families_free(struct families *f);
 
 /* Health thread: asks for new figures and waits for them. */

@@ -384,4 +384,4 @@ static void distill_process(struct context *ctx, struct task *tasks, size_t coun
     share_fates(&batch);
 }
 
-const struct handler handler_distill = {.name = "distill", .process = distill_process};
+const struct handler handler_distill = {.process = distill_process};

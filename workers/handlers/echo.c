@@ -11,4 +11,4 @@ static void echo_process(struct context *ctx, struct task *tasks, size_t count)
     }
 }
 
-const struct handler handler_echo = {.name = "echo", .process = echo_process};
+const struct handler handler_echo = {.process = echo_process};

@@ -615,4 +615,4 @@ static void enrich_process(struct context *ctx, struct task *tasks, size_t count
     ask_chroma(&batch);
 }
 
-const struct handler handler_enrich = {.name = "enrich", .process = enrich_process};
+const struct handler handler_enrich = {.process = enrich_process};

@@ -13,16 +13,13 @@
 struct context; /* context/context.h */
 
 struct handler {
-    const char *name; /* the queue it serves */
-
     /* Judges every task of the batch. Runs in the lane's thread; memory from ctx->arena lives
      * until the batch is accounted for. */
     void (*process)(struct context *ctx, struct task *tasks, size_t count);
 };
 
-extern const struct handler handler_enrich;
-extern const struct handler handler_distill;
-extern const struct handler handler_index;
-extern const struct handler handler_echo;
+/* handler_enrich and so on, one a kind. */
+#define JOB_KIND(name, needs, traits) extern const struct handler handler_##name;
+#include "jobs/kinds.def"
 
 #endif

@@ -416,4 +416,4 @@ static void index_process(struct context *ctx, struct task *tasks, size_t count)
     }
 }
 
-const struct handler handler_index = {.name = "index", .process = index_process};
+const struct handler handler_index = {.process = index_process};

@@ -21,21 +21,10 @@ struct fleet {
 
 enum { DEAF_MS = 30000, WAIT_STEP_MS = 5 };
 
-static const struct handler *const handlers[] = {&handler_enrich, &handler_distill, &handler_index,
-                                                 &handler_echo};
-
-/* "enrich.3" is served by the handler of "enrich". */
-static const struct handler *handler_of(const char *name)
-{
-    size_t bytes = strcspn(name, ".");
-
-    for (size_t i = 0; i < sizeof handlers / sizeof handlers[0]; i++) {
-        if (strlen(handlers[i]->name) == bytes && memcmp(handlers[i]->name, name, bytes) == 0) {
-            return handlers[i];
-        }
-    }
-    return NULL;
-}
+static const struct handler *const handlers[KINDS] = {
+#define JOB_KIND(name, needs, traits) [KIND_##name] = &handler_##name,
+#include "jobs/kinds.def"
+};
 
 static enum status init_queues(struct worker *worker, struct error *err)
 {
@@ -49,14 +38,14 @@ static enum status init_queues(struct worker *worker, struct error *err)
             return error_set(err, STATUS_INVALID, "STILLHOUSE_QUEUES: more than %d queues",
                              (int)READER_QUEUES_MAX);
         }
-        worker->handlers[i] = handler_of(name);
-        if (worker->handlers[i] == NULL) {
-            return error_set(err, STATUS_INVALID, "STILLHOUSE_QUEUES: no handler for \"%s\"", name);
-        }
         enum status status = queue_init(&worker->queues[i], worker->settings->prefix, name, err);
         if (status != STATUS_OK) {
             return status;
         }
+        if (worker->queues[i].kind == KINDS) {
+            return error_set(err, STATUS_INVALID, "STILLHOUSE_QUEUES: no handler for \"%s\"", name);
+        }
+        worker->handlers[i] = handlers[worker->queues[i].kind];
         worker->queue_count++;
     }
     return STATUS_OK;

@@ -287,7 +287,7 @@ static void work(struct lane *lane, struct take *take)
 {
     struct worker *worker = lane->worker;
     const struct queue *queue = &worker->queues[take->queue];
-    const size_t series = metrics_queue_of(worker->metrics, queue->name);
+    const size_t series = queue->series;
     const int64_t started_ns = clock_now_ns();
     const size_t count = take->batch.count;
     struct task *tasks = arena_array(&lane->ctx.arena, count, sizeof *tasks);

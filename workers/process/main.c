@@ -12,6 +12,7 @@
 #include "base/descriptors.h"
 #include "base/log.h"
 #include "http/client.h"
+#include "jobs/kinds.h"
 #include "process/fleet.h"
 #include "process/health.h"
 #include "process/preflight.h"
@@ -261,15 +262,16 @@ static void warn_of_unknown_variables(void)
     }
 }
 
-/* Every kind of work but echo may need an HTTP server any moment. */
+/* Most kinds of work may need an HTTP server any moment. */
 static bool needs_http(const char *queues)
 {
     for (const char *name = queues; *name != '\0'; name += strspn(name, ",")) {
-        const size_t bytes = strcspn(name, ",.");
-        if (bytes != strlen("echo") || memcmp(name, "echo", bytes) != 0) {
+        const size_t bytes = strcspn(name, ",");
+        const enum kind_id kind = kind_of(name, bytes);
+        if (kind != KINDS && (job_kinds[kind].traits & KIND_ASKS_HTTP) != 0) {
             return true;
         }
-        name += strcspn(name, ",");
+        name += bytes;
     }
     return false;
 }

@@ -290,7 +290,7 @@ static void account_finished(struct context *ctx, const struct settling *settlin
             push_late(ctx, settling, task);
         }
     }
-    size_t series = metrics_queue_of(ctx->metrics, settling->holder.queue->name);
+    const size_t series = settling->holder.queue->series;
     metrics_add(ctx->metrics, METRICS_JOBS, series, METRICS_DONE, done);
     metrics_add(ctx->metrics, METRICS_JOBS, series, METRICS_EXPIRED, expired);
 }
@@ -298,7 +298,7 @@ static void account_finished(struct context *ctx, const struct settling *settlin
 static void account_retried(struct context *ctx, const struct settling *settling,
                             const struct plan *plan)
 {
-    size_t series = metrics_queue_of(ctx->metrics, settling->holder.queue->name);
+    const size_t series = settling->holder.queue->series;
 
     for (size_t i = 0; i < plan->retry_count; i++) {
         if (plan->retry[i].fate != QUEUE_LOST || plan->retry_unsure) {
@@ -340,9 +340,8 @@ static void account_buried(struct context *ctx, const struct settling *settling,
     for (size_t i = 0; i < plan->bury_count; i++) {
         const struct queue_end *item = &plan->bury[i];
         if (item->fate != QUEUE_LOST || plan->bury_unsure) {
-            metrics_add(ctx->metrics, METRICS_JOBS,
-                        metrics_queue_of(ctx->metrics, settling->holder.queue->name),
-                        METRICS_BURIED, 1);
+            metrics_add(ctx->metrics, METRICS_JOBS, settling->holder.queue->series, METRICS_BURIED,
+                        1);
             log_end(settling, item->job, item->reason, item->error);
         }
     }

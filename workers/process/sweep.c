@@ -226,7 +226,7 @@ static enum status look_for_work(struct sweep *sweep, struct redis_conn *conn, s
     for (size_t i = 0; i < worker->queue_count && status == STATUS_OK && !sweep->needed; i++) {
         redisReply *reply = NULL;
         char key[KEYS_BYTES];
-        if (worker->handlers[i] == &handler_echo) {
+        if ((job_kinds[worker->queues[i].kind].traits & KIND_ASKS_HTTP) == 0) {
             continue;
         }
         snprintf(key, sizeof key, "%s:counters", worker->queues[i].base);

@@ -54,30 +54,23 @@ void reader_set_unsure(struct reader *reader, struct takes *takes, bool unsure)
     takes->unsure = unsure;
 }
 
-/* "index.3" is of the kind index. */
-static bool is_of_kind(const char *name, const char *kind)
-{
-    const size_t bytes = strlen(kind);
-
-    return strncmp(name, kind, bytes) == 0 && (name[bytes] == '\0' || name[bytes] == '.');
-}
-
-/* Enrichments go on without their upstreams (stale or empty); what writes to Chroma waits for it.
- */
+/* A queue whose jobs would only wait for a server is not read until it answers again. */
 bool reader_is_readable(struct reader *reader, size_t queue)
 {
-    const char *name = reader->config.queues[queue].name;
+    const enum kind_id kind = reader->config.queues[queue].kind;
+    const unsigned needs = kind == KINDS ? 0 : job_kinds[kind].needs;
 
     if (reader_is_paused(reader, queue) ||
         atomic_load(&reader->queues[queue].aside_until_ms) != 0) {
         return false;
     }
-    if (!is_of_kind(name, "distill") && !is_of_kind(name, "index")) {
-        return true;
+    for (int i = 0; needs >> i != 0; i++) {
+        if ((needs >> i & 1) != 0 &&
+            upstreams_wait_ms(reader->config.upstreams, (enum operation)i) != 0) {
+            return false;
+        }
     }
-    return upstreams_wait_ms(reader->config.upstreams, OPERATION_EMBED) == 0 &&
-           upstreams_wait_ms(reader->config.upstreams, OPERATION_GET) == 0 &&
-           upstreams_wait_ms(reader->config.upstreams, OPERATION_WRITE) == 0;
+    return true;
 }
 
 /* ---- queues that are set aside --------------------------------------------------------------- */

@@ -244,7 +244,7 @@ static enum status reclaim_stream(struct reader *reader, size_t index, enum job_
 static void account_reclaimed(struct reader *reader, size_t index, size_t taken, size_t buried)
 {
     const char *name = reader->config.queues[index].name;
-    size_t series = metrics_queue_of(reader->config.metrics, name);
+    const size_t series = reader->config.queues[index].series;
 
     metrics_add(reader->config.metrics, METRICS_JOBS, series, METRICS_RECLAIMED, taken);
     metrics_add(reader->config.metrics, METRICS_JOBS, series, METRICS_BURIED, buried);

@@ -18,9 +18,9 @@ static enum status prepare_queues(const struct cli *cli, struct redis_conn *conn
 {
     enum status status = STATUS_OK;
 
-    for (size_t i = 0; status == STATUS_OK && i < FLEET_QUEUES; i++) {
+    for (size_t i = 0; status == STATUS_OK && i < KINDS; i++) {
         struct queue queue;
-        status = queue_init(&queue, cli->settings.prefix, fleet_queue_names[i], err);
+        status = queue_init(&queue, cli->settings.prefix, job_kinds[i].name, err);
         if (status == STATUS_OK) {
             status = queue_prepare(conn, &queue, err);
         }
@@ -46,8 +46,8 @@ static void print_ready(const struct redis_conn *conn, const char *version, bool
     output_text(redis_conn_where(conn));
     puts(loaded ? "\nfunctions loaded" : "\nfunctions were there already");
     fputs("queues prepared:", stdout);
-    for (size_t i = 0; i < FLEET_QUEUES; i++) {
-        printf(" %s", fleet_queue_names[i]);
+    for (size_t i = 0; i < KINDS; i++) {
+        printf(" %s", job_kinds[i].name);
     }
     putchar('\n');
 }
@@ -61,8 +61,8 @@ static void print_ready_json(const char *version, bool loaded)
     json_put_str(json, "redis_version", version);
     json_put_bool(json, "loaded", loaded);
     json_open(json, "queues", '[');
-    for (size_t i = 0; i < FLEET_QUEUES; i++) {
-        json_put_str(json, NULL, fleet_queue_names[i]);
+    for (size_t i = 0; i < KINDS; i++) {
+        json_put_str(json, NULL, job_kinds[i].name);
     }
     json_close(json, ']');
     json_close(json, '}');
@@ -126,13 +126,14 @@ static stillhouse_status ping_once(stillhouse_client *client, int64_t wait_ms, s
     size_t reply_bytes = 0;
 
     const int64_t start_ns = clock_now_ns();
-    stillhouse_status status =
-        stillhouse_enqueue_raw(client, "echo", "ping", body, sizeof body - 1, &options, id);
+    stillhouse_status status = stillhouse_enqueue_raw(client, job_kinds[KIND_echo].name, "ping",
+                                                      body, sizeof body - 1, &options, id);
     if (status != STILLHOUSE_OK) {
         return status;
     }
     tally->sent++;
-    status = stillhouse_await_raw(client, "echo", id, (int)wait_ms, &reply, &reply_bytes);
+    status = stillhouse_await_raw(client, job_kinds[KIND_echo].name, id, (int)wait_ms, &reply,
+                                  &reply_bytes);
     const double ms = (double)(clock_now_ns() - start_ns) / 1e6;
     if (status == STILLHOUSE_OK) {
         count_answer(tally, ms);
