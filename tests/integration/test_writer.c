@@ -349,7 +349,7 @@ static int silent_later(void *unused, const struct rule_request *request, struct
     if (seen == 1) {
         return RULE_FORWARD;
     }
-    clock_sleep_ms(seen == 0 ? 0 : 250);
+    clock_sleep_ms(seen == 0 ? 0 : 600);
     strbuf_append_str(answer, "{\"message\":\"no\"}");
     return 500;
 }
@@ -359,7 +359,7 @@ Test(writer, silence_in_the_middle_is_waited_for_a_few_times_only)
     struct rule_server *server = rule_server_start(silent_later, NULL, chroma_server.url);
 
     snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", rule_server_url(server));
-    settings.chroma_timeout_ms = 200;
+    settings.chroma_timeout_ms = 500;
     order(new_lane(), "legal", "a", 64);
     go();
     cr_assert_eq(judged(VERDICT_DONE), 32);
