@@ -3,28 +3,13 @@
 
 #include "queue/internal.h"
 
-enum {
-    ENQUEUED,
-    DEDUPLICATED,
-    REFUSED,
-    DONE,
-    RETRIED,
-    BURIED,
-    EXPIRED,
-    RECLAIMED,
-    REQUEUED,
-    DISCARDED,
-    PARKED,
-    RESET
-};
-
 const char *const queue_counter_names[QUEUE_COUNTERS] = {
-    [ENQUEUED] = "enqueued", [DEDUPLICATED] = "deduplicated",
-    [REFUSED] = "refused",   [DONE] = "done",
-    [RETRIED] = "retried",   [BURIED] = "buried",
-    [EXPIRED] = "expired",   [RECLAIMED] = "reclaimed",
-    [REQUEUED] = "requeued", [DISCARDED] = "discarded",
-    [PARKED] = "parked",     [RESET] = "reset",
+    [QUEUE_ENQUEUED] = "enqueued", [QUEUE_DEDUPLICATED] = "deduplicated",
+    [QUEUE_REFUSED] = "refused",   [QUEUE_DONE] = "done",
+    [QUEUE_RETRIED] = "retried",   [QUEUE_BURIED] = "buried",
+    [QUEUE_EXPIRED] = "expired",   [QUEUE_RECLAIMED] = "reclaimed",
+    [QUEUE_REQUEUED] = "requeued", [QUEUE_DISCARDED] = "discarded",
+    [QUEUE_PARKED] = "parked",     [QUEUE_RESET] = "reset",
 };
 
 /* ---- stats --------------------------------------------------------------------------------- */
@@ -122,10 +107,11 @@ struct queue_balance queue_check_balance(const struct queue_stats *stats)
         counted[i] = bounded(stats->counters[i]);
     }
     return (struct queue_balance){
-        .jobs = counted[ENQUEUED] + counted[REQUEUED] + bounded(stats->adjusted) -
-                (counted[DONE] + counted[BURIED] + counted[EXPIRED] + bounded(stats->waiting) +
-                 bounded(stats->running) + bounded(stats->delayed)),
-        .dead = counted[BURIED] - (bounded(stats->dead) + counted[REQUEUED] + counted[DISCARDED]),
+        .jobs = counted[QUEUE_ENQUEUED] + counted[QUEUE_REQUEUED] + bounded(stats->adjusted) -
+                (counted[QUEUE_DONE] + counted[QUEUE_BURIED] + counted[QUEUE_EXPIRED] +
+                 bounded(stats->waiting) + bounded(stats->running) + bounded(stats->delayed)),
+        .dead = counted[QUEUE_BURIED] -
+                (bounded(stats->dead) + counted[QUEUE_REQUEUED] + counted[QUEUE_DISCARDED]),
     };
 }
 

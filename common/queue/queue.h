@@ -280,7 +280,22 @@ enum status queue_job_check(const struct job *job, struct error *err) MUSTCHECK;
 
 /* ---- operators ----------------------------------------------------------------------------- */
 
-enum { QUEUE_COUNTERS = 12 };
+/* What sh:{Q}:counters has, by the names in queue_counter_names. */
+enum queue_counter {
+    QUEUE_ENQUEUED,
+    QUEUE_DEDUPLICATED,
+    QUEUE_REFUSED,
+    QUEUE_DONE,
+    QUEUE_RETRIED,
+    QUEUE_BURIED,
+    QUEUE_EXPIRED,
+    QUEUE_RECLAIMED,
+    QUEUE_REQUEUED,
+    QUEUE_DISCARDED,
+    QUEUE_PARKED,
+    QUEUE_RESET, /* fields that held no number and began anew */
+    QUEUE_COUNTERS
+};
 
 enum { QUEUE_FAULT_BYTES = 512 };
 
@@ -288,8 +303,6 @@ struct queue_stats {
     int64_t waiting, running, delayed, dead;
     bool paused;
     int64_t oldest_ms;
-    /* enqueued deduplicated refused done retried buried expired reclaimed requeued discarded parked
-     * reset (fields that held no number and began anew) */
     int64_t counters[QUEUE_COUNTERS];
     int64_t adjusted; /* what queue_repair put right of the jobs; may be less than none */
     /* Keys that hold what they should not: how many, and in words, "; " between. What such a key

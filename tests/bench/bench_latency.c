@@ -259,7 +259,7 @@ static bool is_checked(bool ours, long count)
             return false;
         }
     }
-    return ours ? bench_stats(conn, &queue).counters[3] == count
+    return ours ? bench_stats(conn, &queue).counters[QUEUE_DONE] == count
                 : bare_number(bare, "XLEN %s", bare_stream) == 0;
 }
 

@@ -68,7 +68,7 @@ static int64_t ended(const struct queue *queue)
 {
     const struct queue_stats stats = bench_stats(conn, queue);
 
-    return stats.counters[3] + stats.counters[5];
+    return stats.counters[QUEUE_DONE] + stats.counters[QUEUE_BURIED];
 }
 
 int main(int argc, char **argv)

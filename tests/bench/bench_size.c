@@ -91,7 +91,7 @@ static void measure_start(long round)
     freeReplyObject(reply);
     bench_worker_stop(worker);
     print("start to first job", round, ms, "ms", 1,
-          replied && bench_stats(conn, &queue).counters[3] == 1);
+          replied && bench_stats(conn, &queue).counters[QUEUE_DONE] == 1);
 }
 
 /* The worker is watched for a while, since what it does now and then takes memory too. */

@@ -75,8 +75,9 @@ static bool is_done_once(const struct drain *drain)
     const struct queue_stats stats = bench_stats(conn, drain->queue);
     bool good = stats.waiting == 0 && stats.running == 0 && stats.delayed == 0 && stats.dead == 0;
 
-    for (int i = 0; i < QUEUE_COUNTERS; i++) { /* the first is enqueued, the fourth done */
-        good = good && stats.counters[i] == (i == 0 || i == 3 ? drain->jobs : 0);
+    for (int i = 0; i < QUEUE_COUNTERS; i++) {
+        good =
+            good && stats.counters[i] == (i == QUEUE_ENQUEUED || i == QUEUE_DONE ? drain->jobs : 0);
     }
     redis_conn_free(conn);
     return good;

@@ -42,14 +42,14 @@ Test(delivery, a_worker_that_slept_through_its_time_is_refused_when_it_finishes)
     cr_assert_eq(kill(sleeper, SIGSTOP), 0);
 
     pid_t heir = start_worker("heir", DIRECT, NULL);
-    wait_for("distill", COUNT_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[TAKEOVERS], 1);
+    wait_for("distill", QUEUE_DONE, 1);
+    cr_assert_eq(stats_of("distill").counters[QUEUE_RECLAIMED], 1);
     test_proxy_release(chroma_proxy);
     cr_assert_eq(kill(sleeper, SIGCONT), 0);
     wait_for_log("sleeper", "was taken over meanwhile");
 
     struct queue_stats stats = stats_of("distill");
-    cr_assert_eq(stats.counters[COUNT_DONE], 1, "it was counted twice");
+    cr_assert_eq(stats.counters[QUEUE_DONE], 1, "it was counted twice");
     cr_assert_eq(stats.running, 0);
     cr_assert_eq(stored(), 1);
     end_worker(sleeper, SIGTERM);
@@ -68,12 +68,12 @@ Test(delivery, a_job_five_visibility_timeouts_long_runs_once)
     while (clock_now_ms() < until_ms) {
         struct queue_stats stats = stats_of("distill");
         cr_assert_eq(stats.running, 1);
-        cr_assert_eq(stats.counters[TAKEOVERS], 0, "taken from a worker that is alive");
+        cr_assert_eq(stats.counters[QUEUE_RECLAIMED], 0, "taken from a worker that is alive");
         clock_sleep_ms(POLL_MS);
     }
     test_proxy_release(chroma_proxy);
-    wait_for("distill", COUNT_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[TAKEOVERS], 0);
+    wait_for("distill", QUEUE_DONE, 1);
+    cr_assert_eq(stats_of("distill").counters[QUEUE_RECLAIMED], 0);
     cr_assert_eq(stored(), 1);
     end_worker(slow, SIGTERM);
     end_worker(greedy, SIGTERM);
@@ -99,19 +99,19 @@ Test(delivery, jobs_not_begun_are_handed_back_at_sigterm_and_burn_nothing)
 
     int64_t told_ms = clock_now_ms();
     cr_assert_eq(kill(leaving, SIGTERM), 0);
-    wait_for("echo", COUNT_DONE, 5);
+    wait_for("echo", QUEUE_DONE, 5);
     int64_t took_ms = clock_now_ms() - told_ms;
     cr_assert_lt(took_ms, 10000, "they waited for the visibility timeout");
     cr_log_info("handed back and done by another worker in %lld ms", (long long)took_ms);
     struct queue_stats stats = stats_of("echo");
-    cr_assert_eq(stats.counters[COUNT_RETRIED], 0);
-    cr_assert_eq(stats.counters[TAKEOVERS], 0, "nobody had to take them over");
+    cr_assert_eq(stats.counters[QUEUE_RETRIED], 0);
+    cr_assert_eq(stats.counters[QUEUE_RECLAIMED], 0, "nobody had to take them over");
 
     test_proxy_release(chroma_proxy);
     int state = 0;
     cr_assert_eq(waitpid(leaving, &state, 0), leaving);
     cr_assert(WIFEXITED(state) && WEXITSTATUS(state) == 0, "state %d", state);
-    wait_for("distill", COUNT_DONE, 1); /* what was begun is finished */
+    wait_for("distill", QUEUE_DONE, 1); /* what was begun is finished */
     cr_assert_eq(stored(), 1);
     end_worker(staying, SIGTERM);
 }
@@ -130,8 +130,8 @@ Test(delivery, what_a_stopped_worker_was_doing_is_taken_over_and_costs_no_attemp
     drop_all();
 
     pid_t heir = start_worker("heir", DIRECT, NULL);
-    wait_for("distill", COUNT_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 0);
+    wait_for("distill", QUEUE_DONE, 1);
+    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
     cr_assert_eq(stored(), 1);
     end_worker(heir, SIGTERM);
 }

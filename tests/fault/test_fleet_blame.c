@@ -44,12 +44,12 @@ static void embed_at(const struct rule_server *at)
 /* Nothing was burnt, nothing is lost, and all is done once the server is well. */
 static void assert_waits_and_is_done(int lessons)
 {
-    wait_for("distill", COUNT_PARKED, lessons);
+    wait_for("distill", QUEUE_PARKED, lessons);
     cr_assert_eq(stats_of("distill").dead, 0);
     atomic_store(&code, 0);
-    wait_for("distill", COUNT_DONE, lessons);
+    wait_for("distill", QUEUE_DONE, lessons);
     cr_assert_eq(stats_of("distill").dead, 0);
-    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 0);
+    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
 }
 
 /* ---- what everybody meets ------------------------------------------------------------------ */
@@ -126,7 +126,7 @@ static void assert_writes_park(int said)
     start_fleet();
     for (int i = 0; i < 6; i++) { /* thin: each is read, and found unwritten, by itself */
         learn(i);
-        wait_for("distill", COUNT_PARKED, i + 1);
+        wait_for("distill", QUEUE_PARKED, i + 1);
     }
     cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_GET), BREAKER_CLOSED);
     assert_waits_and_is_done(6);
@@ -164,15 +164,15 @@ Test(fleet_blame, a_collection_that_cannot_be_made_holds_up_no_other)
     snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", rule_server_url(server));
     start_fleet();
     push_distill("new", "n-1", "a prompt", "a result", 0.9, "");
-    wait_for("distill", COUNT_PARKED, DEFAULT_FAILURES + 1);
+    wait_for("distill", QUEUE_PARKED, DEFAULT_FAILURES + 1);
     cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_COLLECTION) ==
                      BREAKER_CLOSED,
                  false);
     cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_WRITE), BREAKER_CLOSED);
     learn(1);
-    wait_for("distill", COUNT_DONE, 1);
+    wait_for("distill", QUEUE_DONE, 1);
     atomic_store(&code, 0);
-    wait_for("distill", COUNT_DONE, 2);
+    wait_for("distill", QUEUE_DONE, 2);
     cr_assert_eq(stats_of("distill").dead, 0);
     stop_fleet();
     rule_server_stop(server);
@@ -207,7 +207,7 @@ static void learn_with_a_poison(int said)
     push_distill("legal", "bad-1", "this is poison", "a result", 0.9, "");
     cr_assert_eq(queue_prepare(conn, &queue, &err), STATUS_OK, "%s", err.text);
     start_fleet();
-    wait_for("distill", COUNT_DONE, 63);
+    wait_for("distill", QUEUE_DONE, 63);
 }
 
 static void assert_dead(const char *reason)
@@ -215,11 +215,11 @@ static void assert_dead(const char *reason)
     char said[400];
     char expected[64];
 
-    wait_for("distill", COUNT_BURIED, 1);
+    wait_for("distill", QUEUE_BURIED, 1);
     dead_letter("distill", said, sizeof said);
     snprintf(expected, sizeof expected, "%s: document \"bad-1\": ", reason);
     cr_assert_eq(strncmp(said, expected, strlen(expected)), 0, "%s", said);
-    cr_assert_eq(stats_of("distill").counters[COUNT_DONE], 63);
+    cr_assert_eq(stats_of("distill").counters[QUEUE_DONE], 63);
     for (int i = 0; i < OPERATIONS; i++) {
         cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, (enum operation)i),
                      BREAKER_CLOSED, "one text opens no breaker");
@@ -231,7 +231,7 @@ static void assert_dead(const char *reason)
 Test(fleet_blame, one_text_that_is_refused_costs_few_calls_and_dies_alone)
 {
     learn_with_a_poison(400);
-    wait_for("distill", COUNT_BURIED, 1);
+    wait_for("distill", QUEUE_BURIED, 1);
     cr_assert_leq(rule_server_requests(server), 2 * 6 + 2 + BATCHES_MAX);
     assert_dead("rejected");
 }
@@ -262,7 +262,7 @@ Test(fleet_blame, a_record_that_chroma_alone_refuses_dies_alone_and_its_neighbou
     }
     push_distill("legal", "bad-1", "this is poison", "a result", 0.9, "");
     start_fleet();
-    wait_for("distill", COUNT_DONE, 63);
+    wait_for("distill", QUEUE_DONE, 63);
     assert_dead("rejected");
 }
 
@@ -277,13 +277,13 @@ Test(fleet_blame, a_record_that_makes_chroma_fail_waits_for_others_to_pass_and_t
     assert_default_limits();
     start_fleet();
     push_distill("legal", "bad-1", "this is poison", "a result", 0.9, "");
-    wait_for("distill", COUNT_PARKED, DEFAULT_FAILURES + 2);
+    wait_for("distill", QUEUE_PARKED, DEFAULT_FAILURES + 2);
     cr_assert_eq(stats_of("distill").dead, 0, "nothing to compare it with");
     cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_WRITE), BREAKER_CLOSED,
                  "one text's fault opens no breaker");
     for (int i = 0; i < 200 && stats_of("distill").dead == 0; i++) {
         learn(i);
-        wait_for("distill", COUNT_DONE, i + 1);
+        wait_for("distill", QUEUE_DONE, i + 1);
         clock_sleep_ms(POLL_MS);
     }
     dead_letter("distill", said, sizeof said);
@@ -329,10 +329,10 @@ Test(fleet_blame, a_text_longer_than_the_model_is_embedded_by_its_beginning_whic
     push_long("long-1");
     learn(1);
     start_fleet();
-    wait_for("distill", COUNT_DONE, 2);
+    wait_for("distill", QUEUE_DONE, 2);
     const size_t requests = rule_server_requests(server);
     push_long("long-2");
-    wait_for("distill", COUNT_DONE, 3);
+    wait_for("distill", QUEUE_DONE, 3);
     cr_assert_leq(rule_server_requests(server), requests + 1, "it is known by now");
 
     struct chroma *reading = chroma_new(&(struct chroma_config){
@@ -369,8 +369,8 @@ Test(fleet_blame, a_text_longer_than_the_model_is_rejected_where_the_setting_say
     push_long("long-1");
     learn(1);
     start_fleet();
-    wait_for("distill", COUNT_DONE, 1);
-    wait_for("distill", COUNT_BURIED, 1);
+    wait_for("distill", QUEUE_DONE, 1);
+    wait_for("distill", QUEUE_BURIED, 1);
     dead_letter("distill", said, sizeof said);
     cr_assert_not_null(strstr(said, "rejected: document \"long-1\": a text of"), "%s", said);
     stop_fleet();

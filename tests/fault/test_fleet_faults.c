@@ -20,7 +20,7 @@ Test(fleet_faults, while_chroma_is_down_distillations_wait_and_then_are_done)
         clock_sleep_ms(POLL_MS);
     }
     test_server_restart(&chroma_server);
-    wait_for("distill", COUNT_DONE, 6);
+    wait_for("distill", QUEUE_DONE, 6);
     cr_assert_eq(documents_in("legal"), 6);
     cr_assert_eq(stats_of("distill").dead, 0);
     stop_fleet();
@@ -35,10 +35,10 @@ Test(fleet_faults, one_lesson_alone_in_an_outage_burns_no_attempt)
     start_fleet();
     test_server_kill(&chroma_server);
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
-    wait_for("distill", COUNT_PARKED, 5);
+    wait_for("distill", QUEUE_PARKED, 5);
     test_server_restart(&chroma_server);
-    wait_for("distill", COUNT_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 0);
+    wait_for("distill", QUEUE_DONE, 1);
+    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
     cr_assert_eq(documents_in("legal"), 1);
     stop_fleet();
 }
@@ -67,7 +67,7 @@ Test(fleet_faults, while_the_breaker_is_open_enrichments_are_answered_at_once_wi
                  err.text);
     cr_assert_eq(bodies_decode_result(reply.data, reply.bytes, &arena, &result, &err), STATUS_OK);
     cr_assert_eq(result.count, 0);
-    wait_for("enrich", COUNT_DONE, 2);
+    wait_for("enrich", QUEUE_DONE, 2);
     strbuf_free(&reply);
     arena_free(&arena);
     stop_fleet();
@@ -82,11 +82,11 @@ Test(fleet_faults, a_lesson_that_waits_in_vain_ends_with_its_experience)
     start_fleet();
     test_server_kill(&chroma_server);
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
-    wait_for("distill", COUNT_BURIED, 1);
+    wait_for("distill", QUEUE_BURIED, 1);
     dead_letter("distill", said, sizeof said);
     cr_assert_eq(strncmp(said, "retries_exhausted: ", 19), 0, "%s", said);
-    cr_assert_gt(stats_of("distill").counters[COUNT_PARKED], 0);
-    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 0);
+    cr_assert_gt(stats_of("distill").counters[QUEUE_PARKED], 0);
+    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
     stop_fleet();
 }
 
@@ -113,8 +113,8 @@ Test(fleet_faults, the_jobs_of_a_dead_worker_are_taken_over)
     die_with_jobs("echo");
     cr_assert_eq(stats_of("echo").running, 2);
     start_fleet();
-    wait_for("echo", COUNT_DONE, 2);
-    cr_assert_eq(stats_of("echo").counters[7], 2, "takeovers are counted");
+    wait_for("echo", QUEUE_DONE, 2);
+    cr_assert_eq(stats_of("echo").counters[QUEUE_RECLAIMED], 2, "takeovers are counted");
     stop_fleet();
 }
 
@@ -122,14 +122,14 @@ Test(fleet_faults, a_fleet_that_loses_everything_in_redis_prepares_it_again)
 {
     start_fleet();
     push("echo", "a", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, 1);
+    wait_for("echo", QUEUE_DONE, 1);
     redis_reply_free(ask("FUNCTION", "FLUSH"));
     redis_reply_free(ask("FLUSHALL", "SYNC"));
 
     struct error err = {0};
     cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
     push("echo", "b", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, 1);
+    wait_for("echo", QUEUE_DONE, 1);
     stop_fleet();
 }
 
@@ -137,7 +137,7 @@ Test(fleet_faults, a_fleet_outlives_a_restart_of_redis)
 {
     start_fleet();
     push("echo", "a", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, 1);
+    wait_for("echo", QUEUE_DONE, 1);
     test_server_kill(&redis);
     test_server_restart(&redis);
 
@@ -145,7 +145,7 @@ Test(fleet_faults, a_fleet_outlives_a_restart_of_redis)
     redis_conn_close(conn);
     cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
     push("echo", "b", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, 1);
+    wait_for("echo", QUEUE_DONE, 1);
     cr_assert(fleet_is_alive(fleet));
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS; /* the janitor comes back by itself */
     while (!fleet_redis_ready(fleet)) {

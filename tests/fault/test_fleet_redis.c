@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { COUNT_RECLAIMED = 7, LOG_WINDOW_MS = 5000 };
+enum { LOG_WINDOW_MS = 5000 };
 
 TestSuite(fleet_redis, .init = setup, .fini = teardown, .timeout = 180);
 
@@ -78,7 +78,7 @@ static void start_fleet_with_a_running_job(void)
 {
     start_fleet();
     push_enrich("legal", "first", "make the collection known", 3, "");
-    wait_for("enrich", COUNT_DONE, 1);
+    wait_for("enrich", QUEUE_DONE, 1);
     test_server_freeze(&chroma_server, true);
     push_enrich("legal", "a", "a query", 3, "");
     wait_until_running("enrich", 1);
@@ -136,14 +136,14 @@ Test(fleet_redis, a_job_that_ran_while_the_library_was_flushed_is_finished_witho
     struct queue_stats stats = {0};
     struct error err = {0};
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS; /* the visibility timeout is 60 s */
-    while (stats.counters[COUNT_DONE] < 2) {
+    while (stats.counters[QUEUE_DONE] < 2) {
         cr_assert(clock_now_ms() < until_ms, "%s", err.text);
         clock_sleep_ms(POLL_MS);
         if (queue_get_stats(conn, &queue, &stats, &err) != STATUS_OK) {
             stats = (struct queue_stats){0}; /* flushed, and not loaded again yet */
         }
     }
-    cr_assert_eq(stats.counters[COUNT_RECLAIMED], 0);
+    cr_assert_eq(stats.counters[QUEUE_RECLAIMED], 0);
     cr_assert_eq(queue_check_balance(&stats).jobs, 0);
     stop_fleet();
 }
@@ -163,7 +163,7 @@ Test(fleet_redis, without_permission_the_fleet_is_unready_and_quiet_and_goes_on_
     catch_log();
     start_fleet();
     push("echo", "a", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, 1);
+    wait_for("echo", QUEUE_DONE, 1);
     TELL_OK("CONFIG", "RESETSTAT");
     TELL_OK("ACL", "SETUSER", "fleet", "-xreadgroup");
     const int64_t start_ms = clock_now_ms();
@@ -179,7 +179,7 @@ Test(fleet_redis, without_permission_the_fleet_is_unready_and_quiet_and_goes_on_
     cr_assert_lt(refused, 40, "%lld attempts in 3 s", refused);
     cr_assert(fleet_is_alive(fleet));
     TELL_OK("ACL", "SETUSER", "fleet", "+xreadgroup");
-    wait_for("echo", COUNT_DONE, 2);
+    wait_for("echo", QUEUE_DONE, 2);
     wait_until_ready(true);
     const int64_t windows = (clock_now_ms() - start_ms) / LOG_WINDOW_MS + 1;
     stop_fleet();
@@ -192,7 +192,7 @@ Test(fleet_redis, a_fleet_that_is_not_let_in_waits_and_goes_on_when_it_is)
 {
     start_fleet();
     push("echo", "a", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, 1);
+    wait_for("echo", QUEUE_DONE, 1);
     TELL_OK("CONFIG", "SET", "requirepass", "secret");
     TELL_OK("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
     wait_until_ready(false);
@@ -206,7 +206,7 @@ Test(fleet_redis, a_fleet_that_is_not_let_in_waits_and_goes_on_when_it_is)
     const long long refused = info("errorstats", "errorstat_NOAUTH:count=") - before;
     cr_assert_lt(refused, 60, "%lld attempts in 2 s", refused);
     TELL_OK("CONFIG", "SET", "requirepass", "");
-    wait_for("echo", COUNT_DONE, 2);
+    wait_for("echo", QUEUE_DONE, 2);
     wait_until_ready(true);
     stop_fleet();
 }
@@ -221,23 +221,23 @@ Test(fleet_redis, groups_that_vanish_under_a_waiting_fleet_are_made_again_withou
     settings.lanes = 4;
     start_fleet();
     push("echo", "first", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, ++done);
+    wait_for("echo", QUEUE_DONE, ++done);
     TELL_OK("CONFIG", "RESETSTAT");
     const int64_t start_ms = clock_now_ms();
     for (int round = 0; round < 3; round++) {
         TELL_OK("XGROUP", "DESTROY", "sh:{echo}:jobs", "fleet");
         snprintf(id, sizeof id, "g%d", round);
         push("echo", id, "legal", "", "x", 1);
-        wait_for("echo", COUNT_DONE, ++done);
+        wait_for("echo", QUEUE_DONE, ++done);
         TELL_OK("DEL", "sh:{echo}:jobs", "sh:{enrich}:jobs:high", "sh:{index}:jobs:low");
         snprintf(id, sizeof id, "s%d", round);
         push("echo", id, "legal", "", "x", 1);
-        wait_for("echo", COUNT_DONE, ++done);
+        wait_for("echo", QUEUE_DONE, ++done);
         TELL_OK("FLUSHALL");
         done = 0; /* the counters are gone too */
         snprintf(id, sizeof id, "f%d", round);
         push("echo", id, "legal", "", "x", 1);
-        wait_for("echo", COUNT_DONE, ++done);
+        wait_for("echo", QUEUE_DONE, ++done);
     }
     const int64_t seconds = (clock_now_ms() - start_ms) / 1000 + 1;
     const long long created = info("commandstats", "cmdstat_xgroup|create:calls=");
@@ -289,7 +289,7 @@ Test(fleet_redis, while_redis_cannot_save_nothing_is_taken_and_nothing_lost)
 {
     start_fleet();
     push("echo", "a", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, 1);
+    wait_for("echo", QUEUE_DONE, 1);
     TELL_OK("CONFIG", "SET", "save", "3600 1000000");
     spoil_saving(true);
     save(false);
@@ -299,9 +299,9 @@ Test(fleet_redis, while_redis_cannot_save_nothing_is_taken_and_nothing_lost)
     spoil_saving(false);
     save(true);
     push("echo", "b", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, 2);
+    wait_for("echo", QUEUE_DONE, 2);
     wait_until_ready(true);
-    cr_assert_eq(stats_of("echo").counters[0], 2);
+    cr_assert_eq(stats_of("echo").counters[QUEUE_ENQUEUED], 2);
     stop_fleet();
 }
 
@@ -318,18 +318,18 @@ Test(fleet_redis, without_memory_jobs_are_refused_but_those_that_wait_are_done_a
     TELL_OK("CONFIG", "SET", "maxmemory", "1");
     cr_assert_eq(enqueue_echo("refused"), STATUS_OOM);
     start_fleet();
-    wait_for("echo", COUNT_DONE, 180);
+    wait_for("echo", QUEUE_DONE, 180);
     cr_assert(fleet_redis_ready(fleet), "out of memory is no outage");
     cr_assert_eq(stats_of("echo").delayed, 20, "promotion needs memory, and waits for it");
     cr_assert_eq(enqueue_echo("refused"), STATUS_OOM);
 
     TELL_OK("CONFIG", "SET", "maxmemory", "0");
-    wait_for("echo", COUNT_DONE, 200);
+    wait_for("echo", QUEUE_DONE, 200);
     push("echo", "after", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, 201);
+    wait_for("echo", QUEUE_DONE, 201);
     const struct queue_stats stats = stats_of("echo");
-    cr_assert_eq(stats.counters[0], 201);
-    cr_assert_eq(stats.counters[COUNT_RECLAIMED], 0);
+    cr_assert_eq(stats.counters[QUEUE_ENQUEUED], 201);
+    cr_assert_eq(stats.counters[QUEUE_RECLAIMED], 0);
     cr_assert_eq(stats.dead, 0);
     stop_fleet();
 }
@@ -344,7 +344,7 @@ Test(fleet_redis, without_memory_no_attempt_is_burnt_and_no_lane_is_left_broken)
     settings.max_attempts = 2;
     start_fleet();
     push_distill("legal", "first", "make the collection known", "a result", 0.9, "");
-    wait_for("distill", COUNT_DONE, 1);
+    wait_for("distill", QUEUE_DONE, 1);
     for (int i = 0; i < 40; i++) {
         snprintf(id, sizeof id, "t-%d", i);
         push_distill("legal", id, id, "a result", 0.9, "");
@@ -358,13 +358,13 @@ Test(fleet_redis, without_memory_no_attempt_is_burnt_and_no_lane_is_left_broken)
         clock_sleep_ms(50);
     }
     TELL_OK("CONFIG", "SET", "maxmemory", "0");
-    wait_for("distill", COUNT_DONE, 41);
-    wait_for("enrich", COUNT_DONE, 40);
-    cr_assert_eq(stats_of("distill").counters[COUNT_RETRIED], 0);
-    cr_assert_eq(stats_of("enrich").counters[COUNT_RETRIED], 0);
+    wait_for("distill", QUEUE_DONE, 41);
+    wait_for("enrich", QUEUE_DONE, 40);
+    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
+    cr_assert_eq(stats_of("enrich").counters[QUEUE_RETRIED], 0);
     cr_assert_eq(documents_in("legal"), 41);
     push("echo", "after", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, 1);
+    wait_for("echo", QUEUE_DONE, 1);
     stop_fleet();
 }
 
@@ -375,13 +375,13 @@ Test(fleet_redis, without_memory_a_long_job_still_beats_and_is_not_taken_over)
     TELL_OK("CONFIG", "SET", "maxmemory", "1");
     const int64_t start_ms = clock_now_ms();
     while (clock_now_ms() - start_ms < 3 * settings.visibility_ms) {
-        cr_assert_eq(stats_of("enrich").counters[COUNT_RECLAIMED], 0, "it was taken over");
+        cr_assert_eq(stats_of("enrich").counters[QUEUE_RECLAIMED], 0, "it was taken over");
         clock_sleep_ms(50);
     }
     TELL_OK("CONFIG", "SET", "maxmemory", "0");
     test_server_freeze(&chroma_server, false);
-    wait_for("enrich", COUNT_DONE, 2);
-    cr_assert_eq(stats_of("enrich").counters[COUNT_RECLAIMED], 0);
+    wait_for("enrich", QUEUE_DONE, 2);
+    cr_assert_eq(stats_of("enrich").counters[QUEUE_RECLAIMED], 0);
     stop_fleet();
 }
 
@@ -417,7 +417,7 @@ Test(fleet_redis, lanes_that_cannot_connect_keep_their_jobs_and_nobody_dies_of_i
     settings.max_deliveries = 2;
     start_fleet();
     push("echo", "first", "legal", "", "x", 1);
-    wait_for("echo", COUNT_DONE, 1);
+    wait_for("echo", QUEUE_DONE, 1);
     TELL_OK("CONFIG", "SET", "maxclients", "1"); /* who is in stays in */
     cr_assert_geq(kill_clients("ping") + kill_clients("fcall"), 1);
     for (int i = 0; i < 40; i++) {
@@ -430,8 +430,8 @@ Test(fleet_redis, lanes_that_cannot_connect_keep_their_jobs_and_nobody_dies_of_i
         clock_sleep_ms(50);
     }
     TELL_OK("CONFIG", "SET", "maxclients", "10000");
-    wait_for("echo", COUNT_DONE, 41);
-    cr_assert_eq(stats_of("echo").counters[COUNT_BURIED], 0);
+    wait_for("echo", QUEUE_DONE, 41);
+    cr_assert_eq(stats_of("echo").counters[QUEUE_BURIED], 0);
     stop_fleet();
 }
 
@@ -444,7 +444,7 @@ Test(fleet_redis, a_delayed_set_of_another_type_stops_no_other_queue_and_is_said
     catch_log();
     start_fleet();
     push("echo.2", "later", "legal", "delay_ms=100", "x", 1);
-    wait_for("echo.2", COUNT_DONE, 1);
+    wait_for("echo.2", QUEUE_DONE, 1);
     cr_assert(fleet_redis_ready(fleet));
     stop_fleet();
     cr_assert_geq(release_log("janitor: promote: "), 1);
@@ -458,7 +458,7 @@ Test(fleet_redis, a_stream_of_another_type_sets_one_queue_aside_until_it_is_gone
     TELL_OK("SET", "sh:{echo.1}:jobs:low", "oops");
     start_fleet();
     push("echo.2", "good", "legal", "", "x", 1);
-    wait_for("echo.2", COUNT_DONE, 1);
+    wait_for("echo.2", QUEUE_DONE, 1);
     cr_assert(fleet_redis_ready(fleet));
     cr_assert(fleet_describe(fleet, &said));
     cr_assert_not_null(memmem(said.data, said.bytes, "{\"echo.1\":\"", 11), "%.*s", (int)said.bytes,
@@ -469,7 +469,7 @@ Test(fleet_redis, a_stream_of_another_type_sets_one_queue_aside_until_it_is_gone
     cr_assert_not_null(memmem(said.data, said.bytes, "set_aside 1\n", 12));
     TELL_OK("DEL", "sh:{echo.1}:jobs:low");
     push("echo.1", "healed", "legal", "", "x", 1);
-    wait_for("echo.1", COUNT_DONE, 1);
+    wait_for("echo.1", QUEUE_DONE, 1);
     strbuf_reset(&said);
     cr_assert_not(fleet_describe(fleet, &said));
     strbuf_free(&said);
@@ -502,7 +502,7 @@ Test(fleet_redis, with_all_queues_paused_lost_functions_come_back_and_a_lost_red
     TELL_OK("DEL", queue.paused);
     struct queue_stats stats = {0};
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
-    while (stats.counters[COUNT_DONE] < 1) {
+    while (stats.counters[QUEUE_DONE] < 1) {
         cr_assert(clock_now_ms() < until_ms, "the functions do not come back");
         clock_sleep_ms(POLL_MS);
         if (queue_get_stats(conn, &queue, &stats, &err) != STATUS_OK) {

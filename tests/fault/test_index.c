@@ -111,7 +111,7 @@ Test(index, of_documents_with_one_id_the_last_one_stands_and_all_jobs_are_done)
     push_one("i3", "b", "another book");
     push_one("i4", "a", "the third edition");
     run_as_one_batch();
-    wait_for("index", COUNT_DONE, 4);
+    wait_for("index", QUEUE_DONE, 4);
     assert_text("a", "the third edition");
     assert_text("b", "another book");
     stop_fleet();
@@ -129,8 +129,8 @@ Test(index, where_the_last_document_of_an_id_is_refused_the_one_before_it_is_wri
     push_one("i4", "a", "a REFUSED fourth edition");
     push_one("i5", "c", "another book");
     run_as_one_batch();
-    wait_for("index", COUNT_DONE, 3);
-    wait_for("index", COUNT_BURIED, 2);
+    wait_for("index", QUEUE_DONE, 3);
+    wait_for("index", QUEUE_BURIED, 2);
     assert_text("a", "the second edition");
     assert_text("c", "another book");
     stop_fleet();
@@ -146,8 +146,8 @@ Test(index, a_job_is_not_done_while_its_documents_later_version_waits_for_chroma
     push_one("i2", "a", "the second edition");
     test_server_kill(&chroma_server);
     run_as_one_batch();
-    wait_for("index", COUNT_PARKED, 2);
-    cr_assert_eq(stats_of("index").counters[COUNT_DONE], 0);
+    wait_for("index", QUEUE_PARKED, 2);
+    cr_assert_eq(stats_of("index").counters[QUEUE_DONE], 0);
     stop_fleet();
 }
 
@@ -182,7 +182,7 @@ static bool ends_of_memory(pid_t child, int output, int64_t jobs)
     int how = 0;
 
     while (waitpid(child, &how, WNOHANG) == 0) {
-        if (stats_of("index").counters[COUNT_DONE] == jobs) {
+        if (stats_of("index").counters[QUEUE_DONE] == jobs) {
             kill(child, SIGKILL);
             waitpid(child, &how, 0);
             close(output);
@@ -228,7 +228,7 @@ Test(index, on_short_memory_no_job_is_done_whose_documents_do_not_stand)
         if (failed) {
             clock_sleep_ms(settings.visibility_ms + 100); /* so that the first look finds them */
             start_fleet();
-            wait_for("index", COUNT_DONE, done);
+            wait_for("index", QUEUE_DONE, done);
             stop_fleet();
         }
         cr_assert_eq(documents_in("books"), done * EACH, "round %d", round);

@@ -70,8 +70,8 @@ static void kill_at(const char *queue, struct test_proxy *proxy, enum proxy_dire
     int64_t before = 0;
 
     push_distill("legal", "seed", "another prompt", "a result", 0.9, "");
-    wait_for("distill", COUNT_DONE, 1);
-    before = stats_of(queue).counters[COUNT_DONE];
+    wait_for("distill", QUEUE_DONE, 1);
+    before = stats_of(queue).counters[QUEUE_DONE];
     test_proxy_hold(proxy, direction, word);
     push_job(queue, "job-1");
     cr_assert(test_proxy_wait_held(proxy, HELD_MS), "\"%s\" never passed", word);
@@ -79,12 +79,12 @@ static void kill_at(const char *queue, struct test_proxy *proxy, enum proxy_dire
     drop_all();
 
     pid_t second = start_worker("second", PROXIED, NULL);
-    wait_for(queue, COUNT_DONE, before + 1);
+    wait_for(queue, QUEUE_DONE, before + 1);
     struct queue_stats stats = stats_of(queue);
-    cr_assert_eq(stats.counters[COUNT_DONE], before + 1);
+    cr_assert_eq(stats.counters[QUEUE_DONE], before + 1);
     cr_assert_eq(stats.dead, 0);
-    cr_assert_eq(stats.counters[COUNT_RETRIED], 0, "a death is no failure of the job");
-    cr_assert_eq(stats.counters[TAKEOVERS], reclaimed);
+    cr_assert_eq(stats.counters[QUEUE_RETRIED], 0, "a death is no failure of the job");
+    cr_assert_eq(stats.counters[QUEUE_RECLAIMED], reclaimed);
     check_effects(queue);
     end_worker(second, SIGTERM);
 }
@@ -131,13 +131,13 @@ Test(phases, a_job_that_kills_its_workers_is_dead_with_the_phase_named_and_other
         push_distill("legal", id, id, "a result", 0.9, "");
     }
     push_distill("legal", "killer", "kill me", "a result", 0.9, "");
-    for (int life = 0; stats_of("distill").counters[COUNT_BURIED] == 0; life++) {
+    for (int life = 0; stats_of("distill").counters[QUEUE_BURIED] == 0; life++) {
         cr_assert_lt(life, 10, "it lives for ever");
         test_proxy_hold(chroma_proxy, PROXY_REQUEST, "\"killer\"");
         pid_t worker = start_worker("victim", PROXIED, limit);
         int64_t until_ms = clock_now_ms() + HELD_MS;
         while (!test_proxy_wait_held(chroma_proxy, 100) &&
-               stats_of("distill").counters[COUNT_BURIED] == 0) {
+               stats_of("distill").counters[QUEUE_BURIED] == 0) {
             cr_assert_lt(clock_now_ms(), until_ms, "the killer did not come");
         }
         end_worker(worker, SIGKILL);
@@ -145,7 +145,7 @@ Test(phases, a_job_that_kills_its_workers_is_dead_with_the_phase_named_and_other
     }
     pid_t last = start_worker("survivor", PROXIED, limit);
     push_distill("legal", "late", "late", "a result", 0.9, "");
-    wait_for("distill", COUNT_DONE, 21);
+    wait_for("distill", QUEUE_DONE, 21);
     dead_letter("distill", said, sizeof said);
     cr_assert_str_eq(said, "crash_loop: handed out 4 times without an end; the last worker, "
                            "\"victim.0\", died in phase \"query\"");

@@ -197,15 +197,15 @@ static void assert_all_done(int64_t at_least)
             cr_assert(clock_now_ms() < until_ms, "%s", err.text); /* a sentinel may be behind */
             continue;
         }
-        if (stats.counters[COUNT_DONE] == stats.counters[0] && stats.delayed == 0) {
+        if (stats.counters[QUEUE_DONE] == stats.counters[QUEUE_ENQUEUED] && stats.delayed == 0) {
             break;
         }
         cr_assert(clock_now_ms() < until_ms,
                   "done %lld of %lld, waiting %lld, running %lld, delayed %lld",
-                  (long long)stats.counters[COUNT_DONE], (long long)stats.counters[0],
+                  (long long)stats.counters[QUEUE_DONE], (long long)stats.counters[QUEUE_ENQUEUED],
                   (long long)stats.waiting, (long long)stats.running, (long long)stats.delayed);
     }
-    cr_assert_geq(stats.counters[0], at_least);
+    cr_assert_geq(stats.counters[QUEUE_ENQUEUED], at_least);
     cr_assert_eq(stats.waiting, 0);
     cr_assert_eq(stats.running, 0);
     cr_assert_eq(stats.dead, 0);

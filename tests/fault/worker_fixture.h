@@ -9,7 +9,7 @@
 #include "integration/fleet_fixture.h"
 #include "proxy.h"
 
-enum { TAKEOVERS = 7, HELD_MS = 20000 };
+enum { HELD_MS = 20000 };
 
 static const struct fake_step vectors[] = {
     EXPECT("/v1/embeddings"),

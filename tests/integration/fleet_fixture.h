@@ -154,8 +154,6 @@ static UNUSED struct queue_stats stats_of(const char *name)
     return stats;
 }
 
-enum { COUNT_DONE = 3, COUNT_RETRIED = 4, COUNT_BURIED = 5, COUNT_EXPIRED = 6, COUNT_PARKED = 10 };
-
 /* Waits until a counter of a queue reaches `count`; the books must balance then. */
 static UNUSED void wait_for(const char *name, int counter, int64_t count)
 {

@@ -77,12 +77,12 @@ BOOKED_TEST(queue_operate, the_balance_tells_what_is_missing)
 {
     struct queue_stats out = {.waiting = 2, .running = 3, .delayed = 4, .dead = 5};
 
-    out.counters[0] = 100; /* enqueued */
-    out.counters[3] = 50;  /* done */
-    out.counters[5] = 20;  /* buried */
-    out.counters[6] = 1;   /* expired */
-    out.counters[8] = 7;   /* requeued */
-    out.counters[9] = 1;   /* discarded */
+    out.counters[QUEUE_ENQUEUED] = 100;
+    out.counters[QUEUE_DONE] = 50;
+    out.counters[QUEUE_BURIED] = 20;
+    out.counters[QUEUE_EXPIRED] = 1;
+    out.counters[QUEUE_REQUEUED] = 7;
+    out.counters[QUEUE_DISCARDED] = 1;
     const struct queue_balance balance = queue_check_balance(&out);
     cr_assert_eq(balance.jobs, 100 + 7 - (50 + 20 + 1 + 2 + 3 + 4));
     cr_assert_eq(balance.dead, 20 - (5 + 7 + 1));

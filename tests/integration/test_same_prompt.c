@@ -57,10 +57,10 @@ static int64_t memory_of(const char *pattern)
 
 static void learn(const char *id, const char *prompt, double quality)
 {
-    const int64_t before = stats_of("distill").counters[COUNT_DONE];
+    const int64_t before = stats_of("distill").counters[QUEUE_DONE];
 
     push_distill("legal", id, prompt, id, quality, "");
-    wait_for("distill", COUNT_DONE, before + 1);
+    wait_for("distill", QUEUE_DONE, before + 1);
 }
 
 static bool stands(const char *id)

@@ -55,7 +55,7 @@ static void start_working_fleet(void)
 {
     start_fleet();
     push_enrich("legal", "e1", "a query", 3, "");
-    wait_for("enrich", COUNT_DONE, 1);
+    wait_for("enrich", QUEUE_DONE, 1);
 }
 
 static void wait_for_documents(const char *domain, int64_t count)
@@ -152,7 +152,7 @@ Test(sweep, a_worker_without_work_for_chroma_does_not_even_ask_it)
     store("legal", "old", 10, before());
     start_fleet();
     push("echo", "1", "legal", "", "\x80", 1);
-    wait_for("echo", COUNT_DONE, 1);
+    wait_for("echo", QUEUE_DONE, 1);
     clock_sleep_ms(QUIET_MS);
     cr_assert_eq(sample_of(ANSWERS), 0);
     cr_assert_eq(documents_in("legal"), 10);
