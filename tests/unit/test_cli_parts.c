@@ -238,7 +238,7 @@ static const struct cli_form *form_of(struct cli *cli, const char *const *words)
     int argc = 2;
 
     for (; words[argc - 2] != NULL; argc++) {
-        argv[argc] = strdup(words[argc - 2]);
+        argv[argc] = (char *)words[argc - 2];
     }
     cli_parse(cli, forms_command, argc, argv);
     return cli->form;
