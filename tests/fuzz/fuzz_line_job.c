@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/commands/line_job.c"
 #include "jobs/bodies.h"
+#include "jobs/line_job.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -37,7 +37,7 @@ static void must_be_taken(const char *queue, const struct strbuf *body, struct a
 static void try_queue(const char *queue, const char *domain, const char *text, size_t bytes)
 {
     const struct line_defaults defaults = {
-        .queue = queue, .domain = domain, .max_body_bytes = 256 * 1024};
+        .kind = kind_of(queue, strlen(queue)), .domain = domain, .max_body_bytes = 256 * 1024};
     struct arena arena = {0};
     struct line_job job = {0};
     struct error err = {0};

@@ -2,11 +2,11 @@
 #include <criterion/criterion.h>
 #include <sys/wait.h>
 
-#include "cli/commands/line_job.c"
 #include "cli/frame/arguments.c"
 #include "cli/frame/help.c"
 #include "cli/frame/input.c"
 #include "cli/frame/output.c"
+#include "jobs/line_job.h"
 #include "operate/entries.c"
 
 static const struct command command = {.name = "enqueue"};
@@ -317,7 +317,8 @@ Test(cli_parts, a_line_that_is_too_long_is_read_over)
 
 static struct line_defaults defaults_for(const char *queue)
 {
-    return (struct line_defaults){.queue = queue, .priority = JOB_NORMAL, .max_body_bytes = 1000};
+    return (struct line_defaults){
+        .kind = kind_of(queue, strlen(queue)), .priority = JOB_NORMAL, .max_body_bytes = 1000};
 }
 
 /* Decodes; the error's text where it is refused, else "". */
@@ -416,7 +417,7 @@ Test(cli_parts, documents_and_echoes_are_packed)
     cr_assert_eq(body.documents.count, 2);
     cr_assert_str_eq(job.domain, "docs", "the default of the command line");
 
-    defaults.queue = "echo";
+    defaults.kind = KIND_echo;
     cr_assert_str_eq(decode_line(&defaults, "{\"text\":\"hi\"}", &job), "");
     cr_assert_eq(memcmp(job.body.data, "\x81\xa4text\xa2hi", 9), 0);
     arena_free(&arena);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cli/commands/line_job.c"
+#include "jobs/line_job.h"
 #include "rules/prompt_block.h"
 #include "vectors.h"
 
@@ -127,10 +127,11 @@ Test(vectors, lines_of_json)
 
     cJSON_ArrayForEach(vector, cJSON_GetObjectItemCaseSensitive(document, "lines"))
     {
-        const struct line_defaults defaults = {.queue = text_of(vector, "kind").data,
-                                               .domain = "legal",
-                                               .priority = JOB_NORMAL,
-                                               .max_body_bytes = 256 * 1024};
+        const struct line_defaults defaults = {
+            .kind = kind_of(text_of(vector, "kind").data, text_of(vector, "kind").bytes),
+            .domain = "legal",
+            .priority = JOB_NORMAL,
+            .max_body_bytes = 256 * 1024};
         const struct slice line = text_of(vector, "line");
         struct error err = {0};
         cJSON *answer = cJSON_CreateObject();

@@ -21,11 +21,11 @@
 #include "base/must.h"
 #include "base/text.h"
 #include "cli/commands/commands.h"
-#include "cli/commands/line_job.h"
 #include "cli/frame/connections.h"
 #include "cli/frame/input.h"
 #include "cli/frame/output.h"
 #include "jobs/kinds.h"
+#include "jobs/line_job.h"
 #include "jobs/values.h"
 #include "json/tree.h"
 #include "json/write.h"
@@ -304,7 +304,7 @@ static void take_id(void *context, size_t index, stillhouse_status outcome, cons
 /* What holds for a line that does not say otherwise. */
 static struct line_defaults read_defaults(const struct cli *cli, bool domain)
 {
-    return (struct line_defaults){.queue = cli->form->word,
+    return (struct line_defaults){.kind = kind_of(cli->form->word, strlen(cli->form->word)),
                                   .domain = cli_domain(cli, domain),
                                   .priority = read_priority(cli),
                                   .delay_ms = cli_duration(cli, "delay", TIME_MAX_MS, 0),
@@ -702,7 +702,7 @@ static int explain(const struct lines *lines, stillhouse_status status)
     if (status == STILLHOUSE_FULL) {
         cli_message("queue \"%s\" is full (--max-backlog %" PRId64 "), ended in line %zu; "
                     "--wait-full waits for room",
-                    lines->defaults.queue, lines->cli->settings.max_backlog, lines->number);
+                    lines->cli->form->word, lines->cli->settings.max_backlog, lines->number);
         return CLI_FULL;
     }
     if (status != STILLHOUSE_OK && status != STILLHOUSE_KEPT) {
@@ -718,7 +718,7 @@ static int send_lines(struct lines *lines)
 {
     const stillhouse_source source = {
         .size = sizeof source,
-        .queue = lines->defaults.queue,
+        .queue = lines->cli->form->word,
         .next = next_job,
         .told = count_job,
         .context = lines,

@@ -1,4 +1,4 @@
-#include "cli/commands/line_job.h"
+#include "jobs/line_job.h"
 
 #include <cjson/cJSON.h>
 #include <ctype.h>
@@ -14,40 +14,17 @@ enum { KEEP_SCRATCH_BYTES = 1024 * 1024 };
 
 #define DURATION_MAX_MS ((int64_t)366 * 24 * 60 * 60 * 1000)
 
-/* The fields of each queue's body; others in a line are left out. */
-struct line_shape {
-    const char *queue;
-    const char *const fields[8];
-};
-
-static const struct line_shape shapes[] = {
-    {"enrich", {"query", "k", NULL}},
-    {"distill", {"task_id", "prompt", "result", "success", "quality", "model", "metadata", NULL}},
-    {"index", {"documents", NULL}},
-    {"echo", {"text", NULL}},
-};
-
-static const struct line_shape *find_shape(const char *queue)
+static bool is_field(const struct kind_shape *shape, const char *name)
 {
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        if (strcmp(shapes[i].queue, queue) == 0) {
-            return &shapes[i];
-        }
-    }
-    return &shapes[sizeof shapes / sizeof shapes[0] - 1];
-}
+    static const char *const of_all[] = {"domain", "priority", "delay", "deadline"};
 
-static bool is_field(const struct line_shape *shape, const char *name)
-{
-    static const char *const of_all[] = {"domain", "priority", "delay", "deadline", NULL};
-
-    for (size_t i = 0; of_all[i] != NULL; i++) {
+    for (size_t i = 0; i < sizeof of_all / sizeof of_all[0]; i++) {
         if (strcmp(of_all[i], name) == 0) {
             return true;
         }
     }
-    for (size_t i = 0; shape->fields[i] != NULL; i++) {
-        if (strcmp(shape->fields[i], name) == 0) {
+    for (size_t i = 0; i < shape->count; i++) {
+        if (strcmp(shape->fields[i].name.data, name) == 0) {
             return true;
         }
     }
@@ -55,7 +32,7 @@ static bool is_field(const struct line_shape *shape, const char *name)
 }
 
 /* They are left out, and said: a mistyped "qualty" would otherwise go unnoticed. */
-static void count_strangers(const struct line_shape *shape, const cJSON *line, struct line_job *out)
+static void count_strangers(const struct kind_shape *shape, const cJSON *line, struct line_job *out)
 {
     const cJSON *field = NULL;
 
@@ -137,32 +114,41 @@ static void pack_value(msgpack_packer *packer, const cJSON *value, const char *k
     }
 }
 
-/* The line's fields that belong to the queue's body; a distillation without `success` is one. */
-static enum status pack_body(const struct line_shape *shape, const cJSON *line, struct strbuf *out,
+/* What a field counts as that a person leaves out: "true", "false"; NULL: it is absent. */
+static const char *assumed(const struct kind_field *field)
+{
+    return field->type == FIELD_TRUTH && field->fallback[0] != '\0' ? field->fallback : NULL;
+}
+
+/* The line's fields that belong to the body, in the order of the kind's table; what is assumed
+ * comes last. */
+static enum status pack_body(const struct kind_shape *shape, const cJSON *line, struct strbuf *out,
                              struct error *err)
 {
-    const bool assume_success = strcmp(shape->queue, "distill") == 0 &&
-                                cJSON_GetObjectItemCaseSensitive(line, "success") == NULL;
+    const cJSON *values[SHAPE_FIELDS_MAX];
     msgpack_packer packer;
     struct error wrong = {0};
-    size_t count = assume_success;
+    size_t count = 0;
 
-    for (size_t i = 0; shape->fields[i] != NULL; i++) {
-        count += cJSON_GetObjectItemCaseSensitive(line, shape->fields[i]) != NULL;
+    for (size_t i = 0; i < shape->count; i++) {
+        values[i] = cJSON_GetObjectItemCaseSensitive(line, shape->fields[i].name.data);
+        count += values[i] != NULL || assumed(&shape->fields[i]) != NULL;
     }
     strbuf_reset(out);
     msgpack_packer_init(&packer, out, write_body);
     msgpack_pack_map(&packer, count);
-    for (size_t i = 0; shape->fields[i] != NULL; i++) {
-        const cJSON *value = cJSON_GetObjectItemCaseSensitive(line, shape->fields[i]);
-        if (value != NULL) {
-            pack_text(&packer, shape->fields[i]);
-            pack_value(&packer, value, shape->fields[i], &wrong);
+    for (size_t i = 0; i < shape->count; i++) {
+        if (values[i] != NULL) {
+            pack_text(&packer, shape->fields[i].name.data);
+            pack_value(&packer, values[i], shape->fields[i].name.data, &wrong);
         }
     }
-    if (assume_success) {
-        pack_text(&packer, "success");
-        msgpack_pack_true(&packer);
+    for (size_t i = 0; i < shape->count; i++) {
+        const char *truth = values[i] == NULL ? assumed(&shape->fields[i]) : NULL;
+        if (truth != NULL) {
+            pack_text(&packer, shape->fields[i].name.data);
+            strcmp(truth, "true") == 0 ? msgpack_pack_true(&packer) : msgpack_pack_false(&packer);
+        }
     }
     if (!strbuf_ok(out)) {
         return error_set(err, STATUS_OOM, "out of memory");
@@ -170,31 +156,18 @@ static enum status pack_body(const struct line_shape *shape, const cJSON *line, 
     return wrong.status == STATUS_OK ? STATUS_OK : error_set(err, wrong.status, "%s", wrong.text);
 }
 
-/* The checks of the workers' own decoders. Fills the unique key of an enrichment. */
-static enum status check_body(const struct line_shape *shape, const struct strbuf *body,
-                              struct arena *scratch, char unique[LINE_UNIQUE_BYTES],
-                              struct error *err)
+/* The checks of the workers' own decoders. Fills the unique key; "" where the kind has none. */
+static enum status check_body(enum kind_id kind, const struct strbuf *body, struct arena *scratch,
+                              char unique[BODIES_UNIQUE_BYTES], struct error *err)
 {
-    struct enrich_body enrich;
-    struct distill_body distill;
-    struct index_body index;
-    char hash[TEXT_HASH_CHARS + 1];
+    const struct reading strict = {.arena = scratch};
+    union any_body decoded;
 
-    unique[0] = '\0';
     arena_reset(scratch, KEEP_SCRATCH_BYTES);
-    if (strcmp(shape->queue, "distill") == 0) {
-        return bodies_decode_distill(body->data, body->bytes, scratch, &distill, err);
-    }
-    if (strcmp(shape->queue, "index") == 0) {
-        return bodies_decode_index(body->data, body->bytes, scratch, &index, err);
-    }
-    if (strcmp(shape->queue, "enrich") != 0) {
-        return mp_check(body->data, body->bytes, NULL, err);
-    }
-    const enum status status = bodies_decode_enrich(body->data, body->bytes, NULL, &enrich, err);
+    const enum status status =
+        bodies_decode(kind, (struct slice){body->data, body->bytes}, &strict, &decoded, err);
     if (status == STATUS_OK) {
-        text_hash(enrich.query.data, enrich.query.bytes, hash);
-        snprintf(unique, LINE_UNIQUE_BYTES, "%s.%" PRId64, hash, enrich.k.value);
+        bodies_unique(kind, &decoded, unique);
     }
     return status;
 }
@@ -438,7 +411,7 @@ static enum status parse_line(const char *text, size_t bytes, cJSON **out, struc
 static enum status decode(const struct line_defaults *defaults, const cJSON *line,
                           struct arena *scratch, struct line_job *out, struct error *err)
 {
-    const struct line_shape *shape = find_shape(defaults->queue);
+    const struct kind_shape *shape = job_kinds[defaults->kind].shape;
 
     count_strangers(shape, line, out);
     enum status status = read_domain(defaults, line, out->domain, err);
@@ -449,7 +422,7 @@ static enum status decode(const struct line_defaults *defaults, const cJSON *lin
     if (status != STATUS_OK) {
         return status;
     }
-    status = check_body(shape, &out->body, scratch, out->unique, err);
+    status = check_body(defaults->kind, &out->body, scratch, out->unique, err);
     if (status == STATUS_OK && (int64_t)out->body.bytes > defaults->max_body_bytes) {
         status = error_set(err, STATUS_INVALID,
                            "the body has %zu bytes: expected at most %" PRId64 " (--max-body)",
