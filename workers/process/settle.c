@@ -9,23 +9,32 @@
 
 enum { COMMIT_TRIES = 4, COMMIT_BASE_MS = 50, COMMIT_MAX_MS = 1000 };
 
-/* The verdicts of a batch, sorted by what is to be done. Arrays in the arena. */
-struct plan {
-    struct queue_end *finish;
-    size_t finish_count;
-    struct queue_end *retry;
-    size_t retry_count;
-    struct queue_end *bury;
-    size_t bury_count;
-    bool finish_unsure, retry_unsure, bury_unsure; /* see struct commit_part */
+/* The jobs of a batch that end in one way. Arrays in the arena. */
+struct ending {
+    const char *what; /* for the log */
+    enum status (*call)(struct redis_conn *conn, const struct queue_holder *holder,
+                        struct queue_end *ends, size_t count, struct error *err);
+    struct queue_end *ends;
+    const struct task **tasks; /* that they are of */
+    size_t count;
+    bool unsure; /* a try's answer was lost: what it moved is LOST to the next one */
 };
 
-static bool plan_alloc(struct context *ctx, size_t count, struct plan *plan)
+/* A batch in three endings. */
+struct plan {
+    struct context *ctx;
+    struct ending finish;
+    struct ending retry;
+    struct ending bury;
+};
+
+static struct queue_end *add(struct ending *ending, const struct task *task)
 {
-    plan->finish = arena_array(&ctx->arena, count, sizeof *plan->finish);
-    plan->retry = arena_array(&ctx->arena, count, sizeof *plan->retry);
-    plan->bury = arena_array(&ctx->arena, count, sizeof *plan->bury);
-    return plan->finish != NULL && plan->retry != NULL && plan->bury != NULL;
+    struct queue_end *end = &ending->ends[ending->count];
+
+    ending->tasks[ending->count++] = task;
+    end->job = task->job;
+    return end;
 }
 
 /* Somebody who waits for a dead job is told why, instead of waiting in vain. */
@@ -53,31 +62,39 @@ static struct slice reply_of(struct context *ctx, const struct task *task)
     return task->reply.data != NULL ? task->reply : (struct slice){empty_map, 1};
 }
 
-static void plan_bury(struct context *ctx, struct plan *plan, const struct task *task,
-                      const char *reason)
+static void plan_bury(struct plan *plan, const struct task *task, const char *reason)
 {
-    struct queue_end *item = &plan->bury[plan->bury_count++];
+    struct queue_end *end = add(&plan->bury, task);
 
-    *item = (struct queue_end){.job = task->job, .reason = reason, .error = task->error};
+    end->reason = reason;
+    end->error = task->error;
     if (task->job->options.reply) {
-        item->reply = error_reply(ctx, task);
+        end->reply = error_reply(plan->ctx, task);
     }
 }
 
-static void plan_retry(struct context *ctx, struct plan *plan, const struct task *task)
+static void plan_finish(struct plan *plan, const struct task *task)
 {
-    const struct settings *settings = ctx->settings;
-    int64_t failures = task->job->attempt + 1;
+    struct queue_end *end = add(&plan->finish, task);
+
+    end->expired = task->verdict == VERDICT_EXPIRED;
+    if (task->job->options.reply) {
+        end->reply = reply_of(plan->ctx, task);
+    }
+}
+
+static void plan_retry(struct plan *plan, const struct task *task)
+{
+    const struct settings *settings = plan->ctx->settings;
+    const int64_t failures = task->job->attempt + 1;
 
     if (!retry_is_left(failures, settings->max_attempts)) {
-        plan_bury(ctx, plan, task, "retries_exhausted");
+        plan_bury(plan, task, "retries_exhausted");
         return;
     }
-    plan->retry[plan->retry_count++] = (struct queue_end){
-        .job = task->job,
-        .delay_ms = retry_delay_ms(&ctx->random, failures, settings->retry_base_ms,
-                                   settings->retry_max_ms, task->wait_ms),
-    };
+    add(&plan->retry, task)->delay_ms =
+        retry_delay_ms(&plan->ctx->random, failures, settings->retry_base_ms,
+                       settings->retry_max_ms, task->wait_ms);
 }
 
 /* An experience ends by itself. What is thrown away for it is asked for twice, the second time of
@@ -93,84 +110,48 @@ static bool is_over(struct context *ctx, const struct task *task)
 }
 
 /* No attempt is burnt, but not for ever. */
-static void plan_park(struct context *ctx, struct plan *plan, const struct task *task)
+static void plan_park(struct plan *plan, const struct task *task)
 {
-    const struct settings *settings = ctx->settings;
+    const struct settings *settings = plan->ctx->settings;
     const struct park_policy policy = {settings->retry_base_ms, settings->retry_max_ms,
                                        settings->breaker_pause_ms};
 
-    if (is_over(ctx, task)) {
-        plan_bury(ctx, plan, task, "retries_exhausted");
+    if (is_over(plan->ctx, task)) {
+        plan_bury(plan, task, "retries_exhausted");
         return;
     }
-    const int64_t paused_ms = upstreams_wait_ms(ctx->upstreams, task->operation);
-    plan->retry[plan->retry_count++] = (struct queue_end){
-        .job = task->job,
-        .delay_ms = task_park_ms(task, paused_ms, &policy, &ctx->random),
-        .parked = true,
-        .operation = task->operation,
-        .tried = task->tried,
-    };
+    const int64_t paused_ms = upstreams_wait_ms(plan->ctx->upstreams, task->operation);
+    struct queue_end *end = add(&plan->retry, task);
+    end->delay_ms = task_park_ms(task, paused_ms, &policy, &plan->ctx->random);
+    end->parked = true;
+    end->operation = task->operation;
+    end->tried = task->tried;
 }
 
-static void plan_task(struct context *ctx, struct plan *plan, const struct task *task)
+static void plan_task(struct plan *plan, const struct task *task)
 {
     switch (task->verdict) {
     case VERDICT_DONE:
     case VERDICT_EXPIRED:
-        plan->finish[plan->finish_count++] = (struct queue_end){
-            .job = task->job,
-            .expired = task->verdict == VERDICT_EXPIRED,
-            .reply = task->job->options.reply ? reply_of(ctx, task) : (struct slice){0},
-        };
+        plan_finish(plan, task);
         break;
     case VERDICT_RETRY:
-        plan_retry(ctx, plan, task);
+        plan_retry(plan, task);
         break;
     case VERDICT_PARK:
-        plan_park(ctx, plan, task);
+        plan_park(plan, task);
         break;
     case VERDICT_REJECT:
-        plan_bury(ctx, plan, task, "rejected");
+        plan_bury(plan, task, "rejected");
         break;
     case VERDICT_MALFORMED:
-        plan_bury(ctx, plan, task, "malformed");
+        plan_bury(plan, task, "malformed");
         break;
     case VERDICT_OVERSIZE:
-        plan_bury(ctx, plan, task, "oversize");
+        plan_bury(plan, task, "oversize");
         break;
     }
 }
-
-static enum status run_finish(struct context *ctx, const struct settling *settling,
-                              struct plan *plan, struct error *err)
-{
-    return queue_finish(context_redis(ctx), &settling->holder, plan->finish, plan->finish_count,
-                        err);
-}
-
-static enum status run_retry(struct context *ctx, const struct settling *settling,
-                             struct plan *plan, struct error *err)
-{
-    return queue_retry(context_redis(ctx), &settling->holder, plan->retry, plan->retry_count, err);
-}
-
-static enum status run_bury(struct context *ctx, const struct settling *settling, struct plan *plan,
-                            struct error *err)
-{
-    return queue_bury(context_redis(ctx), &settling->holder, plan->bury, plan->bury_count, err);
-}
-
-typedef enum status commit_step(struct context *, const struct settling *, struct plan *,
-                                struct error *);
-
-/* One of the calls of a commit: what the log says of it, how many jobs, and the call. */
-struct commit_part {
-    const char *what;
-    size_t count;
-    commit_step *step;
-    bool *unsure; /* set when a try's answer was lost: what it moved is LOST to the next one */
-};
 
 /* After a refusal: true when the function library stands, or stands again. Why it was refused is
  * not looked at: the texts differ, and a second refusal costs nothing. */
@@ -193,28 +174,28 @@ static bool is_outage(const struct context *ctx, enum status status)
            status == STATUS_UNAVAILABLE || !redis_conn_is_open(ctx->clients.redis);
 }
 
-static void complain(const char *queue, const struct commit_part *part, const struct error *err)
+static void complain(const char *queue, const struct ending *ending, const struct error *err)
 {
     long long suppressed = 0;
 
     if (log_kind_allow("commit", &suppressed)) {
         log_warning("queue \"%s\": %s of %zu jobs failed, they are kept: %s (%lld more like it)",
-                    queue, part->what, part->count, err->text, suppressed);
+                    queue, ending->what, ending->count, err->text, suppressed);
     }
 }
 
 /* Repeats an idempotent step as long as the connection fails (the jobs are this lane's meanwhile:
  * the janitor beats for them by its own), and once after a refusal. When the worker stops, a few
  * times. */
-static bool persist(struct context *ctx, const struct settling *settling, struct plan *plan,
-                    const struct commit_part *part)
+static bool persist(struct context *ctx, const struct settling *settling, struct ending *ending)
 {
     struct error err = {0};
     int64_t started_ns = clock_now_ns();
     bool refused = false;
 
-    for (int64_t i = 1; part->count > 0; i++) {
-        enum status status = part->step(ctx, settling, plan, &err);
+    for (int64_t i = 1; ending->count > 0; i++) {
+        enum status status =
+            ending->call(context_redis(ctx), &settling->holder, ending->ends, ending->count, &err);
         if (status == STATUS_OK) {
             metrics_observe(ctx->metrics, METRICS_UPSTREAM_SECONDS,
                             metrics_call_of(METRICS_REDIS, "finish"),
@@ -222,7 +203,7 @@ static bool persist(struct context *ctx, const struct settling *settling, struct
             return true;
         }
         metrics_add(ctx->metrics, METRICS_UPSTREAM_ERRORS, METRICS_REDIS, status, 1);
-        complain(settling->holder.queue->name, part, &err);
+        complain(settling->holder.queue->name, ending, &err);
         if (!is_outage(ctx, status)) {
             if (status != STATUS_REFUSED || refused || !has_library(ctx)) {
                 return false;
@@ -233,22 +214,12 @@ static bool persist(struct context *ctx, const struct settling *settling, struct
         if (i >= COMMIT_TRIES && !settling->may_wait(settling->context)) {
             return false;
         }
-        *part->unsure = true;
+        ending->unsure = true;
         clock_sleep_ms(
             retry_delay_ms(&ctx->random, i, COMMIT_BASE_MS, COMMIT_MAX_MS, COMMIT_BASE_MS));
         context_progress(ctx);
     }
     return true;
-}
-
-static const struct task *task_of(const struct task *tasks, size_t count, const struct job *job)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (tasks[i].job == job) {
-            return &tasks[i];
-        }
-    }
-    return NULL;
 }
 
 /* A twin's asker waits for the reply of a job that did not ask for one itself. Whether one does is
@@ -262,49 +233,6 @@ static void push_late(struct context *ctx, const struct settling *settling, cons
                           reply_of(ctx, task), &err) != STATUS_OK) {
         log_warning("late reply of job \"%.*s\": %s", (int)task->job->id.bytes, task->job->id.data,
                     err.text);
-    }
-}
-
-static void account_finished(struct context *ctx, const struct settling *settling,
-                             const struct plan *plan, const struct task *tasks, size_t count)
-{
-    uint64_t done = 0;
-    uint64_t expired = 0;
-
-    for (size_t i = 0; i < plan->finish_count; i++) {
-        const struct queue_end *item = &plan->finish[i];
-        const struct task *task = task_of(tasks, count, item->job);
-        const bool wanted = item->fate == QUEUE_LOST ? item->job->options.unique.bytes > 0
-                                                     : item->fate == QUEUE_MOVED_WANTED;
-        if (item->fate == QUEUE_LOST && !plan->finish_unsure) {
-            log_info("queue \"%s\": job \"%.*s\" was taken over meanwhile",
-                     settling->holder.queue->name, (int)item->job->id.bytes, item->job->id.data);
-            continue;
-        }
-        if (item->fate == QUEUE_RENEWED) {
-            continue;
-        }
-        done += !item->expired;
-        expired += item->expired;
-        if (wanted && task != NULL) {
-            push_late(ctx, settling, task);
-        }
-    }
-    const size_t series = settling->holder.queue->series;
-    metrics_add(ctx->metrics, METRICS_JOBS, series, METRICS_DONE, done);
-    metrics_add(ctx->metrics, METRICS_JOBS, series, METRICS_EXPIRED, expired);
-}
-
-static void account_retried(struct context *ctx, const struct settling *settling,
-                            const struct plan *plan)
-{
-    const size_t series = settling->holder.queue->series;
-
-    for (size_t i = 0; i < plan->retry_count; i++) {
-        if (plan->retry[i].fate != QUEUE_LOST || plan->retry_unsure) {
-            metrics_add(ctx->metrics, METRICS_JOBS, series,
-                        plan->retry[i].parked ? METRICS_PARKED : METRICS_RETRIED, 1);
-        }
     }
 }
 
@@ -334,15 +262,47 @@ static void log_end(const struct settling *settling, const struct job *job, cons
     }
 }
 
-static void account_buried(struct context *ctx, const struct settling *settling,
-                           const struct plan *plan)
+static enum metrics_outcome outcome_of(const struct plan *plan, const struct ending *ending,
+                                       const struct queue_end *end)
 {
-    for (size_t i = 0; i < plan->bury_count; i++) {
-        const struct queue_end *item = &plan->bury[i];
-        if (item->fate != QUEUE_LOST || plan->bury_unsure) {
-            metrics_add(ctx->metrics, METRICS_JOBS, settling->holder.queue->series, METRICS_BURIED,
-                        1);
-            log_end(settling, item->job, item->reason, item->error);
+    if (ending == &plan->finish) {
+        return end->expired ? METRICS_EXPIRED : METRICS_DONE;
+    }
+    if (ending == &plan->retry) {
+        return end->parked ? METRICS_PARKED : METRICS_RETRIED;
+    }
+    return METRICS_BURIED;
+}
+
+/* Counts what was moved, and says it where somebody wants to know. */
+static void account(const struct plan *plan, const struct settling *settling,
+                    const struct ending *ending)
+{
+    const struct queue *queue = settling->holder.queue;
+    uint64_t counts[METRICS_OUTCOMES] = {0};
+
+    for (size_t i = 0; i < ending->count; i++) {
+        const struct queue_end *end = &ending->ends[i];
+        const enum metrics_outcome outcome = outcome_of(plan, ending, end);
+        if (end->fate == QUEUE_LOST && !ending->unsure) {
+            log_info("queue \"%s\": job \"%.*s\" was taken over meanwhile", queue->name,
+                     (int)end->job->id.bytes, end->job->id.data);
+            continue;
+        }
+        if (end->fate == QUEUE_RENEWED) {
+            continue;
+        }
+        counts[outcome]++;
+        if (outcome == METRICS_BURIED) {
+            log_end(settling, end->job, end->reason, end->error);
+        } else if (end->fate == QUEUE_MOVED_WANTED ||
+                   (end->fate == QUEUE_LOST && end->job->options.unique.bytes > 0)) {
+            push_late(plan->ctx, settling, ending->tasks[i]);
+        }
+    }
+    for (size_t i = 0; i < METRICS_OUTCOMES; i++) {
+        if (counts[i] > 0) {
+            metrics_add(plan->ctx->metrics, METRICS_JOBS, queue->series, i, counts[i]);
         }
     }
 }
@@ -350,35 +310,36 @@ static void account_buried(struct context *ctx, const struct settling *settling,
 bool settle(struct context *ctx, const struct settling *settling, const struct task *tasks,
             size_t count)
 {
-    struct plan plan = {0};
+    struct plan plan = {
+        .ctx = ctx,
+        .finish = {.what = "finishing", .call = queue_finish},
+        .retry = {.what = "retrying", .call = queue_retry},
+        .bury = {.what = "burying", .call = queue_bury},
+    };
+    struct ending *const endings[] = {&plan.finish, &plan.retry, &plan.bury};
+    bool all_settled = true;
 
-    if (!plan_alloc(ctx, count, &plan)) {
-        log_error("no memory to commit %zu jobs, they stay pending", count);
-        return false;
+    for (int i = 0; i < 3; i++) {
+        endings[i]->ends = arena_array(&ctx->arena, count, sizeof *endings[i]->ends);
+        endings[i]->tasks = arena_array(&ctx->arena, count, sizeof(const struct task *));
     }
     for (size_t i = 0; i < count; i++) {
         const bool is_outage = tasks[i].verdict == VERDICT_PARK && tasks[i].tried;
         if (tasks[i].verdict == VERDICT_RETRY || is_outage) {
             log_end(settling, tasks[i].job, NULL, tasks[i].error);
         }
-        plan_task(ctx, &plan, &tasks[i]);
+        plan_task(&plan, &tasks[i]);
     }
     context_phase(ctx, PHASE_FINISH);
-    const struct commit_part finish = {"finishing", plan.finish_count, run_finish,
-                                       &plan.finish_unsure};
-    const struct commit_part retry = {"retrying", plan.retry_count, run_retry, &plan.retry_unsure};
-    const struct commit_part bury = {"burying", plan.bury_count, run_bury, &plan.bury_unsure};
-    const bool finished = persist(ctx, settling, &plan, &finish);
-    const bool retried = persist(ctx, settling, &plan, &retry);
-    const bool buried = persist(ctx, settling, &plan, &bury);
-    if (finished) {
-        account_finished(ctx, settling, &plan, tasks, count);
+    bool settled[3];
+    for (int i = 0; i < 3; i++) {
+        settled[i] = persist(ctx, settling, endings[i]);
+        all_settled = all_settled && settled[i];
     }
-    if (retried) {
-        account_retried(ctx, settling, &plan);
+    for (int i = 0; i < 3; i++) {
+        if (settled[i]) {
+            account(&plan, settling, endings[i]);
+        }
     }
-    if (buried) {
-        account_buried(ctx, settling, &plan);
-    }
-    return finished && retried && buried;
+    return all_settled;
 }
