@@ -45,15 +45,12 @@ static bool has_key(const struct chroma_record *record, struct slice key)
 }
 
 /* An upsert merges metadata: keys that the new version lacks are sent as null. */
-static enum status drop_old_keys(struct context *ctx, struct chroma_record *record,
-                                 const struct example *stored, struct error *err)
+static void drop_old_keys(struct context *ctx, struct chroma_record *record,
+                          const struct example *stored)
 {
     size_t most = record->metadata_count + stored->metadata_count;
     struct meta_pair *all = arena_array(&ctx->arena, most, sizeof *all);
 
-    if (all == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for metadata");
-    }
     size_t count = record->metadata_count;
     if (count > 0) {
         memcpy(all, record->metadata, count * sizeof *all);
@@ -65,7 +62,6 @@ static enum status drop_old_keys(struct context *ctx, struct chroma_record *reco
     }
     record->metadata = all;
     record->metadata_count = count;
-    return STATUS_OK;
 }
 
 /* Reads what stands there for a slice; a collection that is not there yet holds nothing. */
@@ -117,7 +113,6 @@ static enum status choose(struct context *ctx, struct record_write *writes, size
                           record_same *same, struct write_order *order, struct error *err)
 {
     struct chroma_hits stored = {0};
-    const size_t before = order->count;
     enum status status = read_stored(ctx, order->domain, writes, count, &stored, err);
 
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
@@ -128,12 +123,9 @@ static enum status choose(struct context *ctx, struct record_write *writes, size
             continue;
         }
         if (old != NULL) {
-            status = drop_old_keys(ctx, &writes[i].record, old, err);
+            drop_old_keys(ctx, &writes[i].record, old);
         }
         order->writes[order->count++] = &writes[i];
-    }
-    if (status != STATUS_OK) {
-        order->count = before;
     }
     return status;
 }
@@ -186,14 +178,6 @@ static bool prepare(struct context *ctx, const struct record_group *group, recor
         upstreams_cancel(ctx->upstreams, OPERATION_GET); /* it is not called */
     }
     if (allowed == 0) {
-        return false;
-    }
-    if (order->writes == NULL) {
-        struct error err = {0};
-        upstreams_cancel(ctx->upstreams, OPERATION_GET);
-        upstreams_cancel(ctx->upstreams, OPERATION_WRITE);
-        (void)error_set(&err, STATUS_OOM, "no memory for %zu records", allowed);
-        fail_all(group->writes, allowed, OPERATION_WRITE, &err);
         return false;
     }
     choose_all(ctx, group->writes, allowed, same, order);
@@ -292,9 +276,7 @@ static void trim(struct context *ctx, const struct record_group *groups, size_t 
         most += groups[i].count;
     }
     prompts = arena_array(&ctx->arena, most, sizeof *prompts);
-    const enum status status = orders == NULL || prompts == NULL
-                                   ? error_set(&err, STATUS_OOM, "no memory for %zu prompts", most)
-                                   : remember(ctx, groups, group_count, prompts, &err);
+    const enum status status = remember(ctx, groups, group_count, prompts, &err);
     if (status != STATUS_OK) {
         for (size_t i = 0; i < group_count; i++) {
             fail_remembered(&groups[i], false,
@@ -328,13 +310,7 @@ void records_write(struct context *ctx, const struct record_group *groups, size_
     size_t count = 0;
 
     for (size_t i = 0; i < group_count; i++) {
-        struct error err = {0};
-        if (orders == NULL) {
-            (void)error_set(&err, STATUS_OOM, "no memory for %zu domains", group_count);
-            fail_all(groups[i].writes, groups[i].count, OPERATION_WRITE, &err);
-        } else if (prepare(ctx, &groups[i], same, &orders[count])) {
-            count++;
-        }
+        count += prepare(ctx, &groups[i], same, &orders[count]);
     }
     if (count > 0) {
         writer_put(ctx->writer, ctx, orders, count);

@@ -217,7 +217,7 @@ static void take_old(struct context *ctx, struct same_prompt *prompt, const redi
         return;
     }
     prompt->old = arena_array(&ctx->arena, reply->elements / 2, sizeof *prompt->old);
-    for (size_t i = 0; i + 1 < reply->elements && prompt->old != NULL; i += 2) {
+    for (size_t i = 0; i + 1 < reply->elements; i += 2) {
         const redisReply *id = reply->element[i];
         const redisReply *score = reply->element[i + 1];
         const char *copy = id->type == REDIS_REPLY_STRING && score->type == REDIS_REPLY_STRING
@@ -321,9 +321,6 @@ static enum status find_copies(struct trim *trim, struct chroma_hits *found, str
     int64_t *hashes = arena_array(&ctx->arena, trim->count, sizeof *hashes);
     const size_t limit = trim->count * ((size_t)ctx->settings->twins + 1) + FOUND_SPARE;
 
-    if (hashes == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for %zu prompts", trim->count);
-    }
     for (size_t i = 0; i < trim->count; i++) {
         hashes[i] = same_prompt_hash(trim->seen[i]->text_hash);
     }
@@ -367,8 +364,8 @@ static bool is_same_prompt(const struct same_prompt *a, const struct same_prompt
 
 /* The experiences of one prompt: those found in Chroma, those that older workers remember, those
  * just written. What is more than may stay joins the surplus. */
-static enum status find_surplus(struct trim *trim, const struct same_prompt *prompt,
-                                const struct chroma_hits *found, struct error *err)
+static void find_surplus(struct trim *trim, const struct same_prompt *prompt,
+                         const struct chroma_hits *found)
 {
     const int64_t hash = same_prompt_hash(prompt->text_hash);
     const size_t most = found->count + prompt->old_count + trim->count;
@@ -377,9 +374,6 @@ static enum status find_surplus(struct trim *trim, const struct same_prompt *pro
     struct same_prompt_copy *copies = arena_array(&trim->ctx->arena, most, sizeof *copies);
     size_t count = 0;
 
-    if (copies == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for %zu experiences", most);
-    }
     for (size_t i = 0; i < found->count; i++) {
         const struct example *hit = &found->examples[i];
         const struct meta_pair *pairs = hit->metadata;
@@ -406,7 +400,6 @@ static enum status find_surplus(struct trim *trim, const struct same_prompt *pro
         trim->surplus[trim->surplus_count++] = copies[i].id;
     }
     arena_rewind(&trim->ctx->arena, mark);
-    return STATUS_OK;
 }
 
 static bool was_before(const struct trim *trim, size_t at)
@@ -474,13 +467,10 @@ enum status same_prompt_trim(struct context *ctx, struct same_prompt *const *see
     struct chroma_hits found = {0};
 
     *failed = OPERATION_GET;
-    if (trim.surplus == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for %zu prompts", count);
-    }
     enum status status = find_copies(&trim, &found, err);
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         if (!was_before(&trim, i)) {
-            status = find_surplus(&trim, seen[i], &found, err);
+            find_surplus(&trim, seen[i], &found);
         }
     }
     if (status != STATUS_OK) {

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "config/clients.h"
 #include "redis/sentinel.h"
 
@@ -52,7 +53,7 @@ static enum status open_redis(struct context *ctx, struct error *err)
         ctx->clients.cache = redis_open(&url, timeouts);
     }
     if (ctx->clients.redis == NULL || ctx->clients.cache == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for a redis connection");
+        must_die();
     }
     return STATUS_OK;
 }
@@ -75,7 +76,7 @@ static enum status open_upstreams(struct context *ctx, struct error *err)
     ctx->clients.chroma =
         clients_open_chroma(settings, ctx->clients.embedder, observe_http, ctx->metrics);
     if (ctx->clients.chroma == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for the chroma client");
+        must_die();
     }
     embedder_on_wait(ctx->clients.embedder, wait_on, ctx);
     chroma_on_wait(ctx->clients.chroma, wait_on, ctx);
@@ -157,9 +158,7 @@ void context_begin(struct context *ctx, const struct queue *queue, const struct 
         if (ctx->suspect_count == 0) {
             ctx->suspects = arena_array(&ctx->arena, batch->count, sizeof(const struct job *));
         }
-        if (ctx->suspects != NULL) {
-            ctx->suspects[ctx->suspect_count++] = &batch->jobs[i];
-        }
+        ctx->suspects[ctx->suspect_count++] = &batch->jobs[i];
     }
     context_phase(ctx, PHASE_DECODE);
 }
@@ -221,20 +220,18 @@ enum status context_ask_time(struct context *ctx, int64_t *unix_ms, struct error
 
 const char *context_text(struct context *ctx, struct slice slice)
 {
-    const char *copy = arena_copy(&ctx->arena, slice.data, slice.bytes);
-    return copy != NULL ? copy : "";
+    return arena_copy(&ctx->arena, slice.data, slice.bytes);
 }
 
 struct slice context_encode_result(struct context *ctx, const struct enrich_result *result)
 {
     struct strbuf packed = {0};
-    struct slice out = {0};
 
     bodies_encode_result(result, &packed);
-    if (strbuf_ok(&packed)) {
-        out.data = arena_copy(&ctx->arena, packed.data, packed.bytes);
-        out.bytes = out.data != NULL ? packed.bytes : 0;
+    if (!strbuf_ok(&packed)) {
+        must_die();
     }
+    const struct slice out = {arena_copy(&ctx->arena, packed.data, packed.bytes), packed.bytes};
     strbuf_free(&packed);
     return out;
 }

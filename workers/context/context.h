@@ -64,7 +64,7 @@ struct context {
     void (*before_wait)(void *lane); /* called before each use of a connection; NULL = nobody is */
     void *lane;
 
-    struct arena arena; /* one batch's memory */
+    struct arena arena; /* one batch's memory, which is never short: the process ends before that */
     struct retry_random random;
     atomic_llong progress_ms;  /* when this lane last moved; read by the janitor */
     const struct queue *queue; /* of the batch in hand */
@@ -107,10 +107,10 @@ int64_t context_now_unix_ms(const struct context *ctx);
 /* The same, asked now: for what cannot be undone. */
 enum status context_ask_time(struct context *ctx, int64_t *unix_ms, struct error *err) MUSTCHECK;
 
-/* NUL-terminated copy in the arena; "" when memory is short. */
+/* NUL-terminated copy in the arena. */
 const char *context_text(struct context *ctx, struct slice slice);
 
-/* A result's body in the arena; {NULL, 0} when memory is short. */
+/* A result's body in the arena. */
 struct slice context_encode_result(struct context *ctx,
                                    const struct enrich_result *result) MUSTCHECK;
 

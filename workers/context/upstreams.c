@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "base/text.h"
 #include "json/write.h"
 
@@ -73,10 +74,8 @@ static void name_settings(struct upstreams *upstreams, const struct settings *se
 
 struct upstreams *upstreams_new(const struct settings *settings, struct metrics *metrics)
 {
-    struct upstreams *upstreams = calloc(1, sizeof *upstreams);
-    if (upstreams == NULL) {
-        return NULL;
-    }
+    struct upstreams *upstreams = must_alloc(1, sizeof *upstreams);
+
     upstreams->metrics = metrics;
     name_settings(upstreams, settings);
     pthread_mutex_init(&upstreams->written_lock, NULL);

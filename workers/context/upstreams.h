@@ -25,7 +25,7 @@
 
 struct upstreams; /* opaque; one a process */
 
-/* `metrics` is borrowed and moved with every change. NULL: out of memory. */
+/* `metrics` is borrowed and moved with every change. */
 struct upstreams *upstreams_new(const struct settings *settings, struct metrics *metrics) MUSTCHECK;
 void upstreams_free(struct upstreams *upstreams); /* NULL is fine */
 

@@ -158,8 +158,8 @@ static void copy_callers(struct distill_item *item)
     }
 }
 
-/* The document (prompt, blank line, result) and its metadata. False when memory is short. */
-static bool build(struct context *ctx, struct distill_item *item)
+/* The document (prompt, blank line, result) and its metadata. */
+static void build(struct context *ctx, struct distill_item *item)
 {
     const struct distill_body *body = &item->body;
     size_t bytes = body->prompt.bytes + 2 + body->result.bytes;
@@ -167,9 +167,6 @@ static bool build(struct context *ctx, struct distill_item *item)
 
     item->metadata =
         arena_array(&ctx->arena, body->metadata.count + OWN_KEYS, sizeof *item->metadata);
-    if (text == NULL || item->metadata == NULL) {
-        return false;
-    }
     memcpy(text, body->prompt.data, body->prompt.bytes);
     memcpy(text + body->prompt.bytes, "\n\n", 2);
     memcpy(text + body->prompt.bytes + 2, body->result.data, body->result.bytes);
@@ -202,7 +199,6 @@ static bool build(struct context *ctx, struct distill_item *item)
          */
         add_int(item, "prompt_bytes", (int64_t)body->prompt.bytes);
     }
-    return true;
 }
 
 static void embed(struct distill_batch *batch)
@@ -217,11 +213,7 @@ static void embed(struct distill_batch *batch)
         if (item->judged) {
             continue;
         }
-        if (embeddings == NULL || owners == NULL || !build(batch->ctx, item)) {
-            task_judge(item->task, VERDICT_RETRY, "no memory for the document");
-            item->judged = true;
-            continue;
-        }
+        build(batch->ctx, item);
         embeddings[count].text_hash = item->prompt.text_hash;
         embeddings[count].text = item->body.prompt;
         owners[count++] = item;
@@ -269,7 +261,7 @@ static void move_epochs(struct context *ctx, const struct distill_group *groups,
     struct error err = {0};
     size_t written = 0;
 
-    for (size_t i = 0; i < count && domains != NULL; i++) {
+    for (size_t i = 0; i < count; i++) {
         const struct record_group *records = &groups[i].records;
         size_t standing = 0;
         for (size_t j = 0; j < records->count; j++) {
@@ -279,9 +271,7 @@ static void move_epochs(struct context *ctx, const struct distill_group *groups,
             domains[written++] = records->domain;
         }
     }
-    if (domains == NULL) {
-        (void)error_set(&err, STATUS_OOM, "no memory for %zu domains", count);
-    } else if (written == 0 || result_cache_outdate(ctx, domains, written, &err) == STATUS_OK) {
+    if (written == 0 || result_cache_outdate(ctx, domains, written, &err) == STATUS_OK) {
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -294,8 +284,8 @@ static void move_epochs(struct context *ctx, const struct distill_group *groups,
 }
 
 /* The items of `first`'s domain that are not judged yet, first among them; they have their verdict
- * now unless a write fails. False when memory is short. */
-static bool gather(struct distill_batch *batch, size_t first, struct distill_group *group)
+ * now unless a write fails. */
+static void gather(struct distill_batch *batch, size_t first, struct distill_group *group)
 {
     struct arena *arena = &batch->ctx->arena;
     const char *domain = batch->items[first].domain;
@@ -304,9 +294,6 @@ static bool gather(struct distill_batch *batch, size_t first, struct distill_gro
     group->items = arena_array(arena, batch->count - first, sizeof(void *));
     group->records = (struct record_group){
         domain, arena_array(arena, batch->count - first, sizeof(struct record_write)), 0};
-    if (group->items == NULL || group->records.writes == NULL) {
-        return false;
-    }
     for (size_t i = first; i < batch->count; i++) {
         struct distill_item *item = &batch->items[i];
         if (item->judged || strcmp(item->domain, domain) != 0) {
@@ -323,7 +310,6 @@ static bool gather(struct distill_batch *batch, size_t first, struct distill_gro
         };
     }
     group->records.count = count;
-    return true;
 }
 
 /* Writes all domains' records together: several lanes' small groups make one request. */
@@ -338,11 +324,7 @@ static void write_all(struct distill_batch *batch)
         if (batch->items[i].judged) {
             continue;
         }
-        if (groups == NULL || records == NULL || !gather(batch, i, &groups[count])) {
-            task_judge(batch->items[i].task, VERDICT_RETRY, "no memory for %zu records",
-                       batch->count);
-            continue;
-        }
+        gather(batch, i, &groups[count]);
         same_prompt_find_near(ctx, groups[count].records.domain, groups[count].records.writes,
                               groups[count].records.count);
         records[count] = groups[count].records;
@@ -371,12 +353,6 @@ static void distill_process(struct context *ctx, struct task *tasks, size_t coun
         .items = arena_array(&ctx->arena, count, sizeof *batch.items),
     };
 
-    if (batch.items == NULL) {
-        for (size_t i = 0; i < count; i++) {
-            task_judge(&tasks[i], VERDICT_RETRY, "no memory for a batch of %zu", count);
-        }
-        return;
-    }
     decode(&batch, tasks, count);
     merge_same_ids(&batch);
     embed(&batch);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "chroma_writer/records.h"
 #include "chroma_writer/same_prompt.h"
 #include "context/asking.h"
@@ -144,22 +145,22 @@ static struct slice render_result(struct enrich_batch *batch, const struct enric
                                   struct example *examples, size_t count)
 {
     struct strbuf few_shot = {0};
-    struct slice out = {0};
 
     prompt_block_render(examples, count, &few_shot);
-    if (strbuf_ok(&few_shot)) {
-        const struct enrich_result result = {
-            .domain = {item->domain, strlen(item->domain)},
-            .query_hash = {item->hash, TEXT_HASH_CHARS},
-            .created_unix_ms = batch->now_unix_ms,
-            .epoch = item->cached->epoch,
-            .k = (int)item->body.k.value,
-            .examples = examples,
-            .count = count,
-            .few_shot = {few_shot.data != NULL ? few_shot.data : "", few_shot.bytes},
-        };
-        out = context_encode_result(batch->ctx, &result);
+    if (!strbuf_ok(&few_shot)) {
+        must_die();
     }
+    const struct enrich_result result = {
+        .domain = {item->domain, strlen(item->domain)},
+        .query_hash = {item->hash, TEXT_HASH_CHARS},
+        .created_unix_ms = batch->now_unix_ms,
+        .epoch = item->cached->epoch,
+        .k = (int)item->body.k.value,
+        .examples = examples,
+        .count = count,
+        .few_shot = {few_shot.data != NULL ? few_shot.data : "", few_shot.bytes},
+    };
+    const struct slice out = context_encode_result(batch->ctx, &result);
     strbuf_free(&few_shot);
     return out;
 }
@@ -211,9 +212,6 @@ static void embed(struct enrich_batch *batch)
     struct enrich_item **owners = arena_array(arena, batch->count, sizeof *owners);
     size_t count = 0;
 
-    if (embeddings == NULL || owners == NULL) {
-        return; /* no embedding: judged as out of memory below */
-    }
     for (size_t i = 0; i < batch->count; i++) {
         if (!batch->items[i].finished) {
             embeddings[count].text_hash = batch->items[i].hash;
@@ -579,11 +577,6 @@ static void ask_chroma(struct enrich_batch *batch)
             if (item->finished || strcmp(item->domain, batch->items[i].domain) != 0) {
                 continue;
             }
-            if (item->embedding == NULL) {
-                task_judge(item->task, VERDICT_RETRY, "no memory for the embedding");
-                item->finished = true;
-                continue;
-            }
             group.items[group.count++] = item;
             const int k = (int)item->body.k.value;
             group.k_max = k > group.k_max ? k : group.k_max;
@@ -603,12 +596,6 @@ static void enrich_process(struct context *ctx, struct task *tasks, size_t count
         .now_unix_ms = context_now_unix_ms(ctx),
     };
 
-    if (batch.items == NULL || batch.cached == NULL) {
-        for (size_t i = 0; i < count; i++) {
-            task_judge(&tasks[i], VERDICT_RETRY, "no memory for a batch of %zu", count);
-        }
-        return;
-    }
     decode(&batch, tasks, count);
     look_up(&batch);
     embed(&batch);

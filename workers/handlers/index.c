@@ -51,14 +51,14 @@ static void hash_content(struct index_item *item)
     strbuf_free(&content);
 }
 
-/* Decodes every job; the items are all their documents. False when memory is short. */
-static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
+/* Decodes every job; the items are all their documents. */
+static void decode(struct index_batch *batch, struct task *tasks, size_t count)
 {
     struct context *ctx = batch->ctx;
     struct index_body *bodies = arena_array(&ctx->arena, count, sizeof *bodies);
     size_t total = 0;
 
-    for (size_t i = 0; i < count && bodies != NULL; i++) {
+    for (size_t i = 0; i < count; i++) {
         const struct job *job = tasks[i].job;
         struct error err = {0};
         enum status status =
@@ -72,9 +72,6 @@ static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
         total += bodies[i].documents.count;
     }
     batch->items = arena_array(&ctx->arena, total, sizeof *batch->items);
-    if (bodies == NULL || batch->items == NULL) {
-        return false;
-    }
     for (size_t i = 0; i < count; i++) {
         const char *domain = context_text(ctx, tasks[i].job->domain);
         for (size_t j = 0; j < bodies[i].documents.count; j++) {
@@ -86,7 +83,6 @@ static bool decode(struct index_batch *batch, struct task *tasks, size_t count)
             hash_content(item);
         }
     }
-    return true;
 }
 
 static int compare_ids(const void *left, const void *right)
@@ -103,16 +99,12 @@ static int compare_ids(const void *left, const void *right)
     return a < b ? -1 : a > b; /* they lie in the order of the jobs */
 }
 
-/* Sorted, so that a batch of many small documents costs no time that grows with its square. False
- * when memory is short. */
-static bool link_repeats(struct context *ctx, struct index_item *const *group, size_t count)
+/* Sorted, so that a batch of many small documents costs no time that grows with its square. */
+static void link_repeats(struct context *ctx, struct index_item *const *group, size_t count)
 {
     const struct arena_mark mark = arena_mark(&ctx->arena);
     struct index_item **sorted = arena_array(&ctx->arena, count, sizeof(void *));
 
-    if (sorted == NULL) {
-        return false;
-    }
     memcpy(sorted, group, count * sizeof(void *));
     qsort(sorted, count, sizeof(void *), compare_ids);
     for (size_t i = 0; i + 1 < count; i++) {
@@ -123,7 +115,6 @@ static bool link_repeats(struct context *ctx, struct index_item *const *group, s
         }
     }
     arena_rewind(&ctx->arena, mark);
-    return true;
 }
 
 static bool same_hash(const struct meta_value *stored, const char *hash)
@@ -168,7 +159,7 @@ static enum status find_unchanged(struct context *ctx, const char *domain,
     return STATUS_OK;
 }
 
-static bool build(struct context *ctx, const struct index_item *item,
+static void build(struct context *ctx, const struct index_item *item,
                   const struct embedding *embedding, struct chroma_record *record,
                   int64_t now_unix_ms)
 {
@@ -177,9 +168,6 @@ static bool build(struct context *ctx, const struct index_item *item,
         arena_array(&ctx->arena, document->metadata.count + OWN_KEYS, sizeof *metadata);
     size_t count = document->metadata.count;
 
-    if (metadata == NULL) {
-        return false;
-    }
     if (count > 0) {
         memcpy(metadata, document->metadata.pairs, count * sizeof *metadata);
     }
@@ -197,7 +185,6 @@ static bool build(struct context *ctx, const struct index_item *item,
     }
     *record =
         (struct chroma_record){document->id, embedding->vector, document->text, metadata, count};
-    return true;
 }
 
 static void judge_all(struct index_item *const *group, size_t count, enum operation operation,
@@ -217,14 +204,8 @@ static size_t write_changed(struct context *ctx, const char *domain,
     struct record_write *writes = arena_array(&ctx->arena, count, sizeof *writes);
     struct index_item **owners = arena_array(&ctx->arena, count, sizeof(void *));
     int64_t now_unix_ms = context_now_unix_ms(ctx);
-    struct error err = {0};
     size_t ready = 0;
 
-    if (embeddings == NULL || writes == NULL || owners == NULL) {
-        (void)error_set(&err, STATUS_OOM, "no memory for %zu documents", count);
-        judge_all(changed, count, OPERATION_GET, &err);
-        return 0;
-    }
     for (size_t i = 0; i < count; i++) {
         embeddings[i].text = changed[i]->document->text;
     }
@@ -233,11 +214,10 @@ static size_t write_changed(struct context *ctx, const char *domain,
         changed[i]->failed = true; /* until it is written */
         if (embeddings[i].vector == NULL) {
             vectors_judge(&embeddings[i], changed[i]->document->id, changed[i]->task);
-        } else if (build(ctx, changed[i], &embeddings[i], &writes[ready].record, now_unix_ms)) {
+        } else {
+            build(ctx, changed[i], &embeddings[i], &writes[ready].record, now_unix_ms);
             owners[ready] = changed[i];
             writes[ready++].task = changed[i]->task;
-        } else {
-            task_judge(changed[i]->task, VERDICT_RETRY, "no memory for a document");
         }
     }
     records_write(ctx, &(struct record_group){domain, writes, ready}, 1, NULL);
@@ -372,11 +352,7 @@ static void write_domain(struct context *ctx, const char *domain, struct index_i
     struct error err = {0};
     struct index_item **round = arena_array(&ctx->arena, count, sizeof(void *));
 
-    if (round == NULL || !link_repeats(ctx, group, count)) {
-        (void)error_set(&err, STATUS_OOM, "no memory for %zu documents", count);
-        judge_all(group, count, OPERATION_GET, &err);
-        return;
-    }
+    link_repeats(ctx, group, count);
     for (size_t first = 0; first < count;) {
         first = take_turn(group, count, outcome.was_cut_off, round);
         write_round(ctx, domain, round + first, count - first, &outcome);
@@ -390,16 +366,9 @@ static void write_domain(struct context *ctx, const char *domain, struct index_i
 static void index_process(struct context *ctx, struct task *tasks, size_t count)
 {
     struct index_batch batch = {.ctx = ctx};
-    bool decoded = decode(&batch, tasks, count);
-    struct index_item **group =
-        decoded ? arena_array(&ctx->arena, batch.count, sizeof *group) : NULL;
 
-    if (!decoded || group == NULL) {
-        for (size_t i = 0; i < count; i++) {
-            task_judge(&tasks[i], VERDICT_RETRY, "no memory for a batch of %zu", count);
-        }
-        return;
-    }
+    decode(&batch, tasks, count);
+    struct index_item **group = arena_array(&ctx->arena, batch.count, sizeof *group);
     for (size_t i = 0; i < batch.count; i++) {
         const char *domain = batch.items[i].domain;
         size_t size = 0;

@@ -84,9 +84,6 @@ static enum status init_shared(struct worker *worker, struct error *err)
         .redis_clock_ms = &worker->redis_clock_ms,
         .token = worker->id,
     });
-    if (worker->upstreams == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for the fleet");
-    }
     const struct reader_config config = {
         .settings = settings,
         .metrics = worker->metrics,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/must.h"
 #include "base/strbuf.h"
 #include "config/settings.h"
 #include "http/address.h"
@@ -140,10 +141,7 @@ enum status health_start(const struct health_config *config, struct health **out
         return error_set(err, STATUS_INVALID,
                          "http address \"%.160s\" is not HOST:PORT or [HOST]:PORT", config->bind);
     }
-    struct health *health = calloc(1, sizeof *health);
-    if (health == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for the http endpoint");
-    }
+    struct health *health = must_alloc(1, sizeof *health);
     health->config = *config;
     server.host = host;
     server.context = health;

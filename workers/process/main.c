@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/descriptors.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "http/client.h"
 #include "jobs/kinds.h"
 #include "process/fleet.h"
@@ -57,11 +58,8 @@ static void print_help(void)
 static struct option *make_options(void)
 {
     size_t count = settings_count();
-    struct option *options = calloc(count + 4, sizeof *options);
+    struct option *options = must_alloc(count + 4, sizeof *options);
 
-    if (options == NULL) {
-        return NULL;
-    }
     options[0] = (struct option){"help", no_argument, NULL, OPTION_HELP};
     options[1] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
     options[2] = (struct option){"print-config", no_argument, NULL, OPTION_PRINT};
@@ -105,8 +103,7 @@ static enum action parse_arguments(int argc, char **argv, struct settings *setti
 
     *code = EXIT_DONE;
     opterr = 1;
-    while (options != NULL && action != ACTION_EXIT &&
-           (option = getopt_long(argc, argv, "", options, &index)) != -1) {
+    while (action != ACTION_EXIT && (option = getopt_long(argc, argv, "", options, &index)) != -1) {
         struct error err = {0};
         char source[64];
         switch (option) {
@@ -134,10 +131,7 @@ static enum action parse_arguments(int argc, char **argv, struct settings *setti
             action = ACTION_EXIT;
         }
     }
-    if (options == NULL) {
-        *code = fail(EXIT_FAILED, "out of memory");
-        action = ACTION_EXIT;
-    } else if (action != ACTION_EXIT && optind < argc) {
+    if (action != ACTION_EXIT && optind < argc) {
         fprintf(stderr, "stillhouse-worker: unexpected argument \"%s\", see --help\n",
                 argv[optind]);
         *code = EXIT_USAGE;
@@ -194,7 +188,7 @@ static int run(const struct settings *settings, const sigset_t *signals)
     struct metrics *metrics = metrics_new();
 
     if (metrics == NULL) {
-        return fail(EXIT_FAILED, "out of memory");
+        must_die();
     }
     enum status status = fleet_start(settings, metrics, &fleet, &err);
     if (status != STATUS_OK) {

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "queue/queue.h"
 #include "redis/info.h"
 #include "redis/sentinel.h"
@@ -91,7 +92,7 @@ enum status preflight_redis(const struct settings *settings, const sigset_t *sig
     }
     struct redis_conn *conn = redis_open(&url, (struct redis_timeouts){2000, 2000});
     if (conn == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for a redis connection");
+        must_die();
     }
 
     const int64_t until_ms = clock_now_ms() + TRY_FOR_MS;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/must.h"
 #include "queue/keys.h"
 #include "reader/queues.h"
 #include "redis/sentinel.h"
@@ -32,16 +33,12 @@ enum status reader_new(const struct reader_config *config, struct reader **out, 
     if (status != STATUS_OK) {
         return status;
     }
-    struct reader *reader = calloc(1, sizeof *reader);
-    if (reader == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for the reader");
-    }
+    struct reader *reader = must_alloc(1, sizeof *reader);
     reader->config = *config;
     reader->random.state = (uint64_t)clock_now_ns();
     reader->conn = redis_open(&url, (struct redis_timeouts){READER_CONNECT_MS, READER_COMMAND_MS});
     if (reader->conn == NULL) {
-        free(reader);
-        return error_set(err, STATUS_OOM, "no memory for the reader");
+        must_die();
     }
     redis_conn_set_answer_max(reader->conn, ANSWER_MAX_BYTES);
     pthread_mutex_init(&reader->turn, NULL);

@@ -20,9 +20,6 @@ static void take_result(struct context *ctx, struct cached_result *item, const r
         return;
     }
     const char *copy = arena_copy(&ctx->arena, reply->str, (size_t)reply->len);
-    if (copy == NULL) {
-        return;
-    }
     item->bytes = (struct slice){copy, (size_t)reply->len};
     item->found = bodies_decode_result(copy, (size_t)reply->len, &ctx->arena, &item->result,
                                        &ignored) == STATUS_OK &&

@@ -234,9 +234,6 @@ static enum status send(struct calling *calling, struct part part, struct error 
     struct slice *texts = arena_array(&ctx->arena, part.count, sizeof *texts);
     float *vectors = arena_array(&ctx->arena, part.count * dimension, sizeof *vectors);
 
-    if (texts == NULL || vectors == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for %zu vectors", part.count);
-    }
     for (size_t i = 0; i < part.count; i++) {
         texts[i] = text_of(calling, part.from + i);
     }
@@ -386,7 +383,7 @@ static void find_guilty(struct calling *calling)
     const enum status first = calling->first.status;
     bool *lone = arena_array(&calling->ctx->arena, calling->count, sizeof *lone);
 
-    if (lone == NULL || !failure_may_be_text(&calling->first)) {
+    if (!failure_may_be_text(&calling->first)) {
         return;
     }
     if (calling->count == 1) {
@@ -416,14 +413,14 @@ static void call_all(struct calling *calling)
     enum status status = send(calling, (struct part){0, calling->count}, first);
     calling->timeout_ms = 0;
 
-    if (calling->rate_used_up || status == STATUS_OOM) {
+    if (calling->rate_used_up) {
         upstreams_cancel(calling->ctx->upstreams, OPERATION_EMBED);
     }
     for (size_t i = 0; i < calling->count && status != STATUS_OK; i++) {
         d->each[calling->list[i]].error = *first;
         d->each[calling->list[i]].parked = calling->rate_used_up;
     }
-    if (calling->rate_used_up || status == STATUS_OOM) {
+    if (calling->rate_used_up) {
         return;
     }
     if (status != STATUS_OK) {
@@ -441,7 +438,7 @@ static void embed_missing(struct context *ctx, const struct embedding *items, st
     size_t *list = arena_array(&ctx->arena, d->count, sizeof *list);
     size_t missing = 0;
 
-    for (size_t i = 0; i < d->count && list != NULL; i++) {
+    for (size_t i = 0; i < d->count; i++) {
         if (!d->each[i].found && !items[d->each[i].first].guilty) {
             list[missing++] = i;
         }
