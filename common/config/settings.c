@@ -54,7 +54,7 @@ const struct settings_row settings_rows[] = {
     ROW(WORKER, INTEGER, twins, "twins", "TWINS", "8", "1..64",
         "experiences with the very same prompt that a domain keeps"),
     ROW(WORKER, NUMBER, merge_distance, "merge-distance", "MERGE_DISTANCE", "0", "0..2",
-        "cosine distance below which near twins are merged; 0 = off"),
+        "cosine distance below which near duplicates are merged; 0 = off"),
     ROW(ALL, CHOICE, embedder, "embedder", "EMBEDDER", "builtin", "builtin|openai|ollama",
         "what makes vectors of texts"),
     ROW(ALL, URL, embed_url, "embed-url", "EMBED_URL", "", "", "empty = the embedder's own"),

@@ -30,7 +30,7 @@ struct distill_item {
     struct slice document;
     struct meta_pair *metadata;
     size_t metadata_count;
-    bool judged; /* has its verdict, or waits for that of a twin with the same task id */
+    bool judged; /* has its verdict, or waits for that of another job with the same task id */
     struct distill_item *stands_for; /* a later job with the same task id: its verdict is ours */
 };
 
