@@ -1,9 +1,13 @@
 /* http/client.h - one reused libcurl handle: blocking requests with hard bounds.
  *
- *     struct http *http = http_new(&(struct http_config){.upstream = "chroma", .timeout_ms = 30000,
- * ...}); struct http_request req = {.method = "POST", .url = url, .body = body.data, .body_bytes =
- * body.bytes}; struct http_response res = {0}; if (http_perform(http, &req, &res, &err) ==
- * STATUS_OK && res.code == 200) ... http_response_free(&res);
+ *     const struct http_config config = {.upstream = "chroma", .timeout_ms = 30000};
+ *     struct http *http = http_new(&config);
+ *     struct http_request request = {.method = "GET", .url = "http://127.0.0.1:8000/"};
+ *     struct http_response response = {0};
+ *     status = http_perform(http, &request, &response, &err);
+ *     ...
+ *     http_response_free(&response);
+ *     http_free(http);
  *
  * Bounds: connect 3 s, a total timeout, an answer that stalls once it has begun (10 s), the
  * response size (in the write callback, so chunked bodies too). http and https only, no redirects,

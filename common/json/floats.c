@@ -7,7 +7,7 @@
  * double is exactly half way between two floats; such digits are not used. Nine digits always
  * suffice for a float32. All other numbers but 0 go through printf.
  */
-#include "json/internal.h"
+#include "json/write.h"
 
 #include <math.h>
 #include <stdbool.h>

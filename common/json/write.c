@@ -1,4 +1,4 @@
-#include "json/internal.h"
+#include "json/write.h"
 
 #include <float.h>
 #include <inttypes.h>

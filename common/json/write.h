@@ -1,6 +1,8 @@
 /* json/write.h - writing JSON into a strbuf; documents are read with cJSON.
  *
- * Any thread; one strbuf one thread.
+ * Vectors go out as base64 or with the shortest digits that read back as the same float32, by our
+ * own hand (json/floats.c): most of what a distillation costs a worker is that text, and printf
+ * takes several times as long. Any thread; one strbuf one thread.
  */
 #ifndef STILLHOUSE_JSON_WRITE_H
 #define STILLHOUSE_JSON_WRITE_H
@@ -19,6 +21,10 @@ void json_int(struct strbuf *out, int64_t number);
 /* The shortest text that reads back as the same double, with a point or an exponent, so that a
  * reader that tells integers from floats keeps it a float (1.0); NaN and infinities as null. */
 void json_double(struct strbuf *out, double number);
+
+/* printf writes the host program's decimal point, which may be a comma or several bytes; JSON wants
+ * a full stop. Changes `text` in place, returns its new length. */
+size_t json_use_full_stop(char *text);
 
 /* "base64" with quotes. */
 void json_base64(struct strbuf *out, const void *data, size_t bytes);

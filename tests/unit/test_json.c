@@ -8,7 +8,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "json/internal.h"
+#include "json/write.h"
 #include "json/writer.h"
 
 static const char *string_of(struct strbuf *out, const char *text, size_t bytes)
