@@ -234,7 +234,7 @@ static const struct command forms_command[] = {
 /* The form that `stillhouse dead words...` means; the program ends where it is none. */
 static const struct cli_form *form_of(struct cli *cli, const char *const *words)
 {
-    char *argv[8] = {"stillhouse", "dead"};
+    static char *argv[8] = {"stillhouse", "dead"}; /* `cli` goes on to point into it */
     int argc = 2;
 
     for (; words[argc - 2] != NULL; argc++) {
@@ -255,6 +255,7 @@ Test(cli_parts, the_word_and_the_flag_choose_the_form)
     cr_assert_str_eq(cli.arguments[0], "enrich");
     cr_assert_eq(FORM_OF("requeue", "enrich", "a", "b"), &forms_command[0].forms[1]);
     cr_assert_eq(FORM_OF("--all", "requeue", "enrich"), &forms_command[0].forms[2]);
+    cli_free(&cli);
 }
 
 Test(cli_parts, what_no_form_takes_is_bad_usage)
