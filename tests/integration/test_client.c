@@ -384,6 +384,124 @@ Test(client, a_job_that_the_server_refuses_stays_behind_alone)
     free(result);
 }
 
+/* ---- a source ------------------------------------------------------------------------------ */
+
+struct source_of_jobs {
+    size_t count;
+    size_t next;
+    size_t bad; /* this one has no body; SIZE_MAX = none */
+    stillhouse_status outcome[MANY];
+    bool twin[MANY];
+    char ids[MANY][STILLHOUSE_ID_BYTES];
+    size_t told;
+};
+
+static bool next_job(void *context, stillhouse_job *job)
+{
+    static const stillhouse_job_options low = {.priority = STILLHOUSE_LOW};
+    struct source_of_jobs *source = context;
+    const size_t i = source->next++;
+
+    if (i == source->count) {
+        return false;
+    }
+    job->domain = "legal";
+    job->body = i == source->bad ? NULL : "\x80";
+    job->body_bytes = 1;
+    job->options = i == 0 ? &low : NULL;
+    job->unique = i == 1 || i == 2 ? "the-same" : NULL;
+    return true;
+}
+
+static void job_told(void *context, size_t index, stillhouse_status outcome, const char *id,
+                     bool twin)
+{
+    struct source_of_jobs *source = context;
+
+    source->outcome[index] = outcome;
+    source->twin[index] = twin;
+    snprintf(source->ids[index], STILLHOUSE_ID_BYTES, "%s", id);
+    source->told++;
+}
+
+Test(client, jobs_from_a_source_go_in_and_each_is_told_of)
+{
+    static struct source_of_jobs jobs = {.count = MANY, .bad = 7};
+    const stillhouse_source source = {.size = sizeof source,
+                                      .queue = "record.3",
+                                      .next = next_job,
+                                      .told = job_told,
+                                      .context = &jobs};
+
+    IS(stillhouse_enqueue_all(client, &source), STILLHOUSE_INVALID);
+    says("[7]: body: expected msgpack, got NULL");
+    cr_assert_eq(jobs.told, MANY);
+    for (size_t i = 0; i < MANY; i++) {
+        cr_assert_eq(jobs.outcome[i], i == 7 ? STILLHOUSE_INVALID : STILLHOUSE_OK, "%zu", i);
+        cr_assert_eq(strlen(jobs.ids[i]), i == 7 ? 0 : 36);
+        cr_assert_eq(jobs.twin[i], i == 2);
+    }
+    cr_assert_str_eq(jobs.ids[2], jobs.ids[1]);
+    cr_assert_str_eq(ask("XLEN", "sh:{record.3}:jobs:low", NULL), "1");
+    cr_assert_eq(atoi(ask("XLEN", "sh:{record.3}:jobs", NULL)), MANY - 3);
+}
+
+Test(client, a_source_is_told_of_a_full_queue_and_may_wait_for_room)
+{
+    static struct source_of_jobs jobs = {.count = 20, .bad = SIZE_MAX};
+    stillhouse_options options = patient(server.url);
+    stillhouse_source source = {.size = sizeof source,
+                                .queue = "record",
+                                .next = next_job,
+                                .told = job_told,
+                                .context = &jobs};
+
+    options.max_backlog = 10;
+    stillhouse_client *other = open_client(&options);
+    cr_assert_eq(stillhouse_enqueue_all(other, &source), STILLHOUSE_FULL);
+    cr_assert_eq(jobs.told, 20);
+    cr_assert_eq(jobs.outcome[19], STILLHOUSE_FULL);
+    cr_assert_str_eq(jobs.ids[19], "");
+
+    jobs = (struct source_of_jobs){.count = 20, .bad = SIZE_MAX};
+    source.room_ms = 200;
+    const int64_t start_ms = clock_now_ms();
+    cr_assert_eq(stillhouse_enqueue_all(other, &source), STILLHOUSE_FULL);
+    cr_assert_geq(clock_now_ms() - start_ms, 200);
+    cr_assert_eq(jobs.told, 20);
+    stillhouse_close(other);
+}
+
+Test(client, a_source_that_is_none_or_a_redis_that_is_away_is_said_at_once)
+{
+    static struct source_of_jobs jobs = {.count = 20, .bad = SIZE_MAX};
+    stillhouse_source source = {.size = sizeof source,
+                                .queue = "record",
+                                .next = next_job,
+                                .told = job_told,
+                                .context = &jobs};
+    const stillhouse_options away = patient("redis://127.0.0.1:1");
+
+    IS(stillhouse_enqueue_all(client, NULL), STILLHOUSE_INVALID);
+    cr_assert_eq(stillhouse_enqueue_all(NULL, &source), STILLHOUSE_INVALID);
+    source.next = NULL;
+    IS(stillhouse_enqueue_all(client, &source), STILLHOUSE_INVALID);
+    says("function .next");
+    source.next = next_job;
+    source.room_ms = -1;
+    IS(stillhouse_enqueue_all(client, &source), STILLHOUSE_INVALID);
+    says("room_ms -1");
+    source.room_ms = 0;
+    source.queue = "No Good";
+    IS(stillhouse_enqueue_all(client, &source), STILLHOUSE_INVALID);
+    source.queue = "record";
+    stillhouse_client *other = open_client(&away);
+    cr_assert_eq(stillhouse_enqueue_all(other, &source), STILLHOUSE_UNREACHABLE);
+    cr_assert_eq(jobs.told, 0);
+    cr_assert_eq(jobs.next, 0, "none was asked for");
+    stillhouse_close(other);
+}
+
 Test(client, many_beyond_the_bound_are_told_which_did_not_fit)
 {
     stillhouse_options options = patient(server.url);
