@@ -20,8 +20,8 @@
  * greeting commands has command_timeout_ms more. A round trip has command_timeout_ms, 50 by
  * default, to be answered, and, where the server does not even take the bytes, as much before that
  * to be sent. stillhouse_prompt makes one round trip, and a second one where it enqueues; all
- * others make one. What the caller gives as wait_ms or room_ms comes on top. After a failed attempt to
- * connect, or a server that accepts connections and does not answer, calls fail at once for
+ * others make one. What the caller gives as wait_ms or room_ms comes on top. After a failed attempt
+ * to connect, or a server that accepts connections and does not answer, calls fail at once for
  * retry_ms instead of trying again. A connection that was lost since the last call is replaced
  * within the next one. With an outbox that holds something, a call that may keep a job sends from
  * it first, which is one round trip more; writing to it takes as long as the disk does, for which

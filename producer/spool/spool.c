@@ -22,7 +22,7 @@ enum {
     FOLDER_MODE = 0700,
     FILE_MODE = 0600,
     STAMP_DIGITS = 16,
-    NAMES_MAX = 32 * 1024, /* listed at once: 2 MiB */
+    NAMES_MAX = 16 * 1024, /* listed at once: 1.5 MiB */
     LOOK_AGAIN_MS = 1000,
     LOOK_SHARE = 20, /* a look costs one part in so many of the time */
     LEFTOVER_S = 60 * 60,
@@ -182,18 +182,40 @@ static size_t jobs_of(const char *name)
     return jobs == 0 ? 1 : jobs;
 }
 
+/* What a name says of the prefix: files of another one need not be opened to know. */
+static void prefix_mark(const struct spool *spool, char mark[9])
+{
+    snprintf(mark, 9, "%08" PRIx32, record_crc32c(0, spool->prefix, strlen(spool->prefix)));
+}
+
+/* Also of a name that says nothing of it. */
+static bool may_be_ours(const struct spool *spool, const char *name)
+{
+    const char *dash = strrchr(name, '-');
+    char mark[9];
+
+    if (dash == NULL || dash - name < 9 || dash[-9] != '-' ||
+        strspn(dash - 8, "0123456789abcdef") != 8) {
+        return true;
+    }
+    prefix_mark(spool, mark);
+    return memcmp(dash - 8, mark, 8) == 0;
+}
+
 /* By the clock, but behind every name that is known also where the clock was put back. */
 static void make_name(struct spool *spool, size_t jobs, char name[SPOOL_NAME_BYTES])
 {
     struct timespec now;
     char id[37];
+    char mark[9];
 
     clock_gettime(CLOCK_REALTIME, &now);
     const int64_t now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
     spool->stamp_us = spool->stamp_us >= now_us ? spool->stamp_us + 1 : now_us;
     text_make_id(now_us / 1000, id);
-    snprintf(name, SPOOL_NAME_BYTES, "%0*" PRId64 "-%ld-%s-%zu%s", STAMP_DIGITS, spool->stamp_us,
-             (long)getpid(), id + 24 /* 12 random digits */, jobs, suffix);
+    prefix_mark(spool, mark);
+    snprintf(name, SPOOL_NAME_BYTES, "%0*" PRId64 "-%ld-%s-%s-%zu%s", STAMP_DIGITS, spool->stamp_us,
+             (long)getpid(), id + 24 /* 12 random digits */, mark, jobs, suffix);
 }
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
@@ -378,7 +400,7 @@ static bool take_entry(struct spool *spool, int folder, const char *name, size_t
     if (jobs != NULL) {
         *jobs += new ? jobs_of(name) : old_jobs(folder, name, (size_t)info.st_size);
     }
-    return add_name(spool, name);
+    return !may_be_ours(spool, name) || add_name(spool, name);
 }
 
 static void add_bad(struct spool *spool, int folder)

@@ -13,11 +13,11 @@
  *         status = spool_release(&file, true, &err);            // gone, where all of it was taken
  *     }
  *
- * One file a call: <Unix us>-<pid>-<random>-<jobs>.jobs, whole or absent by its name, in a folder
- * that any number of processes share. Nobody owns a file: whoever sends it holds its flock for just
- * that long and waits for none. So what a dead process left is sent by the next one, and a stopped
- * one is in nobody's way. Names give the order: that of one process, and of processes one after the
- * other; a clock that was put back does not change it.
+ * One file a call: <Unix us>-<pid>-<random>-<prefix>-<jobs>.jobs, the prefix as a checksum, whole
+ * or absent by its name, in a folder that any number of processes share. Nobody owns a file:
+ * whoever sends it holds its flock for just that long and waits for none. So what a dead process
+ * left is sent by the next one, and a stopped one is in nobody's way. Names give the order: that of
+ * one process, and of processes one after the other; a clock that was put back does not change it.
  *
  * Happy path: put = write, rename, fdatasync, sync the folder; taken = unlink. Failure modes: a put
  * that fails leaves nothing. A file that was taken in part is written anew with the rest. What was
@@ -42,7 +42,7 @@
 enum {
     SPOOL_PUT_MAX = 17 * 1024 * 1024, /* one job: a body is 16 MiB at most, whoever sends it */
     SPOOL_FILE_MAX = SPOOL_PUT_MAX + 1024 * 1024,
-    SPOOL_NAME_BYTES = 64,
+    SPOOL_NAME_BYTES = 96,
     SPOOL_BATCH_MAX = 256,
 };
 
@@ -93,8 +93,9 @@ enum status spool_put(struct spool *spool, const struct strbuf *records, size_t 
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-/* Lists the folder anew; one that is gone is empty. `*jobs` (may be NULL) is how many wait in it,
- * those that others hold included. */
+/* Lists the folder anew, without the files whose names say another prefix; one that is gone is
+ * empty. `*jobs` (may be NULL) is how many wait in it, those of others and those that others hold
+ * included. */
 enum status spool_look(struct spool *spool, size_t *jobs, struct error *err) MUSTCHECK;
 
 /* A descriptor of the folder; -1 with *err. close() it. */

@@ -132,6 +132,23 @@ Test(spool, more_files_than_are_listed_at_once_come_out_in_order)
     free((char *)first);
 }
 
+Test(spool, files_of_another_prefix_count_and_are_not_listed)
+{
+    struct spool other;
+
+    OK(spool_open(&other, folder, "other", 1 << 20, &err));
+    OK(try_put(&other, "a", 5));
+    put("b");
+    cr_assert_eq(waiting(), 2);
+    cr_assert_eq(count_files(), 1);
+    cr_assert_str_eq(send_all(), "b");
+    cr_assert_eq(waiting(), 1);
+    cr_assert_gt(spool.bytes, 0);
+    OK(spool_look(&other, NULL, &err));
+    cr_assert_eq(other.count, 1);
+    spool_close(&other);
+}
+
 Test(spool, its_bound_holds_and_says_what_fills_it)
 {
     spool.max_bytes = 1000;
