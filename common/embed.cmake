@@ -1,4 +1,5 @@
-# Puts the PARTS together as LUA, the NUMBERS of a C header behind the first, and writes OUT: a C header
+# Puts the PARTS together as LUA, the NUMBERS of a C header and the table of
+# KINDS behind the first, and writes OUT: a C header
 # with its bytes as an array, for queue.c.
 list(POP_FRONT PARTS head)
 file(READ ${head} whole)
@@ -7,7 +8,9 @@ foreach(row IN LISTS rows)
   string(REGEX REPLACE "^    LIBRARY_([A-Z_]+ = [^,]+),.*" "local \\1\n" row "${row}")
   string(APPEND whole "${row}")
 endforeach()
-string(APPEND whole "\n")
+include(${CMAKE_CURRENT_LIST_DIR}/jobs/push.cmake)
+read_kinds(${KINDS})
+string(APPEND whole "${push_bodies}\n")
 foreach(part IN LISTS PARTS)
   file(READ ${part} text)
   string(APPEND whole "${text}")

@@ -238,8 +238,7 @@ enum status make_enrich(stillhouse_client *client, const stillhouse_enrichment *
                         struct error *err)
 {
     struct enrich_body body = {0};
-    char hash[TEXT_HASH_CHARS + 1];
-    char unique[UNIQUE_BYTES];
+    char unique[BODIES_UNIQUE_BYTES];
 
     enum status status = make_check_domain(enrichment->domain, err);
     if (status == STATUS_OK) {
@@ -248,8 +247,7 @@ enum status make_enrich(stillhouse_client *client, const stillhouse_enrichment *
     if (status != STATUS_OK) {
         return status;
     }
-    text_hash(body.query.data, body.query.bytes, hash);
-    snprintf(unique, sizeof unique, "%s.%" PRId64, hash, body.k.value);
+    bodies_unique(KIND_enrich, &body, unique);
     return start_draft(enrichment->domain, options, unique, draft, err);
 }
 

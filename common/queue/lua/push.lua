@@ -10,43 +10,50 @@ local function pack_double(number)
     return '\203' .. struct.pack('>d', number)
 end
 
-local function push_text(value)
+-- What a field's text is packed as, by its type in PUSH_BODIES, which the build makes of the table of
+-- kinds; nil where it is none of that type.
+local PUSH_TRUTH = {['true'] = '\195', ['1'] = '\195', ['false'] = '\194', ['0'] = '\194'}
+local PUSH_TYPES = {}
+
+local function is_between(number, rule)
+    return number and number >= rule.least and number <= rule.most
+end
+
+function PUSH_TYPES.text(value)
     return find(value, '%S') and cmsgpack.pack(value) or nil
 end
 
-local function push_k(value)
-    local k = integer(value)
-    return k and k >= 1 and k <= 20 and cmsgpack.pack(k) or nil
+function PUSH_TYPES.integer(value, rule)
+    local number = integer(value)
+    return is_between(number, rule) and cmsgpack.pack(number) or nil
 end
 
-local function push_quality(value)
-    local quality = find(value, '^[%d.]+$') and tonumber(value)
-    return quality and quality <= 1 and pack_double(quality) or nil
+function PUSH_TYPES.number(value, rule)
+    local number = find(value, '^%-?[%d.]+$') and tonumber(value)
+    return is_between(number, rule) and pack_double(number) or nil
 end
 
-local PUSH_TRUTH = {['true'] = '\195', ['1'] = '\195', ['false'] = '\194', ['0'] = '\194'}
-
-local function push_truth(value)
+function PUSH_TYPES.truth(value)
     return PUSH_TRUTH[value]
 end
 
-local TEXT_RULE = {push_text, 'text that is not blank'}
--- The body's fields of the queues that are known: in order, with their rule; who must be there; what
--- stands for one that is not.
-local PUSH_BODIES = {
-    enrich = {
-        {'query', TEXT_RULE, required = true},
-        {'k', {push_k, 'a whole number from 1 to 20'}},
-    },
-    distill = {
-        {'task_id', TEXT_RULE, required = true},
-        {'prompt', TEXT_RULE, required = true},
-        {'result', TEXT_RULE, required = true},
-        {'success', {push_truth, 'true or false'}, default = 'true'},
-        {'quality', {push_quality, 'a number from 0 to 1'}},
-        {'model', TEXT_RULE},
-    },
-}
+function PUSH_TYPES.word(value, rule)
+    return find(value, '^%S+$') and find(' ' .. rule.words .. ' ', ' ' .. value .. ' ', 1, true)
+        and cmsgpack.pack(value) or nil
+end
+
+local function push_expects(rule)
+    local kind = rule[2]
+    if kind == 'text' then
+        return 'text that is not blank'
+    elseif kind == 'truth' then
+        return 'true or false'
+    elseif kind == 'word' then
+        return 'one of ' .. rule.words
+    end
+    return format('a %s from %d to %d', kind == 'integer' and 'whole number' or kind, rule.least,
+        rule.most)
+end
 
 -- A head of 16 bits; more fields are refused by push_fields.
 local function pack_map(pairs_packed)
@@ -56,21 +63,28 @@ local function pack_map(pairs_packed)
 end
 
 -- Takes the fields of a known queue's body out of `given`.
-local function push_known(rules, given)
+local function push_known(rules, given, order)
     local packed = {}
     for _, rule in ipairs(rules) do
         local field, value = rule[1], given[rule[1]] or rule.default
         if value then
-            local bytes = rule[2][1](value)
+            local bytes = PUSH_TYPES[rule[2]](value, rule)
             if not bytes then
-                return nil, invalid(field, value, rule[2][2])
+                return nil, invalid(field, value, push_expects(rule))
             end
             packed[#packed + 1] = cmsgpack.pack(field)
             packed[#packed + 1] = bytes
         elseif rule.required then
-            return nil, invalid(field, '', rule[2][2])
+            return nil, invalid(field, '', push_expects(rule))
         end
         given[field] = nil
+    end
+    for _, field in ipairs(rules.rest and order or NONE) do
+        if given[field] then
+            packed[#packed + 1] = cmsgpack.pack(field)
+            packed[#packed + 1] = cmsgpack.pack(given[field])
+            given[field] = nil
+        end
     end
     local unknown = next(given)
     if unknown then
@@ -110,11 +124,11 @@ end
 local function push_body(base, given, order)
     local name = match(base, '{([^{}]+)}$')
     local kind = match(name, '^(.-)%.%d+$') or name
-    if kind == 'index' then
+    if PUSH_BODIES[kind] == false then
         return nil, invalid('queue', name, 'a queue of plain fields; its documents need sh_enqueue')
     end
     if PUSH_BODIES[kind] then
-        return push_known(PUSH_BODIES[kind], given)
+        return push_known(PUSH_BODIES[kind], given, order)
     end
     return push_other(given, order)
 end
