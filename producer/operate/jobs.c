@@ -37,7 +37,7 @@ struct shown {
     size_t count;
 };
 
-static void show(struct shown *shown, const struct entry *job)
+static void show_job(struct shown *shown, const struct entry *job)
 {
     shown->show(shown->context, job);
     shown->count++;
@@ -58,7 +58,7 @@ static enum status show_waiting(struct redis_conn *conn, const struct queue *que
     }
     while (entries_next(&waiting, &job)) {
         job.priority = priority;
-        show(shown, &job);
+        show_job(shown, &job);
     }
     return entries_close(&waiting, err);
 }
@@ -76,7 +76,7 @@ static void show_members(const redisReply *members, const char *id, struct shown
         if (entry_from_delayed(members->element[i], due, &job) &&
             (id == NULL ||
              (job.id.bytes == strlen(id) && memcmp(job.id.data, id, job.id.bytes) == 0))) {
-            show(shown, &job);
+            show_job(shown, &job);
         }
     }
 }
@@ -96,9 +96,9 @@ static enum status show_delayed(struct redis_conn *conn, const struct queue *que
 }
 
 enum status jobs_next(struct redis_conn *conn, const struct queue *queue, size_t most,
-                      jobs_show *each, void *context, struct error *err)
+                      jobs_show *show, void *context, struct error *err)
 {
-    struct shown shown = {each, context, 0};
+    struct shown shown = {show, context, 0};
     enum status status = STATUS_OK;
 
     for (int i = 0; status == STATUS_OK && i < JOB_PRIORITIES && shown.count < most; i++) {
@@ -178,7 +178,7 @@ static enum status find_in_stream(struct redis_conn *conn, const struct queue *q
     job.priority = priority;
     const enum status status = mark_running(conn, stream, &job, &pending, err);
     if (status == STATUS_OK) {
-        show(shown, &job);
+        show_job(shown, &job);
     }
     redis_reply_free(pending);
     entries_close(&entries, NULL);
@@ -186,9 +186,9 @@ static enum status find_in_stream(struct redis_conn *conn, const struct queue *q
 }
 
 enum status jobs_find(struct redis_conn *conn, const struct queue *queue, const char *id,
-                      jobs_show *each, void *context, struct error *err)
+                      jobs_show *show, void *context, struct error *err)
 {
-    struct shown shown = {each, context, 0};
+    struct shown shown = {show, context, 0};
     enum status status = STATUS_NOT_FOUND;
 
     for (int i = 0; status == STATUS_NOT_FOUND && i < JOB_PRIORITIES; i++) {

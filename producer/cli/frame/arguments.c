@@ -76,10 +76,10 @@ static _Noreturn void refuse(const struct command *command, const struct flags *
     cli_usage(command, "unknown or ambiguous flag \"%.*s\"", (int)strcspn(word, "="), word);
 }
 
-static void remember(struct cli *cli, const char *name, char *value)
+static void remember(struct cli *cli, struct cli_given one)
 {
     cli->given = must_grow(cli->given, (cli->given_count + 1) * sizeof *cli->given);
-    cli->given[cli->given_count++] = (struct cli_given){name, value};
+    cli->given[cli->given_count++] = one;
 }
 
 /* Takes the flags of argv[1..argc); returns where the first other word stands (they are moved to
@@ -98,11 +98,11 @@ static int parse_flags(struct cli *cli, const struct command *command, int argc,
             break;
         }
         if (answer == 'h') {
-            remember(cli, "help", NULL);
+            remember(cli, (struct cli_given){"help", NULL});
         } else if (answer < FIRST_VALUE) {
             refuse(command, &flags, answer, optind > word ? argv[optind - 1] : argv[word]);
         } else {
-            remember(cli, flags.table[answer - FIRST_VALUE].name, optarg);
+            remember(cli, (struct cli_given){flags.table[answer - FIRST_VALUE].name, optarg});
         }
     }
     free(flags.table);
