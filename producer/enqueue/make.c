@@ -147,6 +147,23 @@ static enum status check_body(const stillhouse_client *client, struct error *err
     return STATUS_OK;
 }
 
+/* Encodes a body, and hears what the worker will say to it: the rules stand in the decoder alone.
+ */
+static enum status encode(stillhouse_client *client, enum kind_id kind, const void *body,
+                          struct error *err)
+{
+    const struct reading strict = {&client->arena, false};
+    union any_body read;
+
+    strbuf_reset(&client->body);
+    bodies_encode(kind, body, &client->body);
+    const enum status status = check_body(client, err);
+    return status == STATUS_OK
+               ? bodies_decode(kind, (struct slice){client->body.data, client->body.bytes}, &strict,
+                               &read, err)
+               : status;
+}
+
 struct queue_item draft_item(const stillhouse_client *client, const struct job_draft *draft)
 {
     return (struct queue_item){
@@ -215,34 +232,19 @@ static enum status take_metadata(struct arena *arena, const stillhouse_meta *met
 
 /* ---- enrich -------------------------------------------------------------------------------- */
 
-static enum status encode_enrich(stillhouse_client *client, const stillhouse_enrichment *enrichment,
-                                 struct enrich_body *body, struct error *err)
-{
-    enum status status = take_text("query", enrichment->query, &body->query, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    body->k.value = enrichment->k == 0 ? BODIES_K_DEFAULT : enrichment->k;
-    strbuf_reset(&client->body);
-    bodies_encode_enrich(body, &client->body);
-    status = check_body(client, err);
-    if (status == STATUS_OK) {
-        struct enrich_body read; /* what the worker will say to it */
-        status = bodies_decode_enrich(client->body.data, client->body.bytes, NULL, &read, err);
-    }
-    return status;
-}
-
 enum status make_enrich(stillhouse_client *client, const stillhouse_enrichment *enrichment,
                         const stillhouse_job_options *options, struct job_draft *draft,
                         struct error *err)
 {
-    struct enrich_body body = {0};
+    struct enrich_body body = {.k.value = enrichment->k == 0 ? BODIES_K_DEFAULT : enrichment->k};
     char unique[BODIES_UNIQUE_BYTES];
 
     enum status status = make_check_domain(enrichment->domain, err);
     if (status == STATUS_OK) {
-        status = encode_enrich(client, enrichment, &body, err);
+        status = take_text("query", enrichment->query, &body.query, err);
+    }
+    if (status == STATUS_OK) {
+        status = encode(client, KIND_enrich, &body, err);
     }
     if (status != STATUS_OK) {
         return status;
@@ -291,18 +293,7 @@ enum status make_distill(stillhouse_client *client, const stillhouse_experience 
     if (status == STATUS_OK) {
         status = take_experience(&client->arena, experience, &body, err);
     }
-    if (status != STATUS_OK) {
-        return status;
-    }
-    strbuf_reset(&client->body);
-    bodies_encode_distill(&body, &client->body);
-    status = check_body(client, err);
-    if (status == STATUS_OK) {
-        struct distill_body read;
-        status = bodies_decode_distill(client->body.data, client->body.bytes, &client->arena, &read,
-                                       err);
-    }
-    return status;
+    return status == STATUS_OK ? encode(client, KIND_distill, &body, err) : status;
 }
 
 /* ---- index --------------------------------------------------------------------------------- */
@@ -355,18 +346,7 @@ enum status make_index(stillhouse_client *client, const char *domain,
     if (status == STATUS_OK) {
         status = take_documents(&client->arena, documents, count, &body, err);
     }
-    if (status != STATUS_OK) {
-        return status;
-    }
-    strbuf_reset(&client->body);
-    bodies_encode_index(&body, &client->body);
-    status = check_body(client, err);
-    if (status == STATUS_OK) {
-        struct index_body read;
-        status =
-            bodies_decode_index(client->body.data, client->body.bytes, &client->arena, &read, err);
-    }
-    return status;
+    return status == STATUS_OK ? encode(client, KIND_index, &body, err) : status;
 }
 
 /* ---- any other ----------------------------------------------------------------------------- */
