@@ -268,11 +268,13 @@ static enum status read_field(const struct kind_field *field, const struct mp_va
 enum status bodies_read(const struct kind_shape *shape, const struct mp_value *map,
                         const struct reading *how, void *out, struct error *err)
 {
-    struct found found = {.shape = shape};
+    struct found found;
     const struct metadata_source rest = {.body = map, .is_field = is_field, .context = &found};
     enum status status = STATUS_OK;
 
     memset(out, 0, shape->bytes);
+    found.shape = shape;
+    found.word = (struct slice){NULL, 0};
     find_values(&found, map);
     for (size_t i = 0; status == STATUS_OK && i < shape->count; i++) {
         const struct kind_field *field = &shape->fields[i];
@@ -313,9 +315,23 @@ enum status bodies_decode(enum kind_id kind, struct slice body, const struct rea
 
 /* ---- encode ---------------------------------------------------------------------------------- */
 
-/* Required fields are there, and those that count as something where they are not given. */
-static bool is_there(const struct kind_field *field, const void *member)
+/* What the body's WORD field says; {NULL, 0}: it has none. */
+static struct slice word_of(const struct kind_shape *shape, const void *body)
 {
+    for (size_t i = 0; i < shape->count; i++) {
+        if (shape->fields[i].type == FIELD_WORD) {
+            return *(const struct slice *)((const char *)body + shape->fields[i].at);
+        }
+    }
+    return (struct slice){NULL, 0};
+}
+
+/* Required fields are there, and those that count as something where they are not given. */
+static bool is_there(const struct kind_field *field, struct slice word, const void *member)
+{
+    if (!kind_has(field, word)) {
+        return false;
+    }
     if ((field->rules & FIELD_REQUIRED) != 0) {
         return true;
     }
@@ -383,16 +399,17 @@ static void put_member(const struct kind_field *field, const void *member, struc
 /* Recursion is bounded: the table nests as deep as it is written. */
 void bodies_write(const struct kind_shape *shape, const void *body, struct strbuf *out)
 {
+    const struct slice word = word_of(shape, body);
     size_t count = 0;
 
     for (size_t i = 0; i < shape->count; i++) {
-        count += is_there(&shape->fields[i], (const char *)body + shape->fields[i].at);
+        count += is_there(&shape->fields[i], word, (const char *)body + shape->fields[i].at);
     }
     mp_put_map(out, count);
     for (size_t i = 0; i < shape->count; i++) {
         const struct kind_field *field = &shape->fields[i];
         const void *member = (const char *)body + field->at;
-        if (is_there(field, member)) {
+        if (is_there(field, word, member)) {
             mp_put_text(out, field->name);
             put_member(field, member, out);
         }
