@@ -123,13 +123,21 @@ static void note(struct round *round, size_t of, const struct redis_host *at,
     round->asked++;
 }
 
+/* The sentinel that many places behind the first one; at most once around. */
+static size_t behind_first(const struct sentinels *sentinels, size_t places)
+{
+    const size_t index = sentinels->first + places;
+
+    return index < sentinels->url.sentinel_count ? index : index - sentinels->url.sentinel_count;
+}
+
 static enum status give_up(struct sentinels *sentinels, const struct round *round,
                            struct error *err)
 {
     const size_t count = sentinels->url.sentinel_count;
     const bool all = round->asked == count;
 
-    sentinels->first = (sentinels->first + (all ? 1 : round->asked)) % count;
+    sentinels->first = behind_first(sentinels, all ? 1 : round->asked);
     if (all && round->common == STATUS_INVALID) {
         return error_set(err, STATUS_INVALID,
                          "no sentinel knows a master \"%.64s\": %s; expected the name in their "
@@ -167,10 +175,10 @@ static enum status find(void *state, const struct redis_search *search, struct r
     struct round round = {.list = ""};
 
     if (search->failed) {
-        sentinels->first = (sentinels->first + 1) % count;
+        sentinels->first = behind_first(sentinels, 1);
     }
     for (size_t i = 0; i < count && (i == 0 || clock_now_ms() < deadline_ms); i++) {
-        const size_t index = (sentinels->first + i) % count;
+        const size_t index = behind_first(sentinels, i);
         struct error own = {0};
         if (ask_one(sentinels, index, share_until(deadline_ms, count - i), search, at, &own) ==
             STATUS_OK) {
