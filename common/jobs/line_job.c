@@ -125,7 +125,7 @@ static const char *assumed(const struct kind_field *field)
 static enum status pack_body(const struct kind_shape *shape, const cJSON *line, struct strbuf *out,
                              struct error *err)
 {
-    const cJSON *values[SHAPE_FIELDS_MAX];
+    const cJSON *values[SHAPE_FIELDS_MAX] = {NULL};
     msgpack_packer packer;
     struct error wrong = {0};
     size_t count = 0;

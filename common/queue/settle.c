@@ -189,6 +189,7 @@ static enum status settle(struct redis_conn *conn, const struct queue_holder *ho
     }
     while (status == STATUS_OK && sent < count) {
         struct call call; /* large, so it is not cleared */
+        call.verb = all->verb;
         call.count = call.bytes = 0;
         for (size_t i = 0; i < count && call.count < QUEUE_BATCH_MAX; i++) {
             if (ends[i].fate == QUEUE_UNSENT && take_end(&call, all->verb, &ends[i])) {

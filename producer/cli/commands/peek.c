@@ -83,7 +83,7 @@ static int peek_one(const struct cli *cli, struct redis_conn *conn, const struct
 
 static int peek_next(const struct cli *cli, struct redis_conn *conn, const struct queue *queue)
 {
-    struct table table;
+    struct table table = {0};
     struct page page = {.table = cli->json ? NULL : &table};
     struct error err = {0};
 

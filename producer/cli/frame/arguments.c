@@ -256,6 +256,7 @@ static void choose_form(struct cli *cli)
     }
     cli->form = form;
     check_flags(cli);
+    /* cppcheck-suppress nullPointerRedundantCheck; cli_usage does not return */
     if (cli->argument_count < form->min) {
         cli_usage(command, "an argument is missing: expected %s",
                   describe(command, word, expected));
