@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "jobs/bodies.h"
 
-enum { COMMIT_TRIES = 4, COMMIT_BASE_MS = 50, COMMIT_MAX_MS = 1000 };
+enum { SETTLE_TRIES = 4, SETTLE_BASE_MS = 50, SETTLE_MAX_MS = 1000 };
 
 /* The jobs of a batch that end in one way. Arrays in the arena. */
 struct ending {
@@ -211,12 +211,12 @@ static bool persist(struct context *ctx, const struct settling *settling, struct
             refused = true;
             continue;
         }
-        if (i >= COMMIT_TRIES && !settling->may_wait(settling->context)) {
+        if (i >= SETTLE_TRIES && !settling->may_wait(settling->context)) {
             return false;
         }
         ending->unsure = true;
         clock_sleep_ms(
-            retry_delay_ms(&ctx->random, i, COMMIT_BASE_MS, COMMIT_MAX_MS, COMMIT_BASE_MS));
+            retry_delay_ms(&ctx->random, i, SETTLE_BASE_MS, SETTLE_MAX_MS, SETTLE_BASE_MS));
         context_progress(ctx);
     }
     return true;

@@ -5,7 +5,7 @@
  * and its jobs stay its own, since the janitor beats for them on another connection. So an outage
  * that meets the lanes alone (no more clients let in, a firewall) is no death of their jobs. A step
  * that was refused is repeated once, when the function library stands (FUNCTION FLUSH took it: it
- * is loaded again). What is refused for good, or not committed when the worker stops, the lane
+ * is loaded again). What is refused for good, or not settled when the worker stops, the lane
  * hands back: nothing is lost, and effects are idempotent.
  */
 #ifndef STILLHOUSE_PROCESS_SETTLE_H
@@ -15,13 +15,14 @@
 #include "handlers/handler.h"
 #include "queue/queue.h"
 
+/* Whose jobs they are, and how long to try. */
 struct settling {
     struct queue_holder holder;
     bool (*may_wait)(void *); /* false: the worker stops, a few tries must do */
     void *context;
 };
 
-/* Acts on the verdicts of `count` tasks and counts what moved. False: some are not committed. */
+/* Acts on the verdicts of `count` tasks and counts what moved. False: some are not settled. */
 bool settle(struct context *ctx, const struct settling *settling, const struct task *tasks,
             size_t count) MUSTCHECK;
 
