@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "queue/enqueue.h"
 #include "queue/internal.h"
 
 enum { WAIT_MAX_MS = 24 * 60 * 60 * 1000 };

@@ -33,9 +33,4 @@ void queue_args_fence(struct redis_args *args, const struct job *job);
 /* STATUS_GARBLED: `function` answered in a shape it never has. */
 enum status queue_bad_shape(const char *function, struct error *err);
 
-/* Appends the job of one stream entry; `fields` is the flat array of names and values. */
-enum status queue_batch_add(struct queue_batch *batch, enum job_priority stream,
-                            const redisReply *entry, const redisReply *fields, int64_t deliveries,
-                            struct error *err) MUSTCHECK;
-
 #endif

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "queue/internal.h"
+#include "queue/operate.h"
 
 const char *const queue_counter_names[QUEUE_COUNTERS] = {
     [QUEUE_ENQUEUED] = "enqueued", [QUEUE_DEDUPLICATED] = "deduplicated",

@@ -2,8 +2,14 @@
 #include <string.h>
 
 #include "queue/internal.h"
+#include "queue/take.h"
 
 enum { FIRST_JOBS = 64, FIRST_REPLIES = 4 };
+
+enum { CURSOR_BYTES = 48 };
+
+/* A library before 5 wakes nobody when a job is delayed or a queue resumed: it is asked often. */
+enum { OLDER_EVERY_MS = 1000 };
 
 /* ---- the batch ----------------------------------------------------------------------------- */
 
@@ -95,9 +101,10 @@ static void set_field(struct job *job, const redisReply *name, const redisReply 
     }
 }
 
-enum status queue_batch_add(struct queue_batch *batch, enum job_priority stream,
-                            const redisReply *entry, const redisReply *fields, int64_t deliveries,
-                            struct error *err)
+/* Appends the job of one stream entry; `fields` is the flat array of names and values. */
+static enum status add_job(struct queue_batch *batch, enum job_priority stream,
+                           const redisReply *entry, const redisReply *fields, int64_t deliveries,
+                           struct error *err)
 {
     struct job *job = new_job(batch);
     if (job == NULL) {
@@ -160,7 +167,7 @@ static enum status parse_entries(enum job_priority stream, const redisReply *ent
             return queue_bad_shape("XREADGROUP", err);
         }
         const enum status status =
-            queue_batch_add(batch, stream, entry->element[0], entry->element[1], 1, err);
+            add_job(batch, stream, entry->element[0], entry->element[1], 1, err);
         if (status != STATUS_OK) {
             return status;
         }
@@ -222,4 +229,212 @@ enum status queue_job_check(const struct job *job, struct error *err)
         return error_set(err, STATUS_INVALID, "body: expected a field, it may be empty");
     }
     return job_options_parse(job->options_text.data, job->options_text.bytes, true, &options, err);
+}
+
+/* ---- takeovers ----------------------------------------------------------------------------- */
+
+/* {cursor, buried, {entry, deliveries, fields}, ...} */
+static enum status parse_reclaimed(enum job_priority stream, const redisReply *reply,
+                                   char cursor[CURSOR_BYTES], struct queue_batch *batch,
+                                   size_t *buried, struct error *err)
+{
+    if (reply->elements < 2 || reply->element[0]->type != REDIS_REPLY_STRING ||
+        (size_t)reply->element[0]->len >= CURSOR_BYTES ||
+        reply->element[1]->type != REDIS_REPLY_INTEGER || reply->element[1]->integer < 0) {
+        return queue_bad_shape("sh_reclaim", err);
+    }
+    for (size_t i = 2; i < reply->elements; i++) {
+        const redisReply *taken = reply->element[i];
+        if (!redis_reply_is_row(taken, "sia")) {
+            return queue_bad_shape("sh_reclaim", err);
+        }
+        const enum status status = add_job(batch, stream, taken->element[0], taken->element[2],
+                                           taken->element[1]->integer, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    snprintf(cursor, CURSOR_BYTES, "%s", reply->element[0]->str);
+    *buried = (size_t)reply->element[1]->integer;
+    return STATUS_OK;
+}
+
+bool queue_is_suspect(const struct job *job, int64_t max_deliveries)
+{
+    const int64_t lower =
+        max_deliveries - 1 < LIBRARY_SUSPECT_AFTER ? max_deliveries - 1 : LIBRARY_SUSPECT_AFTER;
+
+    return job->deliveries > (lower < 1 ? 1 : lower);
+}
+
+enum status queue_reclaim(struct redis_conn *conn, const struct queue *queue,
+                          const struct queue_takeover *takeover, char cursor[CURSOR_BYTES],
+                          struct queue_batch *batch, size_t *buried, struct error *err)
+{
+    redisReply *reply = NULL;
+
+    *buried = 0;
+    enum status status = queue_callf(
+        conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_reclaim 1 %s %d %s %s %jd %jd %zu %s %d",
+        queue->base, (int)takeover->stream, takeover->consumer, takeover->worker,
+        takeover->visibility_ms, takeover->max_deliveries, takeover->count, cursor,
+        (int)takeover->suspects);
+    if (status != STATUS_OK) {
+        return status;
+    }
+
+    const size_t before = batch->count;
+    status = parse_reclaimed(takeover->stream, reply, cursor, batch, buried, err);
+    if (status == STATUS_OK && batch->count > before) {
+        status = queue_batch_own(batch, reply, err);
+        if (status == STATUS_OK) {
+            return STATUS_OK;
+        }
+    }
+    if (status != STATUS_OK) {
+        batch->count = before; /* they point into the reply; taken over again later */
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+/* An entry's id begins with the ms when it was added. */
+static bool is_old(const redisReply *entries, int64_t before_unix_ms)
+{
+    return entries->type == REDIS_REPLY_ARRAY && entries->elements > 0 &&
+           entries->element[0]->type == REDIS_REPLY_ARRAY && entries->element[0]->elements > 0 &&
+           entries->element[0]->element[0]->type == REDIS_REPLY_STRING &&
+           strtoll(entries->element[0]->element[0]->str, NULL, 10) <= before_unix_ms;
+}
+
+static bool is_stream_of(const struct queue *queue, const redisReply *name)
+{
+    for (int priority = 0; priority < JOB_PRIORITIES; priority++) {
+        if (name->type == REDIS_REPLY_STRING && strcmp(name->str, queue->stream[priority]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum status queue_find_old(struct redis_conn *conn, const struct queue *queues, size_t count,
+                           struct queue_age age, bool *old, struct error *err)
+{
+    struct redis_args args = {0};
+    redisReply *reply = NULL;
+
+    redis_args_format(&args, "XREAD COUNT 1 STREAMS");
+    for (size_t i = 0; i < count; i++) {
+        old[i] = false;
+        for (int priority = 0; priority < JOB_PRIORITIES; priority++) {
+            redis_args_str(&args, queues[i].stream[priority]);
+        }
+    }
+    for (size_t i = 0; i < count * JOB_PRIORITIES; i++) {
+        redis_args_str(&args, "0");
+    }
+    const enum status status = redis_conn_command(conn, &args, &reply, err);
+    redis_args_free(&args);
+    for (size_t i = 0;
+         status == STATUS_OK && reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++) {
+        const redisReply *stream = reply->element[i];
+        for (size_t q = 0; q < count && stream->type == REDIS_REPLY_ARRAY && stream->elements == 2;
+             q++) {
+            if (is_stream_of(&queues[q], stream->element[0])) {
+                old[q] = old[q] || is_old(stream->element[1], age.now_unix_ms - age.age_ms);
+            }
+        }
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+enum status queue_list_idle(struct redis_conn *conn, const char *stream, int64_t idle_ms,
+                            struct queue_idle *rows, size_t *count, struct error *err)
+{
+    const size_t limit = *count;
+    redisReply *reply = NULL;
+
+    *count = 0;
+    enum status status = queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err,
+                                     "XPENDING %s fleet IDLE %jd - + %zu", stream, idle_ms, limit);
+    if (status == STATUS_NOT_FOUND) {
+        return STATUS_OK; /* NOGROUP: nothing is held */
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < reply->elements && i < limit; i++) {
+        if (!redis_reply_is_row(reply->element[i], "*si*")) { /* entry, who, idle, deliveries */
+            status = queue_bad_shape("XPENDING", err);
+            break;
+        }
+        rows[*count].idle_ms = reply->element[i]->element[2]->integer;
+        snprintf(rows[*count].consumer, sizeof rows[*count].consumer, "%s",
+                 reply->element[i]->element[1]->str);
+        (*count)++;
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+enum status queue_push_token(struct redis_conn *conn, const char *key, struct error *err)
+{
+    struct redis_pipeline pipeline = {.conn = conn};
+
+    redis_pipelinef(&pipeline, "DEL %s", key);
+    redis_pipelinef(&pipeline, "RPUSH %s 1", key);
+    redis_pipelinef(&pipeline, "PEXPIRE %s %d", key, (int)LIBRARY_TOKEN_TTL_MS);
+    return redis_pipeline_end(&pipeline, err);
+}
+
+/* ---- delayed jobs -------------------------------------------------------------------------- */
+
+enum status queue_promote(struct redis_conn *conn, const struct queue *queue, size_t limit,
+                          struct queue_promotion *out, struct error *err)
+{
+    redisReply *reply = NULL;
+
+    *out = (struct queue_promotion){.next_ms = -1};
+    enum status status =
+        queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_promote 1 %s %zu paused",
+                    queue->base, limit > QUEUE_BATCH_MAX ? QUEUE_BATCH_MAX : limit);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const bool is_older = redis_reply_is_row(reply, "ii");
+    if ((is_older || redis_reply_is_row(reply, "iii")) && reply->element[0]->integer >= 0) {
+        out->moved = (size_t)reply->element[0]->integer;
+        out->next_ms = reply->element[1]->integer;
+        out->paused = !is_older && reply->element[2]->integer == 1;
+    } else {
+        status = queue_bad_shape("sh_promote", err);
+    }
+    if (is_older && (out->next_ms < 0 || out->next_ms > OLDER_EVERY_MS)) {
+        out->next_ms = OLDER_EVERY_MS;
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+/* ---- consumers ----------------------------------------------------------------------------- */
+
+enum status queue_yield(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                        size_t *yielded, struct error *err)
+{
+    *yielded = 0;
+    return queue_countf(conn, yielded, err, "FCALL sh_yield 1 %s %s", queue->base, consumer);
+}
+
+enum status queue_leave(struct redis_conn *conn, const struct queue *queue, const char *consumer,
+                        struct error *err)
+{
+    return queue_countf(conn, NULL, err, "FCALL sh_leave 1 %s %s", queue->base, consumer);
+}
+
+enum status queue_reap(struct redis_conn *conn, const struct queue *queue, int64_t idle_ms,
+                       size_t *removed, struct error *err)
+{
+    *removed = 0;
+    return queue_countf(conn, removed, err, "FCALL sh_reap 1 %s %jd", queue->base, idle_ms);
 }

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "config/settings.h"
+#include "queue/queue.h"
 
 enum { TIME_MAX_MS = 60 * 60 * 1000, ENTRIES_MAX = 10 * 1000 * 1000 };
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "enqueue/send.h"
+#include "queue/queue.h"
 
 /* ---- one ----------------------------------------------------------------------------------- */
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "enqueue/make.h"
+#include "queue/enqueue.h"
 
 enum {
     CALL_BYTES = 256 * 1024,

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "jobs/bodies.h"
 #include "jobs/library.h"
+#include "queue/enqueue.h"
 
 enum { UNIQUE_BYTES = TEXT_HASH_CHARS + 8 };
 

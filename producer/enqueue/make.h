@@ -9,6 +9,7 @@
 #define STILLHOUSE_ENQUEUE_MAKE_H
 
 #include "client/client.h"
+#include "queue/enqueue.h"
 
 enum { JOBS_OPTIONS_BYTES = 640 };
 

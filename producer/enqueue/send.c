@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "enqueue/flush.h"
+#include "queue/enqueue.h"
 
 enum {
     CALL_JOBS = 500, /* Redis does nothing else meanwhile: about 2 ms */

@@ -10,6 +10,7 @@
 #define STILLHOUSE_ENQUEUE_SEND_H
 
 #include "enqueue/make.h"
+#include "queue/queue.h"
 
 /* One bounded round trip. FULL where the bound was reached; else the statuses of queue_enqueue.
  * `id` (may be NULL) is filled on STATUS_OK only. */

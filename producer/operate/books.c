@@ -1,4 +1,5 @@
 #include "operate/books.h"
+#include "queue/operate.h"
 
 enum status books_look(struct redis_conn *conn, const struct queue *queue, struct books *books,
                        struct error *err)

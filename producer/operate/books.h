@@ -10,7 +10,7 @@
 #ifndef STILLHOUSE_OPERATE_BOOKS_H
 #define STILLHOUSE_OPERATE_BOOKS_H
 
-#include "queue/queue.h"
+#include "queue/operate.h"
 
 struct books {
     struct queue_stats stats;

@@ -6,7 +6,9 @@
 
 #include "base/clock.h"
 #include "base/must.h"
+#include "base/strbuf.h"
 #include "queue/keys.h"
+#include "queue/operate.h"
 
 /* ---- queues -------------------------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@
 #ifndef STILLHOUSE_OPERATE_FLEET_H
 #define STILLHOUSE_OPERATE_FLEET_H
 
+#include "queue/operate.h"
 #include "queue/queue.h"
 #include "redis/conn.h"
 

@@ -8,6 +8,7 @@
 #define STILLHOUSE_OPERATE_JOBS_H
 
 #include "operate/entries.h"
+#include "queue/queue.h"
 
 /* Is called with each job; what the entry borrows is there during the call. */
 typedef void jobs_show(void *context, const struct entry *job);

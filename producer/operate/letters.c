@@ -1,4 +1,5 @@
 #include "operate/letters.h"
+#include "queue/queue.h"
 
 #include <stdio.h>
 #include <string.h>

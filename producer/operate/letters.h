@@ -9,6 +9,7 @@
 #define STILLHOUSE_OPERATE_LETTERS_H
 
 #include "operate/entries.h"
+#include "queue/queue.h"
 
 /* queue_requeue or queue_discard. */
 typedef enum status letters_move(struct redis_conn *conn, const struct queue *queue,

@@ -9,6 +9,7 @@
 #include "enqueue/make.h"
 #include "jobs/bodies.h"
 #include "prompt/result.h"
+#include "queue/enqueue.h"
 
 /* Redis looks at the clocks of those who wait about ten times a second, so its "nothing came" may
  * come so much late; a Redis that says nothing at all is not waited for longer. */

@@ -5,6 +5,7 @@
 #define STILLHOUSE_PROMPT_LOOKUP_H
 
 #include "client/client.h"
+#include "queue/queue.h"
 
 /* INVALID where no enrichment could be asked for so. k becomes the default where it is 0. */
 enum status lookup_check(struct question *asked, struct error *err) MUSTCHECK;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue/enqueue.h"
 #include "support.h"
 
 enum { FILL_DEPTH = 1000, TIMEOUT_S = 60 };

@@ -21,6 +21,7 @@
 #include "drain.h"
 #include "experiences.h"
 #include "flags.h"
+#include "queue/queue.h"
 #include "requests.h"
 #include "support.h"
 

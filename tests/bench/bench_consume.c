@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "drain.h"
 #include "flags.h"
+#include "queue/queue.h"
 #include "support.h"
 
 enum { BATCH_MAX = 1000, STREAM_BYTES = 32 };

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "flags.h"
 #include "jobs/bodies.h"
+#include "queue/enqueue.h"
 #include "stillhouse.h"
 #include "support.h"
 

@@ -23,6 +23,8 @@
 #include "flags.h"
 #include "http/client.h"
 #include "process/fleet.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
 #include "support.h"
 
 enum { HEAD_BYTES = 5, INDEX_BYTES = 12, READ_COUNT = 64, BATCH_MAX = 1000, END_MS = 10000 };

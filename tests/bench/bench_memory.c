@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 #include "jobs/bodies.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
 #include "support.h"
 
 enum { CALL = 500, BACKLOG = 20000, STEPS = 10, GROWTH_KIB = 1024, BODY_MAX = 16 * 1024 };

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "drain.h"
 #include "flags.h"
+#include "queue/operate.h"
+#include "queue/queue.h"
 #include "support.h"
 
 enum { IDLE_MS = 1500 };

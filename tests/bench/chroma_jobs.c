@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "experiences.h"
 #include "jobs/bodies.h"
+#include "queue/enqueue.h"
 #include "support.h"
 
 enum { CALL = 500, ID_BYTES = 40, OPTIONS_BYTES = 64 };

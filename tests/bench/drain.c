@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "queue/operate.h"
 #include "support.h"
 
 enum { START_MS = 20000, DRAIN_MS = 300000, POLL_MS = 1 };

@@ -8,6 +8,7 @@
 #define STILLHOUSE_TESTS_BENCH_DRAIN_H
 
 #include "bare.h"
+#include "queue/queue.h"
 
 enum { DRAIN_WORKERS_MAX = 16 };
 

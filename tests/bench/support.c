@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "queue/operate.h"
 
 void bench_fail(const char *fmt, ...)
 {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "queue/operate.h"
 #include "queue/queue.h"
 #include "servers.h"
 

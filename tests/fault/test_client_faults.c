@@ -2,6 +2,7 @@
  * base prompt comes out unchanged and in time. The bounds are 100 ms to connect and 50 ms a
  * command; a second is what a busy machine may make of them. */
 #include "integration/client_fixture.h"
+#include "queue/queue.h"
 
 #include <signal.h>
 

@@ -1,6 +1,8 @@
 /* Who holds a job, when workers sleep, are slow, or are told to go. */
 #include <stdio.h>
 
+#include "queue/enqueue.h"
+#include "queue/operate.h"
 #include "worker_fixture.h"
 
 enum { VISIBILITY_MS = 1000 };

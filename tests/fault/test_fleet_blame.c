@@ -4,6 +4,8 @@
 
 #include "chroma_calls.h"
 #include "integration/fleet_fixture.h"
+#include "queue/operate.h"
+#include "queue/queue.h"
 #include "rule_server.h"
 
 enum {

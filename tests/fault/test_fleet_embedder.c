@@ -1,6 +1,8 @@
 /* The fleet with an embedder that misbehaves: what is dead, what is tried again, what waits. */
 #include "fake_server.h"
 #include "integration/fleet_fixture.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
 
 TestSuite(fleet_embedder, .init = setup, .fini = teardown, .timeout = 120);
 

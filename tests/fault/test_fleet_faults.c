@@ -1,6 +1,9 @@
 /* The fleet when its servers misbehave for real: nothing is lost, the books balance, work goes on.
  */
 #include "integration/fleet_fixture.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
+#include "queue/take.h"
 
 TestSuite(fleet_faults, .init = setup, .fini = teardown, .timeout = 180);
 

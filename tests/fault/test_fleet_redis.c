@@ -2,6 +2,8 @@
  * vanish, the disk or the memory is full. Nothing is lost, nothing runs hot, and work goes on when
  * it may. */
 #include "integration/fleet_fixture.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

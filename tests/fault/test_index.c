@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "chroma_calls.h"
 #include "integration/fleet_fixture.h"
+#include "queue/operate.h"
 
 enum { ARENA_BLOCK_BYTES = 64 * 1024 };
 

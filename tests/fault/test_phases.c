@@ -1,6 +1,7 @@
 /* kill -9 of a real worker at each phase of each handler: another worker does the job, its effects
  * stand once, the books balance. The moment is chosen by proxies that hold a conversation at a
  * word. */
+#include "queue/operate.h"
 #include "worker_fixture.h"
 
 TestSuite(phases, .init = setup_proxies, .fini = teardown_proxies, .timeout = 120);

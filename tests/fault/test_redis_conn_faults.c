@@ -1,5 +1,9 @@
 /* One connection to servers that are slow, old, broken, or no Redis at all. */
 #include "integration/redis_conn_fixture.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 
 TestSuite(redis_conn_faults, .timeout = 60);
 

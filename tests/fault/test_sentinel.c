@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "queue/operate.h"
 #include "redis/sentinel.h"
 #include "stillhouse.h"
 

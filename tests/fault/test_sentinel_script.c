@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "fake_server.h"
+#include "queue/enqueue.h"
 #include "queue/queue.h"
 #include "redis/sentinel.h"
 #include "servers.h"

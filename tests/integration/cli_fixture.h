@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "queue/queue.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "servers.h"
 
 #define UNUSED __attribute__((unused))

@@ -13,7 +13,10 @@
 #include "http/client.h"
 #include "jobs/bodies.h"
 #include "process/fleet.h"
+#include "queue/enqueue.h"
 #include "queue/keys.h"
+#include "queue/operate.h"
+#include "queue/queue.h"
 #include "redis/sentinel.h"
 #include "servers.h"
 

@@ -12,6 +12,7 @@
 
 #include "client_fixture.h"
 #include "fake_server.h"
+#include "queue/queue.h"
 
 #define UNUSED __attribute__((unused))
 

@@ -17,7 +17,11 @@
 
 #include "base/clock.h"
 #include "ok.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
 #include "queue/queue.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "servers.h"
 
 #define HELPER static __attribute__((unused))

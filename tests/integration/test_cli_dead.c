@@ -1,5 +1,8 @@
 /* stillhouse dead and peek. */
 #include "cli_fixture.h"
+#include "queue/enqueue.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 
 TestSuite(cli_dead, .init = start_redis, .fini = stop_redis);
 

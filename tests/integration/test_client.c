@@ -2,6 +2,7 @@
  * own. */
 #include "client_fixture.h"
 
+#include "queue/queue.h"
 #include <math.h>
 #include <unistd.h>
 

@@ -2,6 +2,8 @@
 #include <pthread.h>
 
 #include "client_fixture.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 
 TestSuite(client_prompt, .init = client_setup, .fini = client_teardown);
 

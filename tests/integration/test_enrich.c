@@ -5,6 +5,7 @@
 #include "embedder/builtin.h"
 #include "embedder/vector.h"
 #include "fleet_fixture.h"
+#include "queue/operate.h"
 #include "rule_server.h"
 #include "json/write.h"
 

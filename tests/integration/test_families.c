@@ -8,6 +8,8 @@
 #include "fleet_settings.h"
 #include "http/client.h"
 #include "process/fleet.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
 #include "servers.h"
 
 enum { PATIENCE_MS = 20000, POLL_MS = 20, WORKERS = 2, NONE = -4711 };

@@ -1,6 +1,8 @@
 /* The main job, on a real Redis and a real Chroma: what the handlers leave behind. */
 #include "chroma_calls.h"
 #include "fleet_fixture.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
 
 TestSuite(fleet, .init = setup, .fini = teardown, .timeout = 120);
 

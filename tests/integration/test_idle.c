@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "queue/enqueue.h"
+#include "queue/operate.h"
 #include "queue_fixture.h"
 
 enum {

@@ -1,6 +1,7 @@
 /* The outbox of the producer library: a Redis that is away, full, refusing, frozen or killed, and
  * producers that are killed. Nothing is lost. */
 #include "outbox_fixture.h"
+#include "queue/queue.h"
 
 TestSuite(outbox, .init = setup, .fini = teardown, .timeout = 120);
 

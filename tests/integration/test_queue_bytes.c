@@ -1,4 +1,8 @@
 /* What a call moves is bounded in bytes, not in jobs alone: Redis serves nobody else meanwhile. */
+#include "queue/enqueue.h"
+#include "queue/operate.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_bytes, .init = queue_setup, .fini = queue_teardown, .timeout = 60);

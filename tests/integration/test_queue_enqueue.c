@@ -1,3 +1,6 @@
+#include "queue/enqueue.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_enqueue, .init = queue_setup, .fini = queue_teardown, .timeout = 60);

@@ -5,6 +5,10 @@
  * function answers or refuses; where it refuses it names the key, and whatever it does, the books
  * are off by no more than the foreign hand put them.
  */
+#include "queue/enqueue.h"
+#include "queue/operate.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_hostile, .init = queue_setup, .fini = queue_teardown, .timeout = 120);

@@ -1,4 +1,8 @@
 /* What the janitor does to a queue: promotes, takes over, tidies up consumers. On a real Redis. */
+#include "queue/enqueue.h"
+#include "queue/operate.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_janitor, .init = queue_setup, .fini = queue_teardown, .timeout = 60);

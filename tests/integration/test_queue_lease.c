@@ -1,6 +1,5 @@
 /* What the whole fleet keeps to together: a rate, and leases. On a real Redis. */
-#include "queue/lease.h"
-#include "queue/ratelimit.h"
+#include "queue/limits.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_lease, .init = queue_setup, .fini = queue_teardown, .timeout = 60);

@@ -1,3 +1,7 @@
+#include "queue/enqueue.h"
+#include "queue/operate.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_operate, .init = queue_setup, .fini = queue_teardown, .timeout = 60);

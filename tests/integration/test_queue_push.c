@@ -1,3 +1,5 @@
+#include "queue/enqueue.h"
+#include "queue/take.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_push, .init = queue_setup, .fini = queue_teardown, .timeout = 60);

@@ -1,6 +1,10 @@
 /* What an operator's fingers and other people's tools did to a queue, put right. */
 #include "base/arena.h"
 #include "jobs/bodies.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_repair, .init = queue_setup, .fini = queue_teardown, .timeout = 60);

@@ -1,4 +1,8 @@
 /* Jobs that did not work: retried, buried, malformed. On a real Redis. */
+#include "queue/enqueue.h"
+#include "queue/operate.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_retry, .init = queue_setup, .fini = queue_teardown, .timeout = 60);

@@ -1,6 +1,9 @@
 /* What a twin is owed by the job that stands for it, and what everybody is told who waits. */
 #include "base/arena.h"
 #include "jobs/bodies.h"
+#include "queue/enqueue.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "queue_fixture.h"
 
 TestSuite(queue_twins, .init = queue_setup, .fini = queue_teardown, .timeout = 60);

@@ -2,6 +2,8 @@
 #include <pthread.h>
 
 #include "proxy.h"
+#include "queue/enqueue.h"
+#include "queue/take.h"
 #include "queue_fixture.h"
 #include "reader/reader.h"
 

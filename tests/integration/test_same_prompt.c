@@ -4,6 +4,7 @@
 #include "chroma_writer/same_prompt.h"
 #include "embedder/builtin.h"
 #include "fleet_fixture.h"
+#include "queue/operate.h"
 
 TestSuite(same_prompt, .init = setup, .fini = teardown, .timeout = 120);
 

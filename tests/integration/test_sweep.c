@@ -3,7 +3,8 @@
 #include "embedder/builtin.h"
 #include "fake_server.h"
 #include "fleet_fixture.h"
-#include "queue/lease.h"
+#include "queue/limits.h"
+#include "queue/operate.h"
 
 enum { DIMENSION = 384, SLICE = 100, QUIET_MS = 700 };
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "queue/enqueue.h"
 
 enum { PATIENCE_MS = 20000, POLL_MS = 20 };
 

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
 #include "queue/queue.h"
 #include "redis/conn.h"
 #include "servers.h"

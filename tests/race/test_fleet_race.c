@@ -13,6 +13,8 @@
 #include "jobs/bodies.h"
 #include "process/fleet.h"
 #include "process/health.h"
+#include "queue/enqueue.h"
+#include "queue/operate.h"
 #include "servers.h"
 
 enum { LIVES = 2, JOBS = 400, PATIENCE_MS = 60000 };

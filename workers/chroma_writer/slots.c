@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "queue/keys.h"
-#include "queue/lease.h"
+#include "queue/limits.h"
 
 enum { LEASE_TTL_MS = 10000, LEASE_HOLD_MS = 500 };
 

@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "config/clients.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "redis/sentinel.h"
 
 enum { LANE_CONNECT_MS = 3000, LANE_COMMAND_MS = 5000 };

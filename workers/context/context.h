@@ -41,6 +41,7 @@
 #include "jobs/bodies.h"
 #include "metrics/metrics.h"
 #include "queue/queue.h"
+#include "queue/take.h"
 #include "redis/conn.h"
 #include "rules/retry.h"
 

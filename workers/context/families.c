@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "queue/keys.h"
+#include "queue/operate.h"
 
 enum {
     WAIT_MS = 300,

@@ -8,7 +8,8 @@
 #include "base/log.h"
 #include "jobs/library.h"
 #include "queue/keys.h"
-#include "queue/lease.h"
+#include "queue/limits.h"
+#include "queue/queue.h"
 
 enum {
     ALIVE_TTL_MS = 4200,        /* the beat is a chore of every 3 s */

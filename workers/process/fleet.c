@@ -11,6 +11,7 @@
 #include "chroma_writer/writer.h"
 #include "process/janitor.h"
 #include "process/lane.h"
+#include "queue/queue.h"
 
 struct fleet {
     struct worker worker;

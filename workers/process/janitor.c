@@ -31,6 +31,8 @@
  * is thrown away. On close the registration ends, so that the worker is gone at once.
  */
 #include "process/janitor.h"
+#include "queue/operate.h"
+#include "queue/take.h"
 
 #include <pthread.h>
 #include <stdlib.h>

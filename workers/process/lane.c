@@ -7,6 +7,8 @@
  * consumer leaves the group where it holds nothing.
  */
 #include "process/lane.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "queue/keys.h"
+#include "queue/queue.h"
 
 enum { GONE_MS = 3600000 };
 

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "jobs/bodies.h"
+#include "queue/settle.h"
 
 enum { SETTLE_TRIES = 4, SETTLE_BASE_MS = 50, SETTLE_MAX_MS = 1000 };
 

@@ -13,7 +13,7 @@
 
 #include "context/context.h"
 #include "handlers/handler.h"
-#include "queue/queue.h"
+#include "queue/settle.h"
 
 /* Whose jobs they are, and how long to try. */
 struct settling {

@@ -11,7 +11,7 @@
 #include "chroma_writer/writer.h"
 #include "process/worker.h"
 #include "queue/keys.h"
-#include "queue/lease.h"
+#include "queue/limits.h"
 
 enum {
     LEASE_MS = 60000, /* kept between two rounds too, so that one worker sweeps */

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "queue/settle.h"
+#include "queue/take.h"
 #include "reader/queues.h"
 #include "json/write.h"
 

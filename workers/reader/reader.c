@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/must.h"
 #include "queue/keys.h"
+#include "queue/take.h"
 #include "reader/queues.h"
 #include "redis/sentinel.h"
 

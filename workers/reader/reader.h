@@ -32,6 +32,7 @@
 #include "context/upstreams.h"
 #include "metrics/metrics.h"
 #include "queue/queue.h"
+#include "queue/take.h"
 
 enum {
     READER_QUEUES_MAX = 32,

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "queue/take.h"
 
 enum {
     SEAT_TTL_MS = 50000, /* longer than two reads block */

@@ -8,7 +8,7 @@
 #include "context/asking.h"
 #include "embedder/vector.h"
 #include "queue/keys.h"
-#include "queue/ratelimit.h"
+#include "queue/limits.h"
 #include "rules/halving.h"
 #include "rules/long_text.h"
 

@@ -7,6 +7,7 @@
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
 #include "operate/letters.h"
+#include "queue/operate.h"
 
 enum { LIST_DEFAULT = 20, LIST_MAX = 100000 };
 

@@ -12,6 +12,7 @@
 #include "cli/frame/output.h"
 #include "config/clients.h"
 #include "operate/fleet.h"
+#include "queue/operate.h"
 #include "redis/info.h"
 
 /* ---- findings ------------------------------------------------------------------------------ */

@@ -10,6 +10,7 @@
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
 #include "operate/fleet.h"
+#include "queue/queue.h"
 #include "redis/info.h"
 
 /* ---- init ---------------------------------------------------------------------------------- */

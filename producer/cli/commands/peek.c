@@ -8,6 +8,7 @@
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
 #include "operate/jobs.h"
+#include "queue/queue.h"
 
 enum { SHOWN = 10, BODY_CELL = 80 };
 

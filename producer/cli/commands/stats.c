@@ -14,6 +14,7 @@
 #include "cli/frame/output.h"
 #include "operate/books.h"
 #include "operate/fleet.h"
+#include "queue/operate.h"
 
 /* ---- stats --------------------------------------------------------------------------------- */
 

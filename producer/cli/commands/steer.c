@@ -8,6 +8,7 @@
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
 #include "operate/fleet.h"
+#include "queue/operate.h"
 
 /* ---- pause, resume ------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 
 #include "base/must.h"
 #include "operate/fleet.h"
+#include "queue/queue.h"
 #include "redis/sentinel.h"
 
 enum status open_redis(const char *text, struct redis_conn **out, struct error *err)

@@ -1,4 +1,6 @@
-/* queue/lease.h - "at most one holder at a time", kept in one Redis key that ends by itself.
+/* queue/limits.h - what the whole fleet keeps in one Redis key: a lease, and a rate.
+ *
+ * A lease is "at most one holder at a time", kept in one Redis key that ends by itself.
  *
  *     if (lease_take(conn, key, token, 10000, &taken, &err) == STATUS_OK && taken) {
  *         ... lease_renew(conn, key, token, 10000, &held, &err) every few seconds ...
@@ -11,9 +13,12 @@
  * lease without being told: what it protects must bear two holders for a moment. One connection,
  * one thread at a time. Errors: those of redis_conn_command, STATUS_INVALID for an empty token or a
  * ttl_ms under 1.
+ *
+ * A rate is "100/60s" calls to the embedder (STILLHOUSE_EMBED_RATE): a generic cell rate (GCRA),
+ * which takes `cost` tokens or says how long to wait.
  */
-#ifndef STILLHOUSE_QUEUE_LEASE_H
-#define STILLHOUSE_QUEUE_LEASE_H
+#ifndef STILLHOUSE_QUEUE_LIMITS_H
+#define STILLHOUSE_QUEUE_LIMITS_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,5 +39,11 @@ enum status lease_renew(struct redis_conn *conn, const char *key, const char *to
 /* Ends it where it is ours; somebody else's, or none, is left alone and is no error. */
 enum status lease_release(struct redis_conn *conn, const char *key, const char *token,
                           struct error *err) MUSTCHECK;
+
+/* *wait_ms = 0: taken. > 0: nothing was taken; ask again after so long. The key is sh:rate:<name>.
+ */
+enum status ratelimit_take(struct redis_conn *conn, const char *key, int64_t count,
+                           int64_t window_ms, int64_t cost, int64_t *wait_ms,
+                           struct error *err) MUSTCHECK;
 
 #endif
