@@ -1,3 +1,5 @@
+/* When a failed job is tried again: the wait doubles, is spread evenly, and heeds what a server
+ * asked. */
 #include <criterion/criterion.h>
 #include <stdint.h>
 
