@@ -1,7 +1,7 @@
 /* What experiences of one and the same prompt cost in Redis, and how many of them stay in Chroma.
  */
 #include "chroma_calls.h"
-#include "chroma_writer/same_prompt.h"
+#include "chroma_writer/writer.h"
 #include "embedder/builtin.h"
 #include "fleet_fixture.h"
 #include "queue/operate.h"
@@ -124,6 +124,37 @@ Test(same_prompt, a_prompt_that_comes_once_costs_a_few_bytes_and_no_question)
     cr_log_info("%.1f bytes and %.1f us a prompt", bytes, (double)took_ns / 1e3 / PROMPTS);
     cr_assert_lt(bytes, 10);
     cr_assert_eq(keys_like("sh:twins:*"), 0);
+    context_close(&ctx);
+    upstreams_free(ctx.upstreams);
+    metrics_free(metrics);
+}
+
+Test(same_prompt, while_queries_are_paused_nothing_is_asked_for_near_ones)
+{
+    const float vector[2] = {1, 0};
+    const struct job job = {0};
+    struct task task = {.job = &job};
+    struct record_write write = {.record = {.id = {"t1", 2}, .vector = vector}, .task = &task};
+    struct context ctx = {.settings = &settings};
+    struct error err = {0};
+    atomic_llong redis_clock_ms = 0;
+
+    metrics = metrics_new();
+    ctx.metrics = metrics;
+    ctx.redis_clock_ms = &redis_clock_ms;
+    settings.merge_distance = 0.2;
+    settings.breaker_failures = 1;
+    settings.breaker_pause_ms = 60000;
+    snprintf(settings.chroma_url, sizeof settings.chroma_url, "http://127.0.0.1:1");
+    ctx.upstreams = upstreams_new(&settings, metrics);
+    cr_assert_eq(context_open(&ctx, &err), STATUS_OK, "%s", err.text);
+    (void)error_set(&err, STATUS_UNREACHABLE, "nobody is there");
+    upstreams_report(ctx.upstreams, OPERATION_QUERY, err.status, &err);
+    same_prompt_find_near(&ctx, "legal", &write, 1);
+    cr_assert(write.failed);
+    cr_assert_eq(task.verdict, VERDICT_PARK);
+    cr_assert_eq(task.operation, OPERATION_QUERY);
+    cr_assert_not(task.tried, "%s", task.error);
     context_close(&ctx);
     upstreams_free(ctx.upstreams);
     metrics_free(metrics);

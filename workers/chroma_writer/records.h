@@ -1,9 +1,11 @@
 /* chroma_writer/records.h - writing documents into the domains' collections: what distill and index
  * have in common.
  *
- *     struct record_write writes[2] = {{.record = first, .task = task}, {.record = second, .task =
- * task}}; const struct record_group group = {"legal", writes, 2}; records_write(ctx, &group, 1,
- * NULL); if (!writes[0].failed) ...                          // else its task is judged
+ *     struct record_write writes[] = {{.record = first, .task = task},
+ *                                     {.record = second, .task = task}};
+ *     const struct record_group group = {"legal", writes, 2};
+ *     records_write(ctx, &group, 1, NULL);
+ *     if (!writes[0].failed) { ... }                      // else its task is judged
  *
  * Reads what is there (up to 100 a request), leaves out what is the same, drops metadata keys that
  * the new version has not; what is left goes to the writer (chroma_writer/writer.h), all domains at

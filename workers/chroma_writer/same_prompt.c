@@ -546,13 +546,21 @@ void same_prompt_find_near(struct context *ctx, const char *domain, struct recor
     if (ctx->settings->merge_distance <= 0 || count == 0) {
         return;
     }
-    struct chroma_hits *hits = arena_array(&ctx->arena, count, sizeof *hits);
-    enum status status = query_nearest(ctx, domain, writes, count, hits, &err);
+    const size_t allowed = asking_allow(ctx, OPERATION_QUERY, count);
+    for (size_t i = allowed; i < count; i++) {
+        asking_park(writes[i].task, OPERATION_QUERY);
+        writes[i].failed = true;
+    }
+    if (allowed == 0) {
+        return;
+    }
+    struct chroma_hits *hits = arena_array(&ctx->arena, allowed, sizeof *hits);
+    enum status status = query_nearest(ctx, domain, writes, allowed, hits, &err);
     const enum operation failed = asking_report_chroma(ctx, OPERATION_QUERY, status, &err);
     if (status == STATUS_NOT_FOUND) {
         return;
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < allowed; i++) {
         if (status == STATUS_OK) {
             settle_near(ctx, &writes[i], &hits[i]);
         } else {

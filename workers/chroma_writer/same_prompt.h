@@ -17,10 +17,12 @@
  * experience of it finds them all in Chroma. What older workers write has no "prompt_hash" but a
  * sorted set (keys_twins): it is read, and kept up to date, as long as it is there.
  *
- *     struct same_prompt one = {.domain = "legal", .id = id, .quality = 0.9, .created_unix_ms =
- * now}; struct same_prompt *list[] = {&one}; text_hash(prompt, bytes, one.text_hash); status =
- * same_prompt_remember(ctx, list, 1, &err);           // after it was written if (one.was_seen) ...
- * // order that it is trimmed
+ *     struct same_prompt one = {.domain = "legal", .id = id, .quality = 0.9};
+ *     one.created_unix_ms = now_unix_ms;
+ *     text_hash(prompt, bytes, one.text_hash);
+ *     struct same_prompt *list[] = {&one};
+ *     status = same_prompt_remember(ctx, list, 1, &err);  // after it was written
+ *     if (one.was_seen) { ... }                           // order that it is trimmed
  *
  * Whoever adds a prompt second sees the first, and each is added after its experience was written:
  * so the last one to look finds all.
@@ -63,7 +65,8 @@ enum status same_prompt_trim(struct context *ctx, struct same_prompt *const *see
 /* Merging near duplicates (STILLHOUSE_MERGE_DISTANCE > 0; off by default: it costs a query a
  * document). An experience nearer than the distance to one that is stored takes its place when it
  * is at least as good (`replaces`: deleted once the new one stands), and is left out otherwise
- * (`failed`, its task DONE). A query that fails judges the tasks. In the lane's thread. */
+ * (`failed`, its task DONE). A query that fails, or may not be asked now, judges the tasks. In the
+ * lane's thread. */
 struct record_write;
 void same_prompt_find_near(struct context *ctx, const char *domain, struct record_write *writes,
                            size_t count);

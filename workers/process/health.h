@@ -3,8 +3,9 @@
  *
  *     GET /healthz  200 "ok", or 503 "stuck" when the process makes no progress
  *     GET /readyz   200 when Redis answers, else 503; a JSON object with "status" ok, degraded (a
- *                   breaker is not closed, a queue is set aside) or unready, and what is known of
- * each upstream GET /metrics  Prometheus text GET /         the three above
+ *                   breaker is not closed, a queue is set aside) or unready, and each upstream
+ *     GET /metrics  Prometheus text
+ *     GET /         the three above
  *
  * The server's thread (common/http/server.h) answers; it reads atomics and locked state only. Start
  * and stop from the main thread.
