@@ -22,17 +22,6 @@ void log_set_level(enum log_level level)
     threshold = level;
 }
 
-bool log_level_parse(const char *text, enum log_level *level)
-{
-    for (int i = LOG_ERROR; i <= LOG_DEBUG; i++) {
-        if (strcmp(text, level_names[i]) == 0) {
-            *level = (enum log_level)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 /* ---- writing --------------------------------------------------------------------------------- */
 
 /* One line is one write(2); a line that cannot be written is lost. */

@@ -20,9 +20,6 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 /* The least important level that is still written (default LOG_INFO). Call before threads start. */
 void log_set_level(enum log_level level);
 
-/* Parses "error", "warning", "info" or "debug"; false for anything else, *level untouched. */
-bool log_level_parse(const char *text, enum log_level *level) MUSTCHECK;
-
 /* One line; control characters in the text are replaced by '?'. Long lines are cut at 1 KiB. */
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/slice.h"
+#include "base/status.h"
 #include "jobs/operation.h"
 
 /* KIND_enrich, KIND_distill ... in the order of kinds.def; KINDS: of none. */

@@ -6,9 +6,6 @@
 #define STILLHOUSE_JOBS_OPERATION_H
 
 #include <stdbool.h>
-#include <stddef.h>
-
-#include "base/status.h"
 
 enum operation {
     OPERATION_REDIS,      /* all that is asked of Redis */
@@ -27,8 +24,5 @@ const char *operation_name(enum operation operation);     /* "all", "query", ...
 
 /* Nobody asks leave for it, so nobody probes: its breaker only says how it is. */
 bool operation_is_only_told(enum operation operation);
-
-/* The operation of "<upstream>.<name>"; false for any other text. */
-bool operation_parse(const char *text, size_t bytes, enum operation *out) MUSTCHECK;
 
 #endif

@@ -10,8 +10,6 @@
 #include "jobs/library.h"
 #include "queue/enqueue.h"
 
-enum { UNIQUE_BYTES = TEXT_HASH_CHARS + 8 };
-
 /* 15 digits are what a double, and so the queue's Lua, holds exactly; half of it leaves room for
  * the clock. */
 static const int64_t span_max_ms = 500000000000000;

@@ -100,18 +100,6 @@ Test(log, a_long_line_is_cut_at_a_kibibyte)
     cr_assert_eq(out[strlen(out) - 1], '\n');
 }
 
-Test(log, levels_are_read_by_name)
-{
-    enum log_level level = LOG_ERROR;
-    cr_assert(log_level_parse("debug", &level));
-    cr_assert_eq(level, LOG_DEBUG);
-    cr_assert(log_level_parse("warning", &level));
-    cr_assert_eq(level, LOG_WARNING);
-    cr_assert_not(log_level_parse("Warning", &level));
-    cr_assert_not(log_level_parse("", &level));
-    cr_assert_eq(level, LOG_WARNING);
-}
-
 Test(log, a_limit_lets_one_line_through_an_interval_and_counts_the_rest)
 {
     struct log_limit limit = {0};
