@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "jobs/kinds.h"
 #include "operate/fleet.h"
 #include "queue/queue.h"
 #include "redis/sentinel.h"
@@ -59,6 +60,7 @@ struct redis_conn *cli_cache_redis(const struct cli *cli)
 
 struct redis_conn *cli_open_queue(const struct cli *cli, struct queue *queue)
 {
+    char kinds[KIND_LIST_BYTES];
     struct error err = {0};
     bool known = false;
 
@@ -70,9 +72,9 @@ struct redis_conn *cli_open_queue(const struct cli *cli, struct queue *queue)
     if (fleet_knows(conn, queue, &known, &err) != STATUS_OK) {
         code = cli_fail(&err);
     } else if (!known) {
-        cli_message("no such queue: \"%s\"; there are enrich, distill, index, echo, their "
-                    "partitions (enrich.3), and what `stillhouse stats` shows beside them",
-                    queue->name);
+        cli_message("no such queue: \"%s\"; expected %s, a partition of one (%s.3), or what "
+                    "`stillhouse stats` shows beside them",
+                    queue->name, kind_list(kinds), job_kinds[0].name);
         code = CLI_NOT_FOUND;
     }
     if (code != CLI_DONE) {

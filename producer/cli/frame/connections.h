@@ -25,7 +25,7 @@ enum status open_redis(const char *text, struct redis_conn **out, struct error *
 struct redis_conn *cli_redis(const struct cli *cli);
 struct redis_conn *cli_cache_redis(const struct cli *cli);
 
-/* The queue that the first argument names, and its Redis. It must be one of the four kinds, a
+/* The queue that the first argument names, and its Redis. It must be one of the kinds, a
  * partition of one, or have something in Redis: else its name was mistyped, CLI_NOT_FOUND. */
 struct redis_conn *cli_open_queue(const struct cli *cli, struct queue *queue);
 

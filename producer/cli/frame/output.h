@@ -81,7 +81,7 @@ size_t table_width(const char *text);
  * how it takes the rest (text_is_safe_codepoint). */
 void output_text(const char *text);
 
-/* "812 ms", "4.2 s", "3 min", "5 h", "2 d": a duration for people. Returns `out`. */
+/* "812 ms", "4.2 s", "3 min", "5.0 h", "2.1 d": a duration for people. Returns `out`. */
 const char *output_age(int64_t ms, char out[32]);
 
 /* "1.5 MiB". Returns `out`. */
