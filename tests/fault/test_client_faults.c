@@ -1,12 +1,14 @@
 /* The producer library when Redis is away, hangs, or is something else. A task must not notice: the
  * base prompt comes out unchanged and in time. The bounds are 100 ms to connect and 50 ms a
  * command; a second is what a busy machine may make of them. */
-#include "integration/client_fixture.h"
+#include "client_fixture.h"
 #include "queue/queue.h"
 
 #include <signal.h>
 
 #include "fake_server.h"
+
+static struct error err;
 
 enum { IN_TIME_MS = 1000 };
 
@@ -118,11 +120,11 @@ Test(client_fakes, ten_thousand_prompts_without_a_server_take_no_time)
 
 Test(client_faults, a_server_that_comes_back_is_used_again)
 {
-    open_at(server.url, 50);
+    open_at(redis.url, 50);
     falls_back(STILLHOUSE_NOT_FOUND);
-    test_server_kill(&server);
+    test_server_kill(&redis);
     falls_back(STILLHOUSE_UNREACHABLE);
-    test_server_restart(&server);
+    test_server_restart(&redis);
     redis_conn_free(conn);
     conn = new_conn();
     comes_to(STILLHOUSE_FAILED); /* it has forgotten our functions */
@@ -153,9 +155,9 @@ Test(client_fakes, a_socket_that_is_not_there_is_unreachable)
 
 Test(client_faults, a_server_that_hangs_costs_one_bound_and_then_nothing_for_a_while)
 {
-    open_at(server.url, 60000);
+    open_at(redis.url, 60000);
     falls_back(STILLHOUSE_NOT_FOUND);
-    test_server_freeze(&server, true);
+    test_server_freeze(&redis, true);
     falls_back(STILLHOUSE_UNREACHABLE); /* on the old connection */
     falls_back(STILLHOUSE_UNREACHABLE); /* on a new one, that the kernel accepts */
     const int64_t start = clock_now_ms();
@@ -164,15 +166,15 @@ Test(client_faults, a_server_that_hangs_costs_one_bound_and_then_nothing_for_a_w
     }
     cr_assert_lt(clock_now_ms() - start, IN_TIME_MS);
     closes_in_time();
-    test_server_freeze(&server, false);
+    test_server_freeze(&redis, false);
 }
 
 Test(client_faults, a_server_that_thaws_is_used_again)
 {
-    open_at(server.url, 20);
-    test_server_freeze(&server, true);
+    open_at(redis.url, 20);
+    test_server_freeze(&redis, true);
     falls_back(STILLHOUSE_UNREACHABLE);
-    test_server_freeze(&server, false);
+    test_server_freeze(&redis, false);
     comes_to(STILLHOUSE_OK);
     closes_in_time();
 }
@@ -191,9 +193,9 @@ Test(client_faults, a_large_body_to_a_server_that_hangs_is_given_up_in_time)
         experiences[i] = (stillhouse_experience){
             .domain = "legal", .task_id = "t", .prompt = text_of_all, .result = "r"};
     }
-    open_at(server.url, 60000);
+    open_at(redis.url, 60000);
     IS(stillhouse_enqueue_enrich(client, "legal", "q", 0, NULL, NULL), STILLHOUSE_OK);
-    test_server_freeze(&server, true);
+    test_server_freeze(&redis, true);
     int64_t start = clock_now_ms();
     IS(stillhouse_enqueue_distill(client, &experiences[0], NULL, NULL), STILLHOUSE_UNREACHABLE);
     cr_assert_lt(clock_now_ms() - start, IN_TIME_MS);
@@ -202,7 +204,7 @@ Test(client_faults, a_large_body_to_a_server_that_hangs_is_given_up_in_time)
        STILLHOUSE_UNREACHABLE);
     cr_assert_lt(clock_now_ms() - start, IN_TIME_MS);
     cr_assert_eq(outcome[COUNT - 1], STILLHOUSE_UNREACHABLE);
-    test_server_freeze(&server, false);
+    test_server_freeze(&redis, false);
     free(text_of_all);
     closes_in_time();
 }
@@ -211,14 +213,14 @@ Test(client_faults, a_wait_for_a_server_that_hangs_ends_in_time)
 {
     stillhouse_result *result = NULL;
 
-    open_at(server.url, 20);
+    open_at(redis.url, 20);
     IS(stillhouse_await(client, "enrich", "a", 0, &result), STILLHOUSE_NOT_FOUND);
-    test_server_freeze(&server, true);
+    test_server_freeze(&redis, true);
     const int64_t start = clock_now_ms();
     IS(stillhouse_await(client, "enrich", "a", 100, &result), STILLHOUSE_NOT_FOUND);
     IS(stillhouse_await(client, "enrich", "a", 100, &result), STILLHOUSE_UNREACHABLE);
     cr_assert_lt(clock_now_ms() - start, IN_TIME_MS);
-    test_server_freeze(&server, false);
+    test_server_freeze(&redis, false);
     closes_in_time();
 }
 
@@ -226,7 +228,7 @@ Test(client_faults, a_wait_for_a_server_that_hangs_ends_in_time)
 
 Test(client_faults, a_redis_out_of_memory_refuses_and_the_prompt_does_not_mind)
 {
-    open_at(server.url, 20);
+    open_at(redis.url, 20);
     cr_assert_str_eq(ask("CONFIG", "SET", "maxmemory", "1", NULL), "OK");
     falls_back(STILLHOUSE_FAILED);
     says("OOM");
@@ -243,7 +245,7 @@ Test(client_faults, a_redis_out_of_memory_refuses_and_the_prompt_does_not_mind)
 Test(client_faults, sigpipe_does_not_reach_the_program)
 {
     cr_assert_neq(signal(SIGPIPE, SIG_DFL), SIG_ERR);
-    open_at(server.url, 1);
+    open_at(redis.url, 1);
     for (int i = 0; i < 3; i++) {
         comes_to(STILLHOUSE_OK);
         (void)ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", NULL);

@@ -2,7 +2,7 @@
  * of ours fails (hiredis 0.14, which Debian 12 has, does not look at its own), until none is left
  * to fail. No call crashes, leaks (the sanitizers say), or half does its work: what it returns with
  * another status than OK is nothing, and the next call is a good one. */
-#include "integration/client_fixture.h"
+#include "client_fixture.h"
 
 enum { FAILURES_MAX = 3000 };
 
@@ -46,8 +46,8 @@ static bool with_outbox;
 static void setup(void)
 {
     queue_setup();
-    snprintf(folder, sizeof folder, "%s/outbox", server.folder);
-    url = server.url;
+    snprintf(folder, sizeof folder, "%s/outbox", redis.folder);
+    url = redis.url;
     WRITE_RESULT(.query = "known", .examples = 2);
 }
 
@@ -289,7 +289,7 @@ Test(client_memory, what_waits_in_an_outbox_goes_or_stays)
         IS(one_distill(), STILLHOUSE_KEPT);
         IS(one_index(), STILLHOUSE_KEPT);
         stillhouse_close(client);
-        url = server.url;
+        url = redis.url;
         stillhouse_options back = options_now();
         client = open_client(&back);
         until_failure = n;

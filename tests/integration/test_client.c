@@ -6,6 +6,8 @@
 #include <math.h>
 #include <unistd.h>
 
+static struct error err;
+
 TestSuite(client, .init = client_setup, .fini = client_teardown);
 
 /* ---- one job ------------------------------------------------------------------------------- */
@@ -281,7 +283,7 @@ Test(client, any_queue_takes_a_body_that_is_msgpack)
 
 Test(client, a_full_queue_says_so)
 {
-    stillhouse_options options = patient(server.url);
+    stillhouse_options options = patient(redis.url);
 
     options.max_backlog = 1;
     stillhouse_client *other = open_client(&options);
@@ -363,7 +365,7 @@ Test(client, many_large_bodies_are_cut_into_calls_by_their_size)
 Test(client, a_job_that_the_server_refuses_stays_behind_alone)
 {
     enum { TOO_LARGE = 17 * 1024 * 1024 /* for the functions */ };
-    stillhouse_options options = patient(server.url);
+    stillhouse_options options = patient(redis.url);
     char *result = malloc(TOO_LARGE + 1);
 
     cr_assert_not_null(result);
@@ -450,7 +452,7 @@ Test(client, jobs_from_a_source_go_in_and_each_is_told_of)
 Test(client, a_source_is_told_of_a_full_queue_and_may_wait_for_room)
 {
     static struct source_of_jobs jobs = {.count = 20, .bad = SIZE_MAX};
-    stillhouse_options options = patient(server.url);
+    stillhouse_options options = patient(redis.url);
     stillhouse_source source = {.size = sizeof source,
                                 .queue = "record",
                                 .next = next_job,
@@ -505,7 +507,7 @@ Test(client, a_source_that_is_none_or_a_redis_that_is_away_is_said_at_once)
 
 Test(client, many_beyond_the_bound_are_told_which_did_not_fit)
 {
-    stillhouse_options options = patient(server.url);
+    stillhouse_options options = patient(redis.url);
 
     options.max_backlog = 10;
     stillhouse_client *other = open_client(&options);

@@ -274,7 +274,7 @@ static int inherited(void)
         struct sockaddr_in peer = {0};
         socklen_t bytes = sizeof peer;
         count += getpeername(fd, (struct sockaddr *)&peer, &bytes) == 0 &&
-                 peer.sin_family == AF_INET && ntohs(peer.sin_port) == server.port &&
+                 peer.sin_family == AF_INET && ntohs(peer.sin_port) == redis.port &&
                  (fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0;
     }
     return count;

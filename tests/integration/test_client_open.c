@@ -78,7 +78,7 @@ Test(client_open_redis, the_environment_says_where_redis_is)
     char id[STILLHOUSE_ID_BYTES];
     stillhouse_client *other = NULL;
 
-    cr_assert_eq(setenv("STILLHOUSE_REDIS_URL", server.url, 1), 0);
+    cr_assert_eq(setenv("STILLHOUSE_REDIS_URL", redis.url, 1), 0);
     cr_assert_eq(setenv("STILLHOUSE_PREFIX", "other", 1), 0);
     cr_assert_eq(stillhouse_open(NULL, &other), STILLHOUSE_OK);
     cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "q", 0, NULL, id), STILLHOUSE_OK, "%s",
@@ -92,17 +92,17 @@ Test(client_open_redis, the_url_may_stand_in_a_file_but_not_in_two_places)
     char path[512];
     stillhouse_client *other = NULL;
 
-    snprintf(path, sizeof path, "%s/url", server.folder);
+    snprintf(path, sizeof path, "%s/url", redis.folder);
     cr_assert_eq(setenv("STILLHOUSE_REDIS_URL_FILE", path, 1), 0);
     REFUSED_TO_OPEN("STILLHOUSE_REDIS_URL_FILE: cannot read", SIZED);
     FILE *file = fopen(path, "w");
     cr_assert_not_null(file);
-    cr_assert(fprintf(file, "%s\r\nrest\n", server.url) > 0 && fclose(file) == 0);
+    cr_assert(fprintf(file, "%s\r\nrest\n", redis.url) > 0 && fclose(file) == 0);
     cr_assert_eq(stillhouse_open(NULL, &other), STILLHOUSE_OK, "%s", stillhouse_open_error());
     cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "q", 0, NULL, NULL), STILLHOUSE_OK, "%s",
                  stillhouse_error(other));
     stillhouse_close(other);
-    cr_assert_eq(setenv("STILLHOUSE_REDIS_URL", server.url, 1), 0);
+    cr_assert_eq(setenv("STILLHOUSE_REDIS_URL", redis.url, 1), 0);
     REFUSED_TO_OPEN("both set", SIZED);
 }
 
@@ -110,7 +110,7 @@ Test(client_open_redis, a_host_may_be_given_by_the_name_localhost)
 {
     char url[128];
 
-    snprintf(url, sizeof url, "redis://localhost:%d/2", server.port);
+    snprintf(url, sizeof url, "redis://localhost:%d/2", redis.port);
     const stillhouse_options options = patient(url);
     stillhouse_client *other = open_client(&options);
     cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "q", 0, NULL, NULL), STILLHOUSE_OK, "%s",
@@ -124,7 +124,7 @@ Test(client_open_redis, a_wrong_password_is_a_refusal_and_the_right_one_is_let_i
     char url[128];
 
     cr_assert_str_eq(ask("CONFIG", "SET", "requirepass", "secret", NULL), "OK");
-    snprintf(url, sizeof url, "redis://:wrong@127.0.0.1:%d", server.port);
+    snprintf(url, sizeof url, "redis://:wrong@127.0.0.1:%d", redis.port);
     stillhouse_options options = patient(url);
     stillhouse_client *other = open_client(&options);
     cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "q", 0, NULL, NULL), STILLHOUSE_FAILED);
@@ -132,7 +132,7 @@ Test(client_open_redis, a_wrong_password_is_a_refusal_and_the_right_one_is_let_i
     cr_assert_null(strstr(stillhouse_error(other), "wrong@"));
     stillhouse_close(other);
 
-    snprintf(url, sizeof url, "redis://:secret@127.0.0.1:%d", server.port);
+    snprintf(url, sizeof url, "redis://:secret@127.0.0.1:%d", redis.port);
     options = patient(url);
     other = open_client(&options);
     cr_assert_eq(stillhouse_enqueue_enrich(other, "legal", "q", 0, NULL, NULL), STILLHOUSE_OK);

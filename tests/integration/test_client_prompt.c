@@ -101,7 +101,7 @@ Test(client_prompt, what_memory_holds_of_a_domain_that_moved_is_better_than_noth
 
 Test(client_prompt, what_memory_is_good_for_is_counted)
 {
-    const stillhouse_options options = patient(server.url);
+    const stillhouse_options options = patient(redis.url);
     stillhouse_client *other = open_client(&options);
 
     WRITE_RESULT(.query = "q", .examples = 1);
@@ -128,7 +128,7 @@ Test(client_prompt, a_cached_thing_that_is_no_result_is_replaced)
 
 Test(client_prompt, a_full_queue_gives_the_base)
 {
-    stillhouse_options options = patient(server.url);
+    stillhouse_options options = patient(redis.url);
 
     options.max_backlog = 1;
     stillhouse_client *other = open_client(&options);
@@ -255,7 +255,7 @@ Test(client_prompt, a_wait_ends_when_it_was_to_end)
 
 Test(client_prompt, kinds_are_counted_along_with_later_commands_and_at_the_end)
 {
-    const stillhouse_options options = patient(server.url);
+    const stillhouse_options options = patient(redis.url);
     stillhouse_client *other = open_client(&options);
 
     WRITE_RESULT(.query = "hit", .examples = 1);

@@ -4,6 +4,8 @@
 
 #include "client_fixture.h"
 
+static struct error err;
+
 TestSuite(client_results, .init = client_setup, .fini = client_teardown);
 
 /* ---- results ------------------------------------------------------------------------------- */
@@ -44,7 +46,7 @@ Test(client_results, a_cached_result_is_found_and_then_remembered)
 
 Test(client_results, what_is_remembered_is_forgotten_in_time)
 {
-    stillhouse_options options = patient(server.url);
+    stillhouse_options options = patient(redis.url);
     const int64_t until = clock_now_ms() + 5000;
     stillhouse_status status = STILLHOUSE_OK;
 
@@ -156,7 +158,7 @@ Test(client_results, the_cache_may_live_in_another_redis)
     write_result_to(to, &(const struct written){.query = "q", .examples = 1});
     redis_conn_free(to);
 
-    stillhouse_options options = patient(server.url);
+    stillhouse_options options = patient(redis.url);
     options.cache_url = second.url;
     stillhouse_client *other = open_client(&options);
     cr_assert_eq(stillhouse_lookup(other, "legal", "q", 0, &result), STILLHOUSE_OK, "%s",
@@ -220,7 +222,7 @@ Test(client_results, a_reply_that_does_not_come_is_not_found_and_the_client_goes
 /* Redis may say "nothing came" a tenth of a second late, which is longer than we may wait. */
 Test(client_results, a_late_answer_to_a_wait_does_not_make_the_server_unreachable)
 {
-    const stillhouse_options options = {SIZED, .redis_url = server.url, .command_timeout_ms = 30};
+    const stillhouse_options options = {SIZED, .redis_url = redis.url, .command_timeout_ms = 30};
     stillhouse_client *other = open_client(&options);
 
     for (int i = 0; i < 5; i++) {
@@ -285,15 +287,15 @@ Test(client_results, a_wait_goes_on_when_its_connection_is_lost)
 
 Test(client_results, a_wait_ends_in_time_when_redis_says_nothing_any_more)
 {
-    const stillhouse_options options = {SIZED, .redis_url = server.url, .command_timeout_ms = 8000};
+    const stillhouse_options options = {SIZED, .redis_url = redis.url, .command_timeout_ms = 8000};
     stillhouse_client *other = open_client(&options);
     const int64_t start = clock_now_ms();
 
     cr_assert_eq(stillhouse_await(other, "enrich", "job-1", 0, &result), STILLHOUSE_NOT_FOUND);
-    test_server_freeze(&server, true);
+    test_server_freeze(&redis, true);
     cr_assert_eq(stillhouse_await(other, "enrich", "job-1", 300, &result), STILLHOUSE_NOT_FOUND,
                  "%s", stillhouse_error(other));
-    test_server_freeze(&server, false);
+    test_server_freeze(&redis, false);
     cr_assert_lt(clock_now_ms() - start, 4000);
     stillhouse_close(other);
 }

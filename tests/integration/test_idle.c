@@ -11,6 +11,8 @@
 #include "queue/operate.h"
 #include "queue_fixture.h"
 
+static struct error err;
+
 enum {
     WORKERS_MAX = 3,
     PATIENCE_MS = 20000,
@@ -53,8 +55,8 @@ static void start_worker(int i, const char *id)
 {
     char log[300];
 
-    snprintf(log, sizeof log, "%s/%s.log", server.folder, id);
-    workers[i] = test_spawn((const char *const[]){program, "--redis-url", server.url, "--http",
+    snprintf(log, sizeof log, "%s/%s.log", redis.folder, id);
+    workers[i] = test_spawn((const char *const[]){program, "--redis-url", redis.url, "--http",
                                                   "off", "--worker-id", id, "--queues",
                                                   "enrich,distill,index,echo", NULL},
                             log);

@@ -1,9 +1,15 @@
 /* The outbox of the producer library: a Redis that is away, full, refusing, frozen or killed, and
  * producers that are killed. Nothing is lost. */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fake_server.h"
 #include "outbox_fixture.h"
 #include "queue/queue.h"
 
-TestSuite(outbox, .init = setup, .fini = teardown, .timeout = 120);
+static struct error err;
+
+TestSuite(outbox, .init = outbox_setup, .fini = outbox_teardown, .timeout = 120);
 
 /* ---- an outage ----------------------------------------------------------------------------- */
 
@@ -64,7 +70,7 @@ Test(outbox, a_redis_that_came_back_empty_is_waited_for_until_a_worker_has_set_i
 {
     away();
     IS(hand_in("a"), STILLHOUSE_KEPT);
-    test_server_restart(&server);
+    test_server_restart(&redis);
     comes_to(STILLHOUSE_FAILED);
     says("the queues are not set up");
     IS(hand_in("b"), STILLHOUSE_KEPT);
@@ -263,7 +269,7 @@ Test(outbox, a_job_that_is_refused_for_good_is_put_aside_and_the_others_go)
     cr_assert_eq(kept_files(), 0);
     const char *fault = fake_server_stop(fake);
     cr_assert_null(fault, "%s", fault);
-    test_server_restart(&server);
+    test_server_restart(&redis);
 }
 
 /* The answer was lost: nobody knows, so it goes again. Its task id makes that harmless. */
@@ -297,7 +303,7 @@ Test(outbox, a_server_that_hangs_costs_its_bound_and_no_more)
     options.retry_ms = 60000;
     client = open_client(&options);
     IS(hand_in("a"), STILLHOUSE_OK);
-    test_server_freeze(&server, true);
+    test_server_freeze(&redis, true);
     const int64_t start = clock_now_ms();
     for (int i = 0; i < 20; i++) {
         IS(hand_in("b"), STILLHOUSE_KEPT);
@@ -305,7 +311,7 @@ Test(outbox, a_server_that_hangs_costs_its_bound_and_no_more)
     cr_assert_lt(clock_now_ms() - start, IN_TIME_MS);
     cr_assert_eq(stillhouse_prompt(client, "legal", "q", BASE, 0, &(stillhouse_prompt_result){0}),
                  STILLHOUSE_PROMPT_FALLBACK);
-    test_server_freeze(&server, false);
+    test_server_freeze(&redis, false);
 }
 
 /* What was too much for the time is sent in smaller calls: 256, 32, 4, then one job. */
@@ -342,7 +348,7 @@ Test(outbox, a_network_that_is_too_slow_for_many_jobs_gets_fewer_at_once)
     cr_assert_eq(sent_count(), 3);
     const char *fault = fake_server_stop(fake);
     cr_assert_null(fault, "%s", fault);
-    test_server_restart(&server);
+    test_server_restart(&redis);
 }
 
 /* ---- many, options, environment ------------------------------------------------------------ */
@@ -412,7 +418,7 @@ Test(outbox, of_many_only_what_the_queue_has_no_room_for_is_kept)
 
 Test(outbox, the_environment_names_it_and_an_empty_option_overrules_that)
 {
-    stillhouse_options options = patient(server.url);
+    stillhouse_options options = patient(redis.url);
 
     stillhouse_close(client);
     cr_assert_eq(setenv("STILLHOUSE_OUTBOX", folder, 1), 0);
@@ -438,7 +444,7 @@ Test(outbox, the_environment_names_it_and_an_empty_option_overrules_that)
     options = boxed();
     client = open_client(&options);
     cr_assert_eq(left_now(), 1);
-    test_server_restart(&server);
+    test_server_restart(&redis);
 }
 
 /* Two fleets on one machine may share a folder: a job knows its prefix. */

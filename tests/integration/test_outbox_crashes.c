@@ -1,8 +1,16 @@
 /* The outbox when producers are killed, when several use it at once, and when the disk is full or
  * damaged. On a real Redis. */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fake_server.h"
 #include "outbox_fixture.h"
 
-TestSuite(outbox_crashes, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(outbox_crashes, .init = outbox_setup, .fini = outbox_teardown, .timeout = 120);
 
 /* ---- producers that end -------------------------------------------------------------------- */
 
@@ -237,7 +245,7 @@ Test(outbox_crashes, a_disk_that_is_full_lets_the_call_fail_as_it_would_without)
     says("not kept either");
     cr_assert_eq(setrlimit(RLIMIT_FSIZE, &large), 0);
     IS(hand_in("b"), STILLHOUSE_KEPT);
-    test_server_restart(&server);
+    test_server_restart(&redis);
 }
 
 Test(outbox_crashes, a_file_that_another_process_holds_is_left_to_it)

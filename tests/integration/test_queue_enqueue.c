@@ -3,6 +3,8 @@
 #include "queue/take.h"
 #include "queue_fixture.h"
 
+static struct error err;
+
 TestSuite(queue_enqueue, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 
 BOOKED_TEST(queue_enqueue, an_enqueued_job_waits_readably_in_its_stream)

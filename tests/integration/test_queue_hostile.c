@@ -11,6 +11,8 @@
 #include "queue/take.h"
 #include "queue_fixture.h"
 
+static struct error err;
+
 TestSuite(queue_hostile, .init = queue_setup, .fini = queue_teardown, .timeout = 120);
 
 enum { JOBS = 12, LETTERS = 3, WORDS_MAX = 64 };
@@ -593,7 +595,7 @@ static struct redis_conn *connect_as(const char *user)
 {
     struct redis_url url;
 
-    OK(redis_url_parse(server.url, &url, &err));
+    OK(redis_url_parse(redis.url, &url, &err));
     snprintf(url.user, sizeof url.user, "%s", user);
     snprintf(url.password, sizeof url.password, "pw");
     struct redis_conn *made = redis_conn_new(&url, (struct redis_timeouts){3000, 10000});

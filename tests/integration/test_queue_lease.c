@@ -2,6 +2,8 @@
 #include "queue/limits.h"
 #include "queue_fixture.h"
 
+static struct error err;
+
 TestSuite(queue_lease, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 
 /* ---- a rate ------------------------------------------------------------------------------ */

@@ -2,6 +2,8 @@
 #include "queue/take.h"
 #include "queue_fixture.h"
 
+static struct error err;
+
 TestSuite(queue_push, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 
 enum { WORDS = 24 };

@@ -7,6 +7,8 @@
 #include "queue/take.h"
 #include "queue_fixture.h"
 
+static struct error err;
+
 TestSuite(queue_repair, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 
 /* ---- entries that nobody will ever run ---------------------------------------------------------

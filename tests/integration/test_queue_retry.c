@@ -5,6 +5,8 @@
 #include "queue/take.h"
 #include "queue_fixture.h"
 
+static struct error err;
+
 TestSuite(queue_retry, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 
 /* ---- retry --------------------------------------------------------------------------------- */

@@ -3,6 +3,8 @@
 #include "queue/take.h"
 #include "queue_fixture.h"
 
+static struct error err;
+
 TestSuite(queue_settle, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 
 /* ---- finish -------------------------------------------------------------------------------- */

@@ -6,6 +6,8 @@
 #include "queue/take.h"
 #include "queue_fixture.h"
 
+static struct error err;
+
 TestSuite(queue_twins, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
 
 /* Enqueues a job with the unique key "u" and other options. Who stands for it. */

@@ -7,6 +7,8 @@
 #include "queue_fixture.h"
 #include "reader/reader.h"
 
+static struct error err;
+
 static struct settings settings;
 static struct metrics *metrics;
 static struct upstreams *upstreams;
@@ -34,7 +36,7 @@ static void setup(void)
 {
     queue_setup();
     settings_defaults(&settings);
-    snprintf(settings.redis_url, sizeof settings.redis_url, "%s", server.url);
+    snprintf(settings.redis_url, sizeof settings.redis_url, "%s", redis.url);
     metrics = metrics_new();
     upstreams = upstreams_new(&settings, metrics);
     takes = calloc(2, sizeof *takes);
@@ -189,7 +191,7 @@ static bool lose_second_answer(struct test_proxy *proxy)
 
 BOOKED_TEST(reader, jobs_of_an_answer_that_was_lost_behind_another_wait_for_no_timeout)
 {
-    struct test_proxy *proxy = test_proxy_start(server.port);
+    struct test_proxy *proxy = test_proxy_start(redis.port);
     int tries = 1;
 
     reader_free(reader);

@@ -1,44 +1,29 @@
-/* outbox_fixture.h - a client with an outbox, on a Redis of its own. */
-#ifndef STILLHOUSE_TESTS_OUTBOX_FIXTURE_H
-#define STILLHOUSE_TESTS_OUTBOX_FIXTURE_H
+#include "outbox_fixture.h"
 
 #include <dirent.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/file.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "client_fixture.h"
-#include "fake_server.h"
-#include "queue/queue.h"
+char folder[512];
+static struct error err;
 
-#define UNUSED __attribute__((unused))
-
-enum { IN_TIME_MS = 2000 };
-
-static char folder[512];
-
-static stillhouse_options boxed(void)
+stillhouse_options boxed(void)
 {
-    stillhouse_options options = patient(server.url);
+    stillhouse_options options = patient(redis.url);
 
     options.outbox = folder;
     options.retry_ms = 20;
     return options;
 }
 
-static void setup(void)
+void outbox_setup(void)
 {
     queue_setup();
-    OK(queue_init(&queue, "sh", "distill", &err));
-    snprintf(folder, sizeof folder, "%s/outbox", server.folder);
+    queue = queue_named("distill");
+    snprintf(folder, sizeof folder, "%s/outbox", redis.folder);
     const stillhouse_options options = boxed();
     client = open_client(&options);
 }
 
-static void teardown(void)
+void outbox_teardown(void)
 {
     stillhouse_close(client);
     test_folder_remove(folder);
@@ -47,21 +32,19 @@ static void teardown(void)
 
 /* ---- words --------------------------------------------------------------------------------- */
 
-static void away(void)
+void away(void)
 {
-    test_server_kill(&server);
+    test_server_kill(&redis);
 }
 
-/* It has forgotten everything, as after a crash without persistence, until a worker comes. */
-static void back(void)
+void back(void)
 {
-    test_server_restart(&server);
+    test_server_restart(&redis);
     redis_conn_free(conn);
-    conn = new_conn();
-    OK(queue_install(conn, NULL, &err));
+    redis_connect();
 }
 
-static stillhouse_status hand_in_to(stillhouse_client *to, const char *task)
+stillhouse_status hand_in_to(stillhouse_client *to, const char *task)
 {
     const stillhouse_experience experience = {
         .domain = "legal", .task_id = task, .prompt = "p", .result = "r", .quality = -1};
@@ -69,12 +52,12 @@ static stillhouse_status hand_in_to(stillhouse_client *to, const char *task)
     return stillhouse_enqueue_distill(to, &experience, NULL, NULL);
 }
 
-static stillhouse_status hand_in(const char *task)
+stillhouse_status hand_in(const char *task)
 {
     return hand_in_to(client, task);
 }
 
-static size_t flushed(stillhouse_status expected)
+size_t flushed(stillhouse_status expected)
 {
     size_t left = 99;
 
@@ -82,8 +65,7 @@ static size_t flushed(stillhouse_status expected)
     return left;
 }
 
-/* Flushes until the status is as expected: Redis may be taken for away for a moment. */
-static void comes_to(stillhouse_status expected)
+void comes_to(stillhouse_status expected)
 {
     const int64_t until = clock_now_ms() + 10000;
     stillhouse_status now = STILLHOUSE_OK;
@@ -94,7 +76,7 @@ static void comes_to(stillhouse_status expected)
     cr_assert_eq(now, expected, "%d: %s", (int)now, stillhouse_error(client));
 }
 
-static UNUSED size_t left_now(void)
+size_t left_now(void)
 {
     size_t left = 0;
 
@@ -102,7 +84,7 @@ static UNUSED size_t left_now(void)
     return left;
 }
 
-static UNUSED uint64_t sent_count(void)
+uint64_t sent_count(void)
 {
     uint64_t sent = 0;
 
@@ -110,8 +92,7 @@ static UNUSED uint64_t sent_count(void)
     return sent;
 }
 
-/* The task ids in the stream, in order, each with a comma behind it. */
-static const char *tasks(void)
+const char *tasks(void)
 {
     static char out[1 << 16];
 
@@ -131,8 +112,7 @@ static const char *tasks(void)
     return out;
 }
 
-/* Files in a folder of the outbox ("" = itself) that end so. */
-static size_t files_like(const char *under, const char *end)
+size_t files_like(const char *under, const char *end)
 {
     char path[600];
     size_t count = 0;
@@ -149,18 +129,17 @@ static size_t files_like(const char *under, const char *end)
     return count;
 }
 
-static size_t kept_files(void)
+size_t kept_files(void)
 {
     return files_like("", ".jobs");
 }
 
-static UNUSED size_t bad_files(void)
+size_t bad_files(void)
 {
     return files_like("bad", ".jobs");
 }
 
-/* The path of the oldest file. */
-static UNUSED const char *oldest_file(void)
+const char *oldest_file(void)
 {
     static char path[1100];
     char first[300] = "";
@@ -176,5 +155,3 @@ static UNUSED const char *oldest_file(void)
     snprintf(path, sizeof path, "%s/%s", folder, first);
     return path;
 }
-
-#endif

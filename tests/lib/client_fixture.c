@@ -1,22 +1,9 @@
-/* client_fixture.h - what the tests of the producer library share: queue_fixture.h's Redis, a
- * client on it, and a worker's results to find there.
- *
- *     TestSuite(client, .init = client_setup, .fini = client_teardown);
- */
-#ifndef STILLHOUSE_TESTS_CLIENT_FIXTURE_H
-#define STILLHOUSE_TESTS_CLIENT_FIXTURE_H
+#include "client_fixture.h"
 
-#include "jobs/bodies.h"
-#include "queue/keys.h"
-#include "queue_fixture.h"
-#include "stillhouse.h"
+stillhouse_client *client;
+static struct error err;
 
-#define BASE "the base prompt"
-
-static stillhouse_client *client;
-
-/* Bounds that a busy machine keeps, where the test is not about them. */
-HELPER stillhouse_options patient(const char *url)
+stillhouse_options patient(const char *url)
 {
     return (stillhouse_options){.size = sizeof(stillhouse_options),
                                 .redis_url = url,
@@ -24,7 +11,7 @@ HELPER stillhouse_options patient(const char *url)
                                 .command_timeout_ms = 2000};
 }
 
-HELPER stillhouse_client *open_client(const stillhouse_options *options)
+stillhouse_client *open_client(const stillhouse_options *options)
 {
     stillhouse_client *made = NULL;
 
@@ -32,27 +19,20 @@ HELPER stillhouse_client *open_client(const stillhouse_options *options)
     return made;
 }
 
-#define IS(call, expected)                                                                         \
-    do {                                                                                           \
-        const stillhouse_status is_ = (call);                                                      \
-        cr_assert_eq(is_, (expected), "%s: %d: %s", #call, (int)is_, stillhouse_error(client));    \
-    } while (0)
-
-/* The client's last error has `part` in it. */
-HELPER void says(const char *part)
+void says(const char *part)
 {
     cr_assert_not_null(strstr(stillhouse_error(client), part), "\"%s\" has no \"%s\"",
                        stillhouse_error(client), part);
 }
 
-HELPER void client_setup(void)
+void client_setup(void)
 {
     queue_setup();
-    const stillhouse_options options = patient(server.url);
+    const stillhouse_options options = patient(redis.url);
     client = open_client(&options);
 }
 
-HELPER void client_teardown(void)
+void client_teardown(void)
 {
     stillhouse_close(client);
     queue_teardown();
@@ -60,16 +40,7 @@ HELPER void client_teardown(void)
 
 /* ---- what a worker writes ------------------------------------------------------------------ */
 
-struct written {
-    const char *query;
-    int k;           /* 0 = 3 */
-    size_t examples; /* at most 2 */
-    int64_t epoch;
-    int64_t age_ms;
-    const char *error;
-};
-
-HELPER void encode_written(const struct written *written, struct strbuf *out)
+void encode_written(const struct written *written, struct strbuf *out)
 {
     static struct meta_pair year = {{"year", 4}, {.type = META_INT, .integer = 2026}};
     static struct example examples[] = {{{"t-1", 3}, {"first", 5}, 0.25, &year, 1},
@@ -93,7 +64,7 @@ HELPER void encode_written(const struct written *written, struct strbuf *out)
     cr_assert(strbuf_ok(out));
 }
 
-HELPER const char *cache_key(const char *query)
+const char *cache_key(const char *query)
 {
     static char key[KEYS_BYTES];
     char hash[TEXT_HASH_CHARS + 1];
@@ -102,7 +73,7 @@ HELPER const char *cache_key(const char *query)
     return keys_cache(key, "sh", "legal", hash);
 }
 
-HELPER void set_bytes(struct redis_conn *to, const char *key, const void *data, size_t bytes)
+void set_bytes(struct redis_conn *to, const char *key, const void *data, size_t bytes)
 {
     struct redis_args args = {0};
     redisReply *reply = NULL;
@@ -115,8 +86,7 @@ HELPER void set_bytes(struct redis_conn *to, const char *key, const void *data, 
     redis_reply_free(reply);
 }
 
-/* Puts a result where the contract says, on the Redis of `to`. */
-HELPER void write_result_to(struct redis_conn *to, const struct written *written)
+void write_result_to(struct redis_conn *to, const struct written *written)
 {
     struct strbuf packed = {0};
 
@@ -124,9 +94,3 @@ HELPER void write_result_to(struct redis_conn *to, const struct written *written
     set_bytes(to, cache_key(written->query), packed.data, packed.bytes);
     strbuf_free(&packed);
 }
-
-#define WRITE_RESULT(...) write_result_to(conn, &(const struct written){__VA_ARGS__})
-
-#define SIZED .size = sizeof(stillhouse_options)
-
-#endif
