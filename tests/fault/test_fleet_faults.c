@@ -76,6 +76,35 @@ Test(fleet_faults, while_the_breaker_is_open_enrichments_are_answered_at_once_wi
     stop_fleet();
 }
 
+Test(fleet_faults, who_waits_is_answered_without_the_cache_and_nobody_elses_result_is_lost)
+{
+    struct queue queue = queue_named("enrich");
+    struct strbuf reply = {0};
+    struct arena arena = {0};
+    struct enrich_result result;
+    struct error err = {0};
+
+    start_fleet();
+    push_distill("legal", "t1", "notice period", "three months", 0.9, "");
+    wait_for("distill", QUEUE_DONE, 1);
+    stop_fleet();
+
+    snprintf(settings.cache_url, sizeof settings.cache_url, "redis://127.0.0.1:1/0");
+    start_fleet();
+    push_enrich("legal", "e1", "notice period for tenants", 3, "reply=1");
+    cr_assert_eq(queue_await_reply(conn, &queue, "e1", 5000, &reply, &err), STATUS_OK, "%s",
+                 err.text);
+    cr_assert_eq(bodies_decode_result(reply.data, reply.bytes, &arena, &result, &err), STATUS_OK);
+    cr_assert_eq(result.count, 1);
+    wait_for("enrich", QUEUE_DONE, 1);
+    push_enrich("legal", "e2", "notice period for landlords", 3, "");
+    wait_for("enrich", QUEUE_PARKED, 1);
+    cr_assert_eq(stats_of("enrich").counters[QUEUE_RETRIED], 0);
+    strbuf_free(&reply);
+    arena_free(&arena);
+    stop_fleet();
+}
+
 /* No attempt is burnt, but an experience is not worth more than its own life. */
 Test(fleet_faults, a_lesson_that_waits_in_vain_ends_with_its_experience)
 {

@@ -6,8 +6,8 @@
  * more hits, four times as many each time, by those alone that lack some; the sweep deletes what
  * has expired (sweep.h), so that this stays rare. Failure modes: Chroma's breaker open -> the
  * cached result, stale if need be, else an empty one at once (not cached); a failed call ->
- * the same where somebody waits, else PARK; no collection -> zero examples, cached for a short
- * time.
+ * the same where somebody waits, else PARK; a result that the cache does not take -> answered where
+ * somebody waits, else PARK; no collection -> zero examples, cached for a short time.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -296,9 +296,12 @@ static void write_group(struct enrich_group *group, int64_t ttl_ms)
     if (result_cache_write(group->batch->ctx, writes, group->count, &err) == STATUS_OK) {
         return;
     }
+    /* Who waits is answered all the same: whoever asks next has it made anew. */
     (void)error_wrap(&err, "result cache");
     for (size_t i = 0; i < group->count; i++) {
-        asking_judge_failure(group->items[i]->task, OPERATION_REDIS, &err);
+        if (!group->items[i]->task->job->options.reply) {
+            asking_judge_failure(group->items[i]->task, OPERATION_REDIS, &err);
+        }
     }
 }
 
