@@ -16,6 +16,7 @@
 #include "handlers/handler.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
+#include "rules/by_domain.h"
 #include "rules/metadata.h"
 
 enum { OWN_KEYS = 11 };
@@ -283,51 +284,50 @@ static void move_epochs(struct context *ctx, const struct distill_group *groups,
     }
 }
 
-/* The items of `first`'s domain that are not judged yet, first among them; they have their verdict
- * now unless a write fails. */
-static void gather(struct distill_batch *batch, size_t first, struct distill_group *group)
+/* The items of one domain; they have their verdict now unless a write fails. */
+static void gather(struct distill_batch *batch, const struct by_domain *each, size_t count,
+                   struct distill_group *group)
 {
     struct arena *arena = &batch->ctx->arena;
-    const char *domain = batch->items[first].domain;
-    size_t count = 0;
+    struct record_write *writes = arena_array(arena, count, sizeof *writes);
 
-    group->items = arena_array(arena, batch->count - first, sizeof(void *));
-    group->records = (struct record_group){
-        domain, arena_array(arena, batch->count - first, sizeof(struct record_write)), 0};
-    for (size_t i = first; i < batch->count; i++) {
-        struct distill_item *item = &batch->items[i];
-        if (item->judged || strcmp(item->domain, domain) != 0) {
-            continue;
-        }
+    group->items = arena_array(arena, count, sizeof(void *));
+    group->records = (struct record_group){each[0].domain, writes, count};
+    for (size_t i = 0; i < count; i++) {
+        struct distill_item *item = &batch->items[each[i].index];
         item->judged = true;
         item->task->verdict = VERDICT_DONE;
-        group->items[count] = item;
-        group->records.writes[count++] = (struct record_write){
+        group->items[i] = item;
+        writes[i] = (struct record_write){
             .record = {item->body.task_id, item->embedding->vector, item->document, item->metadata,
                        item->metadata_count},
             .prompt = &item->prompt,
             .task = item->task,
         };
     }
-    group->records.count = count;
 }
 
 /* Writes all domains' records together: several lanes' small groups make one request. */
 static void write_all(struct distill_batch *batch)
 {
     struct context *ctx = batch->ctx;
+    struct by_domain *each = arena_array(&ctx->arena, batch->count, sizeof *each);
     struct distill_group *groups = arena_array(&ctx->arena, batch->count, sizeof *groups);
     struct record_group *records = arena_array(&ctx->arena, batch->count, sizeof *records);
+    size_t left = 0;
     size_t count = 0;
 
     for (size_t i = 0; i < batch->count; i++) {
-        if (batch->items[i].judged) {
-            continue;
+        if (!batch->items[i].judged) {
+            each[left++] = (struct by_domain){.domain = batch->items[i].domain, .index = i};
         }
-        gather(batch, i, &groups[count]);
-        same_prompt_find_near(ctx, groups[count].records.domain, groups[count].records.writes,
-                              groups[count].records.count);
+    }
+    by_domain_sort(each, left);
+    for (size_t from = 0, size; from < left; from += size) {
+        size = by_domain_size(each + from, left - from);
+        gather(batch, each + from, size, &groups[count]);
         records[count] = groups[count].records;
+        same_prompt_find_near(ctx, records[count].domain, records[count].writes, size);
         count++;
     }
     if (count > 0) {

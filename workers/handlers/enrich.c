@@ -20,6 +20,7 @@
 #include "handlers/handler.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
+#include "rules/by_domain.h"
 #include "rules/halving.h"
 #include "rules/metadata.h"
 #include "rules/prompt_block.h"
@@ -567,26 +568,29 @@ static void run_group(struct enrich_group *group)
     }
 }
 
-/* Groups the unfinished items by domain, and runs group after group. */
+/* Runs the unfinished items domain by domain, QUERY_BATCH_MAX at a time. */
 static void ask_chroma(struct enrich_batch *batch)
 {
+    struct by_domain *each = arena_array(&batch->ctx->arena, batch->count, sizeof *each);
+    size_t count = 0;
+
     for (size_t i = 0; i < batch->count; i++) {
-        if (batch->items[i].finished) {
-            continue;
+        if (!batch->items[i].finished) {
+            each[count++] = (struct by_domain){.domain = batch->items[i].domain, .index = i};
         }
+    }
+    by_domain_sort(each, count);
+    for (size_t from = 0, size; from < count; from += size) {
         struct enrich_group group = {.batch = batch, .hits.is_must = true};
-        for (size_t j = i; j < batch->count && group.count < QUERY_BATCH_MAX; j++) {
-            struct enrich_item *item = &batch->items[j];
-            if (item->finished || strcmp(item->domain, batch->items[i].domain) != 0) {
-                continue;
-            }
-            group.items[group.count++] = item;
+        size = by_domain_size(each + from, count - from);
+        size = size < QUERY_BATCH_MAX ? size : QUERY_BATCH_MAX;
+        for (; group.count < size; group.count++) {
+            struct enrich_item *item = &batch->items[each[from + group.count].index];
             const int k = (int)item->body.k.value;
+            group.items[group.count] = item;
             group.k_max = k > group.k_max ? k : group.k_max;
         }
-        if (group.count > 0) {
-            run_group(&group);
-        }
+        run_group(&group);
     }
 }
 

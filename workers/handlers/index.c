@@ -19,6 +19,7 @@
 #include "handlers/handler.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
+#include "rules/by_domain.h"
 #include "rules/metadata.h"
 
 enum { OWN_KEYS = 4, CHUNK_DOCUMENTS = 2 * RECORDS_SLICE };
@@ -30,9 +31,8 @@ struct index_item {
     char content_hash[TEXT_HASH_CHARS + 1];
     struct index_item *later; /* the next document with this id: written in place of this one */
     bool unchanged;
-    bool tried;   /* its turn to be written has been */
-    bool failed;  /* it does not stand, nor does what would be written in its place */
-    bool grouped; /* its domain was dealt with */
+    bool tried;  /* its turn to be written has been */
+    bool failed; /* it does not stand, nor does what would be written in its place */
 };
 
 struct index_batch {
@@ -368,20 +368,18 @@ static void index_process(struct context *ctx, struct task *tasks, size_t count)
     struct index_batch batch = {.ctx = ctx};
 
     decode(&batch, tasks, count);
-    struct index_item **group = arena_array(&ctx->arena, batch.count, sizeof *group);
+    struct index_item **items = arena_array(&ctx->arena, batch.count, sizeof *items);
+    struct by_domain *each = arena_array(&ctx->arena, batch.count, sizeof *each);
     for (size_t i = 0; i < batch.count; i++) {
-        const char *domain = batch.items[i].domain;
-        size_t size = 0;
-        for (size_t j = i; j < batch.count && !batch.items[i].grouped; j++) {
-            if (!batch.items[j].grouped && strcmp(batch.items[j].domain, domain) == 0) {
-                batch.items[j].grouped = j > i;
-                group[size++] = &batch.items[j];
-            }
-        }
-        batch.items[i].grouped = true;
-        if (size > 0) {
-            write_domain(ctx, domain, group, size);
-        }
+        each[i] = (struct by_domain){.domain = batch.items[i].domain, .index = i};
+    }
+    by_domain_sort(each, batch.count);
+    for (size_t i = 0; i < batch.count; i++) {
+        items[i] = &batch.items[each[i].index];
+    }
+    for (size_t from = 0, size; from < batch.count; from += size) {
+        size = by_domain_size(each + from, batch.count - from);
+        write_domain(ctx, each[from].domain, items + from, size);
     }
 }
 
