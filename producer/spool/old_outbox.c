@@ -73,7 +73,7 @@ enum record_piece old_outbox_decode(uint64_t nonce, const char *data, size_t byt
     if (at < bytes && decode_record(nonce, data, bytes, at, record, end)) {
         return RECORD_JOB;
     }
-    if (at<bytes && * end> 0) { /* its head is sound and says how long it is */
+    if (at < bytes && *end != 0) { /* its head is sound and says how long it is */
         return RECORD_DAMAGED;
     }
     record_put_number(mark, nonce, sizeof mark);

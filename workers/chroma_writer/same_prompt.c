@@ -315,7 +315,8 @@ struct trim {
     size_t surplus_max;
 };
 
-static enum status find_copies(struct trim *trim, struct chroma_hits *found, struct error *err)
+static enum status find_copies(struct trim *trim, struct chroma_hits *found, enum operation *failed,
+                               struct error *err)
 {
     struct context *ctx = trim->ctx;
     int64_t *hashes = arena_array(&ctx->arena, trim->count, sizeof *hashes);
@@ -335,7 +336,7 @@ static enum status find_copies(struct trim *trim, struct chroma_hits *found, str
                                          .fields = CHROMA_METADATA};
     const enum status status = chroma_get(context_chroma(ctx), &select, &ctx->arena, found, err);
     context_progress(ctx);
-    (void)asking_report_chroma(ctx, OPERATION_GET, status, err);
+    *failed = asking_report_chroma(ctx, OPERATION_GET, status, err);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
@@ -412,7 +413,7 @@ static bool was_before(const struct trim *trim, size_t at)
     return false;
 }
 
-static enum status forget(struct trim *trim, struct error *err)
+static enum status forget(struct trim *trim, enum operation *failed, struct error *err)
 {
     struct context *ctx = trim->ctx;
 
@@ -425,7 +426,7 @@ static enum status forget(struct trim *trim, struct error *err)
         status = STATUS_OK; /* nothing is there, which is what was wanted */
     }
     context_progress(ctx);
-    (void)asking_report_chroma(ctx, OPERATION_WRITE, status, err);
+    *failed = asking_report_chroma(ctx, OPERATION_WRITE, status, err);
     return status;
 }
 
@@ -467,7 +468,7 @@ enum status same_prompt_trim(struct context *ctx, struct same_prompt *const *see
     struct chroma_hits found = {0};
 
     *failed = OPERATION_GET;
-    enum status status = find_copies(&trim, &found, err);
+    enum status status = find_copies(&trim, &found, failed, err);
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         if (!was_before(&trim, i)) {
             find_surplus(&trim, seen[i], &found);
@@ -476,8 +477,7 @@ enum status same_prompt_trim(struct context *ctx, struct same_prompt *const *see
     if (status != STATUS_OK) {
         return status;
     }
-    *failed = OPERATION_WRITE;
-    status = forget(&trim, err);
+    status = forget(&trim, failed, err);
     if (status != STATUS_OK) {
         return status;
     }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/must.h"
 #include "queue/settle.h"
 #include "queue/take.h"
 #include "reader/queues.h"
@@ -31,6 +32,7 @@ void takes_free(struct takes *takes)
     }
     takes->count = 0;
 }
+
 /* ---- which may be read now ------------------------------------------------------------------- */
 
 bool reader_is_paused(const struct reader *reader, size_t queue)
@@ -274,11 +276,11 @@ enum status reader_return_paused(struct reader *reader, const char *consumer, st
             *take = swap;
             continue;
         }
-        const struct job **jobs = calloc(take->batch.count + 1, sizeof *jobs);
-        for (size_t j = 0; j < take->batch.count && jobs != NULL; j++) {
+        const struct job **jobs = must_alloc(take->batch.count, sizeof *jobs);
+        for (size_t j = 0; j < take->batch.count; j++) {
             jobs[j] = &take->batch.jobs[j];
         }
-        if (jobs != NULL && status == STATUS_OK) {
+        if (status == STATUS_OK) {
             struct queue_release release = {
                 .jobs = {jobs, take->batch.count},
                 .again = true,
