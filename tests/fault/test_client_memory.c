@@ -48,7 +48,7 @@ static void setup(void)
     queue_setup();
     snprintf(folder, sizeof folder, "%s/outbox", redis.folder);
     url = redis.url;
-    WRITE_RESULT(.query = "known", .examples = 2);
+    write_result_to(conn, &(const struct written){.query = "known", .examples = 2});
 }
 
 static void teardown(void)
