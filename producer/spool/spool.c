@@ -563,7 +563,9 @@ static enum status put_file_aside(struct spool_file *file, const char *why, stru
     return STATUS_OK;
 }
 
-/* A job is written as it would be kept, so that the file may be moved back; damage as it is. */
+/* A job is written as it would be kept, so that the file may be moved back; damage as it is. What
+ * was a file's all along keeps its name: one that is moved back again and again would outgrow
+ * names. */
 static bool write_part(int bad, const struct spool_file *file, size_t to, const char *why)
 {
     char name[SPOOL_NAME_BYTES + 32];
@@ -571,8 +573,12 @@ static bool write_part(int bad, const struct spool_file *file, size_t to, const 
     struct strbuf part = {0};
     size_t end = 0;
 
-    snprintf(name, sizeof name, "%.*s-at%zu-1%s", (int)(strrchr(file->name, '.') - file->name),
-             file->name, file->at, suffix);
+    if (!file->old && file->at == SPOOL_MAGIC_BYTES && to == file->bytes.bytes) {
+        snprintf(name, sizeof name, "%s", file->name);
+    } else {
+        snprintf(name, sizeof name, "%.*s-at%zu-1%s", (int)(strrchr(file->name, '.') - file->name),
+                 file->name, file->at, suffix);
+    }
     bool good = true;
     if (spool_next(file, file->at, &record, &end) == RECORD_JOB) {
         good = record_encode(&record, &part, NULL) == STATUS_OK;
