@@ -24,12 +24,10 @@
 #include "rules/halving.h"
 #include "rules/metadata.h"
 #include "rules/prompt_block.h"
+#include "rules/rank.h"
 
 enum {
-    EMPTY_TTL_MS = 10000, /* a domain without a collection may get one any moment */
-    SPARE_RESULTS = 4,    /* asked for on top of k, to make up for expired experiences */
-    FURTHER_FACTOR = 4,
-    FURTHER_RESULTS_MAX = 4096, /* a query: 100,000 documents take half a second to say so many */
+    EMPTY_TTL_MS = 10000,       /* a domain without a collection may get one any moment */
     FURTHER_REQUEST_MAX = 4096, /* hits in one answer: some 700 KiB without the texts */
     FURTHER_BATCH_MAX = 65536,  /* hits for a group in all: a few seconds of Chroma */
     HITS_KEEP_BYTES = 64 * 1024,
@@ -84,15 +82,6 @@ static void decode(struct enrich_batch *batch, struct task *tasks, size_t count)
     }
 }
 
-static bool is_current(const struct enrich_batch *batch, const struct enrich_item *item)
-{
-    const struct cached_result *cached = item->cached;
-    int64_t age_ms = batch->now_unix_ms - cached->result.created_unix_ms;
-
-    return cached->result.epoch == cached->epoch ||
-           (age_ms >= 0 && age_ms < batch->ctx->settings->cache_fresh_ms);
-}
-
 /* Finishes the items whose result stands in the cache already. */
 static void look_up(struct enrich_batch *batch)
 {
@@ -115,7 +104,8 @@ static void look_up(struct enrich_batch *batch)
         if (!item->cached->found || item->cached->result.k < item->body.k.value) {
             item->cached->found = false;
             counts[METRICS_MISS]++;
-        } else if (!is_current(batch, item)) {
+        } else if (!rank_is_current(&item->cached->result, item->cached->epoch, batch->now_unix_ms,
+                                    ctx->settings->cache_fresh_ms)) {
             counts[METRICS_STALE]++;
         } else {
             counts[METRICS_HIT]++;
@@ -255,13 +245,18 @@ struct enrich_group {
     enum operation failed; /* where the query failed */
 };
 
+static size_t choose(const struct enrich_group *group, struct enrich_item *item,
+                     const struct chroma_hits *hits)
+{
+    const struct rank_search search = {group->n_results, hits->answered, hits->count};
+    return rank_take(&search, (size_t)item->body.k.value, &item->lacks);
+}
+
 static void take_hits(struct enrich_group *group, size_t index, const struct chroma_hits *hits)
 {
     struct enrich_item *item = group->items[index];
-    const size_t k = (size_t)item->body.k.value;
-    const size_t kept = hits->count < k ? hits->count : k;
+    const size_t kept = choose(group, item, hits);
 
-    item->lacks = kept < k && hits->answered >= group->n_results;
     group->results[index] = make_result(group->batch, item, hits->examples, kept);
 }
 
@@ -270,10 +265,8 @@ static void take_far_hits(struct enrich_group *group, size_t index, const struct
 {
     struct enrich_item *item = group->items[index];
     struct arena *arena = &group->batch->ctx->arena;
-    const size_t k = (size_t)item->body.k.value;
-    const size_t kept = hits->count < k ? hits->count : k;
+    const size_t kept = choose(group, item, hits);
 
-    item->lacks = kept < k && hits->answered >= group->n_results;
     item->found = arena_array(arena, kept, sizeof *item->found);
     item->found_count = kept;
     for (size_t i = 0; i < kept; i++) {
@@ -459,17 +452,6 @@ static bool ask_again(struct enrich_group *group, size_t n_results, size_t *hits
     return asked;
 }
 
-static const struct example *stored_of(const struct chroma_hits *stored, struct slice id)
-{
-    for (size_t i = 0; i < stored->count; i++) {
-        const struct slice other = stored->examples[i].id;
-        if (other.bytes == id.bytes && memcmp(other.data, id.data, id.bytes) == 0) {
-            return &stored->examples[i];
-        }
-    }
-    return NULL;
-}
-
 /* The result of an item anew, of what was found. Where its texts are not to be had, the first
  * hits stay the answer, for a short time. */
 static void fetch_found(struct enrich_group *group, size_t index)
@@ -496,11 +478,9 @@ static void fetch_found(struct enrich_group *group, size_t index)
     (void)asking_report_chroma(ctx, OPERATION_GET, status, &err);
     if (status == STATUS_OK) {
         for (size_t i = 0; i < item->found_count; i++) {
-            const struct example *example = stored_of(&stored, ids[i]);
-            if (example != NULL && !metadata_is_expired(example, group->batch->now_unix_ms)) {
-                examples[count] = *example;
-                examples[count++].distance = item->found[i].distance;
-            }
+            examples[count] = item->found[i];
+            count += rank_complete(&examples[count], stored.examples, stored.count,
+                                   group->batch->now_unix_ms);
         }
         group->results[index] = make_result(group->batch, item, examples, count);
     } else {
@@ -514,13 +494,10 @@ static void look_further(struct enrich_group *group)
 {
     struct metrics *metrics = group->batch->ctx->metrics;
     size_t hits_left = FURTHER_BATCH_MAX;
-    size_t n_results = group->n_results;
-    bool going_on = true;
+    size_t n_results = rank_further(group->n_results);
 
-    while (going_on && n_results < FURTHER_RESULTS_MAX) {
-        n_results *= FURTHER_FACTOR;
-        n_results = n_results < FURTHER_RESULTS_MAX ? n_results : FURTHER_RESULTS_MAX;
-        going_on = ask_again(group, n_results, &hits_left);
+    while (n_results > 0 && ask_again(group, n_results, &hits_left)) {
+        n_results = rank_further(n_results);
     }
     for (size_t i = 0; i < group->count; i++) {
         if (group->items[i]->found_count > 0) {
@@ -549,7 +526,7 @@ static void run_group(struct enrich_group *group)
         return;
     }
 
-    group->n_results = (size_t)group->k_max + SPARE_RESULTS;
+    group->n_results = rank_first((size_t)group->k_max);
     enum status status = query(group, &err);
     if (status == STATUS_OK) {
         leave_out_failed(group, &err);
