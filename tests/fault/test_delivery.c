@@ -1,5 +1,7 @@
 /* Who holds a job, when workers sleep, are slow, or are told to go. */
+#include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
 
 #include "queue/enqueue.h"
 #include "queue/operate.h"
@@ -44,8 +46,8 @@ Test(delivery, a_worker_that_slept_through_its_time_is_refused_when_it_finishes)
     cr_assert_eq(kill(sleeper, SIGSTOP), 0);
 
     pid_t heir = start_worker("heir", DIRECT, NULL);
-    wait_for("distill", QUEUE_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_RECLAIMED], 1);
+    wait_for("distill", "done", 1);
+    cr_assert_eq(counter_of("distill", "reclaimed"), 1);
     test_proxy_release(chroma_proxy);
     cr_assert_eq(kill(sleeper, SIGCONT), 0);
     wait_for_log("sleeper", "was taken over meanwhile");
@@ -74,8 +76,8 @@ Test(delivery, a_job_five_visibility_timeouts_long_runs_once)
         clock_sleep_ms(POLL_MS);
     }
     test_proxy_release(chroma_proxy);
-    wait_for("distill", QUEUE_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_RECLAIMED], 0);
+    wait_for("distill", "done", 1);
+    cr_assert_eq(counter_of("distill", "reclaimed"), 0);
     cr_assert_eq(stored(), 1);
     end_worker(slow, SIGTERM);
     end_worker(greedy, SIGTERM);
@@ -101,7 +103,7 @@ Test(delivery, jobs_not_begun_are_handed_back_at_sigterm_and_burn_nothing)
 
     int64_t told_ms = clock_now_ms();
     cr_assert_eq(kill(leaving, SIGTERM), 0);
-    wait_for("echo", QUEUE_DONE, 5);
+    wait_for("echo", "done", 5);
     int64_t took_ms = clock_now_ms() - told_ms;
     cr_assert_lt(took_ms, 10000, "they waited for the visibility timeout");
     cr_log_info("handed back and done by another worker in %lld ms", (long long)took_ms);
@@ -113,7 +115,7 @@ Test(delivery, jobs_not_begun_are_handed_back_at_sigterm_and_burn_nothing)
     int state = 0;
     cr_assert_eq(waitpid(leaving, &state, 0), leaving);
     cr_assert(WIFEXITED(state) && WEXITSTATUS(state) == 0, "state %d", state);
-    wait_for("distill", QUEUE_DONE, 1); /* what was begun is finished */
+    wait_for("distill", "done", 1); /* what was begun is finished */
     cr_assert_eq(stored(), 1);
     end_worker(staying, SIGTERM);
 }
@@ -132,8 +134,8 @@ Test(delivery, what_a_stopped_worker_was_doing_is_taken_over_and_costs_no_attemp
     drop_all();
 
     pid_t heir = start_worker("heir", DIRECT, NULL);
-    wait_for("distill", QUEUE_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
+    wait_for("distill", "done", 1);
+    cr_assert_eq(counter_of("distill", "retried"), 0);
     cr_assert_eq(stored(), 1);
     end_worker(heir, SIGTERM);
 }

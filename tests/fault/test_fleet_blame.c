@@ -3,7 +3,7 @@
 #include <stdatomic.h>
 
 #include "chroma_calls.h"
-#include "integration/fleet_fixture.h"
+#include "fleet_fixture.h"
 #include "queue/operate.h"
 #include "queue/queue.h"
 #include "rule_server.h"
@@ -14,7 +14,7 @@ enum {
     BATCHES_MAX = 4, /* in which 64 jobs may come, each at least a call */
 };
 
-TestSuite(fleet_blame, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(fleet_blame, .init = fleet_setup, .fini = fleet_teardown, .timeout = 120);
 
 static atomic_int code;        /* of a rule while the server is ill; 0 = it is well */
 static const char *ill_answer; /* what it says then */
@@ -46,12 +46,12 @@ static void embed_at(const struct rule_server *at)
 /* Nothing was burnt, nothing is lost, and all is done once the server is well. */
 static void assert_waits_and_is_done(int lessons)
 {
-    wait_for("distill", QUEUE_PARKED, lessons);
+    wait_for("distill", "parked", lessons);
     cr_assert_eq(stats_of("distill").dead, 0);
     atomic_store(&code, 0);
-    wait_for("distill", QUEUE_DONE, lessons);
+    wait_for("distill", "done", lessons);
     cr_assert_eq(stats_of("distill").dead, 0);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
+    cr_assert_eq(counter_of("distill", "retried"), 0);
 }
 
 /* ---- what everybody meets ------------------------------------------------------------------ */
@@ -128,7 +128,7 @@ static void assert_writes_park(int said)
     start_fleet();
     for (int i = 0; i < 6; i++) { /* thin: each is read, and found unwritten, by itself */
         learn(i);
-        wait_for("distill", QUEUE_PARKED, i + 1);
+        wait_for("distill", "parked", i + 1);
     }
     cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_GET), BREAKER_CLOSED);
     assert_waits_and_is_done(6);
@@ -166,15 +166,15 @@ Test(fleet_blame, a_collection_that_cannot_be_made_holds_up_no_other)
     snprintf(settings.chroma_url, sizeof settings.chroma_url, "%s", rule_server_url(server));
     start_fleet();
     push_distill("new", "n-1", "a prompt", "a result", 0.9, "");
-    wait_for("distill", QUEUE_PARKED, DEFAULT_FAILURES + 1);
+    wait_for("distill", "parked", DEFAULT_FAILURES + 1);
     cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_COLLECTION) ==
                      BREAKER_CLOSED,
                  false);
     cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_WRITE), BREAKER_CLOSED);
     learn(1);
-    wait_for("distill", QUEUE_DONE, 1);
+    wait_for("distill", "done", 1);
     atomic_store(&code, 0);
-    wait_for("distill", QUEUE_DONE, 2);
+    wait_for("distill", "done", 2);
     cr_assert_eq(stats_of("distill").dead, 0);
     stop_fleet();
     rule_server_stop(server);
@@ -209,7 +209,7 @@ static void learn_with_a_poison(int said)
     push_distill("legal", "bad-1", "this is poison", "a result", 0.9, "");
     cr_assert_eq(queue_prepare(conn, &queue, &err), STATUS_OK, "%s", err.text);
     start_fleet();
-    wait_for("distill", QUEUE_DONE, 63);
+    wait_for("distill", "done", 63);
 }
 
 static void assert_dead(const char *reason)
@@ -217,11 +217,11 @@ static void assert_dead(const char *reason)
     char said[400];
     char expected[64];
 
-    wait_for("distill", QUEUE_BURIED, 1);
+    wait_for("distill", "buried", 1);
     dead_letter("distill", said, sizeof said);
     snprintf(expected, sizeof expected, "%s: document \"bad-1\": ", reason);
     cr_assert_eq(strncmp(said, expected, strlen(expected)), 0, "%s", said);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_DONE], 63);
+    cr_assert_eq(counter_of("distill", "done"), 63);
     for (int i = 0; i < OPERATIONS; i++) {
         cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, (enum operation)i),
                      BREAKER_CLOSED, "one text opens no breaker");
@@ -233,7 +233,7 @@ static void assert_dead(const char *reason)
 Test(fleet_blame, one_text_that_is_refused_costs_few_calls_and_dies_alone)
 {
     learn_with_a_poison(400);
-    wait_for("distill", QUEUE_BURIED, 1);
+    wait_for("distill", "buried", 1);
     cr_assert_leq(rule_server_requests(server), 2 * 6 + 2 + BATCHES_MAX);
     assert_dead("rejected");
 }
@@ -264,7 +264,7 @@ Test(fleet_blame, a_record_that_chroma_alone_refuses_dies_alone_and_its_neighbou
     }
     push_distill("legal", "bad-1", "this is poison", "a result", 0.9, "");
     start_fleet();
-    wait_for("distill", QUEUE_DONE, 63);
+    wait_for("distill", "done", 63);
     assert_dead("rejected");
 }
 
@@ -279,13 +279,13 @@ Test(fleet_blame, a_record_that_makes_chroma_fail_waits_for_others_to_pass_and_t
     assert_default_limits();
     start_fleet();
     push_distill("legal", "bad-1", "this is poison", "a result", 0.9, "");
-    wait_for("distill", QUEUE_PARKED, DEFAULT_FAILURES + 2);
+    wait_for("distill", "parked", DEFAULT_FAILURES + 2);
     cr_assert_eq(stats_of("distill").dead, 0, "nothing to compare it with");
     cr_assert_eq(upstreams_state(fleet_worker(fleet)->upstreams, OPERATION_WRITE), BREAKER_CLOSED,
                  "one text's fault opens no breaker");
     for (int i = 0; i < 200 && stats_of("distill").dead == 0; i++) {
         learn(i);
-        wait_for("distill", QUEUE_DONE, i + 1);
+        wait_for("distill", "done", i + 1);
         clock_sleep_ms(POLL_MS);
     }
     dead_letter("distill", said, sizeof said);
@@ -331,10 +331,10 @@ Test(fleet_blame, a_text_longer_than_the_model_is_embedded_by_its_beginning_whic
     push_long("long-1");
     learn(1);
     start_fleet();
-    wait_for("distill", QUEUE_DONE, 2);
+    wait_for("distill", "done", 2);
     const size_t requests = rule_server_requests(server);
     push_long("long-2");
-    wait_for("distill", QUEUE_DONE, 3);
+    wait_for("distill", "done", 3);
     cr_assert_leq(rule_server_requests(server), requests + 1, "it is known by now");
 
     struct chroma *reading = chroma_new(&(struct chroma_config){
@@ -371,8 +371,8 @@ Test(fleet_blame, a_text_longer_than_the_model_is_rejected_where_the_setting_say
     push_long("long-1");
     learn(1);
     start_fleet();
-    wait_for("distill", QUEUE_DONE, 1);
-    wait_for("distill", QUEUE_BURIED, 1);
+    wait_for("distill", "done", 1);
+    wait_for("distill", "buried", 1);
     dead_letter("distill", said, sizeof said);
     cr_assert_not_null(strstr(said, "rejected: document \"long-1\": a text of"), "%s", said);
     stop_fleet();

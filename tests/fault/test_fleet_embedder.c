@@ -1,10 +1,10 @@
 /* The fleet with an embedder that misbehaves: what is dead, what is tried again, what waits. */
 #include "fake_server.h"
-#include "integration/fleet_fixture.h"
+#include "fleet_fixture.h"
 #include "queue/enqueue.h"
 #include "queue/operate.h"
 
-TestSuite(fleet_embedder, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(fleet_embedder, .init = fleet_setup, .fini = fleet_teardown, .timeout = 120);
 
 #define ASKED EXPECT("/v1/embeddings"), EXPECT("\"input\":["), EXPECT("]}")
 #define VECTOR(numbers) ANSWER("200 OK", "{\"data\":[{\"index\":0,\"embedding\":[" numbers "]}]}")
@@ -32,12 +32,12 @@ Test(fleet_embedder, vectors_of_another_length_make_a_lesson_wait_and_readiness_
     settings.breaker_pause_ms = 1000;
     struct fake_server *server = play(script);
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
-    wait_for("distill", QUEUE_PARKED, 1);
+    wait_for("distill", "parked", 1);
     upstreams_describe(fleet_worker(fleet)->upstreams, METRICS_EMBEDDER, &said);
     cr_assert_not_null(strstr(said.data, "3 numbers, expected 2"), "%s", said.data);
     strbuf_free(&said);
-    wait_for("distill", QUEUE_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
+    wait_for("distill", "done", 1);
+    cr_assert_eq(counter_of("distill", "retried"), 0);
     stop_fleet();
     cr_assert_null(fake_server_stop(server));
 }
@@ -49,11 +49,11 @@ Test(fleet_embedder, a_busy_embedder_is_asked_again_and_the_vector_is_cached)
     struct fake_server *server = play(script);
 
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
-    wait_for("distill", QUEUE_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_PARKED], 1);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
+    wait_for("distill", "done", 1);
+    cr_assert_eq(counter_of("distill", "parked"), 1);
+    cr_assert_eq(counter_of("distill", "retried"), 0);
     push_enrich("legal", "e1", " a   prompt ", 3, "");
-    wait_for("enrich", QUEUE_DONE, 1); /* the script has no third answer: the cache had it */
+    wait_for("enrich", "done", 1); /* the script has no third answer: the cache had it */
     stop_fleet();
     cr_assert_null(fake_server_stop(server));
 }
@@ -66,9 +66,9 @@ Test(fleet_embedder, the_rate_of_the_fleet_is_kept_and_costs_no_more_than_a_wait
     settings.embed_rate_window_ms = 300;
     struct fake_server *server = play(script);
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
-    wait_for("distill", QUEUE_DONE, 1);
+    wait_for("distill", "done", 1);
     push_distill("legal", "t2", "another prompt", "a result", 0.9, "");
-    wait_for("distill", QUEUE_DONE, 2);
+    wait_for("distill", "done", 2);
     stop_fleet();
     cr_assert_null(fake_server_stop(server));
 }
@@ -85,7 +85,7 @@ Test(fleet_embedder, while_its_breaker_is_open_enrichments_come_out_empty)
     settings.breaker_pause_ms = 60000;
     struct fake_server *server = play(script);
     push_enrich("legal", "e1", "a query", 3, "");
-    wait_for("enrich", QUEUE_DONE, 1); /* its own failure opened the breaker */
+    wait_for("enrich", "done", 1); /* its own failure opened the breaker */
     push_enrich("legal", "e2", "another query", 3, "reply=1");
     cr_assert_eq(queue_await_reply(conn, &queue, "e2", 5000, &reply, &err), STATUS_OK, "%s",
                  err.text);
@@ -107,8 +107,8 @@ Test(fleet_embedder, of_two_texts_only_the_refused_one_is_dead)
     push_distill("legal", "t2", "good prompt", "a result", 0.9, "");
     struct fake_server *server = play(script);
     cr_assert_eq(queue_pause(conn, &queue, false, &err), STATUS_OK, "%s", err.text);
-    wait_for("distill", QUEUE_BURIED, 1);
-    wait_for("distill", QUEUE_DONE, 1);
+    wait_for("distill", "buried", 1);
+    wait_for("distill", "done", 1);
     dead_letter("distill", said, sizeof said);
     cr_assert_eq(strncmp(said, "rejected: document \"t1\": ", 24), 0, "%s", said);
     stop_fleet();
@@ -125,9 +125,9 @@ static void assert_waits_for_its_beginning(const struct fake_step *script)
     settings.breaker_pause_ms = 1000;
     struct fake_server *server = play(script);
     push_distill("legal", "t1", prompt, "a result", 0.9, "");
-    wait_for("distill", QUEUE_PARKED, 1);
-    wait_for("distill", QUEUE_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
+    wait_for("distill", "parked", 1);
+    wait_for("distill", "done", 1);
+    cr_assert_eq(counter_of("distill", "retried"), 0);
     cr_assert_eq(stats_of("distill").dead, 0);
     stop_fleet();
     cr_assert_null(fake_server_stop(server));

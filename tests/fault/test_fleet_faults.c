@@ -1,11 +1,11 @@
 /* The fleet when its servers misbehave for real: nothing is lost, the books balance, work goes on.
  */
-#include "integration/fleet_fixture.h"
+#include "fleet_fixture.h"
 #include "queue/enqueue.h"
 #include "queue/operate.h"
 #include "queue/take.h"
 
-TestSuite(fleet_faults, .init = setup, .fini = teardown, .timeout = 180);
+TestSuite(fleet_faults, .init = fleet_setup, .fini = fleet_teardown, .timeout = 180);
 
 Test(fleet_faults, while_chroma_is_down_distillations_wait_and_then_are_done)
 {
@@ -23,7 +23,7 @@ Test(fleet_faults, while_chroma_is_down_distillations_wait_and_then_are_done)
         clock_sleep_ms(POLL_MS);
     }
     test_server_restart(&chroma_server);
-    wait_for("distill", QUEUE_DONE, 6);
+    wait_for("distill", "done", 6);
     cr_assert_eq(documents_in("legal"), 6);
     cr_assert_eq(stats_of("distill").dead, 0);
     stop_fleet();
@@ -38,10 +38,10 @@ Test(fleet_faults, one_lesson_alone_in_an_outage_burns_no_attempt)
     start_fleet();
     test_server_kill(&chroma_server);
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
-    wait_for("distill", QUEUE_PARKED, 5);
+    wait_for("distill", "parked", 5);
     test_server_restart(&chroma_server);
-    wait_for("distill", QUEUE_DONE, 1);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
+    wait_for("distill", "done", 1);
+    cr_assert_eq(counter_of("distill", "retried"), 0);
     cr_assert_eq(documents_in("legal"), 1);
     stop_fleet();
 }
@@ -70,7 +70,7 @@ Test(fleet_faults, while_the_breaker_is_open_enrichments_are_answered_at_once_wi
                  err.text);
     cr_assert_eq(bodies_decode_result(reply.data, reply.bytes, &arena, &result, &err), STATUS_OK);
     cr_assert_eq(result.count, 0);
-    wait_for("enrich", QUEUE_DONE, 2);
+    wait_for("enrich", "done", 2);
     strbuf_free(&reply);
     arena_free(&arena);
     stop_fleet();
@@ -86,7 +86,7 @@ Test(fleet_faults, who_waits_is_answered_without_the_cache_and_nobody_elses_resu
 
     start_fleet();
     push_distill("legal", "t1", "notice period", "three months", 0.9, "");
-    wait_for("distill", QUEUE_DONE, 1);
+    wait_for("distill", "done", 1);
     stop_fleet();
 
     snprintf(settings.cache_url, sizeof settings.cache_url, "redis://127.0.0.1:1/0");
@@ -96,10 +96,10 @@ Test(fleet_faults, who_waits_is_answered_without_the_cache_and_nobody_elses_resu
                  err.text);
     cr_assert_eq(bodies_decode_result(reply.data, reply.bytes, &arena, &result, &err), STATUS_OK);
     cr_assert_eq(result.count, 1);
-    wait_for("enrich", QUEUE_DONE, 1);
+    wait_for("enrich", "done", 1);
     push_enrich("legal", "e2", "notice period for landlords", 3, "");
-    wait_for("enrich", QUEUE_PARKED, 1);
-    cr_assert_eq(stats_of("enrich").counters[QUEUE_RETRIED], 0);
+    wait_for("enrich", "parked", 1);
+    cr_assert_eq(counter_of("enrich", "retried"), 0);
     strbuf_free(&reply);
     arena_free(&arena);
     stop_fleet();
@@ -114,11 +114,11 @@ Test(fleet_faults, a_lesson_that_waits_in_vain_ends_with_its_experience)
     start_fleet();
     test_server_kill(&chroma_server);
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
-    wait_for("distill", QUEUE_BURIED, 1);
+    wait_for("distill", "buried", 1);
     dead_letter("distill", said, sizeof said);
     cr_assert_eq(strncmp(said, "retries_exhausted: ", 19), 0, "%s", said);
-    cr_assert_gt(stats_of("distill").counters[QUEUE_PARKED], 0);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
+    cr_assert_gt(counter_of("distill", "parked"), 0);
+    cr_assert_eq(counter_of("distill", "retried"), 0);
     stop_fleet();
 }
 
@@ -145,8 +145,8 @@ Test(fleet_faults, the_jobs_of_a_dead_worker_are_taken_over)
     die_with_jobs("echo");
     cr_assert_eq(stats_of("echo").running, 2);
     start_fleet();
-    wait_for("echo", QUEUE_DONE, 2);
-    cr_assert_eq(stats_of("echo").counters[QUEUE_RECLAIMED], 2, "takeovers are counted");
+    wait_for("echo", "done", 2);
+    cr_assert_eq(counter_of("echo", "reclaimed"), 2, "takeovers are counted");
     stop_fleet();
 }
 
@@ -154,14 +154,14 @@ Test(fleet_faults, a_fleet_that_loses_everything_in_redis_prepares_it_again)
 {
     start_fleet();
     push("echo", "a", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 1);
-    redis_reply_free(ask("FUNCTION", "FLUSH"));
-    redis_reply_free(ask("FLUSHALL", "SYNC"));
+    wait_for("echo", "done", 1);
+    redis_reply_free(good_reply("FUNCTION", "FLUSH", NULL));
+    redis_reply_free(good_reply("FLUSHALL", "SYNC", NULL));
 
     struct error err = {0};
     cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
     push("echo", "b", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 1);
+    wait_for("echo", "done", 1);
     stop_fleet();
 }
 
@@ -169,7 +169,7 @@ Test(fleet_faults, a_fleet_outlives_a_restart_of_redis)
 {
     start_fleet();
     push("echo", "a", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 1);
+    wait_for("echo", "done", 1);
     test_server_kill(&redis);
     test_server_restart(&redis);
 
@@ -177,7 +177,7 @@ Test(fleet_faults, a_fleet_outlives_a_restart_of_redis)
     redis_conn_close(conn);
     cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
     push("echo", "b", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 1);
+    wait_for("echo", "done", 1);
     cr_assert(fleet_is_alive(fleet));
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS; /* the janitor comes back by itself */
     while (!fleet_redis_ready(fleet)) {

@@ -1,7 +1,7 @@
 /* A fleet whose Redis is there and says no: the library is flushed, permissions are taken, groups
  * vanish, the disk or the memory is full. Nothing is lost, nothing runs hot, and work goes on when
  * it may. */
-#include "integration/fleet_fixture.h"
+#include "fleet_fixture.h"
 #include "queue/enqueue.h"
 #include "queue/operate.h"
 
@@ -12,7 +12,7 @@
 
 enum { LOG_WINDOW_MS = 5000 };
 
-TestSuite(fleet_redis, .init = setup, .fini = teardown, .timeout = 180);
+TestSuite(fleet_redis, .init = fleet_setup, .fini = fleet_teardown, .timeout = 180);
 
 /* A command that may be refused: its status. */
 static enum status tell(const char *const *words)
@@ -36,7 +36,7 @@ static enum status tell(const char *const *words)
 /* The number behind `name` in a section of INFO, 0 for none. */
 static long long info(const char *section, const char *name)
 {
-    redisReply *reply = ask("INFO", section);
+    redisReply *reply = good_reply("INFO", section, NULL);
     const char *found = strstr(reply->str, name);
     const long long number = found == NULL ? 0 : atoll(found + strlen(name));
 
@@ -80,7 +80,7 @@ static void start_fleet_with_a_running_job(void)
 {
     start_fleet();
     push_enrich("legal", "first", "make the collection known", 3, "");
-    wait_for("enrich", QUEUE_DONE, 1);
+    wait_for("enrich", "done", 1);
     test_server_freeze(&chroma_server, true);
     push_enrich("legal", "a", "a query", 3, "");
     wait_until_running("enrich", 1);
@@ -165,7 +165,7 @@ Test(fleet_redis, without_permission_the_fleet_is_unready_and_quiet_and_goes_on_
     catch_log();
     start_fleet();
     push("echo", "a", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 1);
+    wait_for("echo", "done", 1);
     TELL_OK("CONFIG", "RESETSTAT");
     TELL_OK("ACL", "SETUSER", "fleet", "-xreadgroup");
     const int64_t start_ms = clock_now_ms();
@@ -181,7 +181,7 @@ Test(fleet_redis, without_permission_the_fleet_is_unready_and_quiet_and_goes_on_
     cr_assert_lt(refused, 40, "%lld attempts in 3 s", refused);
     cr_assert(fleet_is_alive(fleet));
     TELL_OK("ACL", "SETUSER", "fleet", "+xreadgroup");
-    wait_for("echo", QUEUE_DONE, 2);
+    wait_for("echo", "done", 2);
     wait_until_ready(true);
     const int64_t windows = (clock_now_ms() - start_ms) / LOG_WINDOW_MS + 1;
     stop_fleet();
@@ -194,7 +194,7 @@ Test(fleet_redis, a_fleet_that_is_not_let_in_waits_and_goes_on_when_it_is)
 {
     start_fleet();
     push("echo", "a", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 1);
+    wait_for("echo", "done", 1);
     TELL_OK("CONFIG", "SET", "requirepass", "secret");
     TELL_OK("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
     wait_until_ready(false);
@@ -208,7 +208,7 @@ Test(fleet_redis, a_fleet_that_is_not_let_in_waits_and_goes_on_when_it_is)
     const long long refused = info("errorstats", "errorstat_NOAUTH:count=") - before;
     cr_assert_lt(refused, 60, "%lld attempts in 2 s", refused);
     TELL_OK("CONFIG", "SET", "requirepass", "");
-    wait_for("echo", QUEUE_DONE, 2);
+    wait_for("echo", "done", 2);
     wait_until_ready(true);
     stop_fleet();
 }
@@ -223,23 +223,23 @@ Test(fleet_redis, groups_that_vanish_under_a_waiting_fleet_are_made_again_withou
     settings.lanes = 4;
     start_fleet();
     push("echo", "first", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, ++done);
+    wait_for("echo", "done", ++done);
     TELL_OK("CONFIG", "RESETSTAT");
     const int64_t start_ms = clock_now_ms();
     for (int round = 0; round < 3; round++) {
         TELL_OK("XGROUP", "DESTROY", "sh:{echo}:jobs", "fleet");
         snprintf(id, sizeof id, "g%d", round);
         push("echo", id, "legal", "", "x", 1);
-        wait_for("echo", QUEUE_DONE, ++done);
+        wait_for("echo", "done", ++done);
         TELL_OK("DEL", "sh:{echo}:jobs", "sh:{enrich}:jobs:high", "sh:{index}:jobs:low");
         snprintf(id, sizeof id, "s%d", round);
         push("echo", id, "legal", "", "x", 1);
-        wait_for("echo", QUEUE_DONE, ++done);
+        wait_for("echo", "done", ++done);
         TELL_OK("FLUSHALL");
         done = 0; /* the counters are gone too */
         snprintf(id, sizeof id, "f%d", round);
         push("echo", id, "legal", "", "x", 1);
-        wait_for("echo", QUEUE_DONE, ++done);
+        wait_for("echo", "done", ++done);
     }
     const int64_t seconds = (clock_now_ms() - start_ms) / 1000 + 1;
     const long long created = info("commandstats", "cmdstat_xgroup|create:calls=");
@@ -282,7 +282,7 @@ static void save(bool expected)
         cr_assert(clock_now_ms() < until_ms, "saving does not end");
         clock_sleep_ms(POLL_MS);
     }
-    redisReply *reply = ask("INFO", "persistence");
+    redisReply *reply = good_reply("INFO", "persistence", NULL);
     cr_assert_eq(strstr(reply->str, "rdb_last_bgsave_status:ok") != NULL, expected);
     redis_reply_free(reply);
 }
@@ -291,7 +291,7 @@ Test(fleet_redis, while_redis_cannot_save_nothing_is_taken_and_nothing_lost)
 {
     start_fleet();
     push("echo", "a", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 1);
+    wait_for("echo", "done", 1);
     TELL_OK("CONFIG", "SET", "save", "3600 1000000");
     spoil_saving(true);
     save(false);
@@ -301,9 +301,9 @@ Test(fleet_redis, while_redis_cannot_save_nothing_is_taken_and_nothing_lost)
     spoil_saving(false);
     save(true);
     push("echo", "b", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 2);
+    wait_for("echo", "done", 2);
     wait_until_ready(true);
-    cr_assert_eq(stats_of("echo").counters[QUEUE_ENQUEUED], 2);
+    cr_assert_eq(counter_of("echo", "enqueued"), 2);
     stop_fleet();
 }
 
@@ -320,15 +320,15 @@ Test(fleet_redis, without_memory_jobs_are_refused_but_those_that_wait_are_done_a
     TELL_OK("CONFIG", "SET", "maxmemory", "1");
     cr_assert_eq(enqueue_echo("refused"), STATUS_OOM);
     start_fleet();
-    wait_for("echo", QUEUE_DONE, 180);
+    wait_for("echo", "done", 180);
     cr_assert(fleet_redis_ready(fleet), "out of memory is no outage");
     cr_assert_eq(stats_of("echo").delayed, 20, "promotion needs memory, and waits for it");
     cr_assert_eq(enqueue_echo("refused"), STATUS_OOM);
 
     TELL_OK("CONFIG", "SET", "maxmemory", "0");
-    wait_for("echo", QUEUE_DONE, 200);
+    wait_for("echo", "done", 200);
     push("echo", "after", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 201);
+    wait_for("echo", "done", 201);
     const struct queue_stats stats = stats_of("echo");
     cr_assert_eq(stats.counters[QUEUE_ENQUEUED], 201);
     cr_assert_eq(stats.counters[QUEUE_RECLAIMED], 0);
@@ -346,7 +346,7 @@ Test(fleet_redis, without_memory_no_attempt_is_burnt_and_no_lane_is_left_broken)
     settings.max_attempts = 2;
     start_fleet();
     push_distill("legal", "first", "make the collection known", "a result", 0.9, "");
-    wait_for("distill", QUEUE_DONE, 1);
+    wait_for("distill", "done", 1);
     for (int i = 0; i < 40; i++) {
         snprintf(id, sizeof id, "t-%d", i);
         push_distill("legal", id, id, "a result", 0.9, "");
@@ -360,13 +360,13 @@ Test(fleet_redis, without_memory_no_attempt_is_burnt_and_no_lane_is_left_broken)
         clock_sleep_ms(50);
     }
     TELL_OK("CONFIG", "SET", "maxmemory", "0");
-    wait_for("distill", QUEUE_DONE, 41);
-    wait_for("enrich", QUEUE_DONE, 40);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
-    cr_assert_eq(stats_of("enrich").counters[QUEUE_RETRIED], 0);
+    wait_for("distill", "done", 41);
+    wait_for("enrich", "done", 40);
+    cr_assert_eq(counter_of("distill", "retried"), 0);
+    cr_assert_eq(counter_of("enrich", "retried"), 0);
     cr_assert_eq(documents_in("legal"), 41);
     push("echo", "after", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 1);
+    wait_for("echo", "done", 1);
     stop_fleet();
 }
 
@@ -377,13 +377,13 @@ Test(fleet_redis, without_memory_a_long_job_still_beats_and_is_not_taken_over)
     TELL_OK("CONFIG", "SET", "maxmemory", "1");
     const int64_t start_ms = clock_now_ms();
     while (clock_now_ms() - start_ms < 3 * settings.visibility_ms) {
-        cr_assert_eq(stats_of("enrich").counters[QUEUE_RECLAIMED], 0, "it was taken over");
+        cr_assert_eq(counter_of("enrich", "reclaimed"), 0, "it was taken over");
         clock_sleep_ms(50);
     }
     TELL_OK("CONFIG", "SET", "maxmemory", "0");
     test_server_freeze(&chroma_server, false);
-    wait_for("enrich", QUEUE_DONE, 2);
-    cr_assert_eq(stats_of("enrich").counters[QUEUE_RECLAIMED], 0);
+    wait_for("enrich", "done", 2);
+    cr_assert_eq(counter_of("enrich", "reclaimed"), 0);
     stop_fleet();
 }
 
@@ -392,7 +392,7 @@ Test(fleet_redis, without_memory_a_long_job_still_beats_and_is_not_taken_over)
 /* Kills the connections whose last command was `command`; how many there were. */
 static int kill_clients(const char *command)
 {
-    redisReply *reply = ask("CLIENT", "LIST");
+    redisReply *reply = good_reply("CLIENT", "LIST", NULL);
     char wanted[64];
     char *rest = NULL;
     int killed = 0;
@@ -419,7 +419,7 @@ Test(fleet_redis, lanes_that_cannot_connect_keep_their_jobs_and_nobody_dies_of_i
     settings.max_deliveries = 2;
     start_fleet();
     push("echo", "first", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 1);
+    wait_for("echo", "done", 1);
     TELL_OK("CONFIG", "SET", "maxclients", "1"); /* who is in stays in */
     cr_assert_geq(kill_clients("ping") + kill_clients("fcall"), 1);
     for (int i = 0; i < 40; i++) {
@@ -432,8 +432,8 @@ Test(fleet_redis, lanes_that_cannot_connect_keep_their_jobs_and_nobody_dies_of_i
         clock_sleep_ms(50);
     }
     TELL_OK("CONFIG", "SET", "maxclients", "10000");
-    wait_for("echo", QUEUE_DONE, 41);
-    cr_assert_eq(stats_of("echo").counters[QUEUE_BURIED], 0);
+    wait_for("echo", "done", 41);
+    cr_assert_eq(counter_of("echo", "buried"), 0);
     stop_fleet();
 }
 
@@ -446,7 +446,7 @@ Test(fleet_redis, a_delayed_set_of_another_type_stops_no_other_queue_and_is_said
     catch_log();
     start_fleet();
     push("echo.2", "later", "legal", "delay_ms=100", "x", 1);
-    wait_for("echo.2", QUEUE_DONE, 1);
+    wait_for("echo.2", "done", 1);
     cr_assert(fleet_redis_ready(fleet));
     stop_fleet();
     cr_assert_geq(release_log("janitor: promote: "), 1);
@@ -460,7 +460,7 @@ Test(fleet_redis, a_stream_of_another_type_sets_one_queue_aside_until_it_is_gone
     TELL_OK("SET", "sh:{echo.1}:jobs:low", "oops");
     start_fleet();
     push("echo.2", "good", "legal", "", "x", 1);
-    wait_for("echo.2", QUEUE_DONE, 1);
+    wait_for("echo.2", "done", 1);
     cr_assert(fleet_redis_ready(fleet));
     cr_assert(fleet_describe(fleet, &said));
     cr_assert_not_null(memmem(said.data, said.bytes, "{\"echo.1\":\"", 11), "%.*s", (int)said.bytes,
@@ -471,7 +471,7 @@ Test(fleet_redis, a_stream_of_another_type_sets_one_queue_aside_until_it_is_gone
     cr_assert_not_null(memmem(said.data, said.bytes, "set_aside 1\n", 12));
     TELL_OK("DEL", "sh:{echo.1}:jobs:low");
     push("echo.1", "healed", "legal", "", "x", 1);
-    wait_for("echo.1", QUEUE_DONE, 1);
+    wait_for("echo.1", "done", 1);
     strbuf_reset(&said);
     cr_assert_not(fleet_describe(fleet, &said));
     strbuf_free(&said);

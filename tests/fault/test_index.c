@@ -9,7 +9,7 @@
 
 #include "base/arena.h"
 #include "chroma_calls.h"
-#include "integration/fleet_fixture.h"
+#include "fleet_fixture.h"
 #include "queue/operate.h"
 
 enum { ARENA_BLOCK_BYTES = 64 * 1024 };
@@ -45,13 +45,13 @@ enum status __wrap_embedder_embed(struct embedder *model, const struct slice *te
 
 static void begin(void)
 {
-    setup();
+    fleet_setup();
     settings.lanes = 1;
     settings.visibility_ms = 1000; /* what a worker that ended had in hand is taken over */
     atomic_store(&blocks_until_failure, 0);
 }
 
-TestSuite(index, .init = begin, .fini = teardown, .timeout = 120);
+TestSuite(index, .init = begin, .fini = fleet_teardown, .timeout = 120);
 
 static struct index_document document(const char *id, const char *text)
 {
@@ -112,7 +112,7 @@ Test(index, of_documents_with_one_id_the_last_one_stands_and_all_jobs_are_done)
     push_one("i3", "b", "another book");
     push_one("i4", "a", "the third edition");
     run_as_one_batch();
-    wait_for("index", QUEUE_DONE, 4);
+    wait_for("index", "done", 4);
     assert_text("a", "the third edition");
     assert_text("b", "another book");
     stop_fleet();
@@ -130,8 +130,8 @@ Test(index, where_the_last_document_of_an_id_is_refused_the_one_before_it_is_wri
     push_one("i4", "a", "a REFUSED fourth edition");
     push_one("i5", "c", "another book");
     run_as_one_batch();
-    wait_for("index", QUEUE_DONE, 3);
-    wait_for("index", QUEUE_BURIED, 2);
+    wait_for("index", "done", 3);
+    wait_for("index", "buried", 2);
     assert_text("a", "the second edition");
     assert_text("c", "another book");
     stop_fleet();
@@ -147,8 +147,8 @@ Test(index, a_job_is_not_done_while_its_documents_later_version_waits_for_chroma
     push_one("i2", "a", "the second edition");
     test_server_kill(&chroma_server);
     run_as_one_batch();
-    wait_for("index", QUEUE_PARKED, 2);
-    cr_assert_eq(stats_of("index").counters[QUEUE_DONE], 0);
+    wait_for("index", "parked", 2);
+    cr_assert_eq(counter_of("index", "done"), 0);
     stop_fleet();
 }
 
@@ -183,7 +183,7 @@ static bool ends_of_memory(pid_t child, int output, int64_t jobs)
     int how = 0;
 
     while (waitpid(child, &how, WNOHANG) == 0) {
-        if (stats_of("index").counters[QUEUE_DONE] == jobs) {
+        if (counter_of("index", "done") == jobs) {
             kill(child, SIGKILL);
             waitpid(child, &how, 0);
             close(output);
@@ -229,7 +229,7 @@ Test(index, on_short_memory_no_job_is_done_whose_documents_do_not_stand)
         if (failed) {
             clock_sleep_ms(settings.visibility_ms + 100); /* so that the first look finds them */
             start_fleet();
-            wait_for("index", QUEUE_DONE, done);
+            wait_for("index", "done", done);
             stop_fleet();
         }
         cr_assert_eq(documents_in("books"), done * EACH, "round %d", round);

@@ -1,6 +1,8 @@
 /* kill -9 of a real worker at each phase of each handler: another worker does the job, its effects
  * stand once, the books balance. The moment is chosen by proxies that hold a conversation at a
  * word. */
+#include <signal.h>
+
 #include "queue/operate.h"
 #include "worker_fixture.h"
 
@@ -32,15 +34,6 @@ static void push_job(const char *queue, const char *id)
     }
 }
 
-static long long length_of(const char *verb, const char *key)
-{
-    redisReply *reply = ask(verb, key);
-    long long length = reply->integer;
-
-    redis_reply_free(reply);
-    return length;
-}
-
 /* What the job is for stands, once. */
 static void check_effects(const char *queue)
 {
@@ -55,11 +48,11 @@ static void check_effects(const char *queue)
     }
     if (strcmp(queue, "enrich") == 0 || strcmp(queue, "echo") == 0) {
         snprintf(key, sizeof key, "sh:{%s}:reply:job-1", queue);
-        cr_assert_eq(length_of("LLEN", key), 1);
+        cr_assert_eq(integer_of(good_reply("LLEN", key, NULL)), 1);
     }
     cr_assert_eq(stored(), strcmp(queue, "distill") == 0 || strcmp(queue, "index") == 0 ? 2 : 1);
     snprintf(key, sizeof key, "sh:{%s}:jobs", queue);
-    cr_assert_eq(length_of("XLEN", key), 0);
+    cr_assert_eq(integer_of(good_reply("XLEN", key, NULL)), 0);
 }
 
 /* The first worker is killed where the word passes; the second one ends the job. `reclaimed` is how
@@ -71,8 +64,8 @@ static void kill_at(const char *queue, struct test_proxy *proxy, enum proxy_dire
     int64_t before = 0;
 
     push_distill("legal", "seed", "another prompt", "a result", 0.9, "");
-    wait_for("distill", QUEUE_DONE, 1);
-    before = stats_of(queue).counters[QUEUE_DONE];
+    wait_for("distill", "done", 1);
+    before = counter_of(queue, "done");
     test_proxy_hold(proxy, direction, word);
     push_job(queue, "job-1");
     cr_assert(test_proxy_wait_held(proxy, HELD_MS), "\"%s\" never passed", word);
@@ -80,7 +73,7 @@ static void kill_at(const char *queue, struct test_proxy *proxy, enum proxy_dire
     drop_all();
 
     pid_t second = start_worker("second", PROXIED, NULL);
-    wait_for(queue, QUEUE_DONE, before + 1);
+    wait_for(queue, "done", before + 1);
     struct queue_stats stats = stats_of(queue);
     cr_assert_eq(stats.counters[QUEUE_DONE], before + 1);
     cr_assert_eq(stats.dead, 0);
@@ -132,13 +125,12 @@ Test(phases, a_job_that_kills_its_workers_is_dead_with_the_phase_named_and_other
         push_distill("legal", id, id, "a result", 0.9, "");
     }
     push_distill("legal", "killer", "kill me", "a result", 0.9, "");
-    for (int life = 0; stats_of("distill").counters[QUEUE_BURIED] == 0; life++) {
+    for (int life = 0; counter_of("distill", "buried") == 0; life++) {
         cr_assert_lt(life, 10, "it lives for ever");
         test_proxy_hold(chroma_proxy, PROXY_REQUEST, "\"killer\"");
         pid_t worker = start_worker("victim", PROXIED, limit);
         int64_t until_ms = clock_now_ms() + HELD_MS;
-        while (!test_proxy_wait_held(chroma_proxy, 100) &&
-               stats_of("distill").counters[QUEUE_BURIED] == 0) {
+        while (!test_proxy_wait_held(chroma_proxy, 100) && counter_of("distill", "buried") == 0) {
             cr_assert_lt(clock_now_ms(), until_ms, "the killer did not come");
         }
         end_worker(worker, SIGKILL);
@@ -146,7 +138,7 @@ Test(phases, a_job_that_kills_its_workers_is_dead_with_the_phase_named_and_other
     }
     pid_t last = start_worker("survivor", PROXIED, limit);
     push_distill("legal", "late", "late", "a result", 0.9, "");
-    wait_for("distill", QUEUE_DONE, 21);
+    wait_for("distill", "done", 21);
     dead_letter("distill", said, sizeof said);
     cr_assert_str_eq(said, "crash_loop: handed out 4 times without an end; the last worker, "
                            "\"victim.0\", died in phase \"query\"");

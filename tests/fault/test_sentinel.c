@@ -1,6 +1,6 @@
 /* A fleet and a producer behind a real Sentinel: the master dies or hangs, a replica takes its
  * place, and both go on by themselves. What the replica had acknowledged is not lost. */
-#include "integration/fleet_fixture.h"
+#include "fleet_fixture.h"
 
 #include <stdlib.h>
 
@@ -124,7 +124,7 @@ static void sentinel_setup(void)
     settings.lanes = 2;
     settings.batch = 8;
     settings.visibility_ms = 1000;
-    connect_test();
+    fleet_connect();
     const stillhouse_options options = {.size = sizeof options,
                                         .redis_url = redis.url,
                                         .connect_timeout_ms = 1000,

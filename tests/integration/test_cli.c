@@ -3,7 +3,7 @@
 
 #include "cli_fixture.h"
 
-TestSuite(cli, .init = start_redis, .fini = stop_redis);
+TestSuite(cli, .init = start_redis, .fini = redis_teardown);
 
 /* ---- usage --------------------------------------------------------------------------------- */
 
@@ -471,7 +471,7 @@ Test(cli, parked_jobs_are_shown_with_what_they_wait_for_and_released)
 
 Test(cli, ping_measures_the_way_there_and_back)
 {
-    const pid_t worker = start_worker("echo", NULL, 0);
+    const pid_t worker = start_answering("echo", NULL, 0);
 
     RUN(0, "ping", "--count", "3");
     PRINTS("3 sent, 3 answered, round trip min/avg/max");
@@ -481,7 +481,7 @@ Test(cli, ping_measures_the_way_there_and_back)
     cr_assert_gt(number_at(answer, "min_ms"), 0);
     cr_assert_leq(number_at(answer, "min_ms"), number_at(answer, "max_ms"));
     cJSON_Delete(answer);
-    stop_worker(worker);
+    stop_answering(worker);
 }
 
 Test(cli, a_ping_that_nobody_answers_is_exit_code_4)

@@ -32,7 +32,7 @@ static void stop_both(void)
     chroma_free(chroma);
     embedder_free(embedder);
     test_server_stop(&chroma_server);
-    stop_redis();
+    redis_teardown();
 }
 
 TestSuite(cli_chroma, .init = start_both, .fini = stop_both);

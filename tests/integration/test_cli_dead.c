@@ -4,7 +4,7 @@
 #include "queue/settle.h"
 #include "queue/take.h"
 
-TestSuite(cli_dead, .init = start_redis, .fini = stop_redis);
+TestSuite(cli_dead, .init = start_redis, .fini = redis_teardown);
 
 /* Puts `count` echo jobs j-<from> ... in and buries them. */
 static void bury(int from, int count)

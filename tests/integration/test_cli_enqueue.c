@@ -8,7 +8,7 @@
 #include "jobs/bodies.h"
 #include "queue/keys.h"
 
-TestSuite(cli_enqueue, .init = start_redis, .fini = stop_redis);
+TestSuite(cli_enqueue, .init = start_redis, .fini = redis_teardown);
 
 /* The only entry of a stream; the caller frees the reply. */
 static redisReply *only_entry(const char *stream)
@@ -192,7 +192,7 @@ Test(cli_enqueue, a_full_queue_is_exit_code_5)
 Test(cli_enqueue, waiting_prints_the_examples_or_the_whole_result_as_json)
 {
     struct strbuf body = result_of("a", "Example 1\nprompt", 0, NULL);
-    const pid_t worker = start_worker("enrich", body.data, body.bytes);
+    const pid_t worker = start_answering("enrich", body.data, body.bytes);
 
     RUN(0, "enqueue", "enrich", "--domain", "legal", "--query", "a", "--wait", "20s");
     cr_assert_str_eq(out, "Example 1\nprompt\n");
@@ -201,38 +201,38 @@ Test(cli_enqueue, waiting_prints_the_examples_or_the_whole_result_as_json)
     cr_assert_str_eq(text_at(result, "few_shot"), "Example 1\nprompt");
     cr_assert_eq(number_at(result, "epoch"), 0);
     cJSON_Delete(result);
-    stop_worker(worker);
+    stop_answering(worker);
     strbuf_free(&body);
 }
 
 Test(cli_enqueue, an_echo_comes_back_as_it_was)
 {
-    const pid_t worker = start_worker("echo", NULL, 0);
+    const pid_t worker = start_answering("echo", NULL, 0);
 
     RUN(0, "enqueue", "echo", "--domain", "d", "--text", "hi", "--wait", "20s", "--json");
     cr_assert_str_eq(out, "{\"text\":\"hi\"}\n");
-    stop_worker(worker);
+    stop_answering(worker);
 }
 
 Test(cli_enqueue, a_result_that_is_an_error_is_exit_code_1)
 {
     struct strbuf body = result_of("a", "", 0, "retries exhausted");
-    const pid_t worker = start_worker("enrich", body.data, body.bytes);
+    const pid_t worker = start_answering("enrich", body.data, body.bytes);
 
     RUN(1, "enqueue", "enrich", "--domain", "legal", "--query", "a", "--wait", "20s", "--json");
     SAYS("retries exhausted");
     cJSON_Delete(document());
-    stop_worker(worker);
+    stop_answering(worker);
     strbuf_free(&body);
 }
 
 Test(cli_enqueue, a_reply_that_is_not_msgpack_is_exit_code_1)
 {
-    const pid_t worker = start_worker("echo", "\xc1", 1);
+    const pid_t worker = start_answering("echo", "\xc1", 1);
 
     RUN(1, "enqueue", "echo", "--domain", "d", "--wait", "20s");
     SAYS("the reply");
-    stop_worker(worker);
+    stop_answering(worker);
 }
 
 Test(cli_enqueue, a_result_that_does_not_come_is_exit_code_4_and_the_job_goes_on)
@@ -328,12 +328,12 @@ Test(cli_enqueue, a_queue_that_becomes_full_says_how_many_are_in)
 
 Test(cli_enqueue, wait_full_waits_for_room_until_every_job_is_in)
 {
-    const pid_t worker = start_worker("distill", NULL, 0);
+    const pid_t worker = start_answering("distill", NULL, 0);
 
     RUN(0, "enqueue", "distill", "--jsonl", write_lines(6500), "--max-backlog", "1500",
         "--wait-full");
     PRINTS("6500 accepted, 0 deduplicated, 0 refused");
-    stop_worker(worker);
+    stop_answering(worker);
     cr_assert_eq(stat_of("queues.distill.counters.enqueued"), 6500);
     cr_assert_gt(stat_of("queues.distill.counters.refused"), 0);
 }

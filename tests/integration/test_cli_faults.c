@@ -168,5 +168,5 @@ Test(cli_faults, a_terminal_is_shown_how_far_it_is)
     PRINTS("1 jobs, ");
     PRINTS("100 %");
     PRINTS("1 accepted");
-    stop_redis();
+    redis_teardown();
 }

@@ -15,7 +15,7 @@ static void setup(void)
 static void teardown(void)
 {
     test_folder_remove(folder);
-    stop_redis();
+    redis_teardown();
 }
 
 TestSuite(cli_outbox, .init = setup, .fini = teardown);

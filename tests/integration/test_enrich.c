@@ -9,7 +9,7 @@
 #include "rule_server.h"
 #include "json/write.h"
 
-TestSuite(enrich, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(enrich, .init = fleet_setup, .fini = fleet_teardown, .timeout = 120);
 
 enum { DIMENSION = 384, SLICE = 100, DIRECTIONS = 4 };
 
@@ -75,7 +75,7 @@ static void assert_examples(const char *query, int k, size_t first_live, size_t 
 
     snprintf(id, sizeof id, "e%d", (int)done);
     push_enrich("legal", id, query, k, "");
-    wait_for("enrich", QUEUE_DONE, ++done);
+    wait_for("enrich", "done", ++done);
     cr_assert(cached("legal", query, &arena, &result));
     cr_assert_eq(result.count, count, "%zu examples for k %d", result.count, k);
     for (size_t i = 0; i < result.count; i++) {
@@ -154,7 +154,7 @@ Test(enrich, those_of_a_batch_that_lack_none_keep_their_answer)
     settings.lanes = 1;
     start_fleet();
     cr_assert_eq(queue_pause(conn, &queue, false, &err), STATUS_OK, "%s", err.text);
-    wait_for("enrich", QUEUE_DONE, 2);
+    wait_for("enrich", "done", 2);
     cr_assert(cached("legal", question, &arena, &result));
     cr_assert_eq(result.count, 1);
     cr_assert(cached("legal", "the notice period for tenants", &arena, &result));
@@ -198,8 +198,8 @@ Test(enrich, a_query_that_is_refused_fails_none_beside_it)
     }
     settings.lanes = 1;
     start_fleet();
-    wait_for("enrich", QUEUE_DONE, 11);
-    wait_for("enrich", QUEUE_BURIED, 1);
+    wait_for("enrich", "done", 11);
+    wait_for("enrich", "buried", 1);
     dead_letter("enrich", text, sizeof text);
     cr_assert_not_null(strstr(text, "rejected"), "%s", text);
     snprintf(text, sizeof text, "%s %d", question, 11);

@@ -1,16 +1,9 @@
 /* What /metrics tells of the whole fleet, from workers in this process on a Redis of their own. */
-#include <criterion/criterion.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/clock.h"
 #include "fleet_settings.h"
 #include "http/client.h"
 #include "process/fleet.h"
 #include "queue/enqueue.h"
-#include "queue/operate.h"
-#include "servers.h"
+#include "redis_fixture.h"
 
 enum { PATIENCE_MS = 20000, POLL_MS = 20, WORKERS = 2, NONE = -4711 };
 
@@ -20,38 +13,23 @@ struct process {
     struct fleet *fleet;
 };
 
-static struct test_server redis;
 static struct process workers[WORKERS];
-static struct redis_conn *conn;
-static char text[131072];
+static char page[131072];
+static struct error err;
 
 static void setup(void)
 {
-    struct redis_url url;
-    struct error err = {0};
-
     log_set_level(LOG_ERROR);
-    cr_assert_eq(http_global_init(&err), STATUS_OK, "%s", err.text);
-    test_redis_start(&redis, NULL);
-    cr_assert_eq(redis_url_parse(redis.url, &url, &err), STATUS_OK, "%s", err.text);
-    conn = redis_conn_new(&url, (struct redis_timeouts){3000, 5000});
-    cr_assert_not_null(conn);
-    cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
+    OK(http_global_init(&err));
+    redis_setup();
 }
 
-static void teardown(void)
-{
-    redis_conn_free(conn);
-    test_server_stop(&redis);
-}
-
-TestSuite(families, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(families, .init = setup, .fini = redis_teardown, .timeout = 60);
 
 static struct process *start(size_t index, const char *queues)
 {
     const struct test_server no_chroma = {.url = "http://127.0.0.1:1"};
     struct process *worker = &workers[index];
-    struct error err = {0};
 
     test_fleet_settings(&worker->settings, &redis, &no_chroma);
     worker->settings.lanes = 1;
@@ -59,8 +37,7 @@ static struct process *start(size_t index, const char *queues)
     snprintf(worker->settings.queues, sizeof worker->settings.queues, "%s", queues);
     worker->metrics = metrics_new();
     cr_assert_not_null(worker->metrics);
-    cr_assert_eq(fleet_start(&worker->settings, worker->metrics, &worker->fleet, &err), STATUS_OK,
-                 "%s", err.text);
+    OK(fleet_start(&worker->settings, worker->metrics, &worker->fleet, &err));
     return worker;
 }
 
@@ -72,36 +49,24 @@ static void stop(struct process *worker)
     metrics_free(worker->metrics);
 }
 
-static struct queue queue_named(const char *name)
-{
-    struct queue queue;
-    struct error err = {0};
-
-    cr_assert_eq(queue_init(&queue, "sh", name, &err), STATUS_OK, "%s", err.text);
-    return queue;
-}
-
 static void push(const char *name, int count)
 {
     const struct queue queue = queue_named(name);
     struct queue_answer answer;
-    struct error err = {0};
     char id[16];
 
     for (int i = 0; i < count; i++) {
         snprintf(id, sizeof id, "j%d", i);
         const struct queue_item item = {{id, strlen(id)}, {"d", 1}, {"", 0}, {"x", 1}};
-        cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err), STATUS_OK, "%s",
-                     err.text);
+        OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
     }
 }
 
 static void pause_queue(const char *name)
 {
     const struct queue queue = queue_named(name);
-    struct error err = {0};
 
-    cr_assert_eq(queue_pause(conn, &queue, true, &err), STATUS_OK, "%s", err.text);
+    OK(queue_pause(conn, &queue, true, &err));
 }
 
 /* One scrape: the value of a series, NONE when it is not there. */
@@ -115,13 +80,13 @@ static double scrape(struct process *worker, const char *series)
     fleet_measure(worker->fleet);
     metrics_render(worker->metrics, &out);
     cr_assert(strbuf_ok(&out));
-    cr_assert_lt(out.bytes, sizeof text);
-    memcpy(text, out.data, out.bytes);
-    text[out.bytes] = '\0';
+    cr_assert_lt(out.bytes, sizeof page);
+    memcpy(page, out.data, out.bytes);
+    page[out.bytes] = '\0';
     strbuf_free(&out);
 
     snprintf(line, sizeof line, "\n%s ", series);
-    const char *at = strstr(text, line);
+    const char *at = strstr(page, line);
     return at == NULL ? NONE : strtod(at + strlen(line), NULL);
 }
 
@@ -130,7 +95,7 @@ static void wait_until(struct process *worker, const char *series, double value)
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
 
     while (scrape(worker, series) != value) {
-        cr_assert(clock_now_ms() < until_ms, "%s does not become %g:\n%s", series, value, text);
+        cr_assert(clock_now_ms() < until_ms, "%s does not become %g:\n%s", series, value, page);
         clock_sleep_ms(POLL_MS);
     }
 }
@@ -144,9 +109,9 @@ Test(families, two_partitions_on_two_workers_are_two_series_and_whole)
     start(0, "echo.0");
     start(1, "echo.1");
     wait_until(&workers[0], "stillhouse_queue_jobs{queue=\"echo.0\",state=\"waiting\"}", 7);
-    cr_assert_null(strstr(text, "queue=\"echo.1\""), "it does not serve that one");
-    cr_assert_null(strstr(text, "queue=\"echo\""), "a name that no queue has");
-    cr_assert_null(strstr(text, "queue=\"other\""));
+    cr_assert_null(strstr(page, "queue=\"echo.1\""), "it does not serve that one");
+    cr_assert_null(strstr(page, "queue=\"echo\""), "a name that no queue has");
+    cr_assert_null(strstr(page, "queue=\"other\""));
     wait_until(&workers[1], "stillhouse_queue_jobs{queue=\"echo.1\",state=\"waiting\"}", 6);
     cr_assert_eq(scrape(&workers[1], "stillhouse_queue_paused{queue=\"echo.1\"}"), 1);
     cr_assert_eq(scrape(&workers[1], "stillhouse_queue_limit_jobs{queue=\"echo.1\"}"), 20000);
@@ -161,17 +126,8 @@ Test(families, the_fleets_count_is_the_same_from_every_worker_and_the_own_ones_a
 {
     static const char fleet_done[] = "stillhouse_fleet_jobs_total{queue=\"echo\",outcome=\"done\"}";
     static const char own_done[] = "stillhouse_jobs_total{queue=\"echo\",outcome=\"done\"}";
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-    struct error err = {0};
 
-    redis_args_str(&args, "HSET");
-    redis_args_str(&args, "sh:prompts");
-    redis_args_str(&args, "memory_hit");
-    redis_args_str(&args, "7");
-    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
-    redis_reply_free(reply);
-    redis_args_free(&args);
+    cr_assert_str_eq(ask("HSET", "sh:prompts", "memory_hit", "7", NULL), "1");
     start(0, "echo");
     start(1, "echo");
     push("echo", 40);
@@ -192,15 +148,9 @@ Test(families, the_fleets_count_is_the_same_from_every_worker_and_the_own_ones_a
 
 static long long calls_of(const char *command)
 {
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-    struct error err = {0};
+    redisReply *reply = good_reply("INFO", "commandstats", NULL);
     char label[64];
 
-    redis_args_str(&args, "INFO");
-    redis_args_str(&args, "commandstats");
-    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
-    redis_args_free(&args);
     snprintf(label, sizeof label, "cmdstat_%s:calls=", command);
     const char *at = strstr(reply->str, label);
     long long calls = at == NULL ? 0 : strtoll(at + strlen(label), NULL, 10);
@@ -223,7 +173,7 @@ Test(families, a_worker_that_nobody_scrapes_asks_redis_nothing)
         scrape(&workers[0], "stillhouse_redis_up");
     }
     cr_assert_gt(calls_of("fcall_ro"), before);
-    cr_assert_leq(calls_of("fcall_ro"), before + 2, "not once a scrape: %s", text);
+    cr_assert_leq(calls_of("fcall_ro"), before + 2, "not once a scrape: %s", page);
     stop(&workers[0]);
 }
 
@@ -234,9 +184,9 @@ Test(families, what_was_true_before_redis_died_is_not_told_afterwards)
     wait_until(&workers[0], "stillhouse_fleet_jobs_total{queue=\"echo\",outcome=\"done\"}", 3);
     test_server_kill(&redis);
     wait_until(&workers[0], "stillhouse_queue_jobs{queue=\"echo\",state=\"waiting\"}", NONE);
-    cr_assert_null(strstr(text, "\nstillhouse_fleet_jobs_total{"), "%s", text);
-    cr_assert_null(strstr(text, "\nstillhouse_unaccounted_jobs{"));
-    cr_assert_null(strstr(text, "\nstillhouse_prompts_total{"));
+    cr_assert_null(strstr(page, "\nstillhouse_fleet_jobs_total{"), "%s", page);
+    cr_assert_null(strstr(page, "\nstillhouse_unaccounted_jobs{"));
+    cr_assert_null(strstr(page, "\nstillhouse_prompts_total{"));
     cr_assert_eq(scrape(&workers[0], "stillhouse_jobs_total{queue=\"echo\",outcome=\"done\"}"), 3,
                  "what it did itself it knows");
     test_server_restart(&redis);
@@ -262,16 +212,7 @@ Test(families, a_redis_that_hangs_delays_one_scrape_a_little_and_the_next_not_at
 
 Test(families, a_key_of_another_type_hides_at_most_its_own_queue)
 {
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-    struct error err = {0};
-
-    redis_args_str(&args, "SET");
-    redis_args_str(&args, "sh:{echo.0}:dead");
-    redis_args_str(&args, "x");
-    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
-    redis_reply_free(reply);
-    redis_args_free(&args);
+    cr_assert_str_eq(ask("SET", "sh:{echo.0}:dead", "x", NULL), "OK");
     start(0, "echo.0,echo.1");
     wait_until(&workers[0], "stillhouse_queue_jobs{queue=\"echo.1\",state=\"waiting\"}", 0);
     stop(&workers[0]);
@@ -290,7 +231,7 @@ Test(families, the_process_tells_of_itself)
         cr_assert_gt(scrape(&workers[0], samples[i]), 0, "%s", samples[i]);
     }
     cr_assert_eq(scrape(&workers[0], "stillhouse_redis_up"), 1);
-    cr_assert_not_null(strstr(text, "\nstillhouse_build_info{version=\"" STILLHOUSE_VERSION_TEXT
+    cr_assert_not_null(strstr(page, "\nstillhouse_build_info{version=\"" STILLHOUSE_VERSION_TEXT
                                     "\",functions=\""));
     cr_assert_lt(scrape(&workers[0], "process_start_time_seconds"),
                  (double)clock_unix_ms() / 1e3 + 1);

@@ -2,9 +2,10 @@
 #include "chroma_calls.h"
 #include "fleet_fixture.h"
 #include "queue/enqueue.h"
+#include "queue/keys.h"
 #include "queue/operate.h"
 
-TestSuite(fleet, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(fleet, .init = fleet_setup, .fini = fleet_teardown, .timeout = 120);
 
 static bool is_slice(struct slice slice, const char *text)
 {
@@ -19,9 +20,9 @@ Test(fleet, a_distilled_task_is_found_by_an_enrichment)
     start_fleet();
     push_distill("legal", "t1", "notice period for tenants", "three months", 0.9, "");
     push_distill("legal", "t2", "how to bake bread", "with flour", 0.9, "");
-    wait_for("distill", QUEUE_DONE, 2);
+    wait_for("distill", "done", 2);
     push_enrich("legal", "e1", "notice period for a tenant", 1, "");
-    wait_for("enrich", QUEUE_DONE, 1);
+    wait_for("enrich", "done", 1);
 
     cr_assert(cached("legal", " notice  period for a tenant", &arena, &result));
     cr_assert_eq(result.count, 1);
@@ -64,9 +65,9 @@ Test(fleet, the_source_of_an_experience_is_the_queue_it_came_through_not_what_it
     start_fleet();
     bodies_encode_distill(&distill, &body);
     push("distill.7", "t1", "legal", "", body.data, body.bytes);
-    wait_for("distill.7", QUEUE_DONE, 1);
+    wait_for("distill.7", "done", 1);
     push_enrich("legal", "e1", "notice period", 1, "");
-    wait_for("enrich", QUEUE_DONE, 1);
+    wait_for("enrich", "done", 1);
 
     cr_assert(cached("legal", "notice period", &arena, &result));
     cr_assert_eq(result.count, 1);
@@ -118,7 +119,7 @@ Test(fleet, what_others_put_in_a_results_place_is_neither_handed_on_nor_left_the
     start_fleet();
     for (size_t i = 0; i < 2; i++) {
         push_enrich("legal", i == 0 ? "e1" : "e2", queries[i], 1, "");
-        wait_for("enrich", QUEUE_DONE, (int64_t)i + 1);
+        wait_for("enrich", "done", (int64_t)i + 1);
         cr_assert(cached("legal", queries[i], &arena, &result));
         cr_assert(is_slice(result.domain, "legal"));
         cr_assert(is_slice(result.few_shot, ""));
@@ -133,9 +134,9 @@ Test(fleet, the_same_task_twice_is_one_document)
 {
     start_fleet();
     push_distill("legal", "t1", "notice period", "three months", 0.9, "");
-    wait_for("distill", QUEUE_DONE, 1);
+    wait_for("distill", "done", 1);
     push_distill("legal", "t1", "notice period", "four months", 0.9, "");
-    wait_for("distill", QUEUE_DONE, 2);
+    wait_for("distill", "done", 2);
     cr_assert_eq(documents_in("legal"), 1);
     stop_fleet();
 }
@@ -153,7 +154,7 @@ Test(fleet, of_many_twins_the_best_and_newest_stay)
     for (int i = 0; i < 10; i++) {
         snprintf(id, sizeof id, "task-%d", i);
         push_distill("legal", id, "the very same prompt", id, i == 0 ? 1.0 : 0.6, "");
-        wait_for("distill", QUEUE_DONE, i + 1);
+        wait_for("distill", "done", i + 1);
     }
     cr_assert_eq(documents_in("legal"), 3);
     cr_assert_eq(get_ids(chroma, "legal", &best, 1, &arena, &hits, &err), STATUS_OK);
@@ -201,10 +202,10 @@ Test(fleet, what_stands_under_an_epoch_s_or_a_prompt_s_key_costs_no_experience)
     for (int i = 0; i < 6; i++) {
         snprintf(id, sizeof id, "t%d", i);
         push_distill(domains[i % 3], id, "a prompt", "a result", 0.9, "");
-        wait_for("distill", QUEUE_DONE, i + 1);
+        wait_for("distill", "done", i + 1);
     }
     for (int i = 0; i < 3; i++) {
-        redisReply *epoch = ask("GET", epochs[i]);
+        redisReply *epoch = good_reply("GET", epochs[i], NULL);
         cr_assert_eq(epoch->type, REDIS_REPLY_STRING);
         cr_assert(atoll(epoch->str) > 1700000000000 && atoll(epoch->str) < INT64_MAX, "%s is %s",
                   epochs[i], epoch->str);
@@ -260,7 +261,7 @@ Test(fleet, an_experience_expires_in_its_time_whatever_its_job_s_id_and_since_sa
         strbuf_free(&encoded);
         reply = NULL;
         run((const char *const[]){"HINCRBY", "sh:{distill}:counters", "enqueued", "1", NULL});
-        wait_for("distill", QUEUE_DONE, i + 1);
+        wait_for("distill", "done", i + 1);
         cr_assert_eq(get_ids(chroma, "legal", &body.task_id, 1, &arena, &hits, &err), STATUS_OK);
         cr_assert_eq(hits.count, 1);
         const int64_t created_ms = number_of(&hits.examples[0], "created_ms");
@@ -290,12 +291,12 @@ Test(fleet, an_unfit_experience_is_dead_with_the_field_named)
         char id[16];
         snprintf(id, sizeof id, "bad-%zu", i);
         push("distill", id, "legal", "", bad[i].body, bad[i].bytes);
-        wait_for("distill", QUEUE_BURIED, (int64_t)i + 1);
+        wait_for("distill", "buried", (int64_t)i + 1);
         dead_letter("distill", said, sizeof said);
         cr_assert_eq(strncmp(said, bad[i].said, strlen(bad[i].said)), 0, "%s", said);
     }
     push_distill("legal", "low", "prompt", "result", 0.1, "");
-    wait_for("distill", QUEUE_BURIED, 3);
+    wait_for("distill", "buried", 3);
     dead_letter("distill", said, sizeof said);
     cr_assert_not_null(strstr(said, "quality"), "%s", said);
     stop_fleet();
@@ -309,7 +310,7 @@ Test(fleet, a_body_over_the_bound_is_oversize)
     settings.max_body_bytes = 1000;
     start_fleet();
     push("echo", "big", "legal", "", body, sizeof body);
-    wait_for("echo", QUEUE_BURIED, 1);
+    wait_for("echo", "buried", 1);
     dead_letter("echo", said, sizeof said);
     cr_assert_eq(strncmp(said, "oversize: body of 2000 bytes", 28), 0, "%s", said);
     stop_fleet();
@@ -322,7 +323,7 @@ Test(fleet, a_domain_without_a_collection_gives_no_examples_and_no_error)
 
     start_fleet();
     push_enrich("nowhere", "e1", "anything", 3, "");
-    wait_for("enrich", QUEUE_DONE, 1);
+    wait_for("enrich", "done", 1);
     cr_assert(cached("nowhere", "anything", &arena, &result));
     cr_assert_eq(result.count, 0);
     cr_assert_eq(result.few_shot.bytes, 0);
@@ -359,8 +360,7 @@ Test(fleet, an_entry_too_large_to_be_read_is_dead_and_its_neighbours_are_done_at
 
     start_fleet();
     int64_t until_ms = clock_now_ms() + PATIENCE_MS; /* well below the visibility timeout */
-    while (stats_of("echo").counters[QUEUE_DONE] < 2 ||
-           stats_of("echo").counters[QUEUE_BURIED] < 1) {
+    while (counter_of("echo", "done") < 2 || counter_of("echo", "buried") < 1) {
         cr_assert_lt(clock_now_ms(), until_ms);
         clock_sleep_ms(POLL_MS);
     }
@@ -390,7 +390,7 @@ Test(fleet, a_cached_result_too_large_to_be_read_is_written_over)
 
     start_fleet();
     push_enrich("legal", "e1", "anything", 3, "");
-    wait_for("enrich", QUEUE_DONE, 1);
+    wait_for("enrich", "done", 1);
     cr_assert(cached("legal", "anything", &arena, &result));
     arena_free(&arena);
     stop_fleet();
@@ -400,7 +400,7 @@ Test(fleet, a_job_past_its_deadline_is_expired_and_not_run)
 {
     start_fleet();
     push_enrich("legal", "late", "anything", 3, "deadline_ms=1000");
-    wait_for("enrich", QUEUE_EXPIRED, 1);
+    wait_for("enrich", "expired", 1);
     stop_fleet();
 }
 
@@ -417,16 +417,16 @@ Test(fleet, deadlines_are_judged_by_redis_clock_at_that_moment)
 
     start_fleet();
     push_enrich("legal", "first", "anything", 3, "");
-    wait_for("enrich", QUEUE_DONE, 1);
+    wait_for("enrich", "done", 1);
     step_clock(hour_ms);
     snprintf(options, sizeof options, "deadline_ms=%lld", (long long)clock_unix_ms() + hour_ms / 6);
     push_enrich("legal", "in-time", "anything", 3, options);
-    wait_for("enrich", QUEUE_DONE, 2);
+    wait_for("enrich", "done", 2);
 
     step_clock(-hour_ms);
     snprintf(options, sizeof options, "deadline_ms=%lld", (long long)clock_unix_ms() - hour_ms / 6);
     push_enrich("legal", "late", "anything", 3, options);
-    wait_for("enrich", QUEUE_EXPIRED, 1);
+    wait_for("enrich", "expired", 1);
     stop_fleet();
 }
 
@@ -442,7 +442,7 @@ Test(fleet, a_reply_comes_to_who_asked_and_to_the_twins_asker)
                  err.text);
     cr_assert_gt(reply.bytes, 0);
     strbuf_free(&reply);
-    wait_for("enrich", QUEUE_DONE, 1);
+    wait_for("enrich", "done", 1);
     stop_fleet();
 }
 
@@ -459,7 +459,7 @@ Test(fleet, work_without_a_result_tells_who_waits_that_it_is_done)
     cr_assert_eq(reply.bytes, 1);
     cr_assert_eq((unsigned char)reply.data[0], 0x80, "an empty map");
     strbuf_free(&reply);
-    wait_for("distill", QUEUE_DONE, 1);
+    wait_for("distill", "done", 1);
     stop_fleet();
 }
 
@@ -480,7 +480,7 @@ Test(fleet, somebody_who_waits_for_an_expired_job_is_told_so)
     cr_assert_eq(strncmp(result.error.data, "expired", 7), 0);
     arena_free(&arena);
     strbuf_free(&reply);
-    wait_for("enrich", QUEUE_EXPIRED, 1);
+    wait_for("enrich", "expired", 1);
     stop_fleet();
 }
 
@@ -524,16 +524,16 @@ Test(fleet, unchanged_documents_are_not_written_again)
 
     start_fleet();
     push_index("i1", "the first text");
-    wait_for("index", QUEUE_DONE, 1);
+    wait_for("index", "done", 1);
     push_index("i2", "the first text");
-    wait_for("index", QUEUE_DONE, 2);
-    redisReply *epoch = ask("GET", keys_epoch(key, "sh", "books"));
+    wait_for("index", "done", 2);
+    redisReply *epoch = good_reply("GET", keys_epoch(key, "sh", "books"), NULL);
     cr_assert_str_eq(epoch->str, "1", "the second time nothing was written");
     redis_reply_free(epoch);
 
     push_index("i3", "a changed text");
-    wait_for("index", QUEUE_DONE, 3);
-    epoch = ask("GET", keys_epoch(key, "sh", "books"));
+    wait_for("index", "done", 3);
+    epoch = good_reply("GET", keys_epoch(key, "sh", "books"), NULL);
     cr_assert_str_eq(epoch->str, "2");
     redis_reply_free(epoch);
     cr_assert_eq(documents_in("books"), 2);
@@ -567,11 +567,11 @@ Test(fleet, a_job_of_many_documents_is_written_in_parts_and_is_one_epoch)
 
     start_fleet();
     push_many_documents("m1", DOCUMENTS, "of the first edition");
-    wait_for("index", QUEUE_DONE, 1);
+    wait_for("index", "done", 1);
     cr_assert_eq(documents_in("library"), DOCUMENTS);
     push_many_documents("m2", DOCUMENTS, "of the first edition");
-    wait_for("index", QUEUE_DONE, 2);
-    redisReply *epoch = ask("GET", keys_epoch(key, "sh", "library"));
+    wait_for("index", "done", 2);
+    redisReply *epoch = good_reply("GET", keys_epoch(key, "sh", "library"), NULL);
     cr_assert_str_eq(epoch->str, "1", "the second time nothing was written");
     redis_reply_free(epoch);
     stop_fleet();
@@ -582,12 +582,12 @@ Test(fleet, near_twins_are_merged_where_the_setting_says_so)
     settings.merge_distance = 0.2;
     start_fleet();
     push_distill("legal", "t1", "notice period for tenants", "three months", 0.6, "");
-    wait_for("distill", QUEUE_DONE, 1);
+    wait_for("distill", "done", 1);
     push_distill("legal", "t2", "notice period for tenants!", "four months", 0.9, "");
-    wait_for("distill", QUEUE_DONE, 2);
+    wait_for("distill", "done", 2);
     cr_assert_eq(documents_in("legal"), 1);
     push_distill("legal", "t3", "notice period for tenants?", "worse", 0.6, "");
-    wait_for("distill", QUEUE_DONE, 3);
+    wait_for("distill", "done", 3);
     cr_assert_eq(documents_in("legal"), 1);
     stop_fleet();
 }
@@ -598,13 +598,13 @@ Test(fleet, a_collection_of_another_embedder_makes_lessons_wait_and_readiness_na
 
     push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
     start_fleet();
-    wait_for("distill", QUEUE_DONE, 1);
+    wait_for("distill", "done", 1);
     stop_fleet();
 
     settings.embed_dimension = 128;
     start_fleet();
     push_distill("legal", "t2", "a prompt", "a result", 0.9, "");
-    wait_for("distill", QUEUE_PARKED, 6);
+    wait_for("distill", "parked", 6);
     cr_assert_eq(stats_of("distill").dead, 0, "a deployment is no lesson's fault");
     upstreams_describe(fleet_worker(fleet)->upstreams, METRICS_CHROMA, &said);
     cr_assert_not_null(strstr(said.data, "builtin-384"), "%s", said.data);
@@ -614,8 +614,8 @@ Test(fleet, a_collection_of_another_embedder_makes_lessons_wait_and_readiness_na
 
     settings.embed_dimension = 0;
     start_fleet();
-    wait_for("distill", QUEUE_DONE, 2);
-    cr_assert_eq(stats_of("distill").counters[QUEUE_RETRIED], 0);
+    wait_for("distill", "done", 2);
+    cr_assert_eq(counter_of("distill", "retried"), 0);
     stop_fleet();
 }
 
@@ -626,18 +626,18 @@ Test(fleet, a_paused_queue_keeps_its_jobs_until_it_is_resumed)
 
     start_fleet();
     push("echo", "before", "legal", "", "x", 1);
-    wait_for("echo", QUEUE_DONE, 1);
+    wait_for("echo", "done", 1);
     cr_assert_eq(queue_pause(conn, &queue, true, &err), STATUS_OK, "%s", err.text);
     push("echo", "held", "legal", "", "x", 1);
     int64_t until_ms = clock_now_ms() + 700; /* longer than a read blocked when the pause came */
     while (clock_now_ms() < until_ms) {
-        cr_assert_eq(stats_of("echo").counters[QUEUE_DONE], 1, "a paused queue worked");
+        cr_assert_eq(counter_of("echo", "done"), 1, "a paused queue worked");
         clock_sleep_ms(POLL_MS);
     }
     cr_assert_eq(stats_of("echo").waiting, 1);
-    cr_assert_eq(stats_of("echo").counters[QUEUE_DONE], 1);
+    cr_assert_eq(counter_of("echo", "done"), 1);
     cr_assert_eq(queue_pause(conn, &queue, false, &err), STATUS_OK, "%s", err.text);
-    wait_for("echo", QUEUE_DONE, 2);
+    wait_for("echo", "done", 2);
     stop_fleet();
 }
 
@@ -647,7 +647,7 @@ Test(fleet, delayed_jobs_run_when_they_are_due_and_priorities_are_served)
     push("echo", "later", "legal", "delay_ms=300", "x", 1);
     push("echo", "high", "legal", "priority=high", "x", 1);
     push("echo", "low", "legal", "priority=low", "x", 1);
-    wait_for("echo", QUEUE_DONE, 3);
+    wait_for("echo", "done", 3);
     cr_assert_eq(stats_of("echo").delayed, 0);
     stop_fleet();
 }

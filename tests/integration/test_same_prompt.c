@@ -4,9 +4,10 @@
 #include "chroma_writer/writer.h"
 #include "embedder/builtin.h"
 #include "fleet_fixture.h"
+#include "queue/keys.h"
 #include "queue/operate.h"
 
-TestSuite(same_prompt, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(same_prompt, .init = fleet_setup, .fini = fleet_teardown, .timeout = 120);
 
 static redisReply *run(const char *const *words)
 {
@@ -58,10 +59,10 @@ static int64_t memory_of(const char *pattern)
 
 static void learn(const char *id, const char *prompt, double quality)
 {
-    const int64_t before = stats_of("distill").counters[QUEUE_DONE];
+    const int64_t before = counter_of("distill", "done");
 
     push_distill("legal", id, prompt, id, quality, "");
-    wait_for("distill", QUEUE_DONE, before + 1);
+    wait_for("distill", "done", before + 1);
 }
 
 static bool stands(const char *id)

@@ -1,45 +1,12 @@
 /* The writers' leases on a real Redis: processes stood for by slots with tokens of their own. */
-#include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <string.h>
 
-#include "base/clock.h"
 #include "chroma_writer/slots.h"
 #include "queue/keys.h"
-#include "queue/queue.h"
-#include "servers.h"
+#include "redis_fixture.h"
 
-static struct test_server redis;
-static struct redis_conn *conn;
-
-static struct redis_conn *connect_redis(void)
-{
-    struct redis_url url;
-    struct error err = {0};
-
-    cr_assert_eq(redis_url_parse(redis.url, &url, &err), STATUS_OK, "%s", err.text);
-    struct redis_conn *made = redis_conn_new(&url, (struct redis_timeouts){3000, 5000});
-    cr_assert_not_null(made);
-    return made;
-}
-
-static void setup(void)
-{
-    struct error err = {0};
-
-    test_redis_start(&redis, NULL);
-    conn = connect_redis();
-    cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
-}
-
-static void teardown(void)
-{
-    redis_conn_free(conn);
-    test_server_stop(&redis);
-}
-
-TestSuite(slots, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(slots, .init = redis_setup, .fini = redis_teardown, .timeout = 60);
 
 /* As the writer's threads do it. */
 static enum status acquire(struct slots *slots, struct redis_conn *own, int64_t wait_ms,
@@ -67,21 +34,6 @@ static enum status try_for(struct slots *slots, int64_t wait_ms, size_t *slot)
     return acquire(slots, conn, wait_ms, slot, &err);
 }
 
-static long long ask(const char *verb, const char *key)
-{
-    struct redis_args args = {0};
-    redisReply *reply = NULL;
-    struct error err = {0};
-
-    redis_args_str(&args, verb);
-    redis_args_str(&args, key);
-    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
-    long long answer = reply->integer;
-    redis_reply_free(reply);
-    redis_args_free(&args);
-    return answer;
-}
-
 static const char *lease_key(void)
 {
     static char key[KEYS_BYTES];
@@ -101,7 +53,8 @@ Test(slots, a_second_process_waits_until_the_first_lets_go)
     slots_release(first, conn, 0);
     cr_assert_eq(try_for(second, 0, &slot), STATUS_OK);
     slots_release(second, conn, slot);
-    cr_assert_eq(ask("EXISTS", lease_key()), 0, "the lease outlived its last use");
+    cr_assert_eq(integer_of(good_reply("EXISTS", lease_key(), NULL)), 0,
+                 "the lease outlived its last use");
     slots_free(first);
     slots_free(second);
 }
@@ -133,9 +86,9 @@ Test(slots, a_lease_whose_holder_died_ends_by_itself)
     size_t slot;
 
     cr_assert_eq(try_for(dead, 0, &slot), STATUS_OK);
-    long long left_ms = ask("PTTL", lease_key());
+    long long left_ms = integer_of(good_reply("PTTL", lease_key(), NULL));
     cr_assert(left_ms > 0 && left_ms <= 10000, "%lld ms", left_ms);
-    ask("DEL", lease_key()); /* what its end does, without the wait */
+    integer_of(good_reply("DEL", lease_key(), NULL)); /* what its end does, without the wait */
     cr_assert_eq(try_for(heir, 0, &slot), STATUS_OK);
     slots_free(dead);
     slots_free(heir);
@@ -157,11 +110,12 @@ Test(slots, renewing_prolongs_a_lease_in_use_and_only_that)
     redis_reply_free(reply);
     redis_args_free(&args);
     slots_renew(slots, conn);
-    cr_assert_gt(ask("PTTL", lease_key()), 5000);
+    cr_assert_gt(integer_of(good_reply("PTTL", lease_key(), NULL)), 5000);
 
     slots_release(slots, conn, slot);
     slots_renew(slots, conn);
-    cr_assert_eq(ask("EXISTS", lease_key()), 0, "renewed though nobody writes");
+    cr_assert_eq(integer_of(good_reply("EXISTS", lease_key(), NULL)), 0,
+                 "renewed though nobody writes");
     slots_free(slots);
 }
 
@@ -172,11 +126,12 @@ Test(slots, a_lease_lost_meanwhile_is_asked_for_again)
     size_t slot;
 
     cr_assert_eq(try_for(sleeper, 0, &slot), STATUS_OK);
-    ask("DEL", lease_key());
+    integer_of(good_reply("DEL", lease_key(), NULL));
     cr_assert_eq(try_for(other, 0, &slot), STATUS_OK);
     slots_renew(sleeper, conn); /* learns that it is gone */
     slots_release(sleeper, conn, 0);
-    cr_assert_eq(ask("EXISTS", lease_key()), 1, "somebody else's lease was given back");
+    cr_assert_eq(integer_of(good_reply("EXISTS", lease_key(), NULL)), 1,
+                 "somebody else's lease was given back");
     cr_assert_eq(try_for(sleeper, 50, &slot), STATUS_TIMEOUT);
     slots_free(sleeper);
     slots_free(other);
@@ -206,7 +161,7 @@ static atomic_int rounds;
 static void *thread(void *argument)
 {
     (void)argument;
-    struct redis_conn *own = connect_redis();
+    struct redis_conn *own = new_conn();
 
     for (int i = 0; i < ROUNDS; i++) {
         struct error err = {0};
@@ -233,7 +188,7 @@ Test(slots, threads_of_one_process_have_a_slot_one_after_the_other)
         pthread_join(threads[i], NULL);
     }
     cr_assert_eq(atomic_load(&rounds), THREADS * ROUNDS);
-    cr_assert_eq(ask("EXISTS", lease_key()), 0);
+    cr_assert_eq(integer_of(good_reply("EXISTS", lease_key(), NULL)), 0);
     slots_free(shared);
 }
 

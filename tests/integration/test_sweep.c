@@ -10,11 +10,11 @@ enum { DIMENSION = 384, SLICE = 100, QUIET_MS = 700 };
 
 static void begin(void)
 {
-    setup();
+    fleet_setup();
     settings.sweep_ms = 100;
 }
 
-TestSuite(sweep, .init = begin, .fini = teardown, .timeout = 120);
+TestSuite(sweep, .init = begin, .fini = fleet_teardown, .timeout = 120);
 
 /* Documents "<name><i>" with one time of expiry; 0 = without. */
 static void store(const char *domain, const char *name, size_t count, int64_t expires_unix_ms)
@@ -56,7 +56,7 @@ static void start_working_fleet(void)
 {
     start_fleet();
     push_enrich("legal", "e1", "a query", 3, "");
-    wait_for("enrich", QUEUE_DONE, 1);
+    wait_for("enrich", "done", 1);
 }
 
 static void wait_for_documents(const char *domain, int64_t count)
@@ -153,7 +153,7 @@ Test(sweep, a_worker_without_work_for_chroma_does_not_even_ask_it)
     store("legal", "old", 10, before());
     start_fleet();
     push("echo", "1", "legal", "", "\x80", 1);
-    wait_for("echo", QUEUE_DONE, 1);
+    wait_for("echo", "done", 1);
     clock_sleep_ms(QUIET_MS);
     cr_assert_eq(sample_of(ANSWERS), 0);
     cr_assert_eq(documents_in("legal"), 10);

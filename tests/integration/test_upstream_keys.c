@@ -37,7 +37,7 @@ static void close_process(struct process *process)
 
 static void prepare(void)
 {
-    setup();
+    fleet_setup();
     atomic_store(&redis_clock_ms, clock_unix_ms() - clock_now_ms());
     settings.embedder = EMBEDDER_OPENAI;
     settings.embed_dimension = 2;
@@ -51,7 +51,7 @@ static void clean(void)
 {
     close_process(&one);
     close_process(&other);
-    teardown();
+    fleet_teardown();
 }
 
 TestSuite(upstream_keys, .init = prepare, .fini = clean, .timeout = 60);
@@ -64,7 +64,7 @@ static void fail(struct process *process, const struct error *err)
 
 static int64_t stat_of(const char *name)
 {
-    redisReply *reply = ask("INFO", "stats");
+    redisReply *reply = good_reply("INFO", "stats", NULL);
     const char *found = strstr(reply->str, name);
     cr_assert_not_null(found);
     const int64_t count = strtoll(found + strlen(name), NULL, 10);
@@ -108,7 +108,7 @@ Test(upstream_keys, failures_that_are_spread_over_processes_open_the_breaker_of_
     cr_assert_eq(upstreams_state(one.upstreams, OPERATION_EMBED), BREAKER_OPEN);
     cr_assert_eq(asking_allow(&one.ctx, OPERATION_WRITE, 64), 64, "and of nothing else");
 
-    redisReply *ttl = ask("PTTL", "sh:upstream:embedder:embed");
+    redisReply *ttl = good_reply("PTTL", "sh:upstream:embedder:embed", NULL);
     cr_assert(ttl->integer > 0 && ttl->integer <= 2 * 60 * 60 * 1000);
     redis_reply_free(ttl);
 }
@@ -168,7 +168,7 @@ Test(upstream_keys, a_success_is_told_when_it_is_news_and_else_every_few_seconds
     fail(&one, &down);
     cr_assert_gt(asking_allow(&one.ctx, OPERATION_EMBED, 1), 0);
     asking_report(&one.ctx, OPERATION_EMBED, STATUS_OK, NULL);
-    redisReply *failures = ask("HGETALL", "sh:upstream:embedder:embed");
+    redisReply *failures = good_reply("HGETALL", "sh:upstream:embedder:embed", NULL);
     for (size_t i = 0; i + 1 < failures->elements; i += 2) {
         if (strcmp(failures->element[i]->str, "failures") == 0) {
             cr_assert_str_eq(failures->element[i + 1]->str, "0");
@@ -186,10 +186,10 @@ Test(upstream_keys, a_success_is_told_when_it_is_news_and_else_every_few_seconds
 
 Test(upstream_keys, what_is_no_hash_counts_as_nothing_and_is_written_anew)
 {
-    redis_reply_free(ask("INCR", "sh:upstream:embedder:embed"));
+    redis_reply_free(good_reply("INCR", "sh:upstream:embedder:embed", NULL));
     cr_assert_eq(asking_allow(&one.ctx, OPERATION_EMBED, 64), 64);
     asking_report(&one.ctx, OPERATION_EMBED, STATUS_UNREACHABLE, &down);
-    redisReply *type = ask("TYPE", "sh:upstream:embedder:embed");
+    redisReply *type = good_reply("TYPE", "sh:upstream:embedder:embed", NULL);
     cr_assert_str_eq(type->str, "hash");
     redis_reply_free(type);
 }

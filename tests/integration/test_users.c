@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "queue/enqueue.h"
@@ -77,7 +78,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    stop_redis();
+    redis_teardown();
     test_folder_remove(folder);
 }
 

@@ -1,47 +1,26 @@
 /* What stands behind a worker's standard descriptors: a reader that stands still, or nothing. */
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "queue/enqueue.h"
-#include "queue/operate.h"
-#include "queue/queue.h"
-#include "redis/conn.h"
-#include "servers.h"
+#include "redis_fixture.h"
 
 enum { PATIENCE_MS = 20000, POLL_MS = 10, BAD_JOBS = 200, GOOD_JOBS = 20 };
 
-static struct test_server redis;
-static struct redis_conn *conn;
 static char program[512];
+static struct error err;
 
 static void setup(void)
 {
-    struct error err = {0};
-    struct redis_url url;
-
     test_program("stillhouse-worker", program);
-    test_redis_start(&redis, NULL);
-    cr_assert_eq(redis_url_parse(redis.url, &url, &err), STATUS_OK, "%s", err.text);
-    conn = redis_conn_new(&url, (struct redis_timeouts){3000, 5000});
-    cr_assert_not_null(conn);
-    cr_assert_eq(queue_install(conn, NULL, &err), STATUS_OK, "%s", err.text);
+    redis_setup();
 }
 
-static void teardown(void)
-{
-    redis_conn_free(conn);
-    test_server_stop(&redis);
-}
-
-TestSuite(worker_output, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(worker_output, .init = setup, .fini = redis_teardown, .timeout = 120);
 
 /* Bodies that hold nothing: good for echo, bad for distill. */
 static void enqueue(const char *name, size_t count)
@@ -49,36 +28,28 @@ static void enqueue(const char *name, size_t count)
     struct queue_item items[BAD_JOBS];
     struct queue_answer answers[BAD_JOBS];
     char ids[BAD_JOBS][16];
-    struct queue queue;
-    struct error err = {0};
+    const struct queue queue = queue_named(name);
 
-    cr_assert_eq(queue_init(&queue, "sh", name, &err), STATUS_OK, "%s", err.text);
     for (size_t i = 0; i < count; i++) {
         const int bytes = snprintf(ids[i], sizeof ids[i], "job-%zu", i);
         items[i] = (struct queue_item){{ids[i], (size_t)bytes}, {"legal", 5}, {"", 0}, {"\x80", 1}};
     }
-    cr_assert_eq(queue_enqueue(conn, &queue, 0, items, count, answers, &err), STATUS_OK, "%s",
-                 err.text);
+    OK(queue_enqueue(conn, &queue, 0, items, count, answers, &err));
 }
 
 /* Waits until a queue holds nothing but dead letters; their number. */
 static int64_t drained(const char *name)
 {
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
-    struct queue queue;
-    struct queue_stats stats;
-    struct error err = {0};
+    struct queue_stats stats = stats_of(name);
 
-    cr_assert_eq(queue_init(&queue, "sh", name, &err), STATUS_OK, "%s", err.text);
-    for (;;) {
-        cr_assert_eq(queue_get_stats(conn, &queue, &stats, &err), STATUS_OK, "%s", err.text);
-        if (stats.waiting + stats.running + stats.delayed == 0) {
-            return stats.dead;
-        }
+    while (stats.waiting + stats.running + stats.delayed != 0) {
         cr_assert(clock_now_ms() < until_ms, "queue %s: waiting %lld, running %lld", name,
                   (long long)stats.waiting, (long long)stats.running);
         clock_sleep_ms(POLL_MS);
+        stats = stats_of(name);
     }
+    return stats.dead;
 }
 
 /* A worker of the two queues; `script` is what a shell does with "$0" and "$@". */

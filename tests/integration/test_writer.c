@@ -42,7 +42,7 @@ static void prepare(void)
 {
     struct error err = {0};
 
-    setup();
+    fleet_setup();
     settings.chroma_timeout_ms = 2000;
     metrics = metrics_new();
     upstreams = upstreams_new(&settings, metrics);
@@ -67,7 +67,7 @@ static void clean(void)
     slots_free(other);
     upstreams_free(upstreams);
     metrics_free(metrics);
-    teardown();
+    fleet_teardown();
 }
 
 TestSuite(writer, .init = prepare, .fini = clean, .timeout = 120);

@@ -2,6 +2,8 @@
 
 #include <stdarg.h>
 
+#include "redis/sentinel.h"
+
 struct test_server redis;
 struct redis_conn *conn;
 static struct error err;
@@ -13,7 +15,7 @@ struct redis_conn *new_conn(void)
     struct redis_url url;
 
     OK(redis_url_parse(redis.url, &url, &err));
-    struct redis_conn *made = redis_conn_new(&url, (struct redis_timeouts){3000, 10000});
+    struct redis_conn *made = redis_open(&url, (struct redis_timeouts){3000, 10000});
     cr_assert_not_null(made);
     return made;
 }
@@ -60,6 +62,26 @@ redisReply *ask_reply(const char *first, ...)
     redisReply *reply = reply_to(first, words);
     va_end(words);
     return reply;
+}
+
+redisReply *good_reply(const char *first, ...)
+{
+    va_list words;
+
+    va_start(words, first);
+    redisReply *reply = reply_to(first, words);
+    va_end(words);
+    OK(redis_reply_status(reply, &err));
+    return reply;
+}
+
+long long integer_of(redisReply *reply)
+{
+    const long long number = reply->integer;
+
+    cr_assert_eq(reply->type, REDIS_REPLY_INTEGER);
+    redis_reply_free(reply);
+    return number;
 }
 
 const char *ask(const char *first, ...)

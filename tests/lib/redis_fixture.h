@@ -40,6 +40,10 @@ struct redis_conn *new_conn(void);
 
 /* A command of words, NULL behind the last: its reply, an error too; redis_reply_free. */
 redisReply *ask_reply(const char *first, ...) __attribute__((sentinel));
+/* The same, and it is not an error. */
+redisReply *good_reply(const char *first, ...) __attribute__((sentinel));
+/* The number in a reply, which is freed. */
+long long integer_of(redisReply *reply);
 /* The reply's text, number, or "[number of elements]"; "(nil)". Good for four calls. */
 const char *ask(const char *first, ...) __attribute__((sentinel));
 /* Appends the leaves of a reply to `out`, a space between. */

@@ -1,15 +1,9 @@
-/* worker_fixture.h - real worker processes behind proxies that hold a conversation at a word. */
-#ifndef STILLHOUSE_TESTS_WORKER_FIXTURE_H
-#define STILLHOUSE_TESTS_WORKER_FIXTURE_H
+#include "worker_fixture.h"
 
 #include <signal.h>
 #include <sys/wait.h>
 
 #include "fake_server.h"
-#include "integration/fleet_fixture.h"
-#include "proxy.h"
-
-enum { HELD_MS = 20000 };
 
 static const struct fake_step vectors[] = {
     EXPECT("/v1/embeddings"),
@@ -19,43 +13,34 @@ static const struct fake_step vectors[] = {
     LOOP,
 };
 
+struct test_proxy *redis_proxy;
+struct test_proxy *chroma_proxy;
+struct test_proxy *embed_proxy;
 static struct fake_server *embed_server;
-static struct test_proxy *redis_proxy;
-static struct test_proxy *chroma_proxy;
-static struct test_proxy *embed_proxy;
 static struct chroma *reader;
 static struct embedder *identity;
 static char program[512];
+static struct error err;
 
-static UNUSED void setup_proxies(void)
+void setup_proxies(void)
 {
-    struct error err = {0};
     const struct embedder_config embedding = {.kind = EMBEDDER_OPENAI,
                                               .url = "http://127.0.0.1:1",
                                               .model = "",
                                               .key = "",
                                               .dimension = 2};
 
-    setup();
+    fleet_setup();
     test_program("stillhouse-worker", program);
     embed_server = fake_server_start(vectors);
     redis_proxy = test_proxy_start(redis.port);
     chroma_proxy = test_proxy_start(chroma_server.port);
     embed_proxy = test_proxy_start(fake_server_port(embed_server));
-    cr_assert_eq(embedder_new(&embedding, &identity, &err), STATUS_OK, "%s", err.text);
-    const struct chroma_config config = {
-        .url = chroma_server.url,
-        .tenant = settings.chroma_tenant,
-        .database = settings.chroma_database,
-        .token = "",
-        .timeout_ms = 10000,
-        .identity = {embedder_model(identity), embedder_dimension(identity)},
-    };
-    reader = chroma_new(&config);
-    cr_assert_not_null(reader);
+    OK(embedder_new(&embedding, &identity, &err));
+    reader = chroma_of(identity);
 }
 
-static UNUSED void teardown_proxies(void)
+void teardown_proxies(void)
 {
     chroma_free(reader);
     embedder_free(identity);
@@ -63,16 +48,12 @@ static UNUSED void teardown_proxies(void)
     test_proxy_stop(chroma_proxy);
     test_proxy_stop(embed_proxy);
     cr_assert_null(fake_server_stop(embed_server));
-    teardown();
+    fleet_teardown();
 }
 
 /* ---- workers --------------------------------------------------------------------------------- */
 
-enum worker_kind { PROXIED, DIRECT };
-
-/* Starts a worker with short times and one lane; `extra` flags (NULL-terminated, may be NULL) win.
- */
-static UNUSED pid_t start_worker(const char *id, enum worker_kind kind, const char *const *extra)
+pid_t start_worker(const char *id, enum worker_kind kind, const char *const *extra)
 {
     char url[64];
     char chroma_url[64];
@@ -106,7 +87,7 @@ static UNUSED pid_t start_worker(const char *id, enum worker_kind kind, const ch
     return test_spawn(argv, log);
 }
 
-static UNUSED void end_worker(pid_t pid, int signal)
+void end_worker(pid_t pid, int signal)
 {
     int state = 0;
 
@@ -116,20 +97,17 @@ static UNUSED void end_worker(pid_t pid, int signal)
               state);
 }
 
-static UNUSED void drop_all(void)
+void drop_all(void)
 {
     test_proxy_drop(redis_proxy);
     test_proxy_drop(chroma_proxy);
     test_proxy_drop(embed_proxy);
 }
 
-static UNUSED int64_t stored(void)
+int64_t stored(void)
 {
-    struct error err = {0};
     int64_t count = -1;
 
-    cr_assert_eq(chroma_count(reader, "legal", &count, &err), STATUS_OK, "%s", err.text);
+    OK(chroma_count(reader, "legal", &count, &err));
     return count;
 }
-
-#endif
