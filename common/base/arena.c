@@ -37,7 +37,7 @@ static size_t next_capacity(const struct arena *arena, size_t bytes)
     return capacity > bytes ? capacity : bytes;
 }
 
-static void *no_memory(const struct arena *arena)
+void *arena_no_memory(const struct arena *arena)
 {
     if (arena->is_must) {
         must_die();
@@ -48,7 +48,7 @@ static void *no_memory(const struct arena *arena)
 void *arena_alloc(struct arena *arena, size_t bytes)
 {
     if (bytes > SIZE_MAX / 2) {
-        return no_memory(arena);
+        return arena_no_memory(arena);
     }
     size_t rounded = (bytes + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
     struct arena_block *block = arena->blocks;
@@ -57,7 +57,7 @@ void *arena_alloc(struct arena *arena, size_t bytes)
         const size_t capacity = next_capacity(arena, rounded);
         block = block_new(capacity);
         if (block == NULL) {
-            return no_memory(arena);
+            return arena_no_memory(arena);
         }
         block->next = arena->blocks;
         arena->blocks = block;
@@ -81,7 +81,7 @@ char *arena_copy(struct arena *arena, const void *data, size_t bytes)
 void *arena_array(struct arena *arena, size_t count, size_t size)
 {
     if (size != 0 && count > SIZE_MAX / size) {
-        return no_memory(arena);
+        return arena_no_memory(arena);
     }
     return arena_alloc(arena, count * size);
 }

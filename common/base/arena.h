@@ -29,6 +29,10 @@ char *arena_copy(struct arena *arena, const void *data, size_t bytes) MUSTCHECK;
 /* arena_alloc for `count` elements of `size` bytes; NULL on overflow too. */
 void *arena_array(struct arena *arena, size_t count, size_t size) MUSTCHECK;
 
+/* What a caller returns who could not get memory of another kind on the way to the arena's: NULL,
+ * where that does not end the process. */
+void *arena_no_memory(const struct arena *arena);
+
 /* Forgets all allocations; keeps at most `keep_bytes` of memory for the next batch. */
 void arena_reset(struct arena *arena, size_t keep_bytes);
 

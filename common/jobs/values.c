@@ -103,7 +103,8 @@ static void put_value(const struct mp_value *value, struct json_writer *json, co
 static enum status copy_text(struct arena *arena, struct strbuf *text, struct slice *out,
                              struct error *err)
 {
-    const char *copy = strbuf_ok(text) ? arena_copy(arena, text->data, text->bytes) : NULL;
+    const char *copy =
+        strbuf_ok(text) ? arena_copy(arena, text->data, text->bytes) : arena_no_memory(arena);
 
     *out = (struct slice){copy, text->bytes};
     strbuf_free(text);
@@ -162,7 +163,6 @@ static enum status without_nul(struct arena *arena, struct slice text, struct sl
 {
     static const char replacement[] = "\xef\xbf\xbd";
     struct strbuf repaired = {0};
-    enum status status = STATUS_OK;
 
     for (size_t i = 0; i < text.bytes; i++) {
         if (text.data[i] == '\0') {
@@ -171,14 +171,7 @@ static enum status without_nul(struct arena *arena, struct slice text, struct sl
             strbuf_append_char(&repaired, text.data[i]);
         }
     }
-    const char *copy =
-        strbuf_ok(&repaired) ? arena_copy(arena, repaired.data, repaired.bytes) : NULL;
-    *out = (struct slice){copy, repaired.bytes};
-    if (copy == NULL) {
-        status = error_set(err, STATUS_OOM, "out of memory");
-    }
-    strbuf_free(&repaired);
-    return status;
+    return copy_text(arena, &repaired, out, err);
 }
 
 enum status values_repair(const struct reading *how, struct slice *text, struct error *err)

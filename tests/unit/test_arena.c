@@ -129,3 +129,26 @@ Test(arena, blocks_grow_with_the_batch_but_not_for_ever)
     }
     arena_free(&arena);
 }
+
+Test(arena, who_finds_no_memory_hears_of_it)
+{
+    struct arena arena = {0};
+
+    cr_assert_null(arena_alloc(&arena, SIZE_MAX));
+    cr_assert_null(arena_array(&arena, SIZE_MAX, 2));
+    cr_assert_null(arena_no_memory(&arena));
+}
+
+Test(arena, a_programs_ends_the_process_where_there_is_no_memory, .exit_code = 1)
+{
+    struct arena arena = {.is_must = true};
+
+    cr_assert_not_null(arena_alloc(&arena, SIZE_MAX), "it came back");
+}
+
+Test(arena, and_where_there_is_none_on_the_way_to_it, .exit_code = 1)
+{
+    struct arena arena = {.is_must = true};
+
+    cr_assert_not_null(arena_no_memory(&arena), "it came back");
+}

@@ -80,9 +80,7 @@ static void decode(struct distill_batch *batch, struct task *tasks, size_t count
         struct error err = {0};
         enum status status =
             bodies_accept_distill(job->body.data, job->body.bytes, &ctx->arena, &item->body, &err);
-        if (status == STATUS_OOM) {
-            task_judge(&tasks[i], VERDICT_RETRY, "%s", err.text);
-        } else if (status != STATUS_OK) {
+        if (status != STATUS_OK) {
             /* Bytes that are no msgpack are malformed; fields that are missing or wrong, rejected.
              */
             struct error scan = {0};

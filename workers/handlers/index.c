@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "chroma_writer/records.h"
 #include "context/asking.h"
 #include "handlers/handler.h"
@@ -47,7 +48,10 @@ static void hash_content(struct index_item *item)
     const struct index_body body = {.documents = {item->document, 1}};
 
     bodies_encode_index(&body, &content); /* text and metadata, in the caller's order */
-    text_hash_raw(content.data != NULL ? content.data : "", content.bytes, item->content_hash);
+    if (!strbuf_ok(&content)) {
+        must_die();
+    }
+    text_hash_raw(content.data, content.bytes, item->content_hash);
     strbuf_free(&content);
 }
 
@@ -66,8 +70,7 @@ static void decode(struct index_batch *batch, struct task *tasks, size_t count)
         tasks[i].verdict = VERDICT_DONE;
         if (status != STATUS_OK) {
             bodies[i].documents.count = 0;
-            task_judge(&tasks[i], status == STATUS_OOM ? VERDICT_RETRY : VERDICT_MALFORMED, "%s",
-                       err.text);
+            task_judge(&tasks[i], VERDICT_MALFORMED, "%s", err.text);
         }
         total += bodies[i].documents.count;
     }
