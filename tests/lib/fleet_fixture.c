@@ -129,7 +129,7 @@ void wait_for(const char *name, const char *counter, int64_t count)
 void dead_letter(const char *name, char *out, size_t size)
 {
     const struct queue queue = queue_named(name);
-    redisReply *reply = good_reply("XREVRANGE", queue.dead, "+", "-", "COUNT", "1", NULL);
+    redisReply *reply = good_reply("XREVRANGE", queue.dead, "+", "-", "COUNT", "1", (char *)NULL);
 
     cr_assert_eq(reply->elements, 1, "no dead letter in %s", name);
     const redisReply *fields = reply->element[0]->element[1];
@@ -152,7 +152,7 @@ bool cached(const char *domain, const char *query, struct arena *arena, struct e
     char key[KEYS_BYTES];
 
     text_hash(query, strlen(query), hash);
-    redisReply *reply = good_reply("GET", keys_cache(key, "sh", domain, hash), NULL);
+    redisReply *reply = good_reply("GET", keys_cache(key, "sh", domain, hash), (char *)NULL);
     bool found = reply->type == REDIS_REPLY_STRING;
     if (found) {
         char *bytes = arena_copy(arena, reply->str, (size_t)reply->len);

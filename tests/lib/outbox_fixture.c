@@ -97,7 +97,7 @@ const char *tasks(void)
     static char out[1 << 16];
 
     out[0] = '\0';
-    redisReply *entries = ask_reply("XRANGE", queue.stream[JOB_NORMAL], "-", "+", NULL);
+    redisReply *entries = ask_reply("XRANGE", queue.stream[JOB_NORMAL], "-", "+", (char *)NULL);
     for (size_t i = 0; i < entries->elements; i++) {
         const redisReply *fields = entries->element[i]->element[1];
         const redisReply *body = fields->element[9];

@@ -167,7 +167,7 @@ const char *first_field(const char *stream, const char *field)
     char *const value = out[turn++ % 4];
 
     snprintf(value, sizeof out[0], "(none)");
-    redisReply *reply = ask_reply("XRANGE", stream, "-", "+", "COUNT", "1", NULL);
+    redisReply *reply = ask_reply("XRANGE", stream, "-", "+", "COUNT", "1", (char *)NULL);
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 1) {
         const redisReply *fields = reply->element[0]->element[1];
         for (size_t i = 0; i + 1 < fields->elements; i += 2) {
@@ -184,7 +184,7 @@ const char *first_entry(const char *stream)
 {
     static char out[48];
 
-    redisReply *reply = ask_reply("XRANGE", stream, "-", "+", "COUNT", "1", NULL);
+    redisReply *reply = ask_reply("XRANGE", stream, "-", "+", "COUNT", "1", (char *)NULL);
     cr_assert(reply->type == REDIS_REPLY_ARRAY && reply->elements == 1);
     snprintf(out, sizeof out, "%s", reply->element[0]->element[0]->str);
     redis_reply_free(reply);
