@@ -187,6 +187,14 @@ Test(cli_enqueue, a_full_queue_is_exit_code_5)
     SAYS("stillhouse: ");
 }
 
+Test(cli_enqueue, a_backlog_of_0_is_no_bound_whatever_the_environment_says)
+{
+    setenv("STILLHOUSE_MAX_BACKLOG", "1", 1);
+    RUN(0, "enqueue", "enrich", "--domain", "d", "--query", "a");
+    RUN(5, "enqueue", "enrich", "--domain", "d", "--query", "b");
+    RUN(0, "enqueue", "enrich", "--domain", "d", "--query", "b", "--max-backlog", "0");
+}
+
 /* ---- waiting for the result ---------------------------------------------------------------- */
 
 Test(cli_enqueue, waiting_prints_the_examples_or_the_whole_result_as_json)

@@ -140,7 +140,8 @@ static void unlock(struct upstreams *upstreams, enum operation operation, struct
     pthread_mutex_unlock(&upstream->lock);
 
     if (change->after != change->before && change->after == BREAKER_OPEN) {
-        log_warning("%s %s: breaker is open: %s", name, action, change->error);
+        log_warning("%s %s: breaker is open: %s", name, action,
+                    change->error[0] == '\0' ? "another worker says so" : change->error);
     } else if (change->after != change->before) {
         log_info("%s %s: breaker is %s", name, action, breaker_state_name(change->after));
     } else if (change->tell) {

@@ -1,5 +1,6 @@
 #include "cli/frame/connections.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "base/must.h"
@@ -94,7 +95,8 @@ stillhouse_client *cli_client(const struct cli *cli, struct client_bounds bounds
         .prefix = settings->prefix,
         .connect_timeout_ms = bounds.connect_ms,
         .command_timeout_ms = bounds.command_ms,
-        .max_backlog = settings->max_backlog,
+        .max_backlog =
+            settings->max_backlog > 0 ? settings->max_backlog : INT_MAX, /* 0 = no bound */
         .max_body_bytes = settings->max_body_bytes,
         .outbox = bounds.outbox ? settings->outbox : "",
         .outbox_max_bytes = settings->outbox_max_bytes,
