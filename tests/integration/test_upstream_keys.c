@@ -248,10 +248,12 @@ Test(upstream_keys, an_idle_worker_learns_that_an_upstream_is_there_again)
         upstreams_report(idle, OPERATION_WRITE, STATUS_UNREACHABLE, &down);
     }
     cr_assert_eq(upstreams_state(idle, OPERATION_WRITE), BREAKER_OPEN);
-    cr_assert_gt(asking_allow(&other.ctx, OPERATION_WRITE, 1), 0);
-    asking_report(&other.ctx, OPERATION_WRITE, STATUS_OK, NULL);
+    /* The other one goes on working: a success in the millisecond of the failure says nothing. */
     while (upstreams_state(idle, OPERATION_WRITE) != BREAKER_CLOSED) {
         cr_assert_lt(clock_now_ms(), until_ms, "it was not told");
+        if (asking_allow(&other.ctx, OPERATION_WRITE, 1) > 0) {
+            asking_report(&other.ctx, OPERATION_WRITE, STATUS_OK, NULL);
+        }
         clock_sleep_ms(20);
     }
     stop_fleet();
