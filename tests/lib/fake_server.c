@@ -71,7 +71,9 @@ static enum event wait_for(const struct fake_server *server, int fd, short event
             die("poll");
         }
         if (ready > 0) {
-            return fds[0].revents != 0 ? EVENT_STOP : EVENT_READY;
+            /* What the client has done is seen before the end: its close came first. */
+            const bool is_told = events == POLLIN && fds[1].revents != 0;
+            return fds[0].revents != 0 && !is_told ? EVENT_STOP : EVENT_READY;
         }
         if (ready == 0) {
             return EVENT_TIMEOUT;

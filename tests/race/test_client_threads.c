@@ -204,6 +204,13 @@ static void forked_in_between(void)
     stillhouse_client *clients[THREADS];
     pthread_t threads[THREADS];
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    /* A fork() beside threads that allocate leaves its locks held in the child. */
+    printf("forked_in_between: skipped, AddressSanitizer's allocator does not survive a fork\n");
+    return;
+#endif
+#endif
     for (int i = 0; i < THREADS; i++) {
         clients[i] = open_client(server.url, 5000);
         check(pthread_create(&threads[i], NULL, ask_on, clients[i]) == 0, "thread", "not started");
