@@ -42,6 +42,6 @@ bool fleet_redis_ready(void *fleet);
 /* For /readyz: appends what is set aside and that Redis evicts, as members of an object; true when
  * there is anything. For /metrics: sets what lanes do and how many queues are set aside. */
 bool fleet_describe(void *fleet, struct strbuf *out);
-void fleet_measure(void *fleet);
+void fleet_measure(void *argument);
 
 #endif
