@@ -1,5 +1,6 @@
 #include "folder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <stdarg.h>
@@ -50,4 +51,19 @@ void test_folder_remove(const char *folder)
     if (nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT) {
         test_fail("remove \"%s\": %s", folder, strerror(errno));
     }
+}
+
+size_t test_folder_count(const char *folder, const char *end)
+{
+    size_t count = 0;
+
+    DIR *entries = opendir(folder);
+    for (struct dirent *entry; entries != NULL && (entry = readdir(entries)) != NULL;) {
+        const size_t bytes = strlen(entry->d_name);
+        count += bytes > strlen(end) && strcmp(entry->d_name + bytes - strlen(end), end) == 0;
+    }
+    if (entries != NULL) {
+        closedir(entries);
+    }
+    return count;
 }

@@ -17,6 +17,9 @@ void test_folder_make(char *out, size_t size);
 /* Removes it with all that is in it; one that is not there is fine. */
 void test_folder_remove(const char *folder);
 
+/* Files in it whose name ends so, and is longer; 0 where there is no folder. */
+size_t test_folder_count(const char *folder, const char *end);
+
 /* Says why a test cannot go on, and aborts. */
 void test_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 

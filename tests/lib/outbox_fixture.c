@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 
+#include "folder.h"
+
 char folder[512];
 static struct error err;
 
@@ -115,18 +117,9 @@ const char *tasks(void)
 size_t files_like(const char *under, const char *end)
 {
     char path[600];
-    size_t count = 0;
 
     snprintf(path, sizeof path, "%s/%s", folder, under);
-    DIR *entries = opendir(path);
-    for (struct dirent *entry; entries != NULL && (entry = readdir(entries)) != NULL;) {
-        const size_t bytes = strlen(entry->d_name);
-        count += bytes > strlen(end) && strcmp(entry->d_name + bytes - strlen(end), end) == 0;
-    }
-    if (entries != NULL) {
-        closedir(entries);
-    }
-    return count;
+    return test_folder_count(path, end);
 }
 
 size_t kept_files(void)

@@ -6,7 +6,6 @@
 #define STILLHOUSE_TESTS_SPOOL_FOLDER_H
 
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,18 +62,9 @@ HELPER void put(const char *id)
 HELPER size_t count_like(const char *under, const char *end)
 {
     char path[300];
-    size_t count = 0;
 
     snprintf(path, sizeof path, "%s/%s", folder, under);
-    DIR *entries = opendir(path);
-    for (struct dirent *entry; entries != NULL && (entry = readdir(entries)) != NULL;) {
-        const size_t bytes = strlen(entry->d_name);
-        count += bytes > strlen(end) && strcmp(entry->d_name + bytes - strlen(end), end) == 0;
-    }
-    if (entries != NULL) {
-        closedir(entries);
-    }
-    return count;
+    return test_folder_count(path, end);
 }
 
 /* What there is to be sent. */
