@@ -160,6 +160,25 @@ Test(idle, the_chores_of_a_worker_that_was_killed_are_done_by_another)
     cr_assert_str_eq(ask("GET", "sh:lease:{distill}", NULL), "two", "and the others with it");
 }
 
+/* Redis still holds its blocking read, which comes first and takes a token with it. */
+Test(idle, a_worker_that_stands_still_takes_no_token_from_the_one_that_took_over)
+{
+    start_worker(0, "one");
+    start_worker(1, "two");
+    kill(workers[0], SIGSTOP);
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    while (strcmp(ask("GET", "sh:lease:{echo}", NULL), "two") != 0) {
+        cr_assert_lt(clock_now_ms(), until_ms, "nobody takes over");
+        clock_sleep_ms(20);
+    }
+    clock_sleep_ms(SETTLE_MS);
+    ask("FCALL", "sh_enqueue", "1", "sh:{echo}", "0", "due", "legal", "delay_ms=100", "body", NULL);
+    while (number("ZCARD", "sh:{echo}:delayed") > 0) {
+        cr_assert_lt(clock_now_ms(), until_ms, "the job that is due is not moved to its stream");
+        clock_sleep_ms(20);
+    }
+}
+
 /* A read that blocks for long is ended, not waited for. */
 Test(idle, a_worker_with_nothing_to_do_ends_at_once)
 {

@@ -36,6 +36,20 @@ BOOKED_TEST(queue_janitor, due_jobs_are_promoted_to_the_stream_of_their_priority
     queue_batch_free(&batch);
 }
 
+/* Whoever was woken for the first took its token and died. */
+BOOKED_TEST(queue_janitor, a_job_that_nobody_promoted_in_time_keeps_no_other_from_waking_somebody)
+{
+    add("first", "delay_ms=1");
+    ask("DEL", "sh:{enrich}:wake", NULL);
+    add("soon_after", "delay_ms=2000");
+    cr_assert_str_eq(ask("EXISTS", "sh:{enrich}:wake", NULL), "0", "one token was enough");
+    clock_sleep_ms(1100);
+    add("much_later", "delay_ms=60000");
+    cr_assert_str_eq(ask("EXISTS", "sh:{enrich}:wake", NULL), "0", "the second is due before it");
+    add("late", "delay_ms=1");
+    cr_assert_str_eq(ask("EXISTS", "sh:{enrich}:wake", NULL), "1", "one is due that nobody moves");
+}
+
 BOOKED_TEST(queue_janitor, nothing_delayed_means_no_next_one)
 {
     int64_t next_ms = 0;

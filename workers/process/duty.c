@@ -119,6 +119,14 @@ static bool is_known(const struct duty *duty, size_t queue)
     return false;
 }
 
+/* Whoever held it may listen for tokens still. */
+static void note_left(struct duty *duty, size_t queue)
+{
+    if (duty->holder[queue][0] != '\0' && !duty->holds[queue]) {
+        duty->left_ms = clock_now_ms();
+    }
+}
+
 /* Reads who holds what. */
 static enum status read_leases(struct duty *duty, struct worker *worker, struct redis_conn *conn,
                                struct error *err)
@@ -135,6 +143,9 @@ static enum status read_leases(struct duty *duty, struct worker *worker, struct 
     for (size_t i = 0; status == STATUS_OK && i < worker->queue_count && i < reply->elements; i++) {
         const redisReply *name = reply->element[i];
         const bool is_name = name->type == REDIS_REPLY_STRING;
+        if (!is_name || strcmp(name->str, duty->holder[i]) != 0) {
+            note_left(duty, i);
+        }
         snprintf(duty->holder[i], sizeof duty->holder[i], "%s", is_name ? name->str : "");
         set_holds(duty, worker, i, is_name && strcmp(name->str, worker->id) == 0);
     }
@@ -151,6 +162,7 @@ static enum status take_from(struct duty *duty, struct worker *worker, struct re
     for (size_t i = 0; i < worker->queue_count && status == STATUS_OK; i++) {
         if (strcmp(duty->holder[i], holder) == 0) {
             status = lease_release(conn, worker->queues[i].lease, holder, err);
+            note_left(duty, i);
             duty->holder[i][0] = '\0';
         }
     }

@@ -21,7 +21,8 @@ struct duty {
     bool holds[READER_QUEUES_MAX];      /* this worker does the chores of queue i */
     char holder[READER_QUEUES_MAX][66]; /* who does, as seen last; "" = nobody */
     uint64_t changes;                   /* moves whenever `holds` does */
-    int64_t full_look_at_ms;            /* when the leases themselves are read again */
+    int64_t left_ms;         /* when a lease was seen to leave somebody else; 0 = never */
+    int64_t full_look_at_ms; /* when the leases themselves are read again */
     struct retry_random random;
 };
 

@@ -400,13 +400,22 @@ static int64_t stretched(const struct janitor *janitor, int64_t every_ms)
     return queues <= FEW_QUEUES ? every_ms : every_ms * queues / FEW_QUEUES;
 }
 
+/* Whether a token would reach us. A worker that was stopped or cut off and lost its leases may
+ * stand before us in the line for them, as long as its BLPOP lasts. */
+static bool is_heard(const struct janitor *janitor)
+{
+    const int64_t left_ms = janitor->duty.left_ms;
+
+    return janitor->listening &&
+           (left_ms == 0 || clock_now_ms() - left_ms > LISTEN_MS + LISTEN_LATE_MS);
+}
+
 /* Moves due jobs to their streams, and sleeps until the next one is due. Who delays a job that is
  * due earlier leaves a token; so does who resumes the queue. */
 static enum status promote(struct janitor *janitor, struct turn *turn, struct error *err)
 {
     const struct queue *queue = &janitor->worker->queues[turn->queue];
-    const int64_t most_ms =
-        !janitor->listening ? PROMOTE_DEAF_MS : stretched(janitor, turn->wait_ms);
+    const int64_t most_ms = is_heard(janitor) ? stretched(janitor, turn->wait_ms) : PROMOTE_DEAF_MS;
     struct queue_promotion due;
     enum status status = queue_promote(janitor->conn, queue, PROMOTE_LIMIT, &due, err);
 

@@ -182,6 +182,7 @@ function entry_ms(entry)
 end
 
 local copies = 0
+local WAKE_AGAIN_MS = 1000
 
 -- Wakes the worker that looks after the queue's due jobs: it sleeps until the next one is due. One token
 -- is enough; whatever else stands in the key, or a user who may not push, makes the job late at most.
@@ -199,11 +200,12 @@ function wake(base)
     end
 end
 
--- After a call that delayed jobs, one of which may be due before all others.
+-- After a call that delayed jobs, one of which may be due before all others. Those that nobody promoted
+-- in time do not count: whoever was woken for them may be gone.
 function wake_if_first()
     if first_due_base then
         local key, due = first_due_base .. ':delayed', digits(first_due)
-        if try('ZCOUNT', key, '-inf', '(' .. due) == 0 then
+        if try('ZCOUNT', key, digits(now_ms() - WAKE_AGAIN_MS), '(' .. due) == 0 then
             wake(first_due_base)
         end
         first_due, first_due_base = nil, nil
