@@ -182,6 +182,18 @@ function api.sh_finish(base, args)
     return fates
 end
 
+-- Ends entries that `consumer` holds, and counts them; returns how many, or the error: then it holds them
+-- as before.
+local function end_all(base, stream, consumer, entries, deliveries)
+    count(base, 'done', #entries)
+    local _, problem = remove(stream, consumer, entries, deliveries)
+    if problem then
+        count(base, 'done', -#entries)
+        return problem
+    end
+    return #entries
+end
+
 -- consumer stream deliveries entry...: ends jobs of one stream that nobody waits for (no unique key, no
 -- reply) and that were handed out equally often: nearly every job, for a quarter of the arguments.
 -- Returns how many; where some are not this consumer's any more, the fate of each instead.
@@ -196,27 +208,28 @@ function api.sh_done(base, args)
     if problem then
         return problem
     end
-    local total = #entries
-    local fates, ours, mine = {}, {}, 0
+    local total, lost = #entries, nil
     for i = 1, total do
         local entry = entries[i]
-        fates[i] = LOST
         if held[entry] == deliveries then
-            fates[i] = MOVED
-            mine = mine + 1
-            ours[mine] = entry
             held[entry] = nil  -- one that is named twice is its only once
+        else
+            lost = lost or {}
+            lost[i] = true
         end
     end
-    if mine > 0 then
-        count(base, 'done', mine)
-        local _, trouble = remove(stream, args[1], ours, deliveries)
-        if trouble then
-            count(base, 'done', -mine)
-            return trouble
+    if not lost then  -- as nearly always: not a table more than it takes
+        return end_all(base, stream, args[1], entries, deliveries)
+    end
+    local fates, ours = {}, {}
+    for i = 1, total do
+        fates[i] = lost[i] and LOST or MOVED
+        if not lost[i] then
+            ours[#ours + 1] = entries[i]
         end
     end
-    return mine == total and total or fates
+    local ended = end_all(base, stream, args[1], ours, deliveries)
+    return type(ended) == 'number' and fates or ended
 end
 
 -- "<tries>.<upstream>.<operation>": a job that was tried just now; with the ms of its last try behind
