@@ -133,24 +133,58 @@ bool record_decode_payload(const char *data, size_t bytes, struct spool_record *
     return is_sound(record);
 }
 
+/* Where the length at `at` says that its record ends; 0 where that is beyond the bytes. */
+static size_t end_of(const char *data, size_t bytes, size_t at)
+{
+    const size_t left = bytes - at;
+    const size_t payload_bytes =
+        left < SPOOL_HEAD_BYTES ? SIZE_MAX : (size_t)record_get_number(data + at, 4);
+
+    return left < SPOOL_HEAD_BYTES || payload_bytes > left - SPOOL_HEAD_BYTES
+               ? 0
+               : at + SPOOL_HEAD_BYTES + payload_bytes;
+}
+
+/* The end of the sound record at `at`; 0 where none is. The rules of its fields are looked at
+ * first, since they cost less than the checksum. */
+static size_t decode_sound(const char *data, size_t bytes, size_t at, struct spool_record *record)
+{
+    const size_t end = end_of(data, bytes, at);
+    const char *payload = data + at + SPOOL_HEAD_BYTES;
+    const size_t payload_bytes = end == 0 ? 0 : end - at - SPOOL_HEAD_BYTES;
+
+    return end != 0 && record_decode_payload(payload, payload_bytes, record) &&
+                   record_get_number(data + at + 4, 4) == record_crc32c(0, payload, payload_bytes)
+               ? end
+               : 0;
+}
+
+/* The end of the damage at `at`. Its length is believed where it leads to the end or to a sound
+ * record; else the damage is in the length, and the next sound record is looked for. */
+static size_t end_of_damage(const char *data, size_t bytes, size_t at)
+{
+    struct spool_record record;
+    size_t next = end_of(data, bytes, at);
+
+    if (next == bytes || (next != 0 && decode_sound(data, bytes, next, &record) != 0)) {
+        return next;
+    }
+    for (next = at + 1; next < bytes && decode_sound(data, bytes, next, &record) == 0; next++) {
+    }
+    return next;
+}
+
 enum record_piece record_decode(const char *data, size_t bytes, size_t at,
                                 struct spool_record *record, size_t *end)
 {
-    const size_t left = bytes - at;
-
     *end = bytes;
-    if (left == 0) {
+    if (at == bytes) {
         return RECORD_END;
     }
-    const size_t payload_bytes =
-        left < SPOOL_HEAD_BYTES ? SIZE_MAX : (size_t)record_get_number(data + at, 4);
-    if (left < SPOOL_HEAD_BYTES || payload_bytes > left - SPOOL_HEAD_BYTES) {
-        return RECORD_DAMAGED; /* where the next one begins nobody knows */
+    *end = decode_sound(data, bytes, at, record);
+    if (*end != 0) {
+        return RECORD_JOB;
     }
-    const char *payload = data + at + SPOOL_HEAD_BYTES;
-    *end = at + SPOOL_HEAD_BYTES + payload_bytes;
-    return record_get_number(data + at + 4, 4) == record_crc32c(0, payload, payload_bytes) &&
-                   record_decode_payload(payload, payload_bytes, record)
-               ? RECORD_JOB
-               : RECORD_DAMAGED;
+    *end = end_of_damage(data, bytes, at);
+    return RECORD_DAMAGED;
 }

@@ -36,7 +36,7 @@ enum status record_encode(const struct spool_record *record, struct strbuf *out,
 
 enum record_piece {
     RECORD_JOB,     /* a record; the next piece begins at *end */
-    RECORD_DAMAGED, /* what stands up to *end is none */
+    RECORD_DAMAGED, /* what stands up to *end is none; there is the next sound one, or the end */
     RECORD_END,     /* nothing more; *end is the end of the bytes */
 };
 

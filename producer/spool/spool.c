@@ -283,8 +283,14 @@ static bool read_all(int file, size_t bytes, struct strbuf *out)
     return true;
 }
 
+enum place {
+    PLACE_NEW,     /* under a name that nobody has */
+    PLACE_IF_FREE, /* EEXIST, or EINVAL where the file system cannot tell: nothing is changed */
+    PLACE_OURS     /* instead of the file of that name, whose lock is held */
+};
+
 /* A whole file under `name`, durable, or none: false with errno. */
-static bool write_file(int folder, const char *name, const char *records, size_t bytes)
+static bool write_file(int folder, const char *name, enum place place, struct slice records)
 {
     char temporary[SPOOL_NAME_BYTES + 40];
 
@@ -294,16 +300,15 @@ static bool write_file(int folder, const char *name, const char *records, size_t
     if (file < 0) {
         return false;
     }
-    const char *there = temporary;
-    bool good = write_all(file, SPOOL_MAGIC, SPOOL_MAGIC_BYTES) && write_all(file, records, bytes);
-    if (good && (good = renameat(folder, temporary, folder, name) == 0)) {
-        there = name;
-        good = fdatasync(file) == 0 && fsync(folder) == 0;
-    }
+    const bool renamed = write_all(file, SPOOL_MAGIC, SPOOL_MAGIC_BYTES) &&
+                         write_all(file, records.data, records.bytes) &&
+                         renameat2(folder, temporary, folder, name,
+                                   place == PLACE_IF_FREE ? RENAME_NOREPLACE : 0) == 0;
+    const bool good = renamed && fdatasync(file) == 0 && fsync(folder) == 0;
     close_quietly(file);
-    if (!good) {
+    if (!renamed || (!good && place == PLACE_NEW)) { /* else it is all that there is of its jobs */
         const int saved = errno;
-        unlinkat(folder, there, 0);
+        unlinkat(folder, renamed ? name : temporary, 0);
         errno = saved;
     }
     return good;
@@ -505,7 +510,7 @@ enum status spool_put(struct spool *spool, const struct strbuf *records, size_t 
         return fail(spool, "cannot be opened", errno, err);
     }
     make_name(spool, count, name);
-    if (write_file(folder, name, records->data, records->bytes)) {
+    if (write_file(folder, name, PLACE_NEW, (struct slice){records->data, records->bytes})) {
         spool->bytes += bytes;
         spool->waiting = true;
         spool->kept += count;
@@ -589,7 +594,7 @@ static bool write_part(int bad, const struct spool_file *file, size_t to, const 
     if (!good) {
         errno = ENOMEM;
     }
-    good = good && write_file(bad, name, part.data, part.bytes);
+    good = good && write_file(bad, name, PLACE_NEW, (struct slice){part.data, part.bytes});
     strbuf_free(&part);
     if (good) {
         write_reason(bad, name, why);
@@ -745,9 +750,11 @@ enum status spool_take(struct spool_file *file, size_t to, struct error *err)
                : fail(file->spool, "cannot be written", errno, err);
 }
 
-/* Writes what is left under a name that says how many they are. */
+/* Writes what is left under a name that says how many they are; where another file has that, or it
+ * would be too long, under its own. */
 static enum status write_rest(struct spool_file *file, struct error *err)
 {
+    const struct slice rest = {file->bytes.data + file->at, file->bytes.bytes - file->at};
     char name[SPOOL_NAME_BYTES];
     struct spool_record record;
     size_t jobs = 0;
@@ -760,18 +767,17 @@ static enum status write_rest(struct spool_file *file, struct error *err)
     const char *stem_end = dash == NULL ? strrchr(file->name, '.') : dash;
     const int bytes = snprintf(name, sizeof name, "%.*s-%zu%s", (int)(stem_end - file->name),
                                file->name, jobs, suffix);
-    if (bytes >= (int)sizeof name || /* no name of ours: it stays as it is */
-        !write_file(file->folder, name, file->bytes.data + file->at,
-                    file->bytes.bytes - file->at)) {
+    const bool renamed = bytes < (int)sizeof name && strcmp(name, file->name) != 0 &&
+                         write_file(file->folder, name, PLACE_IF_FREE, rest);
+    if (renamed) {
+        unlinkat(file->folder, file->name, 0);
+        if (file->index < file->spool->count) {
+            memcpy(file->spool->names[file->index], name, sizeof name);
+        }
+    } else if (!write_file(file->folder, file->name, PLACE_OURS, rest)) {
         return fail(file->spool, "the rest of a file cannot be written", errno, err);
     }
-    if (strcmp(name, file->name) != 0) {
-        unlinkat(file->folder, file->name, 0);
-    }
     file->spool->bytes -= (int64_t)(file->at - file->from);
-    if (file->index < file->spool->count) {
-        memcpy(file->spool->names[file->index], name, sizeof name);
-    }
     return STATUS_OK;
 }
 

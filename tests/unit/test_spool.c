@@ -110,6 +110,35 @@ Test(spool, a_file_that_was_taken_in_part_has_the_rest_and_is_the_next)
     cr_assert_eq(spool.bytes, 0);
 }
 
+/* A person may have put it there, or copied it. */
+Test(spool, the_rest_of_a_file_takes_no_other_files_name)
+{
+    struct spool_file file;
+    struct spool_record record;
+    char name[SPOOL_NAME_BYTES];
+    char path[300];
+    size_t end = 0;
+
+    put_many("abc");
+    snprintf(name, sizeof name, "%s", strrchr(path_of(0), '/') + 1);
+    put("z");
+    memcpy(strrchr(name, '-'), "-2.jobs", sizeof "-2.jobs");
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    cr_assert_eq(rename(path_of(1), path), 0);
+
+    cr_assert_eq(count_files(), 2);
+    const int descriptor = spool_folder(&spool, &err);
+    OK(spool_claim(&spool, descriptor, &file, &err));
+    cr_assert_str_eq(file.name, name, "\"-2\" comes before \"-3\"");
+    OK(spool_release(&file, false, &err));
+    OK(spool_claim(&spool, descriptor, &file, &err));
+    cr_assert_eq(spool_next(&file, file.at, &record, &end), RECORD_JOB);
+    OK(spool_take(&file, end, &err));
+    OK(spool_release(&file, true, &err));
+    close(descriptor);
+    cr_assert_str_eq(send_all(), "zbc");
+}
+
 Test(spool, more_files_than_are_listed_at_once_come_out_in_order)
 {
     enum { FILES = 40000 };
