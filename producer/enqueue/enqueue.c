@@ -40,12 +40,8 @@ stillhouse_status stillhouse_enqueue_enrich(stillhouse_client *client, const cha
     if (!start(client, id)) {
         return STILLHOUSE_INVALID;
     }
-    enum status status = make_enrich(client, &enrichment, options, &draft, &err);
-    if (status == STATUS_OK) { /* never kept: once the task has run, nobody needs it */
-        status = send_one(client, &client->enrich, &draft, id, &err);
-    }
-    client_tidy(client);
-    return client_finish(client, status, &err);
+    const enum status made = make_enrich(client, &enrichment, options, &draft, &err);
+    return hand_in(client, made, &client->enrich, &draft, id, &err);
 }
 
 stillhouse_status stillhouse_enqueue_distill(stillhouse_client *client,
@@ -140,7 +136,7 @@ static void tell_element(void *context, size_t index, stillhouse_status status, 
     }
 }
 
-static stillhouse_status send_array(struct array *array, const struct queue *queue, bool keep)
+static stillhouse_status send_array(struct array *array, const struct queue *queue)
 {
     stillhouse_client *client = array->client;
     stillhouse_status worst = STILLHOUSE_OK;
@@ -155,7 +151,6 @@ static stillhouse_status send_array(struct array *array, const struct queue *que
     } else if (array->count > 0) {
         worst = send_many(&(struct send_order){.client = client,
                                                .queue = queue,
-                                               .keep = keep && client->spool.folder != NULL,
                                                .count = array->count,
                                                .make = make_element,
                                                .tell = tell_element,
@@ -178,7 +173,7 @@ stillhouse_enqueue_distill_many(stillhouse_client *client, const stillhouse_expe
                           .ids = ids};
 
     array.outcome = outcome;
-    return send_array(&array, client == NULL ? NULL : &client->distill, true);
+    return send_array(&array, client == NULL ? NULL : &client->distill);
 }
 
 stillhouse_status
@@ -193,7 +188,7 @@ stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enric
                           .ids = ids};
 
     array.outcome = outcome;
-    return send_array(&array, client == NULL ? NULL : &client->enrich, false);
+    return send_array(&array, client == NULL ? NULL : &client->enrich);
 }
 
 /* ---- a source ------------------------------------------------------------------------------ */
@@ -256,14 +251,12 @@ stillhouse_status stillhouse_enqueue_all(stillhouse_client *client, const stillh
     if (status != STATUS_OK) {
         return client_finish(client, status, &err);
     }
-    const stillhouse_status worst =
-        send_many(&(struct send_order){.client = client,
-                                       .queue = &queue,
-                                       .keep = client->spool.folder != NULL,
-                                       .room_ms = source->room_ms,
-                                       .make = make_next,
-                                       .tell = tell_source,
-                                       .context = &from});
+    const stillhouse_status worst = send_many(&(struct send_order){.client = client,
+                                                                   .queue = &queue,
+                                                                   .room_ms = source->room_ms,
+                                                                   .make = make_next,
+                                                                   .tell = tell_source,
+                                                                   .context = &from});
     client_tidy(client);
     client_leave(client);
     return worst;

@@ -73,6 +73,12 @@ enum status send_one(stillhouse_client *client, const struct queue *queue,
 
 /* ---- the spool ----------------------------------------------------------------------------- */
 
+bool send_may_keep(const stillhouse_client *client, const struct queue *queue)
+{
+    return client->spool.folder != NULL &&
+           (queue->kind == KINDS || (job_kinds[queue->kind].traits & KIND_IS_KEPT) != 0);
+}
+
 /* A kept job knows when it was first enqueued. */
 static enum status encode(const struct queue *queue, const struct queue_item *item,
                           struct strbuf *records, struct error *err)
@@ -129,11 +135,11 @@ static void say_not_kept(stillhouse_client *client, const struct error *why_not)
 stillhouse_status send_or_keep(stillhouse_client *client, const struct queue *queue,
                                const struct job_draft *draft, char id[STILLHOUSE_ID_BYTES])
 {
-    const bool has_spool = client->spool.folder != NULL;
+    const bool may_keep = send_may_keep(client, queue);
     struct error err = {0};
     struct error why_not = {0};
 
-    enum status status = has_spool ? flush_make_way(client, &err) : STATUS_OK;
+    enum status status = may_keep ? flush_make_way(client, &err) : STATUS_OK;
     if (status == STATUS_OK) {
         status = send_one(client, queue, draft, id, &err);
     }
@@ -142,7 +148,7 @@ stillhouse_status send_or_keep(stillhouse_client *client, const struct queue *qu
     }
     err.status = status;
     const stillhouse_status failed = client_failed(client, &err);
-    if (!has_spool || status == STATUS_INVALID) {
+    if (!may_keep || status == STATUS_INVALID) {
         return failed;
     }
     const struct queue_item item = draft_item(client, draft);
@@ -170,6 +176,7 @@ struct call {
 
 struct sending {
     const struct send_order *order;
+    bool keep;                /* in the spool, what Redis does not take */
     struct redis_conn *conn;  /* NULL: not connected */
     struct call calls[SLOTS]; /* a ring: those on their way, and the one that is filled */
     size_t oldest;
@@ -179,6 +186,8 @@ struct sending {
     bool over;            /* nothing more is made */
     struct error end;     /* why nothing more is sent; STATUS_OK = it is */
     struct error why;     /* the first failure; STATUS_OK = none */
+    bool why_of_one;      /* it is that of one job, */
+    size_t why_index;     /* this one */
     struct error why_not; /* what the spool had against them */
     stillhouse_status worst;
     struct queue_answer answers[CALL_JOBS];
@@ -237,7 +246,7 @@ static void lose(struct sending *sending, struct call *call, const struct error 
     stillhouse_status status = client_status(why->status);
     struct error err = {0};
 
-    if (order->keep && call->count > 0 && sending->why_not.status == STATUS_OK) {
+    if (sending->keep && call->count > 0 && sending->why_not.status == STATUS_OK) {
         const enum status kept = keep(order->client, order->queue, call->items, call->count, &err);
         if (kept == STATUS_OK) {
             status = STILLHOUSE_KEPT;
@@ -262,7 +271,7 @@ static void stop(struct sending *sending, const struct error *why)
     if (sending->end.status == STATUS_OK) {
         sending->end = *why;
     }
-    sending->keeping = sending->order->keep;
+    sending->keeping = sending->keep;
     sending->over = sending->over || !sending->keeping;
     if (sending->conn != NULL && !redis_conn_is_open(sending->conn)) {
         for (; sending->in_flight > 0; sending->in_flight--) {
@@ -280,7 +289,7 @@ static void lose_for_room(struct sending *sending, struct call *call)
 
     (void)say_full(sending->order->client, sending->order->queue, &full);
     note(sending, &full);
-    if (sending->order->keep || sending->order->room_ms > 0) {
+    if (sending->keep || sending->order->room_ms > 0) {
         stop(sending, &full);
     }
     lose(sending, call, &full, false);
@@ -307,9 +316,12 @@ static void take_answers(struct sending *sending, struct call *call)
     }
 }
 
-static void refuse(struct sending *sending, size_t index, struct error *why)
+static void refuse(struct sending *sending, size_t index, const struct error *why)
 {
-    (void)error_wrap(why, "[%zu]", index);
+    if (sending->why.status == STATUS_OK) {
+        sending->why_of_one = true;
+        sending->why_index = index;
+    }
     note(sending, why);
     tell(sending, index, STILLHOUSE_INVALID, "");
 }
@@ -562,6 +574,9 @@ static stillhouse_status finish(struct sending *sending)
     for (; sending->next < sending->order->count; sending->next++) { /* not looked at */
         tell(sending, sending->next, client_status(sending->end.status), "");
     }
+    if (sending->why_of_one && sending->next > 1) { /* of one job it need not be said which */
+        (void)error_wrap(&sending->why, "[%zu]", sending->why_index);
+    }
     if (sending->worst != STILLHOUSE_OK) {
         (void)client_failed(client, &sending->why);
     }
@@ -586,7 +601,8 @@ stillhouse_status send_many(const struct send_order *order)
         return client_failed(order->client, &err);
     }
     sending->order = order;
-    err.status = order->keep ? flush_make_way(order->client, &err) : STATUS_OK;
+    sending->keep = send_may_keep(order->client, order->queue);
+    err.status = sending->keep ? flush_make_way(order->client, &err) : STATUS_OK;
     if (err.status == STATUS_OK) {
         err.status = link_run_once(order->client->link, send_all, sending, &err);
     }

@@ -12,14 +12,18 @@
 #include "enqueue/make.h"
 #include "queue/queue.h"
 
+/* True where there is a spool and the queue's jobs may wait in it: those of a stranger's queue, and
+ * of the kinds that are kept (jobs/kinds.def). */
+bool send_may_keep(const stillhouse_client *client, const struct queue *queue) MUSTCHECK;
+
 /* One bounded round trip. FULL where the bound was reached; else the statuses of queue_enqueue.
  * `id` (may be NULL) is filled on STATUS_OK only. */
 enum status send_one(stillhouse_client *client, const struct queue *queue,
                      const struct job_draft *draft, char id[STILLHOUSE_ID_BYTES],
                      struct error *err) MUSTCHECK;
 
-/* The same for a job whose loss matters: behind those that wait in the spool, and into it where
- * Redis does not take it. Without a spool send_one. The client's error text says all of it. */
+/* The same, for a job that may be kept behind those that wait in the spool, and into it where Redis
+ * does not take it. The client's error text says all of it. */
 stillhouse_status send_or_keep(stillhouse_client *client, const struct queue *queue,
                                const struct job_draft *draft, char id[STILLHOUSE_ID_BYTES]);
 
@@ -27,7 +31,6 @@ stillhouse_status send_or_keep(stillhouse_client *client, const struct queue *qu
 struct send_order {
     stillhouse_client *client;
     const struct queue *queue;
-    bool keep;       /* in the spool, where there is one, what Redis does not take */
     int64_t room_ms; /* a full queue is waited for, so long after it took one; 0 = not */
     size_t count;    /* of the jobs, where it is known: then all are told; else 0 */
 

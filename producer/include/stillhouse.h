@@ -271,7 +271,8 @@ typedef struct stillhouse_source {
  *
  * `next` and `told` are called in this thread and must leave the client alone. A call that fails
  * ends it: nothing more is asked of `next` then, unless an outbox takes the jobs, which it does for
- * every queue. A queue that is full does not: `next` may. Returns the worst outcome as above. */
+ * all but enrichments. A queue that is full does not: `next` may. Returns the worst outcome as
+ * above. */
 STILLHOUSE_API stillhouse_status stillhouse_enqueue_all(stillhouse_client *client,
                                                         const stillhouse_source *source);
 
@@ -288,21 +289,21 @@ STILLHOUSE_API stillhouse_status stillhouse_enqueue_all(stillhouse_client *clien
  *     default: complain(stillhouse_error(client));  // neither took it: it is lost
  *     }
  *
- * What is kept: distillations, index and raw jobs. Enrichments are not, nor are they held up: a
- * task that has run has no use for one. When: whatever fails but INVALID - no Redis there, no
- * answer in time, loading, read-only, out of memory, another error, the queue's bound. `id` is
- * filled. Where the outbox cannot take it either - it is full, or the disk is, or does not let us -
- * the call fails as it would have without one, and the text has both reasons. Durability: KEPT is
- * returned after fdatasync; kill -9 or a power cut after that loses nothing. fdatasync has no
- * timeout: on a disk that hangs, such a call hangs too. Where Redis takes the job, the disk is not
- * written to, and looked at once a second at most. Sending: a call that may keep a job first sends
- * up to 256 of those that wait, oldest first, in one command_timeout_ms; when some are left, its
- * own job goes behind them (KEPT). stillhouse_prompt and the other calls never do. A program that
- * enqueues seldom calls stillhouse_flush. Never lost, maybe repeated: a job leaves the disk after
- * Redis accepted it. One that was sent without that being noticed - an answer that did not come, a
- * crash - is sent again with the same id, which is harmless, as effects are idempotent. Age: a kept
- * job carries when it was first enqueued, its delay counts from there, and one whose deadline has
- * passed is sent and counts as expired.
+ * What is kept: distillations, index and raw jobs. Enrichments are not, nor are they held up,
+ * whichever call they come by: a task that has run has no use for one. When: whatever fails but
+ * INVALID - no Redis there, no answer in time, loading, read-only, out of memory, another error,
+ * the queue's bound. `id` is filled. Where the outbox cannot take it either - it is full, or the
+ * disk is, or does not let us - the call fails as it would have without one, and the text has both
+ * reasons. Durability: KEPT is returned after fdatasync; kill -9 or a power cut after that loses
+ * nothing. fdatasync has no timeout: on a disk that hangs, such a call hangs too. Where Redis takes
+ * the job, the disk is not written to, and looked at once a second at most. Sending: a call that
+ * may keep a job first sends up to 256 of those that wait, oldest first, in one command_timeout_ms;
+ * when some are left, its own job goes behind them (KEPT). stillhouse_prompt and the other calls
+ * never do. A program that enqueues seldom calls stillhouse_flush. Never lost, maybe repeated: a
+ * job leaves the disk after Redis accepted it. One that was sent without that being noticed - an
+ * answer that did not come, a crash - is sent again with the same id, which is harmless, as effects
+ * are idempotent. Age: a kept job carries when it was first enqueued, its delay counts from there,
+ * and one whose deadline has passed is sent and counts as expired.
  *
  * The folder: on a local file system, our own (it is refused where it is another user's or others
  * may write to it), for one Redis (the queue is kept with each job; one of another prefix is left

@@ -449,6 +449,19 @@ Test(client, jobs_from_a_source_go_in_and_each_is_told_of)
     cr_assert_eq(atoi(ask("XLEN", "sh:{record.3}:jobs", NULL)), MANY - 3);
 }
 
+Test(client, of_one_job_it_is_not_said_which_one_is_wrong)
+{
+    static struct source_of_jobs jobs = {.count = 1, .bad = 0};
+    const stillhouse_experience bad = {.domain = "legal", .task_id = "a", .prompt = "p"};
+    const stillhouse_source source = {
+        .size = sizeof source, .queue = "record.3", .next = next_job, .context = &jobs};
+
+    IS(stillhouse_enqueue_all(client, &source), STILLHOUSE_INVALID);
+    cr_assert_str_eq(stillhouse_error(client), "body: expected msgpack, got NULL");
+    IS(stillhouse_enqueue_distill_many(client, &bad, 1, NULL, NULL, NULL), STILLHOUSE_INVALID);
+    cr_assert_str_eq(stillhouse_error(client), "result: expected text, got NULL");
+}
+
 Test(client, a_source_is_told_of_a_full_queue_and_may_wait_for_room)
 {
     static struct source_of_jobs jobs = {.count = 20, .bad = SIZE_MAX};

@@ -99,6 +99,25 @@ Test(outbox, a_thousand_jobs_wait_and_none_is_lost_or_doubled)
     cr_assert_eq(sent_count(), COUNT);
 }
 
+static bool next_of_one(void *context, stillhouse_job *job)
+{
+    bool *asked = context;
+    const bool first = !*asked;
+
+    *asked = true;
+    *job = (stillhouse_job){.domain = "legal", .body = "\x80", .body_bytes = 1};
+    return first;
+}
+
+static stillhouse_status enqueue_one_from_a_source(const char *name)
+{
+    bool asked = false;
+    const stillhouse_source source = {
+        .size = sizeof source, .queue = name, .next = next_of_one, .context = &asked};
+
+    return stillhouse_enqueue_all(client, &source);
+}
+
 Test(outbox, all_kinds_but_enrichments_are_kept_each_for_its_queue)
 {
     const stillhouse_document document = {.id = "d", .text = "t"};
@@ -111,6 +130,10 @@ Test(outbox, all_kinds_but_enrichments_are_kept_each_for_its_queue)
     IS(stillhouse_enqueue_raw(client, "record.7", "legal", "\x80", 1, NULL, NULL), STILLHOUSE_KEPT);
     IS(hand_in("b"), STILLHOUSE_KEPT);
     IS(stillhouse_enqueue_enrich(client, "legal", "q", 0, NULL, NULL), STILLHOUSE_UNREACHABLE);
+    IS(stillhouse_enqueue_raw(client, "enrich", "legal", "\x80", 1, NULL, NULL),
+       STILLHOUSE_UNREACHABLE);
+    IS(enqueue_one_from_a_source("enrich.3"), STILLHOUSE_UNREACHABLE);
+    IS(enqueue_one_from_a_source("record"), STILLHOUSE_KEPT);
     IS(stillhouse_enqueue_raw(client, "record", "legal", "\xc1", 1, NULL, NULL),
        STILLHOUSE_INVALID);
     back();
@@ -120,7 +143,7 @@ Test(outbox, all_kinds_but_enrichments_are_kept_each_for_its_queue)
     cr_assert_str_eq(tasks(), "a,b,");
     cr_assert_str_eq(ask("XLEN", index.stream[JOB_NORMAL], NULL), "1");
     cr_assert_str_eq(ask("XLEN", other.stream[JOB_NORMAL], NULL), "1");
-    cr_assert_eq(sent_count(), 4);
+    cr_assert_eq(sent_count(), 5);
 }
 
 Test(outbox, a_kept_job_knows_its_age_and_its_delay_counts_from_then)

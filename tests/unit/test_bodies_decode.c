@@ -119,6 +119,8 @@ Test(bodies_decode, a_query_may_be_binary_if_it_is_utf8)
                  STATUS_OK);
     cr_assert(slice_is(out.query, "\303\274"));
     enrich_refuses_bytes(BYTES("\x81\xa5query\xc4\x02\xc3x"), "field \"query\" is not valid UTF-8");
+    enrich_refuses_bytes(BYTES("\x81\xc4\x05query\xa1x"),
+                         "field \"query\" is missing, expected a string");
 }
 
 Test(bodies_decode, a_query_is_needed_and_is_text)
