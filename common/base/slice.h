@@ -6,12 +6,25 @@
 #ifndef STILLHOUSE_BASE_SLICE_H
 #define STILLHOUSE_BASE_SLICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 /* Not NUL-terminated unless said. {NULL, 0} = absent. */
 struct slice {
     const char *data;
     size_t bytes;
 };
+
+static inline bool slice_equal(struct slice a, struct slice b)
+{
+    return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);
+}
+
+/* Of a text that ends with NUL. */
+static inline struct slice slice_of(const char *text)
+{
+    return (struct slice){text, strlen(text)};
+}
 
 #endif

@@ -75,11 +75,6 @@ static void at_angle(double degrees, float out[DIMENSION])
     out[1] = (float)sin(degrees * M_PI / 180);
 }
 
-static struct slice slice_of(const char *text)
-{
-    return (struct slice){text, strlen(text)};
-}
-
 static void assert_slice(struct slice slice, const char *text)
 {
     cr_assert(slice.bytes == strlen(text) && memcmp(slice.data, text, slice.bytes) == 0,

@@ -1,7 +1,7 @@
 /* What experiences of one and the same prompt cost in Redis, and how many of them stay in Chroma.
  */
 #include "chroma_calls.h"
-#include "chroma_writer/writer.h"
+#include "chroma_writer/same_prompt.h"
 #include "embedder/builtin.h"
 #include "fleet_fixture.h"
 #include "queue/keys.h"
@@ -85,7 +85,7 @@ Test(same_prompt, a_prompt_that_comes_once_costs_a_few_bytes_and_no_question)
     struct error err = {0};
     atomic_llong redis_clock_ms = 0;
     static struct same_prompt *list[BATCH];
-    enum operation failed = OPERATION_REDIS;
+    struct asked asked = {0};
     char ids[BATCH][24];
     int64_t took_ns = 0;
     size_t seen = 0;
@@ -117,9 +117,10 @@ Test(same_prompt, a_prompt_that_comes_once_costs_a_few_bytes_and_no_question)
     for (int i = 0; i < BATCH; i++) {
         cr_assert(list[i]->was_seen);
     }
-    cr_assert_eq(same_prompt_trim(&ctx, list, BATCH, &failed, &err), STATUS_UNREACHABLE,
-                 "what was seen is asked for");
-    cr_assert_eq(failed, OPERATION_GET);
+    same_prompt_trim(&ctx, list, BATCH, &asked);
+    cr_assert_eq(asked.err.status, STATUS_UNREACHABLE, "what was seen is asked for");
+    cr_assert_eq(asked.operation, OPERATION_GET);
+    cr_assert(asked.tried);
 
     const double bytes = (double)memory_of("sh:seen:*") / PROMPTS;
     cr_log_info("%.1f bytes and %.1f us a prompt", bytes, (double)took_ns / 1e3 / PROMPTS);

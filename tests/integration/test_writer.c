@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "chroma_writer/records.h"
+#include "chroma_writer/same_prompt.h"
 #include "chroma_writer/slots.h"
 #include "fleet_fixture.h"
 #include "rule_server.h"
@@ -289,6 +290,75 @@ Test(writer, without_redis_the_records_are_parked_and_burn_no_attempt)
                        lanes[0].tasks[0][0].error);
     cr_assert_gt(lanes[0].tasks[0][0].wait_ms, 0);
     has_documents("legal", 0);
+}
+
+/* ---- what is deleted ------------------------------------------------------------------------ */
+
+/* Two documents of one prompt, of which one may stay; both have expired. */
+static void store_two(void)
+{
+    struct meta_pair metadata[] = {
+        {slice_of("expires_ms"), {.type = META_INT, .integer = 1}},
+        {slice_of(SAME_PROMPT_KEY), {.type = META_INT}},
+    };
+    struct chroma_record records[2];
+    char hash[TEXT_HASH_CHARS + 1];
+    struct error err = {0};
+
+    text_hash("a prompt", strlen("a prompt"), hash);
+    metadata[1].value.integer = same_prompt_hash(hash);
+    for (int i = 0; i < 2; i++) {
+        records[i] = (struct chroma_record){slice_of(i == 0 ? "one" : "two"), vector,
+                                            slice_of("text"), metadata, 2};
+    }
+    cr_assert_eq(chroma_upsert(chroma, "legal", records, 2, &err), STATUS_OK, "%s", err.text);
+}
+
+/* The prompt's surplus, or what has expired, is ordered to be deleted while an operation's breaker
+ * is open. */
+static void is_held_back(enum operation paused, bool expired)
+{
+    static const struct slice ids[] = {{"one", 3}, {"two", 3}};
+    struct same_prompt prompt = {.domain = "legal", .id = {"one", 3}, .quality = 1};
+    struct same_prompt *seen[] = {&prompt};
+    struct test_lane *lane = new_lane();
+    struct write_order *order = &lane->orders[0];
+    struct error err = {0};
+
+    settings.twins = 1;
+    store_two();
+    text_hash("a prompt", strlen("a prompt"), prompt.text_hash);
+    *order = expired ? (struct write_order){.domain = "legal", .expired = ids, .expired_count = 2}
+                     : (struct write_order){.domain = "legal", .seen = seen, .seen_count = 1};
+    slots_release(other, conn, other_slot);
+    (void)error_set(&err, STATUS_UNREACHABLE, "nobody is there");
+    for (int64_t i = 0; i < settings.breaker_failures; i++) {
+        upstreams_report(upstreams, paused, err.status, &err);
+    }
+    writer_put(writer, &lane->ctx, order, 1);
+    cr_assert_eq(order->state, WRITE_HELD_BACK, "nothing was tried: %s", order->error.text);
+    cr_assert_eq(order->operation, paused);
+    has_documents("legal", 2);
+}
+
+Test(writer, of_a_prompt_nothing_is_tried_while_reads_are_paused)
+{
+    is_held_back(OPERATION_GET, false);
+}
+
+Test(writer, what_is_too_many_of_a_prompt_stays_while_writes_are_paused)
+{
+    is_held_back(OPERATION_WRITE, false);
+}
+
+Test(writer, what_has_expired_stays_while_writes_are_paused)
+{
+    is_held_back(OPERATION_WRITE, true);
+}
+
+Test(writer, what_has_expired_is_not_read_again_while_reads_are_paused)
+{
+    is_held_back(OPERATION_GET, true);
 }
 
 /* ---- outages in the middle ------------------------------------------------------------------ */

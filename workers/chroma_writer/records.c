@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "chroma_writer/same_prompt.h"
 #include "context/asking.h"
+#include "rules/metadata.h"
 
 void records_say_dropped(struct slice id, struct slice dropped)
 {
@@ -17,21 +19,6 @@ void records_say_dropped(struct slice id, struct slice dropped)
                     text_excerpt(id.data, id.bytes, excerpt), (int)dropped.bytes, dropped.data,
                     suppressed);
     }
-}
-
-static bool slice_equal(struct slice a, struct slice b)
-{
-    return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);
-}
-
-static const struct example *stored_of(const struct chroma_hits *stored, struct slice id)
-{
-    for (size_t i = 0; i < stored->count; i++) {
-        if (slice_equal(stored->examples[i].id, id)) {
-            return &stored->examples[i];
-        }
-    }
-    return NULL;
 }
 
 static bool has_key(const struct chroma_record *record, struct slice key)
@@ -118,7 +105,8 @@ static enum status choose(struct context *ctx, struct record_write *writes, size
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         const struct job *job = writes[i].task->job;
         writes[i].tried_unix_ms = job != NULL ? task_tried_unix_ms(job) : 0;
-        const struct example *old = stored_of(&stored, writes[i].record.id);
+        const struct example *old =
+            metadata_document(stored.examples, stored.count, writes[i].record.id);
         if (writes[i].failed || (old != NULL && same != NULL && same(&writes[i].record, old))) {
             continue;
         }
@@ -187,31 +175,31 @@ static bool prepare(struct context *ctx, const struct record_group *group, recor
     return order->count > 0;
 }
 
-/* The writers' turn is the fleet's affair, not the job's: no attempt is burnt. */
-static void hold_back(struct record_write *write, const struct error *err)
+/* What was not tried is no attempt of the job's, and none is burnt. */
+static void judge(struct record_write *write, enum write_state state, const struct failure *failure)
 {
-    task_hold_back(write->task, OPERATION_WRITE, WRITER_RETRY_MS, err->text);
-    write->failed = true;
+    if (state == WRITE_FAILED) {
+        fail(write, failure);
+    } else if (state == WRITE_HELD_BACK) {
+        task_hold_back(write->task, failure->operation, WRITER_RETRY_MS, failure->err->text);
+        write->failed = true;
+    }
 }
 
 void records_judge(struct context *ctx, const char *domain, struct record_write *write)
 {
     const int64_t tried_unix_ms = write->tried_unix_ms;
+    const struct failure failure = {
+        .operation = write->operation,
+        .err = write->error,
+        .alone = write->alone,
+        .others_pass =
+            write->alone &&
+            (write->others_passed ||
+             (tried_unix_ms > 0 && upstreams_wrote_since(ctx->upstreams, domain, tried_unix_ms))),
+    };
 
-    if (write->state == WRITE_FAILED) {
-        fail(write,
-             &(struct failure){
-                 .operation = write->operation,
-                 .err = write->error,
-                 .alone = write->alone,
-                 .others_pass = write->alone &&
-                                (write->others_passed ||
-                                 (tried_unix_ms > 0 &&
-                                  upstreams_wrote_since(ctx->upstreams, domain, tried_unix_ms))),
-             });
-    } else if (write->state == WRITE_HELD_BACK) {
-        hold_back(write, write->error);
-    }
+    judge(write, write->state, &failure);
     free(write->error);
     write->error = NULL;
 }
@@ -223,22 +211,46 @@ static bool is_remembered(const struct record_write *write)
     return !write->failed && write->prompt != NULL;
 }
 
-static void fail_remembered(const struct record_group *group, bool only_seen,
-                            const struct failure *failure)
+/* What is deleted in one domain: of records that stood there already too, since the worker that
+ * wrote them may have died then. */
+static void order_trim(const struct record_group *group, struct same_prompt **seen,
+                       struct write_order *order)
 {
+    *order = (struct write_order){.domain = group->domain, .seen = seen};
     for (size_t i = 0; i < group->count; i++) {
-        struct record_write *write = &group->writes[i];
-        if (is_remembered(write) && (!only_seen || write->prompt->was_seen)) {
-            fail(write, failure);
+        const struct record_write *write = &group->writes[i];
+        if (is_remembered(write) && write->prompt->was_seen) {
+            seen[order->seen_count++] = write->prompt;
         }
     }
 }
 
-static enum status remember(struct context *ctx, const struct record_group *groups,
-                            size_t group_count, struct same_prompt **prompts, struct error *err)
+/* `only_seen`: of all that is remembered, what was seen before. */
+static void judge_remembered(const struct record_group *group, bool only_seen,
+                             enum write_state state, const struct failure *failure)
 {
-    size_t count = 0;
+    for (size_t i = 0; i < group->count; i++) {
+        struct record_write *write = &group->writes[i];
+        if (is_remembered(write) && (!only_seen || write->prompt->was_seen)) {
+            judge(write, state, failure);
+        }
+    }
+}
 
+static void trim(struct context *ctx, const struct record_group *groups, size_t group_count)
+{
+    struct write_order *orders = arena_array(&ctx->arena, group_count, sizeof *orders);
+    struct same_prompt **prompts = NULL;
+    struct error err = {0};
+    enum status status = STATUS_OK;
+    size_t most = 0;
+    size_t count = 0;
+    size_t seen = 0;
+
+    for (size_t i = 0; i < group_count; i++) {
+        most += groups[i].count;
+    }
+    prompts = arena_array(&ctx->arena, most, sizeof *prompts);
     for (size_t i = 0; i < group_count; i++) {
         for (size_t j = 0; j < groups[i].count; j++) {
             if (is_remembered(&groups[i].writes[j])) {
@@ -246,60 +258,26 @@ static enum status remember(struct context *ctx, const struct record_group *grou
             }
         }
     }
-    return count > 0 ? same_prompt_remember(ctx, prompts, count, err) : STATUS_OK;
-}
-
-static void judge_trim(const struct record_group *group, const struct write_order *order)
-{
-    if (order->state == WRITE_FAILED) {
-        fail_remembered(group, true,
-                        &(struct failure){.operation = order->operation, .err = &order->error});
-    }
-    for (size_t i = 0; i < group->count && order->state == WRITE_HELD_BACK; i++) {
-        struct record_write *write = &group->writes[i];
-        if (is_remembered(write) && write->prompt->was_seen) {
-            hold_back(write, &order->error);
-        }
-    }
-}
-
-/* Of records that stood there already too: the worker that wrote them may have died then. */
-static void trim(struct context *ctx, const struct record_group *groups, size_t group_count)
-{
-    struct write_order *orders = arena_array(&ctx->arena, group_count, sizeof *orders);
-    struct same_prompt **prompts = NULL;
-    struct error err = {0};
-    size_t most = 0;
-    size_t seen = 0;
-
-    for (size_t i = 0; i < group_count; i++) {
-        most += groups[i].count;
-    }
-    prompts = arena_array(&ctx->arena, most, sizeof *prompts);
-    const enum status status = remember(ctx, groups, group_count, prompts, &err);
-    if (status != STATUS_OK) {
-        for (size_t i = 0; i < group_count; i++) {
-            fail_remembered(&groups[i], false,
-                            &(struct failure){.operation = OPERATION_REDIS, .err = &err});
-        }
-        return;
+    if (count > 0) {
+        status = same_prompt_remember(ctx, prompts, count, &err);
     }
     for (size_t i = 0; i < group_count; i++) {
-        orders[i] = (struct write_order){.domain = groups[i].domain, .seen = prompts + seen};
-        for (size_t j = 0; j < groups[i].count; j++) {
-            const struct record_write *write = &groups[i].writes[j];
-            if (is_remembered(write) && write->prompt->was_seen) {
-                orders[i].seen[orders[i].seen_count++] = write->prompt;
-            }
+        if (status == STATUS_OK) {
+            order_trim(&groups[i], prompts + seen, &orders[i]);
+            seen += orders[i].seen_count;
+        } else {
+            judge_remembered(&groups[i], false, WRITE_FAILED,
+                             &(struct failure){.operation = OPERATION_REDIS, .err = &err});
         }
-        seen += orders[i].seen_count;
     }
     if (seen == 0) {
         return;
     }
     writer_put(ctx->writer, ctx, orders, group_count);
     for (size_t i = 0; i < group_count; i++) {
-        judge_trim(&groups[i], &orders[i]);
+        judge_remembered(
+            &groups[i], true, orders[i].state,
+            &(struct failure){.operation = orders[i].operation, .err = &orders[i].error});
     }
 }
 

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chroma_writer/writer.h"
-#include "context/asking.h"
 #include "queue/keys.h"
 #include "rules/metadata.h"
 
@@ -315,8 +313,7 @@ struct trim {
     size_t surplus_max;
 };
 
-static enum status find_copies(struct trim *trim, struct chroma_hits *found, enum operation *failed,
-                               struct error *err)
+static enum status find_copies(struct trim *trim, struct chroma_hits *found, struct asked *asked)
 {
     struct context *ctx = trim->ctx;
     int64_t *hashes = arena_array(&ctx->arena, trim->count, sizeof *hashes);
@@ -325,25 +322,19 @@ static enum status find_copies(struct trim *trim, struct chroma_hits *found, enu
     for (size_t i = 0; i < trim->count; i++) {
         hashes[i] = same_prompt_hash(trim->seen[i]->text_hash);
     }
-    if (asking_allow(ctx, OPERATION_GET, 1) == 0) {
-        return error_set(err, STATUS_UNAVAILABLE, "chroma get is paused by its circuit breaker");
-    }
     const struct chroma_select select = {.domain = trim->seen[0]->domain,
                                          .key = SAME_PROMPT_KEY,
                                          .values = hashes,
                                          .count = trim->count,
                                          .limit = limit,
                                          .fields = CHROMA_METADATA};
-    const enum status status = chroma_get(context_chroma(ctx), &select, &ctx->arena, found, err);
-    context_progress(ctx);
-    *failed = asking_report_chroma(ctx, OPERATION_GET, status, err);
-    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    return asking_get(ctx, &select, &ctx->arena, found, asked);
 }
 
 static void add_copy(struct same_prompt_copy *copies, size_t *count, struct slice id, double score)
 {
     for (size_t i = 0; i < *count; i++) {
-        if (copies[i].id.bytes == id.bytes && memcmp(copies[i].id.data, id.data, id.bytes) == 0) {
+        if (slice_equal(copies[i].id, id)) {
             return;
         }
     }
@@ -413,23 +404,6 @@ static bool was_before(const struct trim *trim, size_t at)
     return false;
 }
 
-static enum status forget(struct trim *trim, enum operation *failed, struct error *err)
-{
-    struct context *ctx = trim->ctx;
-
-    if (trim->surplus_count == 0) {
-        return STATUS_OK;
-    }
-    enum status status = chroma_delete(context_chroma(ctx), trim->seen[0]->domain, trim->surplus,
-                                       trim->surplus_count, err);
-    if (status == STATUS_NOT_FOUND) {
-        status = STATUS_OK; /* nothing is there, which is what was wanted */
-    }
-    context_progress(ctx);
-    *failed = asking_report_chroma(ctx, OPERATION_WRITE, status, err);
-    return status;
-}
-
 /* The sorted sets of older workers gain what was written, and lose what was deleted. */
 static enum status tell_old(struct trim *trim, struct error *err)
 {
@@ -454,8 +428,8 @@ static enum status tell_old(struct trim *trim, struct error *err)
     return end(&pipeline, err);
 }
 
-enum status same_prompt_trim(struct context *ctx, struct same_prompt *const *seen, size_t count,
-                             enum operation *failed, struct error *err)
+void same_prompt_trim(struct context *ctx, struct same_prompt *const *seen, size_t count,
+                      struct asked *asked)
 {
     const size_t surplus_max = count * 2 + FOUND_SPARE;
     struct trim trim = {
@@ -467,22 +441,20 @@ enum status same_prompt_trim(struct context *ctx, struct same_prompt *const *see
     };
     struct chroma_hits found = {0};
 
-    *failed = OPERATION_GET;
-    enum status status = find_copies(&trim, &found, failed, err);
-    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+    if (find_copies(&trim, &found, asked) != STATUS_OK) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
         if (!was_before(&trim, i)) {
             find_surplus(&trim, seen[i], &found);
         }
     }
-    if (status != STATUS_OK) {
-        return status;
+    if (asking_delete(ctx, seen[0]->domain, trim.surplus, trim.surplus_count, asked) != STATUS_OK ||
+        tell_old(&trim, &asked->err) == STATUS_OK) {
+        return;
     }
-    status = forget(&trim, failed, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    *failed = OPERATION_REDIS;
-    return tell_old(&trim, err);
+    asked->operation = OPERATION_REDIS;
+    asked->tried = true;
 }
 
 /* ---- near duplicates ---- */
@@ -491,10 +463,7 @@ enum status same_prompt_trim(struct context *ctx, struct same_prompt *const *see
 static bool is_near(const struct context *ctx, const struct chroma_record *record,
                     const struct example *hit)
 {
-    const bool itself = hit->id.bytes == record->id.bytes &&
-                        memcmp(hit->id.data, record->id.data, hit->id.bytes) == 0;
-
-    return !itself && hit->distance <= ctx->settings->merge_distance;
+    return !slice_equal(hit->id, record->id) && hit->distance <= ctx->settings->merge_distance;
 }
 
 static enum status query_nearest(struct context *ctx, const char *domain,

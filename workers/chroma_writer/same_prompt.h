@@ -31,7 +31,8 @@
 #define STILLHOUSE_CHROMA_WRITER_SAME_PROMPT_H
 
 #include "base/text.h"
-#include "context/context.h"
+#include "chroma_writer/writer.h"
+#include "context/asking.h"
 
 #define SAME_PROMPT_KEY "prompt_hash"
 
@@ -57,17 +58,16 @@ struct same_prompt {
 enum status same_prompt_remember(struct context *ctx, struct same_prompt *const *written,
                                  size_t count, struct error *err) MUSTCHECK;
 
-/* Deletes what is too many of prompts of one domain that were seen; on failure *failed says what
- * failed. In a thread of the writer, which has a slot. */
-enum status same_prompt_trim(struct context *ctx, struct same_prompt *const *seen, size_t count,
-                             enum operation *failed, struct error *err) MUSTCHECK;
+/* Deletes what is too many of prompts of one domain that were seen; asked->err says where it
+ * failed, or was not allowed. In a thread of the writer, which has a slot. */
+void same_prompt_trim(struct context *ctx, struct same_prompt *const *seen, size_t count,
+                      struct asked *asked);
 
 /* Merging near duplicates (STILLHOUSE_MERGE_DISTANCE > 0; off by default: it costs a query a
  * document). An experience nearer than the distance to one that is stored takes its place when it
  * is at least as good (`replaces`: deleted once the new one stands), and is left out otherwise
  * (`failed`, its task DONE). A query that fails, or may not be asked now, judges the tasks. In the
  * lane's thread. */
-struct record_write;
 void same_prompt_find_near(struct context *ctx, const char *domain, struct record_write *writes,
                            size_t count);
 

@@ -11,7 +11,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/must.h"
+#include "chroma_writer/same_prompt.h"
 #include "chroma_writer/slots.h"
 #include "context/asking.h"
 #include "rules/halving.h"
@@ -58,9 +60,8 @@ struct hand {
     /* What became of it. */
     struct error error; /* why those failed that did not fail alone */
     enum operation operation;
-    bool is_away;                    /* it will not go better for the rest */
-    struct error replacing;          /* why what they replace is not deleted */
-    enum operation replacing_failed; /* where .status is not STATUS_OK */
+    bool is_away;           /* it will not go better for the rest */
+    struct asked replacing; /* why what they replace is not deleted, where .err says anything */
 
     struct record_write *writes[WRITER_REQUEST_MAX];
     struct write_order *owner[WRITER_REQUEST_MAX];
@@ -143,8 +144,7 @@ static void hold_back_line(struct writer *writer, const struct error *err)
 static bool holds(const struct hand *hand, struct slice id)
 {
     for (size_t i = 0; i < hand->count; i++) {
-        const struct slice other = hand->writes[i]->record.id;
-        if (other.bytes == id.bytes && memcmp(other.data, id.data, id.bytes) == 0) {
+        if (slice_equal(hand->writes[i]->record.id, id)) {
             return true;
         }
     }
@@ -195,9 +195,10 @@ static void put_down(struct writer *writer, const struct hand *hand)
         struct record_write *write = hand->writes[i];
         hand->owner[i]->done++;
         if (hand->passed[i] && write->replaces[0].bytes > 0 &&
-            hand->replacing.status != STATUS_OK) {
-            write->operation = hand->replacing_failed; /* the next try finds that it stands */
-            end_write(write, WRITE_FAILED, &hand->replacing);
+            hand->replacing.err.status != STATUS_OK) {
+            write->operation = hand->replacing.operation; /* the next try finds that it stands */
+            end_write(write, hand->replacing.tried ? WRITE_FAILED : WRITE_HELD_BACK,
+                      &hand->replacing.err);
         } else if (hand->passed[i]) {
             end_write(write, WRITE_PASSED, NULL);
         } else {
@@ -395,7 +396,6 @@ static void upsert(struct context *ctx, struct hand *hand)
 static void replace(struct context *ctx, struct hand *hand)
 {
     struct slice ids[WRITER_REQUEST_MAX * WRITER_REPLACES_MAX];
-    struct error err = {0};
     size_t count = 0;
 
     for (size_t i = 0; i < hand->count; i++) {
@@ -406,14 +406,8 @@ static void replace(struct context *ctx, struct hand *hand)
             }
         }
     }
-    if (count == 0) {
-        return;
-    }
-    const enum status status = chroma_delete(context_chroma(ctx), hand->domain, ids, count, &err);
-    context_progress(ctx);
-    hand->replacing_failed = asking_report_chroma(ctx, OPERATION_WRITE, status, &err);
-    if (status != STATUS_OK) {
-        hand->replacing = err;
+    if (asking_delete(ctx, hand->domain, ids, count, &hand->replacing) != STATUS_OK) {
+        log_debug("what was replaced stays: %s", hand->replacing.err.text);
     }
 }
 
@@ -427,19 +421,18 @@ static void write_hand(struct context *ctx, struct hand *hand)
 
 /* ---- an order without records -------------------------------------------------------------- */
 
-static void trim(struct context *ctx, struct write_order *order)
+static void end_order(struct write_order *order, const struct asked *asked)
 {
-    struct error err = {0};
-    const enum status status =
-        same_prompt_trim(ctx, order->seen, order->seen_count, &order->operation, &err);
-
-    order->state = status == STATUS_OK ? WRITE_PASSED : WRITE_FAILED;
-    order->error = status == STATUS_OK ? order->error : err;
+    order->state = asked->err.status == STATUS_OK ? WRITE_PASSED
+                   : asked->tried                 ? WRITE_FAILED
+                                                  : WRITE_HELD_BACK;
+    order->operation = asked->operation;
+    order->error = asked->err;
 }
 
 /* Deletes those of an order that are expired still: they are read again, under all slots, since
  * one that is written meanwhile is none. */
-static enum status delete_expired(struct context *ctx, struct write_order *order, struct error *err)
+static void delete_expired(struct context *ctx, struct write_order *order, struct asked *asked)
 {
     struct slice expired[WRITER_REQUEST_MAX];
     struct chroma_hits stored = {0};
@@ -449,22 +442,22 @@ static enum status delete_expired(struct context *ctx, struct write_order *order
                                          .ids = order->expired,
                                          .count = order->expired_count,
                                          .fields = CHROMA_METADATA};
-    enum status status = chroma_get(context_chroma(ctx), &select, &ctx->arena, &stored, err);
 
-    context_progress(ctx);
-    if (status == STATUS_OK) {
-        status = context_ask_time(ctx, &now_unix_ms, err);
+    if (asking_get(ctx, &select, &ctx->arena, &stored, asked) != STATUS_OK) {
+        return;
     }
-    for (size_t i = 0; i < stored.count && status == STATUS_OK; i++) {
+    if (context_ask_time(ctx, &now_unix_ms, &asked->err) != STATUS_OK) {
+        asked->operation = OPERATION_REDIS;
+        return;
+    }
+    for (size_t i = 0; i < stored.count; i++) {
         if (metadata_is_expired(&stored.examples[i], now_unix_ms) && count < WRITER_REQUEST_MAX) {
             expired[count++] = stored.examples[i].id;
         }
     }
-    if (status == STATUS_OK) {
-        status = chroma_delete(context_chroma(ctx), order->domain, expired, count, err);
+    if (asking_delete(ctx, order->domain, expired, count, asked) == STATUS_OK) {
+        order->deleted = count;
     }
-    order->deleted = status == STATUS_OK ? count : 0;
-    return status;
 }
 
 static void wait_a_little(struct context *ctx)
@@ -479,26 +472,25 @@ static void expire(struct writer *writer, struct context *ctx, struct write_orde
 {
     const int64_t until_ms = clock_now_ms() + WAIT_MS;
     size_t *more = must_alloc(writer->thread_max, sizeof *more);
-    struct error err = {0};
+    struct asked asked = {.operation = OPERATION_WRITE};
     size_t count = 0;
     enum status status = STATUS_OK;
 
     while (status == STATUS_OK && count + 1 < writer->thread_max) {
         bool held = false;
-        status = slots_try(writer->slots, context_redis(ctx), 0, &more[count], &held, &err);
+        status = slots_try(writer->slots, context_redis(ctx), 0, &more[count], &held, &asked.err);
         count += held;
         if (status == STATUS_OK && !held && clock_now_ms() >= until_ms) {
-            status = error_set(&err, STATUS_TIMEOUT, "writer lease: others wrote for %d ms",
+            status = error_set(&asked.err, STATUS_TIMEOUT, "writer lease: others wrote for %d ms",
                                (int)WAIT_MS);
         } else if (!held) {
             wait_a_little(ctx);
         }
     }
     if (status == STATUS_OK) {
-        status = delete_expired(ctx, order, &err);
+        delete_expired(ctx, order, &asked);
     }
-    order->state = status == STATUS_OK ? WRITE_PASSED : WRITE_FAILED;
-    order->error = status == STATUS_OK ? order->error : err;
+    end_order(order, &asked);
     while (count > 0) {
         slots_release(writer->slots, context_redis(ctx), more[--count]);
     }
@@ -562,7 +554,9 @@ static void write_next(struct writer_thread *thread)
     if (has_records(first)) {
         write_hand(ctx, &hand);
     } else if (first->seen_count > 0) {
-        trim(ctx, first);
+        struct asked asked = {0};
+        same_prompt_trim(ctx, first->seen, first->seen_count, &asked);
+        end_order(first, &asked);
     } else {
         expire(writer, ctx, first);
     }

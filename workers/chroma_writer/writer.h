@@ -20,7 +20,6 @@
 #ifndef STILLHOUSE_CHROMA_WRITER_WRITER_H
 #define STILLHOUSE_CHROMA_WRITER_WRITER_H
 
-#include "chroma_writer/same_prompt.h"
 #include "context/context.h"
 #include "rules/task.h"
 
@@ -30,11 +29,13 @@ enum {
     WRITER_RETRY_MS = 1000, /* the wait of a job whose record was held back */
 };
 
+struct same_prompt; /* chroma_writer/same_prompt.h */
+
 enum write_state {
     WRITE_WAITS,
     WRITE_PASSED,    /* it stands, and what it replaces is deleted */
     WRITE_FAILED,    /* see `operation`, `error` and the rest */
-    WRITE_HELD_BACK, /* nothing was tried; `error` says why */
+    WRITE_HELD_BACK, /* what `operation` names was not tried; `error` says why */
 };
 
 /* One document to write. */
@@ -75,8 +76,8 @@ struct write_order {
 
     /* How an order without records ended. */
     enum write_state state;
-    enum operation operation; /* where it failed */
-    struct error error;       /* why it failed or was held back */
+    enum operation operation; /* what failed or was held back */
+    struct error error;       /* why */
 
     /* The writer's own. */
     size_t dimension;

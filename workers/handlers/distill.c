@@ -29,8 +29,7 @@ struct distill_item {
     struct same_prompt prompt;
     struct embedding *embedding;
     struct slice document;
-    struct meta_pair *metadata;
-    size_t metadata_count;
+    struct metadata metadata;
     bool judged; /* has its verdict, or waits for that of another job with the same task id */
     struct distill_item *stands_for; /* a later job with the same task id: its verdict is ours */
 };
@@ -101,9 +100,7 @@ static void merge_same_ids(struct distill_batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
         for (size_t j = i + 1; j < batch->count; j++) {
-            struct slice a = batch->items[i].body.task_id;
-            struct slice b = batch->items[j].body.task_id;
-            if (a.bytes == b.bytes && memcmp(a.data, b.data, a.bytes) == 0 &&
+            if (slice_equal(batch->items[i].body.task_id, batch->items[j].body.task_id) &&
                 strcmp(batch->items[i].domain, batch->items[j].domain) == 0) {
                 batch->items[i].stands_for = &batch->items[j];
                 batch->items[i].judged = true;
@@ -113,46 +110,24 @@ static void merge_same_ids(struct distill_batch *batch)
     }
 }
 
-static void add_string(struct distill_item *item, const char *key, struct slice value)
-{
-    item->metadata[item->metadata_count++] =
-        (struct meta_pair){{key, strlen(key)}, {.type = META_STRING, .string = value}};
-}
-
-static void add_int(struct distill_item *item, const char *key, int64_t value)
-{
-    item->metadata[item->metadata_count++] =
-        (struct meta_pair){{key, strlen(key)}, {.type = META_INT, .integer = value}};
-}
-
-static bool has_name(const struct meta_pair *pair, const char *name)
-{
-    return pair->key.bytes == strlen(name) && memcmp(pair->key.data, name, pair->key.bytes) == 0;
-}
-
 /* The caller's pairs. `source` and `prompt_hash` are what we know of the job, not what its body
  * says; callers had these names before we did, so theirs go on as `caller_...`. */
-static void copy_callers(struct distill_item *item)
+static void copy_callers(const struct metadata *callers, struct metadata *out)
 {
     static const char *const ours[][2] = {{"source", "caller_source"},
                                           {SAME_PROMPT_KEY, "caller_" SAME_PROMPT_KEY}};
-    const struct distill_body *body = &item->body;
 
-    item->metadata_count = 0;
-    for (size_t i = 0; i < body->metadata.count; i++) {
-        struct meta_pair pair = body->metadata.pairs[i];
+    for (size_t i = 0; i < callers->count; i++) {
+        struct meta_pair pair = callers->pairs[i];
         bool is_taken = false;
         for (size_t j = 0; j < sizeof ours / sizeof ours[0]; j++) {
-            if (!has_name(&body->metadata.pairs[i], ours[j][0])) {
-                continue;
-            }
-            pair.key = (struct slice){ours[j][1], strlen(ours[j][1])};
-            for (size_t k = 0; k < body->metadata.count; k++) {
-                is_taken = is_taken || has_name(&body->metadata.pairs[k], ours[j][1]);
+            if (slice_equal(callers->pairs[i].key, slice_of(ours[j][0]))) {
+                pair.key = slice_of(ours[j][1]);
+                is_taken = metadata_find(callers->pairs, callers->count, ours[j][1]) != NULL;
             }
         }
         if (!is_taken) {
-            item->metadata[item->metadata_count++] = pair;
+            out->pairs[out->count++] = pair;
         }
     }
 }
@@ -164,39 +139,40 @@ static void build(struct context *ctx, struct distill_item *item)
     size_t bytes = body->prompt.bytes + 2 + body->result.bytes;
     char *text = arena_alloc(&ctx->arena, bytes + 1);
 
-    item->metadata =
-        arena_array(&ctx->arena, body->metadata.count + OWN_KEYS, sizeof *item->metadata);
+    struct metadata *metadata = &item->metadata;
+
+    metadata->pairs =
+        arena_array(&ctx->arena, body->metadata.count + OWN_KEYS, sizeof *metadata->pairs);
     memcpy(text, body->prompt.data, body->prompt.bytes);
     memcpy(text + body->prompt.bytes, "\n\n", 2);
     memcpy(text + body->prompt.bytes + 2, body->result.data, body->result.bytes);
     item->document = (struct slice){text, bytes};
 
-    const char *queue = ctx->queue->name;
-    copy_callers(item);
-    add_string(item, "source", (struct slice){queue, strlen(queue)});
-    add_string(item, "task_id", body->task_id);
-    add_string(item, "domain", (struct slice){item->domain, strlen(item->domain)});
-    item->metadata[item->metadata_count++] =
-        (struct meta_pair){{"success", 7}, {.type = META_BOOL, .boolean = true}};
+    copy_callers(&body->metadata, metadata);
+    metadata_add_text(metadata, "source", slice_of(ctx->queue->name));
+    metadata_add_text(metadata, "task_id", body->task_id);
+    metadata_add_text(metadata, "domain", slice_of(item->domain));
+    metadata_add(metadata, "success", (struct meta_value){.type = META_BOOL, .boolean = true});
     if (body->quality.given) {
-        item->metadata[item->metadata_count++] =
-            (struct meta_pair){{"quality", 7}, {.type = META_FLOAT, .number = body->quality.value}};
+        metadata_add(metadata, "quality",
+                     (struct meta_value){.type = META_FLOAT, .number = body->quality.value});
     }
     if (body->model.data != NULL) {
-        add_string(item, "model", body->model);
+        metadata_add_text(metadata, "model", body->model);
     }
-    add_int(item, "created_ms", item->created_unix_ms);
-    add_int(item, "expires_ms", item->created_unix_ms + ctx->settings->experience_ttl_ms);
+    metadata_add_int(metadata, "created_ms", item->created_unix_ms);
+    metadata_add_int(metadata, "expires_ms",
+                     item->created_unix_ms + ctx->settings->experience_ttl_ms);
     item->prompt = (struct same_prompt){.domain = item->domain,
                                         .id = body->task_id,
                                         .quality = body->quality.given ? body->quality.value : 1.0,
                                         .created_unix_ms = item->created_unix_ms};
     text_hash(body->prompt.data, body->prompt.bytes, item->prompt.text_hash);
-    add_int(item, SAME_PROMPT_KEY, same_prompt_hash(item->prompt.text_hash));
+    metadata_add_int(metadata, SAME_PROMPT_KEY, same_prompt_hash(item->prompt.text_hash));
     if (memmem(body->prompt.data, body->prompt.bytes, "\n\n", 2) != NULL) {
         /* Where the first blank line does not end the prompt, the export needs to know what does.
          */
-        add_int(item, "prompt_bytes", (int64_t)body->prompt.bytes);
+        metadata_add_int(metadata, "prompt_bytes", (int64_t)body->prompt.bytes);
     }
 }
 
@@ -224,7 +200,8 @@ static void embed(struct distill_batch *batch)
     for (size_t i = 0; i < count; i++) {
         owners[i]->embedding = &embeddings[i];
         if (embeddings[i].embedded_bytes > 0) {
-            add_int(owners[i], "embedded_bytes", (int64_t)embeddings[i].embedded_bytes);
+            metadata_add_int(&owners[i]->metadata, "embedded_bytes",
+                             (int64_t)embeddings[i].embedded_bytes);
         }
         if (embeddings[i].vector == NULL) {
             vectors_judge(&embeddings[i], owners[i]->body.task_id, owners[i]->task);
@@ -243,8 +220,7 @@ static bool is_same(const struct chroma_record *record, const struct example *st
 
     return own != NULL && old != NULL && old->type == META_INT && own->integer == old->integer &&
            record->metadata_count == stored->metadata_count &&
-           record->document.bytes == stored->text.bytes &&
-           memcmp(record->document.data, stored->text.data, stored->text.bytes) == 0;
+           slice_equal(record->document, stored->text);
 }
 
 /* What goes into one domain: each write beside the item that it is of. */
@@ -297,8 +273,8 @@ static void gather(struct distill_batch *batch, const struct by_domain *each, si
         item->task->verdict = VERDICT_DONE;
         group->items[i] = item;
         writes[i] = (struct record_write){
-            .record = {item->body.task_id, item->embedding->vector, item->document, item->metadata,
-                       item->metadata_count},
+            .record = {item->body.task_id, item->embedding->vector, item->document,
+                       item->metadata.pairs, item->metadata.count},
             .prompt = &item->prompt,
             .task = item->task,
         };

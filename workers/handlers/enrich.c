@@ -123,9 +123,7 @@ static void hide_prompt_hash(struct example *example)
     size_t kept = 0;
 
     for (size_t i = 0; i < example->metadata_count; i++) {
-        const struct slice key = example->metadata[i].key;
-        if (key.bytes != strlen(SAME_PROMPT_KEY) ||
-            memcmp(key.data, SAME_PROMPT_KEY, key.bytes) != 0) {
+        if (!slice_equal(example->metadata[i].key, slice_of(SAME_PROMPT_KEY))) {
             example->metadata[kept++] = example->metadata[i];
         }
     }
@@ -142,7 +140,7 @@ static struct slice render_result(struct enrich_batch *batch, const struct enric
         must_die();
     }
     const struct enrich_result result = {
-        .domain = {item->domain, strlen(item->domain)},
+        .domain = slice_of(item->domain),
         .query_hash = {item->hash, TEXT_HASH_CHARS},
         .created_unix_ms = batch->now_unix_ms,
         .epoch = item->cached->epoch,
@@ -461,22 +459,15 @@ static void fetch_found(struct enrich_group *group, size_t index)
     struct slice ids[BODIES_K_MAX];
     struct example examples[BODIES_K_MAX];
     struct chroma_hits stored = {0};
-    struct error err = {0};
+    struct asked asked;
     size_t count = 0;
 
-    if (asking_allow(ctx, OPERATION_GET, 1) == 0) {
-        item->lacks = true;
-        return;
-    }
     for (size_t i = 0; i < item->found_count; i++) {
         ids[i] = item->found[i].id;
     }
-    context_phase(ctx, PHASE_QUERY);
     const struct chroma_select select = {
         .domain = item->domain, .ids = ids, .count = item->found_count, .fields = CHROMA_TEXTS};
-    enum status status = chroma_get(context_chroma(ctx), &select, &group->hits, &stored, &err);
-    (void)asking_report_chroma(ctx, OPERATION_GET, status, &err);
-    if (status == STATUS_OK) {
+    if (asking_get(ctx, &select, &group->hits, &stored, &asked) == STATUS_OK) {
         for (size_t i = 0; i < item->found_count; i++) {
             examples[count] = item->found[i];
             count += rank_complete(&examples[count], stored.examples, stored.count,
@@ -484,7 +475,7 @@ static void fetch_found(struct enrich_group *group, size_t index)
         }
         group->results[index] = make_result(group->batch, item, examples, count);
     } else {
-        log_debug("texts of what was found: %s", err.text);
+        log_debug("texts of what was found: %s", asked.err.text);
         item->lacks = true;
     }
     arena_reset(&group->hits, HITS_KEEP_BYTES);

@@ -111,25 +111,28 @@ static void link_repeats(struct context *ctx, struct index_item *const *group, s
     memcpy(sorted, group, count * sizeof(void *));
     qsort(sorted, count, sizeof(void *), compare_ids);
     for (size_t i = 0; i + 1 < count; i++) {
-        const struct slice id = sorted[i]->document->id;
-        const struct slice next = sorted[i + 1]->document->id;
-        if (id.bytes == next.bytes && memcmp(id.data, next.data, id.bytes) == 0) {
+        if (slice_equal(sorted[i]->document->id, sorted[i + 1]->document->id)) {
             sorted[i]->later = sorted[i + 1];
         }
     }
     arena_rewind(&ctx->arena, mark);
 }
 
-static bool same_hash(const struct meta_value *stored, const char *hash)
+static bool is_unchanged(const struct index_item *item, const struct chroma_hits *stored)
 {
-    return stored != NULL && stored->type == META_STRING &&
-           stored->string.bytes == TEXT_HASH_CHARS &&
-           memcmp(stored->string.data, hash, TEXT_HASH_CHARS) == 0;
+    const struct example *old =
+        metadata_document(stored->examples, stored->count, item->document->id);
+    const struct meta_value *hash =
+        old == NULL ? NULL : metadata_find(old->metadata, old->metadata_count, "content_hash");
+
+    return hash != NULL && hash->type == META_STRING &&
+           slice_equal(hash->string, slice_of(item->content_hash));
 }
 
 /* Marks the documents whose content hash stands in Chroma already. */
 static enum status find_unchanged(struct context *ctx, const char *domain,
-                                  struct index_item *const *group, size_t count, struct error *err)
+                                  struct index_item *const *group, size_t count,
+                                  struct asked *asked)
 {
     for (size_t done = 0; done < count; done += RECORDS_SLICE) {
         struct slice ids[RECORDS_SLICE];
@@ -139,24 +142,14 @@ static enum status find_unchanged(struct context *ctx, const char *domain,
         for (size_t i = 0; i < slice; i++) {
             ids[i] = group[done + i]->document->id;
         }
-        context_phase(ctx, PHASE_QUERY);
         const struct chroma_select select = {
             .domain = domain, .ids = ids, .count = slice, .fields = CHROMA_METADATA};
-        enum status status = chroma_get(context_chroma(ctx), &select, &ctx->arena, &stored, err);
-        context_progress(ctx);
+        const enum status status = asking_get(ctx, &select, &ctx->arena, &stored, asked);
         if (status != STATUS_OK) {
-            return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+            return status;
         }
         for (size_t i = 0; i < slice; i++) {
-            for (size_t j = 0; j < stored.count; j++) {
-                const struct example *hit = &stored.examples[j];
-                if (hit->id.bytes == ids[i].bytes &&
-                    memcmp(hit->id.data, ids[i].data, ids[i].bytes) == 0) {
-                    const struct meta_value *old =
-                        metadata_find(hit->metadata, hit->metadata_count, "content_hash");
-                    group[done + i]->unchanged = same_hash(old, group[done + i]->content_hash);
-                }
-            }
+            group[done + i]->unchanged = is_unchanged(group[done + i], &stored);
         }
     }
     return STATUS_OK;
@@ -167,34 +160,28 @@ static void build(struct context *ctx, const struct index_item *item,
                   int64_t now_unix_ms)
 {
     const struct index_document *document = item->document;
-    struct meta_pair *metadata =
-        arena_array(&ctx->arena, document->metadata.count + OWN_KEYS, sizeof *metadata);
-    size_t count = document->metadata.count;
+    const struct metadata *callers = &document->metadata;
+    struct metadata all = {
+        .pairs = arena_array(&ctx->arena, callers->count + OWN_KEYS, sizeof *all.pairs),
+        .count = callers->count};
 
-    if (count > 0) {
-        memcpy(metadata, document->metadata.pairs, count * sizeof *metadata);
+    if (callers->count > 0) {
+        memcpy(all.pairs, callers->pairs, callers->count * sizeof *all.pairs);
     }
-    metadata[count++] =
-        (struct meta_pair){{"content_hash", 12},
-                           {.type = META_STRING, .string = {item->content_hash, TEXT_HASH_CHARS}}};
-    metadata[count++] = (struct meta_pair){
-        {"domain", 6}, {.type = META_STRING, .string = {item->domain, strlen(item->domain)}}};
-    metadata[count++] =
-        (struct meta_pair){{"created_ms", 10}, {.type = META_INT, .integer = now_unix_ms}};
+    metadata_add_text(&all, "content_hash", slice_of(item->content_hash));
+    metadata_add_text(&all, "domain", slice_of(item->domain));
+    metadata_add_int(&all, "created_ms", now_unix_ms);
     if (embedding->embedded_bytes > 0) {
-        metadata[count++] =
-            (struct meta_pair){{"embedded_bytes", 14},
-                               {.type = META_INT, .integer = (int64_t)embedding->embedded_bytes}};
+        metadata_add_int(&all, "embedded_bytes", (int64_t)embedding->embedded_bytes);
     }
-    *record =
-        (struct chroma_record){document->id, embedding->vector, document->text, metadata, count};
+    *record = (struct chroma_record){document->id, embedding->vector, document->text, all.pairs,
+                                     all.count};
 }
 
-static void judge_all(struct index_item *const *group, size_t count, enum operation operation,
-                      const struct error *err)
+static void judge_all(struct index_item *const *group, size_t count, const struct asked *asked)
 {
     for (size_t i = 0; i < count; i++) {
-        asking_judge_failure(group[i]->task, operation, err);
+        asking_judge(group[i]->task, asked);
         group[i]->failed = true;
     }
 }
@@ -270,20 +257,10 @@ struct outcome {
 static void write_chunk(struct context *ctx, const char *domain, struct index_item **chunk,
                         size_t count, size_t behind, struct outcome *outcome)
 {
-    struct error err = {0};
+    struct asked asked;
 
-    if (asking_allow(ctx, OPERATION_GET, count) == 0) {
-        for (size_t i = 0; i < count + behind; i++) {
-            asking_park(chunk[i]->task, OPERATION_GET);
-            chunk[i]->failed = true;
-        }
-        outcome->was_cut_off = true;
-        return;
-    }
-    enum status status = find_unchanged(ctx, domain, chunk, count, &err);
-    const enum operation failed = asking_report_chroma(ctx, OPERATION_GET, status, &err);
-    if (status != STATUS_OK) {
-        judge_all(chunk, count + behind, failed, &err);
+    if (find_unchanged(ctx, domain, chunk, count, &asked) != STATUS_OK) {
+        judge_all(chunk, count + behind, &asked);
         outcome->was_cut_off = true;
         return;
     }
@@ -352,7 +329,7 @@ static void write_domain(struct context *ctx, const char *domain, struct index_i
                          size_t count)
 {
     struct outcome outcome = {0};
-    struct error err = {0};
+    struct asked asked = {.operation = OPERATION_REDIS, .tried = true};
     struct index_item **round = arena_array(&ctx->arena, count, sizeof(void *));
 
     link_repeats(ctx, group, count);
@@ -361,8 +338,9 @@ static void write_domain(struct context *ctx, const char *domain, struct index_i
         write_round(ctx, domain, round + first, count - first, &outcome);
     }
     const bool again = !outcome.was_cut_off && was_tried(group, count);
-    if ((outcome.wrote || again) && result_cache_outdate(ctx, &domain, 1, &err) != STATUS_OK) {
-        judge_all(group, again ? count : sort_changed(group, count), OPERATION_REDIS, &err);
+    if ((outcome.wrote || again) &&
+        result_cache_outdate(ctx, &domain, 1, &asked.err) != STATUS_OK) {
+        judge_all(group, again ? count : sort_changed(group, count), &asked);
     }
 }
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "chroma_writer/writer.h"
+#include "context/asking.h"
 #include "process/worker.h"
 #include "queue/keys.h"
 #include "queue/limits.h"
@@ -94,18 +95,13 @@ static void wait_for_idle_moment(const struct sweep *sweep)
     }
 }
 
-static enum status sweep_slice(struct sweep *sweep, const char *domain, const struct slice *ids,
-                               size_t count, size_t *deleted, struct error *err)
+/* A Chroma that wants to be left alone is, by all. */
+static enum status heed(struct context *ctx, enum status status, const struct error *err)
 {
-    struct write_order order = {.domain = domain, .expired = ids, .expired_count = count};
-
-    writer_put(sweep->worker->writer, &sweep->ctx, &order, 1);
-    *deleted = order.deleted;
-    metrics_add(sweep->ctx.metrics, METRICS_SWEPT, 0, 0, order.deleted);
-    if (order.error.status != STATUS_OK) {
-        *err = order.error;
+    if (status == STATUS_UNAVAILABLE) {
+        asking_report(ctx, OPERATION_WRITE, status, err);
     }
-    return order.error.status;
+    return status;
 }
 
 /* What has expired in a domain. STATUS_OK also where it is cut off. */
@@ -122,23 +118,26 @@ static enum status sweep_domain(struct sweep *sweep, const char *domain, size_t 
         struct slice ids[WRITER_REQUEST_MAX];
         int64_t now_unix_ms = 0;
         gone = 0;
-        status = context_ask_time(&sweep->ctx, &now_unix_ms, err);
+        status = context_ask_time(ctx, &now_unix_ms, err);
         if (status == STATUS_OK) {
             const struct chroma_select select = {
                 .domain = domain, .expired_unix_ms = now_unix_ms, .limit = FIND_MAX};
-            status = chroma_get(context_chroma(ctx), &select, &ctx->arena, &found, err);
+            status =
+                heed(ctx, chroma_get(context_chroma(ctx), &select, &ctx->arena, &found, err), err);
         }
         for (size_t done = 0; status == STATUS_OK && done < found.count && may_go_on(sweep);) {
             const struct arena_mark slice_mark = arena_mark(&ctx->arena);
-            size_t count = 0;
-            size_t deleted = 0;
-            while (count < WRITER_REQUEST_MAX && done < found.count) {
-                ids[count++] = found.examples[done++].id;
+            struct write_order order = {.domain = domain, .expired = ids};
+            while (order.expired_count < WRITER_REQUEST_MAX && done < found.count) {
+                ids[order.expired_count++] = found.examples[done++].id;
             }
             wait_for_idle_moment(sweep);
             const int64_t begun_ms = clock_now_ms();
-            status = sweep_slice(sweep, domain, ids, count, &deleted, err);
-            gone += deleted;
+            writer_put(sweep->worker->writer, ctx, &order, 1);
+            metrics_add(ctx->metrics, METRICS_SWEPT, 0, 0, order.deleted);
+            gone += order.deleted;
+            status = order.error.status;
+            *err = status == STATUS_OK ? *err : order.error;
             arena_rewind(&ctx->arena, slice_mark);
             const int64_t rest_ms = (clock_now_ms() - begun_ms) / 2;
             clock_sleep_ms(rest_ms < REST_MAX_MS ? rest_ms : REST_MAX_MS);
@@ -163,7 +162,7 @@ static enum status sweep_all(struct sweep *sweep, struct error *err)
 
     do {
         const struct arena_mark mark = arena_mark(&ctx->arena);
-        status = chroma_list_domains(context_chroma(ctx), &ctx->arena, &page, err);
+        status = heed(ctx, chroma_list_domains(context_chroma(ctx), &ctx->arena, &page, err), err);
         for (size_t i = 0; status == STATUS_OK && i < page.count && may_go_on(sweep); i++) {
             size_t total = 0;
             status = sweep_domain(sweep, page.domains[i], &total, err);
@@ -203,9 +202,6 @@ static void *run(void *argument)
     if (status == STATUS_OK) {
         status = sweep_all(sweep, &err);
         context_close(&sweep->ctx);
-    }
-    if (status == STATUS_UNAVAILABLE) {
-        upstreams_report(worker->upstreams, OPERATION_WRITE, status, &err); /* all shall wait */
     }
     if (status != STATUS_OK) {
         log_warning("sweep: %s", err.text);

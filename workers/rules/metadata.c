@@ -1,14 +1,12 @@
 #include "rules/metadata.h"
 
-#include <string.h>
-
 const struct meta_value *metadata_find(const struct meta_pair *metadata, size_t count,
                                        const char *key)
 {
-    const size_t bytes = strlen(key);
+    const struct slice name = slice_of(key);
 
     for (size_t i = 0; i < count; i++) {
-        if (metadata[i].key.bytes == bytes && memcmp(metadata[i].key.data, key, bytes) == 0) {
+        if (slice_equal(metadata[i].key, name)) {
             return &metadata[i].value;
         }
     }
@@ -24,6 +22,32 @@ double metadata_number(const struct meta_pair *metadata, size_t count, const cha
         return otherwise;
     }
     return value->type == META_INT ? (double)value->integer : value->number;
+}
+
+const struct example *metadata_document(const struct example *documents, size_t count,
+                                        struct slice id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (slice_equal(documents[i].id, id)) {
+            return &documents[i];
+        }
+    }
+    return NULL;
+}
+
+void metadata_add(struct metadata *to, const char *key, struct meta_value value)
+{
+    to->pairs[to->count++] = (struct meta_pair){slice_of(key), value};
+}
+
+void metadata_add_text(struct metadata *to, const char *key, struct slice value)
+{
+    metadata_add(to, key, (struct meta_value){.type = META_STRING, .string = value});
+}
+
+void metadata_add_int(struct metadata *to, const char *key, int64_t value)
+{
+    metadata_add(to, key, (struct meta_value){.type = META_INT, .integer = value});
 }
 
 bool metadata_is_expired(const struct example *example, int64_t now_unix_ms)

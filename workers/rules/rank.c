@@ -1,7 +1,5 @@
 #include "rules/rank.h"
 
-#include <string.h>
-
 #include "rules/metadata.h"
 
 size_t rank_first(size_t k)
@@ -27,17 +25,15 @@ size_t rank_take(const struct rank_search *search, size_t k, bool *lacks)
 bool rank_complete(struct example *hit, const struct example *stored, size_t count,
                    int64_t now_unix_ms)
 {
-    for (size_t i = 0; i < count; i++) {
-        const struct slice id = stored[i].id;
-        if (id.bytes != hit->id.bytes || memcmp(id.data, hit->id.data, id.bytes) != 0) {
-            continue;
-        }
-        const double distance = hit->distance;
-        *hit = stored[i];
-        hit->distance = distance;
-        return !metadata_is_expired(hit, now_unix_ms);
+    const struct example *whole = metadata_document(stored, count, hit->id);
+    const double distance = hit->distance;
+
+    if (whole == NULL) {
+        return false;
     }
-    return false;
+    *hit = *whole;
+    hit->distance = distance;
+    return !metadata_is_expired(hit, now_unix_ms);
 }
 
 bool rank_is_current(const struct enrich_result *result, int64_t epoch, int64_t now_unix_ms,
