@@ -83,6 +83,25 @@ Test(delivery, a_job_five_visibility_timeouts_long_runs_once)
     end_worker(greedy, SIGTERM);
 }
 
+Test(delivery, a_lane_goes_on_while_the_heartbeat_for_its_jobs_waits_for_redis)
+{
+    push_distill("legal", "t1", "a prompt", "a result", 0.9, "");
+    test_proxy_hold(chroma_proxy, PROXY_REQUEST, "/upsert");
+    pid_t worker = start_worker("worker", PROXIED, NULL);
+    cr_assert(test_proxy_wait_held(chroma_proxy, HELD_MS));
+    test_proxy_hold(redis_proxy, PROXY_REQUEST, "sh_heartbeat");
+    cr_assert(test_proxy_wait_held(redis_proxy, HELD_MS));
+
+    const int64_t held_ms = clock_now_ms(); /* the janitor waits for 5 s */
+    test_proxy_release(chroma_proxy);
+    wait_for("distill", "done", 1);
+    push_distill("legal", "t2", "another prompt", "a result", 0.9, "");
+    wait_for("distill", "done", 2);
+    cr_assert_lt(clock_now_ms() - held_ms, 3000, "the lane waited for the janitor's connection");
+    test_proxy_release(redis_proxy);
+    end_worker(worker, SIGTERM);
+}
+
 Test(delivery, jobs_not_begun_are_handed_back_at_sigterm_and_burn_nothing)
 {
     static const char *const both[] = {"--queues", "distill,echo", "--visibility", "60s", NULL};

@@ -23,7 +23,7 @@
 enum {
     ARENA_KEEP_BYTES = 64 * 1024,
     STRANDED_WAIT_MS = 1000,
-    STRANDED_STEP_MS = 20,
+    STEP_MS = 20,
     CONNECT_BASE_MS = 100,
     CONNECT_MAX_MS = 2000,
     STUCK_MS = 300000, /* a lane that has not moved for so long gets no more heartbeats */
@@ -44,6 +44,8 @@ struct lane {
     size_t inflight_count; /* where they end; on drain those not begun are handed back */
     int64_t beat_ms;       /* last heartbeat */
     bool is_stranded;      /* the take in hand cannot be settled: it is handed back for the lane */
+    uint64_t times_stranded;
+    bool is_handed_back; /* a take that was not begun, right now; if in vain it comes back */
 };
 
 static bool is_stopping(void *argument)
@@ -68,17 +70,46 @@ static void pass_turn(void *argument)
 /* ---- jobs that go back ------------------------------------------------------------------------
  */
 
-/* Releases those jobs of a take that were never handed out before, or those that were. */
-static enum status release(struct redis_conn *conn, const struct lane *lane,
-                           const struct take *take, bool again, struct error *err)
+/* Jobs of one queue that the lane holds. */
+struct held {
+    const struct queue *queue;
+    const struct job *jobs;
+    size_t count;
+};
+
+static struct held held_in(const struct lane *lane, const struct take *take)
 {
-    const struct queue *queue = &lane->worker->queues[take->queue];
-    const struct job **jobs = must_alloc(take->batch.count, sizeof *jobs);
+    return (struct held){&lane->worker->queues[take->queue], take->batch.jobs, take->batch.count};
+}
+
+/* The same for the janitor, under the lock: as far as the queue's functions ask after them, so that
+ * the lane may end them while Redis is asked. */
+static struct held held_copy(const struct lane *lane, const struct take *take, struct arena *arena)
+{
+    struct held held = held_in(lane, take);
+    struct job *jobs = arena_array(arena, held.count, sizeof *jobs);
+
+    for (size_t i = 0; i < held.count; i++) {
+        const struct slice entry = held.jobs[i].entry;
+        jobs[i] = (struct job){.stream = held.jobs[i].stream,
+                               .deliveries = held.jobs[i].deliveries,
+                               .entry = {arena_copy(arena, entry.data, entry.bytes), entry.bytes},
+                               .body.bytes = held.jobs[i].body.bytes};
+    }
+    held.jobs = jobs;
+    return held;
+}
+
+/* Releases those that were never handed out before, or those that were. */
+static enum status release(struct redis_conn *conn, const struct lane *lane,
+                           const struct held *held, bool again, struct error *err)
+{
+    const struct job **jobs = must_alloc(held->count, sizeof *jobs);
     size_t count = 0;
 
-    for (size_t i = 0; i < take->batch.count; i++) {
-        if ((take->batch.jobs[i].deliveries <= 1) == again) {
-            jobs[count++] = &take->batch.jobs[i];
+    for (size_t i = 0; i < held->count; i++) {
+        if ((held->jobs[i].deliveries <= 1) == again) {
+            jobs[count++] = &held->jobs[i];
         }
     }
     struct queue_release back = {
@@ -86,11 +117,11 @@ static enum status release(struct redis_conn *conn, const struct lane *lane,
         .again = again,
         .visibility_ms = lane->worker->settings->visibility_ms,
     };
-    const enum status status = queue_release(
-        conn, &(struct queue_holder){.queue = queue, .consumer = lane->consumer}, &back, err);
+    const struct queue_holder holder = {.queue = held->queue, .consumer = lane->consumer};
+    const enum status status = queue_release(conn, &holder, &back, err);
     free(jobs);
     if (back.released > 0) {
-        log_info("queue \"%s\": %zu jobs are handed back", queue->name, back.released);
+        log_info("queue \"%s\": %zu jobs are handed back", held->queue->name, back.released);
     }
     return status;
 }
@@ -98,16 +129,17 @@ static enum status release(struct redis_conn *conn, const struct lane *lane,
 /* What nobody had before goes to the end of its stream, where a waiting reader finds it at once.
  * What was taken over keeps its deliveries, and is claimable at once. */
 static enum status hand_back(struct redis_conn *conn, const struct lane *lane,
-                             const struct take *take, struct error *err)
+                             const struct held *held, struct error *err)
 {
-    enum status status = release(conn, lane, take, true, err);
+    enum status status = release(conn, lane, held, true, err);
 
-    return status == STATUS_OK ? release(conn, lane, take, false, err) : status;
+    return status == STATUS_OK ? release(conn, lane, held, false, err) : status;
 }
 
 static void set_stranded(struct lane *lane, bool stranded)
 {
     pthread_mutex_lock(&lane->lock);
+    lane->times_stranded += stranded;
     lane->is_stranded = stranded;
     pthread_mutex_unlock(&lane->lock);
 }
@@ -125,19 +157,20 @@ static bool is_stranded(struct lane *lane)
  * 200 ms. The lane takes nothing else before its connection answers. */
 static void give_up(struct lane *lane, const struct take *take)
 {
+    const struct held held = held_in(lane, take);
     struct error err = {0};
 
     lane->is_cut_off = true;
     if (redis_conn_is_open(lane->ctx.clients.redis)) { /* refused: as it would be again */
         reader_set_aside(lane->worker->reader, take->queue, "its jobs could not be committed");
     }
-    if (hand_back(context_redis(&lane->ctx), lane, take, &err) == STATUS_OK) {
+    if (hand_back(context_redis(&lane->ctx), lane, &held, &err) == STATUS_OK) {
         return;
     }
     set_stranded(lane, true);
     for (int64_t waited_ms = 0; is_stranded(lane) && waited_ms < STRANDED_WAIT_MS;
-         waited_ms += STRANDED_STEP_MS) {
-        clock_sleep_ms(STRANDED_STEP_MS);
+         waited_ms += STEP_MS) {
+        clock_sleep_ms(STEP_MS);
     }
     if (is_stranded(lane)) {
         set_stranded(lane, false);
@@ -146,62 +179,114 @@ static void give_up(struct lane *lane, const struct take *take)
 }
 
 /* ---- what the janitor does for a lane ---------------------------------------------------------
- */
+ *
+ * It looks and copies under the lock, and asks Redis without it: no lane waits for the janitor's
+ * connection. */
 
-/* All with the lock held: the jobs cannot go away meanwhile. */
-static enum status beat_take(struct lane *lane, struct redis_conn *conn, const struct take *take,
-                             struct error *err)
+static enum status hand_back_stranded(struct lane *lane, struct redis_conn *conn,
+                                      struct arena *arena, struct error *err)
 {
-    const struct job **jobs = must_alloc(take->batch.count, sizeof *jobs);
+    struct held held = {0};
+
+    pthread_mutex_lock(&lane->lock);
+    const uint64_t time = lane->times_stranded;
+    if (lane->is_stranded) {
+        held = held_copy(lane, &lane->takes.each[lane->inflight], arena);
+    }
+    pthread_mutex_unlock(&lane->lock);
+    if (held.queue == NULL) {
+        return STATUS_OK;
+    }
+    const enum status status = hand_back(conn, lane, &held, err);
+    pthread_mutex_lock(&lane->lock);
+    if (status == STATUS_OK && lane->times_stranded == time) {
+        lane->is_stranded = false;
+    }
+    pthread_mutex_unlock(&lane->lock);
+    return status;
+}
+
+/* On drain, from the back; the lane does not end before it is known what came of it. */
+static enum status hand_back_unbegun(struct lane *lane, struct redis_conn *conn,
+                                     struct arena *arena, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    while (status == STATUS_OK) {
+        struct held held = {0};
+        pthread_mutex_lock(&lane->lock);
+        if (is_stopping(lane->worker) && lane->inflight_count > lane->inflight + 1) {
+            lane->is_handed_back = true;
+            held = held_copy(lane, &lane->takes.each[--lane->inflight_count], arena);
+        }
+        pthread_mutex_unlock(&lane->lock);
+        if (held.queue == NULL) {
+            break;
+        }
+        status = hand_back(conn, lane, &held, err);
+        pthread_mutex_lock(&lane->lock);
+        lane->is_handed_back = false;
+        lane->inflight_count += status != STATUS_OK;
+        pthread_mutex_unlock(&lane->lock);
+    }
+    return status;
+}
+
+static enum status beat_for(struct lane *lane, struct redis_conn *conn, const struct held *held,
+                            struct error *err)
+{
+    const struct queue_holder holder = {.queue = held->queue, .consumer = lane->consumer};
+    const struct job **jobs = must_alloc(held->count, sizeof *jobs);
     size_t alive = 0;
 
-    for (size_t i = 0; i < take->batch.count; i++) {
-        jobs[i] = &take->batch.jobs[i];
+    for (size_t i = 0; i < held->count; i++) {
+        jobs[i] = &held->jobs[i];
     }
-    const struct queue_holder holder = {.queue = &lane->worker->queues[take->queue],
-                                        .consumer = lane->consumer};
-    enum status status =
-        queue_heartbeat(conn, &holder, (struct queue_jobs){jobs, take->batch.count}, &alive, err);
+    const enum status status =
+        queue_heartbeat(conn, &holder, (struct queue_jobs){jobs, held->count}, &alive, err);
     free(jobs);
     return status;
 }
 
-static enum status beat(struct lane *lane, struct redis_conn *conn, struct error *err)
+static enum status beat(struct lane *lane, struct redis_conn *conn, struct arena *arena,
+                        struct error *err)
 {
     const int64_t now_ms = clock_now_ms();
+    const int64_t every_ms = lane->worker->settings->visibility_ms / 3;
+    struct held held[READER_QUEUES_MAX];
     enum status status = STATUS_OK;
+    size_t count = 0;
 
-    if (lane->inflight_count == 0 || now_ms - lane_moved_ms(lane) >= STUCK_MS ||
-        now_ms - lane->beat_ms < lane->worker->settings->visibility_ms / 3) {
-        return STATUS_OK;
+    pthread_mutex_lock(&lane->lock);
+    if (now_ms - lane_moved_ms(lane) < STUCK_MS && now_ms - lane->beat_ms >= every_ms) {
+        for (size_t i = lane->inflight; i < lane->inflight_count; i++) {
+            held[count++] = held_copy(lane, &lane->takes.each[i], arena);
+        }
     }
-    for (size_t i = lane->inflight; i < lane->inflight_count && status == STATUS_OK; i++) {
-        status = beat_take(lane, conn, &lane->takes.each[i], err);
+    pthread_mutex_unlock(&lane->lock);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        status = beat_for(lane, conn, &held[i], err);
     }
-    if (status == STATUS_OK) {
+    if (count > 0 && status == STATUS_OK) {
+        pthread_mutex_lock(&lane->lock);
         lane->beat_ms = now_ms;
+        pthread_mutex_unlock(&lane->lock);
     }
     return status;
 }
 
 enum status lane_look_after(struct lane *lane, struct redis_conn *conn, struct error *err)
 {
-    enum status status = STATUS_OK;
+    struct arena arena = {.is_must = true};
+    enum status status = hand_back_stranded(lane, conn, &arena, err);
 
-    pthread_mutex_lock(&lane->lock);
-    if (lane->is_stranded) {
-        status = hand_back(conn, lane, &lane->takes.each[lane->inflight], err);
-        lane->is_stranded = status != STATUS_OK;
-    }
-    while (status == STATUS_OK && is_stopping(lane->worker) &&
-           lane->inflight_count > lane->inflight + 1) {
-        status = hand_back(conn, lane, &lane->takes.each[lane->inflight_count - 1], err);
-        lane->inflight_count -= status == STATUS_OK;
+    if (status == STATUS_OK) {
+        status = hand_back_unbegun(lane, conn, &arena, err);
     }
     if (status == STATUS_OK) {
-        status = beat(lane, conn, err);
+        status = beat(lane, conn, &arena, err);
     }
-    pthread_mutex_unlock(&lane->lock);
+    arena_free(&arena);
     return status;
 }
 
@@ -312,11 +397,12 @@ static void work(struct lane *lane, struct take *take)
                     (double)(clock_now_ns() - started_ns) / 1e9, count);
 }
 
-static void hand_back_unbegun(struct lane *lane, const struct take *take)
+static void give_back(struct lane *lane, const struct take *take)
 {
+    const struct held held = held_in(lane, take);
     struct error err = {0};
 
-    if (hand_back(context_redis(&lane->ctx), lane, take, &err) != STATUS_OK) {
+    if (hand_back(context_redis(&lane->ctx), lane, &held, &err) != STATUS_OK) {
         log_warning("jobs not begun stay pending: %s", err.text);
     }
 }
@@ -333,11 +419,17 @@ static void set_inflight(struct lane *lane, size_t count)
 
 static struct take *next_take(struct lane *lane)
 {
-    pthread_mutex_lock(&lane->lock);
-    struct take *next =
-        lane->inflight < lane->inflight_count ? &lane->takes.each[lane->inflight] : NULL;
-    pthread_mutex_unlock(&lane->lock);
-    return next;
+    for (;;) {
+        pthread_mutex_lock(&lane->lock);
+        struct take *next =
+            lane->inflight < lane->inflight_count ? &lane->takes.each[lane->inflight] : NULL;
+        const bool waits = next == NULL && lane->is_handed_back;
+        pthread_mutex_unlock(&lane->lock);
+        if (!waits) {
+            return next;
+        }
+        clock_sleep_ms(STEP_MS);
+    }
 }
 
 static void end_take(struct lane *lane, const struct take *take)
@@ -364,7 +456,7 @@ static void work_on_takes(struct lane *lane)
         if (worker_mode(lane->worker) == FLEET_RUN) {
             work(lane, take);
         } else {
-            hand_back_unbegun(lane, take);
+            give_back(lane, take);
         }
         end_take(lane, take);
     }
