@@ -41,6 +41,16 @@ enum status {
 
 enum { ERROR_TEXT_BYTES = 320 };
 
+/* Returns from the function what `call` returned, where that is not STATUS_OK. For where nothing is
+ * to be cleaned up, so that a function's way reads straight down. */
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        const enum status try_status = (call);                                                     \
+        if (try_status != STATUS_OK) {                                                             \
+            return try_status;                                                                     \
+        }                                                                                          \
+    } while (0)
+
 /* Detail of a failure, owned by whoever declared it. Zero-initialise it. */
 struct error {
     enum status status;

@@ -52,9 +52,7 @@ enum status tls_files_check(const struct tls_files *files, struct error *err)
     if (files->key[0] != '\0' && files->certificate[0] == '\0') {
         return error_set(err, STATUS_INVALID, "client-key is set, expected client-cert too");
     }
-    enum status status = check_file("ca-file", files->authorities, err);
-    if (status == STATUS_OK) {
-        status = check_file("client-cert", files->certificate, err);
-    }
-    return status == STATUS_OK ? check_file("client-key", files->key, err) : status;
+    TRY(check_file("ca-file", files->authorities, err));
+    TRY(check_file("client-cert", files->certificate, err));
+    return check_file("client-key", files->key, err);
 }

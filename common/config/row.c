@@ -262,12 +262,9 @@ static enum status parse_text(const struct settings_row *row, const char *value,
 {
     char shown[48];
 
-    enum status status = check_text(row, value, source, err);
-    if (status == STATUS_OK && row->type == SETTINGS_QUEUES) {
-        status = check_queues(value, source, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
+    TRY(check_text(row, value, source, err));
+    if (row->type == SETTINGS_QUEUES) {
+        TRY(check_queues(value, source, err));
     }
     const char *wanted = text_fault(row->type, value);
     if (wanted != NULL) {

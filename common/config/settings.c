@@ -251,10 +251,7 @@ enum status settings_read_line(const char *path, const char *source, struct sett
 {
     size_t bytes = 0;
 
-    const enum status status = read_start(path, source, line, &bytes, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(read_start(path, source, line, &bytes, err));
     const char *wrong = cut_line(line->text, bytes, sizeof line->text);
     return wrong == NULL ? STATUS_OK
                          : error_set(err, STATUS_INVALID, "%s: the first line of \"%.160s\" %s",
@@ -308,10 +305,7 @@ enum status settings_load_env(struct settings *settings, enum settings_scope sco
         if ((settings_rows[i].info.scope & scope) == 0) {
             continue;
         }
-        enum status status = load_row(&settings_rows[i], false, settings, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(load_row(&settings_rows[i], false, settings, err));
     }
     return STATUS_OK;
 }
@@ -400,17 +394,15 @@ static enum status check_http_url(const char *flag, const char *text, struct err
 
 static enum status check_urls(const struct settings *settings, struct error *err)
 {
-    enum status status = check_redis_url("redis-url", settings->redis_url, err);
-    if (status == STATUS_OK && settings->cache_url[0] != '\0') {
-        status = check_redis_url("cache-url", settings->cache_url, err);
+    TRY(check_redis_url("redis-url", settings->redis_url, err));
+    if (settings->cache_url[0] != '\0') {
+        TRY(check_redis_url("cache-url", settings->cache_url, err));
     }
-    if (status == STATUS_OK) {
-        status = check_http_url("chroma-url", settings->chroma_url, err);
+    TRY(check_http_url("chroma-url", settings->chroma_url, err));
+    if (settings->embed_url[0] != '\0') {
+        TRY(check_http_url("embed-url", settings->embed_url, err));
     }
-    if (status == STATUS_OK && settings->embed_url[0] != '\0') {
-        status = check_http_url("embed-url", settings->embed_url, err);
-    }
-    return status;
+    return STATUS_OK;
 }
 
 size_t settings_bare_secrets(const struct settings *settings, const char *names[SETTINGS_BARE_MAX])
@@ -439,13 +431,8 @@ enum status settings_finish(const struct settings *settings, struct error *err)
     struct error own = {0}; /* error_wrap wants one */
     struct error *detail = err != NULL ? err : &own;
 
-    enum status status = check_urls(settings, detail);
-    if (status == STATUS_OK) {
-        status = tls_files_check(&settings->tls, detail);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(check_urls(settings, detail));
+    TRY(tls_files_check(&settings->tls, detail));
     if (settings->retry_max_ms < settings->retry_base_ms) {
         return error_set(detail, STATUS_INVALID,
                          "retry-max is %lld ms, expected at least retry-base, %lld ms",

@@ -3,7 +3,6 @@
 #include <cjson/cJSON.h>
 #include <ctype.h>
 #include <inttypes.h>
-#include <msgpack.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -48,30 +47,20 @@ static void count_strangers(const struct kind_shape *shape, const cJSON *line, s
 
 /* ---- JSON to msgpack ----------------------------------------------------------------------- */
 
-static int write_body(void *data, const char *bytes, size_t count)
+static void put_text(struct strbuf *out, const char *text)
 {
-    strbuf_append(data, bytes, count);
-    return 0; /* a lack of memory sticks to the buffer */
-}
-
-static void pack_text(msgpack_packer *packer, const char *text)
-{
-    const size_t bytes = strlen(text);
-
-    msgpack_pack_str(packer, bytes);
-    msgpack_pack_str_body(packer, text, bytes);
+    mp_put_text(out, (struct slice){text, strlen(text)});
 }
 
 /* A whole number that 64 bits do not hold makes `err` name its key. */
-static void pack_number(msgpack_packer *packer, const cJSON *number, const char *key,
-                        struct error *err)
+static void put_number(struct strbuf *out, const cJSON *number, const char *key, struct error *err)
 {
     char shown[48];
     int64_t whole = 0;
 
     switch (json_tree_number(number, &whole)) {
     case JSON_WHOLE:
-        msgpack_pack_int64(packer, whole);
+        mp_put_integer(out, whole);
         return;
     case JSON_TOO_LARGE:
         error_set(err, STATUS_INVALID, "key \"%s\": a whole number of more than 64 bits",
@@ -81,36 +70,35 @@ static void pack_number(msgpack_packer *packer, const cJSON *number, const char 
     case JSON_NO_NUMBER:
         break;
     }
-    msgpack_pack_double(packer, number->valuedouble);
+    mp_put_number(out, number->valuedouble);
 }
 
 /* The depth is bounded by cJSON's own limit. `key` is what `err` shall name. */
-static void pack_value(msgpack_packer *packer, const cJSON *value, const char *key,
-                       struct error *err)
+static void put_value(struct strbuf *out, const cJSON *value, const char *key, struct error *err)
 {
     const cJSON *child = NULL;
 
     if (cJSON_IsString(value)) {
-        pack_text(packer, value->valuestring);
+        put_text(out, value->valuestring);
     } else if (cJSON_IsNumber(value)) {
-        pack_number(packer, value, key, err);
+        put_number(out, value, key, err);
     } else if (cJSON_IsBool(value)) {
-        cJSON_IsTrue(value) ? msgpack_pack_true(packer) : msgpack_pack_false(packer);
+        mp_put_truth(out, cJSON_IsTrue(value));
     } else if (cJSON_IsArray(value)) {
-        msgpack_pack_array(packer, (size_t)cJSON_GetArraySize(value));
+        mp_put_array(out, (size_t)cJSON_GetArraySize(value));
         cJSON_ArrayForEach(child, value)
         {
-            pack_value(packer, child, key, err);
+            put_value(out, child, key, err);
         }
     } else if (cJSON_IsObject(value)) {
-        msgpack_pack_map(packer, (size_t)cJSON_GetArraySize(value));
+        mp_put_map(out, (size_t)cJSON_GetArraySize(value));
         cJSON_ArrayForEach(child, value)
         {
-            pack_text(packer, child->string);
-            pack_value(packer, child, child->string, err);
+            put_text(out, child->string);
+            put_value(out, child, child->string, err);
         }
     } else {
-        msgpack_pack_nil(packer);
+        mp_put_nil(out);
     }
 }
 
@@ -122,11 +110,10 @@ static const char *assumed(const struct kind_field *field)
 
 /* The line's fields that belong to the body, in the order of the kind's table; what is assumed
  * comes last. */
-static enum status pack_body(const struct kind_shape *shape, const cJSON *line, struct strbuf *out,
-                             struct error *err)
+static enum status put_body(const struct kind_shape *shape, const cJSON *line, struct strbuf *out,
+                            struct error *err)
 {
     const cJSON *values[SHAPE_FIELDS_MAX] = {NULL};
-    msgpack_packer packer;
     struct error wrong = {0};
     size_t count = 0;
 
@@ -135,19 +122,18 @@ static enum status pack_body(const struct kind_shape *shape, const cJSON *line, 
         count += values[i] != NULL || assumed(&shape->fields[i]) != NULL;
     }
     strbuf_reset(out);
-    msgpack_packer_init(&packer, out, write_body);
-    msgpack_pack_map(&packer, count);
+    mp_put_map(out, count);
     for (size_t i = 0; i < shape->count; i++) {
         if (values[i] != NULL) {
-            pack_text(&packer, shape->fields[i].name.data);
-            pack_value(&packer, values[i], shape->fields[i].name.data, &wrong);
+            put_text(out, shape->fields[i].name.data);
+            put_value(out, values[i], shape->fields[i].name.data, &wrong);
         }
     }
     for (size_t i = 0; i < shape->count; i++) {
         const char *truth = values[i] == NULL ? assumed(&shape->fields[i]) : NULL;
         if (truth != NULL) {
-            pack_text(&packer, shape->fields[i].name.data);
-            strcmp(truth, "true") == 0 ? msgpack_pack_true(&packer) : msgpack_pack_false(&packer);
+            put_text(out, shape->fields[i].name.data);
+            mp_put_truth(out, strcmp(truth, "true") == 0);
         }
     }
     if (!strbuf_ok(out)) {
@@ -252,10 +238,8 @@ static enum status read_options(const struct line_defaults *defaults, const cJSO
                                                  strlen(priority->valuestring), &out->priority))) {
         return wrong("priority", priority, "\"high\", \"normal\" or \"low\"", err);
     }
-    const enum status status = read_duration(line, "delay", JOB_DELAY_MAX_MS, &out->delay_ms, err);
-    return status == STATUS_OK
-               ? read_duration(line, "deadline", DURATION_MAX_MS, &out->deadline_ms, err)
-               : status;
+    TRY(read_duration(line, "delay", JOB_DELAY_MAX_MS, &out->delay_ms, err));
+    return read_duration(line, "deadline", DURATION_MAX_MS, &out->deadline_ms, err);
 }
 
 /* ---- the line ------------------------------------------------------------------------------ */
@@ -414,21 +398,15 @@ static enum status decode(const struct line_defaults *defaults, const cJSON *lin
     const struct kind_shape *shape = job_kinds[defaults->kind].shape;
 
     count_strangers(shape, line, out);
-    enum status status = read_domain(defaults, line, out->domain, err);
-    if (status != STATUS_OK) {
-        return status;
+    TRY(read_domain(defaults, line, out->domain, err));
+    TRY(put_body(shape, line, &out->body, err));
+    TRY(check_body(defaults->kind, &out->body, scratch, out->unique, err));
+    if ((int64_t)out->body.bytes > defaults->max_body_bytes) {
+        return error_set(err, STATUS_INVALID,
+                         "the body has %zu bytes: expected at most %" PRId64 " (--max-body)",
+                         out->body.bytes, defaults->max_body_bytes);
     }
-    status = pack_body(shape, line, &out->body, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = check_body(defaults->kind, &out->body, scratch, out->unique, err);
-    if (status == STATUS_OK && (int64_t)out->body.bytes > defaults->max_body_bytes) {
-        status = error_set(err, STATUS_INVALID,
-                           "the body has %zu bytes: expected at most %" PRId64 " (--max-body)",
-                           out->body.bytes, defaults->max_body_bytes);
-    }
-    return status == STATUS_OK ? read_options(defaults, line, out, err) : status;
+    return read_options(defaults, line, out, err);
 }
 
 void line_job_free(struct line_job *job)

@@ -155,10 +155,7 @@ static enum status open_container(struct scan *scan, size_t start, enum form_kin
 static enum status skip_payload(struct scan *scan, size_t start, struct form form, uint64_t length)
 {
     uint64_t payload = form.fixed + length;
-    enum status status = need(scan, start, form.kind, payload);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(need(scan, start, form.kind, payload));
     const char *text = (const char *)scan->data + scan->at;
     if (form.kind == FORM_STR && !text_is_utf8(text, (size_t)payload)) {
         return fail(scan, "the string at byte %zu is not valid UTF-8", start);
@@ -244,10 +241,7 @@ static enum status check(struct scan *scan)
     }
 
     do {
-        enum status status = scan_next(scan);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(scan_next(scan));
     } while (scan->depth > 0);
 
     if (scan->at == scan->bytes) {

@@ -242,10 +242,7 @@ static enum status read_key(const struct mp_value *key, struct arena *arena, str
 {
     if (key->type == MP_BOOL || key->type == MP_WHOLE || key->type == MP_NEGATIVE ||
         key->type == MP_FLOAT) {
-        const enum status status = json_text(key, arena, out, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(json_text(key, arena, out, err));
     } else if (!mp_text(key, out)) {
         return STATUS_INVALID;
     }

@@ -50,11 +50,8 @@ enum status queue_enqueue_collect(struct redis_conn *conn, size_t count,
 {
     redisReply *reply = NULL;
 
-    enum status status = redis_conn_collect(conn, &reply, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = redis_reply_status(reply, err);
+    TRY(redis_conn_collect(conn, &reply, err));
+    enum status status = redis_reply_status(reply, err);
     if (status == STATUS_OK && (reply->type != REDIS_REPLY_ARRAY || reply->elements != count)) {
         status = queue_bad_shape("sh_enqueue", err);
     }
@@ -71,8 +68,8 @@ enum status queue_enqueue(struct redis_conn *conn, const struct queue *queue, in
 {
     redis_conn_abandon(conn); /* answers that nobody collected are not this call's */
 
-    const enum status status = queue_enqueue_append(conn, queue, max_backlog, items, count, err);
-    return status == STATUS_OK ? queue_enqueue_collect(conn, count, answers, err) : status;
+    TRY(queue_enqueue_append(conn, queue, max_backlog, items, count, err));
+    return queue_enqueue_collect(conn, count, answers, err);
 }
 
 static enum status take_reply(const redisReply *reply, const char *id, struct strbuf *out,

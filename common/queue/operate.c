@@ -83,12 +83,9 @@ enum status queue_get_stats(struct redis_conn *conn, const struct queue *queue,
 {
     redisReply *reply = NULL;
 
-    enum status status =
-        queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL_RO sh_stats 1 %s", queue->base);
-    if (status == STATUS_OK) {
-        status = parse_stats(reply, out, err);
-        redis_reply_free(reply);
-    }
+    TRY(queue_callf(conn, "[", &reply, err, "FCALL_RO sh_stats 1 %s", queue->base));
+    const enum status status = parse_stats(reply, out, err);
+    redis_reply_free(reply);
     return status;
 }
 
@@ -172,14 +169,13 @@ enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
 enum status queue_limit_bytes(struct redis_conn *conn, const struct queue *queue, int64_t bytes,
                               struct error *err)
 {
-    return queue_okf(conn, err, "FCALL sh_limit 1 %s %jd", queue->base, bytes);
+    return queue_callf(conn, "+", NULL, err, "FCALL sh_limit 1 %s %jd", queue->base, bytes);
 }
 
 enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue,
                             const struct queue_dead_bounds *bounds, size_t *discarded,
                             struct error *err)
 {
-    *discarded = 0;
     return queue_countf(conn, discarded, err, "FCALL sh_trim 1 %s %jd %jd %jd", queue->base,
                         bounds->letters, bounds->ttl_ms, bounds->bytes);
 }
@@ -203,7 +199,7 @@ enum status queue_get_parked(struct redis_conn *conn, const struct queue *queue,
 
     *out = (struct queue_parked){.count = 0};
     enum status status =
-        queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL_RO sh_parked 1 %s 0", queue->base);
+        queue_callf(conn, "[", &reply, err, "FCALL_RO sh_parked 1 %s 0", queue->base);
     if (status != STATUS_OK) {
         return status;
     }
@@ -222,32 +218,23 @@ enum status queue_get_parked(struct redis_conn *conn, const struct queue *queue,
 enum status queue_unpark(struct redis_conn *conn, const struct queue *queue, int64_t *released,
                          struct error *err)
 {
-    enum status status = STATUS_OK;
     int64_t passed = 0;
 
     *released = 0;
-    while (passed >= 0 && status == STATUS_OK) {
+    while (passed >= 0) {
         redisReply *reply = NULL;
-        status = queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_unpark 1 %s %jd",
-                             queue->base, passed);
-        if (status != STATUS_OK) {
-            break;
-        }
-        if (redis_reply_is_row(reply, "ii")) {
-            passed = reply->element[0]->integer;
-            *released += reply->element[1]->integer;
-        } else {
-            status = queue_bad_shape("sh_unpark", err);
-        }
+        TRY(queue_callf(conn, "ii", &reply, err, "FCALL sh_unpark 1 %s %jd", queue->base, passed));
+        passed = reply->element[0]->integer;
+        *released += reply->element[1]->integer;
         redis_reply_free(reply);
     }
-    return status;
+    return STATUS_OK;
 }
 
 enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool paused,
                         struct error *err)
 {
-    return queue_okf(conn, err, "FCALL sh_pause 1 %s %d", queue->base, paused ? 1 : 0);
+    return queue_callf(conn, "+", NULL, err, "FCALL sh_pause 1 %s %d", queue->base, paused ? 1 : 0);
 }
 
 /* ---- putting things right -------------------------------------------------------------------- */
@@ -255,7 +242,6 @@ enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool
 enum status queue_purge(struct redis_conn *conn, const struct queue *queue, size_t limit,
                         size_t *purged, struct error *err)
 {
-    *purged = 0;
     return queue_countf(conn, purged, err, "FCALL sh_purge 1 %s %zu", queue->base,
                         limit > QUEUE_BATCH_MAX ? QUEUE_BATCH_MAX : limit);
 }
@@ -283,9 +269,8 @@ enum status queue_count_orphans(struct redis_conn *conn, const struct queue *que
     redisReply *reply = NULL;
 
     *count = 0;
-    const enum status status = queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err,
-                                           "FCALL_RO sh_orphans 1 %s %s", queue->base, cursor);
-    return status == STATUS_OK ? take_orphans(reply, "sh_orphans", cursor, count, err) : status;
+    TRY(queue_callf(conn, "[", &reply, err, "FCALL_RO sh_orphans 1 %s %s", queue->base, cursor));
+    return take_orphans(reply, "sh_orphans", cursor, count, err);
 }
 
 enum status queue_adopt_orphans(struct redis_conn *conn, const struct queue *queue,
@@ -294,9 +279,8 @@ enum status queue_adopt_orphans(struct redis_conn *conn, const struct queue *que
     redisReply *reply = NULL;
 
     *count = 0;
-    const enum status status = queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err,
-                                           "FCALL sh_adopt 1 %s %s", queue->base, cursor);
-    return status == STATUS_OK ? take_orphans(reply, "sh_adopt", cursor, count, err) : status;
+    TRY(queue_callf(conn, "[", &reply, err, "FCALL sh_adopt 1 %s %s", queue->base, cursor));
+    return take_orphans(reply, "sh_adopt", cursor, count, err);
 }
 
 enum status queue_repair(struct redis_conn *conn, const struct queue *queue,
@@ -305,16 +289,8 @@ enum status queue_repair(struct redis_conn *conn, const struct queue *queue,
     redisReply *reply = NULL;
 
     *was = (struct queue_balance){0};
-    enum status status =
-        queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_repair 1 %s", queue->base);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    if (redis_reply_is_row(reply, "ii")) {
-        *was = (struct queue_balance){reply->element[0]->integer, reply->element[1]->integer};
-    } else {
-        status = queue_bad_shape("sh_repair", err);
-    }
+    TRY(queue_callf(conn, "ii", &reply, err, "FCALL sh_repair 1 %s", queue->base));
+    *was = (struct queue_balance){reply->element[0]->integer, reply->element[1]->integer};
     redis_reply_free(reply);
-    return status;
+    return STATUS_OK;
 }

@@ -84,18 +84,40 @@ enum status queue_bad_shape(const char *function, struct error *err)
     return error_set(err, STATUS_GARBLED, "%s: an answer of another shape", function);
 }
 
-enum status queue_call(struct redis_conn *conn, struct redis_args *args, int type,
+static bool has_shape(const redisReply *reply, const char *shape)
+{
+    switch (shape[0]) {
+    case '+':
+        return reply->type == REDIS_REPLY_STATUS;
+    case '$':
+        return reply->type == REDIS_REPLY_STRING;
+    case '#':
+        return reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0;
+    case '[':
+        return reply->type == REDIS_REPLY_ARRAY;
+    default:
+        return redis_reply_is_row(reply, shape);
+    }
+}
+
+enum status queue_call(struct redis_conn *conn, struct redis_args *args, const char *shape,
                        redisReply **reply, struct error *err)
 {
     const char *function = args->count > 1 ? args->values[1] : "call";
+    redisReply *answer = NULL;
 
-    enum status status = redis_conn_command(conn, args, reply, err);
-    if (status == STATUS_OK && (*reply)->type != type) {
-        redis_reply_free(*reply);
-        *reply = NULL;
+    enum status status = redis_conn_command(conn, args, &answer, err);
+    if (status == STATUS_OK && !has_shape(answer, shape)) {
         status = queue_bad_shape(function, err);
     }
     redis_args_free(args);
+    if (status != STATUS_OK || reply == NULL) {
+        redis_reply_free(answer);
+        answer = NULL;
+    }
+    if (reply != NULL) {
+        *reply = answer;
+    }
     return status;
 }
 
@@ -104,29 +126,14 @@ enum status queue_call_count(struct redis_conn *conn, struct redis_args *args, s
 {
     redisReply *reply = NULL;
 
-    const enum status status = queue_call(conn, args, REDIS_REPLY_INTEGER, &reply, err);
-    if (status == STATUS_OK) {
-        if (count != NULL) {
-            *count = reply->integer < 0 ? 0 : (size_t)reply->integer;
-        }
-        redis_reply_free(reply);
-    }
-    return status;
+    TRY(queue_call(conn, args, "#", &reply, err));
+    *count = (size_t)reply->integer;
+    redis_reply_free(reply);
+    return STATUS_OK;
 }
 
-enum status queue_call_ok(struct redis_conn *conn, struct redis_args *args, struct error *err)
-{
-    redisReply *reply = NULL;
-
-    const enum status status = queue_call(conn, args, REDIS_REPLY_STATUS, &reply, err);
-    if (status == STATUS_OK) {
-        redis_reply_free(reply);
-    }
-    return status;
-}
-
-enum status queue_callf(struct redis_conn *conn, int type, redisReply **reply, struct error *err,
-                        const char *format, ...)
+enum status queue_callf(struct redis_conn *conn, const char *shape, redisReply **reply,
+                        struct error *err, const char *format, ...)
 {
     struct redis_args args = {0};
     va_list values;
@@ -134,7 +141,7 @@ enum status queue_callf(struct redis_conn *conn, int type, redisReply **reply, s
     va_start(values, format);
     redis_args_vformat(&args, format, values);
     va_end(values);
-    return queue_call(conn, &args, type, reply, err);
+    return queue_call(conn, &args, shape, reply, err);
 }
 
 enum status queue_countf(struct redis_conn *conn, size_t *count, struct error *err,
@@ -143,21 +150,11 @@ enum status queue_countf(struct redis_conn *conn, size_t *count, struct error *e
     struct redis_args args = {0};
     va_list values;
 
+    *count = 0;
     va_start(values, format);
     redis_args_vformat(&args, format, values);
     va_end(values);
     return queue_call_count(conn, &args, count, err);
-}
-
-enum status queue_okf(struct redis_conn *conn, struct error *err, const char *format, ...)
-{
-    struct redis_args args = {0};
-    va_list values;
-
-    va_start(values, format);
-    redis_args_vformat(&args, format, values);
-    va_end(values);
-    return queue_call_ok(conn, &args, err);
 }
 
 /* ---- the function library ------------------------------------------------------------------ */
@@ -212,15 +209,10 @@ static enum status check_server(struct redis_conn *conn, struct error *err)
 static enum status load_library(struct redis_conn *conn, bool replace, struct error *err)
 {
     struct redis_args args = {0};
-    redisReply *reply = NULL;
 
     redis_args_format(&args, replace ? "FUNCTION LOAD REPLACE" : "FUNCTION LOAD");
     redis_args_str(&args, queue_lua);
-    const enum status status = queue_call(conn, &args, REDIS_REPLY_STRING, &reply, err);
-    if (status == STATUS_OK) {
-        redis_reply_free(reply);
-    }
-    return status;
+    return queue_call(conn, &args, "$", NULL, err);
 }
 
 /* A full Redis takes no library; it works on with the older one, whose functions make room. */
@@ -280,5 +272,5 @@ enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *e
 
 enum status queue_prepare(struct redis_conn *conn, const struct queue *queue, struct error *err)
 {
-    return queue_okf(conn, err, "FCALL sh_prepare 1 %s", queue->base);
+    return queue_callf(conn, "+", NULL, err, "FCALL sh_prepare 1 %s", queue->base);
 }

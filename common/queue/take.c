@@ -3,6 +3,7 @@
 
 #include "queue/internal.h"
 #include "queue/take.h"
+#include "redis/pipeline.h"
 
 enum { FIRST_JOBS = 64, FIRST_REPLIES = 4 };
 
@@ -248,11 +249,8 @@ static enum status parse_reclaimed(enum job_priority stream, const redisReply *r
         if (!redis_reply_is_row(taken, "sia")) {
             return queue_bad_shape("sh_reclaim", err);
         }
-        const enum status status = add_job(batch, stream, taken->element[0], taken->element[2],
-                                           taken->element[1]->integer, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(add_job(batch, stream, taken->element[0], taken->element[2], taken->element[1]->integer,
+                    err));
     }
     snprintf(cursor, CURSOR_BYTES, "%s", reply->element[0]->str);
     *buried = (size_t)reply->element[1]->integer;
@@ -274,17 +272,13 @@ enum status queue_reclaim(struct redis_conn *conn, const struct queue *queue,
     redisReply *reply = NULL;
 
     *buried = 0;
-    enum status status = queue_callf(
-        conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_reclaim 1 %s %d %s %s %jd %jd %zu %s %d",
-        queue->base, (int)takeover->stream, takeover->consumer, takeover->worker,
-        takeover->visibility_ms, takeover->max_deliveries, takeover->count, cursor,
-        (int)takeover->suspects);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(queue_callf(conn, "[", &reply, err, "FCALL sh_reclaim 1 %s %d %s %s %jd %jd %zu %s %d",
+                    queue->base, (int)takeover->stream, takeover->consumer, takeover->worker,
+                    takeover->visibility_ms, takeover->max_deliveries, takeover->count, cursor,
+                    (int)takeover->suspects));
 
     const size_t before = batch->count;
-    status = parse_reclaimed(takeover->stream, reply, cursor, batch, buried, err);
+    enum status status = parse_reclaimed(takeover->stream, reply, cursor, batch, buried, err);
     if (status == STATUS_OK && batch->count > before) {
         status = queue_batch_own(batch, reply, err);
         if (status == STATUS_OK) {
@@ -356,8 +350,8 @@ enum status queue_list_idle(struct redis_conn *conn, const char *stream, int64_t
     redisReply *reply = NULL;
 
     *count = 0;
-    enum status status = queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err,
-                                     "XPENDING %s fleet IDLE %jd - + %zu", stream, idle_ms, limit);
+    enum status status = queue_callf(conn, "[", &reply, err, "XPENDING %s fleet IDLE %jd - + %zu",
+                                     stream, idle_ms, limit);
     if (status == STATUS_NOT_FOUND) {
         return STATUS_OK; /* NOGROUP: nothing is held */
     }
@@ -397,8 +391,8 @@ enum status queue_promote(struct redis_conn *conn, const struct queue *queue, si
 
     *out = (struct queue_promotion){.next_ms = -1};
     enum status status =
-        queue_callf(conn, REDIS_REPLY_ARRAY, &reply, err, "FCALL sh_promote 1 %s %zu paused",
-                    queue->base, limit > QUEUE_BATCH_MAX ? QUEUE_BATCH_MAX : limit);
+        queue_callf(conn, "[", &reply, err, "FCALL sh_promote 1 %s %zu paused", queue->base,
+                    limit > QUEUE_BATCH_MAX ? QUEUE_BATCH_MAX : limit);
     if (status != STATUS_OK) {
         return status;
     }
@@ -422,19 +416,17 @@ enum status queue_promote(struct redis_conn *conn, const struct queue *queue, si
 enum status queue_yield(struct redis_conn *conn, const struct queue *queue, const char *consumer,
                         size_t *yielded, struct error *err)
 {
-    *yielded = 0;
     return queue_countf(conn, yielded, err, "FCALL sh_yield 1 %s %s", queue->base, consumer);
 }
 
 enum status queue_leave(struct redis_conn *conn, const struct queue *queue, const char *consumer,
                         struct error *err)
 {
-    return queue_countf(conn, NULL, err, "FCALL sh_leave 1 %s %s", queue->base, consumer);
+    return queue_callf(conn, "#", NULL, err, "FCALL sh_leave 1 %s %s", queue->base, consumer);
 }
 
 enum status queue_reap(struct redis_conn *conn, const struct queue *queue, int64_t idle_ms,
                        size_t *removed, struct error *err)
 {
-    *removed = 0;
     return queue_countf(conn, removed, err, "FCALL sh_reap 1 %s %jd", queue->base, idle_ms);
 }

@@ -340,10 +340,7 @@ enum status redis_conn_wait(struct redis_conn *conn, int64_t wait_ms, bool *read
     if (conn->context == NULL) {
         return error_set(err, STATUS_UNREACHABLE, "redis %s: connection lost", conn->where);
     }
-    const enum status status = flush(conn, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(flush(conn, err));
     struct pollfd socket = {.fd = conn->context->fd, .events = POLLIN};
     *ready = poll(&socket, 1, wait_ms > INT_MAX ? INT_MAX : (int)wait_ms) > 0;
     return STATUS_OK;
@@ -423,28 +420,22 @@ static enum status append(struct redis_conn *conn, const struct redis_args *args
     return STATUS_OK;
 }
 
-/* One command of the connection's own greeting. */
+static enum status ask(struct redis_conn *conn, redisReply **reply, struct error *err,
+                       const char *format, va_list values) PRINTF_LIKE(4, 0);
 static enum status greet(struct redis_conn *conn, const char *what, struct error *err,
                          const char *format, ...) PRINTF_LIKE(4, 5);
 
+/* One command of the connection's own greeting. */
 static enum status greet(struct redis_conn *conn, const char *what, struct error *err,
                          const char *format, ...)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
     va_list values;
 
     va_start(values, format);
-    redis_args_vformat(&args, format, values);
+    enum status status = ask(conn, &reply, err, format, values);
     va_end(values);
-    enum status status = append(conn, &args, err);
-    redis_args_free(&args);
-    if (status == STATUS_OK) {
-        status = redis_conn_collect(conn, &reply, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(status);
     status = redis_reply_status(reply, err);
     redis_reply_free(reply);
     if (status != STATUS_OK) {
@@ -496,15 +487,9 @@ static enum status authenticate(struct redis_conn *conn, struct error *err)
  * one, whatever it says. */
 static enum status read_tickets(struct redis_conn *conn, struct error *err)
 {
-    struct redis_args args = {0};
     redisReply *reply = NULL;
 
-    redis_args_str(&args, "PING");
-    enum status status = append(conn, &args, err);
-    redis_args_free(&args);
-    if (status == STATUS_OK) {
-        status = redis_conn_collect(conn, &reply, err);
-    }
+    enum status status = redis_askf(conn, &reply, err, "PING");
     if (status == STATUS_OK && conn->context == NULL) { /* an answer that is not for staying */
         status = redis_reply_status(reply, err);
     }
@@ -550,10 +535,7 @@ static enum status open_tcp(struct redis_conn *conn, int64_t deadline_ms, struct
     struct redis_addresses found;
     char list[LIST_BYTES] = "";
 
-    const enum status status = find_addresses(conn, deadline_ms, &found, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(find_addresses(conn, deadline_ms, &found, err));
     for (size_t i = 0; i < found.count; i++) {
         conn->context = redisConnectWithTimeout(found.text[i], conn->at.port,
                                                 share_of(deadline_ms, found.count - i));
@@ -665,32 +647,28 @@ static enum status check_role(struct redis_conn *conn, struct error *err)
 /* Opens the connection to conn->at and makes it ready for the caller's commands. */
 static enum status establish(struct redis_conn *conn, struct error *err)
 {
-    enum status status = STATUS_OK;
+    const bool asks = conn->url.password[0] != '\0' || conn->url.db != 0;
 
     if (conn->url.tls && conn->tls == NULL) {
-        status = redis_tls_new(&conn->tls, err);
+        const enum status status = redis_tls_new(&conn->tls, err);
         if (status != STATUS_OK) {
             return err == NULL ? status : error_wrap(err, "redis %s", conn->where);
         }
     }
-    status = open_socket(conn, err);
-    if (status == STATUS_OK && conn->url.tls) {
-        status = start_tls(conn, err);
+    TRY(open_socket(conn, err));
+    if (conn->url.tls) {
+        TRY(start_tls(conn, err));
     }
-    if (status == STATUS_OK && conn->url.password[0] != '\0') {
-        status = authenticate(conn, err);
+    if (conn->url.password[0] != '\0') {
+        TRY(authenticate(conn, err));
     }
-    if (status == STATUS_OK && conn->url.db != 0) {
-        status = greet(conn, "cannot select the database", err, "SELECT %d", conn->url.db);
+    if (conn->url.db != 0) {
+        TRY(greet(conn, "cannot select the database", err, "SELECT %d", conn->url.db));
     }
-    if (status == STATUS_OK && conn->url.tls && conn->url.password[0] == '\0' &&
-        conn->url.db == 0) {
-        status = read_tickets(conn, err);
+    if (conn->url.tls && !asks) {
+        TRY(read_tickets(conn, err));
     }
-    if (status == STATUS_OK && conn->finder.find != NULL) {
-        status = check_role(conn, err);
-    }
-    return status;
+    return conn->finder.find == NULL ? STATUS_OK : check_role(conn, err);
 }
 
 /* Finding the server, connecting and its own word share the connect timeout. */
@@ -716,12 +694,9 @@ enum status redis_conn_connect(struct redis_conn *conn, struct error *err)
     if (conn->context != NULL) {
         return STATUS_OK;
     }
-    const enum status status =
-        conn->finder.find != NULL ? find_and_establish(conn, err) : establish(conn, err);
-    if (status == STATUS_OK) {
-        conn->opened++;
-    }
-    return status;
+    TRY(conn->finder.find != NULL ? find_and_establish(conn, err) : establish(conn, err));
+    conn->opened++;
+    return STATUS_OK;
 }
 
 /* ---- commands -------------------------------------------------------------------------------- */
@@ -729,9 +704,8 @@ enum status redis_conn_connect(struct redis_conn *conn, struct error *err)
 enum status redis_conn_append(struct redis_conn *conn, const struct redis_args *args,
                               struct error *err)
 {
-    const enum status status = redis_conn_connect(conn, err);
-
-    return status == STATUS_OK ? append(conn, args, err) : status;
+    TRY(redis_conn_connect(conn, err));
+    return append(conn, args, err);
 }
 
 /* This server is not for us now. The replies behind this one are given up. */
@@ -755,18 +729,14 @@ enum status redis_conn_collect(struct redis_conn *conn, redisReply **reply, stru
                          conn->where);
     }
 
-    enum status status = flush(conn, err);
-    if (status == STATUS_OK) {
-        status = read_reply(conn, reply, err);
+    TRY(flush(conn, err));
+    TRY(read_reply(conn, reply, err));
+    conn->pending--;
+    conn->answered = true;
+    if (redis_reply_wants_reconnect(*reply)) {
+        leave(conn, *reply);
     }
-    if (status == STATUS_OK) {
-        conn->pending--;
-        conn->answered = true;
-        if (redis_reply_wants_reconnect(*reply)) {
-            leave(conn, *reply);
-        }
-    }
-    return status;
+    return STATUS_OK;
 }
 
 void redis_conn_abandon(struct redis_conn *conn)
@@ -777,24 +747,32 @@ void redis_conn_abandon(struct redis_conn *conn)
 }
 
 /* One command and its answer, which may be an error. */
-static enum status ask(struct redis_conn *conn, const struct redis_args *args, redisReply **reply,
-                       struct error *err)
+static enum status ask_args(struct redis_conn *conn, const struct redis_args *args,
+                            redisReply **reply, struct error *err)
 {
     *reply = NULL;
     redis_conn_abandon(conn); /* answers that nobody collected are not this command's */
 
-    const enum status status = redis_conn_append(conn, args, err);
-    return status == STATUS_OK ? redis_conn_collect(conn, reply, err) : status;
+    TRY(redis_conn_append(conn, args, err));
+    return redis_conn_collect(conn, reply, err);
 }
 
-enum status redis_conn_command(struct redis_conn *conn, const struct redis_args *args,
-                               redisReply **reply, struct error *err)
+static enum status ask(struct redis_conn *conn, redisReply **reply, struct error *err,
+                       const char *format, va_list values)
 {
-    enum status status = ask(conn, args, reply, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = redis_reply_status(*reply, err);
+    struct redis_args args = {0};
+
+    redis_args_vformat(&args, format, values);
+    const enum status status = ask_args(conn, &args, reply, err);
+    redis_args_free(&args);
+    return status;
+}
+
+/* Where the answer is an error it is freed. */
+static enum status judge(const struct redis_conn *conn, redisReply **reply, struct error *err)
+{
+    const enum status status = redis_reply_status(*reply, err);
+
     if (status != STATUS_OK) {
         redis_reply_free(*reply);
         *reply = NULL;
@@ -803,37 +781,38 @@ enum status redis_conn_command(struct redis_conn *conn, const struct redis_args 
     return STATUS_OK;
 }
 
+enum status redis_conn_command(struct redis_conn *conn, const struct redis_args *args,
+                               redisReply **reply, struct error *err)
+{
+    TRY(ask_args(conn, args, reply, err));
+    return judge(conn, reply, err);
+}
+
 enum status redis_askf(struct redis_conn *conn, redisReply **reply, struct error *err,
                        const char *format, ...)
 {
-    struct redis_args args = {0};
     va_list values;
 
     va_start(values, format);
-    redis_args_vformat(&args, format, values);
+    const enum status status = ask(conn, reply, err, format, values);
     va_end(values);
-    const enum status status = ask(conn, &args, reply, err);
-    redis_args_free(&args);
     return status;
 }
 
 enum status redis_commandf(struct redis_conn *conn, redisReply **reply, struct error *err,
                            const char *format, ...)
 {
-    struct redis_args args = {0};
-    redisReply *answer = NULL;
+    redisReply *unread = NULL;
+    redisReply **answer = reply == NULL ? &unread : reply;
     va_list values;
 
     va_start(values, format);
-    redis_args_vformat(&args, format, values);
+    enum status status = ask(conn, answer, err, format, values);
     va_end(values);
-    const enum status status = redis_conn_command(conn, &args, &answer, err);
-    redis_args_free(&args);
-    if (reply != NULL) {
-        *reply = answer;
-    } else {
-        redis_reply_free(answer);
+    if (status == STATUS_OK) {
+        status = judge(conn, answer, err);
     }
+    redis_reply_free(unread);
     return status;
 }
 
@@ -842,11 +821,9 @@ enum status redis_conn_time(struct redis_conn *conn, int64_t *unix_ms, struct er
     const int64_t before_ms = clock_now_ms();
     redisReply *reply = NULL;
 
-    enum status status = redis_commandf(conn, &reply, err, "TIME");
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(redis_commandf(conn, &reply, err, "TIME"));
     const int64_t took_ms = clock_now_ms() - before_ms;
+    enum status status = STATUS_OK;
 
     if (redis_reply_is_row(reply, "ss")) {
         *unix_ms = strtoll(reply->element[0]->str, NULL, 10) * 1000 +
@@ -855,90 +832,5 @@ enum status redis_conn_time(struct redis_conn *conn, int64_t *unix_ms, struct er
         status = error_set(err, STATUS_GARBLED, "TIME: an answer of another shape");
     }
     redis_reply_free(reply);
-    return status;
-}
-
-/* ---- pipelines ------------------------------------------------------------------------------- */
-
-/* No more answers come. This is what is told, whatever was refused before. */
-static void break_off(struct redis_pipeline *pipeline, const struct error *err)
-{
-    pipeline->error = *err;
-    pipeline->broken = true;
-    redis_conn_abandon(pipeline->conn);
-}
-
-void redis_pipeline_add(struct redis_pipeline *pipeline, const struct redis_args *args)
-{
-    struct error err; /* written by whoever fails */
-
-    if (pipeline->broken) {
-        pipeline->asked++;
-        return;
-    }
-    if (pipeline->asked == 0) {
-        redis_conn_abandon(pipeline->conn); /* answers that nobody collected are not these */
-    }
-    pipeline->asked++;
-    if (redis_conn_append(pipeline->conn, args, &err) != STATUS_OK) {
-        break_off(pipeline, &err);
-    }
-}
-
-void redis_pipelinef(struct redis_pipeline *pipeline, const char *format, ...)
-{
-    va_list values;
-
-    redis_args_reset(&pipeline->args);
-    va_start(values, format);
-    redis_args_vformat(&pipeline->args, format, values);
-    va_end(values);
-    redis_pipeline_add(pipeline, &pipeline->args);
-}
-
-enum status redis_pipeline_next(struct redis_pipeline *pipeline, const redisReply **reply)
-{
-    struct error err; /* written by whoever fails */
-
-    redis_reply_free(pipeline->reply);
-    pipeline->reply = NULL;
-    *reply = NULL;
-    if (pipeline->asked > 0) {
-        pipeline->asked--;
-    }
-    if (pipeline->broken) {
-        return pipeline->error.status;
-    }
-    if (redis_conn_collect(pipeline->conn, &pipeline->reply, &err) != STATUS_OK) {
-        break_off(pipeline, &err);
-        return err.status;
-    }
-    const enum status status =
-        pipeline->takes_errors ? STATUS_OK : redis_reply_status(pipeline->reply, &err);
-    if (status != STATUS_OK) {
-        if (pipeline->error.status == STATUS_OK) {
-            pipeline->error = err;
-        }
-        return status;
-    }
-    *reply = pipeline->reply;
-    return STATUS_OK;
-}
-
-enum status redis_pipeline_end(struct redis_pipeline *pipeline, struct error *err)
-{
-    const redisReply *ignored = NULL;
-
-    while (pipeline->asked > 0) {
-        (void)redis_pipeline_next(pipeline, &ignored);
-    }
-    redis_reply_free(pipeline->reply);
-    redis_args_free(&pipeline->args);
-    const enum status status = pipeline->error.status;
-    if (status != STATUS_OK && err != NULL) {
-        *err = pipeline->error;
-    }
-    *pipeline =
-        (struct redis_pipeline){.conn = pipeline->conn, .takes_errors = pipeline->takes_errors};
     return status;
 }

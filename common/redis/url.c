@@ -309,10 +309,7 @@ static enum status parse_host(const char *text, struct part where, char name[RED
 static enum status parse_network(const char *text, struct part rest, struct redis_url *url,
                                  struct error *err)
 {
-    const enum status status = parse_host(text, cut(&rest, '/'), url->host, &url->port, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(parse_host(text, cut(&rest, '/'), url->host, &url->port, err));
     if (rest.bytes > 0 && !parse_number(rest, DATABASES_MAX, &url->db)) {
         return bad_url(text, "the database must be a number", err);
     }
@@ -338,10 +335,7 @@ static enum status parse_sentinels(const char *text, struct part hosts, struct r
         }
         struct redis_host *sentinel = &url->sentinels[url->sentinel_count++];
         sentinel->port = DEFAULT_SENTINEL_PORT;
-        const enum status status = parse_host(text, one, sentinel->host, &sentinel->port, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(parse_host(text, one, sentinel->host, &sentinel->port, err));
     }
     return STATUS_OK;
 }
@@ -382,10 +376,7 @@ static enum status parse_sentinel_url(const char *text, struct part rest, struct
     const struct part name = cut(&path, '/');
 
     url->port = 0;
-    enum status status = parse_sentinels(text, hosts, url, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(parse_sentinels(text, hosts, url, err));
     if (name.bytes == 0 || !decode(name, url->master, sizeof url->master)) {
         return bad_url(text, "the master's name is missing, cannot be decoded or is too long", err);
     }
@@ -424,10 +415,7 @@ enum status redis_url_parse(const char *text, struct redis_url *url, struct erro
         return bad_url(text, "unknown scheme", err);
     }
 
-    const enum status status = take_secret(text, &rest, url, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(take_secret(text, &rest, url, err));
     if (sentinel) {
         return parse_sentinel_url(text, rest, url, err);
     }

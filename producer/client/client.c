@@ -168,21 +168,14 @@ static enum status take_text(const char *name, const char *given, const char *se
 static enum status take_texts(const stillhouse_options *options, const struct settings *settings,
                               struct client_config *config, struct error *err)
 {
-    enum status status = take_text("redis_url", options->redis_url, settings->redis_url,
-                                   config->redis_url, sizeof config->redis_url, err);
-    if (status == STATUS_OK) {
-        status = take_text("cache_url", options->cache_url, settings->cache_url, config->cache_url,
-                           sizeof config->cache_url, err);
-    }
-    if (status == STATUS_OK) {
-        status = take_text("prefix", options->prefix, settings->prefix, config->prefix,
-                           sizeof config->prefix, err);
-    }
-    if (status == STATUS_OK) {
-        status = take_text("outbox", options->outbox, settings->outbox, config->outbox,
-                           sizeof config->outbox, err);
-    }
-    return status;
+    TRY(take_text("redis_url", options->redis_url, settings->redis_url, config->redis_url,
+                  sizeof config->redis_url, err));
+    TRY(take_text("cache_url", options->cache_url, settings->cache_url, config->cache_url,
+                  sizeof config->cache_url, err));
+    TRY(take_text("prefix", options->prefix, settings->prefix, config->prefix,
+                  sizeof config->prefix, err));
+    return take_text("outbox", options->outbox, settings->outbox, config->outbox,
+                     sizeof config->outbox, err);
 }
 
 /* 0 = `otherwise`. */
@@ -229,11 +222,8 @@ static enum status take_numbers(const stillhouse_options *options, const struct 
     };
 
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        const enum status status = take_number(numbers[i].name, numbers[i].given, numbers[i].max,
-                                               numbers[i].otherwise, numbers[i].out, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(take_number(numbers[i].name, numbers[i].given, numbers[i].max, numbers[i].otherwise,
+                        numbers[i].out, err));
     }
     config->bounds = (struct link_bounds){(int)connect_ms, (int)command_ms, (int)retry_ms};
     config->memory_entries = (size_t)entries;
@@ -245,12 +235,12 @@ static enum status take_numbers(const stillhouse_options *options, const struct 
 static enum status take_tls_files(const struct tls_files *files, struct error *err)
 {
     const struct tls_files now = tls_files_now();
-    enum status status = tls_files_check(files, err);
 
-    if (status == STATUS_OK && now.authorities[0] == '\0' && now.certificate[0] == '\0') {
+    TRY(tls_files_check(files, err));
+    if (now.authorities[0] == '\0' && now.certificate[0] == '\0') {
         tls_files_use(files);
     }
-    return status;
+    return STATUS_OK;
 }
 
 static enum status configure(const stillhouse_options *options, struct client_config *config,
@@ -259,11 +249,8 @@ static enum status configure(const stillhouse_options *options, struct client_co
     struct settings settings;
     stillhouse_options known;
 
-    enum status status = read_options(options, &known, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = load_environment(&known, &settings, err);
+    TRY(read_options(options, &known, err));
+    enum status status = load_environment(&known, &settings, err);
     if (status == STATUS_OK) {
         status = take_texts(&known, &settings, config, err);
     }
@@ -283,12 +270,9 @@ static enum status open_queues(stillhouse_client *client, struct error *err)
 {
     const char *prefix = client->config.prefix;
 
-    enum status status = queue_init(&client->enrich, prefix, job_kinds[KIND_enrich].name, err);
-    if (status == STATUS_OK) {
-        status = queue_init(&client->distill, prefix, job_kinds[KIND_distill].name, err);
-    }
-    return status == STATUS_OK ? queue_init(&client->index, prefix, job_kinds[KIND_index].name, err)
-                               : status;
+    TRY(queue_init(&client->enrich, prefix, job_kinds[KIND_enrich].name, err));
+    TRY(queue_init(&client->distill, prefix, job_kinds[KIND_distill].name, err));
+    return queue_init(&client->index, prefix, job_kinds[KIND_index].name, err);
 }
 
 static enum status open_links(stillhouse_client *client, struct error *err)
@@ -310,23 +294,14 @@ static enum status open_links(stillhouse_client *client, struct error *err)
 static enum status open_client(stillhouse_client *client, const stillhouse_options *options,
                                struct error *err)
 {
-    enum status status = configure(options, &client->config, err);
-    if (status == STATUS_OK) {
-        status = open_queues(client, err);
-    }
-    if (status == STATUS_OK) {
-        status = open_links(client, err);
-    }
-    if (status == STATUS_OK) {
-        status = memory_init(&client->memory, client->config.memory_entries,
-                             client->config.memory_ttl_ms, err);
-    }
-    if (status == STATUS_OK) {
-        counts_init(&client->counts, client->config.prefix);
-        status = spool_open(&client->spool, client->config.outbox, client->config.prefix,
-                            client->config.outbox_max_bytes, err);
-    }
-    return status;
+    TRY(configure(options, &client->config, err));
+    TRY(open_queues(client, err));
+    TRY(open_links(client, err));
+    TRY(memory_init(&client->memory, client->config.memory_entries, client->config.memory_ttl_ms,
+                    err));
+    counts_init(&client->counts, client->config.prefix);
+    return spool_open(&client->spool, client->config.outbox, client->config.prefix,
+                      client->config.outbox_max_bytes, err);
 }
 
 static void free_client(stillhouse_client *client)

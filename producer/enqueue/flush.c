@@ -423,11 +423,11 @@ enum status flush_make_way(stillhouse_client *client, struct error *err)
     if (!spool->waiting && clock_now_ms() < spool->look_again_ms) {
         return STATUS_OK;
     }
-    const enum status status = flush(client, bounds, false, &cut, &disk, err);
-    if (status == STATUS_OK && cut) {
+    TRY(flush(client, bounds, false, &cut, &disk, err));
+    if (cut) {
         return error_set(err, STATUS_UNAVAILABLE, "jobs that were kept before it go first");
     }
-    return status;
+    return STATUS_OK;
 }
 
 /* ---- the public calls ------------------------------------------------------------------------ */

@@ -89,18 +89,11 @@ static enum status take_priority(stillhouse_priority given, enum job_priority *o
 static enum status take_options(const stillhouse_job_options *given, int64_t now_unix_ms,
                                 struct job_options *out, struct error *err)
 {
-    enum status status = take_priority(given->priority, &out->priority, err);
-    if (status == STATUS_OK) {
-        status = check_span("delay_ms", given->delay_ms, err);
-    }
-    if (status == STATUS_OK) {
-        status = check_span("deadline_ms", given->deadline_ms, err);
-    }
-    if (status == STATUS_OK && given->traceparent != NULL) {
-        status = check_traceparent(given->traceparent, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
+    TRY(take_priority(given->priority, &out->priority, err));
+    TRY(check_span("delay_ms", given->delay_ms, err));
+    TRY(check_span("deadline_ms", given->deadline_ms, err));
+    if (given->traceparent != NULL) {
+        TRY(check_traceparent(given->traceparent, err));
     }
     out->delay_ms = given->delay_ms;
     out->deadline_unix_ms = given->deadline_ms == 0 ? 0 : now_unix_ms + given->deadline_ms;
@@ -119,16 +112,12 @@ static enum status start_draft(const char *domain, const stillhouse_job_options 
     const int64_t now_unix_ms = clock_unix_ms();
     struct job_options parsed = {.unique = {unique, strlen(unique)}};
 
-    enum status status = make_check_domain(domain, err);
-    if (status == STATUS_OK) {
-        status = take_options(options == NULL ? &none : options, now_unix_ms, &parsed, err);
-    }
-    if (status == STATUS_OK) {
-        draft->domain = domain;
-        draft->options_bytes = job_options_format(&parsed, draft->options, sizeof draft->options);
-        text_make_id(now_unix_ms, draft->id);
-    }
-    return status;
+    TRY(make_check_domain(domain, err));
+    TRY(take_options(options == NULL ? &none : options, now_unix_ms, &parsed, err));
+    draft->domain = domain;
+    draft->options_bytes = job_options_format(&parsed, draft->options, sizeof draft->options);
+    text_make_id(now_unix_ms, draft->id);
+    return STATUS_OK;
 }
 
 /* The size first: a body over the bound need not be read. */
@@ -156,11 +145,9 @@ static enum status encode(stillhouse_client *client, enum kind_id kind, const vo
 
     strbuf_reset(&client->body);
     bodies_encode(kind, body, &client->body);
-    const enum status status = check_body(client, err);
-    return status == STATUS_OK
-               ? bodies_decode(kind, (struct slice){client->body.data, client->body.bytes}, &strict,
-                               &read, err)
-               : status;
+    TRY(check_body(client, err));
+    return bodies_decode(kind, (struct slice){client->body.data, client->body.bytes}, &strict,
+                         &read, err);
 }
 
 struct queue_item draft_item(const stillhouse_client *client, const struct job_draft *draft)
@@ -205,9 +192,8 @@ static enum status take_meta(const stillhouse_meta *from, struct meta_pair *to, 
 }
 
 static enum status take_metadata(struct arena *arena, const stillhouse_meta *metadata, size_t count,
-                                 struct meta_pair **out, struct error *err)
+                                 struct metadata *out, struct error *err)
 {
-    *out = NULL;
     if (count == 0) {
         return STATUS_OK;
     }
@@ -215,17 +201,14 @@ static enum status take_metadata(struct arena *arena, const stillhouse_meta *met
         return error_set(err, STATUS_INVALID, "metadata: %zu values%s, expected at most %d", count,
                          metadata == NULL ? " at NULL" : "", METADATA_MAX);
     }
-    struct meta_pair *pairs = arena_array(arena, count, sizeof *pairs);
-    if (pairs == NULL) {
+    out->pairs = arena_array(arena, count, sizeof *out->pairs);
+    if (out->pairs == NULL) {
         return error_set(err, STATUS_OOM, "out of memory for metadata");
     }
     for (size_t i = 0; i < count; i++) {
-        const enum status status = take_meta(&metadata[i], &pairs[i], err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(take_meta(&metadata[i], &out->pairs[i], err));
     }
-    *out = pairs;
+    out->count = count;
     return STATUS_OK;
 }
 
@@ -238,16 +221,9 @@ enum status make_enrich(stillhouse_client *client, const stillhouse_enrichment *
     struct enrich_body body = {.k.value = enrichment->k == 0 ? BODIES_K_DEFAULT : enrichment->k};
     char unique[BODIES_UNIQUE_BYTES];
 
-    enum status status = make_check_domain(enrichment->domain, err);
-    if (status == STATUS_OK) {
-        status = take_text("query", enrichment->query, &body.query, err);
-    }
-    if (status == STATUS_OK) {
-        status = encode(client, KIND_enrich, &body, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(make_check_domain(enrichment->domain, err));
+    TRY(take_text("query", enrichment->query, &body.query, err));
+    TRY(encode(client, KIND_enrich, &body, err));
     bodies_unique(KIND_enrich, &body, unique);
     return start_draft(enrichment->domain, options, unique, draft, err);
 }
@@ -257,25 +233,17 @@ enum status make_enrich(stillhouse_client *client, const stillhouse_enrichment *
 static enum status take_experience(struct arena *arena, const stillhouse_experience *from,
                                    struct distill_body *body, struct error *err)
 {
-    enum status status = take_text("task_id", from->task_id, &body->task_id, err);
-    if (status == STATUS_OK) {
-        status = take_text("prompt", from->prompt, &body->prompt, err);
-    }
-    if (status == STATUS_OK) {
-        status = take_text("result", from->result, &body->result, err);
-    }
-    if (status == STATUS_OK) {
-        status =
-            take_metadata(arena, from->metadata, from->metadata_count, &body->metadata.pairs, err);
-    }
-    body->metadata.count = from->metadata_count;
+    TRY(take_text("task_id", from->task_id, &body->task_id, err));
+    TRY(take_text("prompt", from->prompt, &body->prompt, err));
+    TRY(take_text("result", from->result, &body->result, err));
+    TRY(take_metadata(arena, from->metadata, from->metadata_count, &body->metadata, err));
     body->success.value = from->success;
     body->quality.given = !(from->quality < 0); /* NaN is given, and refused below */
     body->quality.value = from->quality;
     if (from->model != NULL) {
         body->model = (struct slice){from->model, strlen(from->model)};
     }
-    return status;
+    return STATUS_OK;
 }
 
 enum status make_distill(stillhouse_client *client, const stillhouse_experience *experience,
@@ -288,11 +256,9 @@ enum status make_distill(stillhouse_client *client, const stillhouse_experience 
         return error_set(err, STATUS_INVALID, "experience: expected one, got NULL");
     }
     arena_reset(&client->arena, CLIENT_KEEP_BYTES);
-    enum status status = start_draft(experience->domain, options, "", draft, err);
-    if (status == STATUS_OK) {
-        status = take_experience(&client->arena, experience, &body, err);
-    }
-    return status == STATUS_OK ? encode(client, KIND_distill, &body, err) : status;
+    TRY(start_draft(experience->domain, options, "", draft, err));
+    TRY(take_experience(&client->arena, experience, &body, err));
+    return encode(client, KIND_distill, &body, err);
 }
 
 /* ---- index --------------------------------------------------------------------------------- */
@@ -300,16 +266,9 @@ enum status make_distill(stillhouse_client *client, const stillhouse_experience 
 static enum status take_document(struct arena *arena, const stillhouse_document *from,
                                  struct index_document *to, struct error *err)
 {
-    enum status status = take_text("id", from->id, &to->id, err);
-    if (status == STATUS_OK) {
-        status = take_text("text", from->text, &to->text, err);
-    }
-    if (status == STATUS_OK) {
-        status =
-            take_metadata(arena, from->metadata, from->metadata_count, &to->metadata.pairs, err);
-    }
-    to->metadata.count = from->metadata_count;
-    return status;
+    TRY(take_text("id", from->id, &to->id, err));
+    TRY(take_text("text", from->text, &to->text, err));
+    return take_metadata(arena, from->metadata, from->metadata_count, &to->metadata, err);
 }
 
 static enum status take_documents(struct arena *arena, const stillhouse_document *documents,
@@ -341,11 +300,9 @@ enum status make_index(stillhouse_client *client, const char *domain,
     struct index_body body = {0};
 
     arena_reset(&client->arena, CLIENT_KEEP_BYTES);
-    enum status status = start_draft(domain, options, "", draft, err);
-    if (status == STATUS_OK) {
-        status = take_documents(&client->arena, documents, count, &body, err);
-    }
-    return status == STATUS_OK ? encode(client, KIND_index, &body, err) : status;
+    TRY(start_draft(domain, options, "", draft, err));
+    TRY(take_documents(&client->arena, documents, count, &body, err));
+    return encode(client, KIND_index, &body, err);
 }
 
 /* ---- any other ----------------------------------------------------------------------------- */
@@ -374,18 +331,13 @@ enum status make_raw(stillhouse_client *client, const stillhouse_job *job, struc
     if (job->body == NULL) {
         return error_set(err, STATUS_INVALID, "body: expected msgpack, got NULL");
     }
-    enum status status = job->unique == NULL ? STATUS_OK : check_unique(unique, err);
-    if (status == STATUS_OK) {
-        status = start_draft(job->domain, job->options, unique, draft, err);
+    if (job->unique != NULL) {
+        TRY(check_unique(unique, err));
     }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(start_draft(job->domain, job->options, unique, draft, err));
     strbuf_reset(&client->body);
     strbuf_append(&client->body, job->body, job->body_bytes);
-    status = check_body(client, err);
-    if (status == STATUS_OK && mp_check(job->body, job->body_bytes, NULL, err) != STATUS_OK) {
-        status = error_wrap(err, "body");
-    }
-    return status;
+    TRY(check_body(client, err));
+    return mp_check(job->body, job->body_bytes, NULL, err) == STATUS_OK ? STATUS_OK
+                                                                        : error_wrap(err, "body");
 }

@@ -41,13 +41,10 @@ static enum status ask(struct redis_conn *conn, void *context, struct error *err
     struct counts *counts = &single->client->counts;
     const int64_t deadline_ms = clock_now_ms() + redis_conn_command_timeout(conn);
 
-    enum status status = queue_enqueue_append(
-        conn, single->queue, single->client->config.max_backlog, &single->item, 1, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(queue_enqueue_append(conn, single->queue, single->client->config.max_backlog, &single->item,
+                             1, err));
     counts_append(counts, conn);
-    status = queue_enqueue_collect(conn, 1, &single->answer, err);
+    enum status status = queue_enqueue_collect(conn, 1, &single->answer, err);
     link_limit(conn, deadline_ms);
     counts_collect(counts, conn);
     return status;
@@ -58,10 +55,7 @@ enum status send_one(stillhouse_client *client, const struct queue *queue,
 {
     struct single single = {.client = client, .queue = queue, .item = draft_item(client, draft)};
 
-    const enum status status = link_run(client->link, ask, &single, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(link_run(client->link, ask, &single, err));
     if (single.answer.full) {
         return say_full(client, queue, err);
     }

@@ -129,10 +129,7 @@ enum status fleet_look(struct redis_conn *conn, const char *prefix, struct fleet
 
     for (size_t i = 0; i < view->count; i++) {
         struct queue_view *one = &view->queues[i];
-        const enum status status = queue_get_stats(conn, &one->queue, &one->stats, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(queue_get_stats(conn, &one->queue, &one->stats, err));
         if (one->stats.delayed == 0 ||
             queue_get_parked(conn, &one->queue, &one->parked, NULL) != STATUS_OK) {
             one->parked.count = 0;
@@ -149,16 +146,6 @@ enum status fleet_look(struct redis_conn *conn, const char *prefix, struct fleet
     }
     view->at_ms = clock_now_ms();
     return status == STATUS_REFUSED ? STATUS_OK : status;
-}
-
-int64_t fleet_counter(const struct queue_stats *stats, const char *name)
-{
-    for (size_t i = 0; i < QUEUE_COUNTERS; i++) {
-        if (strcmp(queue_counter_names[i], name) == 0) {
-            return stats->counters[i];
-        }
-    }
-    return 0;
 }
 
 enum status fleet_knows(struct redis_conn *conn, const struct queue *queue, bool *known,
@@ -270,10 +257,7 @@ static enum status load_workers(struct redis_conn *conn, const char *prefix,
         struct worker *worker = &list->workers[list->count++];
         worker->id = must_copy(id->str, (size_t)id->len);
         worker->beat_unix_ms = strtoll(beat->str, NULL, 10);
-        const enum status status = get_hash(conn, prefix, worker, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(get_hash(conn, prefix, worker, err));
         list->alive += worker_is_alive(worker);
     }
     return STATUS_OK;

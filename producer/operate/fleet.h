@@ -43,9 +43,6 @@ enum status fleet_look(struct redis_conn *conn, const char *prefix, struct fleet
                        struct error *err) MUSTCHECK;
 void fleet_view_free(struct fleet_view *view);
 
-/* One of the queue's counters, by its name: "enqueued". */
-int64_t fleet_counter(const struct queue_stats *stats, const char *name);
-
 /* *known: the queue is one of the four kinds or a partition of one, or something of it stands in
  * Redis. True also where this user may not look. */
 enum status fleet_knows(struct redis_conn *conn, const struct queue *queue, bool *known,

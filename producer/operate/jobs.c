@@ -16,10 +16,7 @@ static enum status first_waiting(struct redis_conn *conn, const char *stream,
     redisReply *groups = NULL;
 
     snprintf(out, ENTRY_ID_BYTES, "-");
-    const enum status status = redis_askf(conn, &groups, err, "XINFO GROUPS %s", stream);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(redis_askf(conn, &groups, err, "XINFO GROUPS %s", stream));
     for (size_t i = 0; groups->type == REDIS_REPLY_ARRAY && i < groups->elements; i++) {
         const struct slice name = redis_reply_find(groups->element[i], "name");
         const struct slice last = redis_reply_find(groups->element[i], "last-delivered-id");
@@ -53,10 +50,7 @@ static enum status show_waiting(struct redis_conn *conn, const struct queue *que
 
     entries_open(&waiting, conn, queue->stream[priority], ENTRY_WAITING);
     waiting.most = most;
-    const enum status status = first_waiting(conn, queue->stream[priority], waiting.from, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(first_waiting(conn, queue->stream[priority], waiting.from, err));
     while (entries_next(&waiting, &job)) {
         job.priority = priority;
         show_job(shown, &job);
@@ -87,28 +81,23 @@ static enum status show_delayed(struct redis_conn *conn, const struct queue *que
 {
     redisReply *reply = NULL;
 
-    const enum status status = redis_commandf(conn, &reply, err, "ZRANGE %s 0 %jd WITHSCORES",
-                                              queue->delayed, (int64_t)most - 1);
-    if (status == STATUS_OK) {
-        show_members(reply, NULL, shown);
-        redis_reply_free(reply);
-    }
-    return status;
+    TRY(redis_commandf(conn, &reply, err, "ZRANGE %s 0 %jd WITHSCORES", queue->delayed,
+                       (int64_t)most - 1));
+    show_members(reply, NULL, shown);
+    redis_reply_free(reply);
+    return STATUS_OK;
 }
 
 enum status jobs_next(struct redis_conn *conn, const struct queue *queue, size_t most,
                       jobs_show *show, void *context, struct error *err)
 {
     struct shown shown = {show, context, 0};
-    enum status status = STATUS_OK;
 
-    for (int i = 0; status == STATUS_OK && i < JOB_PRIORITIES && shown.count < most; i++) {
-        status = show_waiting(conn, queue, (enum job_priority)i, most - shown.count, &shown, err);
+    for (int i = 0; i < JOB_PRIORITIES && shown.count < most; i++) {
+        TRY(show_waiting(conn, queue, (enum job_priority)i, most - shown.count, &shown, err));
     }
-    if (status == STATUS_OK && shown.count < most) {
-        status = show_delayed(conn, queue, most - shown.count, &shown, err);
-    }
-    return status;
+    return shown.count < most ? show_delayed(conn, queue, most - shown.count, &shown, err)
+                              : STATUS_OK;
 }
 
 /* ---- one job ------------------------------------------------------------------------------- */
@@ -124,11 +113,8 @@ static enum status find_delayed(struct redis_conn *conn, const struct queue *que
     snprintf(pattern, sizeof pattern, "%s *", id);
     do {
         redisReply *reply = NULL;
-        const enum status status = redis_commandf(
-            conn, &reply, err, "ZSCAN %s %s MATCH %s COUNT 1000", queue->delayed, cursor, pattern);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(redis_commandf(conn, &reply, err, "ZSCAN %s %s MATCH %s COUNT 1000", queue->delayed,
+                           cursor, pattern));
         if (!redis_reply_is_row(reply, "sa")) {
             redis_reply_free(reply);
             return error_set(err, STATUS_GARBLED, "ZSCAN: an answer of another shape");

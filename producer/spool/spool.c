@@ -475,10 +475,7 @@ static enum status check_room(struct spool *spool, int64_t bytes, struct error *
                          SPOOL_PUT_MAX, (long long)bytes);
     }
     if (clock_now_ms() >= spool->look_again_ms) {
-        const enum status status = spool_look(spool, NULL, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(spool_look(spool, NULL, err));
     }
     return spool->bytes + bytes <= spool->max_bytes
                ? STATUS_OK

@@ -1,5 +1,6 @@
 /* Several commands at once: what is refused, what breaks, and that nothing is left over. */
 #include "integration/redis_conn_fixture.h"
+#include "redis/pipeline.h"
 
 TestSuite(redis_pipeline, .timeout = 60);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "queue/keys.h"
+#include "redis/pipeline.h"
 #include "rules/metadata.h"
 
 enum {

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "queue/keys.h"
+#include "redis/pipeline.h"
 
 enum { KEY_TTL_MS = 2 * 60 * 60 * 1000, DIGITS_MAX = 15 };
 

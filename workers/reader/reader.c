@@ -9,6 +9,7 @@
 #include "queue/keys.h"
 #include "queue/take.h"
 #include "reader/queues.h"
+#include "redis/pipeline.h"
 #include "redis/sentinel.h"
 
 enum {

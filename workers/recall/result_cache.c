@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "queue/keys.h"
+#include "redis/pipeline.h"
 
 /* A value that is too large to be read ended the connection: it and what was asked for behind it
  * count as not there, and are written over. */

@@ -9,6 +9,7 @@
 #include "embedder/vector.h"
 #include "queue/keys.h"
 #include "queue/limits.h"
+#include "redis/pipeline.h"
 #include "rules/halving.h"
 #include "rules/long_text.h"
 

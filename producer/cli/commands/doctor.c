@@ -236,7 +236,7 @@ static void check_books(struct doctor *doctor, const char *check, const struct q
 static void check_queue(struct doctor *doctor, struct redis_conn *conn, const struct queue *queue,
                         const struct queue_stats *stats)
 {
-    const int64_t reset = fleet_counter(stats, "reset");
+    const int64_t reset = stats->counters[QUEUE_RESET];
     char check[QUEUE_NAME_MAX + 8];
 
     snprintf(check, sizeof check, "queue %s", queue->name);

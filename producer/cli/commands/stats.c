@@ -74,16 +74,17 @@ static void print_stats_json(const struct fleet_view *view)
 
 /* A counter's growth a second since `before`, `ms` ago. */
 static void add_rate(struct table *table, const struct queue_view *before,
-                     const struct queue_view *now, int64_t ms, const char *name)
+                     const struct queue_view *now, int64_t ms, enum queue_counter counter)
 {
-    const int64_t grown = fleet_counter(&now->stats, name) - fleet_counter(&before->stats, name);
+    const int64_t grown = now->stats.counters[counter] - before->stats.counters[counter];
 
     table_printf(table, "%.0f", ms <= 0 ? 0.0 : (double)grown * 1000 / (double)ms);
 }
 
 static void add_queue(struct table *table, const struct queue_view *view)
 {
-    static const char *const counted[] = {"enqueued", "done", "retried", "expired", "buried"};
+    static const enum queue_counter counted[] = {QUEUE_ENQUEUED, QUEUE_DONE, QUEUE_RETRIED,
+                                                 QUEUE_EXPIRED, QUEUE_BURIED};
     const struct queue_stats *stats = &view->stats;
     char age[32];
 
@@ -95,7 +96,7 @@ static void add_queue(struct table *table, const struct queue_view *view)
     table_text(table, stats->paused ? "paused" : "");
     table_text(table, stats->waiting == 0 ? "-" : output_age(stats->oldest_ms, age));
     for (size_t i = 0; i < sizeof counted / sizeof counted[0]; i++) {
-        table_int(table, fleet_counter(stats, counted[i]));
+        table_int(table, stats->counters[counted[i]]);
     }
 }
 
@@ -124,8 +125,8 @@ static void print_stats(const struct fleet_view *before, const struct fleet_view
         add_queue(&table, &now->queues[i]);
         if (before != NULL) {
             const int64_t ms = now->at_ms - before->at_ms;
-            add_rate(&table, &before->queues[i], &now->queues[i], ms, "enqueued");
-            add_rate(&table, &before->queues[i], &now->queues[i], ms, "done");
+            add_rate(&table, &before->queues[i], &now->queues[i], ms, QUEUE_ENQUEUED);
+            add_rate(&table, &before->queues[i], &now->queues[i], ms, QUEUE_DONE);
         }
     }
     table_print(&table);
@@ -344,22 +345,23 @@ static void print_verdict(int64_t difference)
 static void print_books(const char *name, const struct books *books)
 {
     const struct queue_stats *stats = &books->stats;
-    const int64_t reset = fleet_counter(stats, "reset");
+    const int64_t *counters = stats->counters;
+    const int64_t reset = counters[QUEUE_RESET];
 
     printf("%s\n", name);
-    printf("  enqueued %" PRId64 " + requeued %" PRId64, fleet_counter(stats, "enqueued"),
-           fleet_counter(stats, "requeued"));
+    printf("  enqueued %" PRId64 " + requeued %" PRId64, counters[QUEUE_ENQUEUED],
+           counters[QUEUE_REQUEUED]);
     if (stats->adjusted != 0) {
         printf(" + adjusted %" PRId64, stats->adjusted);
     }
     printf(" = done %" PRId64 " + buried %" PRId64 " + expired %" PRId64 " + waiting %" PRId64
            " + running %" PRId64 " + delayed %" PRId64,
-           fleet_counter(stats, "done"), fleet_counter(stats, "buried"),
-           fleet_counter(stats, "expired"), stats->waiting, stats->running, stats->delayed);
+           counters[QUEUE_DONE], counters[QUEUE_BURIED], counters[QUEUE_EXPIRED], stats->waiting,
+           stats->running, stats->delayed);
     print_verdict(books->off.jobs);
     printf("  buried %" PRId64 " = dead %" PRId64 " + requeued %" PRId64 " + discarded %" PRId64,
-           fleet_counter(stats, "buried"), stats->dead, fleet_counter(stats, "requeued"),
-           fleet_counter(stats, "discarded"));
+           counters[QUEUE_BURIED], stats->dead, counters[QUEUE_REQUEUED],
+           counters[QUEUE_DISCARDED]);
     print_verdict(books->off.dead);
     if (stats->faults > 0) {
         printf("  %s\n", stats->fault);
@@ -376,8 +378,8 @@ static void print_books(const char *name, const struct books *books)
 
 static void put_books(struct json_writer *json, const char *name, const struct books *books)
 {
-    static const char *const counted[] = {"enqueued", "requeued", "done",
-                                          "buried",   "expired",  "discarded"};
+    static const enum queue_counter counted[] = {QUEUE_ENQUEUED, QUEUE_REQUEUED, QUEUE_DONE,
+                                                 QUEUE_BURIED,   QUEUE_EXPIRED,  QUEUE_DISCARDED};
     const struct queue_stats *stats = &books->stats;
 
     json_open(json, name, '{');
@@ -385,7 +387,7 @@ static void put_books(struct json_writer *json, const char *name, const struct b
     json_put_int(json, "jobs_difference", books->off.jobs);
     json_put_int(json, "dead_difference", books->off.dead);
     for (size_t i = 0; i < sizeof counted / sizeof counted[0]; i++) {
-        json_put_int(json, counted[i], fleet_counter(stats, counted[i]));
+        json_put_int(json, queue_counter_names[counted[i]], stats->counters[counted[i]]);
     }
     json_put_int(json, "waiting", stats->waiting);
     json_put_int(json, "running", stats->running);

@@ -55,10 +55,7 @@ static enum status release(const struct cli *cli, struct redis_conn *conn,
     for (size_t i = 0; i < view->count; i++) {
         const struct queue *queue = &view->queues[i].queue;
         int64_t released = 0;
-        const enum status status = queue_unpark(conn, queue, &released, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(queue_unpark(conn, queue, &released, err));
         json_put_int(json, queue->name, released);
         if (!cli->json && (released > 0 || view->count == 1)) {
             printf("%s: %" PRId64 " parked job%s released\n", queue->name, released,

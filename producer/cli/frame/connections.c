@@ -13,17 +13,14 @@ enum status open_redis(const char *text, struct redis_conn **out, struct error *
 {
     struct redis_url url;
 
-    enum status status = redis_url_parse(text, &url, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(redis_url_parse(text, &url, err));
     struct redis_conn *conn =
         redis_open(&url, (struct redis_timeouts){CONNECT_TIMEOUT_MS, COMMAND_TIMEOUT_MS});
     explicit_bzero(&url, sizeof url);
     if (conn == NULL) {
         must_die();
     }
-    status = redis_conn_connect(conn, err);
+    enum status status = redis_conn_connect(conn, err);
     if (status != STATUS_OK) {
         redis_conn_free(conn);
         return status;
