@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
+
 void strbuf_init(struct strbuf *buf)
 {
     *buf = (struct strbuf){0};
@@ -36,6 +38,13 @@ void strbuf_trim(struct strbuf *buf, size_t keep_bytes)
 bool strbuf_ok(const struct strbuf *buf)
 {
     return !buf->failed;
+}
+
+void strbuf_must(const struct strbuf *buf)
+{
+    if (buf->failed) {
+        must_die();
+    }
 }
 
 char *strbuf_reserve(struct strbuf *buf, size_t extra)

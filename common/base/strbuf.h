@@ -34,6 +34,9 @@ void strbuf_trim(struct strbuf *buf, size_t keep_bytes);
 /* False once an allocation failed since the last reset. */
 bool strbuf_ok(const struct strbuf *buf) MUSTCHECK;
 
+/* Of a program's buffer: memory, or the end of the process (must.h). */
+void strbuf_must(const struct strbuf *buf);
+
 /* Makes room for `extra` bytes more; returns where they go, or NULL. Bytes written there count only
  * after strbuf_commit. */
 char *strbuf_reserve(struct strbuf *buf, size_t extra) MUSTCHECK;

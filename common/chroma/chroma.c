@@ -13,10 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "chroma/internal.h"
 #include "json/write.h"
 
-#define HASH_NONFATAL_OOM 1
+#define uthash_fatal(text) must_die()
 #include <uthash.h>
 
 enum { KEEP_BYTES = 64 * 1024, TOKEN_HEADER_BYTES = 2048 };
@@ -43,7 +44,7 @@ static void append_escaped(struct strbuf *out, const char *before, const char *v
     }
 }
 
-static bool build_urls(struct chroma *chroma, const struct chroma_config *config)
+static void build_urls(struct chroma *chroma, const struct chroma_config *config)
 {
     struct strbuf url = {0};
     size_t bytes = strlen(config->url);
@@ -53,15 +54,16 @@ static bool build_urls(struct chroma *chroma, const struct chroma_config *config
 
     strbuf_append(&url, config->url, bytes);
     strbuf_append_str(&url, "/api/v2");
-    chroma->api_url = strbuf_ok(&url) ? strdup(url.data) : NULL;
+    strbuf_must(&url);
+    chroma->api_url = must_copy(url.data, url.bytes);
     append_escaped(&url, "/tenants/", config->tenant);
     append_escaped(&url, "/databases/", config->database);
-    chroma->database_url = strbuf_ok(&url) ? strdup(url.data) : NULL;
+    strbuf_must(&url);
+    chroma->database_url = must_copy(url.data, url.bytes);
     strbuf_free(&url);
-    return chroma->api_url != NULL && chroma->database_url != NULL;
 }
 
-static bool open_http(struct chroma *chroma, const char *token)
+static void open_http(struct chroma *chroma, const char *token)
 {
     char token_header[TOKEN_HEADER_BYTES];
     char bearer_header[TOKEN_HEADER_BYTES];
@@ -77,25 +79,19 @@ static bool open_http(struct chroma *chroma, const char *token)
         .observer = chroma->config.observer,
         .observer_context = chroma->config.observer_context,
     });
-    return chroma->http != NULL;
 }
 
 struct chroma *chroma_new(const struct chroma_config *config)
 {
-    struct chroma *chroma = calloc(1, sizeof *chroma);
-    if (chroma == NULL) {
-        return NULL;
-    }
+    struct chroma *chroma = must_alloc(1, sizeof *chroma);
+
     chroma->config = *config;
-    chroma->config.url = strdup(config->url);
+    chroma->config.url = must_copy(config->url, strlen(config->url));
     chroma->config.tenant = NULL;
     chroma->config.database = NULL;
     chroma->config.token = NULL;
-    if (chroma->config.url == NULL || !build_urls(chroma, config) ||
-        !open_http(chroma, config->token == NULL ? "" : config->token)) {
-        chroma_free(chroma);
-        return NULL;
-    }
+    build_urls(chroma, config);
+    open_http(chroma, config->token == NULL ? "" : config->token);
     return chroma;
 }
 
@@ -165,8 +161,9 @@ static bool is_web_page(const struct http_response *response)
 
 enum status chroma_perform(struct chroma *chroma, const struct chroma_call *call, struct error *err)
 {
-    if (!strbuf_ok(&chroma->url) || (call->body != NULL && !strbuf_ok(call->body))) {
-        return error_set(err, STATUS_OOM, "chroma: %s: out of memory", call->what);
+    strbuf_must(&chroma->url);
+    if (call->body != NULL) {
+        strbuf_must(call->body);
     }
     enum status status = send_once(chroma, call, err);
     if (status == STATUS_OK && wants_repeating(&chroma->response)) {
@@ -270,30 +267,17 @@ static enum status remember(struct chroma *chroma, const char *domain, const cha
     if (status != STATUS_OK) {
         return status;
     }
-    struct chroma_collection *collection = calloc(1, sizeof *collection);
-    if (collection == NULL) {
-        status = error_set(err, STATUS_OOM, "out of memory");
-        goto err_after_parse;
-    }
+    struct chroma_collection *collection = must_alloc(1, sizeof *collection);
     status = chroma_decode_collection(root, name, &chroma->config.identity, collection->id, err);
+    cJSON_Delete(root);
     if (status != STATUS_OK) {
-        goto err_after_alloc;
+        free(collection);
+        return status;
     }
     snprintf(collection->domain, sizeof collection->domain, "%s", domain);
     HASH_ADD_STR(chroma->collections, domain, collection);
-    if (collection->hh.tbl == NULL) {
-        status = error_set(err, STATUS_OOM, "out of memory");
-        goto err_after_alloc;
-    }
     *out = collection;
-    cJSON_Delete(root);
     return STATUS_OK;
-
-err_after_alloc:
-    free(collection);
-err_after_parse:
-    cJSON_Delete(root);
-    return status;
 }
 
 static enum status resolve(struct chroma *chroma, const char *domain, bool create,

@@ -46,7 +46,7 @@ struct chroma_config {
     void *observer_context;
 };
 
-struct chroma *chroma_new(const struct chroma_config *config) MUSTCHECK; /* NULL: out of memory */
+struct chroma *chroma_new(const struct chroma_config *config) MUSTCHECK;
 void chroma_free(struct chroma *chroma);
 
 /* The dimension, once it is known. */
@@ -86,7 +86,8 @@ enum status chroma_upsert(struct chroma *chroma, const char *domain,
                           const struct chroma_record *records, size_t count,
                           struct error *err) MUSTCHECK;
 
-/* Records that a call found. Everything lives in the arena. */
+/* Records that a call found. Everything lives in the arena, which is a
+ * program's (is_must). */
 struct chroma_hits {
     struct example *examples; /* text from the document, or metadata "document"; distance >= 0 */
     size_t count;

@@ -1,12 +1,11 @@
 /* chroma/decode.c - the server's answers, every field of which may be anything at all.
  *
  * An answer to get has one list a field (ids, documents, metadatas), one to query a list of such
- * lists, one a query, and distances. Lists that were not asked for are null. cJSON keeps lists as
- * chains, so they are walked together and never indexed.
+ * lists, one a query, and distances. Lists that were not asked for are null.
  *
  * The tree of a whole answer to 64 queries would take 1 MiB, several times its text, and one of
- * 4,096 hits 5 MiB. So the lists of an answer to query are walked in the text, and only one record
- * is a tree at a time.
+ * 4,096 hits 5 MiB. So the lists are walked together in the text, and only one record is a tree at
+ * a time.
  */
 #include <math.h>
 #include <string.h>
@@ -50,16 +49,11 @@ static bool is_absent(const cJSON *value)
     return value == NULL || cJSON_IsNull(value);
 }
 
-static enum status copy_string(const char *text, struct arena *arena, struct slice *out,
-                               struct error *err)
+static struct slice copy_string(const char *text, struct arena *arena)
 {
-    size_t bytes = strlen(text);
-    const char *copy = arena_copy(arena, text, bytes);
-    if (copy == NULL) {
-        return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
-    }
-    *out = (struct slice){copy, bytes};
-    return STATUS_OK;
+    const size_t bytes = strlen(text);
+
+    return (struct slice){arena_copy(arena, text, bytes), bytes};
 }
 
 /* False for what a metadata value of ours cannot be: null, lists, objects. */
@@ -69,30 +63,25 @@ static bool is_scalar(const cJSON *value)
            (cJSON_IsNumber(value) && isfinite(value->valuedouble));
 }
 
-static enum status decode_value(const cJSON *value, struct arena *arena, struct meta_value *out,
-                                struct error *err)
+static void decode_value(const cJSON *value, struct arena *arena, struct meta_value *out)
 {
     if (cJSON_IsString(value)) {
         out->type = META_STRING;
-        return copy_string(value->valuestring, arena, &out->string, err);
-    }
-    if (cJSON_IsBool(value)) {
+        out->string = copy_string(value->valuestring, arena);
+    } else if (cJSON_IsBool(value)) {
         out->type = META_BOOL;
         out->boolean = cJSON_IsTrue(value);
-        return STATUS_OK;
-    }
-    if (json_tree_number(value, &out->integer) == JSON_WHOLE) {
+    } else if (json_tree_number(value, &out->integer) == JSON_WHOLE) {
         out->type = META_INT;
-        return STATUS_OK;
+    } else {
+        out->type = META_FLOAT;
+        out->number = value->valuedouble;
     }
-    out->type = META_FLOAT;
-    out->number = value->valuedouble;
-    return STATUS_OK;
 }
 
 /* The scalar pairs of `metadata` into `example`, `hidden` left out (may be NULL). */
-static enum status decode_metadata(const cJSON *metadata, const cJSON *hidden, struct arena *arena,
-                                   struct example *example, struct error *err)
+static void decode_metadata(const cJSON *metadata, const cJSON *hidden, struct arena *arena,
+                            struct example *example)
 {
     const cJSON *value = NULL;
     size_t count = 0;
@@ -102,172 +91,15 @@ static enum status decode_metadata(const cJSON *metadata, const cJSON *hidden, s
         count += is_scalar(value) && value != hidden ? 1 : 0;
     }
     example->metadata = arena_array(arena, count, sizeof *example->metadata);
-    if (example->metadata == NULL) {
-        return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
-    }
-
     cJSON_ArrayForEach(value, metadata)
     {
-        if (!is_scalar(value) || value == hidden) {
-            continue;
-        }
-        struct meta_pair *pair = &example->metadata[example->metadata_count++];
-        if (copy_string(value->string, arena, &pair->key, err) != STATUS_OK ||
-            decode_value(value, arena, &pair->value, err) != STATUS_OK) {
-            return STATUS_OOM;
+        if (is_scalar(value) && value != hidden) {
+            struct meta_pair *pair = &example->metadata[example->metadata_count++];
+            pair->key = copy_string(value->string, arena);
+            decode_value(value, arena, &pair->value);
         }
     }
-    return STATUS_OK;
 }
-
-/* The fields of one record, or the lists of one query, or the heads of chains walked together. */
-struct fields {
-    const cJSON *ids;
-    const cJSON *documents;
-    const cJSON *metadatas;
-    const cJSON *distances;
-};
-
-static const cJSON *after(const cJSON *value)
-{
-    return value == NULL ? NULL : value->next;
-}
-
-static void step(struct fields *chains)
-{
-    chains->ids = after(chains->ids);
-    chains->documents = after(chains->documents);
-    chains->metadatas = after(chains->metadatas);
-    chains->distances = after(chains->distances);
-}
-
-static enum status no_list(const char *field, size_t count, struct error *err)
-{
-    return error_set(err, STATUS_GARBLED, "field \"%s\" of the answer is not a list of %zu", field,
-                     count);
-}
-
-static enum status chain(const cJSON *list, const char *field, size_t count, const cJSON **first,
-                         struct error *err)
-{
-    *first = NULL;
-    if (is_absent(list)) {
-        return STATUS_OK;
-    }
-    if (!cJSON_IsArray(list) || (size_t)cJSON_GetArraySize(list) != count) {
-        return no_list(field, count, err);
-    }
-    *first = list->child;
-    return STATUS_OK;
-}
-
-/* The first elements of lists that must all have `count`. */
-static enum status chains(const struct fields *lists, size_t count, struct fields *out,
-                          struct error *err)
-{
-    if (!cJSON_IsArray(lists->ids)) {
-        return error_set(err, STATUS_GARBLED, "field \"ids\" of the answer is not a list");
-    }
-    enum status status = chain(lists->ids, "ids", count, &out->ids, err);
-    if (status == STATUS_OK) {
-        status = chain(lists->documents, "documents", count, &out->documents, err);
-    }
-    if (status == STATUS_OK) {
-        status = chain(lists->metadatas, "metadatas", count, &out->metadatas, err);
-    }
-    if (status == STATUS_OK) {
-        status = chain(lists->distances, "distances", count, &out->distances, err);
-    }
-    return status;
-}
-
-static struct fields lists_of(const cJSON *root)
-{
-    return (struct fields){
-        .ids = cJSON_GetObjectItemCaseSensitive(root, "ids"),
-        .documents = cJSON_GetObjectItemCaseSensitive(root, "documents"),
-        .metadatas = cJSON_GetObjectItemCaseSensitive(root, "metadatas"),
-        .distances = cJSON_GetObjectItemCaseSensitive(root, "distances"),
-    };
-}
-
-static enum status check_types(const struct fields *record, struct error *err)
-{
-    if (!cJSON_IsString(record->ids)) {
-        return error_set(err, STATUS_GARBLED, "an id in the answer is not a string");
-    }
-    if (!is_absent(record->documents) && !cJSON_IsString(record->documents)) {
-        return error_set(err, STATUS_GARBLED, "a document in the answer is not a string");
-    }
-    if (!is_absent(record->metadatas) && !cJSON_IsObject(record->metadatas)) {
-        return error_set(err, STATUS_GARBLED, "metadata in the answer is not an object");
-    }
-    if (!is_absent(record->distances) && !cJSON_IsNumber(record->distances)) {
-        return error_set(err, STATUS_GARBLED, "a distance in the answer is not a number");
-    }
-    return STATUS_OK;
-}
-
-/* The metadata value that is the record's text, or NULL: where texts are stored as metadata, or
- * were when this record was written and it has no document. */
-static const cJSON *text_in(const struct fields *record, bool text_in_metadata)
-{
-    const cJSON *text = cJSON_GetObjectItemCaseSensitive(record->metadatas, "document");
-    bool no_document = cJSON_IsNull(record->documents);
-    return cJSON_IsString(text) && (text_in_metadata || no_document) ? text : NULL;
-}
-
-static enum status decode_record(const struct fields *record, bool text_in_metadata,
-                                 struct arena *arena, struct example *out, struct error *err)
-{
-    const cJSON *moved = text_in(record, text_in_metadata);
-    const cJSON *text = moved != NULL ? moved : record->documents;
-    const char *text_data = cJSON_IsString(text) ? text->valuestring : "";
-    double distance = cJSON_IsNumber(record->distances) ? record->distances->valuedouble : 0;
-
-    out->distance = distance > 0 ? distance : 0;
-    if (copy_string(record->ids->valuestring, arena, &out->id, err) != STATUS_OK ||
-        copy_string(text_data, arena, &out->text, err) != STATUS_OK) {
-        return STATUS_OOM;
-    }
-    return decode_metadata(record->metadatas, moved, arena, out, err);
-}
-
-static enum status decode_list(const struct fields *lists, bool text_in_metadata,
-                               struct arena *arena, struct chroma_hits *out, struct error *err)
-{
-    size_t count = (size_t)cJSON_GetArraySize(lists->ids);
-    struct fields record = {0};
-    enum status status = chains(lists, count, &record, err);
-
-    *out = (struct chroma_hits){.answered = count};
-    if (status != STATUS_OK) {
-        return status;
-    }
-    out->examples = arena_array(arena, count, sizeof *out->examples);
-    if (out->examples == NULL) {
-        return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
-    }
-    for (; record.ids != NULL && status == STATUS_OK; step(&record)) {
-        status = check_types(&record, err);
-        if (status == STATUS_OK) {
-            status =
-                decode_record(&record, text_in_metadata, arena, &out->examples[out->count], err);
-            out->count++;
-        }
-    }
-    return status;
-}
-
-enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, struct arena *arena,
-                                  struct chroma_hits *out, struct error *err)
-{
-    struct fields lists = lists_of(root);
-    lists.distances = NULL;
-    return decode_list(&lists, text_in_metadata, arena, out, err);
-}
-
-/* ---- the answer to a query, walked ---- */
 
 enum {
     IDS = CHROMA_FIELD_IDS,
@@ -278,6 +110,57 @@ enum {
 };
 
 static const char *const field_names[FIELDS] = {"ids", "documents", "metadatas", "distances"};
+
+/* One record: a tree a field, NULL where the answer does not have it. */
+struct record {
+    cJSON *trees[FIELDS];
+};
+
+static enum status check_types(const struct record *record, struct error *err)
+{
+    if (!cJSON_IsString(record->trees[IDS])) {
+        return error_set(err, STATUS_GARBLED, "an id in the answer is not a string");
+    }
+    if (!is_absent(record->trees[DOCUMENTS]) && !cJSON_IsString(record->trees[DOCUMENTS])) {
+        return error_set(err, STATUS_GARBLED, "a document in the answer is not a string");
+    }
+    if (!is_absent(record->trees[METADATAS]) && !cJSON_IsObject(record->trees[METADATAS])) {
+        return error_set(err, STATUS_GARBLED, "metadata in the answer is not an object");
+    }
+    if (!is_absent(record->trees[DISTANCES]) && !cJSON_IsNumber(record->trees[DISTANCES])) {
+        return error_set(err, STATUS_GARBLED, "a distance in the answer is not a number");
+    }
+    return STATUS_OK;
+}
+
+/* The metadata value that is the record's text, or NULL: where texts are stored as metadata, or
+ * were when this record was written and it has no document. */
+static const cJSON *text_in(const struct record *record, bool text_in_metadata)
+{
+    const cJSON *text = cJSON_GetObjectItemCaseSensitive(record->trees[METADATAS], "document");
+    bool no_document = cJSON_IsNull(record->trees[DOCUMENTS]);
+    return cJSON_IsString(text) && (text_in_metadata || no_document) ? text : NULL;
+}
+
+static void decode_record(const struct record *record, bool text_in_metadata, struct arena *arena,
+                          struct example *out)
+{
+    const cJSON *moved = text_in(record, text_in_metadata);
+    const cJSON *text = moved != NULL ? moved : record->trees[DOCUMENTS];
+    const cJSON *distance = record->trees[DISTANCES];
+
+    out->distance =
+        cJSON_IsNumber(distance) && distance->valuedouble > 0 ? distance->valuedouble : 0;
+    out->id = copy_string(record->trees[IDS]->valuestring, arena);
+    out->text = copy_string(cJSON_IsString(text) ? text->valuestring : "", arena);
+    decode_metadata(record->trees[METADATAS], moved, arena, out);
+}
+
+static enum status no_list(const char *field, size_t count, struct error *err)
+{
+    return error_set(err, STATUS_GARBLED, "field \"%s\" of the answer is not a list of %zu", field,
+                     count);
+}
 
 static void note_field(struct chroma_lists *outer, const char *key, size_t key_bytes,
                        const char *value)
@@ -316,11 +199,14 @@ static bool find_fields(const char *data, const char *end, struct chroma_lists *
     return step == JSON_END && json_skip_space(object.at, end) == end;
 }
 
-static enum status open_outer(const char *data, size_t bytes, size_t count,
-                              struct chroma_lists *outer, struct error *err)
+enum status chroma_walk_open(struct chroma_walk *walk, const char *data, size_t bytes,
+                             struct error *err)
 {
+    struct chroma_lists *outer = &walk->outer;
     const char *end = data + bytes;
 
+    walk->next = 0;
+    *outer = (struct chroma_lists){0};
     if (bytes == 0) {
         return error_set(err, STATUS_GARBLED, "the answer is empty, not JSON");
     }
@@ -332,17 +218,17 @@ static enum status open_outer(const char *data, size_t bytes, size_t count,
     }
     for (int f = 0; f < FIELDS; f++) {
         if (outer->text[f] != NULL && !json_list_open(&outer->lists[f], outer->text[f], end, '[')) {
-            return no_list(field_names[f], count, err);
+            return no_list(field_names[f], walk->asked.count, err);
         }
     }
     return STATUS_OK;
 }
 
 /* True for a hit that is whole: while a record is deleted, parts of it are null. */
-static bool is_whole_hit(const struct fields *record)
+static bool is_whole_hit(const struct record *record)
 {
-    return cJSON_IsObject(record->metadatas) && cJSON_IsNumber(record->distances) &&
-           isfinite(record->distances->valuedouble);
+    return cJSON_IsObject(record->trees[METADATAS]) && cJSON_IsNumber(record->trees[DISTANCES]) &&
+           isfinite(record->trees[DISTANCES]->valuedouble);
 }
 
 /* The lists of one query. */
@@ -382,23 +268,23 @@ static size_t count_elements(struct json_list list)
     return count;
 }
 
-/* The next record as trees, one a field. */
-static enum status next_record(struct chroma_lists *inner, size_t count, cJSON *trees[FIELDS],
+static enum status next_record(struct chroma_lists *lists, size_t count, struct record *record,
                                struct error *err)
 {
     for (int f = 0; f < FIELDS; f++) {
-        struct json_list *list = &inner->lists[f];
+        struct json_list *list = &lists->lists[f];
         const char *after = NULL;
-        if (inner->text[f] == NULL) {
+        if (lists->text[f] == NULL) {
             continue;
         }
         if (json_list_next(list) != JSON_ELEMENT) {
             return no_list(field_names[f], count, err);
         }
         const size_t left = (size_t)(list->end - list->at);
-        trees[f] = f == METADATAS ? json_tree_parse(list->at, left + 1, &after, false)
-                                  : cJSON_ParseWithLengthOpts(list->at, left + 1, &after, false);
-        if (trees[f] == NULL) {
+        record->trees[f] = f == METADATAS
+                               ? json_tree_parse(list->at, left + 1, &after, false)
+                               : cJSON_ParseWithLengthOpts(list->at, left + 1, &after, false);
+        if (record->trees[f] == NULL) {
             return not_json(list->at, left, err);
         }
         list->at = after;
@@ -416,35 +302,58 @@ static enum status check_ended(struct chroma_lists *lists, size_t count, struct 
     return STATUS_OK;
 }
 
-/* Adds the hit to those of its query, unless it is not wanted. */
-static enum status take_record(cJSON *const trees[FIELDS], const struct chroma_walk *walk,
+/* Adds a record to those of its list; of a query's hits those that are whole, and wanted. */
+static enum status take_record(const struct chroma_walk *walk, const struct record *record,
                                struct arena *arena, struct chroma_hits *hits, struct error *err)
 {
-    const struct fields record = {trees[IDS], trees[DOCUMENTS], trees[METADATAS], trees[DISTANCES]};
+    const struct chroma_search *asked = &walk->asked;
     const struct arena_mark mark = arena_mark(arena);
     struct example *hit = &hits->examples[hits->count];
-    enum status status = check_types(&record, err);
+    const enum status status = check_types(record, err);
 
-    if (status != STATUS_OK || !is_whole_hit(&record)) {
+    if (status != STATUS_OK || (asked->count > 0 && !is_whole_hit(record))) {
         return status;
     }
-    status = decode_record(&record, walk->text_in_metadata, arena, hit, err);
-    if (status == STATUS_OK && walk->asked.wanted != NULL &&
-        !walk->asked.wanted(walk->asked.wanted_context, hit)) {
+    decode_record(record, walk->text_in_metadata, arena, hit);
+    if (asked->wanted != NULL && !asked->wanted(asked->wanted_context, hit)) {
         *hit = (struct example){0};
         arena_rewind(arena, mark);
-        return STATUS_OK;
+    } else {
+        hits->count++;
     }
-    hits->count += status == STATUS_OK;
-    return status;
+    return STATUS_OK;
 }
 
-enum status chroma_walk_open(struct chroma_walk *walk, const char *data, size_t bytes,
-                             struct error *err)
+/* The records of lists that all are `count` long. */
+static enum status take_list(const struct chroma_walk *walk, struct chroma_lists *lists,
+                             struct arena *arena, struct chroma_hits *hits, struct error *err)
 {
-    walk->next = 0;
-    walk->outer = (struct chroma_lists){0};
-    return open_outer(data, bytes, walk->asked.count, &walk->outer, err);
+    const size_t count = count_elements(lists->lists[IDS]);
+    enum status status = STATUS_OK;
+
+    if (walk->asked.count > 0 && count > walk->asked.n_results) {
+        return error_set(err, STATUS_GARBLED, "the answer has %zu hits where %zu were asked", count,
+                         walk->asked.n_results);
+    }
+    *hits = (struct chroma_hits){.examples = arena_array(arena, count, sizeof *hits->examples),
+                                 .answered = count};
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        struct record record = {0};
+        status = next_record(lists, count, &record, err);
+        if (status == STATUS_OK) {
+            status = take_record(walk, &record, arena, hits, err);
+        }
+        for (int f = 0; f < FIELDS; f++) {
+            cJSON_Delete(record.trees[f]);
+        }
+    }
+    return status == STATUS_OK ? check_ended(lists, count, err) : status;
+}
+
+enum status chroma_walk_all(struct chroma_walk *walk, struct arena *arena, struct chroma_hits *hits,
+                            struct error *err)
+{
+    return take_list(walk, &walk->outer, arena, hits, err);
 }
 
 enum status chroma_walk_next(struct chroma_walk *walk, struct arena *arena,
@@ -453,40 +362,19 @@ enum status chroma_walk_next(struct chroma_walk *walk, struct arena *arena,
     struct chroma_lists inner;
     enum status status = open_inner(&walk->outer, walk->asked.count, &inner, err);
 
+    if (status == STATUS_OK) {
+        status = take_list(walk, &inner, arena, hits, err);
+    }
     if (status != STATUS_OK) {
         return status;
-    }
-    const size_t count = count_elements(inner.lists[IDS]);
-    if (count > walk->asked.n_results) {
-        return error_set(err, STATUS_GARBLED, "the answer has %zu hits where %zu were asked", count,
-                         walk->asked.n_results);
-    }
-    *hits = (struct chroma_hits){.examples = arena_array(arena, count, sizeof *hits->examples),
-                                 .answered = count};
-    if (hits->examples == NULL) {
-        return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
-    }
-    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
-        cJSON *trees[FIELDS] = {NULL};
-        status = next_record(&inner, count, trees, err);
-        if (status == STATUS_OK) {
-            status = take_record(trees, walk, arena, hits, err);
-        }
-        for (int f = 0; f < FIELDS; f++) {
-            cJSON_Delete(trees[f]);
-        }
-    }
-    if (status == STATUS_OK) {
-        status = check_ended(&inner, count, err);
     }
     for (int f = 0; f < FIELDS; f++) {
         walk->outer.lists[f].at =
             inner.text[f] != NULL ? inner.lists[f].at : walk->outer.lists[f].at;
     }
     walk->next++;
-    return status == STATUS_OK && walk->next == walk->asked.count
-               ? check_ended(&walk->outer, walk->asked.count, err)
-               : status;
+    return walk->next == walk->asked.count ? check_ended(&walk->outer, walk->asked.count, err)
+                                           : STATUS_OK;
 }
 
 /* The domain in the name of a collection of ours; NULL: it is somebody else's. */
@@ -514,20 +402,12 @@ enum status chroma_decode_domains(const cJSON *root, struct arena *arena,
     }
     out->answered = (size_t)cJSON_GetArraySize(root);
     out->domains = arena_array(arena, out->answered, sizeof *out->domains);
-    if (out->domains == NULL) {
-        return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
-    }
     cJSON_ArrayForEach(collection, root)
     {
         const char *domain = domain_of(collection);
-        if (domain == NULL) {
-            continue;
+        if (domain != NULL) {
+            out->domains[out->count++] = arena_copy(arena, domain, strlen(domain));
         }
-        out->domains[out->count] = arena_copy(arena, domain, strlen(domain));
-        if (out->domains[out->count] == NULL) {
-            return error_set(err, STATUS_OOM, "out of memory for an answer of chroma");
-        }
-        out->count++;
     }
     return STATUS_OK;
 }

@@ -43,10 +43,10 @@ struct chroma_lists {
     const char *text[CHROMA_FIELDS];
 };
 
-/* Where an answer to query is read. */
+/* Where an answer to query or get is read. */
 struct chroma_walk {
-    struct chroma_search asked;
-    bool text_in_metadata; /* as in chroma_config */
+    struct chroma_search asked; /* zeroed for get */
+    bool text_in_metadata;      /* as in chroma_config */
     struct chroma_lists outer;
     size_t next; /* vector */
 };
@@ -110,8 +110,8 @@ enum status chroma_answer(struct chroma *chroma, const char *what, cJSON **out,
 /* Exactly one JSON document of well-formed UTF-8. `data[bytes]` must be NUL. GARBLED otherwise. */
 enum status chroma_parse(const char *data, size_t bytes, cJSON **out, struct error *err) MUSTCHECK;
 
-/* Opens an answer to query: `data[bytes]` is NUL, `asked` and `text_in_metadata` are set. GARBLED:
- * it is none. */
+/* Opens an answer to query or get: `data[bytes]` is NUL, `asked` and `text_in_metadata` are set.
+ * GARBLED: it is none. */
 enum status chroma_walk_open(struct chroma_walk *walk, const char *data, size_t bytes,
                              struct error *err) MUSTCHECK;
 
@@ -120,9 +120,10 @@ enum status chroma_walk_open(struct chroma_walk *walk, const char *data, size_t 
 enum status chroma_walk_next(struct chroma_walk *walk, struct arena *arena,
                              struct chroma_hits *hits, struct error *err) MUSTCHECK;
 
-/* The answer to a get: every record, distance 0, also those without metadata or text. */
-enum status chroma_decode_records(const cJSON *root, bool text_in_metadata, struct arena *arena,
-                                  struct chroma_hits *out, struct error *err) MUSTCHECK;
+/* Of an answer to get (asked.count is 0): every record, distance 0, also those without metadata or
+ * text. */
+enum status chroma_walk_all(struct chroma_walk *walk, struct arena *arena, struct chroma_hits *hits,
+                            struct error *err) MUSTCHECK;
 
 /* A list of collections; of names like "sh-legal" the domain is kept. */
 enum status chroma_decode_domains(const cJSON *root, struct arena *arena,

@@ -193,6 +193,14 @@ static void write_query(const struct chroma *chroma, struct strbuf *out,
     strbuf_append_str(out, "\"metadatas\",\"distances\"]}");
 }
 
+static enum status name_garbled(const struct chroma *chroma, const char *what, enum status status,
+                                struct error *err)
+{
+    return status == STATUS_GARBLED
+               ? error_wrap(err, "chroma at \"%.64s\": %s", chroma->config.url, what)
+               : status;
+}
+
 enum status chroma_query(struct chroma *chroma, const struct chroma_search *search,
                          struct error *err)
 {
@@ -220,9 +228,7 @@ enum status chroma_query(struct chroma *chroma, const struct chroma_search *sear
     }
     status = chroma_walk_open(&chroma->walk, chroma->response.body.data,
                               chroma->response.body.bytes, err);
-    return status == STATUS_GARBLED
-               ? error_wrap(err, "chroma at \"%.64s\": query", chroma->config.url)
-               : status;
+    return name_garbled(chroma, "query", status, err);
 }
 
 enum status chroma_next_hits(struct chroma *chroma, struct arena *arena, struct chroma_hits *hits,
@@ -233,9 +239,7 @@ enum status chroma_next_hits(struct chroma *chroma, struct arena *arena, struct 
     if (status != STATUS_OK || chroma->walk.next == chroma->walk.asked.count) {
         chroma_end_answer(chroma);
     }
-    return status == STATUS_GARBLED
-               ? error_wrap(err, "chroma at \"%.64s\": query", chroma->config.url)
-               : status;
+    return name_garbled(chroma, "query", status, err);
 }
 
 static void write_ids(struct strbuf *out, const struct slice *ids, size_t count)
@@ -289,7 +293,8 @@ enum status chroma_get(struct chroma *chroma, const struct chroma_select *select
 {
     const struct chroma_action action = {select->domain, false, "POST", "get"};
     const bool by_list = select->ids != NULL || select->key != NULL;
-    cJSON *root = NULL;
+    struct chroma_walk walk = {.text_in_metadata = chroma->config.store_text_as_metadata};
+    const struct strbuf *body = &chroma->response.body;
 
     *out = (struct chroma_hits){0};
     if (by_list ? select->count == 0 : select->limit == 0) {
@@ -298,14 +303,13 @@ enum status chroma_get(struct chroma *chroma, const struct chroma_select *select
     write_select(chroma_request(chroma), select);
     enum status status = chroma_on_collection(chroma, &action, err);
     if (status == STATUS_OK) {
-        status = chroma_answer(chroma, "get", &root, err);
+        status = chroma_walk_open(&walk, body->data, body->bytes, err);
     }
     if (status == STATUS_OK) {
-        status =
-            chroma_decode_records(root, chroma->config.store_text_as_metadata, arena, out, err);
+        status = chroma_walk_all(&walk, arena, out, err);
     }
-    cJSON_Delete(root);
-    return status;
+    chroma_end_answer(chroma);
+    return name_garbled(chroma, "get", status, err);
 }
 
 /* Never called with an empty list: with neither ids nor where, older servers delete everything. */

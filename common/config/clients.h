@@ -16,8 +16,7 @@ enum status clients_open_embedder(const struct settings *settings, http_observer
                                   void *context, struct embedder **out,
                                   struct error *err) MUSTCHECK;
 
-/* chroma_free. `embedder` gives the collections' identity and must outlive the handle. NULL: out of
- * memory. */
+/* chroma_free. `embedder` gives the collections' identity and must outlive the handle. */
 struct chroma *clients_open_chroma(const struct settings *settings, const struct embedder *embedder,
                                    http_observer *observer, void *context) MUSTCHECK;
 

@@ -2,127 +2,109 @@
 
 #include <cjson/cJSON.h>
 #include <math.h>
+#include <nettle/base64.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "embedder/vector.h"
 
+/* Which vector of an answer, and where it goes. */
+struct place {
+    size_t index;
+    size_t count;
+    size_t dimension;
+    float *vector;
+};
+
 /* A number that is none: an answer about this text and no other. */
-static enum status unusable(size_t index, size_t count, const char *what, struct error *err)
+static enum status unusable(const struct place *place, const char *what, struct error *err)
 {
-    (void)error_set(err, STATUS_INVALID, "embedding %zu of %zu: %s", index + 1, count, what);
+    (void)error_set(err, STATUS_INVALID, "embedding %zu of %zu: %s", place->index + 1, place->count,
+                    what);
     if (err != NULL) {
         err->http_code = 200;
     }
     return STATUS_INVALID;
 }
 
-/* The vector of text `index`, scaled; the place is named in the error. */
-static enum status finish(float *vector, size_t index, size_t count, size_t dimension,
-                          struct error *err)
-{
-    struct error own = {0};
-
-    if (embedder_normalise(vector, dimension, &own) != STATUS_OK) {
-        return unusable(index, count, own.text, err);
-    }
-    return STATUS_OK;
-}
-
-static enum status wrong_length(size_t index, size_t count, size_t found, size_t dimension,
-                                struct error *err)
+static enum status wrong_length(const struct place *place, size_t found, struct error *err)
 {
     return error_set(err, STATUS_MISMATCH,
                      "embedding %zu of %zu: %zu numbers, expected %zu (STILLHOUSE_EMBED_DIMENSION)",
-                     index + 1, count, found, dimension);
+                     place->index + 1, place->count, found, place->dimension);
 }
 
-static enum status decode_array(const cJSON *array, size_t index, size_t count, size_t dimension,
-                                float *vector, struct error *err)
+static enum status decode_array(const cJSON *array, const struct place *place, struct error *err)
 {
-    size_t found = (size_t)cJSON_GetArraySize(array);
+    const size_t found = (size_t)cJSON_GetArraySize(array);
     size_t i = 0;
     const cJSON *number = NULL;
 
-    if (found != dimension) {
-        return wrong_length(index, count, found, dimension, err);
+    if (found != place->dimension) {
+        return wrong_length(place, found, err);
     }
     cJSON_ArrayForEach(number, array)
     {
         if (!cJSON_IsNumber(number)) {
             char what[48];
             snprintf(what, sizeof what, "element %zu is no number", i);
-            return unusable(index, count, what, err);
+            return unusable(place, what, err);
         }
-        vector[i++] = (float)number->valuedouble;
+        place->vector[i++] = (float)number->valuedouble;
     }
-    return finish(vector, index, count, dimension, err);
+    return STATUS_OK;
 }
 
-static int base64_value(char c)
+/* Base64's digits before the padding, if there is any; false: there is something else. */
+static bool count_digits(const char *text, size_t *digits)
 {
-    static const char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c != '\0' ? strchr(alphabet, c) : NULL;
-    return at != NULL ? (int)(at - alphabet) : -1;
+    *digits = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+    return text[*digits] == '\0' || text[*digits] == '=';
 }
 
-/* Decodes base64 into exactly `bytes` bytes; the number there really are otherwise. */
-static size_t decode_base64(const char *text, unsigned char *out, size_t bytes, int *bad)
-{
-    unsigned buffer = 0;
-    int bits = 0;
-    size_t used = 0;
-
-    for (; *text != '\0' && *text != '='; text++) {
-        int value = base64_value(*text);
-        if (value < 0) {
-            *bad = 1;
-            return used;
-        }
-        buffer = (buffer << 6 | (unsigned)value) & 0xffffff;
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            if (used < bytes) {
-                out[used] = (unsigned char)(buffer >> bits);
-            }
-            used++;
-        }
-    }
-    return used;
-}
-
-static enum status decode_packed(const char *text, size_t index, size_t count, size_t dimension,
-                                 float *vector, struct error *err)
+static enum status decode_packed(const char *text, const struct place *place, struct error *err)
 {
     _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "float32 comes little-endian");
-    int bad = 0;
-    size_t bytes = decode_base64(text, (unsigned char *)vector, dimension * sizeof *vector, &bad);
+    struct base64_decode_ctx base64;
+    size_t digits = 0;
 
-    if (bad) {
-        return error_set(err, STATUS_GARBLED, "embedding %zu of %zu: not base64", index + 1, count);
+    if (!count_digits(text, &digits)) {
+        return error_set(err, STATUS_GARBLED, "embedding %zu of %zu: not base64", place->index + 1,
+                         place->count);
     }
-    if (bytes % sizeof *vector != 0) {
+    size_t bytes = digits * 3 / 4;
+    if (bytes % sizeof(float) != 0) {
         return error_set(err, STATUS_GARBLED, "embedding %zu of %zu: %zu bytes are no float32",
-                         index + 1, count, bytes);
+                         place->index + 1, place->count, bytes);
     }
-    if (bytes != dimension * sizeof *vector) {
-        return wrong_length(index, count, bytes / sizeof *vector, dimension, err);
+    if (bytes != place->dimension * sizeof(float)) {
+        return wrong_length(place, bytes / sizeof(float), err);
     }
-    return finish(vector, index, count, dimension, err);
+    base64_decode_init(&base64);
+    (void)base64_decode_update(&base64, &bytes, (uint8_t *)place->vector, digits, text);
+    return STATUS_OK;
 }
 
-static enum status decode_any(const cJSON *embedding, size_t index, size_t count, size_t dimension,
-                              float *vector, struct error *err)
+/* Of unit length; in an error its place is named. */
+static enum status decode_any(const cJSON *embedding, const struct place *place, struct error *err)
 {
+    struct error own = {0};
+    enum status status = STATUS_OK;
+
     if (cJSON_IsString(embedding)) {
-        return decode_packed(embedding->valuestring, index, count, dimension, vector, err);
+        status = decode_packed(embedding->valuestring, place, err);
+    } else if (cJSON_IsArray(embedding)) {
+        status = decode_array(embedding, place, err);
+    } else {
+        return error_set(err, STATUS_GARBLED, "embedding %zu of %zu is missing", place->index + 1,
+                         place->count);
     }
-    if (cJSON_IsArray(embedding)) {
-        return decode_array(embedding, index, count, dimension, vector, err);
+    if (status == STATUS_OK &&
+        embedder_normalise(place->vector, place->dimension, &own) != STATUS_OK) {
+        return unusable(place, own.text, err);
     }
-    return error_set(err, STATUS_GARBLED, "embedding %zu of %zu is missing", index + 1, count);
+    return status;
 }
 
 static enum status check_count(const cJSON *list, const char *field, size_t count,
@@ -162,8 +144,9 @@ static enum status decode_items(const cJSON *list, size_t count, size_t dimensio
             return error_set(err, STATUS_GARBLED, "embedding %zu of %zu comes twice",
                              (size_t)at + 1, count);
         }
-        enum status status = decode_any(cJSON_GetObjectItemCaseSensitive(item, "embedding"),
-                                        (size_t)at, count, dimension, vector, err);
+        const struct place place = {(size_t)at, count, dimension, vector};
+        enum status status =
+            decode_any(cJSON_GetObjectItemCaseSensitive(item, "embedding"), &place, err);
         if (status != STATUS_OK) {
             return status;
         }
@@ -199,16 +182,17 @@ enum status embedder_decode_ollama(const char *body, size_t bytes, size_t count,
     enum status status = STATUS_OK;
 
     if (single != NULL && count == 1) {
-        status = decode_any(single, 0, 1, dimension, vectors, err);
+        status = decode_any(single, &(struct place){0, 1, dimension, vectors}, err);
     } else {
         const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "embeddings");
         const cJSON *item = NULL;
-        size_t index = 0;
+        struct place place = {0, count, dimension, vectors};
         status = check_count(list, "embeddings", count, err);
         for (item = status == STATUS_OK ? list->child : NULL; item != NULL && status == STATUS_OK;
              item = item->next) {
-            status = decode_any(item, index, count, dimension, vectors + index * dimension, err);
-            index++;
+            status = decode_any(item, &place, err);
+            place.index++;
+            place.vector += dimension;
         }
     }
     cJSON_Delete(root);
@@ -233,16 +217,15 @@ enum status embedder_decode_length(const char *body, size_t bytes, size_t *lengt
 {
     cJSON *root = cJSON_ParseWithLength(body != NULL ? body : "", bytes);
     const cJSON *vector = first_vector(root);
-    int bad = 0;
+    size_t digits = 0;
 
     *length = 0;
     if (cJSON_IsArray(vector)) {
         *length = (size_t)cJSON_GetArraySize(vector);
-    } else if (cJSON_IsString(vector)) {
-        *length = decode_base64(vector->valuestring, NULL, 0, &bad) / sizeof(float);
+    } else if (cJSON_IsString(vector) && count_digits(vector->valuestring, &digits)) {
+        *length = digits * 3 / 4 / sizeof(float);
     }
     cJSON_Delete(root);
-    return *length > 0 && bad == 0
-               ? STATUS_OK
-               : error_set(err, STATUS_GARBLED, "embedder's answer has no vector");
+    return *length > 0 ? STATUS_OK
+                       : error_set(err, STATUS_GARBLED, "embedder's answer has no vector");
 }

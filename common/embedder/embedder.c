@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "base/strbuf.h"
 #include "base/text.h"
 #include "embedder/builtin.h"
@@ -114,9 +115,6 @@ static enum status open_http(struct embedder *embedder, const struct embedder_co
         .observer_context = config->observer_context,
     };
     embedder->http = http_new(&http);
-    if (embedder->http == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for the embedder's client");
-    }
     return STATUS_OK;
 }
 
@@ -152,10 +150,8 @@ static enum status name_it(struct embedder *embedder, const struct embedder_conf
 enum status embedder_new(const struct embedder_config *config, struct embedder **out,
                          struct error *err)
 {
-    struct embedder *embedder = calloc(1, sizeof *embedder);
-    if (embedder == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for the embedder");
-    }
+    struct embedder *embedder = must_alloc(1, sizeof *embedder);
+
     embedder->kind = config->kind;
     embedder->ask_dimension = config->dimension > 0;
     embedder->ask_packed = true;
@@ -209,11 +205,8 @@ size_t embedder_dimension(const struct embedder *embedder)
 enum status embedder_compare(struct embedder *embedder, struct error *err)
 {
     static const struct slice text = {"a short text", 12};
-    float *vector = calloc(embedder->dimension + 1, sizeof *vector);
+    float *vector = must_alloc(embedder->dimension + 1, sizeof *vector);
 
-    if (vector == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for a vector");
-    }
     embedder->compares = true;
     const enum status status = embedder_embed(embedder, &text, 1, vector, err);
     embedder->compares = false;
@@ -293,9 +286,7 @@ static enum status post(struct embedder *embedder, const char *path, struct erro
 {
     char url[URL_BYTES];
 
-    if (!strbuf_ok(&embedder->request)) {
-        return error_set(err, STATUS_OOM, "no memory for an embedding request");
-    }
+    strbuf_must(&embedder->request);
     snprintf(url, sizeof url, "%s%s", embedder->url, path);
     const struct http_request request = {
         .method = "POST",
@@ -317,6 +308,14 @@ static enum status check_code(const struct embedder *embedder, struct error *err
     return http_code_status(&embedder->response, "embedder", err);
 }
 
+/* Posts it, and takes only a success. */
+static enum status post_well(struct embedder *embedder, const char *path, struct error *err)
+{
+    const enum status status = post(embedder, path, err);
+
+    return status == STATUS_OK ? check_code(embedder, err) : status;
+}
+
 static enum status ask_openai_once(struct embedder *embedder, const struct slice *texts,
                                    size_t count, float *vectors, struct error *err)
 {
@@ -330,10 +329,7 @@ static enum status ask_openai_once(struct embedder *embedder, const struct slice
     add_texts(embedder, texts, count);
     strbuf_append_char(&embedder->request, '}');
 
-    enum status status = post(embedder, "/embeddings", err);
-    if (status == STATUS_OK) {
-        status = check_code(embedder, err);
-    }
+    enum status status = post_well(embedder, "/embeddings", err);
     if (status != STATUS_OK) {
         return status;
     }
@@ -401,10 +397,7 @@ static enum status ask_singly(struct embedder *embedder, const struct slice *tex
         json_string(&embedder->request, texts[i].data, texts[i].bytes);
         strbuf_append_char(&embedder->request, '}');
 
-        enum status status = post(embedder, "/api/embeddings", err);
-        if (status == STATUS_OK) {
-            status = check_code(embedder, err);
-        }
+        enum status status = post_well(embedder, "/api/embeddings", err);
         if (status == STATUS_OK) {
             status = embedder_decode_ollama(embedder->response.body.data,
                                             embedder->response.body.bytes, 1, embedder->dimension,
@@ -445,18 +438,12 @@ static enum status ask_ollama(struct embedder *embedder, const struct slice *tex
                                   count, embedder->dimension, vectors, err);
 }
 
-static enum status ask(struct embedder *embedder, const struct slice *texts, size_t count,
-                       float *vectors, struct error *err)
-{
-    if (embedder->kind == EMBEDDER_OPENAI) {
-        return ask_openai(embedder, texts, count, vectors, err);
-    }
-    return ask_ollama(embedder, texts, count, vectors, err);
-}
-
 enum status embedder_embed(struct embedder *embedder, const struct slice *texts, size_t count,
                            float *vectors, struct error *err)
 {
+    enum status (*const ask)(struct embedder *, const struct slice *, size_t, float *,
+                             struct error *) =
+        embedder->kind == EMBEDDER_OPENAI ? ask_openai : ask_ollama;
     enum status status = check_texts(texts, count, err);
 
     if (status != STATUS_OK) {

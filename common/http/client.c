@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/must.h"
 #include "base/tls_files.h"
 #include "http/curl.h"
 #include "http/headers.h"
@@ -82,16 +83,16 @@ enum status http_check_library(struct error *err)
 
 /* The whole body at once where its length is known: growing takes twice the memory. A length that
  * is not true costs no more than this. */
-static bool reserve_body(const struct http *http, struct strbuf *body)
+static void reserve_body(const struct http *http, struct strbuf *body)
 {
     curl_off_t bytes = 0;
     CURLcode code =
         http->curl->easy_getinfo(http->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &bytes);
 
-    if (code != CURLE_OK || bytes <= 0 || bytes > RESERVE_MAX_BYTES) {
-        return true;
+    if (code == CURLE_OK && bytes > 0 && bytes <= RESERVE_MAX_BYTES &&
+        strbuf_reserve(body, (size_t)bytes) == NULL) {
+        must_die();
     }
-    return strbuf_reserve(body, (size_t)bytes) != NULL;
 }
 
 /* curl's write callback: returning less than it was given ends the transfer. */
@@ -105,11 +106,12 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
         http->over_cap = true;
         return 0;
     }
-    if (body->bytes == 0 && !reserve_body(http, body)) {
-        return 0;
+    if (body->bytes == 0) {
+        reserve_body(http, body);
     }
     strbuf_append(body, data, bytes);
-    return strbuf_ok(body) ? bytes : 0;
+    strbuf_must(body);
+    return bytes;
 }
 
 static size_t take_header(char *line, size_t size, size_t count, void *context)
@@ -165,51 +167,45 @@ void http_on_wait(struct http *http, http_waiter *waiter, void *context)
     http->waiter_context = context;
 }
 
-static bool add_header(struct http *http, const char *line)
+static void add_header(struct http *http, const char *line)
 {
-    struct curl_slist *longer = http->curl->slist_append(http->headers, line);
-    if (longer == NULL) {
-        return false;
+    http->headers = http->curl->slist_append(http->headers, line);
+    if (http->headers == NULL) {
+        must_die();
     }
-    http->headers = longer;
-    return true;
 }
 
-static bool add_headers(struct http *http)
+static void add_headers(struct http *http)
 {
     /* "Expect:" removes it: waiting for "100 Continue" costs a second above 1 MB. */
-    if (!add_header(http, "Expect:") || !add_header(http, "Content-Type: application/json") ||
-        !add_header(http, "Accept: application/json")) {
-        return false;
-    }
+    add_header(http, "Expect:");
+    add_header(http, "Content-Type: application/json");
+    add_header(http, "Accept: application/json");
     for (char **line = http->header_lines; *line != NULL; line++) {
-        if (!add_header(http, *line)) {
-            return false;
-        }
+        add_header(http, *line);
     }
-    return true;
 }
 
-static bool set_bounds(const struct http *http)
+/* Each of these returns 0 where the library took all of it. */
+static unsigned set_bounds(const struct http *http)
 {
-    const struct http_config *config = &http->config;
     const struct curl *curl = http->curl;
     CURL *easy = http->easy;
+    unsigned failed = 0;
 
-    return curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-           curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-           curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-           curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms) ==
-               CURLE_OK &&
-           curl->easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
-           curl->easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SECONDS) ==
-               CURLE_OK &&
-           curl->easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_INTERVAL_SECONDS) ==
-               CURLE_OK;
+    failed |= curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    failed |= curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    failed |= curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    failed |=
+        curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http->config.connect_timeout_ms);
+    failed |= curl->easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    failed |= curl->easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SECONDS);
+    failed |= curl->easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_INTERVAL_SECONDS);
+    return failed;
 }
 
 /* libcurl by itself looks at none of this, and at no variable. */
-static bool set_trust(const struct http *http)
+static unsigned set_trust(const struct http *http)
 {
     const struct curl *curl = http->curl;
     CURL *easy = http->easy;
@@ -218,35 +214,39 @@ static bool set_trust(const struct http *http)
     const char *authorities = own ? files.authorities : getenv("SSL_CERT_FILE");
     const char *folder = own ? NULL : getenv("SSL_CERT_DIR");
     const char *key = files.key[0] != '\0' ? files.key : files.certificate;
+    unsigned failed = 0;
 
-    if (authorities != NULL && authorities[0] != '\0' &&
-        (curl->easy_setopt(easy, CURLOPT_CAINFO, authorities) != CURLE_OK ||
-         curl->easy_setopt(easy, CURLOPT_PROXY_CAINFO, authorities) != CURLE_OK)) {
-        return false;
+    if (authorities != NULL && authorities[0] != '\0') {
+        failed |= curl->easy_setopt(easy, CURLOPT_CAINFO, authorities);
+        failed |= curl->easy_setopt(easy, CURLOPT_PROXY_CAINFO, authorities);
     }
-    if ((own || (folder != NULL && folder[0] != '\0')) &&
-        (curl->easy_setopt(easy, CURLOPT_CAPATH, folder) != CURLE_OK ||
-         curl->easy_setopt(easy, CURLOPT_PROXY_CAPATH, folder) != CURLE_OK)) {
-        return false;
+    if (own || (folder != NULL && folder[0] != '\0')) {
+        failed |= curl->easy_setopt(easy, CURLOPT_CAPATH, folder);
+        failed |= curl->easy_setopt(easy, CURLOPT_PROXY_CAPATH, folder);
     }
-    return files.certificate[0] == '\0' ||
-           (curl->easy_setopt(easy, CURLOPT_SSLCERT, files.certificate) == CURLE_OK &&
-            curl->easy_setopt(easy, CURLOPT_SSLKEY, key) == CURLE_OK);
+    if (files.certificate[0] != '\0') {
+        failed |= curl->easy_setopt(easy, CURLOPT_SSLCERT, files.certificate);
+        failed |= curl->easy_setopt(easy, CURLOPT_SSLKEY, key);
+    }
+    return failed;
 }
 
-static bool set_callbacks(struct http *http)
+static unsigned set_callbacks(struct http *http)
 {
     const struct curl *curl = http->curl;
+    CURL *easy = http->easy;
+    unsigned failed = 0;
 
-    return curl->easy_setopt(http->easy, CURLOPT_ERRORBUFFER, http->curl_text) == CURLE_OK &&
-           curl->easy_setopt(http->easy, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
-           curl->easy_setopt(http->easy, CURLOPT_WRITEDATA, http) == CURLE_OK &&
-           curl->easy_setopt(http->easy, CURLOPT_HEADERFUNCTION, take_header) == CURLE_OK &&
-           curl->easy_setopt(http->easy, CURLOPT_HEADERDATA, http) == CURLE_OK &&
-           curl->easy_setopt(http->easy, CURLOPT_XFERINFOFUNCTION, watch) == CURLE_OK &&
-           curl->easy_setopt(http->easy, CURLOPT_XFERINFODATA, http) == CURLE_OK &&
-           curl->easy_setopt(http->easy, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
-           curl->easy_setopt(http->easy, CURLOPT_HTTPHEADER, http->headers) == CURLE_OK;
+    failed |= curl->easy_setopt(easy, CURLOPT_ERRORBUFFER, http->curl_text);
+    failed |= curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
+    failed |= curl->easy_setopt(easy, CURLOPT_WRITEDATA, http);
+    failed |= curl->easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
+    failed |= curl->easy_setopt(easy, CURLOPT_HEADERDATA, http);
+    failed |= curl->easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, watch);
+    failed |= curl->easy_setopt(easy, CURLOPT_XFERINFODATA, http);
+    failed |= curl->easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+    failed |= curl->easy_setopt(easy, CURLOPT_HTTPHEADER, http->headers);
+    return failed;
 }
 
 static void close_easy(struct http *http)
@@ -257,14 +257,6 @@ static void close_easy(struct http *http)
         http->easy = NULL;
         http->headers = NULL;
     }
-}
-
-static void free_lines(char **lines)
-{
-    for (char **line = lines; line != NULL && *line != NULL; line++) {
-        free(*line);
-    }
-    free(lines);
 }
 
 /* Of the first request: only now it is known that there is one. */
@@ -278,37 +270,35 @@ static enum status open_easy(struct http *http, struct error *err)
         return STATUS_FAILED;
     }
     http->easy = http->curl->easy_init();
-    if (http->easy != NULL && add_headers(http) && set_bounds(http) && set_trust(http) &&
-        set_callbacks(http)) {
+    if (http->easy == NULL) {
+        must_die();
+    }
+    add_headers(http);
+    if ((set_bounds(http) | set_trust(http) | set_callbacks(http)) == 0) {
         return STATUS_OK;
     }
     close_easy(http);
-    return error_set(err, STATUS_OOM, "cannot set up the http client: out of memory");
+    return error_set(err, STATUS_FAILED, "cannot set up the http client: libcurl lacks an option");
 }
 
 static char **copy_lines(const char *const *lines)
 {
     size_t count = 0;
+
     while (lines != NULL && lines[count] != NULL) {
         count++;
     }
-    char **copies = calloc(count + 1, sizeof *copies);
-    for (size_t i = 0; i < count && copies != NULL; i++) {
-        copies[i] = strdup(lines[i]);
-        if (copies[i] == NULL) {
-            free_lines(copies);
-            copies = NULL;
-        }
+    char **copies = must_alloc(count + 1, sizeof *copies);
+    for (size_t i = 0; i < count; i++) {
+        copies[i] = must_copy(lines[i], strlen(lines[i]));
     }
     return copies;
 }
 
 struct http *http_new(const struct http_config *config)
 {
-    struct http *http = calloc(1, sizeof *http);
-    if (http == NULL) {
-        return NULL;
-    }
+    struct http *http = must_alloc(1, sizeof *http);
+
     http->config = *config;
     http->config.headers = NULL; /* the caller's; ours are the copies */
     if (http->config.connect_timeout_ms <= 0) {
@@ -324,10 +314,6 @@ struct http *http_new(const struct http_config *config)
         http->config.max_response_bytes = MAX_RESPONSE_DEFAULT_BYTES;
     }
     http->header_lines = copy_lines(config->headers);
-    if (http->header_lines == NULL) {
-        http_free(http);
-        return NULL;
-    }
     return http;
 }
 
@@ -337,7 +323,10 @@ void http_free(struct http *http)
         return;
     }
     close_easy(http);
-    free_lines(http->header_lines);
+    for (char **line = http->header_lines; *line != NULL; line++) {
+        free(*line);
+    }
+    free(http->header_lines);
     free(http);
 }
 
@@ -346,35 +335,38 @@ void http_response_free(struct http_response *response)
     strbuf_free(&response->body);
 }
 
-static bool set_method(const struct http *http, const struct http_request *request)
+static unsigned set_method(const struct http *http, const struct http_request *request)
 {
     const struct curl *curl = http->curl;
     CURL *easy = http->easy;
     bool has_body = request->body != NULL || strcmp(request->method, "POST") == 0 ||
                     strcmp(request->method, "PUT") == 0;
+    unsigned failed = 0;
 
-    if (!has_body) {
-        return curl->easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK &&
-               curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
+    if (has_body) {
+        const char *body = request->body == NULL ? "" : request->body;
+        failed |= curl->easy_setopt(easy, CURLOPT_POST, 1L);
+        failed |= curl->easy_setopt(easy, CURLOPT_POSTFIELDS, body);
+        failed |=
+            curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_bytes);
+    } else {
+        failed |= curl->easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     }
-    return curl->easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
-           curl->easy_setopt(easy, CURLOPT_POSTFIELDS,
-                             request->body == NULL ? "" : request->body) == CURLE_OK &&
-           curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_bytes) ==
-               CURLE_OK &&
-           curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
+    return failed | curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
 }
 
-static bool set_request(struct http *http, const struct http_request *request)
+static unsigned set_request(struct http *http, const struct http_request *request)
 {
+    const struct curl *curl = http->curl;
     int timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : http->config.timeout_ms;
     /* A proxy from the environment is for the world outside, never for this machine. */
     const char *no_proxy = http_is_loopback(request->url) ? "*" : NULL;
+    unsigned failed = set_method(http, request);
 
-    return http->curl->easy_setopt(http->easy, CURLOPT_URL, request->url) == CURLE_OK &&
-           http->curl->easy_setopt(http->easy, CURLOPT_NOPROXY, no_proxy) == CURLE_OK &&
-           http->curl->easy_setopt(http->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK &&
-           set_method(http, request);
+    failed |= curl->easy_setopt(http->easy, CURLOPT_URL, request->url);
+    failed |= curl->easy_setopt(http->easy, CURLOPT_NOPROXY, no_proxy);
+    failed |= curl->easy_setopt(http->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+    return failed;
 }
 
 /* True when the request had gone out, or could have: the connection stood. */
@@ -396,9 +388,9 @@ static enum status fault_status(const struct http *http, CURLcode code)
     case CURLE_ABORTED_BY_CALLBACK:
         return STATUS_TIMEOUT;
     case CURLE_WRITE_ERROR:
-        return http->over_cap ? STATUS_FULL : STATUS_OOM;
+        return STATUS_FULL;
     case CURLE_OUT_OF_MEMORY:
-        return STATUS_OOM;
+        must_die();
     case CURLE_URL_MALFORMAT:
         return STATUS_INVALID;
     case CURLE_UNSUPPORTED_PROTOCOL: /* of the URL; or the answer was not HTTP at all */
@@ -482,8 +474,8 @@ enum status http_perform(struct http *http, const struct http_request *request,
     if (status != STATUS_OK) {
         return status;
     }
-    if (!set_request(http, request)) {
-        return error_set(err, STATUS_OOM, "cannot set up a request: out of memory");
+    if (set_request(http, request) != 0) {
+        return error_set(err, STATUS_FAILED, "cannot set up a request: libcurl lacks an option");
     }
 
     int64_t started_ns = clock_now_ns();

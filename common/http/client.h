@@ -15,7 +15,7 @@
  *
  * libcurl is loaded by the first request of the process (http/curl.h says why), not by http_new: a
  * client that is never used costs nothing. A program that wants to know before its work begins asks
- * http_check_library.
+ * http_check_library. For programs: without memory the process ends (base/must.h).
  */
 #ifndef STILLHOUSE_HTTP_CLIENT_H
 #define STILLHOUSE_HTTP_CLIENT_H
@@ -70,7 +70,7 @@ enum status http_check_library(struct error *err) MUSTCHECK;
 /* Loads libcurl now, for programs that will use it anyway. Any thread, any number of times. */
 enum status http_global_init(struct error *err) MUSTCHECK;
 
-struct http *http_new(const struct http_config *config) MUSTCHECK; /* NULL: out of memory */
+struct http *http_new(const struct http_config *config) MUSTCHECK;
 void http_free(struct http *http);
 
 /* Called about once a second while a request waits, from its thread: who waits within a bound is
@@ -82,8 +82,8 @@ void http_on_wait(struct http *http, http_waiter *waiter, void *context);
  * and where it is neither a success nor JSON of the request's texts, is "***" (http/hide.h). Else
  * UNREACHABLE (refused, DNS, TLS, reset, empty or half reply, no connection in time), TIMEOUT
  * (connected, no whole answer in time), FULL (response over the cap), GARBLED (what answered does
- * not speak HTTP), INVALID (not a URL of http or https), FAILED (no libcurl), OOM; the text names
- * the method and the URL without user info and query. The response's code is then 0. */
+ * not speak HTTP), INVALID (not a URL of http or https), FAILED (no libcurl); the text names the
+ * method and the URL without user info and query. The response's code is then 0. */
 enum status http_perform(struct http *http, const struct http_request *request,
                          struct http_response *response, struct error *err) MUSTCHECK;
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "base/text.h"
 
 enum {
@@ -267,11 +268,7 @@ void http_hide_sent(struct strbuf *body, const struct http_sent *sent)
     if (body->bytes == 0) {
         return;
     }
-    struct answer *answer = calloc(1, sizeof *answer);
-    if (answer == NULL) {
-        strbuf_reset(body);
-        return;
-    }
+    struct answer *answer = must_alloc(1, sizeof *answer);
     read_answer(answer, body->data,
                 text_utf8_cut(body->data, body->bytes, (size_t)HTTP_QUOTED_MAX_BYTES));
     index_runs(answer);

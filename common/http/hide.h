@@ -20,8 +20,7 @@ enum { HTTP_QUOTED_MAX_BYTES = 16 * 1024 }; /* what may be quoted of an answer i
 
 /* An answer that is no success, its first 16 KiB: runs of 16 characters and more that stand in a
  * string of the request become "***", whole strings from 8 on, and of the headers' values runs of
- * 8, or the whole value from 4 on. Escapes and white space make no difference. Empty afterwards
- * where memory is short. */
+ * 8, or the whole value from 4 on. Escapes and white space make no difference. */
 void http_hide_sent(struct strbuf *body, const struct http_sent *sent);
 
 /* An answer that will be decoded: only the headers' values, byte for byte, in its first 16 KiB. */

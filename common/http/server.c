@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/must.h"
 
 enum {
     FIRST_REQUEST_MS = 10000,
@@ -274,11 +275,7 @@ enum status http_server_start(const struct http_server_config *config, struct ht
                               struct error *err)
 {
     int fd = -1;
-    struct http_server *server = calloc(1, sizeof *server);
-
-    if (server == NULL) {
-        return error_set(err, STATUS_OOM, "no memory for the http endpoint");
-    }
+    struct http_server *server = must_alloc(1, sizeof *server);
     enum status status = open_socket(config, &fd, err);
     if (status != STATUS_OK) {
         free(server);

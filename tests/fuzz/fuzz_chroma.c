@@ -48,7 +48,7 @@ static void decode_query(uint8_t choice, const char *text, size_t bytes)
                   .wanted = (choice & 32) != 0 ? wants : NULL},
         .text_in_metadata = (choice & 4) != 0,
     };
-    struct arena arena = {0};
+    struct arena arena = {.is_must = true};
     struct error err = {0};
     enum status status = chroma_walk_open(&walk, text, bytes, &err);
 
@@ -64,30 +64,37 @@ static void decode_query(uint8_t choice, const char *text, size_t bytes)
     arena_free(&arena);
 }
 
+static void decode_get(uint8_t choice, const char *text, size_t bytes)
+{
+    struct chroma_walk walk = {.text_in_metadata = (choice & 4) != 0};
+    struct arena arena = {.is_must = true};
+    struct chroma_hits hits = {0};
+    struct error err = {0};
+
+    if (chroma_walk_open(&walk, text, bytes, &err) == STATUS_OK &&
+        chroma_walk_all(&walk, &arena, &hits, &err) == STATUS_OK) {
+        touch_hits(&hits);
+    }
+    arena_free(&arena);
+}
+
 static void decode(uint8_t choice, const cJSON *root)
 {
     static const struct chroma_identity identity = {.model = "m", .dimension = 2};
-    struct arena arena = {0};
-    struct chroma_hits hits = {0};
+    struct arena arena = {.is_must = true};
     struct chroma_domains domains = {0};
     struct error err = {0};
     char id[CHROMA_ID_BYTES];
     int64_t count = 0;
-    bool text_in_metadata = (choice & 4) != 0;
 
     switch (choice & 3) {
-    case 1:
-        if (chroma_decode_records(root, text_in_metadata, &arena, &hits, &err) == STATUS_OK) {
-            touch_hits(&hits);
-        }
-        break;
     case 2:
         if (chroma_decode_collection(root, "sh-x", &identity, id, &err) == STATUS_OK) {
             touched += strlen(id);
         }
         break;
     default:
-        if (text_in_metadata) {
+        if ((choice & 4) != 0) {
             if (chroma_decode_domains(root, &arena, &domains, &err) == STATUS_OK) {
                 touched += domains.count;
             }
@@ -115,6 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text[size - 1] = '\0';
     if ((data[0] & 3) == 0) {
         decode_query(data[0], text, size - 1);
+    } else if ((data[0] & 3) == 1) {
+        decode_get(data[0], text, size - 1);
     } else if (chroma_parse(text, size - 1, &root, &err) == STATUS_OK) {
         decode(data[0], root);
     }

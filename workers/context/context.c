@@ -77,9 +77,6 @@ static enum status open_upstreams(struct context *ctx, struct error *err)
     }
     ctx->clients.chroma =
         clients_open_chroma(settings, ctx->clients.embedder, observe_http, ctx->metrics);
-    if (ctx->clients.chroma == NULL) {
-        must_die();
-    }
     embedder_on_wait(ctx->clients.embedder, wait_on, ctx);
     chroma_on_wait(ctx->clients.chroma, wait_on, ctx);
     return STATUS_OK;
@@ -230,9 +227,7 @@ struct slice context_encode_result(struct context *ctx, const struct enrich_resu
     struct strbuf packed = {0};
 
     bodies_encode_result(result, &packed);
-    if (!strbuf_ok(&packed)) {
-        must_die();
-    }
+    strbuf_must(&packed);
     const struct slice out = {arena_copy(&ctx->arena, packed.data, packed.bytes), packed.bytes};
     strbuf_free(&packed);
     return out;

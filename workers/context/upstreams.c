@@ -188,7 +188,7 @@ static bool is_failure(enum operation operation, enum status status, const struc
 
 static bool says_nothing(enum operation operation, enum status status)
 {
-    return operation != OPERATION_REDIS && (status == STATUS_OOM || status == STATUS_INVALID);
+    return operation != OPERATION_REDIS && status == STATUS_INVALID;
 }
 
 static void note_answer(struct upstream *upstream, enum operation operation, int64_t now_ms)

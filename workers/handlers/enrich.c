@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/must.h"
 #include "chroma_writer/records.h"
 #include "chroma_writer/same_prompt.h"
 #include "context/asking.h"
@@ -136,9 +135,7 @@ static struct slice render_result(struct enrich_batch *batch, const struct enric
     struct strbuf few_shot = {0};
 
     prompt_block_render(examples, count, &few_shot);
-    if (!strbuf_ok(&few_shot)) {
-        must_die();
-    }
+    strbuf_must(&few_shot);
     const struct enrich_result result = {
         .domain = slice_of(item->domain),
         .query_hash = {item->hash, TEXT_HASH_CHARS},

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/must.h"
 #include "chroma_writer/records.h"
 #include "context/asking.h"
 #include "handlers/handler.h"
@@ -48,9 +47,7 @@ static void hash_content(struct index_item *item)
     const struct index_body body = {.documents = {item->document, 1}};
 
     bodies_encode_index(&body, &content); /* text and metadata, in the caller's order */
-    if (!strbuf_ok(&content)) {
-        must_die();
-    }
+    strbuf_must(&content);
     text_hash_raw(content.data, content.bytes, item->content_hash);
     strbuf_free(&content);
 }

@@ -554,13 +554,10 @@ void prompt_block_neutralise(const char *text, size_t bytes, size_t max_bytes, s
     size_t cut = text_utf8_cut(text, bytes, max_bytes);
 
     append_visible(text, cut, &visible);
-    if (!strbuf_ok(&visible)) {
-        out->failed = true;
-    } else {
-        append_unforgeable(visible.data != NULL ? visible.data : "", visible.bytes, out);
-        if (cut < bytes) {
-            strbuf_append_str(out, " [cut]");
-        }
+    strbuf_must(&visible);
+    append_unforgeable(visible.data != NULL ? visible.data : "", visible.bytes, out);
+    if (cut < bytes) {
+        strbuf_append_str(out, " [cut]");
     }
     strbuf_free(&visible);
 }
@@ -617,9 +614,7 @@ void prompt_block_render(const struct example *examples, size_t count, struct st
         /* A broken token costs a byte, so the rendered text is checked, not the source. */
         struct strbuf text = {0};
         prompt_block_neutralise(examples[i].text.data, examples[i].text.bytes, share, &text);
-        if (!strbuf_ok(&text)) {
-            out->failed = true;
-        }
+        strbuf_must(&text);
         size_t bytes =
             text.bytes <= share ? text.bytes : text_utf8_cut(text.data, text.bytes, share);
         strbuf_printf(out, "--- example %zu of %zu [%s]\n", i + 1, count, boundary);

@@ -372,7 +372,7 @@ static void check_collections(struct doctor *doctor, struct chroma *chroma)
  */
 static void check_identities(struct doctor *doctor, struct chroma *chroma)
 {
-    struct arena arena = {0};
+    struct arena arena = {.is_must = true};
     struct chroma_domains page = {.limit = COLLECTIONS_WARNING};
     struct error err = {0};
     size_t strangers = 0;
@@ -465,9 +465,6 @@ static void check_upstreams(struct doctor *doctor)
         return;
     }
     struct chroma *chroma = clients_open_chroma(&doctor->cli->settings, embedder, NULL, NULL);
-    if (chroma == NULL) {
-        must_die();
-    }
     if (embedder_learn(embedder, &err) == STATUS_OK) { /* else it is said below */
         chroma_set_dimension(chroma, embedder_dimension(embedder));
     }

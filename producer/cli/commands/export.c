@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/must.h"
 #include "cli/commands/commands.h"
 #include "cli/frame/output.h"
 #include "config/clients.h"
@@ -118,7 +117,7 @@ static void export_record(struct export *export, const struct example *record)
 static enum status export_all(struct export *export, struct chroma *chroma, const char *domain,
                               struct error *err)
 {
-    struct arena arena = {0};
+    struct arena arena = {.is_must = true};
     struct chroma_hits hits = {0};
     struct chroma_select select = {.domain = domain, .limit = PAGE, .fields = CHROMA_TEXTS};
     enum status status = STATUS_OK;
@@ -165,9 +164,6 @@ int cmd_export(struct cli *cli)
         return cli_fail(&err);
     }
     struct chroma *chroma = clients_open_chroma(&cli->settings, embedder, NULL, NULL);
-    if (chroma == NULL) {
-        must_die();
-    }
     enum status status = chroma_open_collection(chroma, domain, false, &err);
     if (status == STATUS_OK) {
         status = export_all(&export, chroma, domain, &err);
