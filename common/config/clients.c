@@ -1,5 +1,27 @@
 #include "config/clients.h"
 
+#include <string.h>
+
+#include "base/must.h"
+#include "redis/sentinel.h"
+
+enum status clients_open_redis(const char *url, struct redis_timeouts timeouts,
+                               struct redis_conn **out, struct error *err)
+{
+    struct redis_url parsed;
+    const enum status status = redis_url_parse(url, &parsed, err);
+
+    if (status != STATUS_OK) {
+        return status;
+    }
+    *out = redis_open(&parsed, timeouts);
+    explicit_bzero(&parsed, sizeof parsed); /* a password may be in it */
+    if (*out == NULL) {
+        must_die();
+    }
+    return STATUS_OK;
+}
+
 enum status clients_open_embedder(const struct settings *settings, http_observer *observer,
                                   void *context, struct embedder **out, struct error *err)
 {

@@ -1,5 +1,5 @@
-/* config/clients.h - the embedder and Chroma that the settings name: for a worker's lanes and the
- * CLI alike.
+/* config/clients.h - Redis, the embedder and Chroma that the settings name: for a worker's threads
+ * and the CLI alike.
  *
  * No connection is made. What is opened belongs to the caller and one thread; `settings` and
  * `context` are borrowed as long as it lives. `observer` may be NULL.
@@ -10,6 +10,11 @@
 #include "chroma/chroma.h"
 #include "config/settings.h"
 #include "embedder/embedder.h"
+#include "redis/conn.h"
+
+/* redis_conn_free; `url` is STILLHOUSE_REDIS_URL or _CACHE_URL. INVALID says what is wrong. */
+enum status clients_open_redis(const char *url, struct redis_timeouts timeouts,
+                               struct redis_conn **out, struct error *err) MUSTCHECK;
 
 /* embedder_free. INVALID names the setting that is wrong. */
 enum status clients_open_embedder(const struct settings *settings, http_observer *observer,

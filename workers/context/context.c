@@ -6,11 +6,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/must.h"
 #include "config/clients.h"
 #include "queue/settle.h"
 #include "queue/take.h"
-#include "redis/sentinel.h"
 
 enum { LANE_CONNECT_MS = 3000, LANE_COMMAND_MS = 5000 };
 
@@ -38,26 +36,15 @@ static void observe_http(void *argument, const char *upstream, const char *opera
 static enum status open_redis(struct context *ctx, struct error *err)
 {
     const struct settings *settings = ctx->settings;
-    const struct redis_timeouts timeouts = {LANE_CONNECT_MS, LANE_COMMAND_MS};
-    struct redis_url url;
-    enum status status = redis_url_parse(settings->redis_url, &url, err);
+    static const struct redis_timeouts timeouts = {LANE_CONNECT_MS, LANE_COMMAND_MS};
+    enum status status =
+        clients_open_redis(settings->redis_url, timeouts, &ctx->clients.redis, err);
 
-    if (status != STATUS_OK) {
-        return status;
-    }
-    ctx->clients.redis = redis_open(&url, timeouts);
     ctx->clients.cache = ctx->clients.redis;
-    if (settings->cache_url[0] != '\0') {
-        status = redis_url_parse(settings->cache_url, &url, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        ctx->clients.cache = redis_open(&url, timeouts);
+    if (status == STATUS_OK && settings->cache_url[0] != '\0') {
+        status = clients_open_redis(settings->cache_url, timeouts, &ctx->clients.cache, err);
     }
-    if (ctx->clients.redis == NULL || ctx->clients.cache == NULL) {
-        must_die();
-    }
-    return STATUS_OK;
+    return status;
 }
 
 /* A request is bounded, however long that is: a lane that waits for one moves. */

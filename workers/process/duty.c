@@ -23,9 +23,9 @@ enum {
     SELF_LOOK_MS = 20000, /* no holder but ourselves */
 };
 
-bool duty_holds_any(const struct duty *duty, size_t queue_count)
+bool duty_holds_any(const struct duty *duty)
 {
-    for (size_t i = 0; i < queue_count; i++) {
+    for (size_t i = 0; i < duty->worker->queue_count; i++) {
         if (duty->holds[i]) {
             return true;
         }
@@ -33,71 +33,70 @@ bool duty_holds_any(const struct duty *duty, size_t queue_count)
     return false;
 }
 
-static void set_holds(struct duty *duty, struct worker *worker, size_t queue, bool holds)
+static void set_holds(struct duty *duty, size_t queue, bool holds)
 {
     if (duty->holds[queue] != holds) {
         duty->holds[queue] = holds;
         duty->changes++;
-        log_debug("queue \"%s\": its chores are %s", worker->queues[queue].name,
+        log_debug("queue \"%s\": its chores are %s", duty->worker->queues[queue].name,
                   holds ? "ours" : "another worker's");
     }
     if (holds) {
-        snprintf(duty->holder[queue], sizeof duty->holder[queue], "%s", worker->id);
+        snprintf(duty->holder[queue], sizeof duty->holder[queue], "%s", duty->worker->id);
     }
 }
 
 /* A lease that holds something else than a name tells nobody anything. */
-static enum status clear(struct redis_conn *conn, const char *key, struct error *err)
+static enum status take(struct duty *duty, const char *key, int64_t ttl_ms, bool *taken,
+                        struct error *err)
 {
-    log_warning("lease \"%s\" holds what is no lease, it is taken anew", key);
-    return redis_commandf(conn, NULL, err, "DEL %s", key);
-}
-
-static enum status take(struct redis_conn *conn, const char *key, const char *token, int64_t ttl_ms,
-                        bool *taken, struct error *err)
-{
-    enum status status = lease_take(conn, key, token, ttl_ms, taken, err);
+    const char *token = duty->worker->id;
+    enum status status = lease_take(duty->conn, key, token, ttl_ms, taken, err);
 
     if (status != STATUS_OK && redis_is_wrong_type(err)) {
-        status = clear(conn, key, err);
+        log_warning("lease \"%s\" holds what is no lease, it is taken anew", key);
+        status = redis_commandf(duty->conn, NULL, err, "DEL %s", key);
         if (status == STATUS_OK) {
-            status = lease_take(conn, key, token, ttl_ms, taken, err);
+            status = lease_take(duty->conn, key, token, ttl_ms, taken, err);
         }
     }
     return status;
 }
 
+static const char *alive_key(const struct duty *duty, char key[KEYS_BYTES], const char *id)
+{
+    return keys_alive(key, duty->worker->settings->prefix, id);
+}
+
 /* GETEX: it needs no memory, and says whether the key was there still. */
-enum status duty_beat(struct duty *duty, struct worker *worker, struct redis_conn *conn,
-                      struct error *err)
+enum status duty_beat(struct duty *duty, struct error *err)
 {
     char key[KEYS_BYTES];
     redisReply *reply = NULL;
 
-    if (!duty_holds_any(duty, worker->queue_count)) {
+    if (!duty_holds_any(duty)) {
         return STATUS_OK;
     }
-    keys_alive(key, worker->settings->prefix, worker->id);
-    enum status status =
-        redis_commandf(conn, &reply, err, "GETEX %s PX %d", key, (int)ALIVE_TTL_MS);
+    enum status status = redis_commandf(duty->conn, &reply, err, "GETEX %s PX %d",
+                                        alive_key(duty, key, duty->worker->id), (int)ALIVE_TTL_MS);
     const bool lapsed = status == STATUS_OK && reply->type != REDIS_REPLY_STRING;
     redis_reply_free(reply);
     if (lapsed || (status != STATUS_OK && redis_is_wrong_type(err))) {
         duty->full_look_at_ms = 0; /* others may have taken it: look before the next chore */
         int64_t wait_ms = 0;
-        return duty_look(duty, worker, conn, &wait_ms, err);
+        return duty_look(duty, &wait_ms, err);
     }
     return status;
 }
 
 /* ms until the holder's key ends, 0 and less when it is dead. One without an end is no holder's. */
-static enum status ask_alive(struct worker *worker, struct redis_conn *conn, const char *holder,
-                             int64_t *left_ms, struct error *err)
+static enum status ask_alive(struct duty *duty, const char *holder, int64_t *left_ms,
+                             struct error *err)
 {
     char key[KEYS_BYTES];
     redisReply *reply = NULL;
-    enum status status = redis_commandf(conn, &reply, err, "PTTL %s",
-                                        keys_alive(key, worker->settings->prefix, holder));
+    enum status status =
+        redis_commandf(duty->conn, &reply, err, "PTTL %s", alive_key(duty, key, holder));
 
     *left_ms = 0;
     if (status == STATUS_OK && reply->type == REDIS_REPLY_INTEGER &&
@@ -128,9 +127,9 @@ static void note_left(struct duty *duty, size_t queue)
 }
 
 /* Reads who holds what. */
-static enum status read_leases(struct duty *duty, struct worker *worker, struct redis_conn *conn,
-                               struct error *err)
+static enum status read_leases(struct duty *duty, struct error *err)
 {
+    const struct worker *worker = duty->worker;
     struct redis_args args = {0};
     redisReply *reply = NULL;
 
@@ -138,7 +137,7 @@ static enum status read_leases(struct duty *duty, struct worker *worker, struct 
     for (size_t i = 0; i < worker->queue_count; i++) {
         redis_args_str(&args, worker->queues[i].lease);
     }
-    enum status status = redis_conn_command(conn, &args, &reply, err);
+    enum status status = redis_conn_command(duty->conn, &args, &reply, err);
     redis_args_free(&args);
     for (size_t i = 0; status == STATUS_OK && i < worker->queue_count && i < reply->elements; i++) {
         const redisReply *name = reply->element[i];
@@ -147,21 +146,20 @@ static enum status read_leases(struct duty *duty, struct worker *worker, struct 
             note_left(duty, i);
         }
         snprintf(duty->holder[i], sizeof duty->holder[i], "%s", is_name ? name->str : "");
-        set_holds(duty, worker, i, is_name && strcmp(name->str, worker->id) == 0);
+        set_holds(duty, i, is_name && strcmp(name->str, worker->id) == 0);
     }
     redis_reply_free(reply);
     return status;
 }
 
 /* Ends the leases of `holder`, so that they can be taken. */
-static enum status take_from(struct duty *duty, struct worker *worker, struct redis_conn *conn,
-                             const char *holder, struct error *err)
+static enum status take_from(struct duty *duty, const char *holder, struct error *err)
 {
     enum status status = STATUS_OK;
 
-    for (size_t i = 0; i < worker->queue_count && status == STATUS_OK; i++) {
+    for (size_t i = 0; i < duty->worker->queue_count && status == STATUS_OK; i++) {
         if (strcmp(duty->holder[i], holder) == 0) {
-            status = lease_release(conn, worker->queues[i].lease, holder, err);
+            status = lease_release(duty->conn, duty->worker->queues[i].lease, holder, err);
             note_left(duty, i);
             duty->holder[i][0] = '\0';
         }
@@ -169,72 +167,59 @@ static enum status take_from(struct duty *duty, struct worker *worker, struct re
     return status;
 }
 
-/* Asks after every holder but ourselves; the names of dead ones are emptied, *left_ms is the least
- * time that one of the others has left. */
-static enum status find_dead(struct duty *duty, struct worker *worker, struct redis_conn *conn,
-                             int64_t *left_ms, struct error *err)
-{
-    char dead[READER_QUEUES_MAX][66];
-    size_t dead_count = 0;
-    enum status status = STATUS_OK;
-
-    for (size_t i = 0; i < worker->queue_count && status == STATUS_OK; i++) {
-        int64_t one_ms = 0;
-        if (duty->holder[i][0] == '\0' || duty->holds[i] || is_known(duty, i)) {
-            continue;
-        }
-        status = ask_alive(worker, conn, duty->holder[i], &one_ms, err);
-        if (status == STATUS_OK && one_ms <= 0) {
-            snprintf(dead[dead_count++], sizeof dead[0], "%s", duty->holder[i]);
-        } else if (status == STATUS_OK && one_ms < *left_ms) {
-            *left_ms = one_ms;
-        }
-    }
-    for (size_t d = 0; d < dead_count && status == STATUS_OK; d++) {
-        status = take_from(duty, worker, conn, dead[d], err);
-    }
-    return status;
-}
-
 /* A worker of a newer version has the leases, not one of an older: it is the one that sees to it
  * that the newest functions are in force. An older holder finds out with its next look at the
  * leases. */
-static enum status leave_older(struct duty *duty, struct worker *worker, struct redis_conn *conn,
-                               struct error *err)
+static enum status ask_older(struct duty *duty, const char *holder, bool *older, struct error *err)
+{
+    char key[KEYS_BYTES];
+    redisReply *reply = NULL;
+    const enum status status =
+        redis_commandf(duty->conn, &reply, err, "HGET %s functions",
+                       keys_worker(key, duty->worker->settings->prefix, holder));
+
+    *older = status == STATUS_OK && reply->type == REDIS_REPLY_STRING &&
+             strtoll(reply->str, NULL, 10) < queue_library_version();
+    redis_reply_free(reply);
+    /* Of another type: it makes way when that worker registers. */
+    return status == STATUS_REFUSED ? STATUS_OK : status;
+}
+
+/* Asks after every holder but ourselves, and takes from those that are dead or older. *left_ms is
+ * the least time that one of the others has left. */
+static enum status ask_holders(struct duty *duty, int64_t *left_ms, struct error *err)
 {
     enum status status = STATUS_OK;
 
-    for (size_t i = 0; i < worker->queue_count && status == STATUS_OK; i++) {
-        char key[KEYS_BYTES];
-        char older[66];
-        redisReply *reply = NULL;
+    for (size_t i = 0; i < duty->worker->queue_count && status == STATUS_OK; i++) {
+        char holder[sizeof duty->holder[i]];
+        int64_t one_ms = 0;
+        bool older = false;
         if (duty->holder[i][0] == '\0' || duty->holds[i] || is_known(duty, i)) {
             continue;
         }
-        snprintf(older, sizeof older, "%s", duty->holder[i]);
-        status = redis_commandf(conn, &reply, err, "HGET %s functions",
-                                keys_worker(key, worker->settings->prefix, older));
-        const long long version = status == STATUS_OK && reply->type == REDIS_REPLY_STRING
-                                      ? strtoll(reply->str, NULL, 10)
-                                      : queue_library_version();
-        redis_reply_free(reply);
-        if (status == STATUS_REFUSED) {
-            status = STATUS_OK; /* of another type: it makes way when that worker registers */
-        } else if (status == STATUS_OK && version < queue_library_version()) {
-            status = take_from(duty, worker, conn, older, err);
+        snprintf(holder, sizeof holder, "%s", duty->holder[i]);
+        status = ask_alive(duty, holder, &one_ms, err);
+        if (status == STATUS_OK && one_ms > 0) {
+            *left_ms = one_ms < *left_ms ? one_ms : *left_ms;
+            status = ask_older(duty, holder, &older, err);
+        }
+        if (status == STATUS_OK && (one_ms <= 0 || older)) {
+            status = take_from(duty, holder, err);
         }
     }
     return status;
 }
 
 /* The queue with the least name that nobody holds and that was not asked for yet; -1 for none. */
-static int next_free(const struct duty *duty, const struct worker *worker, const bool *asked)
+static int next_free(const struct duty *duty, const bool *asked)
 {
+    const struct queue *queues = duty->worker->queues;
     int found = -1;
 
-    for (size_t i = 0; i < worker->queue_count; i++) {
+    for (size_t i = 0; i < duty->worker->queue_count; i++) {
         if (duty->holder[i][0] == '\0' && !asked[i] &&
-            (found < 0 || strcmp(worker->queues[i].name, worker->queues[found].name) < 0)) {
+            (found < 0 || strcmp(queues[i].name, queues[found].name) < 0)) {
             found = (int)i;
         }
     }
@@ -243,75 +228,55 @@ static int next_free(const struct duty *duty, const struct worker *worker, const
 
 /* Moves the end of a lease that is ours. It is as good as our own key, and ends for queues that
  * nobody serves any more. */
-static enum status prolong(struct redis_conn *conn, const char *key, struct error *err)
+static enum status prolong(struct duty *duty, size_t queue, struct error *err)
 {
-    return redis_commandf(conn, NULL, err, "PEXPIRE %s %d", key, (int)LIBRARY_LEASE_MAX_MS);
+    return redis_commandf(duty->conn, NULL, err, "PEXPIRE %s %d", duty->worker->queues[queue].lease,
+                          (int)LIBRARY_LEASE_MAX_MS);
 }
 
 /* Takes what nobody holds; *refused: somebody else is doing so right now. */
-static enum status take_free(struct duty *duty, struct worker *worker, struct redis_conn *conn,
-                             bool *refused, struct error *err)
+static enum status take_free(struct duty *duty, bool *refused, struct error *err)
 {
     bool asked[READER_QUEUES_MAX] = {false};
     char key[KEYS_BYTES];
     bool taken = true;
-    int queue = next_free(duty, worker, asked);
+    int queue = next_free(duty, asked);
 
-    if (queue < 0 && !duty_holds_any(duty, worker->queue_count)) {
+    if (queue < 0 && !duty_holds_any(duty)) {
         return STATUS_OK;
     }
     /* Alive first, or another one would take it from us at once. */
-    enum status status = take(conn, keys_alive(key, worker->settings->prefix, worker->id),
-                              worker->id, ALIVE_TTL_MS, &taken, err);
-    for (; queue >= 0 && status == STATUS_OK && !*refused; queue = next_free(duty, worker, asked)) {
+    enum status status =
+        take(duty, alive_key(duty, key, duty->worker->id), ALIVE_TTL_MS, &taken, err);
+    for (; queue >= 0 && status == STATUS_OK && !*refused; queue = next_free(duty, asked)) {
         asked[queue] = true;
-        status =
-            take(conn, worker->queues[queue].lease, worker->id, LIBRARY_LEASE_MAX_MS, &taken, err);
+        status = take(duty, duty->worker->queues[queue].lease, LIBRARY_LEASE_MAX_MS, &taken, err);
         *refused = status == STATUS_OK && !taken;
         if (status == STATUS_OK && taken) {
-            set_holds(duty, worker, (size_t)queue, true);
-            status = prolong(conn, worker->queues[queue].lease, err);
+            set_holds(duty, (size_t)queue, true);
         }
     }
     return status;
 }
 
-static enum status prolong_all(struct duty *duty, struct worker *worker, struct redis_conn *conn,
-                               struct error *err)
-{
-    enum status status = STATUS_OK;
-
-    for (size_t i = 0; i < worker->queue_count && status == STATUS_OK; i++) {
-        if (duty->holds[i]) {
-            status = prolong(conn, worker->queues[i].lease, err);
-        }
-    }
-    return status;
-}
-
-static enum status look_at_all(struct duty *duty, struct worker *worker, struct redis_conn *conn,
-                               int64_t *left_ms, struct error *err)
+static enum status look_at_all(struct duty *duty, int64_t *left_ms, struct error *err)
 {
     bool refused = false;
-    enum status status = read_leases(duty, worker, conn, err);
+    enum status status = read_leases(duty, err);
 
     if (status == STATUS_OK) {
-        status = find_dead(duty, worker, conn, left_ms, err);
+        status = ask_holders(duty, left_ms, err);
     }
     if (status == STATUS_OK) {
-        status = leave_older(duty, worker, conn, err);
+        status = take_free(duty, &refused, err);
     }
-    if (status == STATUS_OK) {
-        status = take_free(duty, worker, conn, &refused, err);
-    }
-    if (status == STATUS_OK) {
-        status = prolong_all(duty, worker, conn, err);
+    for (size_t i = 0; i < duty->worker->queue_count && status == STATUS_OK; i++) {
+        status = duty->holds[i] ? prolong(duty, i, err) : STATUS_OK;
     }
     duty->full_look_at_ms =
         status != STATUS_OK || refused
             ? 0
-            : clock_now_ms() + (duty_holds_any(duty, worker->queue_count) ? FULL_LOOK_EVERY_MS
-                                                                          : FULL_LOOK_OTHERS_MS);
+            : clock_now_ms() + (duty_holds_any(duty) ? FULL_LOOK_EVERY_MS : FULL_LOOK_OTHERS_MS);
     if (refused) {
         *left_ms = LOOK_AGAIN_MS;
     }
@@ -319,57 +284,55 @@ static enum status look_at_all(struct duty *duty, struct worker *worker, struct 
 }
 
 /* How much later than at once this worker looks. */
-static int64_t spread(struct duty *duty, const struct worker *worker)
+static int64_t spread(struct duty *duty)
 {
-    const int64_t others = atomic_load(&worker->fleet_size) - PROMPT_LOOKERS;
+    const int64_t others = atomic_load(&duty->worker->fleet_size) - PROMPT_LOOKERS;
     int64_t most_ms = others > 0 ? others * SPREAD_MS : 0;
 
     most_ms = most_ms > SPREAD_MAX_MS ? SPREAD_MAX_MS : most_ms;
     return most_ms == 0 ? 0 : (int64_t)(retry_random_next(&duty->random) % (uint64_t)most_ms);
 }
 
-enum status duty_look(struct duty *duty, struct worker *worker, struct redis_conn *conn,
-                      int64_t *wait_ms, struct error *err)
+enum status duty_look(struct duty *duty, int64_t *wait_ms, struct error *err)
 {
     int64_t left_ms = SELF_LOOK_MS;
     bool all_alive = true;
     enum status status = STATUS_OK;
 
-    for (size_t i = 0; i < worker->queue_count && status == STATUS_OK && all_alive; i++) {
+    for (size_t i = 0; i < duty->worker->queue_count && status == STATUS_OK && all_alive; i++) {
         int64_t one_ms = 0;
         if (duty->holds[i] || is_known(duty, i)) {
             continue;
         }
         if (duty->holder[i][0] != '\0') {
-            status = ask_alive(worker, conn, duty->holder[i], &one_ms, err);
+            status = ask_alive(duty, duty->holder[i], &one_ms, err);
         }
         all_alive = one_ms > 0;
         left_ms = one_ms < left_ms ? one_ms : left_ms;
     }
     if (status == STATUS_OK && (!all_alive || clock_now_ms() >= duty->full_look_at_ms)) {
         left_ms = SELF_LOOK_MS;
-        status = look_at_all(duty, worker, conn, &left_ms, err);
+        status = look_at_all(duty, &left_ms, err);
     }
-    *wait_ms = left_ms + LOOK_LATE_MS + (left_ms == LOOK_AGAIN_MS ? 0 : spread(duty, worker));
+    *wait_ms = left_ms + LOOK_LATE_MS + (left_ms == LOOK_AGAIN_MS ? 0 : spread(duty));
     return status;
 }
 
-void duty_end(struct duty *duty, struct worker *worker, struct redis_conn *conn)
+void duty_end(struct duty *duty)
 {
+    const char *id = duty->worker->id;
     char key[KEYS_BYTES];
     struct error err = {0};
-    enum status status = STATUS_OK;
 
-    if (!duty_holds_any(duty, worker->queue_count)) {
+    if (!duty_holds_any(duty)) {
         return;
     }
-    status = lease_release(conn, keys_alive(key, worker->settings->prefix, worker->id), worker->id,
-                           &err);
-    for (size_t i = 0; i < worker->queue_count; i++) {
+    enum status status = lease_release(duty->conn, alive_key(duty, key, id), id, &err);
+    for (size_t i = 0; i < duty->worker->queue_count; i++) {
         if (duty->holds[i] && status == STATUS_OK) {
-            status = lease_release(conn, worker->queues[i].lease, worker->id, &err);
+            status = lease_release(duty->conn, duty->worker->queues[i].lease, id, &err);
         }
-        set_holds(duty, worker, i, false);
+        set_holds(duty, i, false);
         duty->holder[i][0] = '\0';
     }
     if (status != STATUS_OK) {

@@ -18,6 +18,9 @@
 #include "process/worker.h"
 
 struct duty {
+    struct worker *worker; /* both borrowed; set before the first call, all else is zeroed */
+    struct redis_conn *conn;
+
     bool holds[READER_QUEUES_MAX];      /* this worker does the chores of queue i */
     char holder[READER_QUEUES_MAX][66]; /* who does, as seen last; "" = nobody */
     uint64_t changes;                   /* moves whenever `holds` does */
@@ -27,16 +30,14 @@ struct duty {
 };
 
 /* Renews what is held. */
-enum status duty_beat(struct duty *duty, struct worker *worker, struct redis_conn *conn,
-                      struct error *err) MUSTCHECK;
+enum status duty_beat(struct duty *duty, struct error *err) MUSTCHECK;
 
 /* Looks after the other holders, and takes what has none. *wait_ms: when to look again. */
-enum status duty_look(struct duty *duty, struct worker *worker, struct redis_conn *conn,
-                      int64_t *wait_ms, struct error *err) MUSTCHECK;
+enum status duty_look(struct duty *duty, int64_t *wait_ms, struct error *err) MUSTCHECK;
 
-bool duty_holds_any(const struct duty *duty, size_t queue_count);
+bool duty_holds_any(const struct duty *duty);
 
 /* Lets go of everything, on a clean end: others take it with their next look. */
-void duty_end(struct duty *duty, struct worker *worker, struct redis_conn *conn);
+void duty_end(struct duty *duty);
 
 #endif

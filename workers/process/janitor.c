@@ -42,12 +42,12 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "chroma_writer/writer.h"
+#include "config/clients.h"
 #include "context/upstream_keys.h"
 #include "process/duty.h"
 #include "process/preflight.h"
 #include "process/registration.h"
 #include "process/sweep.h"
-#include "redis/sentinel.h"
 
 enum {
     TICK_MS = 200,
@@ -148,12 +148,12 @@ static enum status renew_writers(struct janitor *janitor, struct turn *turn, str
 static enum status beat_duty(struct janitor *janitor, struct turn *turn, struct error *err)
 {
     (void)turn;
-    return duty_beat(&janitor->duty, janitor->worker, janitor->conn, err);
+    return duty_beat(&janitor->duty, err);
 }
 
 static enum status look_for_duty(struct janitor *janitor, struct turn *turn, struct error *err)
 {
-    return duty_look(&janitor->duty, janitor->worker, janitor->conn, &turn->wait_ms, err);
+    return duty_look(&janitor->duty, &turn->wait_ms, err);
 }
 
 /* ---- the server ------------------------------------------------------------------------------ */
@@ -168,7 +168,7 @@ static enum status look_for_library(struct janitor *janitor, struct turn *turn, 
     if (loaded) {
         log_warning("the function library was gone or older and is loaded again");
     }
-    if (!duty_holds_any(&janitor->duty, janitor->worker->queue_count)) {
+    if (!duty_holds_any(&janitor->duty)) {
         turn->wait_ms = OTHERS_EVERY_MS;
     }
     return status;
@@ -189,11 +189,10 @@ static enum status look_for_eviction(struct janitor *janitor, struct turn *turn,
         atomic_store(&worker->evicts, status == STATUS_INVALID);
     }
     janitor->looked_opened = redis_conn_opened(janitor->conn);
-    janitor->look_at_ms =
-        now_ms + (duty_holds_any(&janitor->duty, worker->queue_count) || status != STATUS_OK ||
-                          atomic_load(&worker->fleet_size) == 0
-                      ? EVICTION_EVERY_MS
-                      : OTHERS_EVERY_MS);
+    janitor->look_at_ms = now_ms + (duty_holds_any(&janitor->duty) || status != STATUS_OK ||
+                                            atomic_load(&worker->fleet_size) == 0
+                                        ? EVICTION_EVERY_MS
+                                        : OTHERS_EVERY_MS);
     (void)turn;
     return status;
 }
@@ -240,7 +239,7 @@ static enum status look_for_stale(struct janitor *janitor, struct turn *turn, st
     struct worker *worker = janitor->worker;
     bool found = false;
 
-    if (!duty_holds_any(&janitor->duty, worker->queue_count)) {
+    if (!duty_holds_any(&janitor->duty)) {
         const int64_t size = atomic_load(&worker->fleet_size);
         const int64_t spread_ms = size * STALE_SPREAD_MS;
         turn->wait_ms =
@@ -752,7 +751,7 @@ static void *run(void *argument)
         run_round(janitor);
         rest(janitor);
     }
-    duty_end(&janitor->duty, janitor->worker, janitor->conn);
+    duty_end(&janitor->duty);
     registration_end(janitor->conn, janitor->worker);
     return NULL;
 }
@@ -768,24 +767,10 @@ static void free_all(struct janitor *janitor)
     free(janitor);
 }
 
-/* Nothing connects yet. */
-static enum status open_connection(const char *url_text, struct redis_conn **out, struct error *err)
-{
-    struct redis_url url;
-    const enum status status = redis_url_parse(url_text, &url, err);
-
-    if (status == STATUS_OK) {
-        *out = redis_open(&url, (struct redis_timeouts){3000, 5000});
-        if (*out == NULL) {
-            must_die();
-        }
-    }
-    return status;
-}
-
 enum status janitor_start(struct worker *worker, struct lane *const *lanes, size_t lane_count,
                           struct janitor **out, struct error *err)
 {
+    static const struct redis_timeouts timeouts = {3000, 5000};
     const struct settings *settings = worker->settings;
     struct janitor *janitor = must_alloc(1, sizeof *janitor);
 
@@ -794,13 +779,15 @@ enum status janitor_start(struct worker *worker, struct lane *const *lanes, size
     janitor->lane_count = lane_count;
     janitor->sweep = sweep_new(worker);
     janitor->duty.random.state = (uint64_t)clock_now_ns();
-    enum status status = open_connection(settings->redis_url, &janitor->conn, err);
+    enum status status = clients_open_redis(settings->redis_url, timeouts, &janitor->conn, err);
     if (status == STATUS_OK) {
-        status = open_connection(settings->redis_url, &janitor->ear, err);
+        status = clients_open_redis(settings->redis_url, timeouts, &janitor->ear, err);
     }
     janitor->cache = janitor->conn;
+    janitor->duty.worker = worker;
+    janitor->duty.conn = janitor->conn;
     if (status == STATUS_OK && settings->cache_url[0] != '\0') {
-        status = open_connection(settings->cache_url, &janitor->cache, err);
+        status = clients_open_redis(settings->cache_url, timeouts, &janitor->cache, err);
     }
     if (status == STATUS_OK && pthread_create(&janitor->thread, NULL, run, janitor) != 0) {
         status = error_set(err, STATUS_OOM, "janitor: no thread to be had");

@@ -5,10 +5,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/must.h"
+#include "config/clients.h"
 #include "queue/queue.h"
 #include "redis/info.h"
-#include "redis/sentinel.h"
 
 enum { TRY_FOR_MS = 5000, TRY_EVERY_MS = 250 };
 
@@ -85,14 +84,11 @@ enum status preflight_redis(const struct settings *settings, const sigset_t *sig
 {
     const struct timespec pause = {.tv_nsec = TRY_EVERY_MS * 1000000L};
     long long suppressed = 0;
-    struct redis_url url;
-    enum status status = redis_url_parse(settings->redis_url, &url, err);
+    struct redis_conn *conn = NULL;
+    enum status status =
+        clients_open_redis(settings->redis_url, (struct redis_timeouts){2000, 2000}, &conn, err);
     if (status != STATUS_OK) {
         return status;
-    }
-    struct redis_conn *conn = redis_open(&url, (struct redis_timeouts){2000, 2000});
-    if (conn == NULL) {
-        must_die();
     }
 
     const int64_t until_ms = clock_now_ms() + TRY_FOR_MS;

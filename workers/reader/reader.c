@@ -6,11 +6,11 @@
 
 #include "base/clock.h"
 #include "base/must.h"
+#include "config/clients.h"
 #include "queue/keys.h"
 #include "queue/take.h"
 #include "reader/queues.h"
 #include "redis/pipeline.h"
-#include "redis/sentinel.h"
 
 enum {
     READER_CONNECT_MS = 3000,
@@ -30,18 +30,16 @@ enum {
 
 enum status reader_new(const struct reader_config *config, struct reader **out, struct error *err)
 {
-    struct redis_url url;
-    enum status status = redis_url_parse(config->settings->redis_url, &url, err);
+    static const struct redis_timeouts timeouts = {READER_CONNECT_MS, READER_COMMAND_MS};
+    struct redis_conn *conn = NULL;
+    enum status status = clients_open_redis(config->settings->redis_url, timeouts, &conn, err);
     if (status != STATUS_OK) {
         return status;
     }
     struct reader *reader = must_alloc(1, sizeof *reader);
     reader->config = *config;
     reader->random.state = (uint64_t)clock_now_ns();
-    reader->conn = redis_open(&url, (struct redis_timeouts){READER_CONNECT_MS, READER_COMMAND_MS});
-    if (reader->conn == NULL) {
-        must_die();
-    }
+    reader->conn = conn;
     redis_conn_set_answer_max(reader->conn, ANSWER_MAX_BYTES);
     pthread_mutex_init(&reader->turn, NULL);
     pthread_mutex_init(&reader->aside_lock, NULL);

@@ -35,21 +35,6 @@ const struct example *metadata_document(const struct example *documents, size_t 
     return NULL;
 }
 
-void metadata_add(struct metadata *to, const char *key, struct meta_value value)
-{
-    to->pairs[to->count++] = (struct meta_pair){slice_of(key), value};
-}
-
-void metadata_add_text(struct metadata *to, const char *key, struct slice value)
-{
-    metadata_add(to, key, (struct meta_value){.type = META_STRING, .string = value});
-}
-
-void metadata_add_int(struct metadata *to, const char *key, int64_t value)
-{
-    metadata_add(to, key, (struct meta_value){.type = META_INT, .integer = value});
-}
-
 bool metadata_is_expired(const struct example *example, int64_t now_unix_ms)
 {
     const struct meta_value *expires =

@@ -27,9 +27,20 @@ const struct example *metadata_document(const struct example *documents, size_t 
                                         struct slice id);
 
 /* Adds a pair to those there are; `to` has room for it. */
-void metadata_add(struct metadata *to, const char *key, struct meta_value value);
-void metadata_add_text(struct metadata *to, const char *key, struct slice value);
-void metadata_add_int(struct metadata *to, const char *key, int64_t value);
+static inline void metadata_add(struct metadata *to, const char *key, struct meta_value value)
+{
+    to->pairs[to->count++] = (struct meta_pair){slice_of(key), value};
+}
+
+static inline void metadata_add_text(struct metadata *to, const char *key, struct slice value)
+{
+    metadata_add(to, key, (struct meta_value){.type = META_STRING, .string = value});
+}
+
+static inline void metadata_add_int(struct metadata *to, const char *key, int64_t value)
+{
+    metadata_add(to, key, (struct meta_value){.type = META_INT, .integer = value});
+}
 
 /* Is its time, metadata "expires_ms", over? What has none never expires. */
 bool metadata_is_expired(const struct example *example, int64_t now_unix_ms);
