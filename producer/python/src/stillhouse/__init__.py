@@ -1,0 +1,53 @@
+"""Stillhouse from Python: few-shot examples for a task, and learning from it, without waiting.
+
+    from stillhouse import Stillhouse
+
+    sh = Stillhouse()
+    prompt = sh.prompt("legal", "notice period for tenants", base)
+
+A thin layer over libstillhouse, which has the promises and the speed. AsyncStillhouse is the same for
+asyncio.
+"""
+
+from ._arguments import Document, Metadata, Priority
+from ._library import lib as _lib
+from .aio import AsyncStillhouse
+from .client import Stillhouse
+from .errors import (
+    ClosedError,
+    FailedError,
+    FullError,
+    InvalidError,
+    NotFoundError,
+    Status,
+    StillhouseError,
+    UnreachableError,
+)
+from .results import Example, JobId, Kind, Prompt, Result, Stats
+from .tasks import AsyncTask, Task
+
+__version__: str = _lib.stillhouse_version().decode()
+
+__all__ = [
+    "AsyncStillhouse",
+    "AsyncTask",
+    "ClosedError",
+    "Document",
+    "Example",
+    "FailedError",
+    "FullError",
+    "InvalidError",
+    "JobId",
+    "Kind",
+    "Metadata",
+    "NotFoundError",
+    "Priority",
+    "Prompt",
+    "Result",
+    "Stats",
+    "Status",
+    "Stillhouse",
+    "StillhouseError",
+    "Task",
+    "UnreachableError",
+]

@@ -1,0 +1,293 @@
+"""AsyncStillhouse: the client for event loops, asyncio's or uvloop's.
+
+Calls run in a few threads of the client's own, calls that are told to wait in others, so that they are in
+nobody's way. prompt() is bounded from when it is awaited: where no thread is free in
+time the base prompt comes out. A cancelled call that has begun ends in its thread, unheard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import os
+import weakref
+from collections.abc import Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Callable, TypeVar
+
+from . import _arguments as arguments
+from ._arguments import Document, Metadata, Priority
+from .client import Stillhouse, _again
+from .errors import ClosedError, Status
+from .results import JobId, Prompt, Result, Stats
+from .tasks import AsyncTask, Learner
+
+T = TypeVar("T")
+
+_WAITING_THREADS = 16
+_CONNECT_MS, _COMMAND_MS = 100, 50  # defaults of stillhouse.h
+
+
+class _Threads:
+    """Two pools, made when they are needed, and anew in a child of fork(), where no thread is left."""
+
+    def __init__(self, count: int) -> None:
+        self._sizes = {"short": count, "waiting": _WAITING_THREADS}
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        _every.add(self)
+
+    def pool(self, name: str) -> Executor:
+        pool = self._pools.get(name)
+        if pool is None:
+            made = ThreadPoolExecutor(self._sizes[name], thread_name_prefix=f"stillhouse-{name}")
+            pool = self._pools.setdefault(name, made)
+        return pool
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.shutdown(wait=False)
+
+    def start_over(self) -> None:
+        self._pools = {}
+
+
+class AsyncStillhouse:
+    """Stillhouse with every call awaited.
+
+        async with AsyncStillhouse() as sh:
+            prompt = await sh.prompt("legal", "notice period for tenants", base)
+
+    Methods, settings and errors are those of Stillhouse. threads: how many calls may be under way at
+    once beside those that wait. It is bound to no loop: one may serve a loop after another, or several.
+    `sync` is the Stillhouse under it, for code in threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis_url: str | None = None,
+        cache_url: str | None = None,
+        prefix: str | None = None,
+        connect_timeout_ms: int | None = None,
+        command_timeout_ms: int | None = None,
+        retry_ms: int | None = None,
+        memory_ttl_ms: int | None = None,
+        memory_entries: int | None = None,
+        max_backlog: int | None = None,
+        max_body_bytes: int | None = None,
+        outbox: str | None = None,
+        outbox_max_bytes: int | None = None,
+        threads: int = 4,
+    ) -> None:
+        settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self._settings = dict(settings)
+        count = arguments.number("threads", settings.pop("threads"), 1, 256)
+        sync = Stillhouse.__new__(Stillhouse)
+        sync._start(settings)
+        self._start(sync, count)
+
+    @classmethod
+    def _around(cls, sync: Stillhouse) -> AsyncStillhouse:
+        """One over a Stillhouse that is there already: both share everything."""
+        self = cls.__new__(cls)
+        self._settings = {**sync._settings, "threads": 4}
+        self._start(sync, 4)
+        return self
+
+    def _start(self, sync: Stillhouse, threads: int) -> None:
+        self.sync = sync
+        self._threads = _Threads(threads)
+        # Connecting, then two round trips, each of which is sent and answered.
+        connect_ms = sync._settings["connect_timeout_ms"] or _CONNECT_MS
+        command_ms = sync._settings["command_timeout_ms"] or _COMMAND_MS
+        self._bound_ms = connect_ms + 4 * command_ms
+
+    # ---- prompts ----------------------------------------------------------------------------
+
+    async def prompt(self, domain: str, query: str, base: str, *, wait_ms: int = 0) -> Prompt:
+        """As Stillhouse.prompt()."""
+        given = self.sync._prompt_arguments(domain, query, base)
+        wait_ms = arguments.number("wait_ms", wait_ms)
+        made = await self._in_time(wait_ms, self.sync._prompt, given, wait_ms)
+        if made is None:
+            return self.sync._fallback_prompt(given[2], Status.UNREACHABLE, self._late(wait_ms))
+        return made
+
+    def _late(self, wait_ms: int) -> str:
+        return f"no thread was free within {self._bound_ms + wait_ms} ms"
+
+    # ---- jobs -------------------------------------------------------------------------------
+
+    async def enrich(
+        self,
+        domain: str,
+        query: str,
+        k: int = 3,
+        *,
+        priority: Priority = "normal",
+        delay_ms: int = 0,
+        deadline_ms: int = 0,
+        reply: bool = False,
+    ) -> JobId:
+        """As Stillhouse.enrich()."""
+        options = {"priority": priority, "delay_ms": delay_ms, "deadline_ms": deadline_ms, "reply": reply}
+        return await self._run("short", self.sync.enrich, domain, query, k, **options)
+
+    async def distill(
+        self,
+        domain: str,
+        *,
+        task_id: str,
+        prompt: str,
+        result: str,
+        success: bool = True,
+        quality: float | None = None,
+        model: str | None = None,
+        metadata: Metadata | None = None,
+        priority: Priority = "normal",
+        delay_ms: int = 0,
+        deadline_ms: int = 0,
+        reply: bool = False,
+    ) -> JobId:
+        """As Stillhouse.distill()."""
+        experience = {name: value for name, value in locals().items() if name not in ("self", "domain")}
+        return await self._run("short", self.sync.distill, domain, **experience)
+
+    async def index(
+        self,
+        domain: str,
+        documents: Iterable[Document],
+        *,
+        priority: Priority = "normal",
+        delay_ms: int = 0,
+        deadline_ms: int = 0,
+        reply: bool = False,
+    ) -> JobId:
+        """As Stillhouse.index()."""
+        options = {"priority": priority, "delay_ms": delay_ms, "deadline_ms": deadline_ms, "reply": reply}
+        return await self._run("short", self.sync.index, domain, documents, **options)
+
+    async def flush(self, timeout_ms: int = 0) -> int:
+        """As Stillhouse.flush()."""
+        return await self._run("waiting", self.sync.flush, timeout_ms)
+
+    # ---- results ----------------------------------------------------------------------------
+
+    async def lookup(self, domain: str, query: str, k: int = 3) -> Result:
+        """As Stillhouse.lookup()."""
+        return await self._run("short", self.sync.lookup, domain, query, k)
+
+    async def await_result(self, id: str, *, wait_ms: int, queue: str = "enrich") -> Result:
+        """As Stillhouse.await_result()."""
+        return await self._run("waiting", self.sync.await_result, id, wait_ms=wait_ms, queue=queue)
+
+    # ---- tasks ------------------------------------------------------------------------------
+
+    def task(
+        self,
+        domain: str,
+        task_id: str,
+        *,
+        query: str,
+        k: int = 3,
+        wait_ms: int = 0,
+        model: str | None = None,
+        metadata: Metadata | None = None,
+    ) -> AsyncTask:
+        """As Stillhouse.task(), for `async with`; its prompt() and examples are awaited."""
+        return AsyncTask(self, domain, task_id, query, k, wait_ms, model, metadata)
+
+    def learn(
+        self,
+        domain: str,
+        *,
+        query: Callable[..., str] | None = None,
+        task_id: Callable[..., str] | None = None,
+        result: Callable[[Any], str | None] | None = None,
+        quality: Callable[[Any], float | None] | float | None = None,
+        k: int = 3,
+        wait_ms: int = 0,
+        model: str | None = None,
+        metadata: Metadata | None = None,
+    ) -> Callable[[Callable[..., T]], Callable[..., T]]:
+        """As Stillhouse.learn()."""
+        learner = Learner(domain, query, task_id, result, quality, k, wait_ms, model, metadata)
+
+        def decorate(function: Callable[..., T]) -> Callable[..., T]:
+            if inspect.iscoroutinefunction(function):
+                return learner.around_async(self, function)
+            return learner.around(self.sync, function)
+
+        return decorate
+
+    # ---- the client -------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """As Stillhouse.stats(); nothing is asked, so nothing is awaited."""
+        return self.sync.stats()
+
+    async def close(self) -> None:
+        """As Stillhouse.close()."""
+        if not self.sync.closed:
+            await self._run("waiting", self.sync.close)
+            self._threads.close()
+
+    @property
+    def closed(self) -> bool:
+        return self.sync.closed
+
+    async def __aenter__(self) -> AsyncStillhouse:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self._settings)
+
+    # ---- off the loop -----------------------------------------------------------------------
+
+    def _submit(self, pool: str, call: Callable[..., T], *args: Any, **keywords: Any) -> asyncio.Future[T]:
+        """Starts a call in a thread, in the caller's context: the span of a trace is found there."""
+        if self.sync.closed:
+            raise ClosedError("the client is closed: expected one that is open")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ClosedError(
+                "no event loop runs here: AsyncStillhouse is awaited in one, Stillhouse is for code without"
+            ) from None
+        run = functools.partial(contextvars.copy_context().run, call, *args, **keywords)
+        return loop.run_in_executor(self._threads.pool(pool), run)
+
+    async def _run(self, pool: str, call: Callable[..., T], *args: Any, **keywords: Any) -> T:
+        return await self._submit(pool, call, *args, **keywords)
+
+    async def _in_time(self, wait_ms: int, call: Callable[..., T], *args: Any) -> T | None:
+        """What it came to; None when that is not known within the bound."""
+        future = self._submit("waiting" if wait_ms > 0 else "short", call, *args)
+        try:
+            done, _ = await asyncio.wait({future}, timeout=(self._bound_ms + wait_ms) / 1000)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        if done:
+            return future.result()
+        future.cancel()
+        return None
+
+
+_every: weakref.WeakSet[_Threads] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for threads in list(_every):
+        threads.start_over()
+
+
+os.register_at_fork(after_in_child=_after_fork)

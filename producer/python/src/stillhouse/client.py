@@ -1,0 +1,356 @@
+"""Stillhouse: the client for threads."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import inspect
+import logging
+import weakref
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
+
+from . import _arguments as arguments
+from . import _library as c
+from ._arguments import Document, Metadata, Priority
+from ._clients import Client, Clients
+from .errors import ClosedError, Status, StillhouseError
+from .results import (
+    JobId,
+    Prompt,
+    Result,
+    Stats,
+    job_id_of,
+    prompt_of,
+    take_prompt,
+    take_result,
+)
+from .tasks import Learner, Task
+
+if TYPE_CHECKING:
+    from .aio import AsyncStillhouse
+
+T = TypeVar("T")
+log = logging.getLogger("stillhouse")
+log.addHandler(logging.NullHandler())  # what a program does not listen to is not printed
+lib = c.lib
+
+
+class Stillhouse:
+    """Asks for examples, hands in finished tasks, and never waits longer than its bounds.
+
+        sh = Stillhouse()
+        prompt = sh.prompt("legal", "notice period for tenants", base)
+        sh.distill("legal", task_id="t-17", prompt=question, result=answer, quality=0.9)
+
+    Settings that are not given are those of the environment (STILLHOUSE_REDIS_URL, STILLHOUSE_OUTBOX
+    and so on, as for every program of Stillhouse), else the defaults of stillhouse.h. Nothing connects
+    before the first call. Any number of threads may share one; each call under way has a connection of
+    its own. It works on in a child of fork(), and pickled it carries its settings, a password in a URL
+    among them. close() may be left to the end of the program.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis_url: str | None = None,
+        cache_url: str | None = None,
+        prefix: str | None = None,
+        connect_timeout_ms: int | None = None,
+        command_timeout_ms: int | None = None,
+        retry_ms: int | None = None,
+        memory_ttl_ms: int | None = None,
+        memory_entries: int | None = None,
+        max_backlog: int | None = None,
+        max_body_bytes: int | None = None,
+        outbox: str | None = None,
+        outbox_max_bytes: int | None = None,
+    ) -> None:
+        settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self._start(settings)
+
+    def _start(self, settings: dict[str, Any]) -> None:
+        self._settings = dict(settings)
+        self._clients = Clients(arguments.client_options(settings))
+        self._away = False
+        self._end = weakref.finalize(self, self._clients.close)
+
+    # ---- prompts ----------------------------------------------------------------------------
+
+    def prompt(self, domain: str, query: str, base: str, *, wait_ms: int = 0) -> Prompt:
+        """The prompt for a task: up to three examples before `base`, or `base` as it is.
+
+        Where they are not at hand their enrichment is enqueued, and waited for up to wait_ms. Never
+        raises for an outage: `status` and `reason` of a fallback say what was wrong. InvalidError,
+        ClosedError.
+        """
+        given = self._prompt_arguments(domain, query, base)
+        return self._prompt(given, arguments.number("wait_ms", wait_ms))
+
+    @staticmethod
+    def _prompt_arguments(domain: str, query: str, base: str) -> tuple[bytes, bytes, bytes]:
+        text = arguments.text
+        return text("domain", domain), text("query", query), text("base", base)
+
+    @staticmethod
+    def _question(domain: str, query: str, k: int) -> tuple[bytes, bytes, int]:
+        return arguments.text("domain", domain), arguments.text("query", query), arguments.number("k", k, 1)
+
+    def _prompt(self, given: tuple[bytes, bytes, bytes], wait_ms: int) -> Prompt:
+        try:
+            client = self._clients.take()
+        except ClosedError:
+            raise
+        except StillhouseError as error:
+            return self._fallback_prompt(given[2], error.status, str(error))
+        try:
+            lib.stillhouse_prompt(client.pointer, *given, wait_ms, client.prompt)
+            return self._read_prompt(client)
+        finally:
+            self._clients.give(client)
+
+    def _read_prompt(self, client: Client) -> Prompt:
+        out = client.prompt
+        try:
+            reason = self._judge(client, out.status)
+            client.kinds[out.kind] += 1
+            return take_prompt(out, reason)
+        finally:
+            lib.stillhouse_prompt_free(out)
+
+    def _judge(self, client: Client, status: int) -> str:
+        """Why there are no examples; raises where the caller is to blame."""
+        if status == Status.OK:
+            return ""
+        if status == Status.INVALID:
+            raise client.error(status)
+        reason = client.text()
+        self._log_outage(status, reason)
+        return reason
+
+    def _log_outage(self, status: int, reason: str) -> None:
+        """When it begins and when it ends, not each call in between."""
+        away = status == Status.UNREACHABLE
+        if away != self._away:
+            self._away = away
+            if away:
+                log.warning("prompts come out as they are: %s", reason)
+            else:
+                log.info("Redis answers again")
+
+    def _fallback_prompt(self, base: bytes, status: Status, reason: str) -> Prompt:
+        return prompt_of(base.decode(), "fallback", 0, status, reason)
+
+    # ---- jobs -------------------------------------------------------------------------------
+
+    def enrich(
+        self,
+        domain: str,
+        query: str,
+        k: int = 3,
+        *,
+        priority: Priority = "normal",
+        delay_ms: int = 0,
+        deadline_ms: int = 0,
+        reply: bool = False,
+    ) -> JobId:
+        """Enqueues an enrichment, unique by domain, query and k. `reply`: for await_result()."""
+        options = arguments.job_options(priority, delay_ms, deadline_ms, reply)
+        given = self._question(domain, query, k)
+        return self._enqueue(lib.stillhouse_enqueue_enrich, *given, options)
+
+    def distill(
+        self,
+        domain: str,
+        *,
+        task_id: str,
+        prompt: str,
+        result: str,
+        success: bool = True,
+        quality: float | None = None,
+        model: str | None = None,
+        metadata: Metadata | None = None,
+        priority: Priority = "normal",
+        delay_ms: int = 0,
+        deadline_ms: int = 0,
+        reply: bool = False,
+    ) -> JobId:
+        """Hands in a finished task. The same task_id again replaces what is stored of it.
+
+        One that did not succeed, or is under the fleet's STILLHOUSE_MIN_QUALITY, is accepted here and
+        rejected by the worker. What the outbox took is no error: the id says `kept`.
+        """
+        text = arguments.text
+        pairs, count = arguments.metadata("metadata", metadata)
+        experience = c.Experience(
+            domain=text("domain", domain),
+            task_id=text("task_id", task_id),
+            prompt=text("prompt", prompt),
+            result=text("result", result),
+            success=arguments.truth("success", success),
+            quality=arguments.quality(quality),
+            model=arguments.text_or_none("model", model),
+            metadata=pairs,
+            metadata_count=count,
+        )
+        options = arguments.job_options(priority, delay_ms, deadline_ms, reply)
+        return self._enqueue(lib.stillhouse_enqueue_distill, experience, options)
+
+    def index(
+        self,
+        domain: str,
+        documents: Iterable[Document],
+        *,
+        priority: Priority = "normal",
+        delay_ms: int = 0,
+        deadline_ms: int = 0,
+        reply: bool = False,
+    ) -> JobId:
+        """Stores 1 to 1000 documents: dicts with "id", "text" and, where wanted, "metadata"."""
+        name = arguments.text("domain", domain)
+        each, count = arguments.documents(documents)
+        options = arguments.job_options(priority, delay_ms, deadline_ms, reply)
+        return self._enqueue(lib.stillhouse_enqueue_index, name, each, count, options)
+
+    def _enqueue(self, call: Callable[..., int], *given: Any) -> JobId:
+        client = self._clients.take()
+        try:
+            status = call(client.pointer, *given, client.id)
+            client.note_outbox()
+            if status not in (Status.OK, Status.KEPT):
+                raise client.error(status)
+            kept = status == Status.KEPT
+            reason = client.text() if kept else ""
+            client.counts["kept" if kept else "jobs"] += 1
+            return job_id_of(c.text_of(client.id.value), kept, reason)
+        finally:
+            self._clients.give(client)
+
+    def flush(self, timeout_ms: int = 0) -> int:
+        """Sends what the outbox holds, for up to timeout_ms (0 = one call). Returns how many are left."""
+        timeout_ms = arguments.number("timeout_ms", timeout_ms)
+        left = ctypes.c_size_t()
+        client = self._clients.take()
+        try:
+            status = lib.stillhouse_flush(client.pointer, timeout_ms, left)
+            client.note_outbox()
+            if status not in (Status.OK, Status.NOT_FOUND):
+                raise client.error(status)
+            return left.value
+        finally:
+            self._clients.give(client)
+
+    # ---- results ----------------------------------------------------------------------------
+
+    def lookup(self, domain: str, query: str, k: int = 3) -> Result:
+        """The cached result, from memory or Redis; enqueues nothing. NotFoundError where none is."""
+        return self._result(lib.stillhouse_lookup, *self._question(domain, query, k))
+
+    def await_result(self, id: str, *, wait_ms: int, queue: str = "enrich") -> Result:
+        """The result of a job that was enqueued with `reply`; NotFoundError when it is not there in time."""
+        given = arguments.text("queue", queue), arguments.text("id", id)
+        return self._result(lib.stillhouse_await, *given, arguments.number("wait_ms", wait_ms))
+
+    def _result(self, call: Callable[..., int], *given: Any) -> Result:
+        client = self._clients.take()
+        try:
+            status = call(client.pointer, *given, client.result)
+            if status != Status.OK:
+                raise client.error(status)
+            try:
+                return take_result(client.result)
+            finally:
+                lib.stillhouse_result_free(client.result)
+        finally:
+            self._clients.give(client)
+
+    # ---- tasks ------------------------------------------------------------------------------
+
+    def task(
+        self,
+        domain: str,
+        task_id: str,
+        *,
+        query: str,
+        k: int = 3,
+        wait_ms: int = 0,
+        model: str | None = None,
+        metadata: Metadata | None = None,
+    ) -> Task:
+        """A task from its examples to what is learnt from it.
+
+            with sh.task("legal", "t-18", query=q) as t:
+                answer = run(t.prompt(q))
+                t.done(answer, quality=0.9)
+
+        Nothing is sent when the block raises. What goes wrong with handing in never fails the task: it
+        is logged, counted in stats(), and `t.error`.
+        """
+        return Task(self, domain, task_id, query, k, wait_ms, model, metadata)
+
+    def learn(
+        self,
+        domain: str,
+        *,
+        query: Callable[..., str] | None = None,
+        task_id: Callable[..., str] | None = None,
+        result: Callable[[Any], str | None] | None = None,
+        quality: Callable[[Any], float | None] | float | None = None,
+        k: int = 3,
+        wait_ms: int = 0,
+        model: str | None = None,
+        metadata: Metadata | None = None,
+    ) -> Callable[[Callable[..., T]], Callable[..., T]]:
+        """task() around a function, which gets `examples` by keyword; sync or async.
+
+            @sh.learn("legal", query=lambda q: q)
+            def answer(q, *, examples): ...
+
+        query and task_id are called with the function's arguments (without them: its first argument,
+        and a new id a call); result and quality with what it returns (a str, or None: nothing is learnt).
+        """
+        learner = Learner(domain, query, task_id, result, quality, k, wait_ms, model, metadata)
+
+        def decorate(function: Callable[..., T]) -> Callable[..., T]:
+            if inspect.iscoroutinefunction(function):
+                return learner.around_async(self._beside, function)
+            return learner.around(self, function)
+
+        return decorate
+
+    @functools.cached_property
+    def _beside(self) -> AsyncStillhouse:
+        """For functions of asyncio that learn."""
+        from .aio import AsyncStillhouse
+
+        return AsyncStillhouse._around(self)
+
+    # ---- the client -------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """What this client did since it was made."""
+        return Stats(**self._clients.counted())
+
+    def close(self) -> None:
+        """Ends it; calls under way end as usual. A second time does nothing."""
+        self._end()
+
+    @property
+    def closed(self) -> bool:
+        return not self._end.alive
+
+    def __enter__(self) -> Stillhouse:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self._settings)
+
+
+def _again(kind: type[Any], settings: dict[str, Any]) -> Any:
+    return kind(**settings)

@@ -1,0 +1,139 @@
+"""What calls give back: a Prompt is a str, so that it goes where a model's input goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from . import _library as c
+from .errors import Status
+
+Kind = Literal["enriched", "stale", "fallback"]
+KINDS: tuple[Kind, ...] = ("enriched", "stale", "fallback")
+STATUSES = tuple(Status)
+
+
+class Prompt(str):
+    """The prompt for a task: the examples and the base prompt, or the base prompt as it was given.
+
+    kind: "enriched"; "stale", from a result older than the domain's last change; "fallback", the base
+    prompt. examples: how many stand in it. status: of a fallback, OK where
+    there are no examples for it, NOT_FOUND where they are on their way, else what went wrong, and
+    `reason` its text.
+    """
+
+    __slots__ = ("examples", "kind", "reason", "status")
+
+    examples: int
+    kind: Kind
+    reason: str
+    status: Status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return prompt_of, (str(self), self.kind, self.examples, self.status, self.reason)
+
+
+def prompt_of(text: str, kind: Kind, examples: int, status: Status, reason: str = "") -> Prompt:
+    prompt = Prompt(text)
+    prompt.kind = kind
+    prompt.examples = examples
+    prompt.status = status
+    prompt.reason = reason
+    return prompt
+
+
+class JobId(str):
+    """The id that stands for a job: its own, or that of the same enrichment already outstanding.
+
+    kept: Redis did not take it, the outbox did, and `reason` says why; it is sent later.
+    """
+
+    __slots__ = ("kept", "reason")
+
+    kept: bool
+    reason: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return job_id_of, (str(self), self.kept, self.reason)
+
+
+def job_id_of(id: str, kept: bool, reason: str) -> JobId:
+    job = JobId(id)
+    job.kept = kept
+    job.reason = reason
+    return job
+
+
+@dataclass(frozen=True)
+class Example:
+    """One past task, or an indexed document."""
+
+    id: str
+    text: str
+    distance: float
+    metadata: dict[str, str | int | float | bool]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of an enrichment. error: why the job ended without one; None = it did not."""
+
+    domain: str
+    query_hash: str
+    created_unix_ms: int
+    epoch: int
+    stale: bool
+    examples: tuple[Example, ...]
+    few_shot: str
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What one client did since it was made, in all its threads; in a child of fork(), since then."""
+
+    enriched: int  # prompts, by kind
+    stale: int
+    fallback: int
+    jobs: int  # in a queue
+    kept: int  # in the outbox
+    sent: int  # from the outbox
+    put_aside: int  # from the outbox: damaged, or refused for good
+    tasks_learned: int  # blocks and decorated functions whose answer was handed in
+    tasks_raised: int  # that raised: nothing was sent
+    tasks_unanswered: int  # that ended without done(), or with None
+    tasks_lost: int  # whose answer neither a queue nor an outbox took
+    clients: int  # C clients: as many as calls were under way at once
+
+
+def take_prompt(out: c.PromptResult, reason: str) -> Prompt:
+    return prompt_of(c.text_of(out.text), KINDS[out.kind], out.examples, STATUSES[out.status], reason)
+
+
+def take_result(pointer: Any) -> Result:
+    raw = pointer.contents
+    return Result(
+        domain=c.text_of(raw.domain),
+        query_hash=c.text_of(raw.query_hash),
+        created_unix_ms=raw.created_unix_ms,
+        epoch=raw.epoch,
+        stale=raw.stale,
+        examples=tuple(_example(raw.examples[i]) for i in range(raw.count)),
+        few_shot=c.text_of(raw.few_shot),
+        error=None if raw.error is None else c.text_of(raw.error),
+    )
+
+
+def _example(raw: c.Example) -> Example:
+    return Example(
+        id=c.text_of(raw.id),
+        text=c.text_of(raw.text),
+        distance=raw.distance,
+        metadata={c.text_of(pair.key): _value(pair) for pair in raw.metadata[: raw.metadata_count]},
+    )
+
+
+def _value(pair: c.Meta) -> str | int | float | bool:
+    values: tuple[Any, ...] = (pair.string, pair.integer, pair.number, pair.boolean)
+    value: str | int | float | bool | bytes = values[pair.type]
+    return c.text_of(value) if isinstance(value, bytes) else value

@@ -1,0 +1,236 @@
+"""A task from its examples to what is learnt from it, as a block or around a function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import uuid
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable
+
+from . import _arguments as arguments
+from ._arguments import Metadata
+from .errors import InvalidError, StillhouseError
+from .results import JobId, Prompt, prompt_of
+
+if TYPE_CHECKING:
+    from .aio import AsyncStillhouse
+    from .client import Stillhouse
+
+log = logging.getLogger("stillhouse")
+
+
+class _Outcome:
+    """What both kinds of task have: who it is, and what is to be handed in."""
+
+    job: JobId | None = None
+    """The job that carries the answer, after the block."""
+    error: StillhouseError | None = None
+    """Why the answer was not handed in, after the block."""
+
+    def __init__(
+        self,
+        domain: str,
+        task_id: str,
+        query: str,
+        k: int,
+        wait_ms: int,
+        model: str | None,
+        metadata: Metadata | None,
+    ) -> None:
+        for field, value in (("domain", domain), ("task_id", task_id), ("query", query)):
+            arguments.text(field, value)
+        arguments.text_or_none("model", model)
+        arguments.metadata("metadata", metadata)
+        self.domain, self.task_id, self.query = domain, task_id, query
+        self.k = arguments.number("k", k, 1)
+        self.wait_ms = arguments.number("wait_ms", wait_ms)
+        self._model, self._metadata = model, dict(metadata or {})
+        self._done: dict[str, Any] | None = None
+
+    def done(
+        self,
+        answer: str,
+        *,
+        quality: float | None = None,
+        success: bool = True,
+        prompt: str | None = None,
+        metadata: Metadata | None = None,
+    ) -> None:
+        """Says the answer; it is handed in when the block ends without an exception.
+
+        quality: 0 to 1. prompt: what it is an answer to, where that is not the query. metadata is added
+        to the task's. Said again, the last one counts.
+        """
+        arguments.text("answer", answer)
+        arguments.quality(quality)
+        arguments.truth("success", success)
+        arguments.text_or_none("prompt", prompt)
+        arguments.metadata("metadata", metadata)
+        self._done = {
+            "task_id": self.task_id,
+            "prompt": self.query if prompt is None else prompt,
+            "result": answer,
+            "success": success,
+            "quality": quality,
+            "model": self._model,
+            "metadata": {**self._metadata, **(metadata or {})},
+        }
+
+    def _to_hand_in(self, client: Stillhouse, raised: type[BaseException] | None) -> dict[str, Any] | None:
+        if raised is not None:
+            client._clients.count_task("tasks_raised")
+        elif self._done is None:
+            client._clients.count_task("tasks_unanswered")
+        return self._done if raised is None else None
+
+    def _handed_in(self, client: Stillhouse, job: JobId) -> None:
+        self.job = job
+        client._clients.count_task("tasks_learned")
+
+    def _lost(self, client: Stillhouse, error: StillhouseError) -> None:
+        self.error = error
+        client._clients.count_task("tasks_lost")
+        level = logging.ERROR if isinstance(error, InvalidError) else logging.WARNING
+        log.log(level, "nothing is learnt from task %s of domain %s: %s", self.task_id, self.domain, error)
+
+
+def _front(block: Prompt, base: str) -> Prompt:
+    return prompt_of(block + base, block.kind, block.examples, block.status, block.reason)
+
+
+class Task(_Outcome):
+    """What Stillhouse.task() gives to its block. The examples are fetched when they are asked for."""
+
+    def __init__(self, client: Stillhouse, *given: Any) -> None:
+        super().__init__(*given)
+        self._client = client
+        self._block: Prompt | None = None
+
+    @property
+    def examples(self) -> Prompt:
+        """A block that goes before the prompt ("" = none)."""
+        return self.prompt("")
+
+    def prompt(self, base: str) -> Prompt:
+        """The block of examples and `base`, or `base` as it is; three examples, as ever."""
+        arguments.text("base", base)
+        if self._block is None:
+            self._block = self._client.prompt(self.domain, self.query, "", wait_ms=self.wait_ms)
+        return _front(self._block, base)
+
+    def __enter__(self) -> Task:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        done = self._to_hand_in(self._client, kind)
+        if done is None:
+            return
+        try:
+            self._handed_in(self._client, self._client.distill(self.domain, **done))
+        except StillhouseError as lost:
+            self._lost(self._client, lost)
+
+
+class AsyncTask(_Outcome):
+    """What AsyncStillhouse.task() gives to its block: a Task whose examples are awaited."""
+
+    def __init__(self, client: AsyncStillhouse, *given: Any) -> None:
+        super().__init__(*given)
+        self._client = client
+        self._block: Prompt | None = None
+
+    @property
+    async def examples(self) -> Prompt:
+        """`await t.examples`, as Task.examples."""
+        return await self.prompt("")
+
+    async def prompt(self, base: str) -> Prompt:
+        arguments.text("base", base)
+        if self._block is None:
+            self._block = await self._client.prompt(self.domain, self.query, "", wait_ms=self.wait_ms)
+        return _front(self._block, base)
+
+    async def __aenter__(self) -> AsyncTask:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        counter = self._client.sync
+        done = self._to_hand_in(counter, kind)
+        if done is None:
+            return
+        try:
+            self._handed_in(counter, await self._client.distill(self.domain, **done))
+        except StillhouseError as lost:
+            self._lost(counter, lost)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What learn() was told, and how it goes around a function."""
+
+    domain: str
+    query: Callable[..., str] | None
+    task_id: Callable[..., str] | None
+    result: Callable[[Any], str | None] | None
+    quality: Callable[[Any], float | None] | float | None
+    k: int
+    wait_ms: int
+    model: str | None
+    metadata: Metadata | None
+
+    def around(self, client: Stillhouse, function: Callable[..., Any]) -> Callable[..., Any]:
+        _check_takes_examples(function)
+
+        @functools.wraps(function)
+        def learning(*args: Any, **keywords: Any) -> Any:
+            with Task(client, *self._task(args, keywords)) as task:
+                answer = function(*args, **keywords, examples=task.examples)
+                self._finish(task, answer)
+                return answer
+
+        return learning
+
+    def around_async(self, client: AsyncStillhouse, function: Callable[..., Any]) -> Callable[..., Any]:
+        _check_takes_examples(function)
+
+        @functools.wraps(function)
+        async def learning(*args: Any, **keywords: Any) -> Any:
+            async with AsyncTask(client, *self._task(args, keywords)) as task:
+                answer = await function(*args, **keywords, examples=await task.examples)
+                self._finish(task, answer)
+                return answer
+
+        return learning
+
+    def _task(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
+        """What a task is made of, for a call with these arguments."""
+        if self.query is not None:
+            query = self.query(*args, **keywords)
+        elif args:
+            query = args[0]
+        else:
+            raise InvalidError("query: expected a function that makes it, or a first argument")
+        task_id = str(uuid.uuid4()) if self.task_id is None else self.task_id(*args, **keywords)
+        return self.domain, task_id, query, self.k, self.wait_ms, self.model, self.metadata
+
+    def _finish(self, task: _Outcome, answer: Any) -> None:
+        text = answer if self.result is None else self.result(answer)
+        if text is not None:
+            task.done(text, quality=self.quality(answer) if callable(self.quality) else self.quality)
+
+
+def _check_takes_examples(function: Callable[..., Any]) -> None:
+    name = getattr(function, "__qualname__", repr(function))
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidError(f"function {name}: expected one that returns its answer, got a generator")
+    kinds = inspect.signature(function).parameters
+    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in kinds.values())
+    if not takes_any and "examples" not in kinds:
+        raise InvalidError(f'function {name}: expected one that takes "examples" by keyword')

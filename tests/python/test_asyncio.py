@@ -1,0 +1,157 @@
+"""What is asyncio's own: nothing blocks the loop, cancelling, loops that end, a fork."""
+
+import asyncio
+import os
+import time
+
+import pytest
+from stillhouse import AsyncStillhouse, ClosedError, Status
+
+
+async def lateness_ms(seconds):
+    """How late the loop was for a timer of 5 ms: nine times of ten not more than this."""
+    late, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        await asyncio.sleep(0.005)
+        late.append(time.perf_counter() - begin - 0.005)
+    return sorted(late)[len(late) * 9 // 10] * 1000
+
+
+def test_two_hundred_tasks_share_one_client(redis):
+    async def main():
+        async with AsyncStillhouse(redis_url=redis.url) as sh:
+
+            async def work(i):
+                for n in range(10):
+                    await sh.prompt("legal", f"q {i} {n}", "base")
+                    await sh.distill("legal", task_id=f"{i} {n}", prompt="p", result="r")
+
+            await asyncio.gather(*(work(i) for i in range(200)))
+            return sh.stats()
+
+    stats = asyncio.run(main())
+    assert (stats.fallback, stats.jobs) == (2000, 2000)
+    assert stats.clients <= 6
+    assert redis.waiting("distill") == 2000
+
+
+def test_a_redis_that_hangs_does_not_hold_up_the_loop(own_redis):
+    async def main():
+        async with AsyncStillhouse(redis_url=own_redis.url, retry_ms=1) as sh:
+            await sh.prompt("legal", "q", "base")
+
+            async def work(i):
+                for n in range(5):
+                    assert (await sh.prompt("legal", f"q {i} {n}", "base")).status == Status.UNREACHABLE
+                    await asyncio.sleep(0.05)
+
+            own_redis.stop()
+            try:
+                watch = asyncio.ensure_future(lateness_ms(0.5))
+                await asyncio.gather(*(work(i) for i in range(50)))
+                return await watch
+            finally:
+                own_redis.go_on()
+
+    assert asyncio.run(main()) < 25  # one call on the loop would hold it up for 50
+
+
+def test_a_prompt_for_which_no_thread_is_free_is_the_base_within_its_bound(redis):
+    async def main():
+        async with AsyncStillhouse(redis_url=redis.url, threads=1) as sh:
+            sh._threads.pool("short").submit(time.sleep, 0.8)
+            begin = time.perf_counter()
+            prompt = await sh.prompt("legal", "q", "base")
+            return prompt, time.perf_counter() - begin
+
+    prompt, took = asyncio.run(main())
+    assert prompt == "base"
+    assert prompt.status == Status.UNREACHABLE
+    assert prompt.reason == "no thread was free within 300 ms"
+    assert 0.25 < took < 0.7
+    assert redis.waiting("enrich") == 0
+
+
+def test_calls_that_wait_are_in_nobodys_way(redis):
+    async def main():
+        async with AsyncStillhouse(redis_url=redis.url, threads=1) as sh:
+            job = await sh.enrich("legal", "q", reply=True)
+            waiting = [asyncio.ensure_future(sh.await_result(job, wait_ms=700)) for _ in range(8)]
+            waiting.append(asyncio.ensure_future(sh.prompt("legal", "q 1", "base", wait_ms=700)))
+            await asyncio.sleep(0.05)
+            begin = time.perf_counter()
+            await sh.distill("legal", task_id="t", prompt="p", result="r")
+            assert time.perf_counter() - begin < 0.5
+            assert not any(call.done() for call in waiting)
+            out = await asyncio.gather(*waiting, return_exceptions=True)
+            return [type(one).__name__ for one in out]
+
+    assert asyncio.run(main()) == ["NotFoundError"] * 8 + ["Prompt"]
+
+
+def test_a_cancelled_call_leaves_the_client_usable(redis):
+    async def main():
+        async with AsyncStillhouse(redis_url=redis.url) as sh:
+            for _ in range(20):
+                call = asyncio.ensure_future(sh.prompt("legal", "q", "base", wait_ms=200))
+                await asyncio.sleep(0.01)
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(sh.await_result("no-job", wait_ms=300), 0.05)
+            assert (await sh.prompt("legal", "another", "base")).status == Status.NOT_FOUND
+
+    asyncio.run(main())
+
+
+def test_one_client_serves_a_loop_after_another(redis):
+    sh = AsyncStillhouse(redis_url=redis.url)
+
+    async def main(i):
+        return (await sh.prompt("legal", f"q {i}", "base")).status
+
+    assert [asyncio.run(main(i)) for i in range(3)] == [Status.NOT_FOUND] * 3
+    asyncio.run(sh.close())
+
+
+def test_without_a_running_loop_it_says_so(redis):
+    sh = AsyncStillhouse(redis_url=redis.url)
+    call = sh.distill("legal", task_id="t", prompt="p", result="r")
+    with pytest.raises(ClosedError, match="no event loop runs here"):
+        call.send(None)
+    assert redis.waiting("distill") == 0
+    asyncio.run(sh.close())
+
+
+def test_a_loop_that_closed_amid_a_call_takes_nothing_with_it(redis):
+    sh = AsyncStillhouse(redis_url=redis.url)
+    loop = asyncio.new_event_loop()
+    call = loop.create_task(sh.prompt("legal", "q", "base", wait_ms=200))
+    loop.run_until_complete(asyncio.sleep(0.05))
+    call.cancel()
+    loop.run_until_complete(asyncio.gather(call, return_exceptions=True))
+    loop.close()
+    time.sleep(0.3)
+
+    async def main():
+        return (await sh.prompt("legal", "q 2", "base")).status
+
+    assert asyncio.run(main()) == Status.NOT_FOUND
+    asyncio.run(sh.close())
+
+
+def test_a_child_of_fork_has_threads_of_its_own(redis):
+    sh = AsyncStillhouse(redis_url=redis.url)
+
+    async def main(query):
+        return (await sh.prompt("legal", query, "base")).status
+
+    assert asyncio.run(main("parent")) == Status.NOT_FOUND
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if asyncio.run(main("child")) == Status.NOT_FOUND else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert asyncio.run(main("parent again")) == Status.NOT_FOUND
+    asyncio.run(sh.close())

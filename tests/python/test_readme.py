@@ -1,0 +1,40 @@
+"""The programs of producer/python/README.md, as they stand there, against a fleet."""
+
+import asyncio
+import os
+import pathlib
+import re
+
+README = pathlib.Path(os.environ["STILLHOUSE_TEST_SOURCE"]) / "producer/python/README.md"
+
+
+def blocks():
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def test_the_page_ends_with_a_stored_lesson_and_an_enriched_answer(fleet, monkeypatch, capsys):
+    monkeypatch.setenv("STILLHOUSE_REDIS_URL", fleet.redis.url)
+    learn, ask = blocks()[:2]
+    names = {"run": lambda messages: "three months"}
+    exec(learn, names)
+    fleet.settle()
+    exec(ask, names)
+    out = capsys.readouterr().out
+    assert "three months" in out
+    assert out.rstrip().endswith("enriched 1")
+
+
+def test_the_same_page_with_asyncio(fleet, monkeypatch, capsys):
+    monkeypatch.setenv("STILLHOUSE_REDIS_URL", fleet.redis.url)
+
+    async def run(messages):
+        return "three months"
+
+    names = {"run": run}
+    exec(blocks()[2], names)
+    asyncio.run(names["learn"]())
+    fleet.settle()
+    asyncio.run(names["ask"]())
+    out = capsys.readouterr().out
+    assert "three months" in out
+    assert out.rstrip().endswith("enriched 1")
