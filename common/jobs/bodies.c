@@ -171,6 +171,7 @@ static enum status read_list(const struct kind_field *field, const struct mp_val
 
 /* A map that is read by a shape: the value of each field, and what its WORD says. */
 struct found {
+    const struct mp_value *map;
     const struct kind_shape *shape;
     struct mp_value values[SHAPE_FIELDS_MAX];
     struct slice word;
@@ -219,19 +220,22 @@ static bool is_field(const void *context, const struct mp_value *key)
     return i < found->shape->count && kind_has(&found->shape->fields[i], found->word);
 }
 
-static enum status read_metadata(const struct kind_field *field, const struct mp_value *value,
-                                 const struct metadata_source *rest, const struct reading *how,
-                                 struct metadata *out, struct error *err)
+static enum status read_metadata(const struct kind_field *field, const struct found *found,
+                                 const struct reading *how, struct metadata *out, struct error *err)
 {
     const struct mp_field named = {field->name, false};
-    struct metadata_source source = *rest;
+    const struct mp_value *value = &found->values[field - found->shape->fields];
+    const struct metadata_source source = {
+        .map = value,
+        .reserved = field->words,
+        .body = (field->rules & FIELD_REST) != 0 ? found->map : NULL,
+        .is_field = is_field,
+        .context = found,
+    };
 
     if (value->type != MP_NONE && value->type != MP_MAP) {
         return mp_wrong(named, "a map", value, err);
     }
-    source.map = value;
-    source.reserved = field->words;
-    source.body = (field->rules & FIELD_REST) != 0 ? rest->body : NULL;
     return metadata_read(&source, how, out, err);
 }
 
@@ -269,10 +273,10 @@ enum status bodies_read(const struct kind_shape *shape, const struct mp_value *m
                         const struct reading *how, void *out, struct error *err)
 {
     struct found found;
-    const struct metadata_source rest = {.body = map, .is_field = is_field, .context = &found};
     enum status status = STATUS_OK;
 
     memset(out, 0, shape->bytes);
+    found.map = map;
     found.shape = shape;
     found.word = (struct slice){NULL, 0};
     find_values(&found, map);
@@ -283,7 +287,7 @@ enum status bodies_read(const struct kind_shape *shape, const struct mp_value *m
             continue;
         }
         if (field->type == FIELD_METADATA) {
-            status = read_metadata(field, &found.values[i], &rest, how, member, err);
+            status = read_metadata(field, &found, how, member, err);
             continue;
         }
         status = read_field(field, &found.values[i], how, member, err);

@@ -370,26 +370,24 @@ static enum status not_json(struct slice line, const char *at, struct error *err
     return error_set(err, STATUS_INVALID, "not JSON at byte %td", at == NULL ? 0 : at - line.data);
 }
 
-static enum status parse_line(const char *text, size_t bytes, cJSON **out, struct error *err)
+static enum status parse_line(struct slice line, cJSON **out, struct error *err)
 {
     const char *end = NULL;
 
-    cJSON *line = json_tree_parse(text, bytes, &end, false);
-    if (line == NULL) {
-        return not_json((struct slice){text, bytes}, end, err);
+    cJSON *tree = json_tree_parse(line.data, line.bytes, &end, false);
+    if (tree == NULL) {
+        return not_json(line, end, err);
     }
-    const size_t rest = bytes - (size_t)(end - text);
-    if (!cJSON_IsObject(line)) {
-        cJSON_Delete(line);
-        return error_set(err, STATUS_INVALID, "expected a JSON object");
+    const size_t done = (size_t)(end - line.data);
+    if (cJSON_IsObject(tree) && text_is_blank(end, line.bytes - done)) {
+        *out = tree;
+        return STATUS_OK;
     }
-    if (!text_is_blank(end, rest)) {
-        cJSON_Delete(line);
-        return error_set(err, STATUS_INVALID, "something behind the JSON object at byte %td",
-                         end - text);
-    }
-    *out = line;
-    return STATUS_OK;
+    const bool is_object = cJSON_IsObject(tree);
+    cJSON_Delete(tree);
+    return is_object ? error_set(err, STATUS_INVALID,
+                                 "something behind the JSON object at byte %zu", done)
+                     : error_set(err, STATUS_INVALID, "expected a JSON object");
 }
 
 static enum status decode(const struct line_defaults *defaults, const cJSON *line,
@@ -415,24 +413,21 @@ void line_job_free(struct line_job *job)
     strbuf_free(&job->repaired);
 }
 
-enum status line_job_decode(const struct line_defaults *defaults, const char *text, size_t bytes,
+enum status line_job_decode(const struct line_defaults *defaults, struct slice line,
                             struct arena *scratch, struct line_job *out, struct error *err)
 {
-    cJSON *line = NULL;
+    cJSON *tree = NULL;
 
     out->replaced = 0;
-    if (needs_repair(text, bytes)) {
-        out->replaced = repair(text, bytes, &out->repaired);
+    if (needs_repair(line.data, line.bytes)) {
+        out->replaced = repair(line.data, line.bytes, &out->repaired);
         if (!strbuf_ok(&out->repaired)) {
             return error_set(err, STATUS_OOM, "out of memory");
         }
-        text = out->repaired.data;
-        bytes = out->repaired.bytes;
+        line = (struct slice){out->repaired.data, out->repaired.bytes};
     }
-    enum status status = parse_line(text, bytes, &line, err);
-    if (status == STATUS_OK) {
-        status = decode(defaults, line, scratch, out, err);
-    }
-    cJSON_Delete(line);
+    TRY(parse_line(line, &tree, err));
+    const enum status status = decode(defaults, tree, scratch, out, err);
+    cJSON_Delete(tree);
     return status;
 }

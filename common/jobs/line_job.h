@@ -46,7 +46,7 @@ void line_job_free(struct line_job *job);
 /* Half a surrogate pair, a NUL or a byte that is no UTF-8 costs a character, not the line. Whole
  * numbers of up to 64 bits stay exact. STATUS_INVALID names the field, what it was and what was
  * expected. `scratch` is reset. */
-enum status line_job_decode(const struct line_defaults *defaults, const char *text, size_t bytes,
+enum status line_job_decode(const struct line_defaults *defaults, struct slice line,
                             struct arena *scratch, struct line_job *out,
                             struct error *err) MUSTCHECK;
 

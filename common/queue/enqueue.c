@@ -7,23 +7,23 @@
 
 enum { WAIT_MAX_MS = 24 * 60 * 60 * 1000 };
 
-enum status queue_enqueue_append(struct redis_conn *conn, const struct queue *queue,
-                                 int64_t max_backlog, const struct queue_item *items, size_t count,
+enum status queue_enqueue_append(struct redis_conn *conn, const struct queue_items *items,
                                  struct error *err)
 {
     struct redis_args args = {0};
 
-    if (count < 1 || count > QUEUE_BATCH_MAX) {
-        return error_set(err, STATUS_INVALID, "%zu jobs in a call: expected 1 to %d", count,
+    if (items->count < 1 || items->count > QUEUE_BATCH_MAX) {
+        return error_set(err, STATUS_INVALID, "%zu jobs in a call: expected 1 to %d", items->count,
                          QUEUE_BATCH_MAX);
     }
-    queue_args_start(&args, "sh_enqueue", queue->base);
-    redis_args_int(&args, max_backlog);
-    for (size_t i = 0; i < count; i++) {
-        redis_args_slice(&args, items[i].id);
-        redis_args_slice(&args, items[i].domain);
-        redis_args_slice(&args, items[i].options);
-        redis_args_slice(&args, items[i].body);
+    queue_args_start(&args, "sh_enqueue", items->queue->base);
+    redis_args_int(&args, items->max_backlog);
+    for (size_t i = 0; i < items->count; i++) {
+        const struct queue_item *item = &items->each[i];
+        redis_args_slice(&args, item->id);
+        redis_args_slice(&args, item->domain);
+        redis_args_slice(&args, item->options);
+        redis_args_slice(&args, item->body);
     }
     const enum status status = redis_conn_append(conn, &args, err);
     redis_args_free(&args);
@@ -62,14 +62,13 @@ enum status queue_enqueue_collect(struct redis_conn *conn, size_t count,
     return status;
 }
 
-enum status queue_enqueue(struct redis_conn *conn, const struct queue *queue, int64_t max_backlog,
-                          const struct queue_item *items, size_t count,
+enum status queue_enqueue(struct redis_conn *conn, const struct queue_items *items,
                           struct queue_answer *answers, struct error *err)
 {
     redis_conn_abandon(conn); /* answers that nobody collected are not this call's */
 
-    TRY(queue_enqueue_append(conn, queue, max_backlog, items, count, err));
-    return queue_enqueue_collect(conn, count, answers, err);
+    TRY(queue_enqueue_append(conn, items, err));
+    return queue_enqueue_collect(conn, items->count, answers, err);
 }
 
 static enum status take_reply(const redisReply *reply, const char *id, struct strbuf *out,

@@ -12,21 +12,26 @@ struct queue_item {
     struct slice body;
 };
 
+/* Jobs for a queue, which takes no more than `max_backlog` (0 = no bound). */
+struct queue_items {
+    const struct queue *queue;
+    int64_t max_backlog;
+    const struct queue_item *each;
+    size_t count; /* 1..1000 */
+};
+
 /* What stands for one item now. */
 struct queue_answer {
     bool full;                /* the bound was reached; nothing was added */
     char id[TEXT_ID_MAX + 1]; /* its own id or the outstanding twin's; "" when full */
 };
 
-/* Enqueues 1..1000 items in one call; answers[i] belongs to items[i]. All or nothing on an error.
- */
-enum status queue_enqueue(struct redis_conn *conn, const struct queue *queue, int64_t max_backlog,
-                          const struct queue_item *items, size_t count,
+/* Enqueues them in one call; answers[i] belongs to items->each[i]. All or nothing on an error. */
+enum status queue_enqueue(struct redis_conn *conn, const struct queue_items *items,
                           struct queue_answer *answers, struct error *err) MUSTCHECK;
 
 /* The same for pipelining: append now, collect later, in order. */
-enum status queue_enqueue_append(struct redis_conn *conn, const struct queue *queue,
-                                 int64_t max_backlog, const struct queue_item *items, size_t count,
+enum status queue_enqueue_append(struct redis_conn *conn, const struct queue_items *items,
                                  struct error *err) MUSTCHECK;
 enum status queue_enqueue_collect(struct redis_conn *conn, size_t count,
                                   struct queue_answer *answers, struct error *err) MUSTCHECK;

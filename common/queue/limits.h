@@ -2,8 +2,9 @@
  *
  * A lease is "at most one holder at a time", kept in one Redis key that ends by itself.
  *
- *     if (lease_take(conn, key, token, 10000, &taken, &err) == STATUS_OK && taken) {
- *         ... lease_renew(conn, key, token, 10000, &held, &err) every few seconds ...
+ *     const struct lease lease = {key, token, .ttl_ms = 10000};
+ *     if (lease_take(conn, &lease, &taken, &err) == STATUS_OK && taken) {
+ *         ... lease_renew(conn, &lease, &held, &err) every few seconds ...
  *         status = lease_release(conn, key, token, &err);
  *     }
  *
@@ -26,24 +27,34 @@
 #include "base/status.h"
 #include "redis/conn.h"
 
+struct lease {
+    const char *key;
+    const char *token;
+    int64_t ttl_ms;
+};
+
 /* *taken: it is ours for `ttl_ms` from now. Taking one's own lease again prolongs it, so the call
  * may be repeated after an unknown outcome. Of those who are refused the first one comes next; its
  * turn lapses when it does not ask again within 50 ms. */
-enum status lease_take(struct redis_conn *conn, const char *key, const char *token, int64_t ttl_ms,
-                       bool *taken, struct error *err) MUSTCHECK;
+enum status lease_take(struct redis_conn *conn, const struct lease *lease, bool *taken,
+                       struct error *err) MUSTCHECK;
 
 /* *held: it was still ours, and is for `ttl_ms` from now. Never takes a lease that is free. */
-enum status lease_renew(struct redis_conn *conn, const char *key, const char *token, int64_t ttl_ms,
-                        bool *held, struct error *err) MUSTCHECK;
+enum status lease_renew(struct redis_conn *conn, const struct lease *lease, bool *held,
+                        struct error *err) MUSTCHECK;
 
 /* Ends it where it is ours; somebody else's, or none, is left alone and is no error. */
 enum status lease_release(struct redis_conn *conn, const char *key, const char *token,
                           struct error *err) MUSTCHECK;
 
-/* *wait_ms = 0: taken. > 0: nothing was taken; ask again after so long. The key is sh:rate:<name>.
- */
-enum status ratelimit_take(struct redis_conn *conn, const char *key, int64_t count,
-                           int64_t window_ms, int64_t cost, int64_t *wait_ms,
-                           struct error *err) MUSTCHECK;
+struct rate {
+    const char *key; /* sh:rate:<name> */
+    int64_t count;
+    int64_t window_ms;
+};
+
+/* *wait_ms = 0: taken. > 0: nothing was taken; ask again after so long. */
+enum status ratelimit_take(struct redis_conn *conn, const struct rate *rate, int64_t cost,
+                           int64_t *wait_ms, struct error *err) MUSTCHECK;
 
 #endif

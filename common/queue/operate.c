@@ -83,7 +83,7 @@ enum status queue_get_stats(struct redis_conn *conn, const struct queue *queue,
 {
     redisReply *reply = NULL;
 
-    TRY(queue_callf(conn, "[", &reply, err, "FCALL_RO sh_stats 1 %s", queue->base));
+    TRY(redis_fetchf(conn, "[", &reply, err, "FCALL_RO sh_stats 1 %s", queue->base));
     const enum status status = parse_stats(reply, out, err);
     redis_reply_free(reply);
     return status;
@@ -115,61 +115,56 @@ struct queue_balance queue_check_balance(const struct queue_stats *stats)
 
 /* ---- dead letters and the pause ------------------------------------------------------------ */
 
-static enum status move_dead(struct redis_conn *conn, const struct queue *queue,
-                             const char *function, const struct slice *entries, size_t count,
-                             size_t *moved, struct error *err)
+/* Starts a call about dead letters; INVALID where they are too many. */
+static enum status name_letters(const struct queue *queue, const char *function,
+                                struct queue_letters letters, struct redis_args *args,
+                                struct error *err)
+{
+    if (letters.count > QUEUE_BATCH_MAX) {
+        return error_set(err, STATUS_INVALID, "%zu dead letters in a call: expected at most %d",
+                         letters.count, QUEUE_BATCH_MAX);
+    }
+    queue_args_start(args, function, queue->base);
+    for (size_t i = 0; i < letters.count; i++) {
+        redis_args_slice(args, letters.entries[i]);
+    }
+    return STATUS_OK;
+}
+
+/* A call ends when the letters were large: the same again takes the rest, until none is left. */
+enum status queue_requeue(struct redis_conn *conn, const struct queue *queue,
+                          struct queue_letters letters, size_t *moved, struct error *err)
+{
+    size_t some = letters.count;
+
+    *moved = 0;
+    while (some > 0 && *moved < letters.count) {
+        struct redis_args args = {0};
+        some = 0;
+        TRY(name_letters(queue, "sh_requeue", letters, &args, err));
+        TRY(queue_call_count(conn, &args, &some, err));
+        *moved += some;
+    }
+    return STATUS_OK;
+}
+
+enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
+                          struct queue_letters letters, size_t *moved, struct error *err)
 {
     struct redis_args args = {0};
 
     *moved = 0;
-    if (count == 0) {
+    if (letters.count == 0) {
         return STATUS_OK;
     }
-    if (count > QUEUE_BATCH_MAX) {
-        return error_set(err, STATUS_INVALID, "%zu dead letters in a call: expected at most %d",
-                         count, QUEUE_BATCH_MAX);
-    }
-    queue_args_start(&args, function, queue->base);
-    for (size_t i = 0; i < count; i++) {
-        redis_args_slice(&args, entries[i]);
-    }
+    TRY(name_letters(queue, "sh_discard", letters, &args, err));
     return queue_call_count(conn, &args, moved, err);
-}
-
-/* A call ends when the letters were large: the same again takes the rest, until none is left. */
-static enum status move_dead_all(struct redis_conn *conn, const struct queue *queue,
-                                 const struct slice *entries, size_t count, size_t *moved,
-                                 struct error *err)
-{
-    size_t now = 0;
-    enum status status = STATUS_OK;
-
-    *moved = 0;
-    do {
-        status = move_dead(conn, queue, "sh_requeue", entries, count, &now, err);
-        *moved += now;
-    } while (status == STATUS_OK && now > 0 && *moved < count);
-    return status;
-}
-
-enum status queue_requeue(struct redis_conn *conn, const struct queue *queue,
-                          const struct slice *entries, size_t count, size_t *moved,
-                          struct error *err)
-{
-    return move_dead_all(conn, queue, entries, count, moved, err);
-}
-
-enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
-                          const struct slice *entries, size_t count, size_t *moved,
-                          struct error *err)
-{
-    return move_dead(conn, queue, "sh_discard", entries, count, moved, err);
 }
 
 enum status queue_limit_bytes(struct redis_conn *conn, const struct queue *queue, int64_t bytes,
                               struct error *err)
 {
-    return queue_callf(conn, "+", NULL, err, "FCALL sh_limit 1 %s %jd", queue->base, bytes);
+    return redis_fetchf(conn, "+", NULL, err, "FCALL sh_limit 1 %s %jd", queue->base, bytes);
 }
 
 enum status queue_trim_dead(struct redis_conn *conn, const struct queue *queue,
@@ -199,7 +194,7 @@ enum status queue_get_parked(struct redis_conn *conn, const struct queue *queue,
 
     *out = (struct queue_parked){.count = 0};
     enum status status =
-        queue_callf(conn, "[", &reply, err, "FCALL_RO sh_parked 1 %s 0", queue->base);
+        redis_fetchf(conn, "[", &reply, err, "FCALL_RO sh_parked 1 %s 0", queue->base);
     if (status != STATUS_OK) {
         return status;
     }
@@ -223,7 +218,7 @@ enum status queue_unpark(struct redis_conn *conn, const struct queue *queue, int
     *released = 0;
     while (passed >= 0) {
         redisReply *reply = NULL;
-        TRY(queue_callf(conn, "ii", &reply, err, "FCALL sh_unpark 1 %s %jd", queue->base, passed));
+        TRY(redis_fetchf(conn, "ii", &reply, err, "FCALL sh_unpark 1 %s %jd", queue->base, passed));
         passed = reply->element[0]->integer;
         *released += reply->element[1]->integer;
         redis_reply_free(reply);
@@ -234,7 +229,8 @@ enum status queue_unpark(struct redis_conn *conn, const struct queue *queue, int
 enum status queue_pause(struct redis_conn *conn, const struct queue *queue, bool paused,
                         struct error *err)
 {
-    return queue_callf(conn, "+", NULL, err, "FCALL sh_pause 1 %s %d", queue->base, paused ? 1 : 0);
+    return redis_fetchf(conn, "+", NULL, err, "FCALL sh_pause 1 %s %d", queue->base,
+                        paused ? 1 : 0);
 }
 
 /* ---- putting things right -------------------------------------------------------------------- */
@@ -269,7 +265,7 @@ enum status queue_count_orphans(struct redis_conn *conn, const struct queue *que
     redisReply *reply = NULL;
 
     *count = 0;
-    TRY(queue_callf(conn, "[", &reply, err, "FCALL_RO sh_orphans 1 %s %s", queue->base, cursor));
+    TRY(redis_fetchf(conn, "[", &reply, err, "FCALL_RO sh_orphans 1 %s %s", queue->base, cursor));
     return take_orphans(reply, "sh_orphans", cursor, count, err);
 }
 
@@ -279,7 +275,7 @@ enum status queue_adopt_orphans(struct redis_conn *conn, const struct queue *que
     redisReply *reply = NULL;
 
     *count = 0;
-    TRY(queue_callf(conn, "[", &reply, err, "FCALL sh_adopt 1 %s %s", queue->base, cursor));
+    TRY(redis_fetchf(conn, "[", &reply, err, "FCALL sh_adopt 1 %s %s", queue->base, cursor));
     return take_orphans(reply, "sh_adopt", cursor, count, err);
 }
 
@@ -289,7 +285,7 @@ enum status queue_repair(struct redis_conn *conn, const struct queue *queue,
     redisReply *reply = NULL;
 
     *was = (struct queue_balance){0};
-    TRY(queue_callf(conn, "ii", &reply, err, "FCALL sh_repair 1 %s", queue->base));
+    TRY(redis_fetchf(conn, "ii", &reply, err, "FCALL sh_repair 1 %s", queue->base));
     *was = (struct queue_balance){reply->element[0]->integer, reply->element[1]->integer};
     redis_reply_free(reply);
     return STATUS_OK;

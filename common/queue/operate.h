@@ -68,14 +68,15 @@ struct queue_balance {
 };
 struct queue_balance queue_check_balance(const struct queue_stats *stats);
 
-/* Dead letters by their entry ids (at most 1000): back to work with attempts 0, or away for good.
- */
+/* Dead letters by their entry ids: back to work with attempts 0, or away for good. */
+struct queue_letters {
+    const struct slice *entries;
+    size_t count; /* at most 1000 */
+};
 enum status queue_requeue(struct redis_conn *conn, const struct queue *queue,
-                          const struct slice *entries, size_t count, size_t *moved,
-                          struct error *err) MUSTCHECK;
+                          struct queue_letters letters, size_t *moved, struct error *err) MUSTCHECK;
 enum status queue_discard(struct redis_conn *conn, const struct queue *queue,
-                          const struct slice *entries, size_t count, size_t *moved,
-                          struct error *err) MUSTCHECK;
+                          struct queue_letters letters, size_t *moved, struct error *err) MUSTCHECK;
 
 /* How many dead letters a queue may keep, for how long, and of what weight; 0 = no bound. */
 struct queue_dead_bounds {

@@ -84,64 +84,15 @@ enum status queue_bad_shape(const char *function, struct error *err)
     return error_set(err, STATUS_GARBLED, "%s: an answer of another shape", function);
 }
 
-static bool has_shape(const redisReply *reply, const char *shape)
-{
-    switch (shape[0]) {
-    case '+':
-        return reply->type == REDIS_REPLY_STATUS;
-    case '$':
-        return reply->type == REDIS_REPLY_STRING;
-    case '#':
-        return reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0;
-    case '[':
-        return reply->type == REDIS_REPLY_ARRAY;
-    default:
-        return redis_reply_is_row(reply, shape);
-    }
-}
-
-enum status queue_call(struct redis_conn *conn, struct redis_args *args, const char *shape,
-                       redisReply **reply, struct error *err)
-{
-    const char *function = args->count > 1 ? args->values[1] : "call";
-    redisReply *answer = NULL;
-
-    enum status status = redis_conn_command(conn, args, &answer, err);
-    if (status == STATUS_OK && !has_shape(answer, shape)) {
-        status = queue_bad_shape(function, err);
-    }
-    redis_args_free(args);
-    if (status != STATUS_OK || reply == NULL) {
-        redis_reply_free(answer);
-        answer = NULL;
-    }
-    if (reply != NULL) {
-        *reply = answer;
-    }
-    return status;
-}
-
 enum status queue_call_count(struct redis_conn *conn, struct redis_args *args, size_t *count,
                              struct error *err)
 {
     redisReply *reply = NULL;
 
-    TRY(queue_call(conn, args, "#", &reply, err));
+    TRY(redis_fetch(conn, args, "#", &reply, err));
     *count = (size_t)reply->integer;
     redis_reply_free(reply);
     return STATUS_OK;
-}
-
-enum status queue_callf(struct redis_conn *conn, const char *shape, redisReply **reply,
-                        struct error *err, const char *format, ...)
-{
-    struct redis_args args = {0};
-    va_list values;
-
-    va_start(values, format);
-    redis_args_vformat(&args, format, values);
-    va_end(values);
-    return queue_call(conn, &args, shape, reply, err);
 }
 
 enum status queue_countf(struct redis_conn *conn, size_t *count, struct error *err,
@@ -212,7 +163,7 @@ static enum status load_library(struct redis_conn *conn, bool replace, struct er
 
     redis_args_format(&args, replace ? "FUNCTION LOAD REPLACE" : "FUNCTION LOAD");
     redis_args_str(&args, queue_lua);
-    return queue_call(conn, &args, "$", NULL, err);
+    return redis_fetch(conn, &args, "$", NULL, err);
 }
 
 /* A full Redis takes no library; it works on with the older one, whose functions make room. */
@@ -272,5 +223,5 @@ enum status queue_install(struct redis_conn *conn, bool *loaded, struct error *e
 
 enum status queue_prepare(struct redis_conn *conn, const struct queue *queue, struct error *err)
 {
-    return queue_callf(conn, "+", NULL, err, "FCALL sh_prepare 1 %s", queue->base);
+    return redis_fetchf(conn, "+", NULL, err, "FCALL sh_prepare 1 %s", queue->base);
 }

@@ -232,8 +232,8 @@ enum status queue_bury(struct redis_conn *conn, const struct queue_holder *holde
 enum status queue_push_wanted(struct redis_conn *conn, const struct queue *queue, struct slice id,
                               struct slice reply, struct error *err)
 {
-    return queue_callf(conn, "+", NULL, err, "FCALL sh_reply 1 %s %.*s %.*s wanted", queue->base,
-                       (int)id.bytes, id.data, (int)reply.bytes, reply.data);
+    return redis_fetchf(conn, "+", NULL, err, "FCALL sh_reply 1 %s %.*s %.*s wanted", queue->base,
+                        (int)id.bytes, id.data, (int)reply.bytes, reply.data);
 }
 
 /* ---- giving back and keeping ----------------------------------------------------------------- */

@@ -134,21 +134,20 @@ static enum status add_job(struct queue_batch *batch, enum job_priority stream,
 
 /* ---- XREADGROUP ---------------------------------------------------------------------------- */
 
-enum status queue_read_append(struct redis_conn *conn, const char *consumer, size_t count,
-                              int64_t block_ms, const char *const *streams, size_t stream_count,
+enum status queue_read_append(struct redis_conn *conn, const struct queue_read *read,
                               struct error *err)
 {
     struct redis_args args = {0};
 
-    redis_args_format(&args, "XREADGROUP GROUP fleet %s COUNT %zu", consumer, count);
-    if (block_ms > 0) {
-        redis_args_format(&args, "BLOCK %jd", block_ms);
+    redis_args_format(&args, "XREADGROUP GROUP fleet %s COUNT %zu", read->consumer, read->count);
+    if (read->block_ms > 0) {
+        redis_args_format(&args, "BLOCK %jd", read->block_ms);
     }
     redis_args_str(&args, "STREAMS");
-    for (size_t i = 0; i < stream_count; i++) {
-        redis_args_str(&args, streams[i]);
+    for (size_t i = 0; i < read->stream_count; i++) {
+        redis_args_str(&args, read->streams[i]);
     }
-    for (size_t i = 0; i < stream_count; i++) {
+    for (size_t i = 0; i < read->stream_count; i++) {
         redis_args_str(&args, ">");
     }
     const enum status status = redis_conn_append(conn, &args, err);
@@ -272,10 +271,10 @@ enum status queue_reclaim(struct redis_conn *conn, const struct queue *queue,
     redisReply *reply = NULL;
 
     *buried = 0;
-    TRY(queue_callf(conn, "[", &reply, err, "FCALL sh_reclaim 1 %s %d %s %s %jd %jd %zu %s %d",
-                    queue->base, (int)takeover->stream, takeover->consumer, takeover->worker,
-                    takeover->visibility_ms, takeover->max_deliveries, takeover->count, cursor,
-                    (int)takeover->suspects));
+    TRY(redis_fetchf(conn, "[", &reply, err, "FCALL sh_reclaim 1 %s %d %s %s %jd %jd %zu %s %d",
+                     queue->base, (int)takeover->stream, takeover->consumer, takeover->worker,
+                     takeover->visibility_ms, takeover->max_deliveries, takeover->count, cursor,
+                     (int)takeover->suspects));
 
     const size_t before = batch->count;
     enum status status = parse_reclaimed(takeover->stream, reply, cursor, batch, buried, err);
@@ -311,20 +310,20 @@ static bool is_stream_of(const struct queue *queue, const redisReply *name)
     return false;
 }
 
-enum status queue_find_old(struct redis_conn *conn, const struct queue *queues, size_t count,
-                           struct queue_age age, bool *old, struct error *err)
+enum status queue_find_old(struct redis_conn *conn, const struct queue_age *age, bool *old,
+                           struct error *err)
 {
     struct redis_args args = {0};
     redisReply *reply = NULL;
 
     redis_args_format(&args, "XREAD COUNT 1 STREAMS");
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < age->count; i++) {
         old[i] = false;
         for (int priority = 0; priority < JOB_PRIORITIES; priority++) {
-            redis_args_str(&args, queues[i].stream[priority]);
+            redis_args_str(&args, age->queues[i].stream[priority]);
         }
     }
-    for (size_t i = 0; i < count * JOB_PRIORITIES; i++) {
+    for (size_t i = 0; i < age->count * JOB_PRIORITIES; i++) {
         redis_args_str(&args, "0");
     }
     const enum status status = redis_conn_command(conn, &args, &reply, err);
@@ -332,10 +331,10 @@ enum status queue_find_old(struct redis_conn *conn, const struct queue *queues, 
     for (size_t i = 0;
          status == STATUS_OK && reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++) {
         const redisReply *stream = reply->element[i];
-        for (size_t q = 0; q < count && stream->type == REDIS_REPLY_ARRAY && stream->elements == 2;
-             q++) {
-            if (is_stream_of(&queues[q], stream->element[0])) {
-                old[q] = old[q] || is_old(stream->element[1], age.now_unix_ms - age.age_ms);
+        for (size_t q = 0;
+             q < age->count && stream->type == REDIS_REPLY_ARRAY && stream->elements == 2; q++) {
+            if (is_stream_of(&age->queues[q], stream->element[0])) {
+                old[q] = old[q] || is_old(stream->element[1], age->now_unix_ms - age->age_ms);
             }
         }
     }
@@ -350,8 +349,8 @@ enum status queue_list_idle(struct redis_conn *conn, const char *stream, int64_t
     redisReply *reply = NULL;
 
     *count = 0;
-    enum status status = queue_callf(conn, "[", &reply, err, "XPENDING %s fleet IDLE %jd - + %zu",
-                                     stream, idle_ms, limit);
+    enum status status = redis_fetchf(conn, "[", &reply, err, "XPENDING %s fleet IDLE %jd - + %zu",
+                                      stream, idle_ms, limit);
     if (status == STATUS_NOT_FOUND) {
         return STATUS_OK; /* NOGROUP: nothing is held */
     }
@@ -391,8 +390,8 @@ enum status queue_promote(struct redis_conn *conn, const struct queue *queue, si
 
     *out = (struct queue_promotion){.next_ms = -1};
     enum status status =
-        queue_callf(conn, "[", &reply, err, "FCALL sh_promote 1 %s %zu paused", queue->base,
-                    limit > QUEUE_BATCH_MAX ? QUEUE_BATCH_MAX : limit);
+        redis_fetchf(conn, "[", &reply, err, "FCALL sh_promote 1 %s %zu paused", queue->base,
+                     limit > QUEUE_BATCH_MAX ? QUEUE_BATCH_MAX : limit);
     if (status != STATUS_OK) {
         return status;
     }
@@ -422,7 +421,7 @@ enum status queue_yield(struct redis_conn *conn, const struct queue *queue, cons
 enum status queue_leave(struct redis_conn *conn, const struct queue *queue, const char *consumer,
                         struct error *err)
 {
-    return queue_callf(conn, "#", NULL, err, "FCALL sh_leave 1 %s %s", queue->base, consumer);
+    return redis_fetchf(conn, "#", NULL, err, "FCALL sh_leave 1 %s %s", queue->base, consumer);
 }
 
 enum status queue_reap(struct redis_conn *conn, const struct queue *queue, int64_t idle_ms,

@@ -23,8 +23,14 @@ void queue_batch_free(struct queue_batch *batch);
 /* Appends "XREADGROUP GROUP fleet <consumer> COUNT n [BLOCK ms] STREAMS <keys> > ..."; block_ms <=
  * 0 does not block. The connection's command timeout must exceed block_ms. Collect the reply with
  * redis_conn_collect: nil, an array for queue_read_parse, or an error (NOGROUP: queue_prepare). */
-enum status queue_read_append(struct redis_conn *conn, const char *consumer, size_t count,
-                              int64_t block_ms, const char *const *streams, size_t stream_count,
+struct queue_read {
+    const char *consumer;
+    size_t count; /* n, of each stream */
+    int64_t block_ms;
+    const char *const *streams;
+    size_t stream_count;
+};
+enum status queue_read_append(struct redis_conn *conn, const struct queue_read *read,
                               struct error *err) MUSTCHECK;
 
 /* Parses one XREADGROUP reply (nil = nothing) for the entries of the given queue's streams into
@@ -73,11 +79,13 @@ bool queue_is_suspect(const struct job *job, int64_t max_deliveries);
  * clock): since jobs that end leave their stream, only these can hold stale ones. One command for
  * all of them. */
 struct queue_age {
+    const struct queue *queues;
+    size_t count;
     int64_t now_unix_ms;
     int64_t age_ms;
 };
-enum status queue_find_old(struct redis_conn *conn, const struct queue *queues, size_t count,
-                           struct queue_age age, bool *old, struct error *err) MUSTCHECK;
+enum status queue_find_old(struct redis_conn *conn, const struct queue_age *age, bool *old,
+                           struct error *err) MUSTCHECK;
 
 /* Of the first `limit` entries of a stream that were idle for `idle_ms`: how long, and whose they
  * are. Nothing for a stream or a group that is not there. */

@@ -816,21 +816,48 @@ enum status redis_commandf(struct redis_conn *conn, redisReply **reply, struct e
     return status;
 }
 
+enum status redis_fetch(struct redis_conn *conn, struct redis_args *args, const char *shape,
+                        redisReply **reply, struct error *err)
+{
+    const bool calls = args->count > 1 && strncmp(args->values[0], "FCALL", strlen("FCALL")) == 0;
+    const char *name = args->count == 0 ? "" : args->values[calls ? 1 : 0];
+    redisReply *answer = NULL;
+
+    enum status status = redis_conn_command(conn, args, &answer, err);
+    if (status == STATUS_OK && !redis_reply_has_shape(answer, shape)) {
+        status = error_set(err, STATUS_GARBLED, "%.64s: an answer of another shape", name);
+    }
+    redis_args_free(args);
+    if (status != STATUS_OK || reply == NULL) {
+        redis_reply_free(answer);
+        answer = NULL;
+    }
+    if (reply != NULL) {
+        *reply = answer;
+    }
+    return status;
+}
+
+enum status redis_fetchf(struct redis_conn *conn, const char *shape, redisReply **reply,
+                         struct error *err, const char *format, ...)
+{
+    struct redis_args args = {0};
+    va_list values;
+
+    va_start(values, format);
+    redis_args_vformat(&args, format, values);
+    va_end(values);
+    return redis_fetch(conn, &args, shape, reply, err);
+}
+
 enum status redis_conn_time(struct redis_conn *conn, int64_t *unix_ms, struct error *err)
 {
     const int64_t before_ms = clock_now_ms();
     redisReply *reply = NULL;
 
-    TRY(redis_commandf(conn, &reply, err, "TIME"));
-    const int64_t took_ms = clock_now_ms() - before_ms;
-    enum status status = STATUS_OK;
-
-    if (redis_reply_is_row(reply, "ss")) {
-        *unix_ms = strtoll(reply->element[0]->str, NULL, 10) * 1000 +
-                   strtoll(reply->element[1]->str, NULL, 10) / 1000 + took_ms / 2;
-    } else {
-        status = error_set(err, STATUS_GARBLED, "TIME: an answer of another shape");
-    }
+    TRY(redis_fetchf(conn, "ss", &reply, err, "TIME"));
+    *unix_ms = strtoll(reply->element[0]->str, NULL, 10) * 1000 +
+               strtoll(reply->element[1]->str, NULL, 10) / 1000 + (clock_now_ms() - before_ms) / 2;
     redis_reply_free(reply);
-    return status;
+    return STATUS_OK;
 }

@@ -107,6 +107,13 @@ enum status redis_conn_command(struct redis_conn *conn, const struct redis_args 
 enum status redis_commandf(struct redis_conn *conn, redisReply **reply, struct error *err,
                            const char *format, ...) PRINTF_LIKE(4, 5) MUSTCHECK;
 
+/* The same for an answer of this shape (redis_reply_has_shape); GARBLED, in words, for another. */
+enum status redis_fetchf(struct redis_conn *conn, const char *shape, redisReply **reply,
+                         struct error *err, const char *format, ...) PRINTF_LIKE(5, 6) MUSTCHECK;
+/* From arguments, which it frees. */
+enum status redis_fetch(struct redis_conn *conn, struct redis_args *args, const char *shape,
+                        redisReply **reply, struct error *err) MUSTCHECK;
+
 /* The same where an error is an answer too: STATUS_OK, and *reply may be a REDIS_REPLY_ERROR. */
 enum status redis_askf(struct redis_conn *conn, redisReply **reply, struct error *err,
                        const char *format, ...) PRINTF_LIKE(4, 5) MUSTCHECK;

@@ -12,11 +12,7 @@ enum status redis_info_get(struct redis_conn *conn, const char *section, struct 
                            struct error *err)
 {
     *out = (struct redis_info){.text = ""};
-    TRY(redis_commandf(conn, &out->reply, err, "INFO %s", section));
-    if (out->reply->type != REDIS_REPLY_STRING) {
-        redis_info_free(out);
-        return error_set(err, STATUS_GARBLED, "INFO: an answer of another shape");
-    }
+    TRY(redis_fetchf(conn, "$", &out->reply, err, "INFO %s", section));
     out->text = out->reply->str;
     return STATUS_OK;
 }

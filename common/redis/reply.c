@@ -96,6 +96,22 @@ bool redis_reply_is_row(const redisReply *reply, const char *shape)
     return i == reply->elements && shape[i] == '\0';
 }
 
+bool redis_reply_has_shape(const redisReply *reply, const char *shape)
+{
+    switch (shape[0]) {
+    case '+':
+        return reply->type == REDIS_REPLY_STATUS;
+    case '$':
+        return reply->type == REDIS_REPLY_STRING;
+    case '#':
+        return reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0;
+    case '[':
+        return reply->type == REDIS_REPLY_ARRAY;
+    default:
+        return redis_reply_is_row(reply, shape);
+    }
+}
+
 struct slice redis_reply_find(const redisReply *list, const char *name)
 {
     const size_t count = list == NULL || list->type != REDIS_REPLY_ARRAY ? 0 : list->elements;

@@ -23,6 +23,10 @@ void redis_reply_free(redisReply *reply);
 /* Whether it is an array of exactly these: 's' a text, 'i' a number, 'a' an array, '*' anything. */
 bool redis_reply_is_row(const redisReply *reply, const char *shape) MUSTCHECK;
 
+/* Whether it is what `shape` says: "+" a status line, "$" a text, "#" a number of 0 or more, "[" an
+ * array, else such a row. */
+bool redis_reply_has_shape(const redisReply *reply, const char *shape) MUSTCHECK;
+
 /* In a flat list of names and values (HGETALL, a stream entry's fields, a row of XINFO): the text
  * behind the first such name, {NULL, 0} where there is none. `list` may be NULL, and anything. */
 struct slice redis_reply_find(const redisReply *list, const char *name);

@@ -152,41 +152,32 @@ static enum status load_environment(const stillhouse_options *options, struct se
 
 /* ---- the fields ---------------------------------------------------------------------------- */
 
-static enum status take_text(const char *name, const char *given, const char *setting, char *out,
-                             size_t size, struct error *err)
-{
-    const char *text = given != NULL ? given : setting;
-
-    if (strlen(text) >= size) {
-        return error_set(err, STATUS_INVALID, "%s: %zu bytes, expected at most %zu", name,
-                         strlen(text), size - 1);
-    }
-    memcpy(out, text, strlen(text) + 1);
-    return STATUS_OK;
-}
-
 static enum status take_texts(const stillhouse_options *options, const struct settings *settings,
                               struct client_config *config, struct error *err)
 {
-    TRY(take_text("redis_url", options->redis_url, settings->redis_url, config->redis_url,
-                  sizeof config->redis_url, err));
-    TRY(take_text("cache_url", options->cache_url, settings->cache_url, config->cache_url,
-                  sizeof config->cache_url, err));
-    TRY(take_text("prefix", options->prefix, settings->prefix, config->prefix,
-                  sizeof config->prefix, err));
-    return take_text("outbox", options->outbox, settings->outbox, config->outbox,
-                     sizeof config->outbox, err);
-}
+    const struct {
+        const char *name;
+        const char *given;
+        const char *setting;
+        char *out;
+        size_t size;
+    } texts[] = {
+        {"redis_url", options->redis_url, settings->redis_url, config->redis_url,
+         sizeof config->redis_url},
+        {"cache_url", options->cache_url, settings->cache_url, config->cache_url,
+         sizeof config->cache_url},
+        {"prefix", options->prefix, settings->prefix, config->prefix, sizeof config->prefix},
+        {"outbox", options->outbox, settings->outbox, config->outbox, sizeof config->outbox},
+    };
 
-/* 0 = `otherwise`. */
-static enum status take_number(const char *name, int64_t given, int64_t max, int64_t otherwise,
-                               int64_t *out, struct error *err)
-{
-    if (given < 0 || given > max) {
-        return error_set(err, STATUS_INVALID, "%s %lld: expected 1 to %lld, or 0 for the default",
-                         name, (long long)given, (long long)max);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        const char *text = texts[i].given != NULL ? texts[i].given : texts[i].setting;
+        if (strlen(text) >= texts[i].size) {
+            return error_set(err, STATUS_INVALID, "%s: %zu bytes, expected at most %zu",
+                             texts[i].name, strlen(text), texts[i].size - 1);
+        }
+        memcpy(texts[i].out, text, strlen(text) + 1);
     }
-    *out = given == 0 ? otherwise : given;
     return STATUS_OK;
 }
 
@@ -203,7 +194,7 @@ static enum status take_numbers(const stillhouse_options *options, const struct 
         const char *name;
         int64_t given;
         int64_t max;
-        int64_t otherwise;
+        int64_t otherwise; /* where 0 is given */
         int64_t *out;
     } numbers[] = {
         {"connect_timeout_ms", options->connect_timeout_ms, TIME_MAX_MS, CONNECT_TIMEOUT_MS,
@@ -222,8 +213,12 @@ static enum status take_numbers(const stillhouse_options *options, const struct 
     };
 
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        TRY(take_number(numbers[i].name, numbers[i].given, numbers[i].max, numbers[i].otherwise,
-                        numbers[i].out, err));
+        if (numbers[i].given < 0 || numbers[i].given > numbers[i].max) {
+            return error_set(err, STATUS_INVALID,
+                             "%s %lld: expected 1 to %lld, or 0 for the default", numbers[i].name,
+                             (long long)numbers[i].given, (long long)numbers[i].max);
+        }
+        *numbers[i].out = numbers[i].given == 0 ? numbers[i].otherwise : numbers[i].given;
     }
     config->bounds = (struct link_bounds){(int)connect_ms, (int)command_ms, (int)retry_ms};
     config->memory_entries = (size_t)entries;

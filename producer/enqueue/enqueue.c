@@ -15,14 +15,13 @@ static bool start(stillhouse_client *client, char *id)
     return client_enter(client);
 }
 
-/* Hands in a draft that was made with `made`, or says why there is none. */
-static stillhouse_status hand_in(stillhouse_client *client, enum status made,
-                                 const struct queue *queue, const struct job_draft *draft, char *id,
-                                 struct error *err)
+/* Hands in a draft, or says why there is none: err->status is that of its making. */
+static stillhouse_status hand_in(stillhouse_client *client, const struct queue *queue,
+                                 const struct job_draft *draft, char *id, const struct error *err)
 {
-    err->status = made;
-    const stillhouse_status status =
-        made == STATUS_OK ? send_or_keep(client, queue, draft, id) : client_failed(client, err);
+    const stillhouse_status status = err->status == STATUS_OK
+                                         ? send_or_keep(client, queue, draft, id)
+                                         : client_failed(client, err);
     client_tidy(client);
     client_leave(client);
     return status;
@@ -40,8 +39,8 @@ stillhouse_status stillhouse_enqueue_enrich(stillhouse_client *client, const cha
     if (!start(client, id)) {
         return STILLHOUSE_INVALID;
     }
-    const enum status made = make_enrich(client, &enrichment, options, &draft, &err);
-    return hand_in(client, made, &client->enrich, &draft, id, &err);
+    err.status = make_enrich(client, &enrichment, options, &draft, &err);
+    return hand_in(client, &client->enrich, &draft, id, &err);
 }
 
 stillhouse_status stillhouse_enqueue_distill(stillhouse_client *client,
@@ -55,8 +54,8 @@ stillhouse_status stillhouse_enqueue_distill(stillhouse_client *client,
     if (!start(client, id)) {
         return STILLHOUSE_INVALID;
     }
-    const enum status made = make_distill(client, experience, options, &draft, &err);
-    return hand_in(client, made, &client->distill, &draft, id, &err);
+    err.status = make_distill(client, experience, options, &draft, &err);
+    return hand_in(client, &client->distill, &draft, id, &err);
 }
 
 stillhouse_status stillhouse_enqueue_index(stillhouse_client *client, const char *domain,
@@ -70,8 +69,9 @@ stillhouse_status stillhouse_enqueue_index(stillhouse_client *client, const char
     if (!start(client, id)) {
         return STILLHOUSE_INVALID;
     }
-    const enum status made = make_index(client, domain, documents, count, options, &draft, &err);
-    return hand_in(client, made, &client->index, &draft, id, &err);
+    err.status =
+        make_index(client, &(struct documents){domain, documents, count}, options, &draft, &err);
+    return hand_in(client, &client->index, &draft, id, &err);
 }
 
 stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client, const char *queue,
@@ -88,11 +88,11 @@ stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client, const char *
     if (!start(client, id)) {
         return STILLHOUSE_INVALID;
     }
-    enum status made = queue_init(&target, client->config.prefix, queue == NULL ? "" : queue, &err);
-    if (made == STATUS_OK) {
-        made = make_raw(client, &job, &draft, &err);
+    err.status = queue_init(&target, client->config.prefix, queue == NULL ? "" : queue, &err);
+    if (err.status == STATUS_OK) {
+        err.status = make_raw(client, &job, &draft, &err);
     }
-    return hand_in(client, made, &target, &draft, id, &err);
+    return hand_in(client, &target, &draft, id, &err);
 }
 
 /* ---- arrays -------------------------------------------------------------------------------- */

@@ -24,6 +24,12 @@ struct bounds {
     size_t jobs_max;
 };
 
+/* Why a run may have left something, besides what Redis says. */
+struct left {
+    bool cut;          /* the bounds ended it */
+    struct error disk; /* of the first file that could not be read or written */
+};
+
 struct claimed {
     struct spool_file file;
     bool over; /* no more of it in this run */
@@ -35,8 +41,7 @@ struct flushing {
     struct bounds bounds;
     bool looked;        /* the list of files is of this run */
     uint64_t looked_at; /* jobs done when it was made */
-    bool cut;           /* the bounds ended it; something is left */
-    struct error disk;  /* of the first file that could not be read or written */
+    struct left left;
     bool called;
     size_t singly; /* so many jobs go one by one: one of them was refused */
 
@@ -59,8 +64,8 @@ struct flushing {
 
 static void note_disk(struct flushing *flushing, const struct error *err)
 {
-    if (flushing->disk.status == STATUS_OK) {
-        flushing->disk = *err;
+    if (flushing->left.disk.status == STATUS_OK) {
+        flushing->left.disk = *err;
     }
 }
 
@@ -328,8 +333,10 @@ static enum status send_call(struct flushing *flushing, struct redis_conn *conn,
     struct spool *spool = flushing->spool;
 
     const enum status status =
-        queue_enqueue(conn, &flushing->queue, flushing->client->config.max_backlog, flushing->items,
-                      flushing->count, flushing->answers, err);
+        queue_enqueue(conn,
+                      &(struct queue_items){&flushing->queue, flushing->client->config.max_backlog,
+                                            flushing->items, flushing->count},
+                      flushing->answers, err);
     if (status == STATUS_INVALID) {
         refuse_jobs(flushing, err);
         return STATUS_OK;
@@ -348,7 +355,7 @@ static enum status send_all(struct redis_conn *conn, void *context, struct error
 
     while (status == STATUS_OK && next_call(flushing)) {
         if (!may_call(flushing, conn)) {
-            flushing->cut = true;
+            flushing->left.cut = true;
             break;
         }
         status = send_call(flushing, conn, err);
@@ -389,11 +396,11 @@ static enum status run(struct flushing *flushing, bool fresh, struct error *err)
     return status;
 }
 
-/* OK: all that is not held by other processes was looked at, or the bounds ended it (`*cut`). FULL,
- * or why Redis would not have it: something is left. One call is always made; another one only
- * while half a command's time is left. `disk` is set where a file could not be read or written. */
-static enum status flush(stillhouse_client *client, struct bounds bounds, bool fresh, bool *cut,
-                         struct error *disk, struct error *err)
+/* OK: all that is not held by other processes was looked at, or *left says why not. FULL, or why
+ * Redis would not have it: something is left. One call is always made; another one only while half
+ * a command's time is left. */
+static enum status flush(stillhouse_client *client, struct bounds bounds, bool fresh,
+                         struct left *left, struct error *err)
 {
     struct spool *spool = &client->spool;
 
@@ -405,9 +412,8 @@ static enum status flush(stillhouse_client *client, struct bounds bounds, bool f
     flushing->spool = spool;
     flushing->bounds = bounds;
     const enum status status = run(flushing, fresh, err);
-    spool->waiting = status != STATUS_OK || flushing->cut;
-    *cut = flushing->cut;
-    *disk = flushing->disk;
+    spool->waiting = status != STATUS_OK || flushing->left.cut;
+    *left = flushing->left;
     free(flushing);
     return status;
 }
@@ -417,14 +423,13 @@ enum status flush_make_way(stillhouse_client *client, struct error *err)
 {
     const struct bounds bounds = {.jobs_max = SPOOL_BATCH_MAX};
     const struct spool *spool = &client->spool;
-    struct error disk;
-    bool cut = false;
+    struct left left = {.cut = false};
 
     if (!spool->waiting && clock_now_ms() < spool->look_again_ms) {
         return STATUS_OK;
     }
-    TRY(flush(client, bounds, false, &cut, &disk, err));
-    if (cut) {
+    TRY(flush(client, bounds, false, &left, err));
+    if (left.cut) {
         return error_set(err, STATUS_UNAVAILABLE, "jobs that were kept before it go first");
     }
     return STATUS_OK;
@@ -432,31 +437,28 @@ enum status flush_make_way(stillhouse_client *client, struct error *err)
 
 /* ---- the public calls ------------------------------------------------------------------------ */
 
-static enum status flush_now(stillhouse_client *client, int timeout_ms, size_t *left,
+static enum status flush_now(stillhouse_client *client, int timeout_ms, size_t *jobs,
                              struct error *err)
 {
     const struct bounds bounds = {clock_now_ms() + timeout_ms, SIZE_MAX};
-    struct error disk = {0};
+    struct left left = {.cut = false};
     struct error counting = {0};
-    bool cut = false;
 
-    const enum status status = flush(client, bounds, true, &cut, &disk, err);
-    const enum status counted = spool_look(&client->spool, left, &counting);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    if (disk.status != STATUS_OK || counted != STATUS_OK) {
-        *err = disk.status != STATUS_OK ? disk : counting;
+    const enum status status = flush(client, bounds, true, &left, err);
+    const enum status counted = spool_look(&client->spool, jobs, &counting);
+    TRY(status);
+    if (left.disk.status != STATUS_OK || counted != STATUS_OK) {
+        *err = left.disk.status != STATUS_OK ? left.disk : counting;
         return err->status;
     }
-    if (cut) {
-        return error_set(err, STATUS_NOT_FOUND, "not all sent in time: %zu jobs left", *left);
+    if (left.cut) {
+        return error_set(err, STATUS_NOT_FOUND, "not all sent in time: %zu jobs left", *jobs);
     }
-    return *left == 0
+    return *jobs == 0
                ? STATUS_OK
                : error_set(err, STATUS_NOT_FOUND,
                            "%zu jobs left in files that other processes hold, or of another prefix",
-                           *left);
+                           *jobs);
 }
 
 stillhouse_status stillhouse_flush(stillhouse_client *client, int timeout_ms, size_t *left)

@@ -271,19 +271,21 @@ static enum status take_document(struct arena *arena, const stillhouse_document 
     return take_metadata(arena, from->metadata, from->metadata_count, &to->metadata, err);
 }
 
-static enum status take_documents(struct arena *arena, const stillhouse_document *documents,
-                                  size_t count, struct index_body *body, struct error *err)
+static enum status take_documents(struct arena *arena, const struct documents *documents,
+                                  struct index_body *body, struct error *err)
 {
-    if (documents == NULL || count < 1 || count > QUEUE_BATCH_MAX) {
+    const size_t count = documents->count;
+
+    if (documents->each == NULL || count < 1 || count > QUEUE_BATCH_MAX) {
         return error_set(err, STATUS_INVALID, "documents: %zu%s, expected 1 to %d", count,
-                         documents == NULL ? " at NULL" : "", QUEUE_BATCH_MAX);
+                         documents->each == NULL ? " at NULL" : "", QUEUE_BATCH_MAX);
     }
     body->documents.each = arena_array(arena, count, sizeof *body->documents.each);
     if (body->documents.each == NULL) {
         return error_set(err, STATUS_OOM, "out of memory for %zu documents", count);
     }
     for (; body->documents.count < count; body->documents.count++) {
-        const enum status status = take_document(arena, &documents[body->documents.count],
+        const enum status status = take_document(arena, &documents->each[body->documents.count],
                                                  &body->documents.each[body->documents.count], err);
         if (status != STATUS_OK) {
             return error_wrap(err, "documents[%zu]", body->documents.count);
@@ -292,16 +294,15 @@ static enum status take_documents(struct arena *arena, const stillhouse_document
     return STATUS_OK;
 }
 
-enum status make_index(stillhouse_client *client, const char *domain,
-                       const stillhouse_document *documents, size_t count,
+enum status make_index(stillhouse_client *client, const struct documents *documents,
                        const stillhouse_job_options *options, struct job_draft *draft,
                        struct error *err)
 {
     struct index_body body = {0};
 
     arena_reset(&client->arena, CLIENT_KEEP_BYTES);
-    TRY(start_draft(domain, options, "", draft, err));
-    TRY(take_documents(&client->arena, documents, count, &body, err));
+    TRY(start_draft(documents->domain, options, "", draft, err));
+    TRY(take_documents(&client->arena, documents, &body, err));
     return encode(client, KIND_index, &body, err);
 }
 

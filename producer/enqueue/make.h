@@ -21,6 +21,12 @@ struct job_draft {
     const char *domain;
 };
 
+struct documents {
+    const char *domain;
+    const stillhouse_document *each;
+    size_t count;
+};
+
 /* Each fills *draft and client->body. INVALID names the field, its value and what was expected;
  * OOM. `options` may be NULL; the other pointers are the caller's arguments and are looked at. */
 enum status make_enrich(stillhouse_client *client, const stillhouse_enrichment *enrichment,
@@ -29,8 +35,7 @@ enum status make_enrich(stillhouse_client *client, const stillhouse_enrichment *
 enum status make_distill(stillhouse_client *client, const stillhouse_experience *experience,
                          const stillhouse_job_options *options, struct job_draft *draft,
                          struct error *err) MUSTCHECK;
-enum status make_index(stillhouse_client *client, const char *domain,
-                       const stillhouse_document *documents, size_t count,
+enum status make_index(stillhouse_client *client, const struct documents *documents,
                        const stillhouse_job_options *options, struct job_draft *draft,
                        struct error *err) MUSTCHECK;
 enum status make_raw(stillhouse_client *client, const stillhouse_job *job, struct job_draft *draft,

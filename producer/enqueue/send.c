@@ -41,8 +41,10 @@ static enum status ask(struct redis_conn *conn, void *context, struct error *err
     struct counts *counts = &single->client->counts;
     const int64_t deadline_ms = clock_now_ms() + redis_conn_command_timeout(conn);
 
-    TRY(queue_enqueue_append(conn, single->queue, single->client->config.max_backlog, &single->item,
-                             1, err));
+    TRY(queue_enqueue_append(
+        conn,
+        &(struct queue_items){single->queue, single->client->config.max_backlog, &single->item, 1},
+        err));
     counts_append(counts, conn);
     enum status status = queue_enqueue_collect(conn, 1, &single->answer, err);
     link_limit(conn, deadline_ms);
@@ -370,8 +372,10 @@ static void collect(struct sending *sending)
 static enum status ask_again(struct sending *sending, const struct call *call, size_t at,
                              size_t count, struct error *err)
 {
-    err->status = queue_enqueue(sending->conn, sending->order->queue,
-                                sending->order->client->config.max_backlog, call->items + at, count,
+    err->status = queue_enqueue(sending->conn,
+                                &(struct queue_items){sending->order->queue,
+                                                      sending->order->client->config.max_backlog,
+                                                      call->items + at, count},
                                 sending->answers, err);
     return err->status;
 }
@@ -469,9 +473,11 @@ static void dispatch(struct sending *sending)
         return;
     }
     if (sending->end.status == STATUS_OK) {
-        err.status = queue_enqueue_append(sending->conn, sending->order->queue,
-                                          sending->order->client->config.max_backlog, call->items,
-                                          call->count, &err);
+        err.status = queue_enqueue_append(
+            sending->conn,
+            &(struct queue_items){sending->order->queue, sending->order->client->config.max_backlog,
+                                  call->items, call->count},
+            &err);
         if (err.status != STATUS_OK) {
             stop(sending, &err);
         }

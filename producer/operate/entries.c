@@ -220,14 +220,9 @@ static redisReply *range(struct entries *entries, const char *from, const char *
 {
     redisReply *reply = NULL;
 
-    const enum status status = redis_commandf(
-        entries->conn, &reply, &entries->err, "%s %s %s %s COUNT %zu",
+    const enum status status = redis_fetchf(
+        entries->conn, "[", &reply, &entries->err, "%s %s %s %s COUNT %zu",
         entries->newest_first ? "XREVRANGE" : "XRANGE", entries->stream, from, until, count);
-    if (status == STATUS_OK && reply->type != REDIS_REPLY_ARRAY) {
-        redis_reply_free(reply);
-        (void)error_set(&entries->err, STATUS_GARBLED, "XRANGE: an answer of another shape");
-        return NULL;
-    }
     return status == STATUS_OK ? reply : NULL;
 }
 

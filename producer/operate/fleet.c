@@ -74,15 +74,7 @@ static enum status find_queues(struct redis_conn *conn, const char *prefix, cons
 
     do {
         redisReply *reply = NULL;
-        const enum status status =
-            redis_commandf(conn, &reply, err, "SCAN %s MATCH %s COUNT 2000", cursor, pattern);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        if (!redis_reply_is_row(reply, "sa")) {
-            redis_reply_free(reply);
-            return error_set(err, STATUS_GARBLED, "SCAN: an answer of another shape");
-        }
+        TRY(redis_fetchf(conn, "sa", &reply, err, "SCAN %s MATCH %s COUNT 2000", cursor, pattern));
         snprintf(cursor, sizeof cursor, "%s", reply->element[0]->str);
         for (size_t i = 0; i < reply->element[1]->elements; i++) {
             add_by_key(view, prefix, reply->element[1]->element[i]);
@@ -160,14 +152,14 @@ enum status fleet_knows(struct redis_conn *conn, const struct queue *queue, bool
     }
     snprintf(counters, sizeof counters, "%s:counters", queue->base);
     const enum status status =
-        redis_commandf(conn, &reply, err, "EXISTS %s %s %s %s %s %s %s", queue->stream[JOB_HIGH],
-                       queue->stream[JOB_NORMAL], queue->stream[JOB_LOW], queue->delayed,
-                       queue->dead, queue->paused, counters);
+        redis_fetchf(conn, "#", &reply, err, "EXISTS %s %s %s %s %s %s %s", queue->stream[JOB_HIGH],
+                     queue->stream[JOB_NORMAL], queue->stream[JOB_LOW], queue->delayed, queue->dead,
+                     queue->paused, counters);
     if (status == STATUS_REFUSED) { /* the command itself will say it */
         return STATUS_OK;
     }
     if (status == STATUS_OK) {
-        *known = reply->type != REDIS_REPLY_INTEGER || reply->integer > 0;
+        *known = reply->integer > 0;
         redis_reply_free(reply);
     }
     return status;
@@ -230,11 +222,8 @@ static enum status get_hash(struct redis_conn *conn, const char *prefix, struct 
 {
     char key[KEYS_BYTES];
 
-    enum status status = redis_commandf(conn, &worker->fields, err, "HGETALL %s",
-                                        keys_worker(key, prefix, worker->id));
-    if (status == STATUS_OK && worker->fields->type != REDIS_REPLY_ARRAY) {
-        status = error_set(err, STATUS_GARBLED, "HGETALL: an answer of another shape");
-    }
+    const enum status status = redis_fetchf(conn, "[", &worker->fields, err, "HGETALL %s",
+                                            keys_worker(key, prefix, worker->id));
     /* A key of another type says nothing of this worker, and nothing about the others. */
     return status == STATUS_REFUSED ? STATUS_OK : status;
 }
@@ -244,9 +233,6 @@ static enum status load_workers(struct redis_conn *conn, const char *prefix,
                                 const redisReply *members, struct worker_list *list,
                                 struct error *err)
 {
-    if (members->type != REDIS_REPLY_ARRAY) {
-        return error_set(err, STATUS_GARBLED, "ZRANGE: an answer of another shape");
-    }
     list->workers = must_alloc(members->elements / 2 + 1, sizeof *list->workers);
     for (size_t i = 0; i + 1 < members->elements; i += 2) {
         const redisReply *id = members->element[i];
@@ -271,7 +257,7 @@ enum status fleet_workers(struct redis_conn *conn, const char *prefix, struct wo
 
     *list = (struct worker_list){0};
     keys_plain(key, prefix, "workers");
-    enum status status = redis_commandf(conn, &reply, err, "ZRANGE %s 0 -1 WITHSCORES", key);
+    enum status status = redis_fetchf(conn, "[", &reply, err, "ZRANGE %s 0 -1 WITHSCORES", key);
     if (status != STATUS_OK) {
         return status == STATUS_REFUSED ? error_wrap(err, "key \"%.64s\"", key) : status;
     }

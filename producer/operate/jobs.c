@@ -28,32 +28,25 @@ static enum status first_waiting(struct redis_conn *conn, const char *stream,
     return STATUS_OK;
 }
 
-/* Who shows the jobs, and how many have been. */
-struct shown {
-    jobs_show *show;
-    void *context;
-    size_t count;
-};
-
-static void show_job(struct shown *shown, const struct entry *job)
+static void show_job(struct jobs_view *view, const struct entry *job)
 {
-    shown->show(shown->context, job);
-    shown->count++;
+    view->show(view->context, job);
+    view->shown++;
 }
 
-static enum status show_waiting(struct redis_conn *conn, const struct queue *queue,
-                                enum job_priority priority, size_t most, struct shown *shown,
+static enum status show_waiting(struct jobs_view *view, enum job_priority priority, size_t most,
                                 struct error *err)
 {
+    const char *stream = view->queue->stream[priority];
     struct entries waiting;
     struct entry job;
 
-    entries_open(&waiting, conn, queue->stream[priority], ENTRY_WAITING);
+    entries_open(&waiting, view->conn, stream, ENTRY_WAITING);
     waiting.most = most;
-    TRY(first_waiting(conn, queue->stream[priority], waiting.from, err));
+    TRY(first_waiting(view->conn, stream, waiting.from, err));
     while (entries_next(&waiting, &job)) {
         job.priority = priority;
-        show_job(shown, &job);
+        show_job(view, &job);
     }
     return entries_close(&waiting, err);
 }
@@ -61,7 +54,7 @@ static enum status show_waiting(struct redis_conn *conn, const struct queue *que
 /* ---- delayed ------------------------------------------------------------------------------- */
 
 /* From member, score, member, score ...; with an id only that job. */
-static void show_members(const redisReply *members, const char *id, struct shown *shown)
+static void show_members(struct jobs_view *view, const redisReply *members, const char *id)
 {
     struct entry job;
 
@@ -71,58 +64,48 @@ static void show_members(const redisReply *members, const char *id, struct shown
         if (entry_from_delayed(members->element[i], due, &job) &&
             (id == NULL ||
              (job.id.bytes == strlen(id) && memcmp(job.id.data, id, job.id.bytes) == 0))) {
-            show_job(shown, &job);
+            show_job(view, &job);
         }
     }
 }
 
-static enum status show_delayed(struct redis_conn *conn, const struct queue *queue, size_t most,
-                                struct shown *shown, struct error *err)
+static enum status show_delayed(struct jobs_view *view, size_t most, struct error *err)
 {
     redisReply *reply = NULL;
 
-    TRY(redis_commandf(conn, &reply, err, "ZRANGE %s 0 %jd WITHSCORES", queue->delayed,
-                       (int64_t)most - 1));
-    show_members(reply, NULL, shown);
+    TRY(redis_fetchf(view->conn, "[", &reply, err, "ZRANGE %s 0 %jd WITHSCORES",
+                     view->queue->delayed, (int64_t)most - 1));
+    show_members(view, reply, NULL);
     redis_reply_free(reply);
     return STATUS_OK;
 }
 
-enum status jobs_next(struct redis_conn *conn, const struct queue *queue, size_t most,
-                      jobs_show *show, void *context, struct error *err)
+enum status jobs_next(struct jobs_view *view, size_t most, struct error *err)
 {
-    struct shown shown = {show, context, 0};
-
-    for (int i = 0; i < JOB_PRIORITIES && shown.count < most; i++) {
-        TRY(show_waiting(conn, queue, (enum job_priority)i, most - shown.count, &shown, err));
+    for (int i = 0; i < JOB_PRIORITIES && view->shown < most; i++) {
+        TRY(show_waiting(view, (enum job_priority)i, most - view->shown, err));
     }
-    return shown.count < most ? show_delayed(conn, queue, most - shown.count, &shown, err)
-                              : STATUS_OK;
+    return view->shown < most ? show_delayed(view, most - view->shown, err) : STATUS_OK;
 }
 
 /* ---- one job ------------------------------------------------------------------------------- */
 
 /* Looks through all delayed jobs for one id; Redis does the comparing. `id` has no glob characters
  * (text_is_id). */
-static enum status find_delayed(struct redis_conn *conn, const struct queue *queue, const char *id,
-                                struct shown *shown, struct error *err)
+static enum status find_delayed(struct jobs_view *view, const char *id, struct error *err)
 {
     char cursor[32] = "0";
-    char pattern[TEXT_ID_MAX + 4];
 
-    snprintf(pattern, sizeof pattern, "%s *", id);
     do {
         redisReply *reply = NULL;
-        TRY(redis_commandf(conn, &reply, err, "ZSCAN %s %s MATCH %s COUNT 1000", queue->delayed,
-                           cursor, pattern));
-        if (!redis_reply_is_row(reply, "sa")) {
-            redis_reply_free(reply);
-            return error_set(err, STATUS_GARBLED, "ZSCAN: an answer of another shape");
-        }
+        char pattern[TEXT_ID_MAX + 4];
+        snprintf(pattern, sizeof pattern, "%s *", id);
+        TRY(redis_fetchf(view->conn, "sa", &reply, err, "ZSCAN %s %s MATCH %s COUNT 1000",
+                         view->queue->delayed, cursor, pattern));
         snprintf(cursor, sizeof cursor, "%s", reply->element[0]->str);
-        show_members(reply->element[1], id, shown);
+        show_members(view, reply->element[1], id);
         redis_reply_free(reply);
-    } while (strcmp(cursor, "0") != 0 && shown->count == 0);
+    } while (strcmp(cursor, "0") != 0 && view->shown == 0);
     return STATUS_OK;
 }
 
@@ -149,42 +132,40 @@ static enum status mark_running(struct redis_conn *conn, const char *stream, str
     return STATUS_OK;
 }
 
-static enum status find_in_stream(struct redis_conn *conn, const struct queue *queue,
-                                  enum job_priority priority, const char *id, struct shown *shown,
-                                  struct error *err)
+static enum status find_in_stream(struct jobs_view *view, enum job_priority priority,
+                                  const char *id, struct error *err)
 {
-    const char *stream = queue->stream[priority];
+    const char *stream = view->queue->stream[priority];
     struct entries entries;
     struct entry job;
     redisReply *pending = NULL;
 
-    entries_open(&entries, conn, stream, ENTRY_WAITING);
+    entries_open(&entries, view->conn, stream, ENTRY_WAITING);
     if (!entries_find(&entries, id, &job)) {
         return entries_close(&entries, err);
     }
     job.priority = priority;
-    const enum status status = mark_running(conn, stream, &job, &pending, err);
+    const enum status status = mark_running(view->conn, stream, &job, &pending, err);
     if (status == STATUS_OK) {
-        show_job(shown, &job);
+        show_job(view, &job);
     }
     redis_reply_free(pending);
     entries_close(&entries, NULL);
     return status;
 }
 
-enum status jobs_find(struct redis_conn *conn, const struct queue *queue, const char *id,
-                      jobs_show *show, void *context, struct error *err)
+enum status jobs_find(struct jobs_view *view, const char *id, struct error *err)
 {
-    struct shown shown = {show, context, 0};
     enum status status = STATUS_NOT_FOUND;
 
     for (int i = 0; status == STATUS_NOT_FOUND && i < JOB_PRIORITIES; i++) {
-        status = find_in_stream(conn, queue, (enum job_priority)i, id, &shown, err);
+        status = find_in_stream(view, (enum job_priority)i, id, err);
     }
     if (status == STATUS_NOT_FOUND && text_is_id(id, strlen(id))) {
-        status = find_delayed(conn, queue, id, &shown, err);
+        status = find_delayed(view, id, err);
     }
-    return status == STATUS_OK && shown.count == 0
-               ? error_set(err, STATUS_NOT_FOUND, "no job \"%s\" in queue \"%s\"", id, queue->name)
+    return status == STATUS_OK && view->shown == 0
+               ? error_set(err, STATUS_NOT_FOUND, "no job \"%s\" in queue \"%s\"", id,
+                           view->queue->name)
                : status;
 }

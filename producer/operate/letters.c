@@ -1,5 +1,4 @@
 #include "operate/letters.h"
-#include "queue/queue.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,64 +19,68 @@ static void take(struct handful *some, const struct entry *letter)
 }
 
 /* The id of the newest letter; "" where there is none. */
-static enum status find_newest(struct redis_conn *conn, const struct queue *queue,
-                               char newest[ENTRY_ID_BYTES], struct error *err)
+static enum status find_newest(const struct letters *letters, char newest[ENTRY_ID_BYTES],
+                               struct error *err)
 {
-    struct entries letters;
+    struct entries entries;
     struct entry letter;
 
-    entries_open(&letters, conn, queue->dead, ENTRY_DEAD);
-    entries_turn(&letters);
-    letters.most = 1;
+    entries_open(&entries, letters->conn, letters->queue->dead, ENTRY_DEAD);
+    entries_turn(&entries);
+    entries.most = 1;
     newest[0] = '\0';
-    if (entries_next(&letters, &letter)) {
+    if (entries_next(&entries, &letter)) {
         snprintf(newest, ENTRY_ID_BYTES, "%.*s", (int)letter.stream_id.bytes,
                  letter.stream_id.data);
     }
-    return entries_close(&letters, err);
+    return entries_close(&entries, err);
 }
 
-enum status letters_move_all(struct redis_conn *conn, const struct queue *queue, letters_move *move,
-                             size_t *moved, struct error *err)
+static enum status move(struct letters *letters, const struct slice *ids, size_t count,
+                        struct error *err)
+{
+    size_t moved = 0;
+
+    const enum status status = letters->move(letters->conn, letters->queue,
+                                             (struct queue_letters){ids, count}, &moved, err);
+    letters->moved += moved;
+    return status;
+}
+
+enum status letters_move_all(struct letters *letters, struct error *err)
 {
     struct handful some;
-    struct entries letters;
+    struct entries entries;
     struct entry letter;
+    enum status status = STATUS_OK;
     bool more = true;
 
-    entries_open(&letters, conn, queue->dead, ENTRY_DEAD);
-    enum status status = find_newest(conn, queue, letters.until, err);
-    if (status != STATUS_OK || letters.until[0] == '\0') {
-        return status;
+    entries_open(&entries, letters->conn, letters->queue->dead, ENTRY_DEAD);
+    TRY(find_newest(letters, entries.until, err));
+    if (entries.until[0] == '\0') {
+        return STATUS_OK;
     }
     while (status == STATUS_OK && more) {
         some.count = 0;
-        while (some.count < ENTRIES_PAGE && (more = entries_next(&letters, &letter))) {
+        while (some.count < ENTRIES_PAGE && (more = entries_next(&entries, &letter))) {
             take(&some, &letter);
         }
-        if (some.count > 0) {
-            size_t moved_now = 0;
-            status = move(conn, queue, some.ids, some.count, &moved_now, err);
-            *moved += moved_now;
-        }
+        status = some.count > 0 ? move(letters, some.ids, some.count, err) : STATUS_OK;
     }
-    const enum status read = entries_close(&letters, status == STATUS_OK ? err : NULL);
+    const enum status read = entries_close(&entries, status == STATUS_OK ? err : NULL);
     return status == STATUS_OK ? read : status;
 }
 
-enum status letters_move_one(struct redis_conn *conn, const struct queue *queue, letters_move *move,
-                             const char *id, size_t *moved, struct error *err)
+enum status letters_move_one(struct letters *letters, const char *id, struct error *err)
 {
-    struct entries letters;
+    struct entries entries;
     struct entry letter;
-    size_t moved_now = 0;
 
-    entries_open(&letters, conn, queue->dead, ENTRY_DEAD);
-    if (!entries_find(&letters, id, &letter)) {
-        return entries_close(&letters, err);
+    entries_open(&entries, letters->conn, letters->queue->dead, ENTRY_DEAD);
+    if (!entries_find(&entries, id, &letter)) {
+        return entries_close(&entries, err);
     }
-    const enum status status = move(conn, queue, &letter.stream_id, 1, &moved_now, err);
-    *moved += moved_now;
-    entries_close(&letters, NULL);
+    const enum status status = move(letters, &letter.stream_id, 1, err);
+    (void)entries_close(&entries, NULL);
     return status;
 }

@@ -184,7 +184,8 @@ void bench_fill(struct redis_conn *conn, const struct queue *queue, const struct
                                            .options = {options, strlen(options)},
                                            .body = jobs->body};
         }
-        if (queue_enqueue(conn, queue, 0, items, (size_t)depth, answers, &err) != STATUS_OK) {
+        if (queue_enqueue(conn, &(struct queue_items){queue, 0, items, (size_t)depth}, answers,
+                          &err) != STATUS_OK) {
             bench_fail("enqueue: %s", err.text);
         }
     }

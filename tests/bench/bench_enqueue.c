@@ -142,8 +142,10 @@ static void run_function(long count, long depth)
         }
         enum status status = STATUS_OK;
         for (long i = 0; i < n && status == STATUS_OK; i += CALL_JOBS) {
-            status = queue_enqueue_append(conn, &queue, 2 * count, items + i,
-                                          (size_t)window(i, n, CALL_JOBS), &err);
+            status = queue_enqueue_append(conn,
+                                          &(struct queue_items){&queue, 2 * count, items + i,
+                                                                (size_t)window(i, n, CALL_JOBS)},
+                                          &err);
         }
         for (long i = 0; i < n && status == STATUS_OK; i += CALL_JOBS) {
             status =

@@ -171,7 +171,8 @@ static void send_job(bool ours, long i, char *body)
         {jobs.ids[i], BARE_ID_BYTES}, {"bench", 5}, {"reply=1", 7}, jobs.body};
     struct queue_answer answer;
     struct error err = {0};
-    if (queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err) != STATUS_OK) {
+    if (queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err) !=
+        STATUS_OK) {
         bench_fail("enqueue: %s", err.text);
     }
 }

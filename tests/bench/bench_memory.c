@@ -22,7 +22,8 @@ static void send_call(const struct queue *queue, const struct queue_item *items,
     static struct queue_answer answers[CALL];
     struct error err = {0};
 
-    if (queue_enqueue(conn, queue, 0, items, count, answers, &err) != STATUS_OK) {
+    if (queue_enqueue(conn, &(struct queue_items){queue, 0, items, count}, answers, &err) !=
+        STATUS_OK) {
         bench_fail("enqueue: %s", err.text);
     }
 }

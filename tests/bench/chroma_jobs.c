@@ -33,8 +33,9 @@ static void send_call(struct chroma_jobs *jobs)
 {
     struct error err = {0};
 
-    if (call.count > 0 && queue_enqueue(jobs->conn, &jobs->queue, 0, call.items, call.count,
-                                        call.answers, &err) != STATUS_OK) {
+    if (call.count > 0 &&
+        queue_enqueue(jobs->conn, &(struct queue_items){&jobs->queue, 0, call.items, call.count},
+                      call.answers, &err) != STATUS_OK) {
         bench_fail("enqueue: %s", err.text);
     }
     call.count = 0;

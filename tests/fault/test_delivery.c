@@ -170,8 +170,8 @@ Test(delivery, a_twins_asker_is_answered_though_the_answer_that_ended_the_job_wa
         {"second", 6}, {"legal", 5}, {"unique=u reply=1", 16}, {"body", 4}};
 
     push("echo", "first", "legal", "unique=u", "body", 4);
-    cr_assert_eq(queue_enqueue(conn, &queue, 0, &twin, 1, &answer, &err), STATUS_OK, "%s",
-                 err.text);
+    cr_assert_eq(queue_enqueue(conn, &(struct queue_items){&queue, 0, &twin, 1}, &answer, &err),
+                 STATUS_OK, "%s", err.text);
     cr_assert_str_eq(answer.id, "first");
     test_proxy_hold(redis_proxy, PROXY_ANSWER, "*1\r\n:2\r\n"); /* done, and a reply is wanted */
     pid_t worker = start_worker("worker", PROXIED, echo);

@@ -131,7 +131,9 @@ static void die_with_jobs(const char *queue_name)
     struct error err = {0};
 
     cr_assert_eq(queue_prepare(conn, &queue, &err), STATUS_OK, "%s", err.text);
-    cr_assert_eq(queue_read_append(conn, "dead-worker.0", 10, 0, &stream, 1, &err), STATUS_OK);
+    cr_assert_eq(
+        queue_read_append(conn, &(struct queue_read){"dead-worker.0", 10, 0, &stream, 1}, &err),
+        STATUS_OK);
     cr_assert_eq(redis_conn_collect(conn, &reply, &err), STATUS_OK, "%s", err.text);
     cr_assert_eq(reply->type, REDIS_REPLY_ARRAY);
     redis_reply_free(reply);

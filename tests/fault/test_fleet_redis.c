@@ -51,7 +51,7 @@ static enum status enqueue_echo(const char *id)
     struct queue_answer answer;
     struct error err = {0};
 
-    return queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err);
+    return queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err);
 }
 
 static void wait_until_ready(bool ready)

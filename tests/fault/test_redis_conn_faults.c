@@ -310,8 +310,10 @@ Test(redis_conn_faults, answers_of_another_shape_are_garbled_and_never_trusted)
     char cursor[48] = "5-5";
 
     OK(queue_init(&queue, "sh", "enrich", &err));
-    cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err), STATUS_GARBLED);
-    cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err), STATUS_GARBLED);
+    cr_assert_eq(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err),
+                 STATUS_GARBLED);
+    cr_assert_eq(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err),
+                 STATUS_GARBLED);
     cr_assert_eq(queue_get_stats(conn, &queue, &stats, &err), STATUS_GARBLED);
     cr_assert_eq(queue_get_stats(conn, &queue, &stats, &err), STATUS_GARBLED);
     cr_assert_eq(queue_promote(conn, &queue, 1, &due, &err), STATUS_GARBLED);

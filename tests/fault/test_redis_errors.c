@@ -131,7 +131,8 @@ static void check_read(const struct row *row)
     script_twice(row, "XREADGROUP", "*-1\r\n");
     struct redis_conn *conn = connected();
     for (int i = 0; i < 2; i++) {
-        cr_assert_eq(queue_read_append(conn, "me", 1, 0, &stream, 1, &err), STATUS_OK);
+        cr_assert_eq(queue_read_append(conn, &(struct queue_read){"me", 1, 0, &stream, 1}, &err),
+                     STATUS_OK);
         cr_assert_eq(redis_conn_collect(conn, &reply, &err), STATUS_OK, "%s", err.text);
         const enum status status = redis_reply_status(reply, &err);
         redis_reply_free(reply);
@@ -151,8 +152,10 @@ static void check_enqueue(const struct row *row)
 
     script_twice(row, "sh_enqueue", "*1\r\n$1\r\na\r\n");
     struct redis_conn *conn = connected();
-    assert_refused(row, conn, queue_enqueue(conn, &queue, 0, &item, 1, &taken, &err));
-    cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 1, &taken, &err), STATUS_OK, "%s", err.text);
+    assert_refused(row, conn,
+                   queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &taken, &err));
+    cr_assert_eq(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &taken, &err),
+                 STATUS_OK, "%s", err.text);
     assert_went_on(row, conn);
 }
 

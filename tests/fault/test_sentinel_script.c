@@ -426,8 +426,10 @@ Test(sentinel_script, a_pipeline_that_meets_a_replica_is_left_and_says_so_to_the
 
     open_with(fake_server_url(server, "redis"), 2000);
     cr_assert_eq(queue_init(&queue, "sh", "enrich", &err), STATUS_OK);
-    cr_assert_eq(queue_enqueue_append(conn, &queue, 0, &item, 1, &err), STATUS_OK);
-    cr_assert_eq(queue_enqueue_append(conn, &queue, 0, &item, 1, &err), STATUS_OK);
+    cr_assert_eq(queue_enqueue_append(conn, &(struct queue_items){&queue, 0, &item, 1}, &err),
+                 STATUS_OK);
+    cr_assert_eq(queue_enqueue_append(conn, &(struct queue_items){&queue, 0, &item, 1}, &err),
+                 STATUS_OK);
     redis_args_str(&args, "PING");
     cr_assert_eq(redis_conn_append(conn, &args, &err), STATUS_OK);
     redis_args_free(&args);

@@ -42,7 +42,8 @@ static void try_queue(const char *queue, const char *domain, const char *text, s
     struct line_job job = {0};
     struct error err = {0};
 
-    const enum status status = line_job_decode(&defaults, text, bytes, &arena, &job, &err);
+    const enum status status =
+        line_job_decode(&defaults, (struct slice){text, bytes}, &arena, &job, &err);
     if (status == STATUS_OK) {
         must(text_is_domain(job.domain, strlen(job.domain)));
         must(job.delay_ms >= 0 && job.delay_ms <= JOB_DELAY_MAX_MS && job.deadline_ms >= 0);

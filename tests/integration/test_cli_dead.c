@@ -21,9 +21,12 @@ static void bury(int from, int count)
         const struct queue_item item = {
             {id, (size_t)length}, {"d", 1}, {NULL, 0}, {"\x81\xa1n\x07", 4}};
         struct queue_answer answer;
-        cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 1, &answer, NULL), STATUS_OK);
+        cr_assert_eq(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, NULL),
+                     STATUS_OK);
     }
-    cr_assert_eq(queue_read_append(conn, "w", (size_t)count, 0, streams, 1, NULL), STATUS_OK);
+    cr_assert_eq(
+        queue_read_append(conn, &(struct queue_read){"w", (size_t)count, 0, streams, 1}, NULL),
+        STATUS_OK);
     cr_assert_eq(redis_conn_collect(conn, &reply, NULL), STATUS_OK);
     cr_assert_eq(queue_read_parse(&queue, reply, &batch, NULL), STATUS_OK);
     cr_assert_eq(batch.count, (size_t)count);
@@ -174,7 +177,8 @@ Test(cli_dead, peek_finds_one_job_wherever_it_is)
 
     cr_assert_eq(queue_prepare(conn, &queue, NULL), STATUS_OK);
     DO("FCALL", "sh_enqueue", "1", "sh:{echo}", "0", "j-run", "d", "", "\x81\xa1n\x01");
-    cr_assert_eq(queue_read_append(conn, "w", 1, 0, streams, 1, NULL), STATUS_OK);
+    cr_assert_eq(queue_read_append(conn, &(struct queue_read){"w", 1, 0, streams, 1}, NULL),
+                 STATUS_OK);
     redisReply *reply = NULL;
     cr_assert_eq(redis_conn_collect(conn, &reply, NULL), STATUS_OK);
     redis_reply_free(reply);
@@ -220,7 +224,8 @@ Test(cli_dead, peek_passes_over_what_is_running)
     cr_assert_eq(queue_prepare(conn, &queue, NULL), STATUS_OK);
     DO("FCALL", "sh_push", "1", "sh:{echo}", "domain", "d", "text", "first");
     DO("FCALL", "sh_push", "1", "sh:{echo}", "domain", "d", "text", "second");
-    cr_assert_eq(queue_read_append(conn, "w", 1, 0, streams, 1, NULL), STATUS_OK);
+    cr_assert_eq(queue_read_append(conn, &(struct queue_read){"w", 1, 0, streams, 1}, NULL),
+                 STATUS_OK);
     cr_assert_eq(redis_conn_collect(conn, &reply, NULL), STATUS_OK);
     redis_reply_free(reply);
     RUN(0, "peek", "echo");

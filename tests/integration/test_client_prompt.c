@@ -179,7 +179,8 @@ static const char *do_one_job(struct worker *worker)
     struct error detail = {0};
     redisReply *reply = NULL;
 
-    if (queue_read_append(worker->conn, "w", 1, 5000, streams, 1, &detail) != STATUS_OK ||
+    if (queue_read_append(worker->conn, &(struct queue_read){"w", 1, 5000, streams, 1}, &detail) !=
+            STATUS_OK ||
         redis_conn_collect(worker->conn, &reply, &detail) != STATUS_OK ||
         queue_read_parse(&queue, reply, &batch, &detail) != STATUS_OK ||
         queue_batch_own(&batch, reply, &detail) != STATUS_OK || batch.count != 1) {

@@ -58,7 +58,7 @@ static void push(const char *name, int count)
     for (int i = 0; i < count; i++) {
         snprintf(id, sizeof id, "j%d", i);
         const struct queue_item item = {{id, strlen(id)}, {"d", 1}, {"", 0}, {"x", 1}};
-        OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+        OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
     }
 }
 

@@ -112,7 +112,7 @@ static int64_t ms_until_done(const char *id, const char *delay)
     OK(queue_init(&echo, "sh", "echo", &err));
     OK(queue_get_stats(conn, &echo, &now, &err));
     const int64_t done_before = now.counters[QUEUE_DONE];
-    OK(queue_enqueue(conn, &echo, 0, &item, 1, &answer, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&echo, 0, &item, 1}, &answer, &err));
     while (now.counters[QUEUE_DONE] == done_before) {
         cr_assert_lt(clock_now_ms() - begun_ms, PATIENCE_MS, "job %s is not done", id);
         clock_sleep_ms(5);

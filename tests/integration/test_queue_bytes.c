@@ -22,7 +22,7 @@ static void add_large(size_t count, const char *options)
         snprintf(id, sizeof id, "large-%zu", i);
         const struct queue_item item = {
             text(id), text("legal"), text(options), {large, sizeof large}};
-        OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+        OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
         cr_assert_not(answer.full);
     }
 }
@@ -93,7 +93,7 @@ BOOKED_TEST(queue_bytes, jobs_are_buried_and_requeued_in_as_many_calls_as_their_
         const redisReply *entry = letters->element[i]->element[0];
         entries[i + 1] = (struct slice){entry->str, (size_t)entry->len};
     }
-    OK(queue_requeue(conn, &queue, entries, LARGE_JOBS + 1, &moved, &err));
+    OK(queue_requeue(conn, &queue, (struct queue_letters){entries, LARGE_JOBS + 1}, &moved, &err));
     redis_reply_free(letters);
     cr_assert_eq(moved, LARGE_JOBS);
     cr_assert_geq(calls_of("fcall"), LARGE_JOBS / A_CALL);
@@ -223,8 +223,8 @@ BOOKED_TEST(queue_bytes, identical_delayed_jobs_cost_two_tries_each_and_keep_the
             (struct queue_item){text("same"), text("legal"), text("delay_ms=1"), text("body")};
     }
     ask("CONFIG", "RESETSTAT", NULL);
-    OK(queue_enqueue(conn, &queue, 0, items, COPIES, answers, &err));
-    OK(queue_enqueue(conn, &queue, 0, items, COPIES, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, COPIES}, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, COPIES}, answers, &err));
     cr_assert_leq(calls_of("zadd"), 4 * COPIES);
     cr_assert_eq(stats().delayed, 2 * COPIES);
 
@@ -255,19 +255,21 @@ BOOKED_TEST(queue_bytes, a_backlog_is_bounded_in_bytes_for_whoever_adds_to_it)
     OK(queue_limit_bytes(conn, &queue, 3 * 1024 * 1024, &err));
     for (; !answer.full; taken++) {
         cr_assert_lt(taken, 20, "there is no bound");
-        OK(queue_enqueue(conn, &queue, 0, taken % 2 == 0 ? &item : &delayed, 1, &answer, &err));
+        OK(queue_enqueue(conn,
+                         &(struct queue_items){&queue, 0, taken % 2 == 0 ? &item : &delayed, 1},
+                         &answer, &err));
     }
     taken--;
     cr_assert_geq(taken, 8);
     cr_assert_leq(taken, 10);
     cr_assert_eq(counter("refused"), 1);
     ask("CONFIG", "RESETSTAT", NULL);
-    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
     cr_assert(answer.full);
     cr_assert_eq(calls_of("memory|usage"), 0, "a full queue is looked at once");
 
     finish_waiting("me", 2);
-    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
     cr_assert_not(answer.full, "there is room again");
 }
 
@@ -285,10 +287,10 @@ BOOKED_TEST(queue_bytes, a_large_job_that_has_no_room_keeps_no_door_open_or_shut
     }
     OK(queue_limit_bytes(conn, &queue, sizeof large, &err));
     add("first", "");
-    OK(queue_enqueue(conn, &queue, 0, &too_large, 1, &answer, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &too_large, 1}, &answer, &err));
     cr_assert(answer.full);
     for (size_t times = 0; times < TIMES; times++) {
-        OK(queue_enqueue(conn, &queue, 0, items, A_TIME, answers, &err));
+        OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, A_TIME}, answers, &err));
         for (size_t i = 0; i < A_TIME; i++) {
             taken += !answers[i].full;
         }
@@ -296,7 +298,7 @@ BOOKED_TEST(queue_bytes, a_large_job_that_has_no_room_keeps_no_door_open_or_shut
     cr_assert_gt(taken, 20);
     cr_assert_leq(taken, sizeof large / SMALL);
     finish_waiting("me", 12);
-    OK(queue_enqueue(conn, &queue, 0, items, 1, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, 1}, answers, &err));
     cr_assert_not(answers[0].full, "there is room again");
 }
 
@@ -310,7 +312,7 @@ BOOKED_TEST(queue_bytes, of_a_call_goes_in_what_has_room_and_without_a_bound_all
         items[i] = (struct queue_item){text("a"), text("legal"), text(""), {large, sizeof large}};
     }
     OK(queue_limit_bytes(conn, &queue, 1024 * 1024, &err));
-    OK(queue_enqueue(conn, &queue, 0, items, LARGE_JOBS, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, LARGE_JOBS}, answers, &err));
     for (size_t i = 0; i < LARGE_JOBS; i++) {
         full += answers[i].full;
         cr_assert_eq(answers[i].full, i >= 3);
@@ -319,7 +321,7 @@ BOOKED_TEST(queue_bytes, of_a_call_goes_in_what_has_room_and_without_a_bound_all
     finish_waiting("me", 3);
 
     OK(queue_limit_bytes(conn, &queue, 0, &err));
-    OK(queue_enqueue(conn, &queue, 0, items, LARGE_JOBS, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, LARGE_JOBS}, answers, &err));
     cr_assert_not(answers[LARGE_JOBS - 1].full);
 }
 
@@ -437,13 +439,13 @@ BOOKED_TEST(queue_bytes, twins_of_large_jobs_look_at_about_a_mebibyte_of_them)
         items[i] =
             (struct queue_item){text("a"), text("legal"), text(options[i]), {large, sizeof large}};
     }
-    OK(queue_enqueue(conn, &queue, 0, items, LARGE_JOBS, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, LARGE_JOBS}, answers, &err));
     for (size_t i = 0; i < LARGE_JOBS; i++) {
         items[i].id = text("twin");
     }
     for (int again = 0; again < 2; again++) {
         ask("CONFIG", "RESETSTAT", NULL);
-        OK(queue_enqueue(conn, &queue, 0, items, LARGE_JOBS, answers, &err));
+        OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, LARGE_JOBS}, answers, &err));
         cr_assert_eq(calls_of("xrange"), A_CALL);
     }
     cr_assert_eq(counter("deduplicated"), 2 * LARGE_JOBS);

@@ -55,7 +55,7 @@ BOOKED_TEST(queue_enqueue, a_batch_is_answered_job_by_job_in_order)
         snprintf(ids[i], sizeof ids[i], "job-%d", i);
         items[i] = (struct queue_item){text(ids[i]), text("legal"), text(""), text("b")};
     }
-    OK(queue_enqueue(conn, &queue, 0, items, JOBS, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, JOBS}, answers, &err));
     for (int i = 0; i < JOBS; i++) {
         cr_assert_str_eq(answers[i].id, ids[i]);
         cr_assert_not(answers[i].full);
@@ -77,9 +77,9 @@ BOOKED_TEST(queue_enqueue, calls_can_be_pipelined)
     const struct queue_item three = {text("job-3"), text("legal"), text(""), text("b")};
     struct queue_answer answer;
 
-    OK(queue_enqueue_append(conn, &queue, 0, &one, 1, &err));
-    OK(queue_enqueue_append(conn, &queue, 0, &bad, 1, &err));
-    OK(queue_enqueue_append(conn, &queue, 0, &three, 1, &err));
+    OK(queue_enqueue_append(conn, &(struct queue_items){&queue, 0, &one, 1}, &err));
+    OK(queue_enqueue_append(conn, &(struct queue_items){&queue, 0, &bad, 1}, &err));
+    OK(queue_enqueue_append(conn, &(struct queue_items){&queue, 0, &three, 1}, &err));
     OK(queue_enqueue_collect(conn, 1, &answer, &err));
     cr_assert_str_eq(answer.id, "job-1");
     cr_assert_eq(queue_enqueue_collect(conn, 1, &answer, &err), STATUS_INVALID);
@@ -132,7 +132,7 @@ BOOKED_TEST(queue_enqueue, twins_in_one_call_are_one_job)
     };
     struct queue_answer answers[3];
 
-    OK(queue_enqueue(conn, &queue, 0, items, 3, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, 3}, answers, &err));
     cr_assert_str_eq(answers[0].id, "first");
     cr_assert_str_eq(answers[1].id, "other");
     cr_assert_str_eq(answers[2].id, "first");
@@ -151,7 +151,7 @@ BOOKED_TEST(queue_enqueue, the_unique_key_of_a_query_counts_per_domain_and_other
     };
     struct queue_answer answers[5];
 
-    OK(queue_enqueue(conn, &queue, 0, items, 5, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, 5}, answers, &err));
     cr_assert_str_eq(answers[1].id, "tax-1");
     cr_assert_str_eq(answers[2].id, "legal-1");
     cr_assert_str_eq(answers[4].id, "legal-3");
@@ -175,7 +175,7 @@ BOOKED_TEST(queue_enqueue, a_full_queue_refuses_and_counts_it)
     };
     struct queue_answer answers[6];
 
-    OK(queue_enqueue(conn, &queue, 3, items, 6, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 3, items, 6}, answers, &err));
     cr_assert_not(answers[2].full);
     cr_assert(answers[3].full);
     cr_assert_str_empty(answers[3].id);
@@ -227,8 +227,8 @@ BOOKED_TEST(queue_enqueue, a_caller_with_a_bound_counts_the_jobs_of_callers_with
         items[i] = (struct queue_item){text("same"), text("legal"), text(""), text("b")};
     }
     cr_assert_not(add_bounded(LIMIT, "bounded", "").full);
-    OK(queue_enqueue(conn, &queue, 0, items, JOBS, answers, &err));
-    OK(queue_enqueue(conn, &queue, 0, items, JOBS, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, JOBS}, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, JOBS}, answers, &err));
     cr_assert(add_bounded(LIMIT, "above", "").full);
 }
 
@@ -254,7 +254,7 @@ BOOKED_TEST(queue_enqueue, the_very_same_delayed_job_twice_is_kept_twice)
     const struct queue_item items[] = {item, item, item};
     struct queue_answer answers[3];
 
-    OK(queue_enqueue(conn, &queue, 0, items, 3, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, 3}, answers, &err));
     cr_assert_eq(stats().delayed, 3);
     cr_assert_eq(counter("enqueued"), 3);
 }
@@ -266,7 +266,8 @@ static void refuse_item(struct queue_item item, const char *why)
         {text("good"), text("legal"), text("unique=u delay_ms=1"), text("b")}, item};
     struct queue_answer answers[2];
 
-    cr_assert_eq(queue_enqueue(conn, &queue, 0, items, 2, answers, &err), STATUS_INVALID);
+    cr_assert_eq(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, 2}, answers, &err),
+                 STATUS_INVALID);
     cr_assert_not_null(strstr(err.text, why), "\"%s\" without \"%s\"", err.text, why);
 }
 
@@ -344,9 +345,12 @@ BOOKED_TEST(queue_enqueue, wrong_arguments_are_refused)
 
     const struct queue_item item = {text("a"), text("x"), text(""), text("b")};
     struct queue_answer answer;
-    cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 0, &answer, &err), STATUS_INVALID);
-    cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 1001, &answer, &err), STATUS_INVALID);
-    cr_assert_eq(queue_enqueue(conn, &queue, -5, &item, 1, &answer, &err), STATUS_INVALID);
+    cr_assert_eq(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 0}, &answer, &err),
+                 STATUS_INVALID);
+    cr_assert_eq(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1001}, &answer, &err),
+                 STATUS_INVALID);
+    cr_assert_eq(queue_enqueue(conn, &(struct queue_items){&queue, -5, &item, 1}, &answer, &err),
+                 STATUS_INVALID);
     cr_assert_eq(stats().waiting, 0);
 }
 

@@ -401,14 +401,14 @@ Test(queue_hostile, who_takes_another_s_question_does_not_stand_for_it)
     };
     struct queue_answer answers[3];
 
-    OK(queue_enqueue(conn, &queue, 0, items, 3, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, 3}, answers, &err));
     cr_assert_str_eq(answers[1].id, "good");
     cr_assert_str_eq(answers[2].id, "good",
                      "white space and a k that is the default change nothing");
     cr_assert_str_eq(ask("SET", "sh:{enrich}:unique:legal:0123456789abcdef0123456789abcdef.3",
                          "old", "PX", "60000", NULL),
                      "OK");
-    OK(queue_enqueue(conn, &queue, 0, &items[1], 1, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &items[1], 1}, answers, &err));
     cr_assert_str_eq(answers[0].id, "old", "a library before 5 wrote no mark");
 }
 
@@ -444,7 +444,8 @@ Test(queue_hostile, a_stream_that_takes_no_more_is_named_and_begins_anew_once_it
     ask("XADD", queue.stream[JOB_NORMAL], LAST_ID, "a", "b", NULL);
     cr_assert_not_null(strstr(stats().fault, "ids are exhausted"), "%s", stats().fault);
     const struct queue_balance off = books();
-    cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err), STATUS_REFUSED);
+    cr_assert_eq(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err),
+                 STATUS_REFUSED);
     cr_assert_not_null(strstr(err.text, queue.stream[JOB_NORMAL]), "%s", err.text);
     cr_assert_eq(counter("enqueued"), 1);
     must_be_off_by(off, "sh_enqueue", "no ids left");
@@ -457,7 +458,7 @@ Test(queue_hostile, a_stream_that_takes_no_more_is_named_and_begins_anew_once_it
     queue_batch_free(&batch);
     cr_assert_str_eq(ask("FCALL", "sh_reap", "1", queue.base, "60000", NULL), "0");
     cr_assert_eq(stats().faults, 0, "%s", stats().fault);
-    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
     cr_assert_eq(finish_as("me", read_one("me", &batch)), QUEUE_MOVED);
     queue_batch_free(&batch);
 }
@@ -478,7 +479,7 @@ Test(queue_hostile, of_a_call_that_uses_up_the_ids_the_rest_is_refused_and_count
     ask("XADD", queue.stream[JOB_NORMAL], "18446744073709551615-18446744073709551613", "a", "b",
         NULL);
     const struct queue_balance off = books();
-    OK(queue_enqueue(conn, &queue, 0, items, 6, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, 6}, answers, &err));
     cr_assert_str_eq(answers[0].id, "a");
     cr_assert_str_eq(answers[1].id, "b");
     for (size_t i = 2; i < 6; i++) {
@@ -809,7 +810,7 @@ static void feed_question(const char *bad)
                                     text("unique=0123456789abcdef0123456789abcdef.3"),
                                     {body, bytes + 12}};
     struct queue_answer answer;
-    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
     free(body);
 }
 

@@ -86,7 +86,7 @@ BOOKED_TEST(queue_janitor, bodies_with_any_bytes_come_through_the_delayed_set)
     const struct queue_item item = {
         text("a"), text("legal"), text("delay_ms=1"), {body, sizeof body}};
 
-    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
     const int64_t until_ms = clock_now_ms() + 5000;
     while (promote(NULL) == 0) {
         cr_assert_lt(clock_now_ms(), until_ms);

@@ -12,7 +12,7 @@ static int64_t take(const char *key, int64_t count, int64_t window_ms, int64_t c
 {
     int64_t wait_ms = -1;
 
-    OK(ratelimit_take(conn, key, count, window_ms, cost, &wait_ms, &err));
+    OK(ratelimit_take(conn, &(struct rate){key, count, window_ms}, cost, &wait_ms, &err));
     return wait_ms;
 }
 
@@ -48,7 +48,8 @@ BOOKED_TEST(queue_lease, more_than_the_count_at_once_waits_for_a_full_bucket_and
     cr_assert_eq(take("sh:rate:free", 10, 60000, 0), 0);
     cr_assert_str_eq(ask("EXISTS", "sh:rate:free", NULL), "0");
     int64_t wait_ms = 0;
-    cr_assert_eq(ratelimit_take(conn, "sh:rate:x", 0, 1, 1, &wait_ms, &err), STATUS_INVALID);
+    cr_assert_eq(ratelimit_take(conn, &(struct rate){"sh:rate:x", 0, 1}, 1, &wait_ms, &err),
+                 STATUS_INVALID);
 }
 
 /* ---- leases ------------------------------------------------------------------------------ */
@@ -57,17 +58,17 @@ BOOKED_TEST(queue_lease, a_lease_has_one_holder)
 {
     bool yes = false;
 
-    OK(lease_take(conn, "sh:lease:x", "me", 20000, &yes, &err));
+    OK(lease_take(conn, &(struct lease){"sh:lease:x", "me", 20000}, &yes, &err));
     cr_assert(yes);
-    OK(lease_take(conn, "sh:lease:x", "you", 60000, &yes, &err));
+    OK(lease_take(conn, &(struct lease){"sh:lease:x", "you", 60000}, &yes, &err));
     cr_assert_not(yes);
-    OK(lease_take(conn, "sh:lease:x", "me", 40000, &yes, &err));
+    OK(lease_take(conn, &(struct lease){"sh:lease:x", "me", 40000}, &yes, &err));
     cr_assert(yes);
     cr_assert_gt(atoll(ask("PTTL", "sh:lease:x", NULL)), 20000);
 
-    OK(lease_renew(conn, "sh:lease:x", "you", 60000, &yes, &err));
+    OK(lease_renew(conn, &(struct lease){"sh:lease:x", "you", 60000}, &yes, &err));
     cr_assert_not(yes);
-    OK(lease_renew(conn, "sh:lease:x", "me", 60000, &yes, &err));
+    OK(lease_renew(conn, &(struct lease){"sh:lease:x", "me", 60000}, &yes, &err));
     cr_assert(yes);
     cr_assert_gt(atoll(ask("PTTL", "sh:lease:x", NULL)), 40000);
 
@@ -75,31 +76,33 @@ BOOKED_TEST(queue_lease, a_lease_has_one_holder)
     cr_assert_str_eq(ask("GET", "sh:lease:x", NULL), "me");
     OK(lease_release(conn, "sh:lease:x", "me", &err));
     OK(lease_release(conn, "sh:lease:x", "me", &err));
-    OK(lease_renew(conn, "sh:lease:x", "me", 60000, &yes, &err));
+    OK(lease_renew(conn, &(struct lease){"sh:lease:x", "me", 60000}, &yes, &err));
     cr_assert_not(yes, "a renewal took a free lease");
-    OK(lease_take(conn, "sh:lease:x", "you", 60000, &yes, &err));
+    OK(lease_take(conn, &(struct lease){"sh:lease:x", "you", 60000}, &yes, &err));
     cr_assert(yes);
-    cr_assert_eq(lease_take(conn, "sh:lease:x", "", 60000, &yes, &err), STATUS_INVALID);
-    cr_assert_eq(lease_renew(conn, "sh:lease:x", "me", 0, &yes, &err), STATUS_INVALID);
+    cr_assert_eq(lease_take(conn, &(struct lease){"sh:lease:x", "", 60000}, &yes, &err),
+                 STATUS_INVALID);
+    cr_assert_eq(lease_renew(conn, &(struct lease){"sh:lease:x", "me", 0}, &yes, &err),
+                 STATUS_INVALID);
 }
 
 BOOKED_TEST(queue_lease, who_is_refused_a_lease_first_comes_next)
 {
     bool yes = false;
 
-    OK(lease_take(conn, "sh:lease:x", "greedy", 60000, &yes, &err));
+    OK(lease_take(conn, &(struct lease){"sh:lease:x", "greedy", 60000}, &yes, &err));
     const int64_t until_ms = clock_now_ms() + 5000;
     do { /* its turn lapses soon: held here, so that a slow machine changes nothing */
         cr_assert_lt(clock_now_ms(), until_ms);
-        OK(lease_take(conn, "sh:lease:x", "patient", 60000, &yes, &err));
+        OK(lease_take(conn, &(struct lease){"sh:lease:x", "patient", 60000}, &yes, &err));
         cr_assert_not(yes);
     } while (strcmp(ask("PEXPIRE", "sh:lease:x:next", "60000", NULL), "1") != 0);
-    OK(lease_take(conn, "sh:lease:x", "late", 60000, &yes, &err));
+    OK(lease_take(conn, &(struct lease){"sh:lease:x", "late", 60000}, &yes, &err));
     cr_assert_not(yes);
     OK(lease_release(conn, "sh:lease:x", "greedy", &err));
-    OK(lease_take(conn, "sh:lease:x", "greedy", 60000, &yes, &err));
+    OK(lease_take(conn, &(struct lease){"sh:lease:x", "greedy", 60000}, &yes, &err));
     cr_assert_not(yes, "taken again before the one who waits");
-    OK(lease_take(conn, "sh:lease:x", "patient", 60000, &yes, &err));
+    OK(lease_take(conn, &(struct lease){"sh:lease:x", "patient", 60000}, &yes, &err));
     cr_assert(yes);
     cr_assert_str_eq(ask("EXISTS", "sh:lease:x:next", NULL), "0");
 }
@@ -108,13 +111,13 @@ BOOKED_TEST(queue_lease, a_turn_lapses_when_its_owner_asks_no_more)
 {
     bool yes = false;
 
-    OK(lease_take(conn, "sh:lease:x", "first", 60000, &yes, &err));
-    OK(lease_take(conn, "sh:lease:x", "gone", 60000, &yes, &err));
+    OK(lease_take(conn, &(struct lease){"sh:lease:x", "first", 60000}, &yes, &err));
+    OK(lease_take(conn, &(struct lease){"sh:lease:x", "gone", 60000}, &yes, &err));
     cr_assert_not(yes);
     OK(lease_release(conn, "sh:lease:x", "first", &err));
     const int64_t until_ms = clock_now_ms() + 5000;
     do {
-        OK(lease_take(conn, "sh:lease:x", "second", 60000, &yes, &err));
+        OK(lease_take(conn, &(struct lease){"sh:lease:x", "second", 60000}, &yes, &err));
         cr_assert_lt(clock_now_ms(), until_ms);
     } while (!yes);
 }
@@ -123,10 +126,10 @@ BOOKED_TEST(queue_lease, a_lease_ends_by_itself)
 {
     bool taken = false;
 
-    OK(lease_take(conn, "sh:lease:x", "dead", 20, &taken, &err));
+    OK(lease_take(conn, &(struct lease){"sh:lease:x", "dead", 20}, &taken, &err));
     const int64_t until_ms = clock_now_ms() + 5000;
     do {
-        OK(lease_take(conn, "sh:lease:x", "me", 60000, &taken, &err));
+        OK(lease_take(conn, &(struct lease){"sh:lease:x", "me", 60000}, &taken, &err));
         cr_assert_lt(clock_now_ms(), until_ms);
     } while (!taken);
 }

@@ -117,7 +117,7 @@ BOOKED_TEST(queue_operate, a_requeued_job_starts_anew)
     cr_assert_str_eq(first_field(queue.dead, "attempts"), "2");
 
     const struct slice entries[] = {dead_entry(), dead_entry(), text("1-1")};
-    OK(queue_requeue(conn, &queue, entries, 3, &moved, &err));
+    OK(queue_requeue(conn, &queue, (struct queue_letters){entries, 3}, &moved, &err));
     cr_assert_eq(moved, 1);
     cr_assert_eq(counter("requeued"), 1);
     cr_assert_eq(stats().dead, 0);
@@ -141,7 +141,7 @@ BOOKED_TEST(queue_operate, a_job_that_was_buried_at_once_keeps_its_first_time_wh
     const long long since = atoll(job->entry.data);
     cr_assert_eq(bury_as("me", job, "rejected"), QUEUE_MOVED);
     const struct slice entry = dead_entry();
-    OK(queue_requeue(conn, &queue, &entry, 1, &moved, &err));
+    OK(queue_requeue(conn, &queue, (struct queue_letters){&entry, 1}, &moved, &err));
     cr_assert_eq(read_one("me", &batch)->options.since_unix_ms, since);
     queue_batch_free(&batch);
 }
@@ -154,7 +154,7 @@ BOOKED_TEST(queue_operate, a_requeued_job_takes_its_unique_key_again_unless_a_tw
     add("first", "unique=k");
     cr_assert_eq(bury_as("me", read_one("me", &batch), "rejected"), QUEUE_MOVED);
     struct slice entry = dead_entry();
-    OK(queue_requeue(conn, &queue, &entry, 1, &moved, &err));
+    OK(queue_requeue(conn, &queue, (struct queue_letters){&entry, 1}, &moved, &err));
     cr_assert_eq(strncmp(ask("GET", "sh:{enrich}:unique:k", NULL), "first ", 6), 0);
     const struct job *job = read_one("me", &batch);
     assert_slice(job->options.unique, "k");
@@ -162,7 +162,7 @@ BOOKED_TEST(queue_operate, a_requeued_job_takes_its_unique_key_again_unless_a_tw
 
     add("second", "unique=k");
     entry = dead_entry();
-    OK(queue_requeue(conn, &queue, &entry, 1, &moved, &err));
+    OK(queue_requeue(conn, &queue, (struct queue_letters){&entry, 1}, &moved, &err));
     cr_assert_eq(strncmp(ask("GET", "sh:{enrich}:unique:k", NULL), "second ", 7), 0);
     read_jobs("me", 2, &batch);
     cr_assert_eq(batch.count, 4);
@@ -180,7 +180,7 @@ BOOKED_TEST(queue_operate, a_malformed_dead_letter_can_be_requeued_and_is_malfor
     ask("HINCRBY", "sh:{enrich}:counters", "enqueued", "1", NULL);
     cr_assert_eq(bury_as("me", read_one("me", &batch), "malformed"), QUEUE_MOVED);
     const struct slice entry = dead_entry();
-    OK(queue_requeue(conn, &queue, &entry, 1, &moved, &err));
+    OK(queue_requeue(conn, &queue, (struct queue_letters){&entry, 1}, &moved, &err));
     const struct job *job = read_one("me", &batch);
     cr_assert_eq(queue_job_check(job, &err), STATUS_INVALID);
     cr_assert_eq(bury_as("me", job, "malformed"), QUEUE_MOVED);
@@ -198,13 +198,14 @@ BOOKED_TEST(queue_operate, discarded_letters_are_gone_and_counted_once)
     cr_assert_eq(bury_as("me", &batch.jobs[0], "rejected"), QUEUE_MOVED);
     cr_assert_eq(bury_as("me", &batch.jobs[1], "rejected"), QUEUE_MOVED);
     const struct slice entries[] = {dead_entry(), text("1-1"), dead_entry()};
-    OK(queue_discard(conn, &queue, entries, 3, &moved, &err));
+    OK(queue_discard(conn, &queue, (struct queue_letters){entries, 3}, &moved, &err));
     cr_assert_eq(moved, 1);
-    OK(queue_discard(conn, &queue, entries, 0, &moved, &err));
+    OK(queue_discard(conn, &queue, (struct queue_letters){entries, 0}, &moved, &err));
     cr_assert_eq(moved, 0);
     cr_assert_eq(counter("discarded"), 1);
     cr_assert_eq(stats().dead, 1);
-    cr_assert_eq(queue_discard(conn, &queue, entries, 1001, &moved, &err), STATUS_INVALID);
+    cr_assert_eq(queue_discard(conn, &queue, (struct queue_letters){entries, 1001}, &moved, &err),
+                 STATUS_INVALID);
     queue_batch_free(&batch);
 }
 
@@ -321,7 +322,8 @@ BOOKED_TEST(queue_operate, out_of_memory_nothing_comes_in_and_everything_can_end
     cr_assert_eq(batch.count, 5);
     cr_assert_str_eq(ask("CONFIG", "SET", "maxmemory", "1", NULL), "OK");
 
-    cr_assert_eq(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err), STATUS_OOM);
+    cr_assert_eq(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err),
+                 STATUS_OOM);
     struct queue_end retry = {.job = &batch.jobs[3]};
     OK(queue_retry(conn, held_by("me"), &retry, 1, &err));
     cr_assert_eq(retry.fate, QUEUE_MOVED);

@@ -170,7 +170,8 @@ BOOKED_TEST(queue_push, a_full_queue_says_so)
         items[i] = (struct queue_item){text("a"), text("x"), text(""), text("")};
     }
     for (int i = 0; i < CALLS; i++) {
-        OK(queue_enqueue(conn, &queue, 0, items, QUEUE_BATCH_MAX, answers, &err));
+        OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, QUEUE_BATCH_MAX}, answers,
+                         &err));
     }
     const char *answer = push(queue.base, "domain", "x", "query", "q", NULL);
     cr_assert_eq(strncmp(answer, "SHFULL ", 7), 0, "%s", answer);

@@ -86,7 +86,7 @@ Test(queue_retry, an_older_library_that_names_a_newer_claim_names_its_job)
     struct queue_answer answer;
 
     cr_assert_str_eq(ask("FUNCTION", "LOAD", "REPLACE", older_library, NULL), "stillhouse");
-    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
     cr_assert_not(answer.full);
     cr_assert_str_eq(answer.id, "holder");
 }

@@ -133,8 +133,8 @@ BOOKED_TEST(queue_settle, more_jobs_than_a_call_takes_are_sent_in_several)
     for (int i = 0; i < HALF; i++) {
         items[i] = (struct queue_item){text("same"), text("x"), text(""), text("")};
     }
-    OK(queue_enqueue(conn, &queue, 0, items, HALF, answers, &err));
-    OK(queue_enqueue(conn, &queue, 0, items, HALF, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, HALF}, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, HALF}, answers, &err));
     finish_waiting("me", JOBS);
     cr_assert_eq(counter("done"), JOBS);
     OK(queue_finish(conn, held_by("me"), &none, 0, &err));

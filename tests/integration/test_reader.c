@@ -159,7 +159,7 @@ static void add_large(const char *id, const char *end)
     memset(body, 'x', BYTES);
     memcpy(body + BYTES - strlen(end), end, strlen(end));
     const struct queue_item item = {text(id), text("legal"), text(""), {body, BYTES}};
-    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
     free(body);
 }
 

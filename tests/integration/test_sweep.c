@@ -139,7 +139,9 @@ Test(sweep, one_worker_of_the_fleet_sweeps_and_another_follows_when_it_is_gone)
     bool taken = false;
 
     store("legal", "old", 10, before());
-    cr_assert_eq(lease_take(conn, "sh:lease:sweep", "other", HELD_MS, &taken, &err), STATUS_OK);
+    cr_assert_eq(
+        lease_take(conn, &(struct lease){"sh:lease:sweep", "other", HELD_MS}, &taken, &err),
+        STATUS_OK);
     cr_assert(taken);
     const int64_t since_ms = clock_now_ms();
     start_working_fleet();

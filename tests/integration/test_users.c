@@ -199,8 +199,8 @@ static void leave_an_orphan(void)
 
     cr_assert_eq(queue_init(&queue, "sh", "enrich.7", &err), STATUS_OK);
     cr_assert_eq(queue_prepare(conn, &queue, &err), STATUS_OK, "%s", err.text);
-    cr_assert_eq(queue_enqueue(acme, &queue, 100, &item, 1, &answer, &err), STATUS_OK, "%s",
-                 err.text);
+    cr_assert_eq(queue_enqueue(acme, &(struct queue_items){&queue, 100, &item, 1}, &answer, &err),
+                 STATUS_OK, "%s", err.text);
     DO("XREADGROUP", "GROUP", "fleet", "gone", "STREAMS", queue.stream[JOB_NORMAL], ">");
     redis_conn_free(acme);
 }

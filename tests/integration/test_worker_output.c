@@ -34,7 +34,7 @@ static void enqueue(const char *name, size_t count)
         const int bytes = snprintf(ids[i], sizeof ids[i], "job-%zu", i);
         items[i] = (struct queue_item){{ids[i], (size_t)bytes}, {"legal", 5}, {"", 0}, {"\x80", 1}};
     }
-    OK(queue_enqueue(conn, &queue, 0, items, count, answers, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, items, count}, answers, &err));
 }
 
 /* Waits until a queue holds nothing but dead letters; their number. */

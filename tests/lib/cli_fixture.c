@@ -95,7 +95,8 @@ pid_t start_answering(const char *name, const char *reply, size_t reply_bytes)
     for (;;) {
         const char *streams[] = {queue.stream[0], queue.stream[1], queue.stream[2]};
         redisReply *answer = NULL;
-        if (queue_read_append(own, "w", 10, 1000, streams, 3, NULL) != STATUS_OK ||
+        if (queue_read_append(own, &(struct queue_read){"w", 10, 1000, streams, 3}, NULL) !=
+                STATUS_OK ||
             redis_conn_collect(own, &answer, NULL) != STATUS_OK ||
             queue_read_parse(&queue, answer, &batch, NULL) != STATUS_OK) {
             _exit(1);

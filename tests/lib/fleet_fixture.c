@@ -81,7 +81,7 @@ void push(const char *queue_name, const char *id, const char *domain, const char
         {id, strlen(id)}, {domain, strlen(domain)}, {options, strlen(options)}, {body, bytes}};
     struct queue_answer answer;
 
-    OK(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
     cr_assert_str_eq(answer.id, id);
 }
 

@@ -43,7 +43,7 @@ struct queue_answer add_bounded(int64_t max_backlog, const char *id, const char 
     struct queue_answer answer;
     const struct queue_item item = {text(id), text("legal"), text(options), text("body")};
 
-    OK(queue_enqueue(conn, &queue, max_backlog, &item, 1, &answer, &err));
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, max_backlog, &item, 1}, &answer, &err));
     return answer;
 }
 
@@ -61,7 +61,7 @@ void read_jobs(const char *consumer, size_t count, struct queue_batch *batch)
                                    queue.stream[JOB_LOW]};
     redisReply *reply = NULL;
 
-    OK(queue_read_append(conn, consumer, count, 0, streams, 3, &err));
+    OK(queue_read_append(conn, &(struct queue_read){consumer, count, 0, streams, 3}, &err));
     OK(redis_conn_collect(conn, &reply, &err));
     OK(redis_reply_status(reply, &err));
     OK(queue_read_parse(&queue, reply, batch, &err));

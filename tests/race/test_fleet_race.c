@@ -59,7 +59,9 @@ static void enqueue(struct redis_conn *conn, const char *name, const char *id, c
                                     {body->data, body->bytes}};
 
     expect(queue_init(&queue, "sh", name, &err) == STATUS_OK, name, &err);
-    expect(queue_enqueue(conn, &queue, 0, &item, 1, &answer, &err) == STATUS_OK, name, &err);
+    expect(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err) ==
+               STATUS_OK,
+           name, &err);
 }
 
 /* Jobs of three queues in turn, so that every batch has several. */

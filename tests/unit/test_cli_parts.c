@@ -330,7 +330,8 @@ static const char *decode_line(const struct line_defaults *defaults, const char 
     struct arena scratch = {0};
 
     err = (struct error){0};
-    const enum status status = line_job_decode(defaults, text, strlen(text), &scratch, job, &err);
+    const enum status status =
+        line_job_decode(defaults, (struct slice){text, strlen(text)}, &scratch, job, &err);
     arena_free(&scratch);
     cr_assert(status == STATUS_OK || status == STATUS_INVALID);
     return status == STATUS_OK ? "" : err.text;
@@ -544,7 +545,8 @@ Test(cli_parts, a_body_over_the_limit_is_refused)
     struct error err = {0};
     struct strbuf line = {0};
 
-    cr_assert_eq(line_job_decode(&defaults, with_nul, sizeof with_nul - 1, &scratch, &job, &err),
+    cr_assert_eq(line_job_decode(&defaults, (struct slice){with_nul, sizeof with_nul - 1}, &scratch,
+                                 &job, &err),
                  STATUS_OK);
     cr_assert_eq(job.replaced, 1);
 

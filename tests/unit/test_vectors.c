@@ -135,7 +135,8 @@ Test(vectors, lines_of_json)
         const struct slice line = text_of(vector, "line");
         struct error err = {0};
         cJSON *answer = cJSON_CreateObject();
-        if (line_job_decode(&defaults, line.data, line.bytes, &arena, &job, &err) == STATUS_OK) {
+        if (line_job_decode(&defaults, (struct slice){line.data, line.bytes}, &arena, &job, &err) ==
+            STATUS_OK) {
             cJSON_AddStringToObject(answer, "domain", job.domain);
             const struct job_options options = {.priority = job.priority,
                                                 .delay_ms = job.delay_ms,

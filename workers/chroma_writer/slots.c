@@ -81,8 +81,8 @@ enum status slots_try(struct slots *slots, struct redis_conn *conn, uint64_t fro
     if (!take_free(slots, from, slot)) {
         return STATUS_OK;
     }
-    const enum status status =
-        lease_take(conn, slots->each[*slot].key, slots->token, LEASE_TTL_MS, held, err);
+    const enum status status = lease_take(
+        conn, &(struct lease){slots->each[*slot].key, slots->token, LEASE_TTL_MS}, held, err);
     *held = *held && status == STATUS_OK;
     note(slots, *slot, *held);
     return status == STATUS_OK ? status : error_wrap(err, "writer lease");
@@ -123,8 +123,8 @@ void slots_renew(struct slots *slots, struct redis_conn *conn)
         if (!due) {
             continue;
         }
-        const enum status status =
-            lease_renew(conn, slot->key, slots->token, LEASE_TTL_MS, &renewed, &err);
+        const enum status status = lease_renew(
+            conn, &(struct lease){slot->key, slots->token, LEASE_TTL_MS}, &renewed, &err);
         pthread_mutex_lock(&slots->lock);
         if (status == STATUS_OK && renewed) {
             slot->renewed_at_ms = clock_now_ms();

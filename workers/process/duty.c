@@ -50,14 +50,14 @@ static void set_holds(struct duty *duty, size_t queue, bool holds)
 static enum status take(struct duty *duty, const char *key, int64_t ttl_ms, bool *taken,
                         struct error *err)
 {
-    const char *token = duty->worker->id;
-    enum status status = lease_take(duty->conn, key, token, ttl_ms, taken, err);
+    const struct lease lease = {key, duty->worker->id, ttl_ms};
+    enum status status = lease_take(duty->conn, &lease, taken, err);
 
     if (status != STATUS_OK && redis_is_wrong_type(err)) {
         log_warning("lease \"%s\" holds what is no lease, it is taken anew", key);
         status = redis_commandf(duty->conn, NULL, err, "DEL %s", key);
         if (status == STATUS_OK) {
-            status = lease_take(duty->conn, key, token, ttl_ms, taken, err);
+            status = lease_take(duty->conn, &lease, taken, err);
         }
     }
     return status;

@@ -222,9 +222,9 @@ static enum status find_old(struct janitor *janitor, bool *found, struct error *
     if (*found || count == 0) {
         return STATUS_OK;
     }
-    const struct queue_age age = {now_ms + atomic_load(&worker->redis_clock_ms),
+    const struct queue_age age = {still, count, now_ms + atomic_load(&worker->redis_clock_ms),
                                   worker->settings->visibility_ms};
-    enum status status = queue_find_old(janitor->conn, still, count, age, old, err);
+    enum status status = queue_find_old(janitor->conn, &age, old, err);
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         *found = *found || old[i];
         janitor->old_ms[which[i]] = old[i] ? now_ms : janitor->old_ms[which[i]];

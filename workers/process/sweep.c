@@ -241,7 +241,8 @@ static enum status look_for_work(struct sweep *sweep, struct redis_conn *conn, s
 static enum status take_lease(struct sweep *sweep, struct redis_conn *conn, struct error *err)
 {
     sweep->renew_at_ms = clock_now_ms() + RENEW_EVERY_MS;
-    return lease_take(conn, sweep->key, sweep->worker->id, LEASE_MS, &sweep->leased, err);
+    return lease_take(conn, &(struct lease){sweep->key, sweep->worker->id, LEASE_MS},
+                      &sweep->leased, err);
 }
 
 static enum status begin(struct sweep *sweep, struct redis_conn *conn, struct error *err)

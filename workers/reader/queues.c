@@ -321,7 +321,8 @@ static enum status read_queue(struct reader *reader, size_t index, const char *c
         int priority = upside_down ? JOB_PRIORITIES - 1 - i : i;
         const char *stream = queue->stream[priority];
         size_t share = upside_down && i < JOB_PRIORITIES - 1 ? (count + 3) / 4 : count;
-        status = queue_read_append(reader->conn, consumer, share, 0, &stream, 1, err);
+        status = queue_read_append(reader->conn,
+                                   &(struct queue_read){consumer, share, 0, &stream, 1}, err);
         order[asked++] = priority;
         if (state->stream_hot[priority] && !upside_down) {
             break;
@@ -418,8 +419,8 @@ enum status reader_read_all(struct reader *reader, const char *consumer, int64_t
     if (readable_count == 0) {
         return block_ms > 0 ? wait_for_queues(reader, WAIT_STEP_MS, err) : STATUS_OK;
     }
-    enum status status =
-        queue_read_append(reader->conn, consumer, count, block_ms, streams, stream_count, err);
+    enum status status = queue_read_append(
+        reader->conn, &(struct queue_read){consumer, count, block_ms, streams, stream_count}, err);
     if (status == STATUS_OK) {
         status = append_paused(reader, queues, queue_count, err);
     }

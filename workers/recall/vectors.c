@@ -145,8 +145,10 @@ static enum status take_rate(struct context *ctx, struct error *err)
     }
     keys_rate(key, settings->prefix, "embed");
     for (int64_t waited_ms = 0; waited_ms <= RATE_WAIT_MAX_MS; waited_ms += wait_ms) {
-        enum status status = ratelimit_take(context_redis(ctx), key, settings->embed_rate_count,
-                                            settings->embed_rate_window_ms, 1, &wait_ms, err);
+        enum status status = ratelimit_take(
+            context_redis(ctx),
+            &(struct rate){key, settings->embed_rate_count, settings->embed_rate_window_ms}, 1,
+            &wait_ms, err);
         if (status != STATUS_OK || wait_ms == 0) {
             return status;
         }

@@ -7,7 +7,6 @@
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
 #include "operate/letters.h"
-#include "queue/operate.h"
 
 enum { LIST_DEFAULT = 20, LIST_MAX = 100000 };
 
@@ -80,33 +79,33 @@ int cmd_dead_show(struct cli *cli)
 }
 
 /* All of the queue's, or those that are named; one that fails does not keep the others. */
-static int move_letters(const struct cli *cli, letters_move *move, const char *word)
+static int move_letters(const struct cli *cli, struct letters letters, const char *word)
 {
     struct queue queue;
-    struct redis_conn *conn = cli_open_queue(cli, &queue);
     struct error err = {0};
-    size_t moved = 0;
     int code = CLI_DONE;
 
-    if (cli_has(cli, "all") && letters_move_all(conn, &queue, move, &moved, &err) != STATUS_OK) {
+    letters.conn = cli_open_queue(cli, &queue);
+    letters.queue = &queue;
+    if (cli_has(cli, "all") && letters_move_all(&letters, &err) != STATUS_OK) {
         code = cli_fail(&err);
     }
     for (size_t i = 1; i < cli->argument_count; i++) {
-        if (letters_move_one(conn, &queue, move, cli->arguments[i], &moved, &err) != STATUS_OK) {
+        if (letters_move_one(&letters, cli->arguments[i], &err) != STATUS_OK) {
             code = cli_fail(&err);
         }
     }
-    output_count(cli, word, moved);
-    redis_conn_free(conn);
+    output_count(cli, word, letters.moved);
+    redis_conn_free(letters.conn);
     return code;
 }
 
 int cmd_dead_requeue(struct cli *cli)
 {
-    return move_letters(cli, queue_requeue, "requeued");
+    return move_letters(cli, (struct letters){.move = queue_requeue}, "requeued");
 }
 
 int cmd_dead_discard(struct cli *cli)
 {
-    return move_letters(cli, queue_discard, "discarded");
+    return move_letters(cli, (struct letters){.move = queue_discard}, "discarded");
 }

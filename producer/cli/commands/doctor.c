@@ -492,9 +492,7 @@ static void print_json(const struct doctor *doctor)
 {
     static const char *const states[STATES] = {"ok", "warning", "error"};
     struct output out;
-    struct json_writer *json = output_begin(&out, false);
-
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     json_put_bool(json, "ok", doctor->of_state[STATE_ERROR] == 0);
     json_put_int(json, "warnings", (int64_t)doctor->of_state[STATE_WARNING]);
     json_put_int(json, "errors", (int64_t)doctor->of_state[STATE_ERROR]);
@@ -509,7 +507,6 @@ static void print_json(const struct doctor *doctor)
         json_close(json, '}');
     }
     json_close(json, ']');
-    json_close(json, '}');
     output_end(&out);
 }
 

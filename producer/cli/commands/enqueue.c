@@ -372,8 +372,7 @@ static void print_id(const struct sender *sender, bool kept, const char *error)
         return;
     }
     struct output out;
-    struct json_writer *json = output_begin(&out, false);
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     json_put_str(json, "id", sender->id);
     if (kept) {
         json_put_bool(json, "kept", true);
@@ -381,7 +380,6 @@ static void print_id(const struct sender *sender, bool kept, const char *error)
     if (error != NULL) {
         json_put_str(json, "error", error);
     }
-    json_close(json, '}');
     output_end(&out);
 }
 
@@ -443,8 +441,8 @@ int cmd_enqueue(struct cli *cli)
         cli_usage(cli->command, "--stop-on-error and --wait-full go with --jsonl");
     }
     write_line(cli, &line);
-    if (line_job_decode(&defaults, line.data, line.bytes, &scratch, &sender.job, &err) !=
-        STATUS_OK) {
+    if (line_job_decode(&defaults, (struct slice){line.data, line.bytes}, &scratch, &sender.job,
+                        &err) != STATUS_OK) {
         cli_usage(cli->command, "%s", err.text);
     }
     sender.options = (stillhouse_job_options){.priority = priorities[sender.job.priority],
@@ -553,8 +551,8 @@ static bool take_line(struct lines *lines)
     if (text_is_blank(text, bytes)) {
         return false;
     }
-    const enum status status =
-        line_job_decode(&lines->defaults, text, bytes, &lines->scratch, &lines->job, &err);
+    const enum status status = line_job_decode(&lines->defaults, (struct slice){text, bytes},
+                                               &lines->scratch, &lines->job, &err);
     if (status == STATUS_OOM) {
         must_die();
     }
@@ -656,9 +654,7 @@ static void put_count(struct json_writer *json, const char *name, size_t count, 
 static void print_counts_json(const struct lines *lines)
 {
     struct output out;
-    struct json_writer *json = output_begin(&out, false);
-
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     put_count(json, "accepted", lines->accepted, true);
     put_count(json, "deduplicated", lines->deduplicated, true);
     put_count(json, "refused", lines->refused, true);
@@ -668,7 +664,6 @@ static void print_counts_json(const struct lines *lines)
     put_count(json, "kept", lines->kept, has_outbox(lines->cli));
     put_count(json, "replaced", lines->replaced, lines->replaced > 0);
     put_count(json, "unknown_fields", lines->strangers, lines->strangers > 0);
-    json_close(json, '}');
     output_end(&out);
 }
 
@@ -775,12 +770,10 @@ static void print_flushed(const struct cli *cli, uint64_t sent, size_t left, uin
         return;
     }
     struct output out;
-    struct json_writer *json = output_begin(&out, false);
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     json_put_int(json, "sent", (int64_t)sent);
     json_put_int(json, "left", (int64_t)left);
     json_put_int(json, "aside", (int64_t)aside);
-    json_close(json, '}');
     output_end(&out);
 }
 

@@ -82,9 +82,7 @@ static void put_message(struct json_writer *json, const char *role, struct slice
 static void print_line(const struct export *export, struct slice prompt, struct slice result)
 {
     struct output out;
-    struct json_writer *json = output_begin(&out, false);
-
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     if (export->completion) {
         json_put_bytes(json, "prompt", prompt.data, prompt.bytes);
         json_put_bytes(json, "completion", result.data, result.bytes);
@@ -94,7 +92,6 @@ static void print_line(const struct export *export, struct slice prompt, struct 
         put_message(json, "assistant", result);
         json_close(json, ']');
     }
-    json_close(json, '}');
     output_end(&out);
 }
 

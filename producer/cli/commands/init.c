@@ -56,9 +56,7 @@ static void print_ready(const struct redis_conn *conn, const char *version, bool
 static void print_ready_json(const char *version, bool loaded)
 {
     struct output out;
-    struct json_writer *json = output_begin(&out, false);
-
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     json_put_str(json, "redis_version", version);
     json_put_bool(json, "loaded", loaded);
     json_open(json, "queues", '[');
@@ -66,7 +64,6 @@ static void print_ready_json(const char *version, bool loaded)
         json_put_str(json, NULL, job_kinds[i].name);
     }
     json_close(json, ']');
-    json_close(json, '}');
     output_end(&out);
 }
 
@@ -163,14 +160,12 @@ static void print_tally(const struct cli *cli, const struct tally *tally)
         return;
     }
     struct output out;
-    struct json_writer *json = output_begin(&out, false);
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     json_put_int(json, "sent", tally->sent);
     json_put_int(json, "answered", tally->answered);
     strbuf_printf(json_put(json, "min_ms"), "%.3f", tally->min_ms);
     strbuf_printf(json_put(json, "avg_ms"), "%.3f", average);
     strbuf_printf(json_put(json, "max_ms"), "%.3f", tally->max_ms);
-    json_close(json, '}');
     output_end(&out);
 }
 

@@ -16,7 +16,6 @@ enum { SHOWN = 10, BODY_CELL = 80 };
 struct page {
     struct table *table; /* NULL: documents */
     bool indented;
-    size_t count;
 };
 
 static void add_time(struct table *table, const struct entry *job)
@@ -58,7 +57,6 @@ static void show(void *context, const struct entry *job)
     struct page *page = context;
     struct output out;
 
-    page->count++;
     if (page->table != NULL) {
         add_row(page->table, job);
         return;
@@ -73,7 +71,8 @@ static int peek_one(const struct cli *cli, struct redis_conn *conn, const struct
     struct error err = {0};
     const char *id = cli->arguments[1];
 
-    const enum status status = jobs_find(conn, queue, id, show, &page, &err);
+    const enum status status =
+        jobs_find(&(struct jobs_view){conn, queue, show, &page, .shown = 0}, id, &err);
     if (status == STATUS_NOT_FOUND) {
         cli_message("no job \"%s\" in queue \"%s\" (done, or dead: `stillhouse dead show %s %s`)",
                     id, queue->name, queue->name, id);
@@ -86,12 +85,13 @@ static int peek_next(const struct cli *cli, struct redis_conn *conn, const struc
 {
     struct table table = {0};
     struct page page = {.table = cli->json ? NULL : &table};
+    struct jobs_view view = {conn, queue, show, &page, .shown = 0};
     struct error err = {0};
 
     table_init(&table, (const char *const[]){"state", "priority", "job", "domain", ">attempt",
                                              ">age", "body", NULL});
-    const enum status status = jobs_next(conn, queue, SHOWN, show, &page, &err);
-    if (status == STATUS_OK && !cli->json && page.count == 0) {
+    const enum status status = jobs_next(&view, SHOWN, &err);
+    if (status == STATUS_OK && !cli->json && view.shown == 0) {
         printf("%s has no waiting jobs\n", queue->name);
     } else if (status == STATUS_OK && !cli->json) {
         table_print(&table);

@@ -65,8 +65,7 @@ static void print_prompt(const struct cli *cli, struct slice text, const char *r
         return;
     }
     struct output out;
-    struct json_writer *json = output_begin(&out, false);
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     json_put_bytes(json, "prompt", text.data, text.bytes);
     json_put_str(json, "result", result);
     json_put_int(json, "examples", (int64_t)examples);
@@ -75,7 +74,6 @@ static void print_prompt(const struct cli *cli, struct slice text, const char *r
     } else {
         json_put_str(json, "reason", reason);
     }
-    json_close(json, '}');
     output_end(&out);
 }
 

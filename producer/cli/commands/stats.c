@@ -59,16 +59,13 @@ static void put_queue(struct json_writer *json, const struct queue_view *view)
 static void print_stats_json(const struct fleet_view *view)
 {
     struct output out;
-    struct json_writer *json = output_begin(&out, false);
-
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     json_open(json, "queues", '{');
     for (size_t i = 0; i < view->count; i++) {
         put_queue(json, &view->queues[i]);
     }
     json_close(json, '}');
     json_put_int(json, "workers", (int64_t)view->workers);
-    json_close(json, '}');
     output_end(&out);
 }
 
@@ -267,15 +264,12 @@ static void put_worker(struct json_writer *json, const struct worker *worker)
 static void print_workers_json(const struct worker_list *list)
 {
     struct output out;
-    struct json_writer *json = output_begin(&out, false);
-
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     json_open(json, "workers", '[');
     for (size_t i = 0; i < list->count; i++) {
         put_worker(json, &list->workers[i]);
     }
     json_close(json, ']');
-    json_close(json, '}');
     output_end(&out);
 }
 
@@ -463,13 +457,11 @@ int cmd_verify(struct cli *cli)
 {
     struct redis_conn *conn = cli_redis(cli);
     struct output out;
-    struct json_writer *json = output_begin(&out, false);
+    struct json_writer *json = output_object(&out);
     struct error err = {0};
     int code = CLI_DONE;
 
-    json_open(json, NULL, '{');
     const enum status status = verify(cli, conn, json, &code, &err);
-    json_close(json, '}');
     if (status == STATUS_OK && cli->json) {
         output_end(&out);
     }

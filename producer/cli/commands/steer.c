@@ -25,11 +25,9 @@ static int set_paused(const struct cli *cli, bool paused)
         printf("%s is %s\n", queue.name, paused ? "paused" : "no longer paused");
     } else {
         struct output out;
-        struct json_writer *json = output_begin(&out, false);
-        json_open(json, NULL, '{');
+        struct json_writer *json = output_object(&out);
         json_put_str(json, "queue", queue.name);
         json_put_bool(json, "paused", paused);
-        json_close(json, '}');
         output_end(&out);
     }
     redis_conn_free(conn);
@@ -79,13 +77,11 @@ int cmd_release_parked(struct cli *cli)
     if (cli->argument_count == 0) {
         status = fleet_queues(conn, cli->settings.prefix, &all, &err);
     }
-    struct json_writer *json = output_begin(&out, false);
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     if (status == STATUS_OK) {
         const struct fleet_view that = {.queues = &one, .count = 1};
         status = release(cli, conn, cli->argument_count == 1 ? &that : &all, json, &err);
     }
-    json_close(json, '}');
     if (cli->json && status == STATUS_OK) {
         output_end(&out);
     }

@@ -19,8 +19,19 @@ struct json_writer *output_begin(struct output *out, bool indented)
     return &out->json;
 }
 
+struct json_writer *output_object(struct output *out)
+{
+    struct json_writer *json = output_begin(out, false);
+
+    json_open(json, NULL, '{');
+    return json;
+}
+
 void output_end(struct output *out)
 {
+    if (out->json.depth > 0) {
+        json_close(&out->json, '}');
+    }
     if (!strbuf_ok(&out->text)) {
         must_die();
     }
@@ -37,10 +48,8 @@ void output_count(const struct cli *cli, const char *name, size_t count)
         printf("%zu %s\n", count, name);
         return;
     }
-    struct json_writer *json = output_begin(&out, false);
-    json_open(json, NULL, '{');
+    struct json_writer *json = output_object(&out);
     json_put_int(json, name, (int64_t)count);
-    json_close(json, '}');
     output_end(&out);
 }
 

@@ -1,10 +1,8 @@
 /* cli/frame/output.h - what goes to standard output: JSON documents and tables.
  *
  *     struct output out;
- *     struct json_writer *json = output_begin(&out, false);
- *     json_open(json, NULL, '{');
+ *     struct json_writer *json = output_object(&out);
  *     json_put_int(json, "waiting", 7);
- *     json_close(json, '}');
  *     output_end(&out);                        // printed, with a line end
  *
  *     struct table table;
@@ -41,8 +39,10 @@ struct output {
     struct json_writer json;
 };
 
-/* `indented` for people. Stays where it is until output_end. */
+/* A document, `indented` for people; or an object, for programs, which output_end closes. Stays
+ * where it is until then. */
 struct json_writer *output_begin(struct output *out, bool indented);
+struct json_writer *output_object(struct output *out);
 void output_end(struct output *out);
 
 /* One number: "7 requeued", or {"requeued":7}. */
