@@ -263,12 +263,10 @@ static enum status remember(struct chroma *chroma, const char *domain, const cha
                             struct chroma_collection **out, struct error *err)
 {
     cJSON *root = NULL;
-    enum status status = chroma_answer(chroma, name, &root, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(chroma_answer(chroma, name, &root, err));
     struct chroma_collection *collection = must_alloc(1, sizeof *collection);
-    status = chroma_decode_collection(root, name, &chroma->config.identity, collection->id, err);
+    const enum status status =
+        chroma_decode_collection(root, name, &chroma->config.identity, collection->id, err);
     cJSON_Delete(root);
     if (status != STATUS_OK) {
         free(collection);

@@ -309,10 +309,10 @@ static enum status take_record(const struct chroma_walk *walk, const struct reco
     const struct chroma_search *asked = &walk->asked;
     const struct arena_mark mark = arena_mark(arena);
     struct example *hit = &hits->examples[hits->count];
-    const enum status status = check_types(record, err);
 
-    if (status != STATUS_OK || (asked->count > 0 && !is_whole_hit(record))) {
-        return status;
+    TRY(check_types(record, err));
+    if (asked->count > 0 && !is_whole_hit(record)) {
+        return STATUS_OK;
     }
     decode_record(record, walk->text_in_metadata, arena, hit);
     if (asked->wanted != NULL && !asked->wanted(asked->wanted_context, hit)) {
@@ -360,14 +360,9 @@ enum status chroma_walk_next(struct chroma_walk *walk, struct arena *arena,
                              struct chroma_hits *hits, struct error *err)
 {
     struct chroma_lists inner;
-    enum status status = open_inner(&walk->outer, walk->asked.count, &inner, err);
 
-    if (status == STATUS_OK) {
-        status = take_list(walk, &inner, arena, hits, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(open_inner(&walk->outer, walk->asked.count, &inner, err));
+    TRY(take_list(walk, &inner, arena, hits, err));
     for (int f = 0; f < FIELDS; f++) {
         walk->outer.lists[f].at =
             inner.text[f] != NULL ? inner.lists[f].at : walk->outer.lists[f].at;
@@ -492,12 +487,8 @@ enum status chroma_decode_collection(const cJSON *root, const char *name,
         return error_set(err, STATUS_GARBLED, "the id of collection \"%s\" is not a UUID", name);
     }
 
-    enum status status = check_space(root, name, err);
-    if (status == STATUS_OK) {
-        status = check_identity(root, name, identity, err);
-    }
-    if (status == STATUS_OK) {
-        memcpy(id, uuid->valuestring, bytes + 1);
-    }
-    return status;
+    TRY(check_space(root, name, err));
+    TRY(check_identity(root, name, identity, err));
+    memcpy(id, uuid->valuestring, bytes + 1);
+    return STATUS_OK;
 }

@@ -163,14 +163,10 @@ enum status chroma_upsert(struct chroma *chroma, const char *domain,
     if (count == 0) {
         return STATUS_OK;
     }
-    enum status status = check_records(chroma, records, count, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(check_records(chroma, records, count, err));
     write_upsert(chroma, chroma_request(chroma), records, count);
-    status =
-        chroma_on_collection(chroma, &(struct chroma_action){domain, true, "POST", "upsert"}, err);
-    return status == STATUS_OK ? check_acknowledged(chroma, "upsert", err) : status;
+    TRY(chroma_on_collection(chroma, &(struct chroma_action){domain, true, "POST", "upsert"}, err));
+    return check_acknowledged(chroma, "upsert", err);
 }
 
 static void write_query(const struct chroma *chroma, struct strbuf *out,
@@ -222,12 +218,9 @@ enum status chroma_query(struct chroma *chroma, const struct chroma_search *sear
     }
     write_query(chroma, chroma_request(chroma), search);
     const struct chroma_action action = {search->domain, false, "POST", "query"};
-    enum status status = chroma_on_collection(chroma, &action, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = chroma_walk_open(&chroma->walk, chroma->response.body.data,
-                              chroma->response.body.bytes, err);
+    TRY(chroma_on_collection(chroma, &action, err));
+    const enum status status = chroma_walk_open(&chroma->walk, chroma->response.body.data,
+                                                chroma->response.body.bytes, err);
     return name_garbled(chroma, "query", status, err);
 }
 
@@ -301,10 +294,8 @@ enum status chroma_get(struct chroma *chroma, const struct chroma_select *select
         return STATUS_OK;
     }
     write_select(chroma_request(chroma), select);
-    enum status status = chroma_on_collection(chroma, &action, err);
-    if (status == STATUS_OK) {
-        status = chroma_walk_open(&walk, body->data, body->bytes, err);
-    }
+    TRY(chroma_on_collection(chroma, &action, err));
+    enum status status = chroma_walk_open(&walk, body->data, body->bytes, err);
     if (status == STATUS_OK) {
         status = chroma_walk_all(&walk, arena, out, err);
     }
@@ -319,9 +310,9 @@ static enum status delete_slice(struct chroma *chroma, const char *domain, const
     struct strbuf *request = chroma_request(chroma);
     write_ids(request, ids, count);
     strbuf_append_char(request, '}');
-    enum status status =
-        chroma_on_collection(chroma, &(struct chroma_action){domain, false, "POST", "delete"}, err);
-    return status == STATUS_OK ? check_acknowledged(chroma, "delete", err) : status;
+    TRY(chroma_on_collection(chroma, &(struct chroma_action){domain, false, "POST", "delete"},
+                             err));
+    return check_acknowledged(chroma, "delete", err);
 }
 
 enum status chroma_delete(struct chroma *chroma, const char *domain, const struct slice *ids,
@@ -329,10 +320,7 @@ enum status chroma_delete(struct chroma *chroma, const char *domain, const struc
 {
     for (size_t done = 0; done < count;) {
         size_t slice = count - done < CHROMA_BATCH_MAX ? count - done : CHROMA_BATCH_MAX;
-        enum status status = delete_slice(chroma, domain, ids + done, slice, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(delete_slice(chroma, domain, ids + done, slice, err));
         done += slice;
     }
     return STATUS_OK;
@@ -342,14 +330,9 @@ enum status chroma_count(struct chroma *chroma, const char *domain, int64_t *cou
                          struct error *err)
 {
     cJSON *root = NULL;
-    enum status status =
-        chroma_on_collection(chroma, &(struct chroma_action){domain, false, "GET", "count"}, err);
-    if (status == STATUS_OK) {
-        status = chroma_answer(chroma, "count", &root, err);
-    }
-    if (status == STATUS_OK) {
-        status = chroma_decode_count(root, count, err);
-    }
+    TRY(chroma_on_collection(chroma, &(struct chroma_action){domain, false, "GET", "count"}, err));
+    TRY(chroma_answer(chroma, "count", &root, err));
+    const enum status status = chroma_decode_count(root, count, err);
     cJSON_Delete(root);
     return status;
 }

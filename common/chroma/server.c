@@ -34,10 +34,7 @@ static enum status not_chroma(const struct chroma *chroma, const char *what, str
 enum status chroma_heartbeat(struct chroma *chroma, int timeout_ms, struct error *err)
 {
     cJSON *root = NULL;
-    enum status status = ask_server(chroma, chroma->api_url, "/heartbeat", timeout_ms, &root, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(ask_server(chroma, chroma->api_url, "/heartbeat", timeout_ms, &root, err));
     bool known = cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(root, "nanosecond heartbeat"));
     cJSON_Delete(root);
     return known ? STATUS_OK : not_chroma(chroma, "heartbeat", err);
@@ -46,10 +43,7 @@ enum status chroma_heartbeat(struct chroma *chroma, int timeout_ms, struct error
 enum status chroma_version(struct chroma *chroma, char out[64], struct error *err)
 {
     cJSON *root = NULL;
-    enum status status = ask_server(chroma, chroma->api_url, "/version", 0, &root, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(ask_server(chroma, chroma->api_url, "/version", 0, &root, err));
     bool known = cJSON_IsString(root);
     if (known) {
         char excerpt[48];
@@ -68,16 +62,12 @@ enum status chroma_list_domains(struct chroma *chroma, struct arena *arena,
 
     snprintf(path, sizeof path, "/collections?limit=%zu&offset=%zu", out->limit, out->offset);
     chroma_set_url(chroma, chroma->database_url, path);
-    enum status status = chroma_perform(
+    TRY(chroma_perform(
         chroma,
         &(struct chroma_call){.method = "GET", .operation = "collection", .what = "collections"},
-        err);
-    if (status == STATUS_OK) {
-        status = chroma_answer(chroma, "collections", &root, err);
-    }
-    if (status == STATUS_OK) {
-        status = chroma_decode_domains(root, arena, out, err);
-    }
+        err));
+    TRY(chroma_answer(chroma, "collections", &root, err));
+    const enum status status = chroma_decode_domains(root, arena, out, err);
     cJSON_Delete(root);
     return status;
 }
@@ -85,11 +75,8 @@ enum status chroma_list_domains(struct chroma *chroma, struct arena *arena,
 enum status chroma_collection_count(struct chroma *chroma, int64_t *count, struct error *err)
 {
     cJSON *root = NULL;
-    enum status status =
-        ask_server(chroma, chroma->database_url, "/collections_count", 0, &root, err);
-    if (status == STATUS_OK) {
-        status = chroma_decode_count(root, count, err);
-        cJSON_Delete(root);
-    }
+    TRY(ask_server(chroma, chroma->database_url, "/collections_count", 0, &root, err));
+    const enum status status = chroma_decode_count(root, count, err);
+    cJSON_Delete(root);
     return status;
 }

@@ -9,11 +9,8 @@ enum status clients_open_redis(const char *url, struct redis_timeouts timeouts,
                                struct redis_conn **out, struct error *err)
 {
     struct redis_url parsed;
-    const enum status status = redis_url_parse(url, &parsed, err);
 
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(redis_url_parse(url, &parsed, err));
     *out = redis_open(&parsed, timeouts);
     explicit_bzero(&parsed, sizeof parsed); /* a password may be in it */
     if (*out == NULL) {

@@ -145,11 +145,7 @@ static enum status decode_items(const cJSON *list, size_t count, size_t dimensio
                              (size_t)at + 1, count);
         }
         const struct place place = {(size_t)at, count, dimension, vector};
-        enum status status =
-            decode_any(cJSON_GetObjectItemCaseSensitive(item, "embedding"), &place, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(decode_any(cJSON_GetObjectItemCaseSensitive(item, "embedding"), &place, err));
         position++;
     }
     return STATUS_OK;

@@ -99,10 +99,7 @@ static enum status open_http(struct embedder *embedder, const struct embedder_co
     const char *headers[] = {NULL, NULL};
 
     const char *key = text_or(config->key, "");
-    enum status status = check_key(key, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(check_key(key, err));
     if (key[0] != '\0') {
         snprintf(authorization, sizeof authorization, "Authorization: Bearer %s", key);
         headers[0] = authorization;
@@ -227,15 +224,13 @@ enum status embedder_learn(struct embedder *embedder, struct error *err)
         return status == STATUS_OK ? error_set(err, STATUS_GARBLED, "a vector without numbers")
                                    : status;
     }
-    status = embedder_decode_length(embedder->response.body.data, embedder->response.body.bytes,
-                                    &length, err);
-    if (status == STATUS_OK && length > LENGTH_MAX) {
-        status = error_set(err, STATUS_GARBLED, "a vector of %zu numbers", length);
+    TRY(embedder_decode_length(embedder->response.body.data, embedder->response.body.bytes, &length,
+                               err));
+    if (length > LENGTH_MAX) {
+        return error_set(err, STATUS_GARBLED, "a vector of %zu numbers", length);
     }
-    if (status == STATUS_OK) {
-        embedder->dimension = length;
-    }
-    return status;
+    embedder->dimension = length;
+    return STATUS_OK;
 }
 
 const char *embedder_model(const struct embedder *embedder)
@@ -311,9 +306,8 @@ static enum status check_code(const struct embedder *embedder, struct error *err
 /* Posts it, and takes only a success. */
 static enum status post_well(struct embedder *embedder, const char *path, struct error *err)
 {
-    const enum status status = post(embedder, path, err);
-
-    return status == STATUS_OK ? check_code(embedder, err) : status;
+    TRY(post(embedder, path, err));
+    return check_code(embedder, err);
 }
 
 static enum status ask_openai_once(struct embedder *embedder, const struct slice *texts,
@@ -329,10 +323,7 @@ static enum status ask_openai_once(struct embedder *embedder, const struct slice
     add_texts(embedder, texts, count);
     strbuf_append_char(&embedder->request, '}');
 
-    enum status status = post_well(embedder, "/embeddings", err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(post_well(embedder, "/embeddings", err));
     embedder->fields_work = true;
     return embedder_decode_openai(embedder->response.body.data, embedder->response.body.bytes,
                                   count, embedder->dimension, vectors, err);
@@ -397,15 +388,9 @@ static enum status ask_singly(struct embedder *embedder, const struct slice *tex
         json_string(&embedder->request, texts[i].data, texts[i].bytes);
         strbuf_append_char(&embedder->request, '}');
 
-        enum status status = post_well(embedder, "/api/embeddings", err);
-        if (status == STATUS_OK) {
-            status = embedder_decode_ollama(embedder->response.body.data,
-                                            embedder->response.body.bytes, 1, embedder->dimension,
-                                            vectors + i * embedder->dimension, err);
-        }
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(post_well(embedder, "/api/embeddings", err));
+        TRY(embedder_decode_ollama(embedder->response.body.data, embedder->response.body.bytes, 1,
+                                   embedder->dimension, vectors + i * embedder->dimension, err));
     }
     return STATUS_OK;
 }
@@ -420,20 +405,14 @@ static enum status ask_ollama(struct embedder *embedder, const struct slice *tex
     add_texts(embedder, texts, count);
     strbuf_append_char(&embedder->request, '}');
 
-    enum status status = post(embedder, "/api/embed", err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(post(embedder, "/api/embed", err));
     if (embedder->response.code == 404 || embedder->response.code == 405) {
         /* An old server, or a model it does not have: the old path then says which. */
-        status = ask_singly(embedder, texts, count, vectors, err);
+        const enum status status = ask_singly(embedder, texts, count, vectors, err);
         embedder->ollama_singly = status == STATUS_OK;
         return status;
     }
-    status = check_code(embedder, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(check_code(embedder, err));
     return embedder_decode_ollama(embedder->response.body.data, embedder->response.body.bytes,
                                   count, embedder->dimension, vectors, err);
 }
@@ -444,11 +423,8 @@ enum status embedder_embed(struct embedder *embedder, const struct slice *texts,
     enum status (*const ask)(struct embedder *, const struct slice *, size_t, float *,
                              struct error *) =
         embedder->kind == EMBEDDER_OPENAI ? ask_openai : ask_ollama;
-    enum status status = check_texts(texts, count, err);
 
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(check_texts(texts, count, err));
     if (embedder->kind == EMBEDDER_BUILTIN) {
         for (size_t i = 0; i < count; i++) {
             embedder_builtin(texts[i].data, texts[i].bytes, vectors + i * embedder->dimension,
@@ -456,9 +432,9 @@ enum status embedder_embed(struct embedder *embedder, const struct slice *texts,
         }
         return STATUS_OK;
     }
-    for (size_t done = 0; done < count && status == STATUS_OK; done += REQUEST_MAX) {
+    for (size_t done = 0; done < count; done += REQUEST_MAX) {
         size_t part = count - done < REQUEST_MAX ? count - done : REQUEST_MAX;
-        status = ask(embedder, texts + done, part, vectors + done * embedder->dimension, err);
+        TRY(ask(embedder, texts + done, part, vectors + done * embedder->dimension, err));
     }
-    return status;
+    return STATUS_OK;
 }

@@ -470,17 +470,14 @@ enum status http_perform(struct http *http, const struct http_request *request,
     http->seen_bytes = 0;
     http->stalled = false;
     http->curl_text[0] = '\0';
-    enum status status = open_easy(http, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(open_easy(http, err));
     if (set_request(http, request) != 0) {
         return error_set(err, STATUS_FAILED, "cannot set up a request: libcurl lacks an option");
     }
 
     int64_t started_ns = clock_now_ns();
     CURLcode code = http->curl->easy_perform(http->easy);
-    status = fault(http, request, code, err);
+    const enum status status = fault(http, request, code, err);
     long http_code = 0;
     if (status == STATUS_OK &&
         http->curl->easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &http_code) == CURLE_OK) {

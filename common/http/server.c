@@ -231,11 +231,9 @@ static int listen_on(const struct addrinfo *address)
 static enum status open_socket(const struct http_server_config *config, int *fd, struct error *err)
 {
     struct addrinfo *addresses = NULL;
-    enum status status = resolve(config, &addresses, err);
+    enum status status = STATUS_OK;
 
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(resolve(config, &addresses, err));
     *fd = -1;
     for (const struct addrinfo *at = addresses; at != NULL && *fd < 0; at = at->ai_next) {
         *fd = listen_on(at);

@@ -269,6 +269,7 @@ static void open_reader(struct own_reader *own)
 {
     *own = (struct own_reader){.metrics = metrics_new(), .takes = calloc(1, sizeof *own->takes)};
     cr_assert_not_null(own->takes);
+    own->takes->consumer = "me";
     settings_defaults(&own->settings);
     snprintf(own->settings.redis_url, sizeof own->settings.redis_url, "%s",
              fake_server_url(server, "redis"));
@@ -313,7 +314,7 @@ static void check_reader(const struct row *row)
     open_reader(&own);
     for (int i = 1; i <= 3; i++) {
         const int64_t before_ms = clock_now_ms();
-        cr_assert_not(reader_take(own.reader, "me", own.takes, never, NULL));
+        cr_assert_not(reader_take(own.reader, own.takes, never, NULL));
         cr_assert_not(reader_is_connected(own.reader));
         cr_assert_geq(clock_now_ms() - before_ms, 49, "it backs off");
         cr_assert_eq(fake_server_connections(server), i);
@@ -482,7 +483,7 @@ Test(redis_errors, jobs_that_came_before_a_failure_of_the_same_turn_are_worked_o
     step((struct fake_step)CLOSE);
     start();
     open_reader(&own);
-    cr_assert(reader_take(own.reader, "me", own.takes, never, NULL));
+    cr_assert(reader_take(own.reader, own.takes, never, NULL));
     cr_assert_eq(own.takes->count, 1);
     cr_assert_eq(own.takes->each[0].batch.count, 1);
     cr_assert_eq(memcmp(own.takes->each[0].batch.jobs[0].body.data, "b", 1), 0);

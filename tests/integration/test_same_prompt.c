@@ -152,7 +152,7 @@ Test(same_prompt, while_queries_are_paused_nothing_is_asked_for_near_ones)
     cr_assert_eq(context_open(&ctx, &err), STATUS_OK, "%s", err.text);
     (void)error_set(&err, STATUS_UNREACHABLE, "nobody is there");
     upstreams_report(ctx.upstreams, OPERATION_QUERY, err.status, &err);
-    same_prompt_find_near(&ctx, "legal", &write, 1);
+    same_prompt_find_near(&ctx, &(struct record_group){"legal", &write, 1});
     cr_assert(write.failed);
     cr_assert_eq(task.verdict, VERDICT_PARK);
     cr_assert_eq(task.operation, OPERATION_QUERY);

@@ -52,25 +52,20 @@ static void drop_old_keys(struct context *ctx, struct chroma_record *record,
 }
 
 /* Reads what stands there for a slice; a collection that is not there yet holds nothing. */
-static enum status read_stored(struct context *ctx, const char *domain,
-                               const struct record_write *writes, size_t count,
+static enum status read_stored(struct context *ctx, const struct record_group *slice,
                                struct chroma_hits *stored, struct error *err)
 {
     struct slice ids[RECORDS_SLICE];
+    const struct chroma_select select = {
+        .domain = slice->domain, .ids = ids, .count = slice->count, .fields = CHROMA_TEXTS};
 
-    for (size_t i = 0; i < count; i++) {
-        ids[i] = writes[i].record.id;
+    for (size_t i = 0; i < slice->count; i++) {
+        ids[i] = slice->writes[i].record.id;
     }
     context_phase(ctx, PHASE_QUERY);
-    const struct chroma_select select = {
-        .domain = domain, .ids = ids, .count = count, .fields = CHROMA_TEXTS};
-    enum status status = chroma_get(context_chroma(ctx), &select, &ctx->arena, stored, err);
+    const enum status status = chroma_get(context_chroma(ctx), &select, &ctx->arena, stored, err);
     context_progress(ctx);
-    if (status == STATUS_NOT_FOUND) {
-        *stored = (struct chroma_hits){0};
-        return STATUS_OK;
-    }
-    return status;
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
 /* Judges the task of a record that could not be written, once. */
@@ -85,50 +80,46 @@ static void fail(struct record_write *write, const struct failure *failure)
     write->failed = true;
 }
 
-static void fail_all(struct record_write *writes, size_t count, enum operation operation,
-                     const struct error *err)
-{
-    const struct failure failure = {.operation = operation, .err = err};
-
-    for (size_t i = 0; i < count; i++) {
-        fail(&writes[i], &failure);
-    }
-}
-
 /* Looks at what stands there for a slice, and orders what differs from it. */
-static enum status choose(struct context *ctx, struct record_write *writes, size_t count,
-                          record_same *same, struct write_order *order, struct error *err)
+static enum status choose(struct context *ctx, const struct record_group *slice, record_same *same,
+                          struct write_order *order, struct error *err)
 {
     struct chroma_hits stored = {0};
-    enum status status = read_stored(ctx, order->domain, writes, count, &stored, err);
 
-    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
-        const struct job *job = writes[i].task->job;
-        writes[i].tried_unix_ms = job != NULL ? task_tried_unix_ms(job) : 0;
+    TRY(read_stored(ctx, slice, &stored, err));
+    for (size_t i = 0; i < slice->count; i++) {
+        struct record_write *write = &slice->writes[i];
+        const struct job *job = write->task->job;
         const struct example *old =
-            metadata_document(stored.examples, stored.count, writes[i].record.id);
-        if (writes[i].failed || (old != NULL && same != NULL && same(&writes[i].record, old))) {
+            metadata_document(stored.examples, stored.count, write->record.id);
+        write->tried_unix_ms = job != NULL ? task_tried_unix_ms(job) : 0;
+        if (write->failed || (old != NULL && same != NULL && same(&write->record, old))) {
             continue;
         }
         if (old != NULL) {
-            drop_old_keys(ctx, &writes[i].record, old);
+            drop_old_keys(ctx, &write->record, old);
         }
-        order->writes[order->count++] = &writes[i];
+        order->writes[order->count++] = write;
     }
-    return status;
+    return STATUS_OK;
 }
 
 /* Reads before the lease is taken: others may write meanwhile. */
-static void choose_all(struct context *ctx, struct record_write *writes, size_t count,
-                       record_same *same, struct write_order *order)
+static void choose_all(struct context *ctx, const struct record_group *group, record_same *same,
+                       struct write_order *order)
 {
-    for (size_t done = 0; done < count; done += RECORDS_SLICE) {
-        size_t slice = count - done < RECORDS_SLICE ? count - done : RECORDS_SLICE;
+    for (size_t done = 0; done < group->count; done += RECORDS_SLICE) {
+        const size_t left = group->count - done;
+        const struct record_group slice = {group->domain, group->writes + done,
+                                           left < RECORDS_SLICE ? left : RECORDS_SLICE};
         struct error err = {0};
-        enum status status = choose(ctx, writes + done, slice, same, order, &err);
-        const enum operation failed = asking_report_chroma(ctx, OPERATION_GET, status, &err);
+        const enum status status = choose(ctx, &slice, same, order, &err);
+        const struct failure failure = {
+            .operation = asking_report_chroma(ctx, OPERATION_GET, status, &err), .err = &err};
+        for (size_t i = done; i < group->count && status != STATUS_OK; i++) {
+            fail(&group->writes[i], &failure);
+        }
         if (status != STATUS_OK) { /* it will not go better for the rest */
-            fail_all(writes + done, count - done, failed, &err);
             return;
         }
     }
@@ -168,7 +159,7 @@ static bool prepare(struct context *ctx, const struct record_group *group, recor
     if (allowed == 0) {
         return false;
     }
-    choose_all(ctx, group->writes, allowed, same, order);
+    choose_all(ctx, &(struct record_group){group->domain, group->writes, allowed}, same, order);
     if (order->count == 0) {
         upstreams_cancel(ctx->upstreams, OPERATION_WRITE); /* nothing to write */
     }

@@ -296,11 +296,9 @@ enum status same_prompt_remember(struct context *ctx, struct same_prompt *const 
     };
 
     find_domains(&memory);
-    enum status status = ask_depths(&memory, err);
-    if (status == STATUS_OK) {
-        status = ask_all(&memory, err);
-    }
-    return status == STATUS_OK ? add_all(&memory, err) : status;
+    TRY(ask_depths(&memory, err));
+    TRY(ask_all(&memory, err));
+    return add_all(&memory, err);
 }
 
 /* ---- what Chroma has of a prompt ---- */
@@ -467,17 +465,19 @@ static bool is_near(const struct context *ctx, const struct chroma_record *recor
     return !slice_equal(hit->id, record->id) && hit->distance <= ctx->settings->merge_distance;
 }
 
-static enum status query_nearest(struct context *ctx, const char *domain,
-                                 const struct record_write *writes, size_t count,
-                                 struct chroma_hits *hits, struct error *err)
+static enum status query_nearest(struct context *ctx, const struct record_group *group,
+                                 size_t count, struct chroma_hits *hits, struct error *err)
 {
     const float **vectors = arena_array(&ctx->arena, count, sizeof *vectors);
     /* Two, since the nearest may be the experience itself, written before. */
-    const struct chroma_search search = {
-        .domain = domain, .vectors = vectors, .count = count, .n_results = 2, .without_text = true};
+    const struct chroma_search search = {.domain = group->domain,
+                                         .vectors = vectors,
+                                         .count = count,
+                                         .n_results = 2,
+                                         .without_text = true};
 
     for (size_t i = 0; i < count; i++) {
-        vectors[i] = writes[i].record.vector;
+        vectors[i] = group->writes[i].record.vector;
     }
     context_phase(ctx, PHASE_QUERY);
     enum status status = chroma_query(context_chroma(ctx), &search, err);
@@ -508,16 +508,16 @@ static void settle_near(const struct context *ctx, struct record_write *write,
     }
 }
 
-void same_prompt_find_near(struct context *ctx, const char *domain, struct record_write *writes,
-                           size_t count)
+void same_prompt_find_near(struct context *ctx, const struct record_group *group)
 {
+    struct record_write *writes = group->writes;
     struct error err = {0};
 
-    if (ctx->settings->merge_distance <= 0 || count == 0) {
+    if (ctx->settings->merge_distance <= 0 || group->count == 0) {
         return;
     }
-    const size_t allowed = asking_allow(ctx, OPERATION_QUERY, count);
-    for (size_t i = allowed; i < count; i++) {
+    const size_t allowed = asking_allow(ctx, OPERATION_QUERY, group->count);
+    for (size_t i = allowed; i < group->count; i++) {
         asking_park(writes[i].task, OPERATION_QUERY);
         writes[i].failed = true;
     }
@@ -525,7 +525,7 @@ void same_prompt_find_near(struct context *ctx, const char *domain, struct recor
         return;
     }
     struct chroma_hits *hits = arena_array(&ctx->arena, allowed, sizeof *hits);
-    enum status status = query_nearest(ctx, domain, writes, allowed, hits, &err);
+    enum status status = query_nearest(ctx, group, allowed, hits, &err);
     const enum operation failed = asking_report_chroma(ctx, OPERATION_QUERY, status, &err);
     if (status == STATUS_NOT_FOUND) {
         return;

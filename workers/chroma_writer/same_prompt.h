@@ -31,7 +31,7 @@
 #define STILLHOUSE_CHROMA_WRITER_SAME_PROMPT_H
 
 #include "base/text.h"
-#include "chroma_writer/writer.h"
+#include "chroma_writer/records.h"
 #include "context/asking.h"
 
 #define SAME_PROMPT_KEY "prompt_hash"
@@ -68,8 +68,7 @@ void same_prompt_trim(struct context *ctx, struct same_prompt *const *seen, size
  * is at least as good (`replaces`: deleted once the new one stands), and is left out otherwise
  * (`failed`, its task DONE). A query that fails, or may not be asked now, judges the tasks. In the
  * lane's thread. */
-void same_prompt_find_near(struct context *ctx, const char *domain, struct record_write *writes,
-                           size_t count);
+void same_prompt_find_near(struct context *ctx, const struct record_group *group);
 
 /* The value of metadata SAME_PROMPT_KEY: 52 bits of the hash. Pure. */
 int64_t same_prompt_hash(const char text_hash[TEXT_HASH_CHARS + 1]);

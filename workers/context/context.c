@@ -37,14 +37,12 @@ static enum status open_redis(struct context *ctx, struct error *err)
 {
     const struct settings *settings = ctx->settings;
     static const struct redis_timeouts timeouts = {LANE_CONNECT_MS, LANE_COMMAND_MS};
-    enum status status =
-        clients_open_redis(settings->redis_url, timeouts, &ctx->clients.redis, err);
 
+    TRY(clients_open_redis(settings->redis_url, timeouts, &ctx->clients.redis, err));
     ctx->clients.cache = ctx->clients.redis;
-    if (status == STATUS_OK && settings->cache_url[0] != '\0') {
-        status = clients_open_redis(settings->cache_url, timeouts, &ctx->clients.cache, err);
-    }
-    return status;
+    return settings->cache_url[0] == '\0'
+               ? STATUS_OK
+               : clients_open_redis(settings->cache_url, timeouts, &ctx->clients.cache, err);
 }
 
 /* A request is bounded, however long that is: a lane that waits for one moves. */
@@ -56,12 +54,8 @@ static void wait_on(void *argument)
 static enum status open_upstreams(struct context *ctx, struct error *err)
 {
     const struct settings *settings = ctx->settings;
-    enum status status =
-        clients_open_embedder(settings, observe_http, ctx->metrics, &ctx->clients.embedder, err);
 
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(clients_open_embedder(settings, observe_http, ctx->metrics, &ctx->clients.embedder, err));
     ctx->clients.chroma =
         clients_open_chroma(settings, ctx->clients.embedder, observe_http, ctx->metrics);
     embedder_on_wait(ctx->clients.embedder, wait_on, ctx);
@@ -196,12 +190,9 @@ int64_t context_now_unix_ms(const struct context *ctx)
 
 enum status context_ask_time(struct context *ctx, int64_t *unix_ms, struct error *err)
 {
-    enum status status = redis_conn_time(context_redis(ctx), unix_ms, err);
-
-    if (status == STATUS_OK) {
-        atomic_store_explicit(ctx->redis_clock_ms, *unix_ms - clock_now_ms(), memory_order_relaxed);
-    }
-    return status;
+    TRY(redis_conn_time(context_redis(ctx), unix_ms, err));
+    atomic_store_explicit(ctx->redis_clock_ms, *unix_ms - clock_now_ms(), memory_order_relaxed);
+    return STATUS_OK;
 }
 
 const char *context_text(struct context *ctx, struct slice slice)

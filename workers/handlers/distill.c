@@ -301,8 +301,7 @@ static void write_all(struct distill_batch *batch)
         size = by_domain_size(each + from, left - from);
         gather(batch, each + from, size, &groups[count]);
         records[count] = groups[count].records;
-        same_prompt_find_near(ctx, records[count].domain, records[count].writes, size);
-        count++;
+        same_prompt_find_near(ctx, &records[count++]);
     }
     if (count > 0) {
         records_write(ctx, records, count, is_same);

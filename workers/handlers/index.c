@@ -245,38 +245,41 @@ static size_t sort_changed(struct index_item **group, size_t count)
     return changed;
 }
 
-/* What came of a domain. */
-struct outcome {
+/* A domain's documents on their way. */
+struct writing {
+    struct context *ctx;
+    const char *domain;
     bool wrote;       /* a document at least */
     bool was_cut_off; /* Chroma failed or is paused: the chunk and all behind it are judged */
 };
 
-static void write_chunk(struct context *ctx, const char *domain, struct index_item **chunk,
-                        size_t count, size_t behind, struct outcome *outcome)
+static void write_chunk(struct writing *writing, struct index_item **chunk, size_t count,
+                        size_t behind)
 {
     struct asked asked;
 
-    if (find_unchanged(ctx, domain, chunk, count, &asked) != STATUS_OK) {
+    if (find_unchanged(writing->ctx, writing->domain, chunk, count, &asked) != STATUS_OK) {
         judge_all(chunk, count + behind, &asked);
-        outcome->was_cut_off = true;
+        writing->was_cut_off = true;
         return;
     }
     const size_t changed = sort_changed(chunk, count);
-    log_debug("index \"%s\": %zu documents, %zu changed", domain, count, changed);
-    if (changed > 0 && write_changed(ctx, domain, chunk, changed) > 0) {
-        outcome->wrote = true;
+    log_debug("index \"%s\": %zu documents, %zu changed", writing->domain, count, changed);
+    if (changed > 0 && write_changed(writing->ctx, writing->domain, chunk, changed) > 0) {
+        writing->wrote = true;
     }
 }
 
-static void write_round(struct context *ctx, const char *domain, struct index_item **round,
-                        size_t count, struct outcome *outcome)
+static void write_round(struct writing *writing, struct index_item **round, size_t count)
 {
-    for (size_t done = 0; done < count && !outcome->was_cut_off; done += CHUNK_DOCUMENTS) {
+    struct arena *arena = &writing->ctx->arena;
+
+    for (size_t done = 0; done < count && !writing->was_cut_off; done += CHUNK_DOCUMENTS) {
         const size_t left = count - done;
         const size_t chunk = left < CHUNK_DOCUMENTS ? left : CHUNK_DOCUMENTS;
-        const struct arena_mark mark = arena_mark(&ctx->arena);
-        write_chunk(ctx, domain, round + done, chunk, left - chunk, outcome);
-        arena_rewind(&ctx->arena, mark);
+        const struct arena_mark mark = arena_mark(arena);
+        write_chunk(writing, round + done, chunk, left - chunk);
+        arena_rewind(arena, mark);
     }
 }
 
@@ -325,17 +328,17 @@ static size_t take_turn(struct index_item *const *group, size_t count, bool last
 static void write_domain(struct context *ctx, const char *domain, struct index_item **group,
                          size_t count)
 {
-    struct outcome outcome = {0};
+    struct writing writing = {.ctx = ctx, .domain = domain};
     struct asked asked = {.operation = OPERATION_REDIS, .tried = true};
     struct index_item **round = arena_array(&ctx->arena, count, sizeof(void *));
 
     link_repeats(ctx, group, count);
     for (size_t first = 0; first < count;) {
-        first = take_turn(group, count, outcome.was_cut_off, round);
-        write_round(ctx, domain, round + first, count - first, &outcome);
+        first = take_turn(group, count, writing.was_cut_off, round);
+        write_round(&writing, round + first, count - first);
     }
-    const bool again = !outcome.was_cut_off && was_tried(group, count);
-    if ((outcome.wrote || again) &&
+    const bool again = !writing.was_cut_off && was_tried(group, count);
+    if ((writing.wrote || again) &&
         result_cache_outdate(ctx, &domain, 1, &asked.err) != STATUS_OK) {
         judge_all(group, again ? count : sort_changed(group, count), &asked);
     }

@@ -155,16 +155,14 @@ static enum status read_leases(struct duty *duty, struct error *err)
 /* Ends the leases of `holder`, so that they can be taken. */
 static enum status take_from(struct duty *duty, const char *holder, struct error *err)
 {
-    enum status status = STATUS_OK;
-
-    for (size_t i = 0; i < duty->worker->queue_count && status == STATUS_OK; i++) {
+    for (size_t i = 0; i < duty->worker->queue_count; i++) {
         if (strcmp(duty->holder[i], holder) == 0) {
-            status = lease_release(duty->conn, duty->worker->queues[i].lease, holder, err);
             note_left(duty, i);
             duty->holder[i][0] = '\0';
+            TRY(lease_release(duty->conn, duty->worker->queues[i].lease, holder, err));
         }
     }
-    return status;
+    return STATUS_OK;
 }
 
 /* A worker of a newer version has the leases, not one of an older: it is the one that sees to it
@@ -189,9 +187,7 @@ static enum status ask_older(struct duty *duty, const char *holder, bool *older,
  * the least time that one of the others has left. */
 static enum status ask_holders(struct duty *duty, int64_t *left_ms, struct error *err)
 {
-    enum status status = STATUS_OK;
-
-    for (size_t i = 0; i < duty->worker->queue_count && status == STATUS_OK; i++) {
+    for (size_t i = 0; i < duty->worker->queue_count; i++) {
         char holder[sizeof duty->holder[i]];
         int64_t one_ms = 0;
         bool older = false;
@@ -199,16 +195,16 @@ static enum status ask_holders(struct duty *duty, int64_t *left_ms, struct error
             continue;
         }
         snprintf(holder, sizeof holder, "%s", duty->holder[i]);
-        status = ask_alive(duty, holder, &one_ms, err);
-        if (status == STATUS_OK && one_ms > 0) {
+        TRY(ask_alive(duty, holder, &one_ms, err));
+        if (one_ms > 0) {
             *left_ms = one_ms < *left_ms ? one_ms : *left_ms;
-            status = ask_older(duty, holder, &older, err);
+            TRY(ask_older(duty, holder, &older, err));
         }
-        if (status == STATUS_OK && (one_ms <= 0 || older)) {
-            status = take_from(duty, holder, err);
+        if (one_ms <= 0 || older) {
+            TRY(take_from(duty, holder, err));
         }
     }
-    return status;
+    return STATUS_OK;
 }
 
 /* The queue with the least name that nobody holds and that was not asked for yet; -1 for none. */
@@ -246,41 +242,38 @@ static enum status take_free(struct duty *duty, bool *refused, struct error *err
         return STATUS_OK;
     }
     /* Alive first, or another one would take it from us at once. */
-    enum status status =
-        take(duty, alive_key(duty, key, duty->worker->id), ALIVE_TTL_MS, &taken, err);
-    for (; queue >= 0 && status == STATUS_OK && !*refused; queue = next_free(duty, asked)) {
+    TRY(take(duty, alive_key(duty, key, duty->worker->id), ALIVE_TTL_MS, &taken, err));
+    for (; queue >= 0 && !*refused; queue = next_free(duty, asked)) {
         asked[queue] = true;
-        status = take(duty, duty->worker->queues[queue].lease, LIBRARY_LEASE_MAX_MS, &taken, err);
-        *refused = status == STATUS_OK && !taken;
-        if (status == STATUS_OK && taken) {
+        TRY(take(duty, duty->worker->queues[queue].lease, LIBRARY_LEASE_MAX_MS, &taken, err));
+        *refused = !taken;
+        if (taken) {
             set_holds(duty, (size_t)queue, true);
         }
     }
-    return status;
+    return STATUS_OK;
 }
 
 static enum status look_at_all(struct duty *duty, int64_t *left_ms, struct error *err)
 {
     bool refused = false;
-    enum status status = read_leases(duty, err);
 
-    if (status == STATUS_OK) {
-        status = ask_holders(duty, left_ms, err);
+    duty->full_look_at_ms = 0; /* again at once, where this one is not finished */
+    TRY(read_leases(duty, err));
+    TRY(ask_holders(duty, left_ms, err));
+    TRY(take_free(duty, &refused, err));
+    for (size_t i = 0; i < duty->worker->queue_count; i++) {
+        if (duty->holds[i]) {
+            TRY(prolong(duty, i, err));
+        }
     }
-    if (status == STATUS_OK) {
-        status = take_free(duty, &refused, err);
-    }
-    for (size_t i = 0; i < duty->worker->queue_count && status == STATUS_OK; i++) {
-        status = duty->holds[i] ? prolong(duty, i, err) : STATUS_OK;
-    }
-    duty->full_look_at_ms =
-        status != STATUS_OK || refused
-            ? 0
-            : clock_now_ms() + (duty_holds_any(duty) ? FULL_LOOK_EVERY_MS : FULL_LOOK_OTHERS_MS);
     if (refused) {
         *left_ms = LOOK_AGAIN_MS;
+    } else {
+        duty->full_look_at_ms =
+            clock_now_ms() + (duty_holds_any(duty) ? FULL_LOOK_EVERY_MS : FULL_LOOK_OTHERS_MS);
     }
-    return status;
+    return STATUS_OK;
 }
 
 /* How much later than at once this worker looks. */
@@ -297,25 +290,25 @@ enum status duty_look(struct duty *duty, int64_t *wait_ms, struct error *err)
 {
     int64_t left_ms = SELF_LOOK_MS;
     bool all_alive = true;
-    enum status status = STATUS_OK;
 
-    for (size_t i = 0; i < duty->worker->queue_count && status == STATUS_OK && all_alive; i++) {
+    *wait_ms = left_ms;
+    for (size_t i = 0; i < duty->worker->queue_count && all_alive; i++) {
         int64_t one_ms = 0;
         if (duty->holds[i] || is_known(duty, i)) {
             continue;
         }
         if (duty->holder[i][0] != '\0') {
-            status = ask_alive(duty, duty->holder[i], &one_ms, err);
+            TRY(ask_alive(duty, duty->holder[i], &one_ms, err));
         }
         all_alive = one_ms > 0;
         left_ms = one_ms < left_ms ? one_ms : left_ms;
     }
-    if (status == STATUS_OK && (!all_alive || clock_now_ms() >= duty->full_look_at_ms)) {
+    if (!all_alive || clock_now_ms() >= duty->full_look_at_ms) {
         left_ms = SELF_LOOK_MS;
-        status = look_at_all(duty, &left_ms, err);
+        TRY(look_at_all(duty, &left_ms, err));
     }
     *wait_ms = left_ms + LOOK_LATE_MS + (left_ms == LOOK_AGAIN_MS ? 0 : spread(duty));
-    return status;
+    return STATUS_OK;
 }
 
 void duty_end(struct duty *duty)

@@ -39,10 +39,7 @@ static enum status init_queues(struct worker *worker, struct error *err)
             return error_set(err, STATUS_INVALID, "STILLHOUSE_QUEUES: more than %d queues",
                              (int)READER_QUEUES_MAX);
         }
-        enum status status = queue_init(&worker->queues[i], worker->settings->prefix, name, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(queue_init(&worker->queues[i], worker->settings->prefix, name, err));
         if (worker->queues[i].kind == KINDS) {
             return error_set(err, STATUS_INVALID, "STILLHOUSE_QUEUES: no handler for \"%s\"", name);
         }
@@ -100,21 +97,15 @@ static enum status init_shared(struct worker *worker, struct error *err)
 /* All lanes are made before the first is started, so that a bad setting stops no job. */
 static enum status start_threads(struct fleet *fleet, struct error *err)
 {
-    enum status status = STATUS_OK;
-
     fleet->lanes = must_alloc((size_t)fleet->worker.settings->lanes, sizeof(struct lane *));
-    for (int64_t i = 0; i < fleet->worker.settings->lanes && status == STATUS_OK; i++) {
-        status = lane_new(&fleet->worker, (size_t)i, &fleet->lanes[i], err);
-        fleet->lane_count += status == STATUS_OK;
+    for (int64_t i = 0; i < fleet->worker.settings->lanes; i++) {
+        TRY(lane_new(&fleet->worker, (size_t)i, &fleet->lanes[i], err));
+        fleet->lane_count++;
     }
-    for (size_t i = 0; i < fleet->lane_count && status == STATUS_OK; i++) {
-        status = lane_start(fleet->lanes[i], err);
+    for (size_t i = 0; i < fleet->lane_count; i++) {
+        TRY(lane_start(fleet->lanes[i], err));
     }
-    if (status == STATUS_OK) {
-        status =
-            janitor_start(&fleet->worker, fleet->lanes, fleet->lane_count, &fleet->janitor, err);
-    }
-    return status;
+    return janitor_start(&fleet->worker, fleet->lanes, fleet->lane_count, &fleet->janitor, err);
 }
 
 enum status fleet_start(const struct settings *settings, struct metrics *metrics,

@@ -131,9 +131,8 @@ static enum status release(struct redis_conn *conn, const struct lane *lane,
 static enum status hand_back(struct redis_conn *conn, const struct lane *lane,
                              const struct held *held, struct error *err)
 {
-    enum status status = release(conn, lane, held, true, err);
-
-    return status == STATUS_OK ? release(conn, lane, held, false, err) : status;
+    TRY(release(conn, lane, held, true, err));
+    return release(conn, lane, held, false, err);
 }
 
 static void set_stranded(struct lane *lane, bool stranded)
@@ -275,17 +274,19 @@ static enum status beat(struct lane *lane, struct redis_conn *conn, struct arena
     return status;
 }
 
+static enum status look_after(struct lane *lane, struct redis_conn *conn, struct arena *arena,
+                              struct error *err)
+{
+    TRY(hand_back_stranded(lane, conn, arena, err));
+    TRY(hand_back_unbegun(lane, conn, arena, err));
+    return beat(lane, conn, arena, err);
+}
+
 enum status lane_look_after(struct lane *lane, struct redis_conn *conn, struct error *err)
 {
     struct arena arena = {.is_must = true};
-    enum status status = hand_back_stranded(lane, conn, &arena, err);
+    const enum status status = look_after(lane, conn, &arena, err);
 
-    if (status == STATUS_OK) {
-        status = hand_back_unbegun(lane, conn, &arena, err);
-    }
-    if (status == STATUS_OK) {
-        status = beat(lane, conn, &arena, err);
-    }
     arena_free(&arena);
     return status;
 }
@@ -513,7 +514,7 @@ static void *run(void *argument)
             !connect_lane(lane)) {
             break;
         }
-        if (reader_take(worker->reader, lane->consumer, &lane->takes, is_stopping, worker) &&
+        if (reader_take(worker->reader, &lane->takes, is_stopping, worker) &&
             lane->takes.count > 0) {
             work_on_takes(lane);
         }
@@ -538,6 +539,7 @@ enum status lane_new(struct worker *worker, size_t index, struct lane **out, str
     lane->ctx.writer = worker->writer;
     lane->ctx.redis_clock_ms = &worker->redis_clock_ms;
     lane->ctx.consumer = lane->consumer;
+    lane->takes.consumer = lane->consumer;
     lane->ctx.before_wait = pass_turn;
     lane->ctx.lane = lane;
     const enum status status = context_open(&lane->ctx, err);

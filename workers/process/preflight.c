@@ -85,12 +85,9 @@ enum status preflight_redis(const struct settings *settings, const sigset_t *sig
     const struct timespec pause = {.tv_nsec = TRY_EVERY_MS * 1000000L};
     long long suppressed = 0;
     struct redis_conn *conn = NULL;
-    enum status status =
-        clients_open_redis(settings->redis_url, (struct redis_timeouts){2000, 2000}, &conn, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    enum status status = STATUS_OK;
 
+    TRY(clients_open_redis(settings->redis_url, (struct redis_timeouts){2000, 2000}, &conn, err));
     const int64_t until_ms = clock_now_ms() + TRY_FOR_MS;
     *stopped = false;
     for (;;) {

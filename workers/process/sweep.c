@@ -247,40 +247,36 @@ static enum status take_lease(struct sweep *sweep, struct redis_conn *conn, stru
 
 static enum status begin(struct sweep *sweep, struct redis_conn *conn, struct error *err)
 {
-    enum status status = STATUS_OK;
-
     sweep->due_ms = clock_now_ms() + sweep->worker->settings->sweep_ms;
-    if (!sweep->needed) {
-        status = look_for_work(sweep, conn, err);
+    TRY(look_for_work(sweep, conn, err));
+    if (!sweep->needed || !may_go_on(sweep)) {
+        return STATUS_OK;
     }
-    if (status != STATUS_OK || !sweep->needed || !may_go_on(sweep)) {
-        return status;
+    TRY(take_lease(sweep, conn, err));
+    if (!sweep->leased) {
+        return STATUS_OK;
     }
-    status = take_lease(sweep, conn, err);
-    if (status == STATUS_OK && sweep->leased) {
-        atomic_store(&sweep->running, true);
-        sweep->started = pthread_create(&sweep->thread, NULL, run, sweep) == 0;
-        if (!sweep->started) {
-            atomic_store(&sweep->running, false);
-            status = error_set(err, STATUS_OOM, "sweep: no thread to be had");
-        }
+    atomic_store(&sweep->running, true);
+    sweep->started = pthread_create(&sweep->thread, NULL, run, sweep) == 0;
+    if (!sweep->started) {
+        atomic_store(&sweep->running, false);
+        return error_set(err, STATUS_OOM, "sweep: no thread to be had");
     }
-    return status;
+    return STATUS_OK;
 }
 
 enum status sweep_tick(struct sweep *sweep, struct redis_conn *conn, struct error *err)
 {
     const int64_t now_ms = clock_now_ms();
-    enum status status = STATUS_OK;
 
     if (sweep->worker->settings->sweep_ms == 0) {
         return STATUS_OK;
     }
     if (sweep->leased && now_ms >= sweep->renew_at_ms) {
-        status = take_lease(sweep, conn, err);
+        TRY(take_lease(sweep, conn, err));
     }
-    if (status != STATUS_OK || atomic_load(&sweep->running)) {
-        return status;
+    if (atomic_load(&sweep->running)) {
+        return STATUS_OK;
     }
     if (sweep->started) {
         join(sweep);

@@ -261,8 +261,7 @@ static enum status collect_paused(struct reader *reader, const size_t *queues, s
 }
 
 /* Jobs of a queue that was paused while we read go back as they came. */
-enum status reader_return_paused(struct reader *reader, const char *consumer, struct takes *takes,
-                                 struct error *err)
+enum status reader_return_paused(struct reader *reader, struct takes *takes, struct error *err)
 {
     enum status status = STATUS_OK;
     size_t kept = 0;
@@ -286,9 +285,9 @@ enum status reader_return_paused(struct reader *reader, const char *consumer, st
                 .again = true,
                 .visibility_ms = reader->config.settings->visibility_ms,
             };
-            status = queue_release(reader->conn,
-                                   &(struct queue_holder){.queue = queue, .consumer = consumer},
-                                   &release, err);
+            status = queue_release(
+                reader->conn, &(struct queue_holder){.queue = queue, .consumer = takes->consumer},
+                &release, err);
         }
         free(jobs);
         if (take->suspect) {
@@ -307,8 +306,8 @@ enum status reader_return_paused(struct reader *reader, const char *consumer, st
 /* Reads one queue without blocking: its three streams in one pipeline. A stream behind one that had
  * jobs the last time is left for the next turn, so that a turn brings about one batch;
  * `upside_down` lets the patient ones go first. */
-static enum status read_queue(struct reader *reader, size_t index, const char *consumer,
-                              bool upside_down, struct takes *takes, struct error *err)
+static enum status read_queue(struct reader *reader, struct takes *takes, size_t index,
+                              bool upside_down, struct error *err)
 {
     const struct queue *queue = &reader->config.queues[index];
     struct reader_queue *state = &reader->queues[index];
@@ -321,8 +320,8 @@ static enum status read_queue(struct reader *reader, size_t index, const char *c
         int priority = upside_down ? JOB_PRIORITIES - 1 - i : i;
         const char *stream = queue->stream[priority];
         size_t share = upside_down && i < JOB_PRIORITIES - 1 ? (count + 3) / 4 : count;
-        status = queue_read_append(reader->conn,
-                                   &(struct queue_read){consumer, share, 0, &stream, 1}, err);
+        status = queue_read_append(
+            reader->conn, &(struct queue_read){takes->consumer, share, 0, &stream, 1}, err);
         order[asked++] = priority;
         if (state->stream_hot[priority] && !upside_down) {
             break;
@@ -360,8 +359,7 @@ static bool is_fair_turn(struct reader *reader, size_t queue, int64_t now_ms)
     return true;
 }
 
-enum status reader_read_hot(struct reader *reader, const char *consumer, struct takes *takes,
-                            struct error *err)
+enum status reader_read_hot(struct reader *reader, struct takes *takes, struct error *err)
 {
     size_t count = reader->config.queue_count;
     enum status status = STATUS_OK;
@@ -370,7 +368,7 @@ enum status reader_read_hot(struct reader *reader, const char *consumer, struct 
         size_t queue = (reader->next + i) % count;
         if (reader->queues[queue].hot && reader_is_readable(reader, queue)) {
             bool fair = is_fair_turn(reader, queue, clock_now_ms());
-            status = read_queue(reader, queue, consumer, fair, takes, err);
+            status = read_queue(reader, takes, queue, fair, err);
             reader->next = queue + 1;
         }
     }
@@ -387,15 +385,14 @@ static enum status wait_for_queues(struct reader *reader, int64_t wait_ms, struc
         queues[i] = i;
     }
     clock_sleep_ms(wait_ms);
-    enum status status = append_paused(reader, queues, reader->config.queue_count, err);
-    return status == STATUS_OK ? collect_paused(reader, queues, reader->config.queue_count, err)
-                               : status;
+    TRY(append_paused(reader, queues, reader->config.queue_count, err));
+    return collect_paused(reader, queues, reader->config.queue_count, err);
 }
 
 /* Asks all queues at once: blocking when nothing was hot. A small COUNT, since it counts for each
  * stream. */
-enum status reader_read_all(struct reader *reader, const char *consumer, int64_t block_ms,
-                            struct takes *takes, struct error *err)
+enum status reader_read_all(struct reader *reader, struct takes *takes, int64_t block_ms,
+                            struct error *err)
 {
     const char *streams[READER_QUEUES_MAX * JOB_PRIORITIES];
     size_t readable[READER_QUEUES_MAX];
@@ -419,21 +416,15 @@ enum status reader_read_all(struct reader *reader, const char *consumer, int64_t
     if (readable_count == 0) {
         return block_ms > 0 ? wait_for_queues(reader, WAIT_STEP_MS, err) : STATUS_OK;
     }
-    enum status status = queue_read_append(
-        reader->conn, &(struct queue_read){consumer, count, block_ms, streams, stream_count}, err);
-    if (status == STATUS_OK) {
-        status = append_paused(reader, queues, queue_count, err);
-    }
-    if (status == STATUS_OK) {
-        const int command_ms = redis_conn_command_timeout(reader->conn);
-        redis_conn_set_command_timeout(reader->conn, command_ms + (int)block_ms);
-        atomic_store(&reader->blocked, block_ms > 0);
-        status = collect_read(reader, takes, readable, readable_count, err);
-        atomic_store(&reader->blocked, false);
-        redis_conn_set_command_timeout(reader->conn, command_ms);
-    }
-    if (status != STATUS_OK) {
-        return status; /* the connection is closed by the caller: the other reply goes with it */
-    }
+    const struct queue_read read = {takes->consumer, count, block_ms, streams, stream_count};
+    TRY(queue_read_append(reader->conn, &read, err));
+    TRY(append_paused(reader, queues, queue_count, err));
+    const int command_ms = redis_conn_command_timeout(reader->conn);
+    redis_conn_set_command_timeout(reader->conn, command_ms + (int)block_ms);
+    atomic_store(&reader->blocked, block_ms > 0);
+    const enum status status = collect_read(reader, takes, readable, readable_count, err);
+    atomic_store(&reader->blocked, false);
+    redis_conn_set_command_timeout(reader->conn, command_ms);
+    TRY(status); /* the connection is closed by the caller: the other reply goes with it */
     return collect_paused(reader, queues, queue_count, err);
 }

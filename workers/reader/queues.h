@@ -62,15 +62,15 @@ void reader_set_unsure(struct reader *reader, struct takes *takes, bool unsure);
 
 /* Reads one queue that had jobs the last time, in turn; nothing when there is none. Never blocks.
  */
-enum status reader_read_hot(struct reader *reader, const char *consumer, struct takes *takes,
+enum status reader_read_hot(struct reader *reader, struct takes *takes,
                             struct error *err) MUSTCHECK;
 
 /* Asks all queues at once; blocks for up to `block_ms` when none has jobs (0: does not). */
-enum status reader_read_all(struct reader *reader, const char *consumer, int64_t block_ms,
-                            struct takes *takes, struct error *err) MUSTCHECK;
+enum status reader_read_all(struct reader *reader, struct takes *takes, int64_t block_ms,
+                            struct error *err) MUSTCHECK;
 
 /* Gives jobs of queues that were paused meanwhile back as they came. */
-enum status reader_return_paused(struct reader *reader, const char *consumer, struct takes *takes,
+enum status reader_return_paused(struct reader *reader, struct takes *takes,
                                  struct error *err) MUSTCHECK;
 
 #endif

@@ -139,23 +139,23 @@ static enum status learn_client_id(struct reader *reader, struct error *err)
 static enum status prepare(struct reader *reader, struct error *err)
 {
     bool loaded = false;
-    enum status status = queue_install(reader->conn, &loaded, err);
 
+    TRY(queue_install(reader->conn, &loaded, err));
     if (loaded) {
         log_info("function library loaded");
     }
-    for (size_t i = 0; i < reader->config.queue_count && status == STATUS_OK; i++) {
-        status = queue_prepare(reader->conn, &reader->config.queues[i], err);
-        if (status != STATUS_OK && redis_is_wrong_type(err)) {
+    for (size_t i = 0; i < reader->config.queue_count; i++) {
+        const enum status status = queue_prepare(reader->conn, &reader->config.queues[i], err);
+        if (status != STATUS_OK && !redis_is_wrong_type(err)) {
+            return status;
+        }
+        if (status != STATUS_OK) {
             reader_set_aside(reader, i, err->text);
-            status = STATUS_OK;
         }
     }
-    if (status == STATUS_OK) {
-        status = learn_client_id(reader, err);
-    }
-    reader->prepared = status == STATUS_OK;
-    return status;
+    TRY(learn_client_id(reader, err));
+    reader->prepared = true;
+    return STATUS_OK;
 }
 
 /* ---- jobs whose holder does not beat any more ------------------------------------------------ */
@@ -191,35 +191,56 @@ static enum status count_stale(struct reader *reader, const char *stream, int64_
 {
     struct queue_idle rows[LOOK_AT];
     size_t count = LOOK_AT;
-    enum status status = queue_list_idle(reader->conn, stream, *visibility_ms, rows, &count, err);
 
     *stale = 0;
-    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+    TRY(queue_list_idle(reader->conn, stream, *visibility_ms, rows, &count, err));
+    for (size_t i = 0; i < count; i++) {
         if (i == 0 || strcmp(rows[i].consumer, rows[i - 1].consumer) != 0) {
             const int64_t holders_ms = ask_visibility(reader, rows[i].consumer);
             *visibility_ms = holders_ms > *visibility_ms ? holders_ms : *visibility_ms;
         }
     }
-    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+    for (size_t i = 0; i < count; i++) {
         *stale += rows[i].idle_ms >= *visibility_ms;
     }
-    return status;
+    return STATUS_OK;
+}
+
+static void account_reclaimed(struct reader *reader, const struct queue *queue, size_t taken,
+                              size_t buried)
+{
+    struct metrics *metrics = reader->config.metrics;
+
+    metrics_add(metrics, METRICS_JOBS, queue->series, METRICS_RECLAIMED, taken);
+    metrics_add(metrics, METRICS_JOBS, queue->series, METRICS_BURIED, buried);
+    if (taken > 0) {
+        log_info("queue \"%s\": %zu stale jobs taken over", queue->name, taken);
+    }
+    if (buried > 0) {
+        log_warning("queue \"%s\": %zu jobs buried as crash_loop", queue->name, buried);
+    }
 }
 
 /* One pass over one stream's idle jobs, from where the last one stopped, until it brings some. */
 static enum status reclaim_stream(struct reader *reader, size_t index, enum job_priority priority,
-                                  const char *consumer, struct take *take, size_t *buried,
-                                  struct error *err)
+                                  struct takes *takes, struct error *err)
 {
     const struct settings *settings = reader->config.settings;
     const struct queue *queue = &reader->config.queues[index];
+    struct queue_batch *batch = &takes->each[0].batch;
     char *cursor = reader->queues[index].cursor[priority];
     int64_t visibility_ms = settings->visibility_ms;
+    enum status status = STATUS_OK;
     size_t stale = 0;
-    enum status status = count_stale(reader, queue->stream[priority], &visibility_ms, &stale, err);
+    size_t buried = 0;
+
+    TRY(count_stale(reader, queue->stream[priority], &visibility_ms, &stale, err));
+    if (stale == 0) {
+        return STATUS_OK;
+    }
     const struct queue_takeover takeover = {
         .stream = priority,
-        .consumer = consumer,
+        .consumer = takes->consumer,
         .worker = reader->config.worker_id,
         .visibility_ms = visibility_ms,
         .max_deliveries = settings->max_deliveries,
@@ -227,51 +248,31 @@ static enum status reclaim_stream(struct reader *reader, size_t index, enum job_
         .suspects = !atomic_load(&reader->suspect_out),
     };
 
-    if (status != STATUS_OK || stale == 0) {
-        return status;
-    }
     do {
         size_t dead = 0;
-        status = queue_reclaim(reader->conn, queue, &takeover, cursor, &take->batch, &dead, err);
-        *buried += dead;
-    } while (status == STATUS_OK && take->batch.count == 0 && strcmp(cursor, "0-0") != 0);
+        status = queue_reclaim(reader->conn, queue, &takeover, cursor, batch, &dead, err);
+        buried += dead;
+    } while (status == STATUS_OK && batch->count == 0 && strcmp(cursor, "0-0") != 0);
+    account_reclaimed(reader, queue, batch->count, buried);
     return status;
 }
 
-static void account_reclaimed(struct reader *reader, size_t index, size_t taken, size_t buried)
-{
-    const char *name = reader->config.queues[index].name;
-    const size_t series = reader->config.queues[index].series;
-
-    metrics_add(reader->config.metrics, METRICS_JOBS, series, METRICS_RECLAIMED, taken);
-    metrics_add(reader->config.metrics, METRICS_JOBS, series, METRICS_BURIED, buried);
-    if (taken > 0) {
-        log_info("queue \"%s\": %zu stale jobs taken over", name, taken);
-    }
-    if (buried > 0) {
-        log_warning("queue \"%s\": %zu jobs buried as crash_loop", name, buried);
-    }
-}
-
 /* Takes over stale jobs of one stream, up to a batch, or one suspect. */
-static enum status reclaim(struct reader *reader, const char *consumer, struct takes *takes,
-                           struct error *err)
+static enum status reclaim(struct reader *reader, struct takes *takes, struct error *err)
 {
     struct take *take = &takes->each[0];
     enum status status = STATUS_OK;
 
     for (size_t i = 0; i < reader->config.queue_count && takes->count == 0; i++) {
-        size_t buried = 0;
         for (int p = 0; p < JOB_PRIORITIES && reader_is_readable(reader, i) &&
                         status == STATUS_OK && take->batch.count == 0;
              p++) {
-            status = reclaim_stream(reader, i, (enum job_priority)p, consumer, take, &buried, err);
+            status = reclaim_stream(reader, i, (enum job_priority)p, takes, err);
             if (status != STATUS_OK && redis_is_wrong_type(err)) {
                 reader_set_aside(reader, i, err->text);
                 status = STATUS_OK;
             }
         }
-        account_reclaimed(reader, i, take->batch.count, buried);
         if (take->batch.count > 0) {
             take->queue = i;
             take->suspect =
@@ -286,13 +287,12 @@ static enum status reclaim(struct reader *reader, const char *consumer, struct t
 }
 
 /* A look for stale jobs goes on in the next turn while it brings some. */
-static enum status take_over(struct reader *reader, const char *consumer, struct takes *takes,
-                             struct error *err)
+static enum status take_over(struct reader *reader, struct takes *takes, struct error *err)
 {
     if (atomic_exchange(&reader->called_ms, 0) == 0) {
         return STATUS_OK;
     }
-    const enum status status = reclaim(reader, consumer, takes, err);
+    const enum status status = reclaim(reader, takes, err);
     if (status != STATUS_OK || takes->count > 0) {
         reader_call(reader);
     }
@@ -326,35 +326,31 @@ static int64_t block_ms(struct reader *reader)
 
 /* Blocks on the streams; without a seat it looks once, then waits to be invited, and looks again.
  */
-static enum status wait_for_jobs(struct reader *reader, const char *consumer, struct takes *takes,
-                                 struct error *err)
+static enum status wait_for_jobs(struct reader *reader, struct takes *takes, struct error *err)
 {
     bool may_block = true;
-    enum status status = seats_sit(&reader->seats, reader->conn, &may_block, err);
 
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(seats_sit(&reader->seats, reader->conn, &may_block, err));
     atomic_store(&reader->waits_since_ms, clock_now_ms());
     if (!may_block) {
         seats_wait(&reader->seats);
     }
-    status = reader_read_all(reader, consumer, may_block ? block_ms(reader) : 0, takes, err);
+    const enum status status =
+        reader_read_all(reader, takes, may_block ? block_ms(reader) : 0, err);
     atomic_store(&reader->waits_since_ms, 0);
     return status;
 }
 
 /* The answer to the consumer's last read did not come, or was more than we hold: what it brought is
  * for whoever asks next, and counts as no death. Its lane has nothing in hand now. */
-static enum status yield_unknown(struct reader *reader, const char *consumer, struct takes *takes,
-                                 struct error *err)
+static enum status yield_unknown(struct reader *reader, struct takes *takes, struct error *err)
 {
     size_t total = 0;
     enum status status = STATUS_OK;
 
     for (size_t i = 0; i < reader->config.queue_count && status == STATUS_OK; i++) {
         size_t some = 0;
-        status = queue_yield(reader->conn, &reader->config.queues[i], consumer, &some, err);
+        status = queue_yield(reader->conn, &reader->config.queues[i], takes->consumer, &some, err);
         total += some;
     }
     reader_set_unsure(reader, takes, status != STATUS_OK && !redis_conn_is_open(reader->conn));
@@ -368,41 +364,34 @@ static enum status yield_unknown(struct reader *reader, const char *consumer, st
     return status;
 }
 
-static enum status read_once(struct reader *reader, const char *consumer, struct takes *takes,
-                             struct error *err)
+static enum status read_once(struct reader *reader, struct takes *takes, struct error *err)
 {
-    enum status status = reader->prepared ? STATUS_OK : prepare(reader, err);
-    int64_t now_ms = clock_now_ms();
-
-    if (status == STATUS_OK) {
-        status = reader_try_aside(reader, err);
+    if (!reader->prepared) {
+        TRY(prepare(reader, err));
     }
-    if (status == STATUS_OK && takes->unsure) {
-        status = yield_unknown(reader, consumer, takes, err);
+    const int64_t now_ms = clock_now_ms();
+    TRY(reader_try_aside(reader, err));
+    if (takes->unsure) {
+        TRY(yield_unknown(reader, takes, err));
     }
-    if (status == STATUS_OK) {
-        status = take_over(reader, consumer, takes, err);
-    }
-    if (status == STATUS_OK && takes->count == 0 && any_hot(reader)) {
+    TRY(take_over(reader, takes, err));
+    if (takes->count == 0 && any_hot(reader)) {
         if (now_ms >= reader->cold_at_ms) {
             reader->cold_at_ms = now_ms + COLD_EVERY_MS;
-            status = reader_read_all(reader, consumer, 0, takes, err);
+            TRY(reader_read_all(reader, takes, 0, err));
         }
-        if (status == STATUS_OK && takes->count == 0) {
-            status = reader_read_hot(reader, consumer, takes, err);
+        if (takes->count == 0) {
+            TRY(reader_read_hot(reader, takes, err));
         }
     }
-    if (status == STATUS_OK && takes->count == 0) {
-        status = wait_for_jobs(reader, consumer, takes, err);
+    if (takes->count == 0) {
+        TRY(wait_for_jobs(reader, takes, err));
     }
-    if (status == STATUS_OK && takes->count > 0) {
-        status = reader_return_paused(reader, consumer, takes, err);
+    if (takes->count > 0) {
+        TRY(reader_return_paused(reader, takes, err));
     }
-    if (status == STATUS_OK) {
-        status = seats_share(&reader->seats, reader->conn, takes,
-                             atomic_load(&reader->waiting) == 0, err);
-    }
-    return status;
+    return seats_share(&reader->seats, reader->conn, takes, atomic_load(&reader->waiting) == 0,
+                       err);
 }
 
 /* Any failure: close (also after NOGROUP, READONLY, LOADING ...), say so now and then, back off
@@ -448,8 +437,8 @@ void reader_pass_turn(struct reader *reader, struct takes *takes)
     }
 }
 
-bool reader_take(struct reader *reader, const char *consumer, struct takes *takes,
-                 bool (*stopping)(void *), void *context)
+bool reader_take(struct reader *reader, struct takes *takes, bool (*stopping)(void *),
+                 void *context)
 {
     struct error err = {0};
 
@@ -464,7 +453,7 @@ bool reader_take(struct reader *reader, const char *consumer, struct takes *take
         pthread_mutex_unlock(&reader->turn);
         return false;
     }
-    enum status status = read_once(reader, consumer, takes, &err);
+    enum status status = read_once(reader, takes, &err);
     atomic_store_explicit(&reader->connected, status == STATUS_OK, memory_order_relaxed);
     if (status == STATUS_OK) {
         if (reader->failures > 0) {

@@ -51,9 +51,10 @@ struct take {
     struct queue_batch batch;
 };
 
-/* What a turn brought: one entry a queue, `count` of them in use. Owned by the lane;
- * zero-initialise. */
+/* What a turn brought: one entry a queue, `count` of them in use. Owned by the lane; zeroed, but
+ * for whose they are. */
 struct takes {
+    const char *consumer; /* the lane's name in the groups */
     struct take each[READER_QUEUES_MAX];
     size_t count;
     bool has_turn; /* the lane still has the turn: reader_pass_turn */
@@ -74,12 +75,12 @@ enum status reader_new(const struct reader_config *config, struct reader **out,
                        struct error *err) MUSTCHECK;
 void reader_free(struct reader *reader);
 
-/* Waits for the turn, takes it, fills `takes` for `consumer`. Returns false when reading failed
+/* Waits for the turn, takes it, fills `takes`. Returns false when reading failed
  * before it brought any job (the reader has backed off already) or `stopping` was set meanwhile.
  * The turn is passed on, unless takes->has_turn says that the lane has it still. Any lane's thread.
  */
-bool reader_take(struct reader *reader, const char *consumer, struct takes *takes,
-                 bool (*stopping)(void *), void *context);
+bool reader_take(struct reader *reader, struct takes *takes, bool (*stopping)(void *),
+                 void *context);
 
 /* Lets the next lane read. To wake it takes some 20 us, which a lone job that comes to an idle
  * worker need not wait for: after a turn that brought new jobs, READER_FEW at most, the lane has

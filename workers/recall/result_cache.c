@@ -96,10 +96,7 @@ enum status result_cache_outdate(struct context *ctx, const char *const *domains
         return status;
     }
     for (size_t i = 0; i < count; i++) {
-        status = renew_epoch(ctx, domains[i], err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(renew_epoch(ctx, domains[i], err));
     }
     return STATUS_OK;
 }
