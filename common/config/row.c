@@ -315,64 +315,48 @@ static bool parse_choice(const struct settings_row *row, const char *value, void
     return true;
 }
 
-static bool parse_number_row(const struct settings_row *row, const char *value, void *field)
-{
-    double number = 0;
+/* A field of any type but texts and choices. */
+union field {
+    int64_t amounts[2]; /* of a rate; of others the first one */
+    double number;
+};
 
-    if (!number_in_range(row, value, &number)) {
-        return false;
-    }
-    memcpy(field, &number, sizeof number);
-    return true;
+static size_t field_bytes(enum settings_type type)
+{
+    return type == SETTINGS_RATE ? sizeof(int64_t[2]) : sizeof(int64_t);
 }
 
-static bool parse_rate_row(const char *value, void *field)
-{
-    int64_t rate[2];
-
-    if (!parse_rate(value, rate)) {
-        return false;
-    }
-    memcpy(field, rate, sizeof rate);
-    return true;
-}
-
-static bool parse_amount_row(const struct settings_row *row, const char *value, void *field)
-{
-    int64_t amount = 0;
-
-    if (!amount_in_range(row, value, &amount)) {
-        return false;
-    }
-    memcpy(field, &amount, sizeof amount);
-    return true;
-}
+_Static_assert(sizeof(double) == sizeof(int64_t), "what field_bytes says");
 
 enum status settings_row_parse(const struct settings_row *row, const char *value,
                                const char *source, void *values, struct error *err)
 {
     void *field = (char *)values + row->offset;
+    union field read = {.amounts = {0, 0}};
     bool parsed = false;
 
     switch (row->type) {
     case SETTINGS_CHOICE:
-        parsed = parse_choice(row, value, field);
-        break;
+        return parse_choice(row, value, field) ? STATUS_OK : bad_amount(row, value, source, err);
     case SETTINGS_NUMBER:
-        parsed = parse_number_row(row, value, field);
+        parsed = number_in_range(row, value, &read.number);
         break;
     case SETTINGS_RATE:
-        parsed = parse_rate_row(value, field);
+        parsed = parse_rate(value, read.amounts);
         break;
     case SETTINGS_INTEGER:
     case SETTINGS_DURATION:
     case SETTINGS_SIZE:
-        parsed = parse_amount_row(row, value, field);
+        parsed = amount_in_range(row, value, &read.amounts[0]);
         break;
     default:
         return parse_text(row, value, source, field, err);
     }
-    return parsed ? STATUS_OK : bad_amount(row, value, source, err);
+    if (!parsed) {
+        return bad_amount(row, value, source, err);
+    }
+    memcpy(field, &read, field_bytes(row->type));
+    return STATUS_OK;
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -438,27 +422,25 @@ const char *settings_row_format(const struct settings_row *row, const void *valu
                                 char out[SETTINGS_VALUE_BYTES])
 {
     const void *field = (const char *)values + row->offset;
-    int64_t amounts[2] = {0, 0};
-    double number = 0;
+    union field value = {.amounts = {0, 0}};
 
-    switch (row->type) {
-    case SETTINGS_CHOICE:
+    if (row->type == SETTINGS_CHOICE) {
         return format_choice(row, field, out);
+    }
+    if (row->type >= SETTINGS_INTEGER) { /* neither a text nor a choice */
+        memcpy(&value, field, field_bytes(row->type));
+    }
+    switch (row->type) {
     case SETTINGS_NUMBER:
-        memcpy(&number, field, sizeof number);
-        return format_number(number, out);
+        return format_number(value.number, out);
     case SETTINGS_RATE:
-        memcpy(amounts, field, sizeof amounts);
-        return format_rate(amounts, out);
+        return format_rate(value.amounts, out);
     case SETTINGS_DURATION:
-        memcpy(amounts, field, sizeof amounts[0]);
-        return text_format_duration(amounts[0], out);
+        return text_format_duration(value.amounts[0], out);
     case SETTINGS_SIZE:
-        memcpy(amounts, field, sizeof amounts[0]);
-        return format_size(amounts[0], out);
+        return format_size(value.amounts[0], out);
     case SETTINGS_INTEGER:
-        memcpy(amounts, field, sizeof amounts[0]);
-        snprintf(out, SETTINGS_VALUE_BYTES, "%" PRId64, amounts[0]);
+        snprintf(out, SETTINGS_VALUE_BYTES, "%" PRId64, value.amounts[0]);
         return out;
     default:
         snprintf(out, SETTINGS_VALUE_BYTES, "%s", (const char *)field);

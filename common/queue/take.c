@@ -102,20 +102,27 @@ static void set_field(struct job *job, const redisReply *name, const redisReply 
     }
 }
 
-/* Appends the job of one stream entry; `fields` is the flat array of names and values. */
-static enum status add_job(struct queue_batch *batch, enum job_priority stream,
-                           const redisReply *entry, const redisReply *fields, int64_t deliveries,
-                           struct error *err)
+/* A stream entry as it was handed out. */
+struct entry {
+    enum job_priority stream;
+    const redisReply *id;
+    const redisReply *fields; /* the flat array of names and values */
+    int64_t deliveries;
+};
+
+/* Appends its job. */
+static enum status add_job(struct queue_batch *batch, struct entry entry, struct error *err)
 {
+    const redisReply *fields = entry.fields;
     struct job *job = new_job(batch);
     if (job == NULL) {
         return error_set(err, STATUS_OOM, "no memory for %zu jobs", batch->count);
     }
 
     *job = (struct job){
-        .stream = stream,
-        .entry = {entry->str, (size_t)entry->len},
-        .deliveries = deliveries,
+        .stream = entry.stream,
+        .entry = {entry.id->str, (size_t)entry.id->len},
+        .deliveries = entry.deliveries,
         .attempt = -1,
         .options.priority = JOB_NORMAL,
     };
@@ -166,11 +173,7 @@ static enum status parse_entries(enum job_priority stream, const redisReply *ent
         if (!redis_reply_is_row(entry, "sa")) {
             return queue_bad_shape("XREADGROUP", err);
         }
-        const enum status status =
-            add_job(batch, stream, entry->element[0], entry->element[1], 1, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(add_job(batch, (struct entry){stream, entry->element[0], entry->element[1], 1}, err));
     }
     return STATUS_OK;
 }
@@ -248,7 +251,9 @@ static enum status parse_reclaimed(enum job_priority stream, const redisReply *r
         if (!redis_reply_is_row(taken, "sia")) {
             return queue_bad_shape("sh_reclaim", err);
         }
-        TRY(add_job(batch, stream, taken->element[0], taken->element[2], taken->element[1]->integer,
+        TRY(add_job(batch,
+                    (struct entry){stream, taken->element[0], taken->element[2],
+                                   taken->element[1]->integer},
                     err));
     }
     snprintf(cursor, CURSOR_BYTES, "%s", reply->element[0]->str);

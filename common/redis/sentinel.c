@@ -69,7 +69,7 @@ static enum status ask_for_master(struct redis_conn *sentinel, const char *maste
     return status;
 }
 
-static enum status ask_one(struct sentinels *sentinels, size_t index, int64_t until_ms,
+static enum status ask_one(struct sentinels *sentinels, size_t index,
                            const struct redis_search *search, struct redis_host *at,
                            struct error *err)
 {
@@ -77,7 +77,7 @@ static enum status ask_one(struct sentinels *sentinels, size_t index, int64_t un
     char prefix[REDIS_WHERE_BYTES + 16];
 
     redis_conn_set_lookup(sentinel, search->lookup, search->lookup_context);
-    redis_conn_set_deadline(sentinel, until_ms);
+    redis_conn_set_deadline(sentinel, search->until_ms);
     const enum status status = ask_for_master(sentinel, sentinels->url.master, at, err);
     redis_conn_close(sentinel);
 
@@ -179,9 +179,10 @@ static enum status find(void *state, const struct redis_search *search, struct r
     }
     for (size_t i = 0; i < count && (i == 0 || clock_now_ms() < deadline_ms); i++) {
         const size_t index = behind_first(sentinels, i);
+        struct redis_search share = *search;
         struct error own = {0};
-        if (ask_one(sentinels, index, share_until(deadline_ms, count - i), search, at, &own) ==
-            STATUS_OK) {
+        share.until_ms = share_until(deadline_ms, count - i);
+        if (ask_one(sentinels, index, &share, at, &own) == STATUS_OK) {
             sentinels->first = index;
             describe(sentinels, index, at, where);
             return STATUS_OK;

@@ -136,7 +136,7 @@ static void tell_element(void *context, size_t index, stillhouse_status status, 
     }
 }
 
-static stillhouse_status send_array(struct array *array, const struct queue *queue)
+static stillhouse_status send_array(struct array *array)
 {
     stillhouse_client *client = array->client;
     stillhouse_status worst = STILLHOUSE_OK;
@@ -149,12 +149,13 @@ static stillhouse_status send_array(struct array *array, const struct queue *que
         (void)error_set(&err, STATUS_INVALID, "expected an array of jobs, got NULL");
         worst = client_failed(client, &err);
     } else if (array->count > 0) {
-        worst = send_many(&(struct send_order){.client = client,
-                                               .queue = queue,
-                                               .count = array->count,
-                                               .make = make_element,
-                                               .tell = tell_element,
-                                               .context = array});
+        worst = send_many(&(struct send_order){
+            .client = client,
+            .queue = array->experiences != NULL ? &client->distill : &client->enrich,
+            .count = array->count,
+            .make = make_element,
+            .tell = tell_element,
+            .context = array});
         client_tidy(client);
     }
     client_leave(client);
@@ -166,14 +167,7 @@ stillhouse_enqueue_distill_many(stillhouse_client *client, const stillhouse_expe
                                 size_t count, const stillhouse_job_options *options,
                                 stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES])
 {
-    struct array array = {.client = client,
-                          .experiences = experiences,
-                          .count = count,
-                          .options = options,
-                          .ids = ids};
-
-    array.outcome = outcome;
-    return send_array(&array, client == NULL ? NULL : &client->distill);
+    return send_array(&(struct array){client, experiences, NULL, count, 0, options, outcome, ids});
 }
 
 stillhouse_status
@@ -181,14 +175,7 @@ stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enric
                                size_t count, const stillhouse_job_options *options,
                                stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES])
 {
-    struct array array = {.client = client,
-                          .enrichments = enrichments,
-                          .count = count,
-                          .options = options,
-                          .ids = ids};
-
-    array.outcome = outcome;
-    return send_array(&array, client == NULL ? NULL : &client->enrich);
+    return send_array(&(struct array){client, NULL, enrichments, count, 0, options, outcome, ids});
 }
 
 /* ---- a source ------------------------------------------------------------------------------ */

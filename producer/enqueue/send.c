@@ -69,7 +69,9 @@ enum status send_one(stillhouse_client *client, const struct queue *queue,
 
 /* ---- the spool ----------------------------------------------------------------------------- */
 
-bool send_may_keep(const stillhouse_client *client, const struct queue *queue)
+/* True where there is a spool and the queue's jobs may wait in it: those of a stranger's queue, and
+ * of the kinds that are kept (jobs/kinds.def). */
+static bool may_keep(const stillhouse_client *client, const struct queue *queue)
 {
     return client->spool.folder != NULL &&
            (queue->kind == KINDS || (job_kinds[queue->kind].traits & KIND_IS_KEPT) != 0);
@@ -131,11 +133,11 @@ static void say_not_kept(stillhouse_client *client, const struct error *why_not)
 stillhouse_status send_or_keep(stillhouse_client *client, const struct queue *queue,
                                const struct job_draft *draft, char id[STILLHOUSE_ID_BYTES])
 {
-    const bool may_keep = send_may_keep(client, queue);
+    const bool keeps = may_keep(client, queue);
     struct error err = {0};
     struct error why_not = {0};
 
-    enum status status = may_keep ? flush_make_way(client, &err) : STATUS_OK;
+    enum status status = keeps ? flush_make_way(client, &err) : STATUS_OK;
     if (status == STATUS_OK) {
         status = send_one(client, queue, draft, id, &err);
     }
@@ -144,7 +146,7 @@ stillhouse_status send_or_keep(stillhouse_client *client, const struct queue *qu
     }
     err.status = status;
     const stillhouse_status failed = client_failed(client, &err);
-    if (!may_keep || status == STATUS_INVALID) {
+    if (!keeps || status == STATUS_INVALID) {
         return failed;
     }
     const struct queue_item item = draft_item(client, draft);
@@ -601,7 +603,7 @@ stillhouse_status send_many(const struct send_order *order)
         return client_failed(order->client, &err);
     }
     sending->order = order;
-    sending->keep = send_may_keep(order->client, order->queue);
+    sending->keep = may_keep(order->client, order->queue);
     err.status = sending->keep ? flush_make_way(order->client, &err) : STATUS_OK;
     if (err.status == STATUS_OK) {
         err.status = link_run_once(order->client->link, send_all, sending, &err);

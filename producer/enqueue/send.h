@@ -12,10 +12,6 @@
 #include "enqueue/make.h"
 #include "queue/queue.h"
 
-/* True where there is a spool and the queue's jobs may wait in it: those of a stranger's queue, and
- * of the kinds that are kept (jobs/kinds.def). */
-bool send_may_keep(const stillhouse_client *client, const struct queue *queue) MUSTCHECK;
-
 /* One bounded round trip. FULL where the bound was reached; else the statuses of queue_enqueue.
  * `id` (may be NULL) is filled on STATUS_OK only. */
 enum status send_one(stillhouse_client *client, const struct queue *queue,

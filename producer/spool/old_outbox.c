@@ -37,57 +37,60 @@ enum status old_outbox_open(const char *data, size_t bytes, uint64_t *nonce, siz
 }
 
 /* The end of the record whose head stands at `at`; 0 where there is none or it is not whole. */
-static size_t end_of(uint64_t nonce, const char *data, size_t bytes, size_t at)
+static size_t end_of(uint64_t nonce, struct slice segment, size_t at)
 {
-    if (bytes - at < HEAD_BYTES || record_get_number(data + at, 8) != nonce ||
-        record_get_number(data + at + 16, 4) != record_crc32c(0, data + at, 16)) {
+    const char *head = segment.data + at;
+    const size_t left = segment.bytes - at;
+
+    if (left < HEAD_BYTES || record_get_number(head, 8) != nonce ||
+        record_get_number(head + 16, 4) != record_crc32c(0, head, 16)) {
         return 0;
     }
-    const size_t payload_bytes = (size_t)record_get_number(data + at + 8, 4);
-    const size_t from = at + HEAD_BYTES;
-    return payload_bytes > bytes - from ? 0 : from + payload_bytes;
+    const size_t payload_bytes = (size_t)record_get_number(head + 8, 4);
+    return payload_bytes > left - HEAD_BYTES ? 0 : at + HEAD_BYTES + payload_bytes;
 }
 
 /* *end is set also where only the payload is damaged. */
-static bool decode_record(uint64_t nonce, const char *data, size_t bytes, size_t at,
+static bool decode_record(uint64_t nonce, struct slice segment, size_t at,
                           struct spool_record *record, size_t *end)
 {
-    const char *payload = data + at + HEAD_BYTES;
+    const char *payload = segment.data + at + HEAD_BYTES;
 
-    *end = end_of(nonce, data, bytes, at);
+    *end = end_of(nonce, segment, at);
     if (*end == 0) {
         return false;
     }
     const size_t payload_bytes = *end - at - HEAD_BYTES;
-    return record_get_number(data + at + 12, 4) == record_crc32c(0, payload, payload_bytes) &&
+    return record_get_number(segment.data + at + 12, 4) ==
+               record_crc32c(0, payload, payload_bytes) &&
            record_decode_payload(payload, payload_bytes, record);
 }
 
-enum record_piece old_outbox_decode(uint64_t nonce, const char *data, size_t bytes, size_t at,
+enum record_piece old_outbox_decode(uint64_t nonce, struct slice segment, size_t at,
                                     struct spool_record *record, size_t *end)
 {
     char mark[8];
     struct spool_record found;
     size_t found_end = 0;
 
-    if (at < bytes && decode_record(nonce, data, bytes, at, record, end)) {
+    if (at < segment.bytes && decode_record(nonce, segment, at, record, end)) {
         return RECORD_JOB;
     }
-    if (at < bytes && *end != 0) { /* its head is sound and says how long it is */
+    if (at < segment.bytes && *end != 0) { /* its head is sound and says how long it is */
         return RECORD_DAMAGED;
     }
     record_put_number(mark, nonce, sizeof mark);
-    for (size_t next = at + 1; next < bytes; next++) {
-        const char *place = memmem(data + next, bytes - next, mark, sizeof mark);
+    for (size_t next = at + 1; next < segment.bytes; next++) {
+        const char *place = memmem(segment.data + next, segment.bytes - next, mark, sizeof mark);
         if (place == NULL) {
             break;
         }
-        next = (size_t)(place - data);
-        if (decode_record(nonce, data, bytes, next, &found, &found_end)) {
+        next = (size_t)(place - segment.data);
+        if (decode_record(nonce, segment, next, &found, &found_end)) {
             *end = next;
             return RECORD_DAMAGED;
         }
     }
-    *end = bytes;
+    *end = segment.bytes;
     return RECORD_END;
 }

@@ -31,7 +31,7 @@ enum status old_outbox_open(const char *data, size_t bytes, uint64_t *nonce,
 void old_outbox_encode_sent(uint64_t nonce, uint64_t sent, char out[OLD_OUTBOX_SENT_BYTES]);
 
 /* As record_decode. A torn end is the end; behind a damaged stretch the next record is found. */
-enum record_piece old_outbox_decode(uint64_t nonce, const char *data, size_t bytes, size_t at,
+enum record_piece old_outbox_decode(uint64_t nonce, struct slice segment, size_t at,
                                     struct spool_record *record, size_t *end) MUSTCHECK;
 
 #endif

@@ -366,8 +366,8 @@ static size_t old_jobs(int folder, const char *name, size_t bytes)
     if (file >= 0 && bytes <= SPOOL_FILE_MAX && read_all(file, bytes, &data) &&
         old_outbox_open(data.data, data.bytes, &nonce, &at) == STATUS_OK) {
         enum record_piece piece = RECORD_JOB;
-        while ((piece = old_outbox_decode(nonce, data.data, data.bytes, at, &record, &at)) !=
-               RECORD_END) {
+        while ((piece = old_outbox_decode(nonce, (struct slice){data.data, data.bytes}, at, &record,
+                                          &at)) != RECORD_END) {
             jobs += piece == RECORD_JOB;
         }
     }
@@ -729,7 +729,8 @@ enum record_piece spool_next(const struct spool_file *file, size_t at, struct sp
 {
     const struct strbuf *bytes = &file->bytes;
 
-    return file->old ? old_outbox_decode(file->nonce, bytes->data, bytes->bytes, at, record, end)
+    return file->old ? old_outbox_decode(file->nonce, (struct slice){bytes->data, bytes->bytes}, at,
+                                         record, end)
                      : record_decode(bytes->data, bytes->bytes, at, record, end);
 }
 

@@ -36,8 +36,9 @@ static size_t walk(const uint64_t *nonce, const char *data, size_t bytes, size_t
         struct spool_record record;
         size_t end = 0;
         const enum record_piece piece =
-            nonce == NULL ? record_decode(data, bytes, at, &record, &end)
-                          : old_outbox_decode(*nonce, data, bytes, at, &record, &end);
+            nonce == NULL
+                ? record_decode(data, bytes, at, &record, &end)
+                : old_outbox_decode(*nonce, (struct slice){data, bytes}, at, &record, &end);
         if (piece == RECORD_END) {
             must(end == bytes && (nonce != NULL || at == bytes));
             return records;

@@ -69,7 +69,8 @@ static struct found walk(const char *data, size_t bytes)
     for (;;) {
         struct spool_record record;
         size_t end = 0;
-        const enum record_piece piece = old_outbox_decode(nonce, data, bytes, at, &record, &end);
+        const enum record_piece piece =
+            old_outbox_decode(nonce, (struct slice){data, bytes}, at, &record, &end);
         if (piece == RECORD_END) {
             cr_assert_eq(end, bytes);
             return found;
@@ -95,7 +96,8 @@ Test(old_outbox, what_was_written_reads_back)
     cr_assert_eq(old_outbox_open(segment.data, segment.bytes, &read_nonce, &sent), STATUS_OK);
     cr_assert_eq(read_nonce, nonce);
     cr_assert_eq(sent, OLD_OUTBOX_HEADER_BYTES);
-    cr_assert_eq(old_outbox_decode(nonce, segment.data, segment.bytes, ends[1], &record, &end),
+    cr_assert_eq(old_outbox_decode(nonce, (struct slice){segment.data, segment.bytes}, ends[1],
+                                   &record, &end),
                  RECORD_JOB);
     cr_assert_eq(end, ends[2]);
     assert_slice(record.base, "sh:{distill}");
@@ -103,8 +105,9 @@ Test(old_outbox, what_was_written_reads_back)
     assert_slice(record.domain, "legal");
     assert_slice(record.options, "priority=high since=1700000000000");
     assert_slice(record.body, "the third one, a little longer");
-    cr_assert_eq(old_outbox_decode(nonce, segment.data, segment.bytes, end, &record, &end),
-                 RECORD_END);
+    cr_assert_eq(
+        old_outbox_decode(nonce, (struct slice){segment.data, segment.bytes}, end, &record, &end),
+        RECORD_END);
     strbuf_free(&segment);
 }
 
@@ -210,8 +213,8 @@ Test(old_outbox, a_record_inside_a_damaged_body_is_none)
     old_segment_add(nonce + 1, &record, &outer);
     outer.data[OLD_OUTBOX_HEADER_BYTES + 9] ^= 1; /* its length */
     size_t end = 0;
-    cr_assert_eq(old_outbox_decode(nonce + 1, outer.data, outer.bytes, OLD_OUTBOX_HEADER_BYTES,
-                                   &record, &end),
+    cr_assert_eq(old_outbox_decode(nonce + 1, (struct slice){outer.data, outer.bytes},
+                                   OLD_OUTBOX_HEADER_BYTES, &record, &end),
                  RECORD_END);
     strbuf_free(&inner);
     strbuf_free(&outer);
