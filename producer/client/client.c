@@ -286,21 +286,14 @@ static enum status open_links(stillhouse_client *client, struct error *err)
     return client->cache_link == NULL ? error_wrap(err, "cache_url") : STATUS_OK;
 }
 
-/* With the configuration that it has, and the memory of results of another client where one is
- * given. */
-static enum status open_client(stillhouse_client *client, struct shared_memory *memory,
+static enum status open_client(stillhouse_client *client, const stillhouse_options *options,
                                struct error *err)
 {
-    const struct client_config *config = &client->config;
-
+    TRY(configure(options, &client->config, err));
     TRY(open_queues(client, err));
     TRY(open_links(client, err));
-    client->memory = memory != NULL
-                         ? shared_memory_join(memory)
-                         : shared_memory_new(config->memory_entries, config->memory_ttl_ms, err);
-    if (client->memory == NULL) {
-        return err->status;
-    }
+    TRY(memory_init(&client->memory, client->config.memory_entries, client->config.memory_ttl_ms,
+                    err));
     counts_init(&client->counts, client->config.prefix);
     return spool_open(&client->spool, client->config.outbox, client->config.prefix,
                       client->config.outbox_max_bytes, err);
@@ -312,7 +305,7 @@ static void free_client(stillhouse_client *client)
         link_free(client->cache_link);
     }
     link_free(client->link);
-    shared_memory_leave(client->memory);
+    memory_free(&client->memory);
     spool_close(&client->spool);
     strbuf_free(&client->body);
     arena_free(&client->arena);
@@ -320,24 +313,7 @@ static void free_client(stillhouse_client *client)
     free(client);
 }
 
-/* From options, or beside another client, one of which may be NULL. */
-static enum status fill(stillhouse_client *made, const stillhouse_options *options,
-                        const stillhouse_client *other, struct error *err)
-{
-    if (!forks_watch()) {
-        return error_set(err, STATUS_OOM, "out of memory");
-    }
-    made->forks = forks_count();
-    if (other != NULL) {
-        made->config = other->config;
-        return open_client(made, other->memory, err);
-    }
-    TRY(configure(options, &made->config, err));
-    return open_client(made, NULL, err);
-}
-
-static stillhouse_status open_one(const stillhouse_options *options, const stillhouse_client *other,
-                                  stillhouse_client **client)
+stillhouse_status stillhouse_open(const stillhouse_options *options, stillhouse_client **client)
 {
     struct error err = {0};
 
@@ -352,7 +328,9 @@ static stillhouse_status open_one(const stillhouse_options *options, const still
         snprintf(open_error, sizeof open_error, "out of memory");
         return STILLHOUSE_FAILED;
     }
-    const enum status status = fill(made, options, other, &err);
+    const enum status status = forks_watch() ? open_client(made, options, &err)
+                                             : error_set(&err, STATUS_OOM, "out of memory");
+    made->forks = forks_count();
     if (status != STATUS_OK) {
         snprintf(open_error, sizeof open_error, "%s", err.text);
         free_client(made);
@@ -360,23 +338,6 @@ static stillhouse_status open_one(const stillhouse_options *options, const still
     }
     *client = made;
     return STILLHOUSE_OK;
-}
-
-stillhouse_status stillhouse_open(const stillhouse_options *options, stillhouse_client **client)
-{
-    return open_one(options, NULL, client);
-}
-
-stillhouse_status stillhouse_open_beside(const stillhouse_client *other, stillhouse_client **client)
-{
-    if (other == NULL) {
-        snprintf(open_error, sizeof open_error, "other: expected a client, got NULL");
-        if (client != NULL) {
-            *client = NULL;
-        }
-        return STILLHOUSE_INVALID;
-    }
-    return open_one(NULL, other, client);
 }
 
 void stillhouse_close(stillhouse_client *client)
@@ -393,10 +354,15 @@ void stillhouse_close(stillhouse_client *client)
 /* ---- a child of fork() ----------------------------------------------------------------------- */
 
 /* Another thread of the parent was in a call: what it was changing then is not looked at, but left
- * where it is. Taken over is only what a call never changes, and the memory of results, which is
- * whole. */
+ * where it is. Only what a call never changes is taken over. */
 static void start_over(stillhouse_client *client)
 {
+    struct error err;
+
+    if (memory_init(&client->memory, client->config.memory_entries, client->config.memory_ttl_ms,
+                    &err) != STATUS_OK) {
+        client->memory = (struct memory){0}; /* then nothing is remembered */
+    }
     spool_start_over(&client->spool);
     client->body = (struct strbuf){0};
     client->arena = (struct arena){0};

@@ -9,7 +9,7 @@
 #include "client/counts.h"
 #include "client/forks.h"
 #include "client/link.h"
-#include "client/shared_memory.h"
+#include "client/result_memory.h"
 #include "config/settings.h"
 #include "queue/queue.h"
 #include "spool/spool.h"
@@ -36,7 +36,7 @@ struct stillhouse_client {
     struct client_config config;
     struct link *link;       /* the queues' Redis */
     struct link *cache_link; /* the cache's; may be the same */
-    struct shared_memory *memory;
+    struct memory memory;
     struct counts counts;
     struct spool spool;
     struct queue enrich;
@@ -45,8 +45,6 @@ struct stillhouse_client {
     struct strbuf body; /* of the job in hand */
     struct arena arena; /* of the call in hand */
     struct error err;   /* of the last call that failed */
-    bool prompted;      /* a prompt was asked for; */
-    char prompt_id[37]; /* its id, "" until somebody asks */
     unsigned forks;     /* of the process that this copy of the client belongs to */
     atomic_bool busy;   /* a call is under way; only a child of fork() reads it */
 };

@@ -30,13 +30,12 @@
  * No call aborts, exits, prints, or raises SIGPIPE.
  *
  * Threads. A client belongs to one thread at a time; it may move between threads when the caller
- * orders the calls. Different clients are independent, also those that were opened beside one
- * another (they share the memory of results, and no more). Results may be freed in any thread. No
- * call is safe in a signal handler. After fork() parent and child each have a client of their own,
- * as a server needs it that opens one and then forks its workers: the child's connects anew with
- * the next call, has the parent's memory of results, counts from nothing, and is to be closed too;
- * the parent's goes on undisturbed. (Forked past the C library, by a bare clone(), it is not
- * noticed.) A host given by name is looked up in a thread of the library's own, with all signals
+ * orders the calls. Different clients are independent. Results may be freed in any thread. No call
+ * is safe in a signal handler. After fork() parent and child each have a client of their own, as a
+ * server needs it that opens one and then forks its workers: the child's connects anew with the
+ * next call, has the parent's memory of results, counts from nothing, and is to be closed too; the
+ * parent's goes on undisturbed. (Forked past the C library, by a bare clone(), it is not noticed.)
+ * A host given by name is looked up in a thread of the library's own, with all signals
  * blocked, that may outlive the call and the client where the name server is silent; so do not
  * dlclose() the library. Addresses, "localhost" and unix sockets need no such thread.
  *
@@ -108,14 +107,7 @@ typedef struct stillhouse_options {
 STILLHOUSE_API stillhouse_status stillhouse_open(const stillhouse_options *options,
                                                  stillhouse_client **client);
 
-/* Another client with the configuration of `other`, for another thread: both have one memory of
- * results, under a lock; everything else is each one's own. `other` may be in a call of another
- * thread meanwhile, and closed before the new one is. As stillhouse_open otherwise. */
-STILLHOUSE_API stillhouse_status stillhouse_open_beside(const stillhouse_client *other,
-                                                        stillhouse_client **client);
-
-/* Why the last stillhouse_open or stillhouse_open_beside of this thread failed; "" when it did not.
- * Valid until the next. */
+/* Why the last stillhouse_open of this thread failed; "" when it did not. Valid until the next. */
 STILLHOUSE_API const char *stillhouse_open_error(void);
 
 /* Sends what is left of the prompts' counts (one bounded round trip, none when Redis was last seen
@@ -415,16 +407,6 @@ STILLHOUSE_API stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *clien
                                                         const char *domain, const char *query,
                                                         const char *base, int wait_ms,
                                                         stillhouse_prompt_result *out);
-/* The same from memory alone: touches no socket, no disk and no queue, and so may be called where
- * nothing may block, as in an event loop. True: *out is filled as by the full call (ENRICHED, or
- * FALLBACK where a current result without examples is remembered), and counted. False: it is not in
- * memory; *out is the base prompt, nothing is counted, and the full call has more to say. */
-STILLHOUSE_API bool stillhouse_prompt_from_memory(stillhouse_client *client, const char *domain,
-                                                  const char *query, const char *base,
-                                                  stillhouse_prompt_result *out);
-/* The id of the last prompt of this client, a UUIDv7 made when it is asked for; "" before any.
- * Valid until the next one. */
-STILLHOUSE_API const char *stillhouse_prompt_id(stillhouse_client *client);
 /* Frees and empties it. NULL is fine. */
 STILLHOUSE_API void stillhouse_prompt_free(stillhouse_prompt_result *prompt);
 

@@ -86,8 +86,7 @@ enum status lookup_decode(stillhouse_client *client, const struct lookup_bytes *
     }
     if (status == STATUS_OK && asked != NULL) {
         const struct question answered = {asked->domain, asked->query, decoded.k};
-        memory_keep(shared_memory_lock(client->memory), &answered, *out, bytes, clock_now_ms());
-        shared_memory_unlock(client->memory);
+        memory_keep(&client->memory, &answered, *out, bytes, clock_now_ms());
     }
     client_tidy(client);
     return status;
@@ -167,8 +166,7 @@ static enum status read_replies(stillhouse_client *client, const struct request 
     const redisReply *result = request->reply->element[0];
     const bool epoch_known = read_epoch(request->reply->element[1], &epoch);
     if (epoch_known) {
-        memory_note_epoch(shared_memory_lock(client->memory), asked->domain, epoch);
-        shared_memory_unlock(client->memory);
+        memory_note_epoch(&client->memory, asked->domain, epoch);
     }
     if (result->type == REDIS_REPLY_NIL) {
         return error_set(err, STATUS_NOT_FOUND, "nothing cached in domain \"%s\" for this query",
@@ -293,31 +291,19 @@ enum status await_reply(stillhouse_client *client, const struct queue *queue, co
 
 /* ---- the public calls ---------------------------------------------------------------------- */
 
-static enum memory_answer recall(stillhouse_client *client, const struct question *asked,
-                                 stillhouse_result **out)
-{
-    struct memory_hit hit;
-
-    const enum memory_answer found =
-        memory_find(shared_memory_lock(client->memory), asked, clock_now_ms(), &hit);
-    if (found == MEMORY_HIT) {
-        *out = result_copy(hit.piece, hit.bytes, hit.made_at);
-    }
-    shared_memory_unlock(client->memory);
-    return found;
-}
-
 static enum status look_up(stillhouse_client *client, struct question *asked,
                            stillhouse_result **out, struct error *err)
 {
     const int k = asked->k;
+    struct memory_hit hit = {0};
 
     /* What is in memory passed the checks when it came there. */
     if (asked->domain != NULL && asked->query != NULL && k >= 0 && k <= BODIES_K_MAX) {
         asked->k = k == 0 ? BODIES_K_DEFAULT : k;
-        const enum memory_answer found = recall(client, asked, out);
+        const enum memory_answer found = memory_find(&client->memory, asked, clock_now_ms(), &hit);
         counts_add(&client->counts, COUNTS_MEMORY_MISS + found);
         if (found == MEMORY_HIT) {
+            *out = result_copy(hit.piece, hit.bytes, hit.made_at);
             return *out != NULL ? STATUS_OK
                                 : error_set(err, STATUS_OOM, "out of memory for a result");
         }

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/text.h"
 #include "enqueue/send.h"
 #include "jobs/bodies.h"
 #include "prompt/lookup.h"
@@ -160,25 +159,16 @@ static enum status ask_redis(const struct asked *asked, stillhouse_prompt_result
     return status;
 }
 
-/* What memory says; where that is what is wanted, *out and *status are filled as by ask_redis. */
-static enum memory_answer recall(const struct asked *asked, enum memory_answer wanted,
-                                 stillhouse_prompt_result *out, enum status *status,
-                                 struct error *err)
+static enum memory_answer recall(const struct asked *asked, struct memory_hit *hit)
 {
-    struct shared_memory *shared = asked->client->memory;
-    struct memory_hit hit;
-
-    const enum memory_answer found =
-        memory_find(shared_memory_lock(shared), &asked->question, clock_now_ms(), &hit);
-    if (found == wanted) {
-        *status = put_in_front(asked, hit.few_shot, hit.count, found == MEMORY_STALE, out, err);
-    }
-    shared_memory_unlock(shared);
-    return found;
+    return memory_find(&asked->client->memory, &asked->question, clock_now_ms(), hit);
 }
 
-static enum status check_asked(const struct asked *asked, struct error *err)
+static enum status make_prompt(const struct asked *asked, stillhouse_prompt_result *out,
+                               struct error *err)
 {
+    struct memory_hit hit;
+
     if (asked->base == NULL || asked->question.domain == NULL || asked->question.query == NULL ||
         asked->wait_ms < 0) {
         return error_set(err, STATUS_INVALID, "%s",
@@ -187,48 +177,19 @@ static enum status check_asked(const struct asked *asked, struct error *err)
                          : asked->question.query == NULL  ? "query: expected text, got NULL"
                                                           : "wait_ms: expected 0 or more");
     }
-    return STATUS_OK;
-}
-
-static enum status make_prompt(const struct asked *asked, stillhouse_prompt_result *out,
-                               struct error *err)
-{
-    enum status status = STATUS_OK;
-
-    TRY(check_asked(asked, err));
-    const enum memory_answer found = recall(asked, MEMORY_HIT, out, &status, err);
+    const enum memory_answer found = recall(asked, &hit);
     counts_add(&asked->client->counts, COUNTS_MEMORY_MISS + found);
     if (found == MEMORY_HIT) {
-        return status;
+        return put_in_front(asked, hit.few_shot, hit.count, false, out, err);
     }
-    status = ask_redis(asked, out, err);
-    if (status != STATUS_OK) {
-        (void)recall(asked, MEMORY_STALE, out, &status, err);
+    const enum status status = ask_redis(asked, out, err);
+    if (status != STATUS_OK && recall(asked, &hit) == MEMORY_STALE) {
+        return put_in_front(asked, hit.few_shot, hit.count, true, out, err);
     }
     return status;
 }
 
 /* ---- the public calls ---------------------------------------------------------------------- */
-
-/* The base prompt, as it comes out until something better is found. */
-static void start(const char *base, stillhouse_prompt_result *out)
-{
-    *out = (stillhouse_prompt_result){
-        .text = base == NULL ? "" : base,
-        .kind = STILLHOUSE_PROMPT_FALLBACK,
-        .status = STILLHOUSE_INVALID,
-    };
-}
-
-static stillhouse_prompt_kind finish(stillhouse_client *client, enum status status,
-                                     stillhouse_prompt_result *out, struct error *err)
-{
-    counts_add(&client->counts, (enum counts_kind)out->kind);
-    client->prompted = true;
-    client->prompt_id[0] = '\0';
-    out->status = client_finish(client, status, err);
-    return out->kind;
-}
 
 stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *client, const char *domain,
                                          const char *query, const char *base, int wait_ms,
@@ -240,7 +201,11 @@ stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *client, const char *
     if (out == NULL) {
         return STILLHOUSE_PROMPT_FALLBACK;
     }
-    start(base, out);
+    *out = (stillhouse_prompt_result){
+        .text = base == NULL ? "" : base,
+        .kind = STILLHOUSE_PROMPT_FALLBACK,
+        .status = STILLHOUSE_INVALID,
+    };
     if (!client_enter(client)) {
         return out->kind;
     }
@@ -248,42 +213,9 @@ stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *client, const char *
     err.retry_after_ms = 0;
     err.text[0] = '\0';
     const enum status status = make_prompt(&asked, out, &err);
-    return finish(client, status, out, &err);
-}
-
-bool stillhouse_prompt_from_memory(stillhouse_client *client, const char *domain, const char *query,
-                                   const char *base, stillhouse_prompt_result *out)
-{
-    const struct asked asked = {client, {domain, query, BODIES_K_DEFAULT}, base, 0};
-    enum status status = STATUS_OK;
-    struct error err = {0};
-
-    if (out == NULL) {
-        return false;
-    }
-    start(base, out);
-    if (!client_enter(client)) {
-        return false;
-    }
-    if (check_asked(&asked, &err) != STATUS_OK ||
-        recall(&asked, MEMORY_HIT, out, &status, &err) != MEMORY_HIT) {
-        client_leave(client);
-        return false;
-    }
-    counts_add(&client->counts, COUNTS_MEMORY_HIT);
-    (void)finish(client, status, out, &err);
-    return true;
-}
-
-const char *stillhouse_prompt_id(stillhouse_client *client)
-{
-    if (client == NULL || !client->prompted) {
-        return "";
-    }
-    if (client->prompt_id[0] == '\0') {
-        text_make_id(clock_unix_ms(), client->prompt_id);
-    }
-    return client->prompt_id;
+    counts_add(&client->counts, (enum counts_kind)out->kind);
+    out->status = client_finish(client, status, &err);
+    return out->kind;
 }
 
 void stillhouse_prompt_free(stillhouse_prompt_result *prompt)

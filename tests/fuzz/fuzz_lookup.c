@@ -36,12 +36,7 @@ static void same_results(const stillhouse_result *a, const stillhouse_result *b)
 
 static bool is_remembered(struct memory_hit *hit)
 {
-    struct memory *memory = shared_memory_lock(client.memory);
-    const bool found =
-        memory_find(memory, &(struct question){"legal", "q", 1}, 0, hit) == MEMORY_HIT;
-
-    shared_memory_unlock(client.memory);
-    return found;
+    return memory_find(&client.memory, &(struct question){"legal", "q", 1}, 0, hit) == MEMORY_HIT;
 }
 
 /* As the result of a query in "legal": it is one only if it says so. */
@@ -53,8 +48,7 @@ static void ask_for_it(const void *data, size_t bytes, bool is_it)
     struct memory_hit hit;
     struct error err = {0};
 
-    client.memory = shared_memory_new(4, INT64_MAX / 2, &err);
-    must(client.memory != NULL);
+    must(memory_init(&client.memory, 4, INT64_MAX / 2, &err) == STATUS_OK);
     const enum status status = lookup_decode(&client, &from, &asked, &result, &err);
     must((status == STATUS_OK) == (result != NULL));
     if (is_it) {
@@ -72,7 +66,7 @@ static void ask_for_it(const void *data, size_t bytes, bool is_it)
         must(status != STATUS_OK || result->error != NULL);
     }
     stillhouse_result_free(result);
-    shared_memory_leave(client.memory);
+    memory_free(&client.memory);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
