@@ -63,11 +63,13 @@ struct hand {
     bool is_away;           /* it will not go better for the rest */
     struct asked replacing; /* why what they replace is not deleted, where .err says anything */
 
-    struct record_write *writes[WRITER_REQUEST_MAX];
-    struct write_order *owner[WRITER_REQUEST_MAX];
-    bool passed[WRITER_REQUEST_MAX];
-    bool alone[WRITER_REQUEST_MAX];
-    struct error errors[WRITER_REQUEST_MAX]; /* of those alone */
+    struct held {
+        struct record_write *write;
+        struct write_order *order;
+        bool passed;
+        bool alone;
+        struct error error; /* of one alone */
+    } each[WRITER_REQUEST_MAX];
 };
 
 /* ---- the line, under the lock -------------------------------------------------------------- */
@@ -144,7 +146,7 @@ static void hold_back_line(struct writer *writer, const struct error *err)
 static bool holds(const struct hand *hand, struct slice id)
 {
     for (size_t i = 0; i < hand->count; i++) {
-        if (slice_equal(hand->writes[i]->record.id, id)) {
+        if (slice_equal(hand->each[i].write->record.id, id)) {
             return true;
         }
     }
@@ -165,7 +167,7 @@ static void take(struct writer *writer, struct hand *hand)
 {
     struct write_order *next = NULL;
 
-    memset(hand, 0, offsetof(struct hand, writes));
+    memset(hand, 0, offsetof(struct hand, each));
     hand->domain = writer->first->domain;
     for (struct write_order *order = writer->first; order != NULL; order = next) {
         next = order->next;
@@ -173,10 +175,12 @@ static void take(struct writer *writer, struct hand *hand)
             continue;
         }
         while (order->taken < order->size && fits(hand, order->writes[order->taken])) {
-            struct record_write *write = order->writes[order->taken++];
-            hand->bytes += write->record.document.bytes;
-            hand->owner[hand->count] = order;
-            hand->writes[hand->count++] = write;
+            struct held *held = &hand->each[hand->count++];
+            held->write = order->writes[order->taken++];
+            held->order = order;
+            held->passed = false;
+            held->alone = false;
+            hand->bytes += held->write->record.document.bytes;
         }
         if (order->taken == order->size) {
             leave_line(writer, order);
@@ -184,31 +188,38 @@ static void take(struct writer *writer, struct hand *hand)
     }
 }
 
+static bool any_passed(const struct hand *hand)
+{
+    for (size_t i = 0; i < hand->count; i++) {
+        if (hand->each[i].passed) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void put_down(struct writer *writer, const struct hand *hand)
 {
-    bool any_passed = false;
+    const bool others_passed = any_passed(hand);
 
     for (size_t i = 0; i < hand->count; i++) {
-        any_passed = any_passed || hand->passed[i];
-    }
-    for (size_t i = 0; i < hand->count; i++) {
-        struct record_write *write = hand->writes[i];
-        hand->owner[i]->done++;
-        if (hand->passed[i] && write->replaces[0].bytes > 0 &&
-            hand->replacing.err.status != STATUS_OK) {
+        const struct held *held = &hand->each[i];
+        struct record_write *write = held->write;
+        held->order->done++;
+        if (!held->passed) {
+            write->operation = hand->operation;
+            write->alone = held->alone;
+            write->others_passed = held->alone && others_passed;
+            end_write(write, WRITE_FAILED, held->alone ? &held->error : &hand->error);
+        } else if (write->replaces[0].bytes > 0 && hand->replacing.err.status != STATUS_OK) {
             write->operation = hand->replacing.operation; /* the next try finds that it stands */
             end_write(write, hand->replacing.tried ? WRITE_FAILED : WRITE_HELD_BACK,
                       &hand->replacing.err);
-        } else if (hand->passed[i]) {
-            end_write(write, WRITE_PASSED, NULL);
         } else {
-            write->operation = hand->operation;
-            write->alone = hand->alone[i];
-            write->others_passed = write->alone && any_passed;
-            end_write(write, WRITE_FAILED, write->alone ? &hand->errors[i] : &hand->error);
+            end_write(write, WRITE_PASSED, NULL);
         }
         if (hand->is_away) {
-            give_up(writer, hand->owner[i], WRITE_FAILED, hand->operation, &hand->error);
+            give_up(writer, held->order, WRITE_FAILED, hand->operation, &hand->error);
         }
     }
     pthread_cond_broadcast(&writer->changed);
@@ -252,7 +263,6 @@ size_t writer_waiting(struct writer *writer)
 struct writing {
     struct context *ctx;
     struct hand *hand;
-    bool any_passed;
     size_t silences;   /* requests without an answer since the last that passed */
     struct error away; /* why Chroma is away, though some passed; STATUS_OK = it is not */
 };
@@ -268,14 +278,15 @@ static enum status send(struct writing *writing, struct part part, struct error 
     struct chroma_record records[WRITER_REQUEST_MAX];
 
     for (size_t i = 0; i < part.count; i++) {
-        records[i] = hand->writes[part.from + i]->record;
+        records[i] = hand->each[part.from + i].write->record;
     }
     const enum status status =
         chroma_upsert(context_chroma(writing->ctx), hand->domain, records, part.count, err);
     context_progress(writing->ctx);
     if (status == STATUS_OK) {
-        memset(hand->passed + part.from, true, part.count);
-        writing->any_passed = true;
+        for (size_t i = 0; i < part.count; i++) {
+            hand->each[part.from + i].passed = true;
+        }
         writing->silences = 0;
         return STATUS_OK;
     }
@@ -286,10 +297,10 @@ static enum status send(struct writing *writing, struct part part, struct error 
     return status;
 }
 
-static void note_alone(struct writing *writing, size_t at, const struct error *err)
+static void note_alone(struct hand *hand, size_t at, const struct error *err)
 {
-    writing->hand->alone[at] = true;
-    writing->hand->errors[at] = *err;
+    hand->each[at].alone = true;
+    hand->each[at].error = *err;
 }
 
 /* Who failed alone with a 500 while others passed gets a second chance: servers stumble. In an
@@ -299,21 +310,20 @@ static void try_again(struct writing *writing)
     struct hand *hand = writing->hand;
 
     for (size_t i = 0; i < hand->count; i++) {
+        struct held *held = &hand->each[i];
         struct error err = {0};
-        if (!hand->alone[i]) {
+        if (!held->alone || held->error.status == STATUS_INVALID ||
+            held->error.status == STATUS_FULL) {
             continue;
         }
-        const enum status said = hand->errors[i].status;
-        if (said == STATUS_INVALID || said == STATUS_FULL) {
-            continue;
-        }
+        const enum status said = held->error.status;
         if (!is_away(writing) && (said == STATUS_FAILED || said == STATUS_GARBLED)) {
-            hand->alone[i] = send(writing, (struct part){i, 1}, &err) != STATUS_OK;
-            if (hand->alone[i] && failure_is_outage(&err)) {
+            held->alone = send(writing, (struct part){i, 1}, &err) != STATUS_OK;
+            if (held->alone && failure_is_outage(&err)) {
                 writing->away = err;
             }
         }
-        hand->alone[i] = hand->alone[i] && !is_away(writing);
+        held->alone = held->alone && !is_away(writing);
     }
 }
 
@@ -335,10 +345,10 @@ static void halve(struct writing *writing, const struct error *first)
             return;
         }
         if (!passed && part.count == 1) {
-            note_alone(writing, part.from, &err);
+            note_alone(writing->hand, part.from, &err);
         }
         halving_tell(&halving, passed);
-        if (!writing->any_passed && !failure_is_own_check(&err) && halving.sent >= patience) {
+        if (!any_passed(writing->hand) && !failure_is_own_check(&err) && halving.sent >= patience) {
             return;
         }
     }
@@ -349,7 +359,7 @@ static void halve(struct writing *writing, const struct error *first)
 static bool is_known_to_fail(struct context *ctx, const struct hand *hand)
 {
     return hand->count == 1 && failure_may_be_text(&hand->error) &&
-           hand->writes[0]->tried_unix_ms > 0 &&
+           hand->each[0].write->tried_unix_ms > 0 &&
            upstreams_state(ctx->upstreams, OPERATION_WRITE) == BREAKER_CLOSED;
 }
 
@@ -365,13 +375,13 @@ static void upsert(struct context *ctx, struct hand *hand)
         if (hand->count > 1) {
             halve(&writing, first);
         } else {
-            note_alone(&writing, 0, first);
+            note_alone(hand, 0, first);
         }
     }
-    if (status != STATUS_OK && writing.any_passed) {
+    if (status != STATUS_OK && any_passed(hand)) {
         try_again(&writing);
     }
-    if (writing.any_passed) {
+    if (any_passed(hand)) {
         if (is_away(&writing)) {
             *first = writing.away; /* of those that wait */
         }
@@ -399,8 +409,8 @@ static void replace(struct context *ctx, struct hand *hand)
     size_t count = 0;
 
     for (size_t i = 0; i < hand->count; i++) {
-        for (size_t j = 0; j < WRITER_REPLACES_MAX && hand->passed[i]; j++) {
-            const struct slice id = hand->writes[i]->replaces[j];
+        for (size_t j = 0; j < WRITER_REPLACES_MAX && hand->each[i].passed; j++) {
+            const struct slice id = hand->each[i].write->replaces[j];
             if (id.bytes > 0 && !holds(hand, id)) {
                 ids[count++] = id;
             }
@@ -413,8 +423,6 @@ static void replace(struct context *ctx, struct hand *hand)
 
 static void write_hand(struct context *ctx, struct hand *hand)
 {
-    memset(hand->passed, false, sizeof hand->passed);
-    memset(hand->alone, false, sizeof hand->alone);
     upsert(ctx, hand);
     replace(ctx, hand);
 }

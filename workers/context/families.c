@@ -23,18 +23,13 @@ enum {
 void families_init(struct families *f, const struct settings *settings, struct metrics *metrics,
                    struct queue *queues, size_t queue_count)
 {
-    pthread_condattr_t monotonic;
-
     *f = (struct families){.settings = settings,
                            .metrics = metrics,
                            .queues = queues,
                            .queue_count = queue_count,
                            .started_unix_ms = clock_unix_ms()};
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&f->lock, NULL);
-    pthread_cond_init(&f->answered, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&f->answered, NULL);
 
     metrics_name_build(metrics, STILLHOUSE_VERSION_TEXT, queue_library_version());
     metrics_name_tallies(metrics, queue_counter_names, QUEUE_COUNTERS);
@@ -78,7 +73,7 @@ void families_refresh(struct families *f)
     }
     bool may_wait = f->in_vain_ms == 0 || now_ms - f->in_vain_ms >= IN_VAIN_MS;
     while (f->asked && may_wait) {
-        may_wait = pthread_cond_timedwait(&f->answered, &f->lock, &until) == 0;
+        may_wait = pthread_cond_clockwait(&f->answered, &f->lock, CLOCK_MONOTONIC, &until) == 0;
         f->in_vain_ms = may_wait ? 0 : clock_now_ms();
     }
     if (f->asked && clock_now_ms() - f->ended_ms >= KEPT_MS) {

@@ -13,7 +13,7 @@
  *   - It fails for itself. What it returns is logged under its name, at most every few seconds; the
  *     others go on, and it is run again after a moment. Only when the connection itself is lost
  *     does the round end, since it would be lost for all.
- *   - It says when it wants to run next: turn->wait_ms comes with the table's time and may be
+ *   - It says when it wants to run next: turn.wait_ms comes with the table's time and may be
  *     changed. A chore that found nothing to do may well ask for longer; one that has more to do
  *     asks for 0 and comes again in the next round, after the others: so work is done in slices.
  *   - Its functions may be missing: a refusal makes the janitor load the library anew.
@@ -59,6 +59,12 @@ enum {
     CHORES_MAX = 16,
 };
 
+/* What the run of a chore is about, and when the next one shall be. */
+struct turn {
+    size_t queue;    /* index into the worker's queues; 0 for a chore of the worker's own */
+    int64_t wait_ms; /* until the next run: the table's time, or what the chore sets */
+};
+
 /* All of it belongs to the janitor's thread. */
 struct janitor {
     struct worker *worker;
@@ -69,6 +75,7 @@ struct janitor {
     struct redis_conn *conn;
     struct redis_conn *cache; /* the cache's; the same object where there is only one */
     struct duty duty;         /* which queues' chores are ours */
+    struct turn turn;         /* of the chore that is run */
 
     int64_t own_due_ms[CHORES_MAX];
     int64_t queue_due_ms[CHORES_MAX][READER_QUEUES_MAX];
@@ -95,16 +102,10 @@ struct janitor {
     char orphans[READER_QUEUES_MAX][QUEUE_CURSOR_BYTES]; /* how far each queue was looked through */
 };
 
-/* What a run is about, and when the next one shall be. */
-struct turn {
-    size_t queue;    /* index into the worker's queues; 0 for a chore of the worker's own */
-    int64_t wait_ms; /* until the next run: the table's time, or what the chore sets */
-};
-
 struct chore {
     const char *name; /* for the log: "janitor: promote: ..." */
     int64_t every_ms; /* over 0; rounds begin every 200 ms, or when the next chore is due */
-    enum status (*run)(struct janitor *janitor, struct turn *turn, struct error *err);
+    enum status (*run)(struct janitor *janitor, struct error *err);
     bool is_woken; /* a queue's: also run when its key `sh:{Q}:wake` gets a token */
 };
 
@@ -124,10 +125,9 @@ enum {
 };
 
 /* What keeps jobs ours, or gives them up. */
-static enum status look_after_lanes(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status look_after_lanes(struct janitor *janitor, struct error *err)
 {
     enum status status = STATUS_OK;
-    (void)turn;
 
     for (size_t i = 0; i < janitor->lane_count && status == STATUS_OK; i++) {
         status = lane_look_after(janitor->lanes[i], janitor->conn, err);
@@ -135,9 +135,8 @@ static enum status look_after_lanes(struct janitor *janitor, struct turn *turn, 
     return status;
 }
 
-static enum status renew_writers(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status renew_writers(struct janitor *janitor, struct error *err)
 {
-    (void)turn;
     (void)err;
     writer_renew(janitor->worker->writer, janitor->conn);
     return STATUS_OK;
@@ -145,22 +144,21 @@ static enum status renew_writers(struct janitor *janitor, struct turn *turn, str
 
 /* ---- the leases of the queues ---------------------------------------------------------------- */
 
-static enum status beat_duty(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status beat_duty(struct janitor *janitor, struct error *err)
 {
-    (void)turn;
     return duty_beat(&janitor->duty, err);
 }
 
-static enum status look_for_duty(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status look_for_duty(struct janitor *janitor, struct error *err)
 {
-    return duty_look(&janitor->duty, &turn->wait_ms, err);
+    return duty_look(&janitor->duty, &janitor->turn.wait_ms, err);
 }
 
 /* ---- the server ------------------------------------------------------------------------------ */
 
 /* Lost functions must not wait for the next call that needs one, since producers need them too; and
  * an older program may have put its own in the place of ours. */
-static enum status look_for_library(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status look_for_library(struct janitor *janitor, struct error *err)
 {
     bool loaded = false;
     enum status status = queue_install(janitor->conn, &loaded, err);
@@ -169,13 +167,13 @@ static enum status look_for_library(struct janitor *janitor, struct turn *turn, 
         log_warning("the function library was gone or older and is loaded again");
     }
     if (!duty_holds_any(&janitor->duty)) {
-        turn->wait_ms = OTHERS_EVERY_MS;
+        janitor->turn.wait_ms = OTHERS_EVERY_MS;
     }
     return status;
 }
 
 /* A policy may be set at run time, and after a failover another server has its own. */
-static enum status look_for_eviction(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status look_for_eviction(struct janitor *janitor, struct error *err)
 {
     struct worker *worker = janitor->worker;
     const int64_t now_ms = clock_now_ms();
@@ -193,7 +191,6 @@ static enum status look_for_eviction(struct janitor *janitor, struct turn *turn,
                                             atomic_load(&worker->fleet_size) == 0
                                         ? EVICTION_EVERY_MS
                                         : OTHERS_EVERY_MS);
-    (void)turn;
     return status;
 }
 
@@ -234,7 +231,7 @@ static enum status find_old(struct janitor *janitor, bool *found, struct error *
 
 /* Who has leases looks often, the others seldom, so that jobs are taken over also when its lanes
  * are all busy. What cannot be looked at from here (a key of another type) the reader looks at. */
-static enum status look_for_stale(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status look_for_stale(struct janitor *janitor, struct error *err)
 {
     struct worker *worker = janitor->worker;
     bool found = false;
@@ -242,7 +239,7 @@ static enum status look_for_stale(struct janitor *janitor, struct turn *turn, st
     if (!duty_holds_any(&janitor->duty)) {
         const int64_t size = atomic_load(&worker->fleet_size);
         const int64_t spread_ms = size * STALE_SPREAD_MS;
-        turn->wait_ms =
+        janitor->turn.wait_ms =
             STALE_OTHERS_MS + (int64_t)(retry_random_next(&janitor->duty.random) %
                                         (uint64_t)(spread_ms < 1                 ? 1
                                                    : spread_ms > STALE_OTHERS_MS ? STALE_OTHERS_MS
@@ -258,11 +255,10 @@ static enum status look_for_stale(struct janitor *janitor, struct turn *turn, st
 
 /* Sees to it that the reader heeds what it is told, and when the worker stops; where all lanes are
  * busy somebody else is called. */
-static enum status nudge_reader(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status nudge_reader(struct janitor *janitor, struct error *err)
 {
     struct worker *worker = janitor->worker;
     const int64_t called_ms = reader_called_for_ms(worker->reader);
-    (void)turn;
 
     if (worker_mode(worker) != FLEET_RUN) {
         reader_invite(worker->reader); /* off the bench */
@@ -287,11 +283,10 @@ static bool shall_ask(uint64_t times)
 }
 
 /* Seldom, but soon when something has changed. */
-static enum status register_worker(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status register_worker(struct janitor *janitor, struct error *err)
 {
     const int64_t now_ms = clock_now_ms();
     struct load load = {0};
-    (void)turn;
 
     for (size_t i = 0; i < janitor->lane_count; i++) {
         lane_add_load(janitor->lanes[i], &load);
@@ -312,28 +307,25 @@ static enum status register_worker(struct janitor *janitor, struct turn *turn, s
     return status;
 }
 
-static enum status forget_workers(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status forget_workers(struct janitor *janitor, struct error *err)
 {
-    (void)turn;
     return registration_forget(janitor->conn, janitor->worker, err);
 }
 
 /* A command a minute where nothing is swept; the work is done by a thread of its own. */
-static enum status tick_sweep(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status tick_sweep(struct janitor *janitor, struct error *err)
 {
-    (void)turn;
     return sweep_tick(janitor->sweep, janitor->conn, err);
 }
 
 /* A worker without jobs asks no upstream: how one that was away is now, others know. */
-static enum status hear_of_upstreams(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status hear_of_upstreams(struct janitor *janitor, struct error *err)
 {
     struct worker *worker = janitor->worker;
     struct context ctx = {.settings = worker->settings,
                           .upstreams = worker->upstreams,
                           .redis_clock_ms = &worker->redis_clock_ms,
                           .clients = {.redis = janitor->conn, .cache = janitor->cache}};
-    (void)turn;
     (void)err;
 
     for (int i = 0; i < OPERATIONS; i++) {
@@ -345,9 +337,8 @@ static enum status hear_of_upstreams(struct janitor *janitor, struct turn *turn,
 }
 
 /* When somebody scrapes; they wait for it. */
-static enum status feed_families(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status feed_families(struct janitor *janitor, struct error *err)
 {
-    (void)turn;
     (void)err;
     if (families_are_asked(&janitor->worker->families)) {
         families_fetch(&janitor->worker->families, janitor->conn);
@@ -379,24 +370,32 @@ enum {
     STILL_TIMES = 5,
 };
 
-/* For what only becomes due where jobs move or stand: a queue in which nothing of the kind was seen
- * for a while is looked at less often. */
-static int64_t when_still(const struct janitor *janitor, size_t queue, int64_t every_ms)
+static const struct queue *queue_of(const struct janitor *janitor)
 {
-    const int64_t jobs_ms = reader_last_jobs_ms(janitor->worker->reader, queue);
-    const int64_t old_ms = janitor->old_ms[queue];
-    const int64_t last_ms = jobs_ms > old_ms ? jobs_ms : old_ms;
-
-    return last_ms == 0 || clock_now_ms() - last_ms > STILL_AFTER_MS ? every_ms * STILL_TIMES
-                                                                     : every_ms;
+    return &janitor->worker->queues[janitor->turn.queue];
 }
 
-/* `every_ms` for up to a few queues; with many each comes less often, so that they cost no more. */
-static int64_t stretched(const struct janitor *janitor, int64_t every_ms)
+/* The table's time for up to a few queues; with many each comes less often, so that they cost no
+ * more. */
+static int64_t stretched(const struct janitor *janitor)
 {
     const int64_t queues = (int64_t)janitor->worker->queue_count;
+    const int64_t every_ms = janitor->turn.wait_ms;
 
     return queues <= FEW_QUEUES ? every_ms : every_ms * queues / FEW_QUEUES;
+}
+
+/* The same for what only becomes due where jobs move or stand: a queue in which nothing of the kind
+ * was seen for a while is looked at less often. */
+static int64_t when_still(const struct janitor *janitor)
+{
+    const int64_t jobs_ms = reader_last_jobs_ms(janitor->worker->reader, janitor->turn.queue);
+    const int64_t old_ms = janitor->old_ms[janitor->turn.queue];
+    const int64_t last_ms = jobs_ms > old_ms ? jobs_ms : old_ms;
+
+    return last_ms == 0 || clock_now_ms() - last_ms > STILL_AFTER_MS
+               ? stretched(janitor) * STILL_TIMES
+               : stretched(janitor);
 }
 
 /* Whether a token would reach us. A worker that was stopped or cut off and lost its leases may
@@ -411,27 +410,27 @@ static bool is_heard(const struct janitor *janitor)
 
 /* Moves due jobs to their streams, and sleeps until the next one is due. Who delays a job that is
  * due earlier leaves a token; so does who resumes the queue. */
-static enum status promote(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status promote(struct janitor *janitor, struct error *err)
 {
-    const struct queue *queue = &janitor->worker->queues[turn->queue];
-    const int64_t most_ms = is_heard(janitor) ? stretched(janitor, turn->wait_ms) : PROMOTE_DEAF_MS;
+    const struct queue *queue = queue_of(janitor);
+    const int64_t most_ms = is_heard(janitor) ? stretched(janitor) : PROMOTE_DEAF_MS;
     struct queue_promotion due;
     enum status status = queue_promote(janitor->conn, queue, PROMOTE_LIMIT, &due, err);
 
-    turn->wait_ms = due.next_ms < 0 || due.next_ms > most_ms ? most_ms : due.next_ms;
+    janitor->turn.wait_ms = due.next_ms < 0 || due.next_ms > most_ms ? most_ms : due.next_ms;
     if (due.paused) {
-        turn->wait_ms = PROMOTE_PAUSED_MS;
+        janitor->turn.wait_ms = PROMOTE_PAUSED_MS;
     }
     if (due.moved == 0 && due.next_ms == 0) {
-        turn->wait_ms = 1; /* due in less than a millisecond */
+        janitor->turn.wait_ms = 1; /* due in less than a millisecond */
     }
     return status;
 }
 
 /* Dead letters over their bound leave loudly: somebody may have wanted to read them. */
-static enum status trim(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status trim(struct janitor *janitor, struct error *err)
 {
-    const struct queue *trimmed = &janitor->worker->queues[turn->queue];
+    const struct queue *trimmed = queue_of(janitor);
     const struct settings *settings = janitor->worker->settings;
     size_t gone = 0;
     const struct queue_dead_bounds bounds = {settings->max_dead, settings->dead_ttl_ms,
@@ -442,19 +441,19 @@ static enum status trim(struct janitor *janitor, struct turn *turn, struct error
         log_warning("queue \"%s\": %zu dead letters over STILLHOUSE_MAX_DEAD, _MAX_DEAD_BYTES or "
                     "_DEAD_TTL discarded",
                     trimmed->name, gone);
-        turn->wait_ms = 0; /* there may be more */
+        janitor->turn.wait_ms = 0; /* there may be more */
     } else {
-        turn->wait_ms = when_still(janitor, turn->queue, stretched(janitor, turn->wait_ms));
+        janitor->turn.wait_ms = when_still(janitor);
     }
     return status;
 }
 
 /* Takes consumers out of the groups that are long gone. */
-static enum status reap(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status reap(struct janitor *janitor, struct error *err)
 {
-    const struct queue *reaped = &janitor->worker->queues[turn->queue];
+    const struct queue *reaped = queue_of(janitor);
     size_t removed = 0;
-    turn->wait_ms = when_still(janitor, turn->queue, stretched(janitor, turn->wait_ms));
+    janitor->turn.wait_ms = when_still(janitor);
     enum status status = queue_reap(janitor->conn, reaped, REAP_IDLE_MS, &removed, err);
 
     if (removed > 0) {
@@ -464,10 +463,10 @@ static enum status reap(struct janitor *janitor, struct turn *turn, struct error
 }
 
 /* Puts back what nobody would ever run. */
-static enum status adopt(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status adopt(struct janitor *janitor, struct error *err)
 {
-    const struct queue *adopted = &janitor->worker->queues[turn->queue];
-    char *cursor = janitor->orphans[turn->queue];
+    const struct queue *adopted = queue_of(janitor);
+    char *cursor = janitor->orphans[janitor->turn.queue];
     size_t count = 0;
 
     if (cursor[0] == '\0') {
@@ -475,9 +474,9 @@ static enum status adopt(struct janitor *janitor, struct turn *turn, struct erro
     }
     enum status status = queue_adopt_orphans(janitor->conn, adopted, cursor, &count, err);
     if (cursor[0] == '\0') {
-        turn->wait_ms = when_still(janitor, turn->queue, stretched(janitor, turn->wait_ms));
+        janitor->turn.wait_ms = when_still(janitor);
     } else {
-        turn->wait_ms = count > 0 ? 0 : ADOPT_NEXT_MS;
+        janitor->turn.wait_ms = count > 0 ? 0 : ADOPT_NEXT_MS;
     }
     if (status != STATUS_OK) {
         cursor[0] = '\0';
@@ -491,10 +490,10 @@ static enum status adopt(struct janitor *janitor, struct turn *turn, struct erro
 }
 
 /* Tells those who enqueue what the backlog may weigh. */
-static enum status limit(struct janitor *janitor, struct turn *turn, struct error *err)
+static enum status limit(struct janitor *janitor, struct error *err)
 {
-    turn->wait_ms = stretched(janitor, turn->wait_ms);
-    return queue_limit_bytes(janitor->conn, &janitor->worker->queues[turn->queue],
+    janitor->turn.wait_ms = stretched(janitor);
+    return queue_limit_bytes(janitor->conn, queue_of(janitor),
                              janitor->worker->settings->max_backlog_bytes, err);
 }
 
@@ -550,19 +549,19 @@ static bool run_chore(struct janitor *janitor, const struct chore *chore, size_t
                       int64_t *due_ms, struct log_limit *limit)
 {
     struct error err = {0};
-    struct turn turn = {queue, chore->every_ms};
 
     if (clock_now_ms() < *due_ms) {
         note_due(janitor, *due_ms);
         return true;
     }
-    const enum status status = chore->run(janitor, &turn, &err);
+    janitor->turn = (struct turn){queue, chore->every_ms};
+    const enum status status = chore->run(janitor, &err);
     if (status != STATUS_OK) {
         redis_conn_abandon(janitor->conn);
         complain(limit, chore, &err);
-        turn.wait_ms = chore->every_ms < FAILED_WAIT_MS ? chore->every_ms : FAILED_WAIT_MS;
+        janitor->turn.wait_ms = chore->every_ms < FAILED_WAIT_MS ? chore->every_ms : FAILED_WAIT_MS;
     }
-    *due_ms = clock_now_ms() + turn.wait_ms;
+    *due_ms = clock_now_ms() + janitor->turn.wait_ms;
     note_due(janitor, *due_ms);
     if (status == STATUS_REFUSED && redis_conn_is_open(janitor->conn)) {
         install_again(janitor);

@@ -24,18 +24,14 @@ void seats_init(struct seats *seats, const struct reader_config *config)
     const struct settings *settings = config->settings;
     char hash[TEXT_HASH_CHARS + 1];
     char name[TEXT_HASH_CHARS + 8];
-    pthread_condattr_t monotonic;
 
     text_hash(settings->queues, strlen(settings->queues), hash);
     snprintf(name, sizeof name, "seats:%s", hash);
     seats->config = config;
     seats->random.state = (uint64_t)clock_now_ns();
     keys_plain(seats->key, settings->prefix, name);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&seats->bench_lock, NULL);
-    pthread_cond_init(&seats->invited, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&seats->invited, NULL);
 }
 
 void seats_end(struct seats *seats)
@@ -98,8 +94,8 @@ void seats_wait(struct seats *seats)
     const struct timespec until = clock_in_ms(wait_ms);
 
     pthread_mutex_lock(&seats->bench_lock);
-    while (!seats->is_invited &&
-           pthread_cond_timedwait(&seats->invited, &seats->bench_lock, &until) == 0) {
+    while (!seats->is_invited && pthread_cond_clockwait(&seats->invited, &seats->bench_lock,
+                                                        CLOCK_MONOTONIC, &until) == 0) {
     }
     if (seats->is_invited) {
         seats->stood = 0; /* perhaps to somebody's seat */
