@@ -31,6 +31,10 @@ static const struct slice result_names[RESULT_FIELDS] = {
 
 enum { EXAMPLE_ID, EXAMPLE_TEXT, EXAMPLE_METADATA, EXAMPLE_DISTANCE, EXAMPLE_FIELDS };
 
+/* A past task has one more, for readers without example_split: how many bytes its prompt has. The
+ * halves themselves would double the text in every cached result. */
+static const struct slice prompt_name = NAME(EXAMPLE_PROMPT_KEY);
+
 static const struct slice example_names[EXAMPLE_FIELDS] = {
     NAME("id"),
     NAME("text"),
@@ -198,11 +202,18 @@ static void put_integer(enum result_field field, int64_t number, struct strbuf *
 
 static void put_example(const struct example *example, struct strbuf *out)
 {
-    mp_put_map(out, EXAMPLE_FIELDS);
+    struct halves halves;
+    const bool is_task = example_split(example, &halves);
+
+    mp_put_map(out, is_task ? EXAMPLE_FIELDS + 1 : EXAMPLE_FIELDS);
     mp_put_text(out, example_names[EXAMPLE_ID]);
     mp_put_text(out, example->id);
     mp_put_text(out, example_names[EXAMPLE_TEXT]);
     mp_put_text(out, example->text);
+    if (is_task) {
+        mp_put_text(out, prompt_name);
+        mp_put_integer(out, (int64_t)halves.prompt.bytes);
+    }
     mp_put_text(out, example_names[EXAMPLE_DISTANCE]);
     mp_put_number(out, example->distance);
     mp_put_text(out, example_names[EXAMPLE_METADATA]);

@@ -478,12 +478,13 @@ enum status metadata_read_tolerant(const struct mp_value *map, struct arena *are
     const size_t size = map->type == MP_MAP ? map->count : 0;
     struct mp_cursor cursor = mp_inside(map);
     struct foreign found;
-    enum status status = make_room(arena, size < METADATA_MAX ? size : METADATA_MAX, out, err);
+    enum status status =
+        make_room(arena, size < METADATA_RESULT_MAX ? size : METADATA_RESULT_MAX, out, err);
 
     if (map->type != MP_MAP) {
         return status;
     }
-    while (status == STATUS_OK && out->count < METADATA_MAX &&
+    while (status == STATUS_OK && out->count < METADATA_RESULT_MAX &&
            next_pair(&source, false, &cursor, &found)) {
         struct meta_pair pair = {0};
         if (is_scalar_pair(&found) && read_key(&found.key, arena, &pair.key, NULL) == STATUS_OK &&

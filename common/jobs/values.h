@@ -16,7 +16,10 @@
 #include "jobs/msgpack.h"
 #include "json/writer.h"
 
-enum { METADATA_MAX = 64 };
+enum {
+    METADATA_MAX = 64,        /* of a caller's */
+    METADATA_RESULT_MAX = 96, /* of an example's: ours are among them */
+};
 
 struct metadata {
     struct meta_pair *pairs;

@@ -286,14 +286,18 @@ static enum status open_links(stillhouse_client *client, struct error *err)
     return client->cache_link == NULL ? error_wrap(err, "cache_url") : STATUS_OK;
 }
 
-static enum status open_client(stillhouse_client *client, const stillhouse_options *options,
+/* The client is configured. `beside`: shares that one's memory; NULL: has one of its own. */
+static enum status open_client(stillhouse_client *client, const stillhouse_client *beside,
                                struct error *err)
 {
-    TRY(configure(options, &client->config, err));
     TRY(open_queues(client, err));
     TRY(open_links(client, err));
-    TRY(memory_init(&client->memory, client->config.memory_entries, client->config.memory_ttl_ms,
-                    err));
+    client->memory = beside != NULL ? memory_join(beside->memory)
+                                    : memory_new(client->config.memory_entries,
+                                                 client->config.memory_ttl_ms, err);
+    if (client->memory == NULL) {
+        return STATUS_OOM;
+    }
     counts_init(&client->counts, client->config.prefix);
     return spool_open(&client->spool, client->config.outbox, client->config.prefix,
                       client->config.outbox_max_bytes, err);
@@ -305,7 +309,7 @@ static void free_client(stillhouse_client *client)
         link_free(client->cache_link);
     }
     link_free(client->link);
-    memory_free(&client->memory);
+    memory_leave(client->memory);
     spool_close(&client->spool);
     strbuf_free(&client->body);
     arena_free(&client->arena);
@@ -313,23 +317,28 @@ static void free_client(stillhouse_client *client)
     free(client);
 }
 
-stillhouse_status stillhouse_open(const stillhouse_options *options, stillhouse_client **client)
+/* `options`, or the configuration of the client that it stands beside. */
+static stillhouse_status open_as(const stillhouse_options *options, const stillhouse_client *beside,
+                                 stillhouse_client **client)
 {
     struct error err = {0};
+    enum status status = STATUS_OK;
 
-    open_error[0] = '\0';
-    if (client == NULL) {
-        snprintf(open_error, sizeof open_error, "client: expected a place for it, got NULL");
-        return STILLHOUSE_INVALID;
-    }
     *client = NULL;
     stillhouse_client *made = calloc(1, sizeof *made);
-    if (made == NULL) {
+    if (made == NULL || !forks_watch()) {
+        free(made);
         snprintf(open_error, sizeof open_error, "out of memory");
         return STILLHOUSE_FAILED;
     }
-    const enum status status = forks_watch() ? open_client(made, options, &err)
-                                             : error_set(&err, STATUS_OOM, "out of memory");
+    if (beside == NULL) {
+        status = configure(options, &made->config, &err);
+    } else {
+        made->config = beside->config;
+    }
+    if (status == STATUS_OK) {
+        status = open_client(made, beside, &err);
+    }
     made->forks = forks_count();
     if (status != STATUS_OK) {
         snprintf(open_error, sizeof open_error, "%s", err.text);
@@ -338,6 +347,31 @@ stillhouse_status stillhouse_open(const stillhouse_options *options, stillhouse_
     }
     *client = made;
     return STILLHOUSE_OK;
+}
+
+stillhouse_status stillhouse_open(const stillhouse_options *options, stillhouse_client **client)
+{
+    open_error[0] = '\0';
+    if (client == NULL) {
+        snprintf(open_error, sizeof open_error, "client: expected a place for it, got NULL");
+        return STILLHOUSE_INVALID;
+    }
+    return open_as(options, NULL, client);
+}
+
+stillhouse_status stillhouse_open_beside(const stillhouse_client *other, stillhouse_client **client)
+{
+    open_error[0] = '\0';
+    if (client != NULL) {
+        *client = NULL;
+    }
+    if (client == NULL || other == NULL) {
+        snprintf(open_error, sizeof open_error, "%s",
+                 client == NULL ? "client: expected a place for it, got NULL"
+                                : "other: expected a client, got NULL");
+        return STILLHOUSE_INVALID;
+    }
+    return open_as(NULL, other, client);
 }
 
 void stillhouse_close(stillhouse_client *client)
@@ -354,15 +388,10 @@ void stillhouse_close(stillhouse_client *client)
 /* ---- a child of fork() ----------------------------------------------------------------------- */
 
 /* Another thread of the parent was in a call: what it was changing then is not looked at, but left
- * where it is. Only what a call never changes is taken over. */
+ * where it is. Only what a call never changes is taken over, and the memory, which fork() finds
+ * whole. */
 static void start_over(stillhouse_client *client)
 {
-    struct error err;
-
-    if (memory_init(&client->memory, client->config.memory_entries, client->config.memory_ttl_ms,
-                    &err) != STATUS_OK) {
-        client->memory = (struct memory){0}; /* then nothing is remembered */
-    }
     spool_start_over(&client->spool);
     client->body = (struct strbuf){0};
     client->arena = (struct arena){0};
@@ -380,6 +409,8 @@ void client_adopt(stillhouse_client *client)
     if (torn) {
         start_over(client);
     }
+    client->prompt_id[0] = '\0';
+    client->has_asked = false;
     spool_forget_counts(&client->spool);
     counts_init(&client->counts, client->config.prefix); /* the parent sends what waits */
     client->forks = forks_count();

@@ -36,7 +36,7 @@ struct stillhouse_client {
     struct client_config config;
     struct link *link;       /* the queues' Redis */
     struct link *cache_link; /* the cache's; may be the same */
-    struct memory memory;
+    struct memory *memory;   /* of those that were opened beside one another together */
     struct counts counts;
     struct spool spool;
     struct queue enrich;
@@ -45,6 +45,8 @@ struct stillhouse_client {
     struct strbuf body; /* of the job in hand */
     struct arena arena; /* of the call in hand */
     struct error err;   /* of the last call that failed */
+    char prompt_id[37]; /* of the last prompt, once it was asked for */
+    bool has_asked;     /* for a prompt, so that it has an id */
     unsigned forks;     /* of the process that this copy of the client belongs to */
     atomic_bool busy;   /* a call is under way; only a child of fork() reads it */
 };

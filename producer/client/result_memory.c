@@ -26,6 +26,7 @@ struct memory_entry {
     const struct memory_domain *domain;
     uint64_t moves; /* of the domain, when it was kept */
     int k;
+    struct memory_made made;
     alignas(max_align_t) char piece[];
 };
 
@@ -92,6 +93,7 @@ enum status memory_init(struct memory *memory, size_t entries, int64_t ttl_ms, s
         .max_bytes = MEMORY_BYTES_MAX,
         .ttl_ms = ttl_ms,
         .domains = calloc(MEMORY_DOMAINS, sizeof *memory->domains),
+        .lock = PTHREAD_MUTEX_INITIALIZER,
     };
     if (memory->domains == NULL) {
         return error_set(err, STATUS_OOM, "out of memory");
@@ -109,7 +111,8 @@ static void drop(struct memory *memory, struct memory_entry *entry)
 {
     HASH_DELETE(hh, memory->entries, entry);
     memory->count--;
-    memory->bytes -= entry->bytes;
+    memory->bytes -= entry->bytes + entry->made.bytes;
+    free(entry->made.piece);
     free(entry);
 }
 
@@ -121,6 +124,96 @@ void memory_free(struct memory *memory)
     free(memory->domains);
     memory->domains = NULL;
     strbuf_free(&memory->key);
+}
+
+/* ---- one for several clients, and fork() ------------------------------------------------------
+ */
+
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct memory *all;
+
+struct memory *memory_new(size_t entries, int64_t ttl_ms, struct error *err)
+{
+    struct memory *memory = malloc(sizeof *memory);
+
+    if (memory == NULL || memory_init(memory, entries, ttl_ms, err) != STATUS_OK) {
+        free(memory);
+        (void)error_set(err, STATUS_OOM, "out of memory");
+        return NULL;
+    }
+    memory->clients = 1;
+    pthread_mutex_lock(&all_lock);
+    memory->next = all;
+    if (all != NULL) {
+        all->before = memory;
+    }
+    all = memory;
+    pthread_mutex_unlock(&all_lock);
+    return memory;
+}
+
+struct memory *memory_join(struct memory *memory)
+{
+    pthread_mutex_lock(&all_lock);
+    memory->clients++;
+    pthread_mutex_unlock(&all_lock);
+    return memory;
+}
+
+static void take_out(struct memory *memory)
+{
+    if (memory->before != NULL) {
+        memory->before->next = memory->next;
+    } else {
+        all = memory->next;
+    }
+    if (memory->next != NULL) {
+        memory->next->before = memory->before;
+    }
+}
+
+void memory_leave(struct memory *memory)
+{
+    if (memory == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&all_lock);
+    const bool is_last = --memory->clients == 0;
+    if (is_last) {
+        take_out(memory);
+    }
+    pthread_mutex_unlock(&all_lock);
+    if (is_last) {
+        memory_free(memory);
+        pthread_mutex_destroy(&memory->lock);
+        free(memory);
+    }
+}
+
+void memory_hold(struct memory *memory)
+{
+    pthread_mutex_lock(&memory->lock);
+}
+
+void memory_release(struct memory *memory)
+{
+    pthread_mutex_unlock(&memory->lock);
+}
+
+void memory_before_fork(void)
+{
+    pthread_mutex_lock(&all_lock);
+    for (struct memory *memory = all; memory != NULL; memory = memory->next) {
+        memory_hold(memory);
+    }
+}
+
+void memory_after_fork(void)
+{
+    for (struct memory *memory = all; memory != NULL; memory = memory->next) {
+        memory_release(memory);
+    }
+    pthread_mutex_unlock(&all_lock);
 }
 
 /* ---- domains --------------------------------------------------------------------------------- */
@@ -214,12 +307,14 @@ enum memory_answer memory_find(struct memory *memory, const struct question *que
     }
     const stillhouse_result *result = (const void *)entry->piece;
     *hit = (struct memory_hit){
+        .entry = entry,
         .piece = entry->piece,
         .bytes = entry->bytes,
         .made_at = entry->made_at,
         .count = entry->count,
         .few_shot = {entry->piece + ((uintptr_t)result->few_shot - entry->made_at),
                      entry->few_shot_bytes},
+        .made = entry->made,
     };
     return entry->moves == entry->domain->moves ? MEMORY_HIT : MEMORY_STALE;
 }
@@ -274,4 +369,19 @@ void memory_keep(struct memory *memory, const struct question *question,
     memcpy(entry->piece, result, bytes);
     memcpy(entry->piece + bytes, memory->key.data, memory->key.bytes);
     add(memory, entry, hash);
+}
+
+bool memory_keep_made(struct memory *memory, const struct memory_hit *hit,
+                      const struct memory_made *made)
+{
+    struct memory_entry *entry = hit->entry;
+    const size_t others = memory->bytes - entry->made.bytes;
+
+    if (made->bytes > memory->max_bytes - others) {
+        return false;
+    }
+    free(entry->made.piece);
+    entry->made = *made;
+    memory->bytes = others + made->bytes;
+    return true;
 }

@@ -30,14 +30,15 @@
  * No call aborts, exits, prints, or raises SIGPIPE.
  *
  * Threads. A client belongs to one thread at a time; it may move between threads when the caller
- * orders the calls. Different clients are independent. Results may be freed in any thread. No call
- * is safe in a signal handler. After fork() parent and child each have a client of their own, as a
- * server needs it that opens one and then forks its workers: the child's connects anew with the
- * next call, has the parent's memory of results, counts from nothing, and is to be closed too; the
- * parent's goes on undisturbed. (Forked past the C library, by a bare clone(), it is not noticed.)
- * A host given by name is looked up in a thread of the library's own, with all signals
- * blocked, that may outlive the call and the client where the name server is silent; so do not
- * dlclose() the library. Addresses, "localhost" and unix sockets need no such thread.
+ * orders the calls. Different clients are independent; those opened beside one another share their
+ * memory of results alone. Results may be freed in any thread. No call is safe in a signal handler.
+ * After fork() parent and child each have a client of their own, as a server needs it that opens
+ * one and then forks its workers: the child's connects anew with the next call, has the parent's
+ * memory of results, counts from nothing, and is to be closed too; the parent's goes on
+ * undisturbed. (Forked past the C library, by a bare clone(), it is not noticed.) A host given by
+ * name is looked up in a thread of the library's own, with all signals blocked, that may outlive
+ * the call and the client where the name server is silent; so do not dlclose() the library.
+ * Addresses, "localhost" and unix sockets need no such thread.
  *
  * Strings are UTF-8 and NUL-terminated unless a length stands beside them; arguments are borrowed
  * for the call. What a call returns through a pointer belongs to the caller, who frees it with the
@@ -107,7 +108,15 @@ typedef struct stillhouse_options {
 STILLHOUSE_API stillhouse_status stillhouse_open(const stillhouse_options *options,
                                                  stillhouse_client **client);
 
-/* Why the last stillhouse_open of this thread failed; "" when it did not. Valid until the next. */
+/* Another client with the configuration of `other`, for another thread: both have one memory of
+ * results, which they may use at the same time; connections, counts and the rest are each one's
+ * own. `other` may be in a call meanwhile, but not be closed. They may be closed in any order.
+ * Errors as stillhouse_open. */
+STILLHOUSE_API stillhouse_status stillhouse_open_beside(const stillhouse_client *other,
+                                                        stillhouse_client **client);
+
+/* Why the last stillhouse_open or _beside of this thread failed; "" when it did not. Valid until
+ * the next. */
 STILLHOUSE_API const char *stillhouse_open_error(void);
 
 /* Sends what is left of the prompts' counts (one bounded round trip, none when Redis was last seen
@@ -357,6 +366,12 @@ typedef struct stillhouse_result {
 
 STILLHOUSE_API void stillhouse_result_free(stillhouse_result *result); /* NULL is fine */
 
+/* The two halves of a past task, example i < count of a result of this library: what was asked and
+ * what came out, as they were handed in. They belong to the result. NULL for an indexed document,
+ * which has none, for a NULL result, and for i >= count. */
+STILLHOUSE_API const char *stillhouse_example_prompt(const stillhouse_result *result, size_t i);
+STILLHOUSE_API const char *stillhouse_example_result(const stillhouse_result *result, size_t i);
+
 /* The cached result: this client's memory first, then Redis. Enqueues nothing. k 0 = 3; a result
  * that was made for fewer examples counts as none, one made for more is returned whole. What
  * memory holds was current when it was read, at most memory_ttl_ms ago (a result without examples:
@@ -409,6 +424,65 @@ STILLHOUSE_API stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *clien
                                                         stillhouse_prompt_result *out);
 /* Frees and empties it. NULL is fine. */
 STILLHOUSE_API void stillhouse_prompt_free(stillhouse_prompt_result *prompt);
+
+/* The same examples as chat messages, to stand between a system message and the question: models
+ * learn more from them than from the block, in less time.
+ *
+ *     stillhouse_messages_result past;
+ *     stillhouse_messages(client, "legal", question, 0, 0, &past);
+ *     for (size_t i = 0; i < past.count; i++) {
+ *         say(past.messages[i].role, past.messages[i].content);
+ *     }
+ *     say("user", question);
+ *     stillhouse_messages_free(&past);
+ *
+ * What protects you: a block is fenced, and says that it is data; messages are not, they read like
+ * the chat's own past, which is why they teach more. For them hold: the roles are ours and go by
+ * turns; control tokens of chat templates are broken by a space, so that no text ends its message;
+ * invisible and control characters are dropped; all contents together have 16 KiB at most, those of
+ * one example 4 KiB, and what is longer is cut between characters. What a past answer says it still
+ * says. */
+typedef struct stillhouse_message {
+    const char *role;    /* "user" or "assistant", by turns */
+    const char *content; /* UTF-8, never blank */
+} stillhouse_message;
+
+typedef struct stillhouse_messages_result {
+    const stillhouse_message
+        *messages;               /* two an example, the nearest example last; NULL for none */
+    size_t count;                /* of messages */
+    stillhouse_prompt_kind kind; /* FALLBACK: none */
+    size_t examples;
+    stillhouse_status status; /* as in stillhouse_prompt_result */
+    char *owned;              /* private */
+} stillhouse_messages_result;
+
+/* The nearest k past tasks (0 = 3, at most 20). Indexed documents are no tasks and are left out.
+ * Bounds, counting, and what happens on a miss or a stale hit are those of stillhouse_prompt; all
+ * of *out is the caller's until stillhouse_messages_free. */
+STILLHOUSE_API stillhouse_prompt_kind stillhouse_messages(stillhouse_client *client,
+                                                          const char *domain, const char *query,
+                                                          int k, int wait_ms,
+                                                          stillhouse_messages_result *out);
+/* Frees and empties it. NULL is fine. */
+STILLHOUSE_API void stillhouse_messages_free(stillhouse_messages_result *messages);
+
+/* Memory only: no socket, disk or queue is touched, so an event loop may call them. true: *out is
+ * as the full call would have filled it, and it was counted (the counts go along with a later full
+ * call); a current result without examples is a FALLBACK with OK. false: nothing current is in
+ * memory, or the arguments are wrong; *out is the base prompt, or no messages, with NOT_FOUND or
+ * INVALID; nothing was counted, and the full call is to be made, in another thread. */
+STILLHOUSE_API bool stillhouse_prompt_from_memory(stillhouse_client *client, const char *domain,
+                                                  const char *query, const char *base,
+                                                  stillhouse_prompt_result *out);
+STILLHOUSE_API bool stillhouse_messages_from_memory(stillhouse_client *client, const char *domain,
+                                                    const char *query, int k,
+                                                    stillhouse_messages_result *out);
+
+/* A UUIDv7 for the last of these four calls that came to a prompt or messages (the memory's with
+ * false did not), to be told with its task's outcome; "" before any. Made here, without a round
+ * trip. Valid until the next call on this client. */
+STILLHOUSE_API const char *stillhouse_prompt_id(stillhouse_client *client);
 
 /* query_hash of the contract: 32 hex digits and NUL. No client needed. */
 STILLHOUSE_API void stillhouse_query_hash(const char *query, char out[33]);

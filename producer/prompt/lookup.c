@@ -86,7 +86,9 @@ enum status lookup_decode(stillhouse_client *client, const struct lookup_bytes *
     }
     if (status == STATUS_OK && asked != NULL) {
         const struct question answered = {asked->domain, asked->query, decoded.k};
-        memory_keep(&client->memory, &answered, *out, bytes, clock_now_ms());
+        memory_hold(client->memory);
+        memory_keep(client->memory, &answered, *out, bytes, clock_now_ms());
+        memory_release(client->memory);
     }
     client_tidy(client);
     return status;
@@ -166,7 +168,9 @@ static enum status read_replies(stillhouse_client *client, const struct request 
     const redisReply *result = request->reply->element[0];
     const bool epoch_known = read_epoch(request->reply->element[1], &epoch);
     if (epoch_known) {
-        memory_note_epoch(&client->memory, asked->domain, epoch);
+        memory_hold(client->memory);
+        memory_note_epoch(client->memory, asked->domain, epoch);
+        memory_release(client->memory);
     }
     if (result->type == REDIS_REPLY_NIL) {
         return error_set(err, STATUS_NOT_FOUND, "nothing cached in domain \"%s\" for this query",
@@ -300,10 +304,14 @@ static enum status look_up(stillhouse_client *client, struct question *asked,
     /* What is in memory passed the checks when it came there. */
     if (asked->domain != NULL && asked->query != NULL && k >= 0 && k <= BODIES_K_MAX) {
         asked->k = k == 0 ? BODIES_K_DEFAULT : k;
-        const enum memory_answer found = memory_find(&client->memory, asked, clock_now_ms(), &hit);
-        counts_add(&client->counts, COUNTS_MEMORY_MISS + found);
+        memory_hold(client->memory);
+        const enum memory_answer found = memory_find(client->memory, asked, clock_now_ms(), &hit);
         if (found == MEMORY_HIT) {
             *out = result_copy(hit.piece, hit.bytes, hit.made_at);
+        }
+        memory_release(client->memory);
+        counts_add(&client->counts, COUNTS_MEMORY_MISS + found);
+        if (found == MEMORY_HIT) {
             return *out != NULL ? STATUS_OK
                                 : error_set(err, STATUS_OOM, "out of memory for a result");
         }

@@ -1,6 +1,7 @@
-/* The prompt for a task. Whatever happens, one comes out.
+/* The prompt for a task, or its examples as messages. Whatever happens, a prompt comes out.
  *
- * Happy path: the block of examples is in memory, and is copied in front of the base prompt.
+ * Happy path: the block of examples is in memory, and is copied in front of the base prompt; or the
+ * messages that were made of them once are copied out.
  * Failure modes: not in memory -> Redis is asked, bounded; not there -> the enrichment is enqueued,
  * bounded, and waited for as long as the caller allows; whatever fails -> what memory holds though
  * the domain has changed since, else the base prompt itself, with the reason. */
@@ -10,15 +11,26 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "enqueue/send.h"
 #include "jobs/bodies.h"
 #include "prompt/lookup.h"
+#include "prompt/messages.h"
 
 struct asked {
     stillhouse_client *client;
-    struct question question; /* for the default number of examples */
-    const char *base;
+    struct question question;
+    const char *base; /* of the block */
     int wait_ms;
+    bool as_messages;
+};
+
+/* What comes out, in either form. Untouched, it is the fallback. */
+struct answer {
+    stillhouse_prompt_kind kind;
+    size_t examples;
+    size_t messages;
+    char *owned;
 };
 
 /* ---- the layout ---------------------------------------------------------------------------- */
@@ -39,31 +51,95 @@ char *prompt_compose(struct slice few_shot, const char *base)
     return text;
 }
 
-/* Fills *out with the examples in front; leaves the base prompt where there are none. */
-static enum status put_in_front(const struct asked *asked, struct slice few_shot, size_t count,
-                                bool stale, stillhouse_prompt_result *out, struct error *err)
+/* ---- the two forms --------------------------------------------------------------------------- */
+
+static enum status give_block(const struct asked *asked, const struct memory_hit *hit,
+                              struct answer *out, struct error *err)
 {
-    if (count == 0 || few_shot.bytes == 0) {
+    if (hit->few_shot.bytes == 0) {
         return STATUS_OK;
     }
-    out->owned = prompt_compose(few_shot, asked->base);
+    out->owned = prompt_compose(hit->few_shot, asked->base);
     if (out->owned == NULL) {
         return error_set(err, STATUS_OOM, "out of memory for a prompt");
     }
-    out->text = out->owned;
-    out->examples = count;
-    out->kind = stale ? STILLHOUSE_PROMPT_STALE : STILLHOUSE_PROMPT_ENRICHED;
+    out->examples = hit->count;
     return STATUS_OK;
 }
 
+/* Made once of what is in memory: breaking up foreign texts takes a hundred times as long as
+ * copying them. */
+static enum status give_messages(const struct asked *asked, const struct memory_hit *hit,
+                                 struct answer *out, struct error *err)
+{
+    struct memory_made made = hit->made;
+    bool is_kept = made.piece != NULL && made.k == asked->question.k;
+
+    if (!is_kept) {
+        const enum status status = messages_make(hit, asked->question.k, &made, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        is_kept = hit->entry != NULL && memory_keep_made(asked->client->memory, hit, &made);
+    }
+    if (made.count > 0) {
+        out->owned = is_kept ? messages_copy(&made) : made.piece;
+        out->messages = made.count;
+        out->examples = made.count / 2;
+        return out->owned != NULL ? STATUS_OK
+                                  : error_set(err, STATUS_OOM, "out of memory for messages");
+    }
+    if (!is_kept) {
+        free(made.piece);
+    }
+    return STATUS_OK;
+}
+
+/* Leaves the fallback where there are no examples. */
+static enum status give(const struct asked *asked, const struct memory_hit *hit, bool stale,
+                        struct answer *out, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    if (hit->count > 0) {
+        status = asked->as_messages ? give_messages(asked, hit, out, err)
+                                    : give_block(asked, hit, out, err);
+    }
+    if (out->owned != NULL) {
+        out->kind = stale ? STILLHOUSE_PROMPT_STALE : STILLHOUSE_PROMPT_ENRICHED;
+    }
+    return status;
+}
+
 static enum status use_result(const struct asked *asked, const stillhouse_result *result,
-                              stillhouse_prompt_result *out, struct error *err)
+                              struct answer *out, struct error *err)
 {
     if (result->error != NULL) {
         return error_set(err, STATUS_FAILED, "enrichment: %.240s", result->error);
     }
-    const struct slice few_shot = {result->few_shot, strlen(result->few_shot)};
-    return put_in_front(asked, few_shot, result->count, result->stale, out, err);
+    const struct memory_hit fresh = {
+        .piece = result,
+        .made_at = (uintptr_t)result,
+        .count = result->count,
+        .few_shot = slice_of(result->few_shot),
+    };
+    return give(asked, &fresh, result->stale, out, err);
+}
+
+/* Gives what memory holds, where that is current, or else will do. */
+static enum memory_answer recall(const struct asked *asked, bool may_be_stale, struct answer *out,
+                                 enum status *status, struct error *err)
+{
+    struct memory *memory = asked->client->memory;
+    struct memory_hit hit;
+
+    memory_hold(memory);
+    const enum memory_answer found = memory_find(memory, &asked->question, clock_now_ms(), &hit);
+    if (found == MEMORY_HIT || (found == MEMORY_STALE && may_be_stale)) {
+        *status = give(asked, &hit, found == MEMORY_STALE, out, err);
+    }
+    memory_release(memory);
+    return found;
 }
 
 /* ---- a miss -------------------------------------------------------------------------------- */
@@ -72,8 +148,8 @@ static enum status order(const struct asked *asked, bool reply, char id[STILLHOU
                          struct error *err)
 {
     stillhouse_client *client = asked->client;
-    const stillhouse_enrichment enrichment = {.domain = asked->question.domain,
-                                              .query = asked->question.query};
+    const stillhouse_enrichment enrichment = {
+        .domain = asked->question.domain, .query = asked->question.query, .k = asked->question.k};
     const stillhouse_job_options options = {.reply = reply};
     struct job_draft draft;
 
@@ -85,8 +161,8 @@ static enum status order(const struct asked *asked, bool reply, char id[STILLHOU
     return status;
 }
 
-static enum status wait_for_result(const struct asked *asked, const char *id,
-                                   stillhouse_prompt_result *out, struct error *err)
+static enum status wait_for_result(const struct asked *asked, const char *id, struct answer *out,
+                                   struct error *err)
 {
     stillhouse_client *client = asked->client;
     struct strbuf bytes = {0};
@@ -106,8 +182,7 @@ static enum status wait_for_result(const struct asked *asked, const char *id,
 }
 
 /* What is not cached is ordered; NOT_FOUND when it is not there in time. */
-static enum status order_and_wait(const struct asked *asked, stillhouse_prompt_result *out,
-                                  struct error *err)
+static enum status order_and_wait(const struct asked *asked, struct answer *out, struct error *err)
 {
     char id[STILLHOUSE_ID_BYTES];
 
@@ -135,8 +210,7 @@ static void refresh(const struct asked *asked, const stillhouse_result *result)
     }
 }
 
-static enum status ask_redis(const struct asked *asked, stillhouse_prompt_result *out,
-                             struct error *err)
+static enum status ask_redis(const struct asked *asked, struct answer *out, struct error *err)
 {
     stillhouse_result *result = NULL;
     struct question question = asked->question;
@@ -159,63 +233,174 @@ static enum status ask_redis(const struct asked *asked, stillhouse_prompt_result
     return status;
 }
 
-static enum memory_answer recall(const struct asked *asked, struct memory_hit *hit)
-{
-    return memory_find(&asked->client->memory, &asked->question, clock_now_ms(), hit);
-}
+/* ---- the public calls ---------------------------------------------------------------------- */
 
-static enum status make_prompt(const struct asked *asked, stillhouse_prompt_result *out,
-                               struct error *err)
+static enum status check(struct asked *asked, struct error *err)
 {
-    struct memory_hit hit;
+    const int k = asked->question.k;
 
-    if (asked->base == NULL || asked->question.domain == NULL || asked->question.query == NULL ||
-        asked->wait_ms < 0) {
+    if (k < 0 || k > BODIES_K_MAX) {
+        return error_set(err, STATUS_INVALID, "k %d: expected 1 to %d, or 0 for %d", k,
+                         BODIES_K_MAX, BODIES_K_DEFAULT);
+    }
+    asked->question.k = k == 0 ? BODIES_K_DEFAULT : k;
+    if ((asked->base == NULL && !asked->as_messages) || asked->question.domain == NULL ||
+        asked->question.query == NULL || asked->wait_ms < 0) {
         return error_set(err, STATUS_INVALID, "%s",
-                         asked->base == NULL              ? "base: expected text, got NULL"
+                         asked->base == NULL && !asked->as_messages
+                             ? "base: expected text, got NULL"
                          : asked->question.domain == NULL ? "domain: expected a name, got NULL"
                          : asked->question.query == NULL  ? "query: expected text, got NULL"
                                                           : "wait_ms: expected 0 or more");
     }
-    const enum memory_answer found = recall(asked, &hit);
+    return STATUS_OK;
+}
+
+/* Nothing is sent or waited for. False: memory has nothing current. */
+static bool ask_memory(struct asked *asked, struct answer *out, enum status *status,
+                       struct error *err)
+{
+    *status = check(asked, err);
+    if (*status != STATUS_OK || recall(asked, false, out, status, err) != MEMORY_HIT) {
+        return false;
+    }
+    counts_add(&asked->client->counts, COUNTS_MEMORY_HIT);
+    return true;
+}
+
+static enum status ask(struct asked *asked, struct answer *out, struct error *err)
+{
+    enum status status = check(asked, err);
+
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const enum memory_answer found = recall(asked, false, out, &status, err);
     counts_add(&asked->client->counts, COUNTS_MEMORY_MISS + found);
     if (found == MEMORY_HIT) {
-        return put_in_front(asked, hit.few_shot, hit.count, false, out, err);
+        return status;
     }
-    const enum status status = ask_redis(asked, out, err);
-    if (status != STATUS_OK && recall(asked, &hit) == MEMORY_STALE) {
-        return put_in_front(asked, hit.few_shot, hit.count, true, out, err);
+    status = ask_redis(asked, out, err);
+    if (status != STATUS_OK) {
+        (void)recall(asked, true, out, &status, err);
     }
     return status;
 }
 
-/* ---- the public calls ---------------------------------------------------------------------- */
+/* The text alone: clearing all of it takes as long as the look-up. */
+static void clear(struct error *err)
+{
+    err->status = STATUS_OK;
+    err->retry_after_ms = 0;
+    err->text[0] = '\0';
+}
+
+/* Ends a call that came to a prompt: it is counted, and has an id of its own. */
+static stillhouse_status finish(const struct asked *asked, const struct answer *answer,
+                                enum status status, struct error *err)
+{
+    asked->client->prompt_id[0] = '\0';
+    asked->client->has_asked = true;
+    counts_add(&asked->client->counts, (enum counts_kind)answer->kind);
+    return client_finish(asked->client, status, err);
+}
+
+/* Whatever comes of it is in *answer. */
+static stillhouse_status run(struct asked *asked, struct answer *answer)
+{
+    struct error err;
+
+    *answer = (struct answer){.kind = STILLHOUSE_PROMPT_FALLBACK};
+    if (!client_enter(asked->client)) {
+        return STILLHOUSE_INVALID;
+    }
+    clear(&err);
+    const enum status status = ask(asked, answer, &err);
+    return finish(asked, answer, status, &err);
+}
+
+/* False: nothing current is in memory, and nothing was counted. */
+static bool run_from_memory(struct asked *asked, struct answer *answer, stillhouse_status *told)
+{
+    enum status status = STATUS_INVALID;
+    struct error err;
+
+    *answer = (struct answer){.kind = STILLHOUSE_PROMPT_FALLBACK};
+    *told = STILLHOUSE_INVALID;
+    if (!client_enter(asked->client)) {
+        return false;
+    }
+    clear(&err);
+    if (ask_memory(asked, answer, &status, &err)) {
+        *told = finish(asked, answer, status, &err);
+        return true;
+    }
+    if (status == STATUS_OK) {
+        status = error_set(&err, STATUS_NOT_FOUND, "not in memory");
+    }
+    *told = client_finish(asked->client, status, &err);
+    return false;
+}
+
+static void fill_prompt(const struct answer *answer, stillhouse_status status, const char *base,
+                        stillhouse_prompt_result *out)
+{
+    *out = (stillhouse_prompt_result){
+        .text = answer->owned != NULL ? answer->owned
+                : base != NULL        ? base
+                                      : "",
+        .kind = answer->kind,
+        .examples = answer->examples,
+        .status = status,
+        .owned = answer->owned,
+    };
+}
+
+static void fill_messages(const struct answer *answer, stillhouse_status status,
+                          stillhouse_messages_result *out)
+{
+    *out = (stillhouse_messages_result){
+        .messages = (const void *)answer->owned,
+        .count = answer->messages,
+        .kind = answer->kind,
+        .examples = answer->examples,
+        .status = status,
+        .owned = answer->owned,
+    };
+}
 
 stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *client, const char *domain,
                                          const char *query, const char *base, int wait_ms,
                                          stillhouse_prompt_result *out)
 {
-    const struct asked asked = {client, {domain, query, BODIES_K_DEFAULT}, base, wait_ms};
-    struct error err;
+    struct asked asked = {.client = client,
+                          .question = {domain, query, BODIES_K_DEFAULT},
+                          .base = base,
+                          .wait_ms = wait_ms};
+    struct answer answer;
 
     if (out == NULL) {
         return STILLHOUSE_PROMPT_FALLBACK;
     }
-    *out = (stillhouse_prompt_result){
-        .text = base == NULL ? "" : base,
-        .kind = STILLHOUSE_PROMPT_FALLBACK,
-        .status = STILLHOUSE_INVALID,
-    };
-    if (!client_enter(client)) {
-        return out->kind;
-    }
-    err.status = STATUS_OK;
-    err.retry_after_ms = 0;
-    err.text[0] = '\0';
-    const enum status status = make_prompt(&asked, out, &err);
-    counts_add(&client->counts, (enum counts_kind)out->kind);
-    out->status = client_finish(client, status, &err);
+    const stillhouse_status status = run(&asked, &answer);
+    fill_prompt(&answer, status, base, out);
     return out->kind;
+}
+
+bool stillhouse_prompt_from_memory(stillhouse_client *client, const char *domain, const char *query,
+                                   const char *base, stillhouse_prompt_result *out)
+{
+    struct asked asked = {
+        .client = client, .question = {domain, query, BODIES_K_DEFAULT}, .base = base};
+    stillhouse_status status;
+    struct answer answer;
+
+    if (out == NULL) {
+        return false;
+    }
+    const bool found = run_from_memory(&asked, &answer, &status);
+    fill_prompt(&answer, status, base, out);
+    return found;
 }
 
 void stillhouse_prompt_free(stillhouse_prompt_result *prompt)
@@ -225,4 +410,57 @@ void stillhouse_prompt_free(stillhouse_prompt_result *prompt)
     }
     free(prompt->owned);
     *prompt = (stillhouse_prompt_result){.text = "", .kind = STILLHOUSE_PROMPT_FALLBACK};
+}
+
+stillhouse_prompt_kind stillhouse_messages(stillhouse_client *client, const char *domain,
+                                           const char *query, int k, int wait_ms,
+                                           stillhouse_messages_result *out)
+{
+    struct asked asked = {
+        .client = client, .question = {domain, query, k}, .wait_ms = wait_ms, .as_messages = true};
+    struct answer answer;
+
+    if (out == NULL) {
+        return STILLHOUSE_PROMPT_FALLBACK;
+    }
+    const stillhouse_status status = run(&asked, &answer);
+    fill_messages(&answer, status, out);
+    return out->kind;
+}
+
+bool stillhouse_messages_from_memory(stillhouse_client *client, const char *domain,
+                                     const char *query, int k, stillhouse_messages_result *out)
+{
+    struct asked asked = {.client = client, .question = {domain, query, k}, .as_messages = true};
+    stillhouse_status status;
+    struct answer answer;
+
+    if (out == NULL) {
+        return false;
+    }
+    const bool found = run_from_memory(&asked, &answer, &status);
+    fill_messages(&answer, status, out);
+    return found;
+}
+
+void stillhouse_messages_free(stillhouse_messages_result *messages)
+{
+    if (messages == NULL) {
+        return;
+    }
+    free(messages->owned);
+    *messages = (stillhouse_messages_result){.kind = STILLHOUSE_PROMPT_FALLBACK};
+}
+
+/* Made when it is asked for: random numbers of the kernel cost more than a prompt from memory. */
+const char *stillhouse_prompt_id(stillhouse_client *client)
+{
+    if (!client_enter(client)) {
+        return "";
+    }
+    if (client->has_asked && client->prompt_id[0] == '\0') {
+        text_make_id(clock_unix_ms(), client->prompt_id);
+    }
+    client_leave(client);
+    return client->prompt_id;
 }

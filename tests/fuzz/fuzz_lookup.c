@@ -7,11 +7,13 @@
 #include "base/text.h"
 #include "jobs/bodies.h"
 #include "prompt/lookup.h"
+#include "prompt/messages.h"
 #include "prompt/result.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static stillhouse_client client;
+static struct memory memory;
+static stillhouse_client client = {.memory = &memory};
 
 static void must(bool condition)
 {
@@ -36,7 +38,30 @@ static void same_results(const stillhouse_result *a, const stillhouse_result *b)
 
 static bool is_remembered(struct memory_hit *hit)
 {
-    return memory_find(&client.memory, &(struct question){"legal", "q", 1}, 0, hit) == MEMORY_HIT;
+    return memory_find(&memory, &(struct question){"legal", "q", 1}, 0, hit) == MEMORY_HIT;
+}
+
+/* Whatever the texts are, what comes of them is a chat: bounded, well-formed, by turns. */
+static void is_chat(const struct memory_hit *hit, const stillhouse_result *result)
+{
+    struct memory_made made;
+    struct error err = {0};
+    size_t bytes = 0;
+
+    must(messages_make(hit, BODIES_K_MAX, &made, &err) == STATUS_OK);
+    stillhouse_message *messages = messages_copy(&made);
+    must(messages != NULL && made.count <= 2 * (size_t)BODIES_K_MAX &&
+         made.count <= 2 * result->count);
+    for (size_t i = 0; i < made.count; i++) {
+        const size_t length = strlen(messages[i].content);
+        must(strcmp(messages[i].role, i % 2 == 0 ? "user" : "assistant") == 0);
+        must(text_is_utf8(messages[i].content, length) &&
+             strstr(messages[i].content, "<|") == NULL);
+        bytes += length;
+    }
+    must(bytes <= MESSAGES_MAX_BYTES);
+    free(messages);
+    free(made.piece);
 }
 
 /* As the result of a query in "legal": it is one only if it says so. */
@@ -48,7 +73,7 @@ static void ask_for_it(const void *data, size_t bytes, bool is_it)
     struct memory_hit hit;
     struct error err = {0};
 
-    must(memory_init(&client.memory, 4, INT64_MAX / 2, &err) == STATUS_OK);
+    must(memory_init(&memory, 4, INT64_MAX / 2, &err) == STATUS_OK);
     const enum status status = lookup_decode(&client, &from, &asked, &result, &err);
     must((status == STATUS_OK) == (result != NULL));
     if (is_it) {
@@ -61,12 +86,13 @@ static void ask_for_it(const void *data, size_t bytes, bool is_it)
         stillhouse_result *copy = result_copy(hit.piece, hit.bytes, hit.made_at);
         must(copy != NULL);
         same_results(result, copy);
+        is_chat(&hit, copy);
         stillhouse_result_free(copy);
     } else {
         must(status != STATUS_OK || result->error != NULL);
     }
     stillhouse_result_free(result);
-    memory_free(&client.memory);
+    memory_free(&memory);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

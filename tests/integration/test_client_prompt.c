@@ -287,3 +287,86 @@ Test(client_prompt, counts_that_a_broken_connection_swallowed_are_sent_again)
     ask_prompt(client, "two", 0);
     cr_assert_str_eq(ask("HGET", "sh:prompts", "fallback", NULL), "1");
 }
+
+/* ---- clients beside one another -------------------------------------------------------------- */
+
+static stillhouse_client *open_beside(const stillhouse_client *other)
+{
+    stillhouse_client *made = NULL;
+
+    cr_assert_eq(stillhouse_open_beside(other, &made), STILLHOUSE_OK, "%s",
+                 stillhouse_open_error());
+    return made;
+}
+
+static bool is_in_memory(stillhouse_client *of, const char *query)
+{
+    stillhouse_prompt_free(&prompt);
+    return stillhouse_prompt_from_memory(of, "legal", query, BASE, &prompt);
+}
+
+Test(client_prompt, what_one_client_has_read_the_ones_beside_it_remember)
+{
+    stillhouse_client *first = open_beside(client);
+    stillhouse_client *second = open_beside(first);
+
+    WRITE_RESULT(.query = "q", .examples = 2);
+    cr_assert_eq(ask_prompt(first, "q", 0), STILLHOUSE_PROMPT_ENRICHED);
+    stillhouse_close(first);
+    (void)ask("DEL", cache_key("q"), NULL);
+    cr_assert(is_in_memory(second, "q"));
+    cr_assert_str_eq(prompt.text, "block\n\n" BASE);
+    cr_assert_eq(ask_prompt(client, "q", 0), STILLHOUSE_PROMPT_ENRICHED);
+    stillhouse_close(second);
+    cr_assert(is_in_memory(client, "q"));
+    cr_assert_eq(counter("enqueued"), 0);
+}
+
+Test(client_prompt, memory_alone_asks_nobody_and_counts_only_what_it_has)
+{
+    stillhouse_client *away =
+        open_client(&(stillhouse_options){SIZED, .redis_url = "redis://127.0.0.1:1"});
+
+    cr_assert_not(is_in_memory(away, "q"));
+    cr_assert_str_eq(prompt.text, BASE);
+    cr_assert_str_eq(stillhouse_prompt_id(away), "");
+    cr_assert_not(stillhouse_prompt_from_memory(client, NULL, "q", BASE, &prompt));
+    cr_assert_not(stillhouse_prompt_from_memory(NULL, "legal", "q", BASE, &prompt));
+    cr_assert_str_eq(prompt.text, BASE);
+    stillhouse_close(away);
+
+    WRITE_RESULT(.query = "none", .examples = 0);
+    ask_prompt(client, "none", 0);
+    cr_assert(is_in_memory(client, "none"));
+    is_base(STILLHOUSE_OK);
+    cr_assert_not(is_in_memory(client, "another"));
+    stillhouse_close(client);
+    client = NULL;
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "fallback", NULL), "2");
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "memory_hit", NULL), "1");
+}
+
+Test(client_prompt, each_prompt_has_an_id_of_its_own)
+{
+    char first[37];
+
+    cr_assert_str_eq(stillhouse_prompt_id(client), "");
+    cr_assert_str_eq(stillhouse_prompt_id(NULL), "");
+    ask_prompt(client, "q", 0);
+    snprintf(first, sizeof first, "%s", stillhouse_prompt_id(client));
+    cr_assert_eq(strlen(first), 36);
+    cr_assert_eq(first[14], '7');
+    cr_assert_str_eq(stillhouse_prompt_id(client), first);
+    ask_prompt(client, "q", 0);
+    cr_assert_str_neq(stillhouse_prompt_id(client), first);
+}
+
+Test(client_prompt, a_client_beside_none_is_refused)
+{
+    stillhouse_client *made = client;
+
+    cr_assert_eq(stillhouse_open_beside(NULL, &made), STILLHOUSE_INVALID);
+    cr_assert_null(made);
+    cr_assert_str_eq(stillhouse_open_error(), "other: expected a client, got NULL");
+    cr_assert_eq(stillhouse_open_beside(client, NULL), STILLHOUSE_INVALID);
+}

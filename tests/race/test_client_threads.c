@@ -42,6 +42,15 @@ static stillhouse_client *open_client(const char *url, int bound_ms)
     return client;
 }
 
+static stillhouse_client *open_beside(const stillhouse_client *other)
+{
+    stillhouse_client *client = NULL;
+
+    check(stillhouse_open_beside(other, &client) == STILLHOUSE_OK, "open_beside",
+          stillhouse_open_error());
+    return client;
+}
+
 /* ---- what stands in Redis ------------------------------------------------------------------ */
 
 static void write_result(struct redis_conn *conn)
@@ -158,6 +167,50 @@ static void handed_over(void)
     stillhouse_close(client);
 }
 
+/* ---- clients beside one another ------------------------------------------------------------- */
+
+/* One memory for all; what is not there is never kept in it. */
+static void *share(void *argument)
+{
+    stillhouse_client *client = open_beside(argument);
+    char query[32];
+
+    for (int round = 0; round < ROUNDS * 10; round++) {
+        stillhouse_prompt_result prompt;
+        snprintf(query, sizeof query, "not there %d", round);
+        check(stillhouse_prompt_from_memory(client, "legal", "hit", "base", &prompt) &&
+                  strcmp(prompt.text, "block\n\nbase") == 0,
+              "from memory", prompt.text);
+        stillhouse_prompt_free(&prompt);
+        check(!stillhouse_prompt_from_memory(client, "legal", query, "base", &prompt),
+              "from memory", query);
+        if (round % 20 == 0) {
+            use_client(client, 50, round);
+        }
+    }
+    stillhouse_close(client);
+    return NULL;
+}
+
+static void beside_one_another(void)
+{
+    stillhouse_client *client = open_client(server.url, 5000);
+    pthread_t threads[THREADS];
+
+    use_client(client, 96, 0);
+    for (int i = 0; i < THREADS; i++) {
+        check(pthread_create(&threads[i], NULL, share, client) == 0, "thread", "not started");
+    }
+    for (int i = 0; i < 100; i++) {
+        use_client(client, 96, i); /* while others are opened beside it */
+    }
+    for (int i = 0; i < THREADS; i++) {
+        check(pthread_join(threads[i], NULL) == 0, "thread", "not joined");
+    }
+    stillhouse_result_free(atomic_exchange(&left_behind, NULL));
+    stillhouse_close(client);
+}
+
 /* ---- forks in the middle of other threads' calls ------------------------------------------- */
 
 enum { FORKS = 25 };
@@ -212,7 +265,7 @@ static void forked_in_between(void)
 #endif
 #endif
     for (int i = 0; i < THREADS; i++) {
-        clients[i] = open_client(server.url, 5000);
+        clients[i] = i % 2 == 0 ? open_client(server.url, 5000) : open_beside(clients[i - 1]);
         check(pthread_create(&threads[i], NULL, ask_on, clients[i]) == 0, "thread", "not started");
     }
     for (int i = 0; i < FORKS; i++) {
@@ -250,6 +303,7 @@ int main(void)
     prepare();
     side_by_side();
     handed_over();
+    beside_one_another();
     forked_in_between();
     names_that_are_late();
     test_server_stop(&server);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/neutral.h"
 #include "base/text.h"
 #include "rules/prompt_block.h"
 
@@ -24,7 +25,7 @@ TestSuite(prompt_block, .init = setup, .fini = teardown);
 static const char *neutral(const char *text)
 {
     strbuf_reset(&out);
-    prompt_block_neutralise(text, strlen(text), 4096, &out);
+    neutral_append(text, strlen(text), 4096, &out);
     strbuf_append_char(&out, '\0');
     cr_assert(strbuf_ok(&out));
     return out.data;
@@ -355,7 +356,7 @@ Test(prompt_block, a_token_split_by_an_invisible_character_does_not_come_togethe
 
 Test(prompt_block, a_long_text_is_cut_between_characters_and_says_so)
 {
-    prompt_block_neutralise("\xe2\x82\xac\xe2\x82\xac", 6, 4, &out);
+    neutral_append("\xe2\x82\xac\xe2\x82\xac", 6, 4, &out);
     cr_assert_eq(out.bytes, 9);
     cr_assert_arr_eq(out.data, "\xe2\x82\xac [cut]", 9);
 }

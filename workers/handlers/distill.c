@@ -110,12 +110,13 @@ static void merge_same_ids(struct distill_batch *batch)
     }
 }
 
-/* The caller's pairs. `source` and `prompt_hash` are what we know of the job, not what its body
- * says; callers had these names before we did, so theirs go on as `caller_...`. */
+/* The caller's pairs. `source`, `prompt_hash` and `prompt_bytes` are what we know of the job, not
+ * what its body says; callers had these names before we did, so theirs go on as `caller_...`. */
 static void copy_callers(const struct metadata *callers, struct metadata *out)
 {
     static const char *const ours[][2] = {{"source", "caller_source"},
-                                          {SAME_PROMPT_KEY, "caller_" SAME_PROMPT_KEY}};
+                                          {SAME_PROMPT_KEY, "caller_" SAME_PROMPT_KEY},
+                                          {EXAMPLE_PROMPT_KEY, "caller_" EXAMPLE_PROMPT_KEY}};
 
     for (size_t i = 0; i < callers->count; i++) {
         struct meta_pair pair = callers->pairs[i];
@@ -169,10 +170,8 @@ static void build(struct context *ctx, struct distill_item *item)
                                         .created_unix_ms = item->created_unix_ms};
     text_hash(body->prompt.data, body->prompt.bytes, item->prompt.text_hash);
     metadata_add_int(metadata, SAME_PROMPT_KEY, same_prompt_hash(item->prompt.text_hash));
-    if (memmem(body->prompt.data, body->prompt.bytes, "\n\n", 2) != NULL) {
-        /* Where the first blank line does not end the prompt, the export needs to know what does.
-         */
-        metadata_add_int(metadata, "prompt_bytes", (int64_t)body->prompt.bytes);
+    if (example_is_ambiguous(item->document, body->prompt.bytes)) {
+        metadata_add_int(metadata, EXAMPLE_PROMPT_KEY, (int64_t)body->prompt.bytes);
     }
 }
 

@@ -24,8 +24,4 @@ enum { PROMPT_BLOCK_MAX_BYTES = BODIES_FEW_SHOT_MAX, PROMPT_BLOCK_EXAMPLE_MAX_BY
  * strbuf_ok. */
 void prompt_block_render(const struct example *examples, size_t count, struct strbuf *out);
 
-/* Appends one text with control tokens broken and invisible characters dropped, at most `max_bytes`
- * of it, cut between characters. */
-void prompt_block_neutralise(const char *text, size_t bytes, size_t max_bytes, struct strbuf *out);
-
 #endif

@@ -49,28 +49,6 @@ static int64_t meta_integer(const struct example *record, const char *key)
     return -1;
 }
 
-/* False when the text has no blank line where one must be. */
-static bool split(const struct example *record, struct slice *prompt, struct slice *result)
-{
-    const struct slice text = record->text;
-    const int64_t known = meta_integer(record, "prompt_bytes");
-    size_t cut = 0;
-
-    if (known >= 0 && (size_t)known + 2 <= text.bytes &&
-        memcmp(text.data + known, "\n\n", 2) == 0) {
-        cut = (size_t)known;
-    } else {
-        const char *blank = text.bytes == 0 ? NULL : memmem(text.data, text.bytes, "\n\n", 2);
-        if (blank == NULL) {
-            return false;
-        }
-        cut = (size_t)(blank - text.data);
-    }
-    *prompt = (struct slice){text.data, cut};
-    *result = (struct slice){text.data + cut + 2, text.bytes - cut - 2};
-    return true;
-}
-
 static void put_message(struct json_writer *json, const char *role, struct slice text)
 {
     json_open(json, NULL, '{');
@@ -79,17 +57,17 @@ static void put_message(struct json_writer *json, const char *role, struct slice
     json_close(json, '}');
 }
 
-static void print_line(const struct export *export, struct slice prompt, struct slice result)
+static void print_line(const struct export *export, const struct halves *halves)
 {
     struct output out;
     struct json_writer *json = output_object(&out);
     if (export->completion) {
-        json_put_bytes(json, "prompt", prompt.data, prompt.bytes);
-        json_put_bytes(json, "completion", result.data, result.bytes);
+        json_put_bytes(json, "prompt", halves->prompt.data, halves->prompt.bytes);
+        json_put_bytes(json, "completion", halves->result.data, halves->result.bytes);
     } else {
         json_open(json, "messages", '[');
-        put_message(json, "user", prompt);
-        put_message(json, "assistant", result);
+        put_message(json, "user", halves->prompt);
+        put_message(json, "assistant", halves->result);
         json_close(json, ']');
     }
     output_end(&out);
@@ -98,15 +76,14 @@ static void print_line(const struct export *export, struct slice prompt, struct 
 static void export_record(struct export *export, const struct example *record)
 {
     const int64_t expires_ms = meta_integer(record, "expires_ms");
-    struct slice prompt;
-    struct slice result;
+    struct halves halves;
 
-    if (find_meta(record, "task_id") == NULL || !split(record, &prompt, &result)) {
+    if (!example_split(record, &halves)) {
         export->others++;
     } else if (expires_ms >= 0 && expires_ms <= export->now_unix_ms) {
         export->expired++;
     } else {
-        print_line(export, prompt, result);
+        print_line(export, &halves);
         export->written++;
     }
 }
