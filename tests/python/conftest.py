@@ -24,6 +24,9 @@ for name in [name for name in os.environ if name.startswith("STILLHOUSE_") and "
     if name != "STILLHOUSE_LIBRARY":
         del os.environ[name]
 
+# A sanitizer that is preloaded is not for the servers.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+
 
 def free_port():
     for port in random.sample(range(20000, 32000), 200):
@@ -52,7 +55,7 @@ class Program:
 
     def __init__(self, folder, name, *command, env=None):
         with open(folder / f"{name}.log", "ab") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(env or {})})
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, env={**ENVIRONMENT, **(env or {})})
 
     def signal(self, number):
         self.process.send_signal(number)
@@ -79,7 +82,9 @@ class RedisServer:
         self.program = Program(self.folder, "redis", *command, str(self.folder))
         self.db = redis_py.Redis(port=self.port)
         until(self.answers, "Redis")
-        subprocess.run([BIN / "stillhouse", "init", "--redis-url", self.url], check=True, capture_output=True)
+        subprocess.run(
+            [BIN / "stillhouse", "init", "--redis-url", self.url], check=True, capture_output=True, env=ENVIRONMENT
+        )
 
     def answers(self):
         try:

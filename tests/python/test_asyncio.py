@@ -18,6 +18,30 @@ async def lateness_ms(seconds):
     return sorted(late)[len(late) * 9 // 10] * 1000
 
 
+def test_memory_answers_on_the_loop_while_every_thread_hangs(fleet):
+    async def main():
+        async with AsyncStillhouse(redis_url=fleet.redis.url, command_timeout_ms=1000) as sh:
+            domain = fleet.domain()
+            await sh.distill(domain, task_id="1", prompt="notice period", result="three months")
+            await asyncio.get_running_loop().run_in_executor(None, fleet.settle)
+            assert (await sh.prompt(domain, "notice periods", "base", wait_ms=5000)).kind == "enriched"
+            fleet.redis.stop()
+            try:
+                hanging = [asyncio.ensure_future(sh.prompt(domain, f"q {i}", "base")) for i in range(20)]
+                await asyncio.sleep(0.1)
+                begin = time.perf_counter()
+                for _ in range(100):
+                    assert (await sh.prompt(domain, "notice periods", "base")).kind == "enriched"
+                    assert (await sh.messages(domain, "notice periods")).kind == "enriched"
+                assert time.perf_counter() - begin < 0.5
+                assert not any(call.done() for call in hanging[:4])
+            finally:
+                fleet.redis.go_on()
+            assert set(await asyncio.gather(*hanging)) == {"base"}
+
+    asyncio.run(main())
+
+
 def test_two_hundred_tasks_share_one_client(redis):
     async def main():
         async with AsyncStillhouse(redis_url=redis.url) as sh:
@@ -62,13 +86,13 @@ def test_a_prompt_for_which_no_thread_is_free_is_the_base_within_its_bound(redis
         async with AsyncStillhouse(redis_url=redis.url, threads=1) as sh:
             sh._threads.pool("short").submit(time.sleep, 0.8)
             begin = time.perf_counter()
-            prompt = await sh.prompt("legal", "q", "base")
-            return prompt, time.perf_counter() - begin
+            prompt, messages = await asyncio.gather(sh.prompt("legal", "q", "base"), sh.messages("legal", "q"))
+            return prompt, messages, time.perf_counter() - begin
 
-    prompt, took = asyncio.run(main())
-    assert prompt == "base"
-    assert prompt.status == Status.UNREACHABLE
-    assert prompt.reason == "no thread was free within 300 ms"
+    prompt, messages, took = asyncio.run(main())
+    assert (prompt, messages) == ("base", [])
+    assert {prompt.status, messages.status} == {Status.UNREACHABLE}
+    assert prompt.reason == messages.reason == "no thread was free within 300 ms"
     assert 0.25 < took < 0.7
     assert redis.waiting("enrich") == 0
 

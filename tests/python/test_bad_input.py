@@ -16,13 +16,13 @@ CALLS = {
     ),
     "prompt with None": (lambda sh: sh.prompt("d", None, "b"), "query None: expected str"),
     "an empty domain": (lambda sh: sh.prompt("", "q", "b"), 'domain "": expected'),
-    "a domain in capitals": (lambda sh: sh.prompt("Legal", "q", "b"), 'domain "Legal": expected'),
+    "a domain in capitals": (lambda sh: sh.messages("Legal", "q"), 'domain "Legal": expected'),
     "a lone surrogate": (lambda sh: sh.prompt("d", "a\ud800", "b"), r"query 'a\\ud800': .*surrogate\) at 1"),
     "a NUL": (lambda sh: sh.prompt("d", "q", "a\0b"), r"base 'a\\x00b': expected text without NUL"),
     "a negative wait": (lambda sh: sh.prompt("d", "q", "b", wait_ms=-1), "wait_ms -1: expected 0 to"),
     "a huge wait": (lambda sh: sh.prompt("d", "q", "b", wait_ms=2**31), "wait_ms 2147483648: expected 0 to"),
-    "a float for a wait": (lambda sh: sh.prompt("d", "q", "b", wait_ms=0.5), "wait_ms 0.5: expected int"),
-    "no examples": (lambda sh: sh.enrich("d", "q", 0), "k 0: expected 1 to"),
+    "a float for a wait": (lambda sh: sh.messages("d", "q", wait_ms=0.5), "wait_ms 0.5: expected int"),
+    "no examples": (lambda sh: sh.messages("d", "q", 0), "k 0: expected 1 to"),
     "too many examples": (lambda sh: sh.enrich("d", "q", 21), "k.* 21"),
     "True for a number": (lambda sh: sh.enrich("d", "q", True), "k True: expected int, got bool"),
     "an unknown priority": (
@@ -70,6 +70,10 @@ CALLS = {
     ),
     "a job's id as a number": (lambda sh: sh.await_result(17, wait_ms=0), "id 17: expected str"),
     "a flush of minus one": (lambda sh: sh.flush(-1), "timeout_ms -1: expected 0 to"),
+    "a form that is none": (
+        lambda sh: sh.task("d", "t", query="q", examples="xml"),
+        "examples 'xml': expected",
+    ),
     "a task's query as a number": (lambda sh: sh.task("d", "t", query=1), "query 1: expected str"),
 }
 
@@ -97,6 +101,7 @@ SETTINGS = [
     ({"redis_url": "http://here"}, "unknown scheme"),
     ({"prefix": "a b"}, "prefix"),
     ({"outbox": "/no/such/place/at/all"}, "/no/such/place/at/all"),
+    ({"examples": "xml"}, "examples 'xml': expected"),
 ]
 
 
@@ -115,6 +120,10 @@ def test_a_wrong_url_is_not_shown_for_its_password():
 
 
 def test_a_wrong_variable_is_refused(monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_EXAMPLES", "xml")
+    with pytest.raises(InvalidError, match="STILLHOUSE_EXAMPLES"):
+        Stillhouse()
+    monkeypatch.setenv("STILLHOUSE_EXAMPLES", "block")
     monkeypatch.setenv("STILLHOUSE_MAX_BODY", "many")
     with pytest.raises(InvalidError, match="STILLHOUSE_MAX_BODY"):
         Stillhouse()
@@ -128,6 +137,7 @@ def test_a_closed_client_says_so(redis, make):
     assert sh.closed
     for call in (
         lambda: sh.prompt("d", "q", "b"),
+        lambda: sh.messages("d", "q"),
         lambda: sh.distill("d", **GOOD),
         lambda: sh.flush(),
         lambda: sh.lookup("d", "q"),

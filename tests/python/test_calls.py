@@ -23,6 +23,13 @@ def test_a_prompt_is_the_base_byte_for_byte_and_its_enrichment_is_enqueued(redis
     assert redis.waiting("enrich") == 1
 
 
+def test_each_call_has_an_id_of_its_own(redis, make):
+    sh = make(redis_url=redis.url)
+    ids = {sh.prompt("legal", "q", "b").id for _ in range(3)} | {sh.messages("legal", "q").id for _ in range(3)}
+    assert len(ids) == 6
+    assert {one[14] for one in ids} == {"7"}
+
+
 def test_a_prompt_is_enriched_by_what_was_distilled(fleet, make):
     sh, domain = make(redis_url=fleet.redis.url), fleet.domain()
     learn(fleet, sh, domain)
@@ -34,7 +41,27 @@ def test_a_prompt_is_enriched_by_what_was_distilled(fleet, make):
     assert sh.prompt(domain, "notice period for landlords", BASE) == prompt
 
 
-def test_a_result_has_the_task_and_its_metadata(fleet, make):
+def test_messages_are_user_and_assistant_by_turns_the_nearest_last(fleet, make):
+    sh, domain = make(redis_url=fleet.redis.url), fleet.domain()
+    learn(fleet, sh, domain)
+    messages = sh.messages(domain, "notice period for tenants 1", wait_ms=5000)
+    assert (messages.kind, messages.examples, len(messages)) == ("enriched", 3, 6)
+    assert [one["role"] for one in messages] == ["user", "assistant"] * 3
+    assert messages[-2:] == [
+        {"role": "user", "content": "notice period for tenants 1"},
+        {"role": "assistant", "content": "1 months"},
+    ]
+    one = sh.messages(domain, "notice period for tenants 2", 1, wait_ms=5000)
+    assert [message["content"] for message in one] == ["notice period for tenants 2", "2 months"]
+
+
+def test_messages_of_a_domain_without_any_are_none(redis, make):
+    messages = make(redis_url=redis.url).messages("legal", "notice period")
+    assert messages == []
+    assert (messages.kind, messages.status) == ("fallback", Status.NOT_FOUND)
+
+
+def test_a_result_has_the_two_halves_of_each_task(fleet, make):
     sh, domain = make(redis_url=fleet.redis.url), fleet.domain()
     sh.distill(domain, task_id="t-1", prompt="a\n\nb", result="c\n\nd", metadata={"i": 3, "f": 0.5, "b": True})
     fleet.settle()
@@ -43,7 +70,7 @@ def test_a_result_has_the_task_and_its_metadata(fleet, make):
     assert result.domain == domain
     assert result.error is None
     (example,) = result.examples
-    assert example.text == "a\n\nb\n\nc\n\nd"
+    assert (example.prompt, example.result) == ("a\n\nb", "c\n\nd")
     assert example.metadata["i"] == 3
     assert example.metadata["f"] == 0.5
     assert example.metadata["b"] is True
@@ -51,13 +78,14 @@ def test_a_result_has_the_task_and_its_metadata(fleet, make):
     assert sh.lookup(domain, "a b").examples == result.examples
 
 
-def test_indexed_documents_are_examples(fleet, make):
+def test_indexed_documents_are_examples_without_halves(fleet, make):
     sh, domain = make(redis_url=fleet.redis.url), fleet.domain()
     sh.index(domain, [{"id": "d-1", "text": "tenants give notice", "metadata": {"page": 7}}])
     fleet.settle()
     result = sh.await_result(sh.enrich(domain, "tenants notice", reply=True), wait_ms=5000)
     (example,) = result.examples
     assert example.text == "tenants give notice"
+    assert (example.prompt, example.result) == (None, None)
     assert example.metadata["page"] == 7
 
 
@@ -130,7 +158,7 @@ def test_settings_come_from_the_environment_and_arguments_win(redis, make, monke
 
 def test_results_survive_pickling(redis, make):
     sh = make(redis_url=redis.url)
-    for made in (sh.prompt("legal", "q", "b"), sh.enrich("legal", "q")):
+    for made in (sh.prompt("legal", "q", "b"), sh.messages("legal", "q"), sh.enrich("legal", "q")):
         again = pickle.loads(pickle.dumps(made))
         assert again == made
         assert type(again) is type(made)
@@ -141,6 +169,7 @@ def test_stats_count_every_call(redis, make):
     sh = make(redis_url=redis.url)
     for i in range(3):
         sh.prompt("legal", f"q {i}", "b")
+    sh.messages("legal", "q")
     sh.enrich("legal", "another")
     stats = sh.stats()
-    assert (stats.fallback, stats.enriched, stats.jobs) == (3, 0, 1)
+    assert (stats.fallback, stats.enriched, stats.jobs) == (4, 0, 1)

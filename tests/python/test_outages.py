@@ -32,6 +32,8 @@ def check_falls_back(sh, status):
     prompt = timed(lambda i: sh.prompt("legal", f"question {i}", "base"))
     assert (prompt, prompt.kind, prompt.status) == ("base", "fallback", status)
     assert prompt.reason
+    messages = timed(lambda i: sh.messages("legal", f"question {i}"))
+    assert (messages, messages.kind, messages.status) == ([], "fallback", status)
 
 
 def check_is_back(sh):
@@ -119,6 +121,7 @@ def test_what_memory_has_comes_out_while_redis_is_away(fleet, make):
     fleet.redis.stop()
     try:
         assert timed(lambda i: sh.prompt(domain, "notice periods", "base")) == known
+        assert timed(lambda i: sh.messages(domain, "notice periods")).kind == "enriched"
     finally:
         fleet.redis.go_on()
 

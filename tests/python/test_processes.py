@@ -44,6 +44,22 @@ def test_eight_threads_use_one_client(redis):
         assert redis.waiting("distill") == 800
 
 
+def test_threads_share_one_memory(fleet):
+    with Stillhouse(redis_url=fleet.redis.url) as sh:
+        domain = fleet.domain()
+        sh.distill(domain, task_id="1", prompt="notice period", result="three months")
+        fleet.settle()
+        assert sh.prompt(domain, "notice periods", "base", wait_ms=5000).kind == "enriched"
+        before = fleet.redis.db.info("commandstats")["cmdstat_get"]["calls"]
+
+        def work(i):
+            for _ in range(100):
+                assert sh.prompt(domain, "notice periods", "base").kind == "enriched"
+
+        in_threads(8, work)
+        assert fleet.redis.db.info("commandstats")["cmdstat_get"]["calls"] == before
+
+
 def test_threads_that_end_leave_no_connection_behind(redis):
     with Stillhouse(redis_url=redis.url) as sh:
         before = redis.db.info("clients")["connected_clients"]
@@ -120,7 +136,7 @@ def test_a_child_forked_while_threads_are_in_calls_works_on(redis):
 
 @pytest.mark.parametrize("kind", [Stillhouse, AsyncStillhouse])
 def test_a_pickled_client_carries_its_settings(redis, kind):
-    sh = kind(redis_url=redis.url, retry_ms=5)
+    sh = kind(redis_url=redis.url, retry_ms=5, examples="messages")
     again = pickle.loads(pickle.dumps(sh))
     assert again._settings == sh._settings
     assert again.stats().clients == 1
@@ -177,6 +193,7 @@ def test_clients_come_and_go_without_a_leak(redis):
         with Stillhouse(redis_url=redis.url) as sh:
             for i in range(5):
                 sh.prompt("legal", f"q {i}", "base" * 1000)
+                sh.messages("legal", f"q {i}")
                 sh.distill("legal", task_id="t", prompt="p", result="r" * 1000, metadata={"a": "b" * 1000})
 
     def resident_kib():

@@ -5,7 +5,7 @@ import logging
 
 import msgpack
 import pytest
-from stillhouse import AsyncStillhouse, InvalidError, Stillhouse
+from stillhouse import AsyncStillhouse, InvalidError, Messages, Prompt, Stillhouse
 
 
 def lessons(redis):
@@ -22,7 +22,7 @@ def sh(redis):
 
 def test_a_block_hands_in_its_answer(redis, sh):
     with sh.task("legal", "t-1", query="q", model="m", metadata={"a": 1}) as t:
-        assert t.examples == ""
+        assert t.messages() == []
         assert redis.waiting("distill") == 0
         t.done("wrong")
         t.done("right", quality=0.5, metadata={"b": 2})
@@ -70,12 +70,22 @@ def test_a_lesson_that_cannot_be_handed_in_fails_no_task(sh, own_redis, caplog):
     assert levels == [logging.WARNING, logging.ERROR]
 
 
+def test_the_form_is_the_settings_and_an_argument_wins(redis, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_EXAMPLES", "messages")
+    with Stillhouse(redis_url=redis.url) as sh:
+        assert isinstance(sh.task("legal", "t", query="q").examples, Messages)
+        assert isinstance(sh.task("legal", "t", query="q", examples="block").examples, Prompt)
+    with Stillhouse(redis_url=redis.url, examples="block") as sh:
+        assert isinstance(sh.task("legal", "t", query="q").examples, Prompt)
+
+
 def test_a_task_asks_once_for_its_examples(redis, sh):
     t = sh.task("legal", "t", query="q")
+    assert t.messages() is t.messages()
     assert t.prompt("a") == "a"
     assert t.prompt("b") == "b"
     assert t.examples == ""
-    assert sh.stats().fallback == 1
+    assert sh.stats().fallback == 2
 
 
 def test_a_block_of_examples_goes_before_a_prompt(fleet):
@@ -104,9 +114,9 @@ def test_a_function_learns_from_what_it_returns(redis, sh):
 
 
 def test_a_function_without_functions_for_it_gives_its_first_argument_and_a_new_id(redis, sh):
-    @sh.learn("legal", result=lambda pair: pair[0])
+    @sh.learn("legal", result=lambda pair: pair[0], examples="messages")
     def answer(q, *, examples):
-        assert examples == ""
+        assert examples == []
         return q + "!", 1
 
     assert answer("a") == ("a!", 1)
@@ -172,6 +182,7 @@ def test_an_async_block_does_the_same(redis):
     async def main():
         async with AsyncStillhouse(redis_url=redis.url) as sh:
             async with sh.task("legal", "t-1", query="q") as t:
+                assert await t.messages() == []
                 assert await t.examples == ""
                 assert await t.prompt("base") == "base"
                 t.done("answer")

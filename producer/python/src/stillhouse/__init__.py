@@ -12,7 +12,7 @@ asyncio.
 from ._arguments import Document, Metadata, Priority
 from ._library import lib as _lib
 from .aio import AsyncStillhouse
-from .client import Stillhouse
+from .client import Form, Stillhouse
 from .errors import (
     ClosedError,
     FailedError,
@@ -23,7 +23,7 @@ from .errors import (
     StillhouseError,
     UnreachableError,
 )
-from .results import Example, JobId, Kind, Prompt, Result, Stats
+from .results import Example, JobId, Kind, Messages, Prompt, Result, Stats
 from .tasks import AsyncTask, Task
 
 __version__: str = _lib.stillhouse_version().decode()
@@ -35,10 +35,12 @@ __all__ = [
     "Document",
     "Example",
     "FailedError",
+    "Form",
     "FullError",
     "InvalidError",
     "JobId",
     "Kind",
+    "Messages",
     "Metadata",
     "NotFoundError",
     "Priority",

@@ -1,7 +1,8 @@
 """The C clients of one Stillhouse: one for each call that is under way.
 
 A C client belongs to one thread at a time and may move, so a call takes one that is idle and gives it
-back: as many are made as calls were ever under way at once, and a thread that ends leaves none behind.
+back: as many are made as calls were ever under way at once, all with one memory of results, and a
+thread that ends leaves none behind. The first one is only there to open others beside it.
 
 After fork() the child has copies of the idle ones, which the C library makes its own; what another
 thread had in hand then is the parent's.
@@ -24,11 +25,12 @@ TASKS = ("tasks_learned", "tasks_raised", "tasks_unanswered", "tasks_lost")
 class Client:
     """A C client, and room for what its calls return. Held by one thread at a time."""
 
-    __slots__ = ("__weakref__", "counts", "id", "kinds", "outbox", "pointer", "prompt", "result")
+    __slots__ = ("__weakref__", "counts", "id", "kinds", "messages", "outbox", "pointer", "prompt", "result")
 
     def __init__(self, pointer: int) -> None:
         self.pointer = pointer
         self.prompt = c.PromptResult()
+        self.messages = c.MessagesResult()
         self.result = ctypes.POINTER(c.Result)()
         self.id = ctypes.create_string_buffer(c.ID_BYTES)
         self.outbox = (ctypes.c_uint64(), ctypes.c_uint64(), ctypes.c_uint64())
@@ -45,13 +47,23 @@ class Client:
     def error(self, status: int) -> StillhouseError:
         return error_of(status, self.text())
 
+    def last_id(self) -> str:
+        return c.text_of(c.lib.stillhouse_prompt_id(self.pointer))
+
     def note_outbox(self) -> None:
         c.lib.stillhouse_outbox_counts(self.pointer, *map(ctypes.byref, self.outbox))
 
 
 class Clients:
-    def __init__(self, options: c.Options) -> None:
-        self._options = options
+    """`spare`: so many stay idle for take_idle() when take() could have them."""
+
+    def __init__(self, options: c.Options, spare: int = 0) -> None:
+        pointer = ctypes.c_void_p()
+        status = c.lib.stillhouse_open(ctypes.byref(options), ctypes.byref(pointer))
+        if status != 0 or pointer.value is None:
+            raise error_of(status, c.text_of(c.lib.stillhouse_open_error()))
+        self._first = pointer
+        self._spare = spare
         self._idle: list[Client] = []
         self._all: list[Client] = []
         self._closed = False
@@ -61,12 +73,17 @@ class Clients:
         _every.add(self)
 
     def take(self) -> Client:
+        with self._lock:
+            client = self.take_idle() if len(self._idle) > self._spare else None
+            return client or self._open()
+
+    def take_idle(self) -> Client | None:
+        """One that is there already, without waiting for anything."""
         self._check_open()
         try:
             return self._idle.pop()
         except IndexError:
-            with self._lock:
-                return self._open()
+            return None
 
     def give(self, client: Client) -> None:
         self._idle.append(client)
@@ -76,7 +93,9 @@ class Clients:
     def close(self) -> None:
         """Those in a call are closed when it ends."""
         with self._lock:
-            self._closed = True
+            was_closed, self._closed = self._closed, True
+        if not was_closed:
+            c.lib.stillhouse_close(self._first)
         self._close_idle()
 
     def counted(self) -> dict[str, int]:
@@ -99,7 +118,7 @@ class Clients:
         """The lock is held, or nobody else has this yet."""
         self._check_open()
         pointer = ctypes.c_void_p()
-        status = c.lib.stillhouse_open(ctypes.byref(self._options), ctypes.byref(pointer))
+        status = c.lib.stillhouse_open_beside(self._first, ctypes.byref(pointer))
         if status != 0 or pointer.value is None:
             raise error_of(status, c.text_of(c.lib.stillhouse_open_error()))
         client = Client(pointer.value)

@@ -122,11 +122,27 @@ class PromptResult(Structure):
     ]
 
 
+class Message(Structure):
+    _fields_ = [("role", c_char_p), ("content", c_char_p)]
+
+
+class MessagesResult(Structure):
+    _fields_ = [
+        ("messages", POINTER(Message)),
+        ("count", c_size_t),
+        ("kind", c_int),
+        ("examples", c_size_t),
+        ("status", c_int),
+        ("owned", c_void_p),
+    ]
+
+
 _client = c_void_p
 _text = c_char_p
 _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "version": (_text, []),
     "open": (c_int, [POINTER(Options), POINTER(_client)]),
+    "open_beside": (c_int, [_client, POINTER(_client)]),
     "open_error": (_text, []),
     "close": (None, [_client]),
     "error": (_text, [_client]),
@@ -138,8 +154,15 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "lookup": (c_int, [_client, _text, _text, c_int, POINTER(POINTER(Result))]),
     "await": (c_int, [_client, _text, _text, c_int, POINTER(POINTER(Result))]),
     "result_free": (None, [POINTER(Result)]),
+    "example_prompt": (_text, [POINTER(Result), c_size_t]),
+    "example_result": (_text, [POINTER(Result), c_size_t]),
     "prompt": (c_int, [_client, _text, _text, _text, c_int, POINTER(PromptResult)]),
+    "prompt_from_memory": (c_bool, [_client, _text, _text, _text, POINTER(PromptResult)]),
     "prompt_free": (None, [POINTER(PromptResult)]),
+    "prompt_id": (_text, [_client]),
+    "messages": (c_int, [_client, _text, _text, c_int, c_int, POINTER(MessagesResult)]),
+    "messages_from_memory": (c_bool, [_client, _text, _text, c_int, POINTER(MessagesResult)]),
+    "messages_free": (None, [POINTER(MessagesResult)]),
 }
 
 

@@ -1,7 +1,8 @@
 """AsyncStillhouse: the client for event loops, asyncio's or uvloop's.
 
-Calls run in a few threads of the client's own, calls that are told to wait in others, so that they are in
-nobody's way. prompt() is bounded from when it is awaited: where no thread is free in
+What memory has is answered on the loop, with a call that touches no socket and no disk; all else runs
+in a few threads of the client's own, calls that are told to wait in others, so that they are in
+nobody's way. prompt() and messages() are bounded from when they are awaited: where no thread is free in
 time the base prompt comes out. A cancelled call that has begun ends in its thread, unheard.
 """
 
@@ -20,9 +21,9 @@ from typing import Any, Callable, TypeVar
 
 from . import _arguments as arguments
 from ._arguments import Document, Metadata, Priority
-from .client import Stillhouse, _again
+from .client import Form, Stillhouse, _again, form_of
 from .errors import ClosedError, Status
-from .results import JobId, Prompt, Result, Stats
+from .results import JobId, Messages, Prompt, Result, Stats
 from .tasks import AsyncTask, Learner
 
 T = TypeVar("T")
@@ -80,13 +81,14 @@ class AsyncStillhouse:
         max_body_bytes: int | None = None,
         outbox: str | None = None,
         outbox_max_bytes: int | None = None,
+        examples: Form | None = None,
         threads: int = 4,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self._settings = dict(settings)
         count = arguments.number("threads", settings.pop("threads"), 1, 256)
         sync = Stillhouse.__new__(Stillhouse)
-        sync._start(settings)
+        sync._start(settings, spare=1)
         self._start(sync, count)
 
     @classmethod
@@ -111,9 +113,24 @@ class AsyncStillhouse:
         """As Stillhouse.prompt()."""
         given = self.sync._prompt_arguments(domain, query, base)
         wait_ms = arguments.number("wait_ms", wait_ms)
+        found = self.sync._prompt_from_memory(given)
+        if found is not None:
+            return found
         made = await self._in_time(wait_ms, self.sync._prompt, given, wait_ms)
         if made is None:
             return self.sync._fallback_prompt(given[2], Status.UNREACHABLE, self._late(wait_ms))
+        return made
+
+    async def messages(self, domain: str, query: str, k: int = 3, *, wait_ms: int = 0) -> Messages:
+        """As Stillhouse.messages()."""
+        given = self.sync._messages_arguments(domain, query, k)
+        wait_ms = arguments.number("wait_ms", wait_ms)
+        found = self.sync._messages_from_memory(given)
+        if found is not None:
+            return found
+        made = await self._in_time(wait_ms, self.sync._messages, given, wait_ms)
+        if made is None:
+            return self.sync._fallback_messages(Status.UNREACHABLE, self._late(wait_ms))
         return made
 
     def _late(self, wait_ms: int) -> str:
@@ -194,11 +211,13 @@ class AsyncStillhouse:
         query: str,
         k: int = 3,
         wait_ms: int = 0,
+        examples: Form | None = None,
         model: str | None = None,
         metadata: Metadata | None = None,
     ) -> AsyncTask:
-        """As Stillhouse.task(), for `async with`; its prompt() and examples are awaited."""
-        return AsyncTask(self, domain, task_id, query, k, wait_ms, model, metadata)
+        """As Stillhouse.task(), for `async with`; its messages(), prompt() and examples are awaited."""
+        form = form_of(self.sync.form if examples is None else examples)
+        return AsyncTask(self, domain, task_id, query, k, wait_ms, form, model, metadata)
 
     def learn(
         self,
@@ -210,11 +229,13 @@ class AsyncStillhouse:
         quality: Callable[[Any], float | None] | float | None = None,
         k: int = 3,
         wait_ms: int = 0,
+        examples: Form | None = None,
         model: str | None = None,
         metadata: Metadata | None = None,
     ) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """As Stillhouse.learn()."""
-        learner = Learner(domain, query, task_id, result, quality, k, wait_ms, model, metadata)
+        form = form_of(self.sync.form if examples is None else examples)
+        learner = Learner(domain, query, task_id, result, quality, k, wait_ms, form, model, metadata)
 
         def decorate(function: Callable[..., T]) -> Callable[..., T]:
             if inspect.iscoroutinefunction(function):

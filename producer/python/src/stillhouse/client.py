@@ -6,10 +6,11 @@ import ctypes
 import functools
 import inspect
 import logging
+import os
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar
 
 from . import _arguments as arguments
 from . import _library as c
@@ -18,11 +19,14 @@ from ._clients import Client, Clients
 from .errors import ClosedError, Status, StillhouseError
 from .results import (
     JobId,
+    Messages,
     Prompt,
     Result,
     Stats,
     job_id_of,
+    messages_of,
     prompt_of,
+    take_messages,
     take_prompt,
     take_result,
 )
@@ -31,6 +35,7 @@ from .tasks import Learner, Task
 if TYPE_CHECKING:
     from .aio import AsyncStillhouse
 
+Form = Literal["block", "messages"]
 T = TypeVar("T")
 log = logging.getLogger("stillhouse")
 log.addHandler(logging.NullHandler())  # what a program does not listen to is not printed
@@ -66,20 +71,23 @@ class Stillhouse:
         max_body_bytes: int | None = None,
         outbox: str | None = None,
         outbox_max_bytes: int | None = None,
+        examples: Form | None = None,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self._start(settings)
+        self._start(settings, spare=0)
 
-    def _start(self, settings: dict[str, Any]) -> None:
+    def _start(self, settings: dict[str, Any], spare: int) -> None:
         self._settings = dict(settings)
-        self._clients = Clients(arguments.client_options(settings))
+        form = settings.pop("examples")
+        self.form = form_of(form if form is not None else os.environ.get("STILLHOUSE_EXAMPLES") or "block")
+        self._clients = Clients(arguments.client_options(settings), spare)
         self._away = False
         self._end = weakref.finalize(self, self._clients.close)
 
     # ---- prompts ----------------------------------------------------------------------------
 
     def prompt(self, domain: str, query: str, base: str, *, wait_ms: int = 0) -> Prompt:
-        """The prompt for a task: up to three examples before `base`, or `base` as it is.
+        """The prompt for a task: three examples before `base`, or `base` as it is.
 
         Where they are not at hand their enrichment is enqueued, and waited for up to wait_ms. Never
         raises for an outage: `status` and `reason` of a fallback say what was wrong. InvalidError,
@@ -88,13 +96,18 @@ class Stillhouse:
         given = self._prompt_arguments(domain, query, base)
         return self._prompt(given, arguments.number("wait_ms", wait_ms))
 
+    def messages(self, domain: str, query: str, k: int = 3, *, wait_ms: int = 0) -> Messages:
+        """Up to k examples as chat messages, the nearest last; [] where there are none. As prompt()."""
+        given = self._messages_arguments(domain, query, k)
+        return self._messages(given, arguments.number("wait_ms", wait_ms))
+
     @staticmethod
     def _prompt_arguments(domain: str, query: str, base: str) -> tuple[bytes, bytes, bytes]:
         text = arguments.text
         return text("domain", domain), text("query", query), text("base", base)
 
     @staticmethod
-    def _question(domain: str, query: str, k: int) -> tuple[bytes, bytes, int]:
+    def _messages_arguments(domain: str, query: str, k: int) -> tuple[bytes, bytes, int]:
         return arguments.text("domain", domain), arguments.text("query", query), arguments.number("k", k, 1)
 
     def _prompt(self, given: tuple[bytes, bytes, bytes], wait_ms: int) -> Prompt:
@@ -110,14 +123,56 @@ class Stillhouse:
         finally:
             self._clients.give(client)
 
+    def _prompt_from_memory(self, given: tuple[bytes, bytes, bytes]) -> Prompt | None:
+        client = self._clients.take_idle()
+        if client is None:
+            return None
+        try:
+            found = lib.stillhouse_prompt_from_memory(client.pointer, *given, client.prompt)
+            return self._read_prompt(client) if found else None
+        finally:
+            self._clients.give(client)
+
     def _read_prompt(self, client: Client) -> Prompt:
         out = client.prompt
         try:
             reason = self._judge(client, out.status)
             client.kinds[out.kind] += 1
-            return take_prompt(out, reason)
+            return take_prompt(out, client.last_id(), reason)
         finally:
             lib.stillhouse_prompt_free(out)
+
+    def _messages(self, given: tuple[bytes, bytes, int], wait_ms: int) -> Messages:
+        try:
+            client = self._clients.take()
+        except ClosedError:
+            raise
+        except StillhouseError as error:
+            return self._fallback_messages(error.status, str(error))
+        try:
+            lib.stillhouse_messages(client.pointer, *given, wait_ms, client.messages)
+            return self._read_messages(client)
+        finally:
+            self._clients.give(client)
+
+    def _messages_from_memory(self, given: tuple[bytes, bytes, int]) -> Messages | None:
+        client = self._clients.take_idle()
+        if client is None:
+            return None
+        try:
+            found = lib.stillhouse_messages_from_memory(client.pointer, *given, client.messages)
+            return self._read_messages(client) if found else None
+        finally:
+            self._clients.give(client)
+
+    def _read_messages(self, client: Client) -> Messages:
+        out = client.messages
+        try:
+            reason = self._judge(client, out.status)
+            client.kinds[out.kind] += 1
+            return take_messages(out, client.last_id(), reason)
+        finally:
+            lib.stillhouse_messages_free(out)
 
     def _judge(self, client: Client, status: int) -> str:
         """Why there are no examples; raises where the caller is to blame."""
@@ -140,7 +195,10 @@ class Stillhouse:
                 log.info("Redis answers again")
 
     def _fallback_prompt(self, base: bytes, status: Status, reason: str) -> Prompt:
-        return prompt_of(base.decode(), "fallback", 0, status, reason)
+        return prompt_of(base.decode(), "fallback", 0, "", status, reason)
+
+    def _fallback_messages(self, status: Status, reason: str) -> Messages:
+        return messages_of((), "fallback", 0, "", status, reason)
 
     # ---- jobs -------------------------------------------------------------------------------
 
@@ -157,7 +215,7 @@ class Stillhouse:
     ) -> JobId:
         """Enqueues an enrichment, unique by domain, query and k. `reply`: for await_result()."""
         options = arguments.job_options(priority, delay_ms, deadline_ms, reply)
-        given = self._question(domain, query, k)
+        given = self._messages_arguments(domain, query, k)
         return self._enqueue(lib.stillhouse_enqueue_enrich, *given, options)
 
     def distill(
@@ -245,7 +303,7 @@ class Stillhouse:
 
     def lookup(self, domain: str, query: str, k: int = 3) -> Result:
         """The cached result, from memory or Redis; enqueues nothing. NotFoundError where none is."""
-        return self._result(lib.stillhouse_lookup, *self._question(domain, query, k))
+        return self._result(lib.stillhouse_lookup, *self._messages_arguments(domain, query, k))
 
     def await_result(self, id: str, *, wait_ms: int, queue: str = "enrich") -> Result:
         """The result of a job that was enqueued with `reply`; NotFoundError when it is not there in time."""
@@ -275,19 +333,21 @@ class Stillhouse:
         query: str,
         k: int = 3,
         wait_ms: int = 0,
+        examples: Form | None = None,
         model: str | None = None,
         metadata: Metadata | None = None,
     ) -> Task:
         """A task from its examples to what is learnt from it.
 
             with sh.task("legal", "t-18", query=q) as t:
-                answer = run(t.prompt(q))
+                answer = run(t.messages() + [{"role": "user", "content": q}])
                 t.done(answer, quality=0.9)
 
         Nothing is sent when the block raises. What goes wrong with handing in never fails the task: it
         is logged, counted in stats(), and `t.error`.
         """
-        return Task(self, domain, task_id, query, k, wait_ms, model, metadata)
+        form = form_of(self.form if examples is None else examples)
+        return Task(self, domain, task_id, query, k, wait_ms, form, model, metadata)
 
     def learn(
         self,
@@ -299,6 +359,7 @@ class Stillhouse:
         quality: Callable[[Any], float | None] | float | None = None,
         k: int = 3,
         wait_ms: int = 0,
+        examples: Form | None = None,
         model: str | None = None,
         metadata: Metadata | None = None,
     ) -> Callable[[Callable[..., T]], Callable[..., T]]:
@@ -310,7 +371,8 @@ class Stillhouse:
         query and task_id are called with the function's arguments (without them: its first argument,
         and a new id a call); result and quality with what it returns (a str, or None: nothing is learnt).
         """
-        learner = Learner(domain, query, task_id, result, quality, k, wait_ms, model, metadata)
+        form = form_of(self.form if examples is None else examples)
+        learner = Learner(domain, query, task_id, result, quality, k, wait_ms, form, model, metadata)
 
         def decorate(function: Callable[..., T]) -> Callable[..., T]:
             if inspect.iscoroutinefunction(function):
@@ -354,3 +416,11 @@ class Stillhouse:
 
 def _again(kind: type[Any], settings: dict[str, Any]) -> Any:
     return kind(**settings)
+
+
+def form_of(value: object) -> Form:
+    if value == "block":
+        return "block"
+    if value == "messages":
+        return "messages"
+    raise arguments.refuse("examples", value, '"block" or "messages" (STILLHOUSE_EXAMPLES)')

@@ -1,6 +1,6 @@
 """What a call raises: one class for each status of the C library, with the library's own text.
 
-An outage is none of them for prompt(), which falls back, nor is a job that the outbox
+An outage is none of them for prompt() and messages(), which fall back, nor is a job that the outbox
 keeps. Texts name the field, its value and what was expected.
 """
 

@@ -1,7 +1,8 @@
-"""What calls give back: a Prompt is a str, so that it goes where a model's input goes."""
+"""What calls give back: a Prompt is a str and Messages a list, so that they go where a model's input goes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,29 +18,61 @@ class Prompt(str):
     """The prompt for a task: the examples and the base prompt, or the base prompt as it was given.
 
     kind: "enriched"; "stale", from a result older than the domain's last change; "fallback", the base
-    prompt. examples: how many stand in it. status: of a fallback, OK where
+    prompt. examples: how many stand in it. id: a UUIDv7 of this call. status: of a fallback, OK where
     there are no examples for it, NOT_FOUND where they are on their way, else what went wrong, and
     `reason` its text.
     """
 
-    __slots__ = ("examples", "kind", "reason", "status")
+    __slots__ = ("examples", "id", "kind", "reason", "status")
 
     examples: int
+    id: str
     kind: Kind
     reason: str
     status: Status
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return prompt_of, (str(self), self.kind, self.examples, self.status, self.reason)
+        return prompt_of, (str(self), self.kind, self.examples, self.id, self.status, self.reason)
 
 
-def prompt_of(text: str, kind: Kind, examples: int, status: Status, reason: str = "") -> Prompt:
+class Messages(list[dict[str, str]]):
+    """Examples as chat messages, user and assistant by turns, the nearest last; or none.
+
+    They stand between a system message and the question. The attributes are those of a Prompt.
+    """
+
+    __slots__ = ("examples", "id", "kind", "reason", "status")
+
+    examples: int
+    id: str
+    kind: Kind
+    reason: str
+    status: Status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return messages_of, (list(self), self.kind, self.examples, self.id, self.status, self.reason)
+
+
+def prompt_of(text: str, kind: Kind, examples: int, id: str, status: Status, reason: str = "") -> Prompt:
     prompt = Prompt(text)
     prompt.kind = kind
     prompt.examples = examples
+    prompt.id = id
     prompt.status = status
     prompt.reason = reason
     return prompt
+
+
+def messages_of(
+    each: Iterable[dict[str, str]], kind: Kind, examples: int, id: str, status: Status, reason: str = ""
+) -> Messages:
+    messages = Messages(each)
+    messages.kind = kind
+    messages.examples = examples
+    messages.id = id
+    messages.status = status
+    messages.reason = reason
+    return messages
 
 
 class JobId(str):
@@ -66,10 +99,12 @@ def job_id_of(id: str, kept: bool, reason: str) -> JobId:
 
 @dataclass(frozen=True)
 class Example:
-    """One past task, or an indexed document."""
+    """One past task, or an indexed document, which has no `prompt` and `result` of its own."""
 
     id: str
     text: str
+    prompt: str | None
+    result: str | None
     distance: float
     metadata: dict[str, str | int | float | bool]
 
@@ -92,7 +127,7 @@ class Result:
 class Stats:
     """What one client did since it was made, in all its threads; in a child of fork(), since then."""
 
-    enriched: int  # prompts, by kind
+    enriched: int  # prompts and messages, by kind
     stale: int
     fallback: int
     jobs: int  # in a queue
@@ -106,8 +141,13 @@ class Stats:
     clients: int  # C clients: as many as calls were under way at once
 
 
-def take_prompt(out: c.PromptResult, reason: str) -> Prompt:
-    return prompt_of(c.text_of(out.text), KINDS[out.kind], out.examples, STATUSES[out.status], reason)
+def take_prompt(out: c.PromptResult, id: str, reason: str) -> Prompt:
+    return prompt_of(c.text_of(out.text), KINDS[out.kind], out.examples, id, STATUSES[out.status], reason)
+
+
+def take_messages(out: c.MessagesResult, id: str, reason: str) -> Messages:
+    each = [{"role": c.text_of(one.role), "content": c.text_of(one.content)} for one in out.messages[: out.count]]
+    return messages_of(each, KINDS[out.kind], out.examples, id, STATUSES[out.status], reason)
 
 
 def take_result(pointer: Any) -> Result:
@@ -118,16 +158,21 @@ def take_result(pointer: Any) -> Result:
         created_unix_ms=raw.created_unix_ms,
         epoch=raw.epoch,
         stale=raw.stale,
-        examples=tuple(_example(raw.examples[i]) for i in range(raw.count)),
+        examples=tuple(_example(pointer, i) for i in range(raw.count)),
         few_shot=c.text_of(raw.few_shot),
         error=None if raw.error is None else c.text_of(raw.error),
     )
 
 
-def _example(raw: c.Example) -> Example:
+def _example(pointer: Any, i: int) -> Example:
+    raw = pointer.contents.examples[i]
+    prompt = c.lib.stillhouse_example_prompt(pointer, i)
+    result = c.lib.stillhouse_example_result(pointer, i)
     return Example(
         id=c.text_of(raw.id),
         text=c.text_of(raw.text),
+        prompt=None if prompt is None else c.text_of(prompt),
+        result=None if result is None else c.text_of(result),
         distance=raw.distance,
         metadata={c.text_of(pair.key): _value(pair) for pair in raw.metadata[: raw.metadata_count]},
     )

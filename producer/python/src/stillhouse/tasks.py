@@ -8,17 +8,18 @@ import logging
 import uuid
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Literal
 
 from . import _arguments as arguments
 from ._arguments import Metadata
 from .errors import InvalidError, StillhouseError
-from .results import JobId, Prompt, prompt_of
+from .results import JobId, Messages, Prompt, prompt_of
 
 if TYPE_CHECKING:
     from .aio import AsyncStillhouse
     from .client import Stillhouse
 
+Form = Literal["block", "messages"]
 log = logging.getLogger("stillhouse")
 
 
@@ -37,6 +38,7 @@ class _Outcome:
         query: str,
         k: int,
         wait_ms: int,
+        form: Form,
         model: str | None,
         metadata: Metadata | None,
     ) -> None:
@@ -47,6 +49,7 @@ class _Outcome:
         self.domain, self.task_id, self.query = domain, task_id, query
         self.k = arguments.number("k", k, 1)
         self.wait_ms = arguments.number("wait_ms", wait_ms)
+        self.form = form
         self._model, self._metadata = model, dict(metadata or {})
         self._done: dict[str, Any] | None = None
 
@@ -98,7 +101,7 @@ class _Outcome:
 
 
 def _front(block: Prompt, base: str) -> Prompt:
-    return prompt_of(block + base, block.kind, block.examples, block.status, block.reason)
+    return prompt_of(block + base, block.kind, block.examples, block.id, block.status, block.reason)
 
 
 class Task(_Outcome):
@@ -108,11 +111,17 @@ class Task(_Outcome):
         super().__init__(*given)
         self._client = client
         self._block: Prompt | None = None
+        self._messages: Messages | None = None
 
     @property
-    def examples(self) -> Prompt:
-        """A block that goes before the prompt ("" = none)."""
-        return self.prompt("")
+    def examples(self) -> Prompt | Messages:
+        """In the form that was chosen: messages, or a block that goes before the prompt ("" = none)."""
+        return self.messages() if self.form == "messages" else self.prompt("")
+
+    def messages(self) -> Messages:
+        if self._messages is None:
+            self._messages = self._client.messages(self.domain, self.query, self.k, wait_ms=self.wait_ms)
+        return self._messages
 
     def prompt(self, base: str) -> Prompt:
         """The block of examples and `base`, or `base` as it is; three examples, as ever."""
@@ -143,11 +152,17 @@ class AsyncTask(_Outcome):
         super().__init__(*given)
         self._client = client
         self._block: Prompt | None = None
+        self._messages: Messages | None = None
 
     @property
-    async def examples(self) -> Prompt:
-        """`await t.examples`, as Task.examples."""
-        return await self.prompt("")
+    async def examples(self) -> Prompt | Messages:
+        """`await t.examples`: in the form that was chosen, as Task.examples."""
+        return await (self.messages() if self.form == "messages" else self.prompt(""))
+
+    async def messages(self) -> Messages:
+        if self._messages is None:
+            self._messages = await self._client.messages(self.domain, self.query, self.k, wait_ms=self.wait_ms)
+        return self._messages
 
     async def prompt(self, base: str) -> Prompt:
         arguments.text("base", base)
@@ -182,6 +197,7 @@ class Learner:
     quality: Callable[[Any], float | None] | float | None
     k: int
     wait_ms: int
+    form: Form
     model: str | None
     metadata: Metadata | None
 
@@ -218,7 +234,7 @@ class Learner:
         else:
             raise InvalidError("query: expected a function that makes it, or a first argument")
         task_id = str(uuid.uuid4()) if self.task_id is None else self.task_id(*args, **keywords)
-        return self.domain, task_id, query, self.k, self.wait_ms, self.model, self.metadata
+        return self.domain, task_id, query, self.k, self.wait_ms, self.form, self.model, self.metadata
 
     def _finish(self, task: _Outcome, answer: Any) -> None:
         text = answer if self.result is None else self.result(answer)
