@@ -23,12 +23,12 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 /* One of the distinct texts of a batch. */
 struct distinct_text {
     const char *hash;
-    size_t first; /* index of the item that stands for it */
+    struct slice text;
     float *vector;
     bool found; /* the vector is filled, and sound */
     bool cached;
     bool parked;
-    bool guilty;      /* failed alone, while another text passed */
+    bool guilty;      /* failed alone, while another text passed, or is not to be asked for */
     size_t cut_bytes; /* what was embedded of one that was found too long; 0 = all */
     struct error error;
 };
@@ -66,7 +66,8 @@ static void distinct_fill(struct context *ctx, const struct embedding *items, si
         if (known == d->count) {
             d->each[d->count++] = (struct distinct_text){
                 .hash = hash,
-                .first = i,
+                .text = items[i].text,
+                .guilty = items[i].guilty,
                 .vector = arena_array(&ctx->arena, dimension, sizeof(float)),
             };
         }
@@ -202,9 +203,7 @@ static void bound_texts(struct context *ctx, struct embedding *items, size_t cou
 /* A call of several texts on its way to being whole: what of it passed, what stands alone. */
 struct calling {
     struct context *ctx;
-    const struct embedding *items;
-    struct distinct *d;
-    const size_t *list; /* the distinct texts that are asked for */
+    struct distinct_text *const *list; /* those that are asked for */
     size_t count;
     bool passes;        /* some text passed: the embedder works */
     bool is_doubted;    /* ... or did: the last request had no answer */
@@ -214,31 +213,27 @@ struct calling {
 };
 
 /* What is sent of a text: all of it, or what was found to be taken of one as long. */
-static struct slice text_of(struct calling *calling, size_t at)
+static struct slice text_of(struct context *ctx, struct distinct_text *own)
 {
-    struct context *ctx = calling->ctx;
-    const size_t own = calling->list[at];
-    const struct slice text = calling->items[calling->d->each[own].first].text;
     const size_t bound = ctx->settings->reject_long_text ? 0 : text_bound(ctx);
-    size_t *cut_bytes = &calling->d->each[own].cut_bytes;
 
-    if (*cut_bytes == 0 && bound > 0 && text.bytes > bound && long_text_chars(text) > bound) {
-        *cut_bytes = long_text_head(text, bound).bytes;
+    if (own->cut_bytes == 0 && bound > 0 && own->text.bytes > bound &&
+        long_text_chars(own->text) > bound) {
+        own->cut_bytes = long_text_head(own->text, bound).bytes;
     }
-    return (struct slice){text.data, *cut_bytes > 0 ? *cut_bytes : text.bytes};
+    return (struct slice){own->text.data, own->cut_bytes > 0 ? own->cut_bytes : own->text.bytes};
 }
 
 /* One request for part of the texts; whole or not at all. */
 static enum status send(struct calling *calling, struct part part, struct error *err)
 {
     struct context *ctx = calling->ctx;
-    struct distinct *d = calling->d;
     const size_t dimension = embedder_dimension(context_embedder(ctx));
     struct slice *texts = arena_array(&ctx->arena, part.count, sizeof *texts);
     float *vectors = arena_array(&ctx->arena, part.count * dimension, sizeof *vectors);
 
     for (size_t i = 0; i < part.count; i++) {
-        texts[i] = text_of(calling, part.from + i);
+        texts[i] = text_of(ctx, calling->list[part.from + i]);
     }
     enum status status = take_rate(ctx, err);
     if (status != STATUS_OK) {
@@ -257,9 +252,9 @@ static enum status send(struct calling *calling, struct part part, struct error 
     calling->passes = true;
     metrics_add(ctx->metrics, METRICS_EMBEDDED, METRICS_FROM_MODEL, 0, part.count);
     for (size_t i = 0; i < part.count; i++) {
-        const size_t own = calling->list[part.from + i];
-        memcpy(d->each[own].vector, vectors + i * dimension, dimension * sizeof *vectors);
-        d->each[own].found = true;
+        struct distinct_text *own = calling->list[part.from + i];
+        memcpy(own->vector, vectors + i * dimension, dimension * sizeof *vectors);
+        own->found = true;
     }
     return STATUS_OK;
 }
@@ -289,16 +284,15 @@ static bool works(struct calling *calling)
 static bool passes_shorter(struct calling *calling, size_t at, bool *away)
 {
     struct context *ctx = calling->ctx;
-    const size_t own = calling->list[at];
-    const struct slice text = calling->items[calling->d->each[own].first].text;
-    const bool told = long_text_is_told(&calling->d->each[own].error);
+    struct distinct_text *own = calling->list[at];
+    const bool told = long_text_is_told(&own->error);
     const size_t least = told ? LONG_TEXT_MIN_CHARS : LONG_TEXT_UNTOLD_CHARS;
     const size_t bound = text_bound(ctx); /* another text of this call may have taught it */
-    size_t chars = long_text_chars(text);
+    size_t chars = long_text_chars(own->text);
 
     for (chars = bound > 0 && bound < chars ? bound : chars / 2; chars >= least; chars /= 2) {
         struct error err = {0};
-        calling->d->each[own].cut_bytes = long_text_head(text, chars).bytes;
+        own->cut_bytes = long_text_head(own->text, chars).bytes;
         if (send(calling, (struct part){at, 1}, &err) == STATUS_OK) {
             if (told) {
                 upstreams_learn_text_bound(ctx->upstreams, chars);
@@ -307,14 +301,14 @@ static bool passes_shorter(struct calling *calling, size_t at, bool *away)
             return true;
         }
         if (err.status != STATUS_INVALID) { /* no reason to reject it any more */
-            calling->d->each[own].error = err;
+            own->error = err;
         }
         *away = !failure_may_be_text(&err) || !works(calling);
         if (*away) {
             break;
         }
     }
-    calling->d->each[own].cut_bytes = 0;
+    own->cut_bytes = 0;
     return false;
 }
 
@@ -322,8 +316,7 @@ static bool passes_shorter(struct calling *calling, size_t at, bool *away)
  * chance first: servers stumble. False when the embedder is away. */
 static bool judge_lone(struct calling *calling, size_t at)
 {
-    const size_t own = calling->list[at];
-    struct error *err = &calling->d->each[own].error;
+    struct error *err = &calling->list[at]->error;
 
     if (!failure_is_own_check(err) && (!failure_may_be_text(err) || !works(calling))) {
         return false;
@@ -351,7 +344,7 @@ static bool judge_lone(struct calling *calling, size_t at)
         err->status = STATUS_INVALID;
         metrics_add(calling->ctx->metrics, METRICS_LONG_TEXTS, METRICS_LONG_REJECTED, 0, 1);
     }
-    calling->d->each[own].guilty = true;
+    calling->list[at]->guilty = true;
     log_debug("embedding refused: %s", err->text);
     return true;
 }
@@ -372,7 +365,7 @@ static bool halve(struct calling *calling, bool *lone)
         }
         if (!passed && part.count == 1) {
             lone[part.from] = true;
-            calling->d->each[calling->list[part.from]].error = err;
+            calling->list[part.from]->error = err;
         }
         halving_tell(&halving, passed);
     }
@@ -405,7 +398,6 @@ static void find_guilty(struct calling *calling)
 /* Calls for all. The breaker hears of it once: a text's own fault is none of the embedder's. */
 static void call_all(struct calling *calling)
 {
-    struct distinct *d = calling->d;
     struct error *first = &calling->first;
     const int64_t usual_ms = calling->ctx->settings->embed_timeout_ms;
     const int64_t patient_ms =
@@ -420,8 +412,8 @@ static void call_all(struct calling *calling)
         upstreams_cancel(calling->ctx->upstreams, OPERATION_EMBED);
     }
     for (size_t i = 0; i < calling->count && status != STATUS_OK; i++) {
-        d->each[calling->list[i]].error = *first;
-        d->each[calling->list[i]].parked = calling->rate_used_up;
+        calling->list[i]->error = *first;
+        calling->list[i]->parked = calling->rate_used_up;
     }
     if (calling->rate_used_up) {
         return;
@@ -436,14 +428,14 @@ static void call_all(struct calling *calling)
     }
 }
 
-static void embed_missing(struct context *ctx, const struct embedding *items, struct distinct *d)
+static void embed_missing(struct context *ctx, struct distinct *d)
 {
-    size_t *list = arena_array(&ctx->arena, d->count, sizeof *list);
+    struct distinct_text **list = arena_array(&ctx->arena, d->count, sizeof *list);
     size_t missing = 0;
 
     for (size_t i = 0; i < d->count; i++) {
-        if (!d->each[i].found && !items[d->each[i].first].guilty) {
-            list[missing++] = i;
+        if (!d->each[i].found && !d->each[i].guilty) {
+            list[missing++] = &d->each[i];
         }
     }
     if (missing == 0) {
@@ -451,11 +443,10 @@ static void embed_missing(struct context *ctx, const struct embedding *items, st
     }
     size_t allowed = asking_allow(ctx, OPERATION_EMBED, missing);
     for (size_t i = allowed; i < missing; i++) {
-        d->each[list[i]].parked = true;
+        list[i]->parked = true;
     }
     if (allowed > 0) {
-        struct calling calling = {
-            .ctx = ctx, .items = items, .d = d, .list = list, .count = allowed};
+        struct calling calling = {.ctx = ctx, .list = list, .count = allowed};
         call_all(&calling);
     }
 }
@@ -499,7 +490,7 @@ void vectors_fill(struct context *ctx, struct embedding *items, size_t count)
     bound_texts(ctx, items, count);
     distinct_fill(ctx, items, count, &d);
     read_cached(ctx, &d);
-    embed_missing(ctx, items, &d);
+    embed_missing(ctx, &d);
     write_cached(ctx, &d);
     for (size_t i = 0; i < count; i++) {
         const struct distinct_text *text = &d.each[d.of_item[i]];
