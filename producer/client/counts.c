@@ -20,7 +20,7 @@ _Static_assert((int)COUNTS_ENRICHED == (int)STILLHOUSE_PROMPT_ENRICHED &&
 void counts_init(struct counts *counts, const char *prefix)
 {
     *counts = (struct counts){0};
-    (void)keys_plain(counts->key, prefix, "prompts");
+    (void)keys_name(counts->key, KEYS_PLAIN, prefix, "prompts");
 }
 
 void counts_add(struct counts *counts, enum counts_kind kind)

@@ -223,7 +223,7 @@ static enum status get_hash(struct redis_conn *conn, const char *prefix, struct 
     char key[KEYS_BYTES];
 
     const enum status status = redis_fetchf(conn, "[", &worker->fields, err, "HGETALL %s",
-                                            keys_worker(key, prefix, worker->id));
+                                            keys_name(key, KEYS_WORKER, prefix, worker->id));
     /* A key of another type says nothing of this worker, and nothing about the others. */
     return status == STATUS_REFUSED ? STATUS_OK : status;
 }
@@ -256,7 +256,7 @@ enum status fleet_workers(struct redis_conn *conn, const char *prefix, struct wo
     char key[KEYS_BYTES];
 
     *list = (struct worker_list){0};
-    keys_plain(key, prefix, "workers");
+    keys_name(key, KEYS_PLAIN, prefix, "workers");
     enum status status = redis_fetchf(conn, "[", &reply, err, "ZRANGE %s 0 -1 WITHSCORES", key);
     if (status != STATUS_OK) {
         return status == STATUS_REFUSED ? error_wrap(err, "key \"%.64s\"", key) : status;

@@ -198,8 +198,8 @@ enum status lookup_fetch(stillhouse_client *client, const struct question *asked
 
     *out = NULL;
     text_hash(asked->query, strlen(asked->query), hash);
-    (void)keys_cache(request.cache_key, client->config.prefix, asked->domain, hash);
-    (void)keys_epoch(request.epoch_key, client->config.prefix, asked->domain);
+    (void)keys_name(request.cache_key, KEYS_CACHE, client->config.prefix, asked->domain, hash);
+    (void)keys_name(request.epoch_key, KEYS_EPOCH, client->config.prefix, asked->domain);
     enum status status = link_run(client->cache_link, get_both, &request, err);
     if (status == STATUS_OK) {
         status = read_replies(client, &request, asked, out, err);

@@ -102,13 +102,13 @@ static void fill_cache(void)
         char hash[TEXT_HASH_CHARS + 1];
         snprintf(queries[i], QUERY_BYTES, "notice period for tenants in case number %03d", i);
         text_hash(queries[i], strlen(queries[i]), hash);
-        keys_cache(keys[i], "sh", "bench", hash);
+        keys_name(keys[i], KEYS_CACHE, "sh", "bench", hash);
     }
     for (int i = 0; i < QUERIES; i++) {
         encode_result(queries[i]);
         bare_set(bare, keys[i], result.data, result.bytes);
     }
-    bare_run(bare, "SET %s 1", keys_epoch(epoch, "sh", "bench"));
+    bare_run(bare, "SET %s 1", keys_name(epoch, KEYS_EPOCH, "sh", "bench"));
 }
 
 /* ---- the measurements --------------------------------------------------------------------------

@@ -67,7 +67,7 @@ static void cache(const char *query, const struct strbuf *body)
 
     text_hash(query, strlen(query), hash);
     redis_args_str(&args, "SET");
-    redis_args_str(&args, keys_cache(key, "sh", "legal", hash));
+    redis_args_str(&args, keys_name(key, KEYS_CACHE, "sh", "legal", hash));
     redis_args_add(&args, body->data, body->bytes);
     cr_assert_eq(redis_conn_command(conn, &args, &reply, NULL), STATUS_OK);
     redis_args_free(&args);

@@ -36,7 +36,7 @@ static void write_of(const char *domain, const char *query, const char *under)
                                          .count = 1,
                                          .few_shot = text(domain)};
     bodies_encode_result(&result, &packed);
-    set_bytes(conn, keys_cache(key, "sh", under, hash), packed.data, packed.bytes);
+    set_bytes(conn, keys_name(key, KEYS_CACHE, "sh", under, hash), packed.data, packed.bytes);
     strbuf_free(&packed);
 }
 

@@ -113,9 +113,9 @@ Test(fleet, what_others_put_in_a_results_place_is_neither_handed_on_nor_left_the
     cr_assert_not_null(large);
     bodies_encode_result(&foreign, &packed);
     text_hash(queries[0], strlen(queries[0]), hash);
-    set(keys_cache(key, "sh", "legal", hash), packed.data, packed.bytes);
+    set(keys_name(key, KEYS_CACHE, "sh", "legal", hash), packed.data, packed.bytes);
     text_hash(queries[1], strlen(queries[1]), hash);
-    set(keys_cache(key, "sh", "legal", hash), large, large_bytes);
+    set(keys_name(key, KEYS_CACHE, "sh", "legal", hash), large, large_bytes);
     start_fleet();
     for (size_t i = 0; i < 2; i++) {
         push_enrich("legal", i == 0 ? "e1" : "e2", queries[i], 1, "");
@@ -187,13 +187,13 @@ Test(fleet, what_stands_under_an_epoch_s_or_a_prompt_s_key_costs_no_experience)
     char id[16];
 
     for (int i = 0; i < 3; i++) {
-        keys_epoch(epochs[i], "sh", domains[i]);
+        keys_name(epochs[i], KEYS_EPOCH, "sh", domains[i]);
     }
     run((const char *const[]){"SET", epochs[0], "junk", NULL});
     run((const char *const[]){"RPUSH", epochs[1], "junk", NULL});
     run((const char *const[]){"SET", epochs[2], "9223372036854775807", NULL});
     text_hash("a prompt", 8, hash);
-    keys_twins(twins, "sh", "text", hash);
+    keys_name(twins, KEYS_TWINS, "sh", "text", hash);
     run((const char *const[]){"SET", twins, "junk", NULL});
 
     settings.twins = 1;
@@ -381,7 +381,7 @@ Test(fleet, a_cached_result_too_large_to_be_read_is_written_over)
 
     text_hash("anything", 8, hash);
     redis_args_str(&args, "SETRANGE");
-    redis_args_str(&args, keys_cache(key, "sh", "legal", hash));
+    redis_args_str(&args, keys_name(key, KEYS_CACHE, "sh", "legal", hash));
     redis_args_str(&args, "104857600");
     redis_args_str(&args, "x");
     cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
@@ -527,13 +527,13 @@ Test(fleet, unchanged_documents_are_not_written_again)
     wait_for("index", "done", 1);
     push_index("i2", "the first text");
     wait_for("index", "done", 2);
-    redisReply *epoch = good_reply("GET", keys_epoch(key, "sh", "books"), NULL);
+    redisReply *epoch = good_reply("GET", keys_name(key, KEYS_EPOCH, "sh", "books"), NULL);
     cr_assert_str_eq(epoch->str, "1", "the second time nothing was written");
     redis_reply_free(epoch);
 
     push_index("i3", "a changed text");
     wait_for("index", "done", 3);
-    epoch = good_reply("GET", keys_epoch(key, "sh", "books"), NULL);
+    epoch = good_reply("GET", keys_name(key, KEYS_EPOCH, "sh", "books"), NULL);
     cr_assert_str_eq(epoch->str, "2");
     redis_reply_free(epoch);
     cr_assert_eq(documents_in("books"), 2);
@@ -571,7 +571,7 @@ Test(fleet, a_job_of_many_documents_is_written_in_parts_and_is_one_epoch)
     cr_assert_eq(documents_in("library"), DOCUMENTS);
     push_many_documents("m2", DOCUMENTS, "of the first edition");
     wait_for("index", "done", 2);
-    redisReply *epoch = good_reply("GET", keys_epoch(key, "sh", "library"), NULL);
+    redisReply *epoch = good_reply("GET", keys_name(key, KEYS_EPOCH, "sh", "library"), NULL);
     cr_assert_str_eq(epoch->str, "1", "the second time nothing was written");
     redis_reply_free(epoch);
     stop_fleet();

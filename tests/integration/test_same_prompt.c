@@ -197,7 +197,7 @@ Test(same_prompt, what_stands_under_its_key_makes_no_mistake)
     char key[KEYS_BYTES];
     const int64_t period = clock_unix_ms() / settings.experience_ttl_ms;
 
-    keys_seen(key, "sh", "legal", period, "", 0);
+    keys_name(key, KEYS_SEEN, "sh", "legal", period, 0, "");
     redis_reply_free(run((const char *const[]){"SET", key, "junk", NULL}));
     settings.twins = 1;
     start_fleet();
@@ -227,8 +227,8 @@ static void learn_as_before(const char *id, const char *prompt, int64_t created_
     cr_assert_eq(chroma_upsert(chroma, "legal", &record, 1, &err), STATUS_OK, "%s", err.text);
     text_hash(prompt, strlen(prompt), hash);
     snprintf(score, sizeof score, "%.0f", same_prompt_score(1.0, created_unix_ms));
-    redis_reply_free(
-        run((const char *const[]){"ZADD", keys_twins(key, "sh", "legal", hash), score, id, NULL}));
+    redis_reply_free(run((const char *const[]){
+        "ZADD", keys_name(key, KEYS_TWINS, "sh", "legal", hash), score, id, NULL}));
 }
 
 Test(same_prompt, what_older_workers_wrote_and_go_on_to_write_counts)
@@ -251,8 +251,8 @@ Test(same_prompt, what_older_workers_wrote_and_go_on_to_write_counts)
     cr_assert(stands("old-4") && stands("new-1") && stands("new-2"));
 
     text_hash("the prompt", 10, hash);
-    redisReply *members =
-        run((const char *const[]){"ZRANGE", keys_twins(key, "sh", "legal", hash), "0", "-1", NULL});
+    redisReply *members = run((const char *const[]){
+        "ZRANGE", keys_name(key, KEYS_TWINS, "sh", "legal", hash), "0", "-1", NULL});
     cr_assert_eq(members->elements, 3, "an older worker counts the same ones");
     redis_reply_free(members);
     stop_fleet();

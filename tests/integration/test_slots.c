@@ -38,7 +38,7 @@ static const char *lease_key(void)
 {
     static char key[KEYS_BYTES];
 
-    return keys_lease(key, "sh", 0);
+    return keys_name(key, KEYS_LEASE, "sh", (size_t)0);
 }
 
 Test(slots, a_second_process_waits_until_the_first_lets_go)

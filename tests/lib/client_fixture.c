@@ -70,7 +70,7 @@ const char *cache_key(const char *query)
     char hash[TEXT_HASH_CHARS + 1];
 
     text_hash(query, strlen(query), hash);
-    return keys_cache(key, "sh", "legal", hash);
+    return keys_name(key, KEYS_CACHE, "sh", "legal", hash);
 }
 
 void set_bytes(struct redis_conn *to, const char *key, const void *data, size_t bytes)

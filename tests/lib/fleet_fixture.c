@@ -152,7 +152,8 @@ bool cached(const char *domain, const char *query, struct arena *arena, struct e
     char key[KEYS_BYTES];
 
     text_hash(query, strlen(query), hash);
-    redisReply *reply = good_reply("GET", keys_cache(key, "sh", domain, hash), (char *)NULL);
+    redisReply *reply =
+        good_reply("GET", keys_name(key, KEYS_CACHE, "sh", domain, hash), (char *)NULL);
     bool found = reply->type == REDIS_REPLY_STRING;
     if (found) {
         char *bytes = arena_copy(arena, reply->str, (size_t)reply->len);

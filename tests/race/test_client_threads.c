@@ -72,7 +72,7 @@ static void write_result(struct redis_conn *conn)
                                          .few_shot = {"block\n", 6}};
     bodies_encode_result(&result, &packed);
     redis_args_str(&args, "SET");
-    redis_args_str(&args, keys_cache(key, "sh", "legal", hash));
+    redis_args_str(&args, keys_name(key, KEYS_CACHE, "sh", "legal", hash));
     redis_args_add(&args, packed.data, packed.bytes);
     check(redis_conn_command(conn, &args, &reply, &err) == STATUS_OK, "SET", err.text);
     redis_reply_free(reply);

@@ -289,16 +289,19 @@ Test(clock, a_signal_does_not_cut_a_sleep_short)
 Test(keys, names_are_those_of_the_contract)
 {
     char out[KEYS_BYTES];
-    cr_assert_str_eq(keys_cache(out, "sh", "legal", "abc"), "sh:cache:{legal}:abc");
-    cr_assert_str_eq(keys_epoch(out, "sh", "legal"), "sh:epoch:{legal}");
-    cr_assert_str_eq(keys_twins(out, "sh", "legal", "abc"), "sh:twins:{legal}:abc");
-    cr_assert_str_eq(keys_seen(out, "sh", "legal", 12, "abcdef", 0), "sh:seen:{legal}:12:");
-    cr_assert_str_eq(keys_seen(out, "sh", "legal", 12, "abcdef", 3), "sh:seen:{legal}:12:abc");
-    cr_assert_str_eq(keys_embed(out, "sh", "builtin-384-v1", "abc"), "sh:embed:builtin-384-v1:abc");
-    cr_assert_str_eq(keys_plain(out, "sh", "prompts"), "sh:prompts");
-    cr_assert_str_eq(keys_worker(out, "sh", "w1"), "sh:worker:w1");
-    cr_assert_str_eq(keys_lease(out, "sh", 2), "sh:lease:chroma:2");
-    cr_assert_str_eq(keys_rate(out, "x", "embed"), "x:rate:embed");
+    cr_assert_str_eq(keys_name(out, KEYS_CACHE, "sh", "legal", "abc"), "sh:cache:{legal}:abc");
+    cr_assert_str_eq(keys_name(out, KEYS_EPOCH, "sh", "legal"), "sh:epoch:{legal}");
+    cr_assert_str_eq(keys_name(out, KEYS_TWINS, "sh", "legal", "abc"), "sh:twins:{legal}:abc");
+    cr_assert_str_eq(keys_name(out, KEYS_SEEN, "sh", "legal", (int64_t)12, 0, "abcdef"),
+                     "sh:seen:{legal}:12:");
+    cr_assert_str_eq(keys_name(out, KEYS_SEEN, "sh", "legal", (int64_t)12, 3, "abcdef"),
+                     "sh:seen:{legal}:12:abc");
+    cr_assert_str_eq(keys_name(out, KEYS_EMBED, "sh", "builtin-384-v1", "abc"),
+                     "sh:embed:builtin-384-v1:abc");
+    cr_assert_str_eq(keys_name(out, KEYS_PLAIN, "sh", "prompts"), "sh:prompts");
+    cr_assert_str_eq(keys_name(out, KEYS_WORKER, "sh", "w1"), "sh:worker:w1");
+    cr_assert_str_eq(keys_name(out, KEYS_LEASE, "sh", (size_t)2), "sh:lease:chroma:2");
+    cr_assert_str_eq(keys_name(out, KEYS_RATE, "x", "embed"), "x:rate:embed");
 }
 
 Test(keys, a_name_that_is_too_long_is_cut)
@@ -307,5 +310,5 @@ Test(keys, a_name_that_is_too_long_is_cut)
     char prefix[2 * KEYS_BYTES];
     memset(prefix, 'p', sizeof prefix - 1);
     prefix[sizeof prefix - 1] = '\0';
-    cr_assert_eq(strlen(keys_cache(out, prefix, "legal", "abc")), KEYS_BYTES - 1);
+    cr_assert_eq(strlen(keys_name(out, KEYS_CACHE, prefix, "legal", "abc")), KEYS_BYTES - 1);
 }

@@ -55,7 +55,7 @@ static int64_t fingerprint(const struct same_prompt *prompt)
 static const char *old_key(const struct context *ctx, const struct same_prompt *prompt,
                            char key[KEYS_BYTES])
 {
-    return keys_twins(key, ctx->settings->prefix, prompt->domain, prompt->text_hash);
+    return keys_name(key, KEYS_TWINS, ctx->settings->prefix, prompt->domain, prompt->text_hash);
 }
 
 /* The next answer as a number; `otherwise` where Redis does not say it. */
@@ -140,7 +140,7 @@ static void find_domains(struct memory *memory)
         domain->name = name;
         for (size_t ago = 0; ago < PERIODS; ago++) {
             struct sets *sets = &domain->sets[ago];
-            keys_seen(key, ctx->settings->prefix, name, period - (int64_t)ago, "", 0);
+            keys_name(key, KEYS_SEEN, ctx->settings->prefix, name, period - (int64_t)ago, 0, "");
             sets->key_bytes = strlen(key);
             sets->key = arena_alloc(&ctx->arena, sets->key_bytes + DIGITS_MAX + 1);
             memcpy(sets->key, key, sets->key_bytes);

@@ -15,7 +15,7 @@
  * the memory follows what is alive. What is lost there (evicted, refused, another type) makes no
  * mistake that lasts: a prompt that is not remembered is taken for new once, and the next
  * experience of it finds them all in Chroma. What older workers write has no "prompt_hash" but a
- * sorted set (keys_twins): it is read, and kept up to date, as long as it is there.
+ * sorted set (KEYS_TWINS): it is read, and kept up to date, as long as it is there.
  *
  *     struct same_prompt one = {.domain = "legal", .id = id, .quality = 0.9};
  *     one.created_unix_ms = now_unix_ms;

@@ -35,7 +35,7 @@ struct slots *slots_new(const char *prefix, size_t count, const char *token)
     slots->count = count;
     snprintf(slots->token, sizeof slots->token, "%s", token);
     for (size_t i = 0; i < count; i++) {
-        keys_lease(slots->each[i].key, prefix, i);
+        keys_name(slots->each[i].key, KEYS_LEASE, prefix, i);
     }
     return slots;
 }

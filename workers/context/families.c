@@ -134,7 +134,7 @@ static enum status fetch_prompts(struct families *f, struct redis_conn *conn, st
 
     const enum status status = redis_commandf(
         conn, &reply, err, "HMGET %s enriched stale fallback memory_hit memory_miss memory_stale",
-        keys_plain(key, f->settings->prefix, "prompts"));
+        keys_name(key, KEYS_PLAIN, f->settings->prefix, "prompts"));
     if (status == STATUS_OK && redis_reply_is_row(reply, "******")) {
         redisReply **fields = reply->element;
         metrics_set(m, METRICS_PROMPTS, METRICS_ENRICHED, 0,

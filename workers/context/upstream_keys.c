@@ -22,8 +22,8 @@ static bool is_shared(const struct context *ctx, enum operation operation)
 
 static const char *key_of(const struct context *ctx, enum operation operation, char out[KEYS_BYTES])
 {
-    return keys_upstream(out, ctx->settings->prefix, operation_upstream(operation),
-                         operation_name(operation));
+    return keys_name(out, KEYS_UPSTREAM, ctx->settings->prefix, operation_upstream(operation),
+                     operation_name(operation));
 }
 
 /* 0 for what is no number of up to 15 digits. */

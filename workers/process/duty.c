@@ -65,7 +65,7 @@ static enum status take(struct duty *duty, const char *key, int64_t ttl_ms, bool
 
 static const char *alive_key(const struct duty *duty, char key[KEYS_BYTES], const char *id)
 {
-    return keys_alive(key, duty->worker->settings->prefix, id);
+    return keys_name(key, KEYS_ALIVE, duty->worker->settings->prefix, id);
 }
 
 /* GETEX: it needs no memory, and says whether the key was there still. */
@@ -174,7 +174,7 @@ static enum status ask_older(struct duty *duty, const char *holder, bool *older,
     redisReply *reply = NULL;
     const enum status status =
         redis_commandf(duty->conn, &reply, err, "HGET %s functions",
-                       keys_worker(key, duty->worker->settings->prefix, holder));
+                       keys_name(key, KEYS_WORKER, duty->worker->settings->prefix, holder));
 
     *older = status == STATUS_OK && reply->type == REDIS_REPLY_STRING &&
              strtoll(reply->str, NULL, 10) < queue_library_version();

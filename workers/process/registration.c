@@ -52,7 +52,7 @@ enum status registration_renew(struct redis_conn *conn, struct worker *worker,
              breaker_state_name(upstreams_worst(worker->upstreams, METRICS_CHROMA)),
              breaker_state_name(upstreams_worst(worker->upstreams, METRICS_EMBEDDER)));
     redis_args_format(&args, "FCALL sh_register 1 %s %s %d %jd",
-                      keys_plain(key, settings->prefix, "workers"), worker->id,
+                      keys_name(key, KEYS_PLAIN, settings->prefix, "workers"), worker->id,
                       (int)REGISTRATION_TTL_MS, (intmax_t)(ask ? 0 : now_unix_ms));
     redis_args_format(&args, "host %s pid %d version %s queues %s lanes %jd busy %zu in_flight %zu",
                       host, (int)getpid(), STILLHOUSE_VERSION_TEXT, settings->queues,
@@ -77,7 +77,7 @@ enum status registration_forget(struct redis_conn *conn, const struct worker *wo
     char key[KEYS_BYTES];
 
     return redis_commandf(conn, NULL, err, "ZREMRANGEBYSCORE %s -inf %jd",
-                          keys_plain(key, worker->settings->prefix, "workers"),
+                          keys_name(key, KEYS_PLAIN, worker->settings->prefix, "workers"),
                           (intmax_t)gone_unix_ms);
 }
 
@@ -87,11 +87,11 @@ void registration_end(struct redis_conn *conn, const struct worker *worker)
     char key[KEYS_BYTES];
     struct error err = {0};
     enum status status =
-        redis_commandf(conn, NULL, &err, "DEL %s", keys_worker(key, prefix, worker->id));
+        redis_commandf(conn, NULL, &err, "DEL %s", keys_name(key, KEYS_WORKER, prefix, worker->id));
 
     if (status == STATUS_OK) {
-        status = redis_commandf(conn, NULL, &err, "ZREM %s %s", keys_plain(key, prefix, "workers"),
-                                worker->id);
+        status = redis_commandf(conn, NULL, &err, "ZREM %s %s",
+                                keys_name(key, KEYS_PLAIN, prefix, "workers"), worker->id);
     }
     if (status != STATUS_OK) {
         log_debug("registration ends by itself: %s", err.text);

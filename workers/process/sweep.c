@@ -46,7 +46,7 @@ struct sweep *sweep_new(struct worker *worker)
 
     sweep->worker = worker;
     sweep->due_ms = clock_now_ms() + worker->settings->sweep_ms;
-    keys_plain(sweep->key, worker->settings->prefix, "lease:sweep");
+    keys_name(sweep->key, KEYS_PLAIN, worker->settings->prefix, "lease:sweep");
     return sweep;
 }
 

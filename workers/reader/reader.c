@@ -175,7 +175,8 @@ static int64_t ask_visibility(struct reader *reader, const char *consumer)
         *lane = '\0';
     }
     if (redis_commandf(reader->conn, &reply, NULL, "HGET %s visibility_ms",
-                       keys_worker(key, reader->config.settings->prefix, id)) == STATUS_OK &&
+                       keys_name(key, KEYS_WORKER, reader->config.settings->prefix, id)) ==
+            STATUS_OK &&
         reply->type == REDIS_REPLY_STRING) {
         visibility_ms = strtoll(reply->str, NULL, 10);
     }

@@ -29,7 +29,7 @@ void seats_init(struct seats *seats, const struct reader_config *config)
     snprintf(name, sizeof name, "seats:%s", hash);
     seats->config = config;
     seats->random.state = (uint64_t)clock_now_ns();
-    keys_plain(seats->key, settings->prefix, name);
+    keys_name(seats->key, KEYS_PLAIN, settings->prefix, name);
     pthread_mutex_init(&seats->bench_lock, NULL);
     pthread_cond_init(&seats->invited, NULL);
 }

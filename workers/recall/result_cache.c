@@ -44,8 +44,8 @@ enum status result_cache_read(struct context *ctx, struct cached_result *items, 
         items[i].found = false;
         items[i].epoch = 0;
         redis_pipelinef(&pipeline, "GET %s",
-                        keys_cache(key, prefix, items[i].domain, items[i].query_hash));
-        redis_pipelinef(&pipeline, "GET %s", keys_epoch(key, prefix, items[i].domain));
+                        keys_name(key, KEYS_CACHE, prefix, items[i].domain, items[i].query_hash));
+        redis_pipelinef(&pipeline, "GET %s", keys_name(key, KEYS_EPOCH, prefix, items[i].domain));
     }
     for (size_t i = 0; i < count; i++) {
         if (redis_pipeline_next(&pipeline, &reply) == STATUS_OK) {
@@ -65,7 +65,7 @@ enum status result_cache_write(struct context *ctx, const struct result_write *i
     char key[KEYS_BYTES];
 
     for (size_t i = 0; i < count; i++) {
-        keys_cache(key, ctx->settings->prefix, items[i].domain, items[i].query_hash);
+        keys_name(key, KEYS_CACHE, ctx->settings->prefix, items[i].domain, items[i].query_hash);
         redis_pipelinef(&pipeline, "SET %s %.*s PX %jd", key, (int)items[i].bytes.bytes,
                         items[i].bytes.data, items[i].ttl_ms);
     }
@@ -79,7 +79,8 @@ static enum status renew_epoch(struct context *ctx, const char *domain, struct e
     char key[KEYS_BYTES];
 
     return redis_commandf(context_cache(ctx), NULL, err, "SET %s %jd",
-                          keys_epoch(key, ctx->settings->prefix, domain), context_now_unix_ms(ctx));
+                          keys_name(key, KEYS_EPOCH, ctx->settings->prefix, domain),
+                          context_now_unix_ms(ctx));
 }
 
 enum status result_cache_outdate(struct context *ctx, const char *const *domains, size_t count,
@@ -89,7 +90,8 @@ enum status result_cache_outdate(struct context *ctx, const char *const *domains
     char key[KEYS_BYTES];
 
     for (size_t i = 0; i < count; i++) {
-        redis_pipelinef(&pipeline, "INCR %s", keys_epoch(key, ctx->settings->prefix, domains[i]));
+        redis_pipelinef(&pipeline, "INCR %s",
+                        keys_name(key, KEYS_EPOCH, ctx->settings->prefix, domains[i]));
     }
     enum status status = redis_pipeline_end(&pipeline, err);
     if (status != STATUS_REFUSED) {

@@ -80,8 +80,8 @@ static void distinct_fill(struct context *ctx, const struct embedding *items, si
 static const char *key_of(struct context *ctx, const struct distinct_text *text,
                           char key[KEYS_BYTES])
 {
-    return keys_embed(key, ctx->settings->prefix, embedder_model(context_embedder(ctx)),
-                      text->hash);
+    return keys_name(key, KEYS_EMBED, ctx->settings->prefix, embedder_model(context_embedder(ctx)),
+                     text->hash);
 }
 
 static void read_cached(struct context *ctx, struct distinct *d)
@@ -144,7 +144,7 @@ static enum status take_rate(struct context *ctx, struct error *err)
     if (settings->embed_rate_count == 0) {
         return STATUS_OK;
     }
-    keys_rate(key, settings->prefix, "embed");
+    keys_name(key, KEYS_RATE, settings->prefix, "embed");
     for (int64_t waited_ms = 0; waited_ms <= RATE_WAIT_MAX_MS; waited_ms += wait_ms) {
         enum status status = ratelimit_take(
             context_redis(ctx),

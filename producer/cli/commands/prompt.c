@@ -214,9 +214,9 @@ int cmd_result(struct cli *cli)
     int code;
 
     text_hash(query, strlen(query), hash);
-    enum status status = get(conn, keys_cache(key, prefix, domain, hash), &result, &err);
+    enum status status = get(conn, keys_name(key, KEYS_CACHE, prefix, domain, hash), &result, &err);
     if (status == STATUS_OK) {
-        status = get_epoch(conn, keys_epoch(key, prefix, domain), &epoch, &err);
+        status = get_epoch(conn, keys_name(key, KEYS_EPOCH, prefix, domain), &epoch, &err);
     }
     if (status == STATUS_NOT_FOUND) {
         cli_message("no result for \"%s\" in domain \"%s\" is cached", query, domain);
