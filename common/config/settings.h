@@ -49,6 +49,7 @@ struct settings {
     int64_t embed_rate_count;     /* STILLHOUSE_EMBED_RATE "100/60s": 100; 0 = none */
     int64_t embed_rate_window_ms; /* ... 60000 */
     struct tls_files tls;         /* STILLHOUSE_CA_FILE, _CLIENT_CERT, _CLIENT_KEY */
+    bool examples_as_messages;    /* STILLHOUSE_EXAMPLES=messages */
     int64_t cache_ttl_ms;         /* STILLHOUSE_CACHE_TTL 1h */
     int64_t cache_fresh_ms;       /* STILLHOUSE_CACHE_FRESH 60s */
     int64_t experience_ttl_ms;    /* STILLHOUSE_EXPERIENCE_TTL 7d */

@@ -49,6 +49,7 @@ static void setup(void)
     snprintf(folder, sizeof folder, "%s/outbox", redis.folder);
     url = redis.url;
     write_result_to(conn, &(const struct written){.query = "known", .examples = 2});
+    write_result_to(conn, &(const struct written){.query = "tasks", .examples = 2, .tasks = true});
 }
 
 static void teardown(void)
@@ -197,6 +198,52 @@ static stillhouse_status a_miss(void)
     return a_prompt_of("unknown");
 }
 
+static stillhouse_status messages_of(const char *query)
+{
+    stillhouse_messages_result past;
+    const stillhouse_prompt_kind kind = stillhouse_messages(client, "legal", query, 0, 0, &past);
+    const stillhouse_status status = past.status;
+
+    cr_assert_eq(past.count == 0, kind == STILLHOUSE_PROMPT_FALLBACK);
+    cr_assert(past.count == 0 || strcmp(past.messages[3].content, "a1") == 0);
+    cr_assert_eq(past.messages == NULL, past.count == 0);
+    stillhouse_messages_free(&past);
+    return status;
+}
+
+/* From Redis, then as they are made of the memory, then as they were made. */
+static stillhouse_status messages(void)
+{
+    stillhouse_status status = STILLHOUSE_OK;
+
+    for (int i = 0; i < 3 && status == STILLHOUSE_OK; i++) {
+        status = messages_of("tasks");
+    }
+    return status;
+}
+
+static stillhouse_status no_messages(void)
+{
+    return messages_of("unknown");
+}
+
+/* A client beside this one, which shares its memory. */
+static stillhouse_status beside(void)
+{
+    stillhouse_client *other = NULL;
+    const stillhouse_status status = stillhouse_open_beside(client, &other);
+
+    cr_assert_eq(other != NULL, status == STILLHOUSE_OK);
+    cr_assert(status == STILLHOUSE_OK || stillhouse_open_error()[0] != '\0');
+    if (other != NULL) {
+        stillhouse_prompt_result prompt;
+        (void)stillhouse_prompt_from_memory(other, "legal", "known", BASE, &prompt);
+        stillhouse_prompt_free(&prompt);
+    }
+    stillhouse_close(other);
+    return status;
+}
+
 static stillhouse_status a_wait(void)
 {
     void *body = (void *)1;
@@ -255,6 +302,9 @@ Test(client_memory, calls_on_a_redis_that_is_there)
     try_call("lookup", a_lookup, STILLHOUSE_OK);
     try_call("prompt, a hit", a_hit, STILLHOUSE_OK);
     try_call("prompt, a miss", a_miss, STILLHOUSE_NOT_FOUND);
+    try_call("messages, a hit", messages, STILLHOUSE_OK);
+    try_call("messages, a miss", no_messages, STILLHOUSE_NOT_FOUND);
+    try_call("beside", beside, STILLHOUSE_OK);
     try_call("await", a_wait, STILLHOUSE_NOT_FOUND);
     try_call("a source", from_a_source, STILLHOUSE_OK);
 }

@@ -464,6 +464,62 @@ Test(cli_enqueue, a_pipe_that_nobody_writes_to_is_not_waited_for_without_end)
     SAYS("nothing came for 10 s");
 }
 
+/* A past task in the cache, for "notice period". */
+static void cache_a_task(void)
+{
+    char hash[TEXT_HASH_CHARS + 1];
+    struct strbuf body = {0};
+    struct meta_pair task = {{"task_id", 7}, {.type = META_STRING, .string = {"t", 1}}};
+    struct example example = {{"t-1", 3}, {"a \"q\"\n\nan a", 11}, 0.25, &task, 1};
+    const struct enrich_result result = {.domain = {"legal", 5},
+                                         .query_hash = {hash, TEXT_HASH_CHARS},
+                                         .k = 3,
+                                         .examples = &example,
+                                         .count = 1,
+                                         .few_shot = {"block", 5}};
+
+    text_hash("notice period", 13, hash);
+    bodies_encode_result(&result, &body);
+    cache("notice period", &body);
+    strbuf_free(&body);
+}
+
+Test(cli_enqueue, messages_are_printed_as_a_json_list)
+{
+    static const char list[] = "[{\"role\":\"user\",\"content\":\"a \\\"q\\\"\"},"
+                               "{\"role\":\"assistant\",\"content\":\"an a\"}]\n";
+
+    cache_a_task();
+    RUN(0, "prompt", "--messages", "--domain", "legal", "--query", "notice period");
+    cr_assert_str_eq(out, list);
+    cr_assert_str_eq(err_out, "");
+    RUN(0, "prompt", "--examples", "messages", "--domain", "legal", "--query", "notice period");
+    cr_assert_str_eq(out, list);
+    RUN_WITH(0, "Base.\n", "prompt", "--examples", "messages", "--domain", "legal", "--query",
+             "notice period", "--base", "-");
+    cr_assert_str_eq(out, "block\n\nBase.\n", "a base prompt asks for the block");
+    RUN(0, "prompt", "--messages", "--domain", "legal", "--query", "notice period", "--json");
+    cJSON *answer = document();
+    cr_assert_str_eq(text_at(answer, "result"), "enriched");
+    cr_assert_eq(number_at(answer, "examples"), 1);
+    cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(answer, "messages")), 2);
+    cJSON_Delete(answer);
+    RUN(0, "prompt", "--messages", "--domain", "legal", "--query", "another", "--k", "5");
+    cr_assert_str_eq(out, "[]\n");
+    SAYS("no messages: not in the cache yet");
+    RUN(0, "prompt", "--messages", "--domain", "LEGAL", "--query", "q");
+    cr_assert_str_eq(out, "[]\n");
+    SAYS("--domain");
+    RUN(2, "prompt", "--messages", "--domain", "legal", "--query", "q", "--k", "21");
+    SAYS("--k");
+    RUN_WITH(2, "b", "prompt", "--messages", "--domain", "legal", "--query", "q", "--base", "-");
+    SAYS("--base");
+    RUN_WITH(2, "b", "prompt", "--domain", "legal", "--query", "q", "--base", "-", "--k", "2");
+    SAYS("--k");
+    RUN(2, "prompt", "--examples", "both", "--domain", "legal", "--query", "q");
+    SAYS("block|messages");
+}
+
 Test(cli_enqueue, a_prompt_with_bad_usage_is_still_exit_code_2)
 {
     RUN(2, "prompt", "--domain", "legal", "--query", "q");

@@ -370,3 +370,116 @@ Test(client_prompt, a_client_beside_none_is_refused)
     cr_assert_str_eq(stillhouse_open_error(), "other: expected a client, got NULL");
     cr_assert_eq(stillhouse_open_beside(client, NULL), STILLHOUSE_INVALID);
 }
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
+static stillhouse_messages_result past;
+
+static stillhouse_prompt_kind ask_messages(const char *query, int k)
+{
+    stillhouse_messages_free(&past);
+    return stillhouse_messages(client, "legal", query, k, 0, &past);
+}
+
+static void are_two(stillhouse_prompt_kind kind)
+{
+    static const char *const contents[] = {"q2", "a2", "q1", "a1"};
+
+    cr_assert_eq(past.kind, kind);
+    cr_assert_eq(past.status, STILLHOUSE_OK, "%s", stillhouse_error(client));
+    cr_assert_eq(past.examples, 2);
+    cr_assert_eq(past.count, 4);
+    for (size_t i = 0; i < past.count; i++) {
+        cr_assert_str_eq(past.messages[i].role, i % 2 == 0 ? "user" : "assistant");
+        cr_assert_str_eq(past.messages[i].content, contents[i]);
+    }
+}
+
+Test(client_prompt, messages_come_from_redis_once_and_then_from_memory)
+{
+    WRITE_RESULT(.query = "q", .examples = 2, .tasks = true);
+    ask_messages("q", 0);
+    are_two(STILLHOUSE_PROMPT_ENRICHED);
+    (void)ask("DEL", cache_key("q"), NULL);
+    for (int i = 0; i < 3; i++) {
+        ask_messages("q", 3);
+        are_two(STILLHOUSE_PROMPT_ENRICHED);
+        stillhouse_messages_free(&past);
+        cr_assert(stillhouse_messages_from_memory(client, "legal", "q", 0, &past));
+        are_two(STILLHOUSE_PROMPT_ENRICHED);
+    }
+    ask_messages("q", 1);
+    cr_assert_eq(past.count, 2, "the nearest one");
+    cr_assert_str_eq(past.messages[0].content, "q1");
+    cr_assert_not(stillhouse_messages_from_memory(client, "legal", "q", 4, &past),
+                  "it was made for 3");
+    cr_assert_eq(past.count, 0);
+    cr_assert_null(past.messages);
+    cr_assert_eq(past.status, STILLHOUSE_NOT_FOUND);
+    cr_assert(is_in_memory(client, "q"), "and the block of the same result");
+    cr_assert_eq(counter("enqueued"), 0);
+}
+
+Test(client_prompt, messages_that_are_not_there_are_asked_for_with_their_own_k)
+{
+    char hash[33];
+
+    cr_assert_eq(ask_messages("q", 7), STILLHOUSE_PROMPT_FALLBACK);
+    cr_assert_eq(past.status, STILLHOUSE_NOT_FOUND);
+    cr_assert_eq(past.count, 0);
+    stillhouse_query_hash("q", hash);
+    const char *options = first_field(queue.stream[JOB_NORMAL], "options");
+    cr_assert_not_null(strstr(options, hash), "%s", options);
+    cr_assert_not_null(strstr(options, ".7"), "%s", options);
+    stillhouse_close(client);
+    client = NULL;
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "fallback", NULL), "1");
+}
+
+Test(client_prompt, messages_of_a_domain_that_has_changed_are_stale)
+{
+    WRITE_RESULT(.query = "q", .examples = 2, .tasks = true);
+    (void)ask("SET", "sh:epoch:{legal}", "5", NULL);
+    ask_messages("q", 0);
+    are_two(STILLHOUSE_PROMPT_STALE);
+    cr_assert_not(stillhouse_messages_from_memory(client, "legal", "q", 0, &past));
+}
+
+Test(client_prompt, examples_that_are_no_tasks_give_no_messages_and_the_block_stands)
+{
+    WRITE_RESULT(.query = "q", .examples = 2);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(ask_messages("q", 0), STILLHOUSE_PROMPT_FALLBACK);
+        cr_assert_eq(past.status, STILLHOUSE_OK);
+        cr_assert_null(past.messages);
+    }
+    cr_assert_eq(ask_prompt(client, "q", 0), STILLHOUSE_PROMPT_ENRICHED);
+}
+
+Test(client_prompt, messages_that_cannot_be_asked_for_say_what_is_wrong)
+{
+    cr_assert_eq(ask_messages("q", 21), STILLHOUSE_PROMPT_FALLBACK);
+    cr_assert_eq(past.status, STILLHOUSE_INVALID);
+    says("k 21: expected 1 to 20");
+    ask_messages("q", -1);
+    says("k -1");
+    ask_messages(NULL, 0);
+    says("query: expected text, got NULL");
+    ask_messages(" \n", 0);
+    says("white space");
+    ask_messages("\xff", 0);
+    says("UTF-8");
+    cr_assert_eq(stillhouse_messages(client, NULL, "q", 0, 0, &past), STILLHOUSE_PROMPT_FALLBACK);
+    says("domain");
+    cr_assert_eq(stillhouse_messages(client, "legal", "q", 0, -1, &past),
+                 STILLHOUSE_PROMPT_FALLBACK);
+    says("wait_ms");
+    cr_assert_eq(stillhouse_messages(NULL, "legal", "q", 0, 0, &past), STILLHOUSE_PROMPT_FALLBACK);
+    cr_assert_eq(past.status, STILLHOUSE_INVALID);
+    cr_assert_eq(stillhouse_messages(client, "legal", "q", 0, 0, NULL), STILLHOUSE_PROMPT_FALLBACK);
+    cr_assert_not(stillhouse_messages_from_memory(client, "legal", "q", 21, &past));
+    cr_assert_eq(past.status, STILLHOUSE_INVALID);
+    cr_assert_not(stillhouse_messages_from_memory(client, "legal", "q", 0, NULL));
+    stillhouse_messages_free(NULL);
+    cr_assert_eq(counter("enqueued"), 0);
+}

@@ -45,6 +45,9 @@ void encode_written(const struct written *written, struct strbuf *out)
     static struct meta_pair year = {{"year", 4}, {.type = META_INT, .integer = 2026}};
     static struct example examples[] = {{{"t-1", 3}, {"first", 5}, 0.25, &year, 1},
                                         {{"t-2", 3}, {"second", 6}, 0.5, NULL, 0}};
+    static struct meta_pair task = {{"task_id", 7}, {.type = META_STRING, .string = {"t", 1}}};
+    static struct example tasks[] = {{{"t-1", 3}, {"q1\n\na1", 6}, 0.25, &task, 1},
+                                     {{"t-2", 3}, {"q2\n\na2", 6}, 0.5, &task, 1}};
     char hash[TEXT_HASH_CHARS + 1];
 
     text_hash(written->query, strlen(written->query), hash);
@@ -54,7 +57,7 @@ void encode_written(const struct written *written, struct strbuf *out)
         .created_unix_ms = clock_unix_ms() - written->age_ms,
         .epoch = written->epoch,
         .k = written->k == 0 ? 3 : written->k,
-        .examples = examples,
+        .examples = written->tasks ? tasks : examples,
         .count = written->examples,
         .few_shot = text(written->examples == 0 ? "" : "block\n"),
         .error = {written->error, written->error == NULL ? 0 : strlen(written->error)},

@@ -41,6 +41,7 @@ struct written {
     const char *query;
     int k;           /* 0 = 3 */
     size_t examples; /* at most 2 */
+    bool tasks;      /* they are past tasks: "q1", "a1"; "q2", "a2" */
     int64_t epoch;
     int64_t age_ms;
     const char *error;

@@ -69,6 +69,7 @@ static const struct sample {
     {"http", "[::1]:0", "[::1]:0"},
     {"worker-id", "host-1:a.b_c", "host-1:a.b_c"},
     {"log-level", "debug", "debug"},
+    {"examples", "messages", "messages"},
     {"outbox", "/var/lib/agent/outbox", "/var/lib/agent/outbox"},
     {"outbox-max", "1GiB", "1GiB"},
 };

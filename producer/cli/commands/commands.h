@@ -20,6 +20,7 @@ int cmd_flush(struct cli *cli);
 
 /* prompt.c */
 int cmd_prompt(struct cli *cli);
+int cmd_messages(struct cli *cli);
 int cmd_result(struct cli *cli);
 
 /* stats.c */

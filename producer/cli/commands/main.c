@@ -29,17 +29,24 @@ static const struct command commands[] = {
          {NULL, NULL, NULL, NULL}},
      enqueue_forms},
 
-    {"prompt", "the enriched prompt, or the base prompt unchanged",
+    {"prompt", "the enriched prompt, or the base prompt unchanged; or the examples as messages",
      "Where no examples are cached the enrichment is enqueued for the next time.\n"
-     "A server that is down is no failure: the base prompt comes out and the exit code is 0.",
+     "A server that is down is no failure: the base prompt comes out, or no messages, and the\n"
+     "exit code is 0. Messages are a JSON list of role and content, the nearest example last;\n"
+     "they are printed too where --examples is messages and no --base is given.",
      (const struct cli_option[]){
          {"domain", "D", "the task's domain", NULL},
          {"query", "Q", "what the examples shall be about", NULL},
          {"base", "FILE", "the prompt to enrich, - for standard input; at most 16 MiB", NULL},
+         {"messages", NULL, "past tasks as chat messages", NULL},
+         {"k", "N", "of messages: how many examples, 1..20 (default 3)", NULL},
          {"wait", "TIME", "on a miss wait so long for the enrichment (default 0)", NULL},
          {NULL, NULL, NULL, NULL}},
      (const struct cli_form[]){
          {.usage = "--domain D --query Q --base FILE|- [--wait 0]", .run = cmd_prompt},
+         {.flag = "messages",
+          .usage = "--messages --domain D --query Q [--k N] [--wait 0]",
+          .run = cmd_messages},
          {.run = NULL}}},
 
     {"result", "the cached result of an enrichment as JSON",

@@ -1,10 +1,11 @@
-/* cli/commands/prompt.c - the prompt for a task; and what the cache holds for a query.
+/* cli/commands/prompt.c - the prompt for a task, or its examples as messages; and what the cache
+ * holds for a query.
  *
  * A prompt comes out whatever state the servers are in. Happy path: the cached examples in front of
- * the base prompt, exit code 0. Failure modes: nothing cached (the enrichment is enqueued), Redis
- * away, slow or without functions, a question, domain or base prompt that cannot be asked with: the
- * base prompt byte for byte, a message on standard error, exit code 0. These come from the task;
- * only bad usage fails.
+ * the base prompt, exit code 0; messages alike, where the fallback is an empty list. Failure modes:
+ * nothing cached (the enrichment is enqueued), Redis away, slow or without functions, a question,
+ * domain or base prompt that cannot be asked with: the base prompt byte for byte, a message on
+ * standard error, exit code 0. These come from the task; only bad usage fails.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@
 #include "jobs/bodies.h"
 #include "queue/keys.h"
 
-/* ---- prompt -------------------------------------------------------------------------------- */
+/* ---- both forms ---------------------------------------------------------------------------- */
 
 /* A task waits for this: shorter bounds than an operator's commands have. */
 enum { PROMPT_CONNECT_MS = 1000, PROMPT_COMMAND_MS = 500, WAIT_MAX_MS = 600000 };
@@ -29,7 +30,14 @@ struct request {
     const char *domain;
     const char *query;
     struct strbuf base;
+    int k; /* of messages */
     int64_t wait_ms;
+};
+
+static const char *const kinds[] = {
+    [STILLHOUSE_PROMPT_ENRICHED] = "enriched",
+    [STILLHOUSE_PROMPT_STALE] = "stale",
+    [STILLHOUSE_PROMPT_FALLBACK] = "fallback",
 };
 
 /* Why nothing can be asked with these, which the task brought; NULL: it can. */
@@ -56,6 +64,18 @@ static const char *fault_of(const struct cli *cli, const struct request *request
     return NULL;
 }
 
+static void put_outcome(struct json_writer *json, const char *result, size_t examples,
+                        const char *reason)
+{
+    json_put_str(json, "result", result);
+    json_put_int(json, "examples", (int64_t)examples);
+    if (reason == NULL) {
+        json_put_null(json, "reason");
+    } else {
+        json_put_str(json, "reason", reason);
+    }
+}
+
 /* Exactly the text: no line end is added. */
 static void print_prompt(const struct cli *cli, struct slice text, const char *result,
                          size_t examples, const char *reason)
@@ -67,21 +87,15 @@ static void print_prompt(const struct cli *cli, struct slice text, const char *r
     struct output out;
     struct json_writer *json = output_object(&out);
     json_put_bytes(json, "prompt", text.data, text.bytes);
-    json_put_str(json, "result", result);
-    json_put_int(json, "examples", (int64_t)examples);
-    if (reason == NULL) {
-        json_put_null(json, "reason");
-    } else {
-        json_put_str(json, "reason", reason);
-    }
+    put_outcome(json, result, examples, reason);
     output_end(&out);
 }
 
 /* Why it is not an enriched one; NULL when it is. */
-static const char *reason_of(const stillhouse_client *client,
-                             const stillhouse_prompt_result *prompt)
+static const char *reason_of(const stillhouse_client *client, stillhouse_prompt_kind kind,
+                             stillhouse_status status)
 {
-    switch (prompt->kind) {
+    switch (kind) {
     case STILLHOUSE_PROMPT_ENRICHED:
         return NULL;
     case STILLHOUSE_PROMPT_STALE:
@@ -89,10 +103,10 @@ static const char *reason_of(const stillhouse_client *client,
     case STILLHOUSE_PROMPT_FALLBACK:
         break;
     }
-    if (prompt->status == STILLHOUSE_OK) {
+    if (status == STILLHOUSE_OK) {
         return "there are no examples for it";
     }
-    if (prompt->status == STILLHOUSE_NOT_FOUND) {
+    if (status == STILLHOUSE_NOT_FOUND) {
         return "not in the cache yet; the enrichment was enqueued";
     }
     const char *text = stillhouse_error(client);
@@ -101,27 +115,90 @@ static const char *reason_of(const stillhouse_client *client,
 
 static void ask(const struct cli *cli, stillhouse_client *client, const struct request *request)
 {
-    static const char *const names[] = {
-        [STILLHOUSE_PROMPT_ENRICHED] = "enriched",
-        [STILLHOUSE_PROMPT_STALE] = "stale",
-        [STILLHOUSE_PROMPT_FALLBACK] = "fallback",
-    };
     stillhouse_prompt_result prompt;
 
     const stillhouse_prompt_kind kind =
         stillhouse_prompt(client, request->domain, request->query, request->base.data,
                           (int)request->wait_ms, &prompt);
-    const char *reason = reason_of(client, &prompt);
+    const char *reason = reason_of(client, kind, prompt.status);
     if (kind == STILLHOUSE_PROMPT_FALLBACK) {
         cli_message("the base prompt, unchanged: %s", reason);
     }
-    print_prompt(cli, (struct slice){prompt.text, strlen(prompt.text)}, names[kind],
+    print_prompt(cli, (struct slice){prompt.text, strlen(prompt.text)}, kinds[kind],
                  prompt.examples, reason);
     stillhouse_prompt_free(&prompt);
 }
 
+/* ---- messages ------------------------------------------------------------------------------ */
+
+static void put_list(struct json_writer *json, const char *name,
+                     const stillhouse_messages_result *past)
+{
+    json_open(json, name, '[');
+    for (size_t i = 0; i < past->count; i++) {
+        json_open(json, NULL, '{');
+        json_put_str(json, "role", past->messages[i].role);
+        json_put_str(json, "content", past->messages[i].content);
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+}
+
+static void print_messages(const struct cli *cli, const stillhouse_messages_result *past,
+                           const char *reason)
+{
+    struct output out;
+
+    if (cli->json) {
+        struct json_writer *json = output_object(&out);
+        put_list(json, "messages", past);
+        put_outcome(json, kinds[past->kind], past->examples, reason);
+    } else {
+        put_list(output_begin(&out, false), NULL, past);
+    }
+    output_end(&out);
+}
+
+int cmd_messages(struct cli *cli)
+{
+    const struct request request = {.domain = cli_required(cli, "domain"),
+                                    .query = cli_required(cli, "query"),
+                                    .k = (int)cli_int(cli, "k", 1, BODIES_K_MAX, BODIES_K_DEFAULT),
+                                    .wait_ms = cli_duration(cli, "wait", WAIT_MAX_MS, 0)};
+    stillhouse_messages_result past = {.kind = STILLHOUSE_PROMPT_FALLBACK};
+    stillhouse_client *client = NULL;
+
+    if (cli_has(cli, "base")) {
+        cli_usage(cli->command, "--base: messages stand in front of no base prompt");
+    }
+    const char *reason = fault_of(cli, &request);
+    if (reason == NULL) {
+        client =
+            cli_client(cli, (struct client_bounds){PROMPT_CONNECT_MS, PROMPT_COMMAND_MS, false});
+        (void)stillhouse_messages(client, request.domain, request.query, request.k,
+                                  (int)request.wait_ms, &past);
+        reason = reason_of(client, past.kind, past.status);
+    }
+    if (past.kind == STILLHOUSE_PROMPT_FALLBACK) {
+        cli_message("no messages: %s", reason);
+    }
+    print_messages(cli, &past, reason);
+    stillhouse_messages_free(&past);
+    stillhouse_close(client);
+    return CLI_DONE;
+}
+
+/* ---- the block ----------------------------------------------------------------------------- */
+
 int cmd_prompt(struct cli *cli)
 {
+    if (cli->settings.examples_as_messages && !cli_has(cli, "base")) {
+        return cmd_messages(cli);
+    }
+    if (cli_has(cli, "k")) {
+        cli_usage(cli->command, "--k: a prompt has %d examples; messages have as many as you say",
+                  BODIES_K_DEFAULT);
+    }
     struct request request = {.domain = cli_required(cli, "domain"),
                               .query = cli_required(cli, "query"),
                               .wait_ms = cli_duration(cli, "wait", WAIT_MAX_MS, 0)};
