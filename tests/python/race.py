@@ -60,11 +60,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         fleet = Fleet(pathlib.Path(folder))
         try:
-            client, counted = AsyncStillhouse(redis_url=fleet.redis.url), []
+            client, counted = AsyncStillhouse(redis_url=fleet.redis.url, max_backlog=10**8), []
             client.sync.distill("legal", task_id="1", prompt="notice period", result="three months")
             fleet.settle()
             assert client.sync.prompt("legal", KNOWN, "base", wait_ms=10000).kind == "enriched"
             use(client, time.monotonic() + float(sys.argv[1]), counted)
+            assert len(counted) == 208, "a thread or a task ended early"
             print(f"{4 * sum(counted)} calls, {client.stats()}")
         finally:
             fleet.end()

@@ -21,6 +21,7 @@ from typing import Any, Callable, TypeVar
 
 from . import _arguments as arguments
 from ._arguments import Document, Metadata, Priority
+from ._questions import ForMessages, ForPrompt, Question
 from .client import Form, Stillhouse, _again, form_of
 from .errors import ClosedError, Status
 from .results import JobId, Messages, Prompt, Result, Stats
@@ -111,30 +112,28 @@ class AsyncStillhouse:
 
     async def prompt(self, domain: str, query: str, base: str, *, wait_ms: int = 0) -> Prompt:
         """As Stillhouse.prompt()."""
-        given = self.sync._prompt_arguments(domain, query, base)
-        wait_ms = arguments.number("wait_ms", wait_ms)
-        found = self.sync._prompt_from_memory(given)
-        if found is not None:
-            return found
-        made = await self._in_time(wait_ms, self.sync._prompt, given, wait_ms)
-        if made is None:
-            return self.sync._fallback_prompt(given[2], Status.UNREACHABLE, self._late(wait_ms))
-        return made
+        return await self._ask(ForPrompt(domain, query, base, wait_ms))
 
     async def messages(self, domain: str, query: str, k: int = 3, *, wait_ms: int = 0) -> Messages:
         """As Stillhouse.messages()."""
-        given = self.sync._messages_arguments(domain, query, k)
-        wait_ms = arguments.number("wait_ms", wait_ms)
-        found = self.sync._messages_from_memory(given)
+        return await self._ask(ForMessages(domain, query, k, wait_ms))
+
+    async def _ask(self, question: Question[T]) -> T:
+        found = self.sync._recall(question)
         if found is not None:
             return found
-        made = await self._in_time(wait_ms, self.sync._messages, given, wait_ms)
-        if made is None:
-            return self.sync._fallback_messages(Status.UNREACHABLE, self._late(wait_ms))
-        return made
-
-    def _late(self, wait_ms: int) -> str:
-        return f"no thread was free within {self._bound_ms + wait_ms} ms"
+        bound_ms = self._bound_ms + question.wait_ms
+        pool = "waiting" if question.wait_ms > 0 else "short"
+        future: asyncio.Future[T] = self._submit(pool, self.sync._ask, question)
+        try:
+            done, _ = await asyncio.wait({future}, timeout=bound_ms / 1000)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        if done:
+            return future.result()
+        future.cancel()
+        return question.none(Status.UNREACHABLE, f"no thread was free within {bound_ms} ms")
 
     # ---- jobs -------------------------------------------------------------------------------
 
@@ -288,19 +287,6 @@ class AsyncStillhouse:
 
     async def _run(self, pool: str, call: Callable[..., T], *args: Any, **keywords: Any) -> T:
         return await self._submit(pool, call, *args, **keywords)
-
-    async def _in_time(self, wait_ms: int, call: Callable[..., T], *args: Any) -> T | None:
-        """What it came to; None when that is not known within the bound."""
-        future = self._submit("waiting" if wait_ms > 0 else "short", call, *args)
-        try:
-            done, _ = await asyncio.wait({future}, timeout=(self._bound_ms + wait_ms) / 1000)
-        except asyncio.CancelledError:
-            future.cancel()
-            raise
-        if done:
-            return future.result()
-        future.cancel()
-        return None
 
 
 _every: weakref.WeakSet[_Threads] = weakref.WeakSet()

@@ -16,6 +16,7 @@ from . import _arguments as arguments
 from . import _library as c
 from ._arguments import Document, Metadata, Priority
 from ._clients import Client, Clients
+from ._questions import ForMessages, ForPrompt, Question
 from .errors import ClosedError, Status, StillhouseError
 from .results import (
     JobId,
@@ -24,10 +25,6 @@ from .results import (
     Result,
     Stats,
     job_id_of,
-    messages_of,
-    prompt_of,
-    take_messages,
-    take_prompt,
     take_result,
 )
 from .tasks import Learner, Task
@@ -93,86 +90,42 @@ class Stillhouse:
         raises for an outage: `status` and `reason` of a fallback say what was wrong. InvalidError,
         ClosedError.
         """
-        given = self._prompt_arguments(domain, query, base)
-        return self._prompt(given, arguments.number("wait_ms", wait_ms))
+        return self._ask(ForPrompt(domain, query, base, wait_ms))
 
     def messages(self, domain: str, query: str, k: int = 3, *, wait_ms: int = 0) -> Messages:
         """Up to k examples as chat messages, the nearest last; [] where there are none. As prompt()."""
-        given = self._messages_arguments(domain, query, k)
-        return self._messages(given, arguments.number("wait_ms", wait_ms))
+        return self._ask(ForMessages(domain, query, k, wait_ms))
 
-    @staticmethod
-    def _prompt_arguments(domain: str, query: str, base: str) -> tuple[bytes, bytes, bytes]:
-        text = arguments.text
-        return text("domain", domain), text("query", query), text("base", base)
-
-    @staticmethod
-    def _messages_arguments(domain: str, query: str, k: int) -> tuple[bytes, bytes, int]:
-        return arguments.text("domain", domain), arguments.text("query", query), arguments.number("k", k, 1)
-
-    def _prompt(self, given: tuple[bytes, bytes, bytes], wait_ms: int) -> Prompt:
+    def _ask(self, question: Question[T]) -> T:
         try:
             client = self._clients.take()
         except ClosedError:
             raise
         except StillhouseError as error:
-            return self._fallback_prompt(given[2], error.status, str(error))
+            return question.none(error.status, str(error))
         try:
-            lib.stillhouse_prompt(client.pointer, *given, wait_ms, client.prompt)
-            return self._read_prompt(client)
+            return self._read(question, client, question.ask(client))
         finally:
             self._clients.give(client)
 
-    def _prompt_from_memory(self, given: tuple[bytes, bytes, bytes]) -> Prompt | None:
+    def _recall(self, question: Question[T]) -> T | None:
+        """From memory alone: touches no socket, no disk, and waits for no client."""
         client = self._clients.take_idle()
         if client is None:
             return None
         try:
-            found = lib.stillhouse_prompt_from_memory(client.pointer, *given, client.prompt)
-            return self._read_prompt(client) if found else None
+            out = question.recall(client)
+            return None if out is None else self._read(question, client, out)
         finally:
             self._clients.give(client)
 
-    def _read_prompt(self, client: Client) -> Prompt:
-        out = client.prompt
+    def _read(self, question: Question[T], client: Client, out: Any) -> T:
         try:
             reason = self._judge(client, out.status)
             client.kinds[out.kind] += 1
-            return take_prompt(out, client.last_id(), reason)
+            return question.take(out, client.last_id(), reason)
         finally:
-            lib.stillhouse_prompt_free(out)
-
-    def _messages(self, given: tuple[bytes, bytes, int], wait_ms: int) -> Messages:
-        try:
-            client = self._clients.take()
-        except ClosedError:
-            raise
-        except StillhouseError as error:
-            return self._fallback_messages(error.status, str(error))
-        try:
-            lib.stillhouse_messages(client.pointer, *given, wait_ms, client.messages)
-            return self._read_messages(client)
-        finally:
-            self._clients.give(client)
-
-    def _messages_from_memory(self, given: tuple[bytes, bytes, int]) -> Messages | None:
-        client = self._clients.take_idle()
-        if client is None:
-            return None
-        try:
-            found = lib.stillhouse_messages_from_memory(client.pointer, *given, client.messages)
-            return self._read_messages(client) if found else None
-        finally:
-            self._clients.give(client)
-
-    def _read_messages(self, client: Client) -> Messages:
-        out = client.messages
-        try:
-            reason = self._judge(client, out.status)
-            client.kinds[out.kind] += 1
-            return take_messages(out, client.last_id(), reason)
-        finally:
-            lib.stillhouse_messages_free(out)
+            question.free(out)
 
     def _judge(self, client: Client, status: int) -> str:
         """Why there are no examples; raises where the caller is to blame."""
@@ -194,12 +147,6 @@ class Stillhouse:
             else:
                 log.info("Redis answers again")
 
-    def _fallback_prompt(self, base: bytes, status: Status, reason: str) -> Prompt:
-        return prompt_of(base.decode(), "fallback", 0, "", status, reason)
-
-    def _fallback_messages(self, status: Status, reason: str) -> Messages:
-        return messages_of((), "fallback", 0, "", status, reason)
-
     # ---- jobs -------------------------------------------------------------------------------
 
     def enrich(
@@ -215,8 +162,7 @@ class Stillhouse:
     ) -> JobId:
         """Enqueues an enrichment, unique by domain, query and k. `reply`: for await_result()."""
         options = arguments.job_options(priority, delay_ms, deadline_ms, reply)
-        given = self._messages_arguments(domain, query, k)
-        return self._enqueue(lib.stillhouse_enqueue_enrich, *given, options)
+        return self._enqueue(lib.stillhouse_enqueue_enrich, *_enrichment(domain, query, k), options)
 
     def distill(
         self,
@@ -303,7 +249,7 @@ class Stillhouse:
 
     def lookup(self, domain: str, query: str, k: int = 3) -> Result:
         """The cached result, from memory or Redis; enqueues nothing. NotFoundError where none is."""
-        return self._result(lib.stillhouse_lookup, *self._messages_arguments(domain, query, k))
+        return self._result(lib.stillhouse_lookup, *_enrichment(domain, query, k))
 
     def await_result(self, id: str, *, wait_ms: int, queue: str = "enrich") -> Result:
         """The result of a job that was enqueued with `reply`; NotFoundError when it is not there in time."""
@@ -416,6 +362,10 @@ class Stillhouse:
 
 def _again(kind: type[Any], settings: dict[str, Any]) -> Any:
     return kind(**settings)
+
+
+def _enrichment(domain: str, query: str, k: int) -> tuple[bytes, bytes, int]:
+    return arguments.text("domain", domain), arguments.text("query", query), arguments.number("k", k, 1)
 
 
 def form_of(value: object) -> Form:

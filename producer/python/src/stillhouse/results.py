@@ -141,15 +141,6 @@ class Stats:
     clients: int  # C clients: as many as calls were under way at once
 
 
-def take_prompt(out: c.PromptResult, id: str, reason: str) -> Prompt:
-    return prompt_of(c.text_of(out.text), KINDS[out.kind], out.examples, id, STATUSES[out.status], reason)
-
-
-def take_messages(out: c.MessagesResult, id: str, reason: str) -> Messages:
-    each = [{"role": c.text_of(one.role), "content": c.text_of(one.content)} for one in out.messages[: out.count]]
-    return messages_of(each, KINDS[out.kind], out.examples, id, STATUSES[out.status], reason)
-
-
 def take_result(pointer: Any) -> Result:
     raw = pointer.contents
     return Result(
