@@ -97,6 +97,14 @@ def results():
               and [(e["id"], e["text"]) for e in result["examples"]]
               == [(e["id"], e["text"]) for e in vector["examples"]]
               and bool(result["few_shot"]) == bool(result["examples"]), f"block: {vector['what']}")
+    for vector in vectors("results")["tasks"]:
+        example = unpacked(vector["hex"])["examples"][0]
+        text, at = example["text"].encode(), example.get("prompt_bytes")
+        halves = (None, None) if at is None else (text[:at].decode(), text[at + 2:].decode())
+        check(halves == (vector.get("prompt"), vector.get("result"))
+              and (example["text"], example["metadata"])
+              == (vector["example"]["text"], vector["example"]["metadata"]),
+              f"task: {vector['what']}", example)
 
 
 def parsed(text):

@@ -55,7 +55,8 @@ static stillhouse_client *open_beside(const stillhouse_client *other)
 
 static void write_result(struct redis_conn *conn)
 {
-    struct example example = {{"t-1", 3}, {"text", 4}, 0.5, NULL, 0};
+    struct meta_pair task = {{"task_id", 7}, {.type = META_STRING, .string = {"t-1", 3}}};
+    struct example example = {{"t-1", 3}, {"prompt\n\nresult", 14}, 0.5, &task, 1};
     char hash[TEXT_HASH_CHARS + 1];
     char key[KEYS_BYTES];
     struct strbuf packed = {0};
@@ -182,6 +183,11 @@ static void *share(void *argument)
                   strcmp(prompt.text, "block\n\nbase") == 0,
               "from memory", prompt.text);
         stillhouse_prompt_free(&prompt);
+        stillhouse_messages_result past;
+        check(stillhouse_messages_from_memory(client, "legal", "hit", 1 + round % 2, &past) &&
+                  past.count == 2 && strcmp(past.messages[1].content, "result") == 0,
+              "messages from memory", stillhouse_error(client));
+        stillhouse_messages_free(&past);
         check(!stillhouse_prompt_from_memory(client, "legal", query, "base", &prompt),
               "from memory", query);
         if (round % 20 == 0) {

@@ -118,6 +118,70 @@ Test(vectors, blocks_of_examples)
     cJSON_Delete(document);
 }
 
+static struct meta_pair pair_of(const cJSON *member)
+{
+    const struct slice key = slice_of(member->string);
+
+    return cJSON_IsNumber(member)
+               ? (struct meta_pair){key,
+                                    {.type = META_INT, .integer = (int64_t)member->valuedouble}}
+               : (struct meta_pair){key,
+                                    {.type = META_STRING, .string = slice_of(member->valuestring)}};
+}
+
+static void expect_half(const cJSON *vector, const char *name, bool is_task, struct slice half)
+{
+    cr_assert_eq(cJSON_HasObjectItem(vector, name), is_task, "%s", name);
+    cr_assert(!is_task || slice_equal(text_of(vector, name), half), "\"%s\" is not \"%.*s\"",
+              text_of(vector, name).data, (int)half.bytes, half.data);
+}
+
+Test(vectors, past_tasks_and_what_is_none)
+{
+    cJSON *document = read_file("results");
+    const cJSON *vector = NULL;
+    int seen = 0;
+
+    cJSON_ArrayForEach(vector, cJSON_GetObjectItemCaseSensitive(document, "tasks"))
+    {
+        const cJSON *given = cJSON_GetObjectItemCaseSensitive(vector, "example");
+        const cJSON *member = NULL;
+        struct meta_pair pairs[4];
+        struct example example = {
+            .id = text_of(given, "id"), .text = text_of(given, "text"), .distance = 0.25};
+        struct halves halves = {{NULL, 0}, {NULL, 0}};
+        struct strbuf packed = {0};
+        struct strbuf hex = {0};
+        example.metadata = pairs;
+        cJSON_ArrayForEach(member, cJSON_GetObjectItemCaseSensitive(given, "metadata"))
+        {
+            pairs[example.metadata_count++] = pair_of(member);
+        }
+        const bool is_task = example_split(&example, &halves);
+        expect_half(vector, "prompt", is_task, halves.prompt);
+        expect_half(vector, "result", is_task, halves.result);
+        bodies_encode_result(
+            &(struct enrich_result){.domain = slice_of("legal"),
+                                    .query_hash = slice_of("0123456789abcdef0123456789abcdef"),
+                                    .created_unix_ms = 1,
+                                    .epoch = 9,
+                                    .k = 5,
+                                    .examples = &example,
+                                    .count = 1,
+                                    .few_shot = {"", 0}},
+            &packed);
+        for (size_t i = 0; i < packed.bytes; i++) {
+            strbuf_printf(&hex, "%02x", (unsigned char)packed.data[i]);
+        }
+        cr_assert_str_eq(hex.data, text_of(vector, "hex").data);
+        strbuf_free(&packed);
+        strbuf_free(&hex);
+        seen++;
+    }
+    cr_assert_gt(seen, 10);
+    cJSON_Delete(document);
+}
+
 Test(vectors, lines_of_json)
 {
     cJSON *document = read_file("lines");
