@@ -20,6 +20,10 @@ from stillhouse import AsyncStillhouse, Stillhouse
 BIN = pathlib.Path(os.environ["STILLHOUSE_TEST_BIN"])
 CHROMA = os.environ.get("STILLHOUSE_TEST_CHROMA", "")
 
+# Bounds that a busy machine keeps, where the test is not about them; and those that clients have.
+PATIENT = {"connect_timeout_ms": 5000, "command_timeout_ms": 5000}
+BOUNDED = dict.fromkeys(PATIENT)
+
 for name in [name for name in os.environ if name.startswith("STILLHOUSE_") and "TEST" not in name]:
     if name != "STILLHOUSE_LIBRARY":
         del os.environ[name]
@@ -201,12 +205,12 @@ def _loop(kind):
 
 @pytest.fixture(params=["sync", "asyncio", "uvloop"])
 def make(request):
-    """Makes clients of one kind, and closes them."""
+    """Makes clients of one kind, patient ones, and closes them."""
     if request.param == "sync":
         made = []
 
         def make(**settings):
-            made.append(Stillhouse(**settings))
+            made.append(Stillhouse(**{**PATIENT, **settings}))
             return made[-1]
 
         yield make
@@ -217,7 +221,7 @@ def make(request):
     made = []
 
     def make_driven(**settings):
-        made.append(Driven(AsyncStillhouse(**settings), loop))
+        made.append(Driven(AsyncStillhouse(**{**PATIENT, **settings}), loop))
         return made[-1]
 
     yield make_driven

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from conftest import Fleet
+from conftest import PATIENT, Fleet
 from stillhouse import AsyncStillhouse
 
 KNOWN = "notice periods"
@@ -60,7 +60,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         fleet = Fleet(pathlib.Path(folder))
         try:
-            client, counted = AsyncStillhouse(redis_url=fleet.redis.url, max_backlog=10**8), []
+            client, counted = AsyncStillhouse(**PATIENT, redis_url=fleet.redis.url, max_backlog=10**8), []
             client.sync.distill("legal", task_id="1", prompt="notice period", result="three months")
             fleet.settle()
             assert client.sync.prompt("legal", KNOWN, "base", wait_ms=10000).kind == "enriched"

@@ -5,6 +5,7 @@ import os
 import time
 
 import pytest
+from conftest import PATIENT
 from stillhouse import AsyncStillhouse, ClosedError, Status
 
 
@@ -20,7 +21,7 @@ async def lateness_ms(seconds):
 
 def test_memory_answers_on_the_loop_while_every_thread_hangs(fleet):
     async def main():
-        async with AsyncStillhouse(redis_url=fleet.redis.url, command_timeout_ms=1000) as sh:
+        async with AsyncStillhouse(**{**PATIENT, "command_timeout_ms": 1000}, redis_url=fleet.redis.url) as sh:
             domain = fleet.domain()
             await sh.distill(domain, task_id="1", prompt="notice period", result="three months")
             await asyncio.get_running_loop().run_in_executor(None, fleet.settle)
@@ -44,7 +45,7 @@ def test_memory_answers_on_the_loop_while_every_thread_hangs(fleet):
 
 def test_two_hundred_tasks_share_one_client(redis):
     async def main():
-        async with AsyncStillhouse(redis_url=redis.url) as sh:
+        async with AsyncStillhouse(**PATIENT, redis_url=redis.url) as sh:
 
             async def work(i):
                 for n in range(10):
@@ -62,23 +63,21 @@ def test_two_hundred_tasks_share_one_client(redis):
 
 def test_a_redis_that_hangs_does_not_hold_up_the_loop(own_redis):
     async def main():
-        async with AsyncStillhouse(redis_url=own_redis.url, retry_ms=1) as sh:
+        async with AsyncStillhouse(redis_url=own_redis.url, command_timeout_ms=400) as sh:
             await sh.prompt("legal", "q", "base")
-
-            async def work(i):
-                for n in range(5):
-                    assert (await sh.prompt("legal", f"q {i} {n}", "base")).status == Status.UNREACHABLE
-                    await asyncio.sleep(0.05)
-
             own_redis.stop()
             try:
-                watch = asyncio.ensure_future(lateness_ms(0.5))
-                await asyncio.gather(*(work(i) for i in range(50)))
-                return await watch
+                calls = [asyncio.ensure_future(sh.prompt("legal", f"q {i}", "base")) for i in range(8)]
+                late = await lateness_ms(0.3)
+                assert not any(call.done() for call in calls[:4])
+                prompts = await asyncio.gather(*calls)
             finally:
                 own_redis.go_on()
+            return prompts, late
 
-    assert asyncio.run(main()) < 25  # one call on the loop would hold it up for 50
+    prompts, late = asyncio.run(main())
+    assert {prompt.status for prompt in prompts} == {Status.UNREACHABLE}
+    assert late < 150  # one call on the loop would hold it up for 400
 
 
 def test_a_prompt_for_which_no_thread_is_free_is_the_base_within_its_bound(redis):
@@ -99,7 +98,7 @@ def test_a_prompt_for_which_no_thread_is_free_is_the_base_within_its_bound(redis
 
 def test_calls_that_wait_are_in_nobodys_way(redis):
     async def main():
-        async with AsyncStillhouse(redis_url=redis.url, threads=1) as sh:
+        async with AsyncStillhouse(**PATIENT, redis_url=redis.url, threads=1) as sh:
             job = await sh.enrich("legal", "q", reply=True)
             waiting = [asyncio.ensure_future(sh.await_result(job, wait_ms=700)) for _ in range(8)]
             waiting.append(asyncio.ensure_future(sh.prompt("legal", "q 1", "base", wait_ms=700)))
@@ -116,7 +115,7 @@ def test_calls_that_wait_are_in_nobodys_way(redis):
 
 def test_a_cancelled_call_leaves_the_client_usable(redis):
     async def main():
-        async with AsyncStillhouse(redis_url=redis.url) as sh:
+        async with AsyncStillhouse(**PATIENT, redis_url=redis.url) as sh:
             for _ in range(20):
                 call = asyncio.ensure_future(sh.prompt("legal", "q", "base", wait_ms=200))
                 await asyncio.sleep(0.01)
@@ -131,7 +130,7 @@ def test_a_cancelled_call_leaves_the_client_usable(redis):
 
 
 def test_one_client_serves_a_loop_after_another(redis):
-    sh = AsyncStillhouse(redis_url=redis.url)
+    sh = AsyncStillhouse(**PATIENT, redis_url=redis.url)
 
     async def main(i):
         return (await sh.prompt("legal", f"q {i}", "base")).status
@@ -141,7 +140,7 @@ def test_one_client_serves_a_loop_after_another(redis):
 
 
 def test_without_a_running_loop_it_says_so(redis):
-    sh = AsyncStillhouse(redis_url=redis.url)
+    sh = AsyncStillhouse(**PATIENT, redis_url=redis.url)
     call = sh.distill("legal", task_id="t", prompt="p", result="r")
     with pytest.raises(ClosedError, match="no event loop runs here"):
         call.send(None)
@@ -150,7 +149,7 @@ def test_without_a_running_loop_it_says_so(redis):
 
 
 def test_a_loop_that_closed_amid_a_call_takes_nothing_with_it(redis):
-    sh = AsyncStillhouse(redis_url=redis.url)
+    sh = AsyncStillhouse(**PATIENT, redis_url=redis.url)
     loop = asyncio.new_event_loop()
     call = loop.create_task(sh.prompt("legal", "q", "base", wait_ms=200))
     loop.run_until_complete(asyncio.sleep(0.05))
@@ -167,7 +166,7 @@ def test_a_loop_that_closed_amid_a_call_takes_nothing_with_it(redis):
 
 
 def test_a_child_of_fork_has_threads_of_its_own(redis):
-    sh = AsyncStillhouse(redis_url=redis.url)
+    sh = AsyncStillhouse(**PATIENT, redis_url=redis.url)
 
     async def main(query):
         return (await sh.prompt("legal", query, "base")).status

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from conftest import until
+from conftest import BOUNDED, until
 from stillhouse import FailedError, Status, UnreachableError
 
 GOOD = {"task_id": "t", "prompt": "p", "result": "r"}
@@ -41,14 +41,14 @@ def check_is_back(sh):
 
 
 def test_nobody_listens(make):
-    sh = make(redis_url="redis://127.0.0.1:1/0")
+    sh = make(**BOUNDED, redis_url="redis://127.0.0.1:1/0")
     check_falls_back(sh, Status.UNREACHABLE)
     with pytest.raises(ConnectionError, match="cannot connect"):
         sh.distill("legal", **GOOD)
 
 
 def test_redis_hangs_and_comes_back(own_redis, make):
-    sh = make(redis_url=own_redis.url, retry_ms=50)
+    sh = make(**BOUNDED, redis_url=own_redis.url, retry_ms=50)
     assert sh.prompt("legal", "q", "base").status == Status.NOT_FOUND
     own_redis.stop()
     try:
@@ -61,7 +61,7 @@ def test_redis_hangs_and_comes_back(own_redis, make):
 
 
 def test_redis_dies_and_comes_back(own_redis, make):
-    sh = make(redis_url=own_redis.url, retry_ms=50)
+    sh = make(**BOUNDED, redis_url=own_redis.url, retry_ms=50)
     assert sh.prompt("legal", "q", "base").status == Status.NOT_FOUND
     own_redis.end()
     check_falls_back(sh, Status.UNREACHABLE)
@@ -71,7 +71,7 @@ def test_redis_dies_and_comes_back(own_redis, make):
 
 def test_redis_is_full(own_redis, make):
     own_redis.db.config_set("maxmemory", 1)
-    sh = make(redis_url=own_redis.url)
+    sh = make(**BOUNDED, redis_url=own_redis.url)
     check_falls_back(sh, Status.FAILED)
     with pytest.raises(FailedError, match="OOM|memory"):
         sh.distill("legal", **GOOD)
@@ -79,7 +79,7 @@ def test_redis_is_full(own_redis, make):
 
 def test_redis_is_read_only(own_redis, make):
     own_redis.db.replicaof("127.0.0.1", 1)
-    sh = make(redis_url=own_redis.url)
+    sh = make(**BOUNDED, redis_url=own_redis.url)
     prompt = timed(lambda i: sh.prompt("legal", f"question {i}", "base"))
     assert (prompt, prompt.kind) == ("base", "fallback")
     with pytest.raises((FailedError, UnreachableError)):
@@ -105,7 +105,7 @@ def test_half_an_answer(make):
         thread = threading.Thread(target=answer)
         thread.start()
         try:
-            sh = make(redis_url=f"redis://127.0.0.1:{server.getsockname()[1]}/0", retry_ms=50)
+            sh = make(**BOUNDED, redis_url=f"redis://127.0.0.1:{server.getsockname()[1]}/0", retry_ms=50)
             check_falls_back(sh, Status.UNREACHABLE)
         finally:
             going.set()
@@ -113,7 +113,7 @@ def test_half_an_answer(make):
 
 
 def test_what_memory_has_comes_out_while_redis_is_away(fleet, make):
-    sh, domain = make(redis_url=fleet.redis.url), fleet.domain()
+    sh, domain = make(**BOUNDED, redis_url=fleet.redis.url), fleet.domain()
     sh.distill(domain, task_id="1", prompt="notice period", result="three months")
     fleet.settle()
     known = sh.prompt(domain, "notice periods", "base", wait_ms=5000)
@@ -128,7 +128,7 @@ def test_what_memory_has_comes_out_while_redis_is_away(fleet, make):
 
 def test_an_outage_is_logged_once_and_so_is_its_end(own_redis, make, caplog):
     caplog.set_level(logging.INFO, "stillhouse")
-    sh = make(redis_url=own_redis.url, retry_ms=1)
+    sh = make(**BOUNDED, redis_url=own_redis.url, retry_ms=1)
     own_redis.end()
     for i in range(5):
         sh.prompt("legal", f"q {i}", "base")

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from conftest import PATIENT
 from stillhouse import AsyncStillhouse, Status, Stillhouse
 
 
@@ -30,7 +31,7 @@ def in_threads(count, work):
 
 
 def test_eight_threads_use_one_client(redis):
-    with Stillhouse(redis_url=redis.url) as sh:
+    with Stillhouse(**PATIENT, redis_url=redis.url) as sh:
 
         def work(i):
             for n in range(100):
@@ -45,7 +46,7 @@ def test_eight_threads_use_one_client(redis):
 
 
 def test_threads_share_one_memory(fleet):
-    with Stillhouse(redis_url=fleet.redis.url) as sh:
+    with Stillhouse(**PATIENT, redis_url=fleet.redis.url) as sh:
         domain = fleet.domain()
         sh.distill(domain, task_id="1", prompt="notice period", result="three months")
         fleet.settle()
@@ -61,7 +62,7 @@ def test_threads_share_one_memory(fleet):
 
 
 def test_threads_that_end_leave_no_connection_behind(redis):
-    with Stillhouse(redis_url=redis.url) as sh:
+    with Stillhouse(**PATIENT, redis_url=redis.url) as sh:
         before = redis.db.info("clients")["connected_clients"]
         for n in range(20):
             in_threads(1, lambda i, n=n: sh.prompt("legal", f"q {n}", "base"))
@@ -70,7 +71,7 @@ def test_threads_that_end_leave_no_connection_behind(redis):
 
 
 def test_a_client_closed_while_threads_use_it_ends_them_cleanly(redis):
-    sh = Stillhouse(redis_url=redis.url)
+    sh = Stillhouse(**PATIENT, redis_url=redis.url)
     ended = []
 
     def work(i):
@@ -97,7 +98,7 @@ def child_of(sh, queue):
 @pytest.mark.parametrize("way", ["fork", "spawn", "forkserver"])
 def test_a_client_works_in_a_process_of_multiprocessing(redis, way):
     context = multiprocessing.get_context(way)
-    with Stillhouse(redis_url=redis.url) as sh:
+    with Stillhouse(**PATIENT, redis_url=redis.url) as sh:
         sh.prompt("legal", "parent", "base")
         queue = context.Queue()
         process = context.Process(target=child_of, args=(sh, queue))
@@ -109,7 +110,7 @@ def test_a_client_works_in_a_process_of_multiprocessing(redis, way):
 
 
 def test_a_child_forked_while_threads_are_in_calls_works_on(redis):
-    with Stillhouse(redis_url=redis.url) as sh:
+    with Stillhouse(**PATIENT, redis_url=redis.url) as sh:
         ended = threading.Event()
 
         def work():
@@ -160,14 +161,14 @@ ENDS = {
     ),
     "in asyncio": (
         "import asyncio\nfrom stillhouse import AsyncStillhouse\n"
-        "a = AsyncStillhouse()\n"
+        "a = AsyncStillhouse(**PATIENT)\n"
         "async def main():\n"
         "    await asyncio.gather(*(a.prompt('legal', str(i), 'b') for i in range(50)))\n"
         "asyncio.run(main())"
     ),
     "with a call under way in asyncio": (
         "import asyncio\nfrom stillhouse import AsyncStillhouse\n"
-        "a = AsyncStillhouse()\n"
+        "a = AsyncStillhouse(**PATIENT)\n"
         "async def main():\n"
         "    asyncio.ensure_future(a.prompt('legal', 'q', 'b', wait_ms=300))\n"
         "    await asyncio.sleep(.05)\n"
@@ -178,7 +179,7 @@ ENDS = {
 
 @pytest.mark.parametrize("how", ENDS)
 def test_the_interpreter_ends_without_a_word(redis, how):
-    program = f"from stillhouse import Stillhouse\nsh = Stillhouse()\n{ENDS[how]}\n"
+    program = f"from stillhouse import Stillhouse\nPATIENT = {PATIENT}\nsh = Stillhouse(**PATIENT)\n{ENDS[how]}\n"
     environment = {**os.environ, "STILLHOUSE_REDIS_URL": redis.url}
     command = [sys.executable, "-X", "dev", "-c", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
@@ -190,7 +191,7 @@ def test_the_interpreter_ends_without_a_word(redis, how):
 
 def test_clients_come_and_go_without_a_leak(redis):
     def once():
-        with Stillhouse(redis_url=redis.url) as sh:
+        with Stillhouse(**PATIENT, redis_url=redis.url) as sh:
             for i in range(5):
                 sh.prompt("legal", f"q {i}", "base" * 1000)
                 sh.messages("legal", f"q {i}")

@@ -1,15 +1,27 @@
 """The programs of producer/python/README.md, as they stand there, against a fleet."""
 
 import asyncio
+import functools
 import os
 import pathlib
 import re
+
+import pytest
+import stillhouse
+from conftest import PATIENT
 
 README = pathlib.Path(os.environ["STILLHOUSE_TEST_SOURCE"]) / "producer/python/README.md"
 
 
 def blocks():
     return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """The page's clients wait for a busy machine."""
+    for kind in (stillhouse.Stillhouse, stillhouse.AsyncStillhouse):
+        monkeypatch.setattr(stillhouse, kind.__name__, functools.partial(kind, **PATIENT))
 
 
 def test_the_page_ends_with_a_stored_lesson_and_an_enriched_answer(fleet, monkeypatch, capsys):

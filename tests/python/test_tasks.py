@@ -5,6 +5,7 @@ import logging
 
 import msgpack
 import pytest
+from conftest import PATIENT
 from stillhouse import AsyncStillhouse, InvalidError, Messages, Prompt, Stillhouse
 
 
@@ -16,7 +17,7 @@ def lessons(redis):
 
 @pytest.fixture
 def sh(redis):
-    with Stillhouse(redis_url=redis.url) as client:
+    with Stillhouse(**PATIENT, redis_url=redis.url) as client:
         yield client
 
 
@@ -72,10 +73,10 @@ def test_a_lesson_that_cannot_be_handed_in_fails_no_task(sh, own_redis, caplog):
 
 def test_the_form_is_the_settings_and_an_argument_wins(redis, monkeypatch):
     monkeypatch.setenv("STILLHOUSE_EXAMPLES", "messages")
-    with Stillhouse(redis_url=redis.url) as sh:
+    with Stillhouse(**PATIENT, redis_url=redis.url) as sh:
         assert isinstance(sh.task("legal", "t", query="q").examples, Messages)
         assert isinstance(sh.task("legal", "t", query="q", examples="block").examples, Prompt)
-    with Stillhouse(redis_url=redis.url, examples="block") as sh:
+    with Stillhouse(**PATIENT, redis_url=redis.url, examples="block") as sh:
         assert isinstance(sh.task("legal", "t", query="q").examples, Prompt)
 
 
@@ -89,7 +90,7 @@ def test_a_task_asks_once_for_its_examples(redis, sh):
 
 
 def test_a_block_of_examples_goes_before_a_prompt(fleet):
-    with Stillhouse(redis_url=fleet.redis.url) as sh:
+    with Stillhouse(**PATIENT, redis_url=fleet.redis.url) as sh:
         domain = fleet.domain()
         sh.distill(domain, task_id="1", prompt="notice period", result="three months")
         fleet.settle()
@@ -161,7 +162,7 @@ def test_what_cannot_learn_is_refused_when_it_is_decorated(sh):
 
 @pytest.mark.parametrize("kind", [Stillhouse, AsyncStillhouse])
 def test_both_clients_decorate_both_kinds_of_function(redis, kind):
-    sh = kind(redis_url=redis.url)
+    sh = kind(**PATIENT, redis_url=redis.url)
 
     @sh.learn("legal")
     def answer(q, *, examples):
@@ -180,7 +181,7 @@ def test_both_clients_decorate_both_kinds_of_function(redis, kind):
 
 def test_an_async_block_does_the_same(redis):
     async def main():
-        async with AsyncStillhouse(redis_url=redis.url) as sh:
+        async with AsyncStillhouse(**PATIENT, redis_url=redis.url) as sh:
             async with sh.task("legal", "t-1", query="q") as t:
                 assert await t.messages() == []
                 assert await t.examples == ""
@@ -200,7 +201,7 @@ def test_an_async_block_does_the_same(redis):
 
 def test_a_cancelled_block_hands_in_nothing(redis):
     async def main():
-        async with AsyncStillhouse(redis_url=redis.url) as sh:
+        async with AsyncStillhouse(**PATIENT, redis_url=redis.url) as sh:
 
             async def work():
                 async with sh.task("legal", "t-1", query="q") as t:
