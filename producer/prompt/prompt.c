@@ -84,10 +84,12 @@ static enum status give_messages(const struct asked *asked, const struct memory_
     }
     if (made.count > 0) {
         out->owned = is_kept ? messages_copy(&made) : made.piece;
+        if (out->owned == NULL) {
+            return error_set(err, STATUS_OOM, "out of memory for messages");
+        }
         out->messages = made.count;
         out->examples = made.count / 2;
-        return out->owned != NULL ? STATUS_OK
-                                  : error_set(err, STATUS_OOM, "out of memory for messages");
+        return STATUS_OK;
     }
     if (!is_kept) {
         free(made.piece);

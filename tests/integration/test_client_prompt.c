@@ -381,6 +381,12 @@ static stillhouse_prompt_kind ask_messages(const char *query, int k)
     return stillhouse_messages(client, "legal", query, k, 0, &past);
 }
 
+static bool remembers(const char *query, int k)
+{
+    stillhouse_messages_free(&past);
+    return stillhouse_messages_from_memory(client, "legal", query, k, &past);
+}
+
 static void are_two(stillhouse_prompt_kind kind)
 {
     static const char *const contents[] = {"q2", "a2", "q1", "a1"};
@@ -404,15 +410,13 @@ Test(client_prompt, messages_come_from_redis_once_and_then_from_memory)
     for (int i = 0; i < 3; i++) {
         ask_messages("q", 3);
         are_two(STILLHOUSE_PROMPT_ENRICHED);
-        stillhouse_messages_free(&past);
-        cr_assert(stillhouse_messages_from_memory(client, "legal", "q", 0, &past));
+        cr_assert(remembers("q", 0));
         are_two(STILLHOUSE_PROMPT_ENRICHED);
     }
     ask_messages("q", 1);
     cr_assert_eq(past.count, 2, "the nearest one");
     cr_assert_str_eq(past.messages[0].content, "q1");
-    cr_assert_not(stillhouse_messages_from_memory(client, "legal", "q", 4, &past),
-                  "it was made for 3");
+    cr_assert_not(remembers("q", 4), "it was made for 3");
     cr_assert_eq(past.count, 0);
     cr_assert_null(past.messages);
     cr_assert_eq(past.status, STILLHOUSE_NOT_FOUND);
@@ -442,7 +446,7 @@ Test(client_prompt, messages_of_a_domain_that_has_changed_are_stale)
     (void)ask("SET", "sh:epoch:{legal}", "5", NULL);
     ask_messages("q", 0);
     are_two(STILLHOUSE_PROMPT_STALE);
-    cr_assert_not(stillhouse_messages_from_memory(client, "legal", "q", 0, &past));
+    cr_assert_not(remembers("q", 0));
 }
 
 Test(client_prompt, examples_that_are_no_tasks_give_no_messages_and_the_block_stands)
