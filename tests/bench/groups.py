@@ -54,6 +54,7 @@ class Group:
     inside: bool = False  # the programs make all rounds by themselves: their set-up is dear
     ratios: list = field(default_factory=list)
     plots: list = field(default_factory=list)
+    by_name_only: bool = False  # takes long and tells of no speed: run only where --group names it
 
 
 @dataclass
@@ -178,6 +179,9 @@ def peers(size):
             for name in ("stillhouse", *PEERS_ON_REDIS, *PEERS_APART)]
 
 
+LIFT = str(Path(__file__).resolve().parent / "lift.py")
+
+
 # ---- the groups --------------------------------------------------------------------------------------
 
 def bars(name, title, unit, keep=lambda line: True, log_y=False):
@@ -289,6 +293,10 @@ GROUPS = [
                  bars("growth-domains-write", "Writing by domains", "records/s")]),
     growth("append", "append-only file off, everysec, always", append, [
         bars("append", "Append-only file", "jobs/s", log_y=True)]),
+    Group("lift", "answers of a small chat model that are right, by the form of its examples (only where "
+          "it is named; an hour)",
+          lambda size: [Command(LIFT, ["--lines", "--questions", "400" if size == FULL else "5"])],
+          rounds=1, by_name_only=True),
 ]
 
 TARGETS = [

@@ -124,6 +124,11 @@ def group_text(lines, group, plots):
              f"{found[0]['jobs']:,}", "yes" if all(line["checked"] for line in found) else "**NO**")
             for name, found in sorted(variants.items(), key=lambda item: groups.natural(item[0]))]
     parts.append(table(("variant", "median", "min", "max", "unit", "jobs", "checked"), rows))
+    rows = [(name, number(found[0]["value"]), f"{number(found[0]['low'])} to {number(found[0]['high'])}",
+             found[0]["jobs"], number(found[0]["seconds"]))
+            for name, found in variants.items() if "low" in found[0]]
+    if rows:
+        parts.append(table(("variant", "% right", "95 % (Wilson)", "n", "seconds each"), rows))
     rows = [(name, found[0]["version"], found[0]["settings"], found[0]["store"])
             for name, found in variants.items() if "settings" in found[0]]
     if rows:
