@@ -179,6 +179,58 @@ Test(idle, a_worker_that_stands_still_takes_no_token_from_the_one_that_took_over
     }
 }
 
+/* The number of a client that blocks on a token, and how many do. */
+static int listeners(char id[32])
+{
+    redisReply *reply = ask_reply("CLIENT", "LIST", NULL);
+    int count = 0;
+    char *rest = NULL;
+
+    for (char *line = strtok_r(reply->str, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        if (strstr(line, " cmd=blpop ") != NULL) {
+            snprintf(id, 32, "%.*s", (int)strcspn(line + 3, " "), line + 3);
+            count++;
+        }
+    }
+    redis_reply_free(reply);
+    return count;
+}
+
+/* Redis may hold the blocking read of a connection that its worker has lost: here it is another's
+ * that comes first and takes the token with it. */
+Test(idle, a_worker_that_lost_its_connection_misses_no_job_for_a_token_that_went_there)
+{
+    char id[32];
+
+    start_worker(0, "one");
+    cr_assert_eq(listeners(id), 1);
+    redisContext *gone = redisConnect("127.0.0.1", redis.port);
+    cr_assert(gone != NULL && gone->err == 0);
+    redisAppendCommand(gone, "BLPOP sh:{echo}:wake 60");
+    int written = 0;
+    cr_assert_eq(redisBufferWrite(gone, &written), REDIS_OK);
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    char any[32];
+    while (listeners(any) < 2) {
+        cr_assert_lt(clock_now_ms(), until_ms, "the other does not block");
+        clock_sleep_ms(20);
+    }
+    ask("CLIENT", "KILL", "ID", id, NULL);
+    clock_sleep_ms(SETTLE_MS);
+    while (listeners(any) < 2) {
+        cr_assert_lt(clock_now_ms(), until_ms, "the worker does not listen again");
+        clock_sleep_ms(20);
+    }
+    clock_sleep_ms(SETTLE_MS);
+    ask("FCALL", "sh_enqueue", "1", "sh:{echo}", "0", "due", "legal", "delay_ms=100", "body", NULL);
+    while (number("ZCARD", "sh:{echo}:delayed") > 0) {
+        cr_assert_lt(clock_now_ms(), until_ms, "the job that is due is not moved to its stream");
+        clock_sleep_ms(20);
+    }
+    redisFree(gone);
+}
+
 /* A read that blocks for long is ended, not waited for. */
 Test(idle, a_worker_with_nothing_to_do_ends_at_once)
 {

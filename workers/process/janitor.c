@@ -88,6 +88,7 @@ struct janitor {
                                   more often */
     uint64_t listening_change; /* duty.changes when it began */
     int64_t listening_ms;      /* since when */
+    int64_t lost_ear_ms;       /* when a BLPOP was lost last; 0 = never */
     int64_t listen_at_ms;      /* when it may be tried again */
     struct log_limit ear_limit;
 
@@ -398,14 +399,19 @@ static int64_t when_still(const struct janitor *janitor)
                : stretched(janitor);
 }
 
+/* Whether the BLPOP of somebody who is not there any more may stand before ours since then. */
+static bool is_before_us(int64_t gone_ms)
+{
+    return gone_ms != 0 && clock_now_ms() - gone_ms <= LISTEN_MS + LISTEN_LATE_MS;
+}
+
 /* Whether a token would reach us. A worker that was stopped or cut off and lost its leases may
- * stand before us in the line for them, as long as its BLPOP lasts. */
+ * stand before us in the line for them, and so may we ourselves: Redis need not know that a
+ * connection which we lost is gone. */
 static bool is_heard(const struct janitor *janitor)
 {
-    const int64_t left_ms = janitor->duty.left_ms;
-
-    return janitor->listening &&
-           (left_ms == 0 || clock_now_ms() - left_ms > LISTEN_MS + LISTEN_LATE_MS);
+    return janitor->listening && !is_before_us(janitor->duty.left_ms) &&
+           !is_before_us(janitor->lost_ear_ms);
 }
 
 /* Moves due jobs to their streams, and sleeps until the next one is due. Who delays a job that is
@@ -628,6 +634,7 @@ static void go_deaf(struct janitor *janitor, const struct error *err)
     long long suppressed = 0;
 
     hush(janitor);
+    janitor->lost_ear_ms = clock_now_ms();
     janitor->listen_at_ms = clock_now_ms() + FAILED_WAIT_MS;
     if (log_limit_allow(&janitor->ear_limit, clock_now_ms(), LOG_EVERY_MS, &suppressed)) {
         log_warning("janitor: listening: %s (%lld more like it)", err->text, suppressed);
