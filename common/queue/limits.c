@@ -2,26 +2,28 @@
 #include "queue/limits.h"
 #include "queue/internal.h"
 
-enum status lease_take(struct redis_conn *conn, const struct lease *lease, bool *taken,
-                       struct error *err)
+/* A call that answers whether the lease is ours now. */
+static enum status hold(struct redis_conn *conn, const char *function, const struct lease *lease,
+                        bool *held, struct error *err)
 {
     size_t yes = 0;
 
-    const enum status status = queue_countf(conn, &yes, err, "FCALL sh_lease_take 1 %s %s %jd",
+    const enum status status = queue_countf(conn, &yes, err, "FCALL %s 1 %s %s %jd", function,
                                             lease->key, lease->token, lease->ttl_ms);
-    *taken = yes == 1;
+    *held = yes == 1;
     return status;
+}
+
+enum status lease_take(struct redis_conn *conn, const struct lease *lease, bool *taken,
+                       struct error *err)
+{
+    return hold(conn, "sh_lease_take", lease, taken, err);
 }
 
 enum status lease_renew(struct redis_conn *conn, const struct lease *lease, bool *held,
                         struct error *err)
 {
-    size_t yes = 0;
-
-    const enum status status = queue_countf(conn, &yes, err, "FCALL sh_lease_renew 1 %s %s %jd",
-                                            lease->key, lease->token, lease->ttl_ms);
-    *held = yes == 1;
-    return status;
+    return hold(conn, "sh_lease_renew", lease, held, err);
 }
 
 enum status lease_release(struct redis_conn *conn, const char *key, const char *token,

@@ -160,6 +160,15 @@ Test(idle, the_chores_of_a_worker_that_was_killed_are_done_by_another)
     cr_assert_str_eq(ask("GET", "sh:lease:{distill}", NULL), "two", "and the others with it");
 }
 
+static void check_due_job_is_moved(int64_t until_ms)
+{
+    ask("FCALL", "sh_enqueue", "1", "sh:{echo}", "0", "due", "legal", "delay_ms=100", "body", NULL);
+    while (number("ZCARD", "sh:{echo}:delayed") > 0) {
+        cr_assert_lt(clock_now_ms(), until_ms, "the job that is due is not moved to its stream");
+        clock_sleep_ms(20);
+    }
+}
+
 /* Redis still holds its blocking read, which comes first and takes a token with it. */
 Test(idle, a_worker_that_stands_still_takes_no_token_from_the_one_that_took_over)
 {
@@ -172,11 +181,7 @@ Test(idle, a_worker_that_stands_still_takes_no_token_from_the_one_that_took_over
         clock_sleep_ms(20);
     }
     clock_sleep_ms(SETTLE_MS);
-    ask("FCALL", "sh_enqueue", "1", "sh:{echo}", "0", "due", "legal", "delay_ms=100", "body", NULL);
-    while (number("ZCARD", "sh:{echo}:delayed") > 0) {
-        cr_assert_lt(clock_now_ms(), until_ms, "the job that is due is not moved to its stream");
-        clock_sleep_ms(20);
-    }
+    check_due_job_is_moved(until_ms);
 }
 
 /* The number of a client that blocks on a token, and how many do. */
@@ -223,11 +228,7 @@ Test(idle, a_worker_that_lost_its_connection_misses_no_job_for_a_token_that_went
         clock_sleep_ms(20);
     }
     clock_sleep_ms(SETTLE_MS);
-    ask("FCALL", "sh_enqueue", "1", "sh:{echo}", "0", "due", "legal", "delay_ms=100", "body", NULL);
-    while (number("ZCARD", "sh:{echo}:delayed") > 0) {
-        cr_assert_lt(clock_now_ms(), until_ms, "the job that is due is not moved to its stream");
-        clock_sleep_ms(20);
-    }
+    check_due_job_is_moved(until_ms);
     redisFree(gone);
 }
 
