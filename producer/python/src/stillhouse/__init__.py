@@ -12,7 +12,7 @@ asyncio.
 from ._arguments import Document, Metadata, Priority
 from ._library import lib as _lib
 from .aio import AsyncStillhouse
-from .client import Form, Stillhouse
+from .client import Stillhouse
 from .errors import (
     ClosedError,
     FailedError,
@@ -24,7 +24,7 @@ from .errors import (
     UnreachableError,
 )
 from .results import Example, JobId, Kind, Messages, Prompt, Result, Stats
-from .tasks import AsyncTask, Task
+from .tasks import AsyncTask, Form, Task
 
 __version__: str = _lib.stillhouse_version().decode()
 

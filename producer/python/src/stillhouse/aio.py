@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import inspect
 import os
 import weakref
 from collections.abc import Iterable
@@ -22,10 +21,10 @@ from typing import Any, Callable, TypeVar
 from . import _arguments as arguments
 from ._arguments import Document, Metadata, Priority
 from ._questions import ForMessages, ForPrompt, Question
-from .client import Form, Stillhouse, _again, form_of
+from .client import Stillhouse, _again, form_of
 from .errors import ClosedError, Status
 from .results import JobId, Messages, Prompt, Result, Stats
-from .tasks import AsyncTask, Learner
+from .tasks import AsyncTask, Form, Learner
 
 T = TypeVar("T")
 
@@ -235,13 +234,7 @@ class AsyncStillhouse:
         """As Stillhouse.learn()."""
         form = form_of(self.sync.form if examples is None else examples)
         learner = Learner(domain, query, task_id, result, quality, k, wait_ms, form, model, metadata)
-
-        def decorate(function: Callable[..., T]) -> Callable[..., T]:
-            if inspect.iscoroutinefunction(function):
-                return learner.around_async(self, function)
-            return learner.around(self.sync, function)
-
-        return decorate
+        return learner.decorator(self.sync, lambda: self)
 
     # ---- the client -------------------------------------------------------------------------
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import inspect
 import logging
 import os
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _arguments as arguments
 from . import _library as c
@@ -27,12 +26,11 @@ from .results import (
     job_id_of,
     take_result,
 )
-from .tasks import Learner, Task
+from .tasks import Form, Learner, Task
 
 if TYPE_CHECKING:
     from .aio import AsyncStillhouse
 
-Form = Literal["block", "messages"]
 T = TypeVar("T")
 log = logging.getLogger("stillhouse")
 log.addHandler(logging.NullHandler())  # what a program does not listen to is not printed
@@ -319,13 +317,7 @@ class Stillhouse:
         """
         form = form_of(self.form if examples is None else examples)
         learner = Learner(domain, query, task_id, result, quality, k, wait_ms, form, model, metadata)
-
-        def decorate(function: Callable[..., T]) -> Callable[..., T]:
-            if inspect.iscoroutinefunction(function):
-                return learner.around_async(self._beside, function)
-            return learner.around(self, function)
-
-        return decorate
+        return learner.decorator(self, lambda: self._beside)
 
     @functools.cached_property
     def _beside(self) -> AsyncStillhouse:

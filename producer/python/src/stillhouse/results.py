@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from . import _library as c
 from .errors import Status
@@ -53,26 +53,26 @@ class Messages(list[dict[str, str]]):
         return messages_of, (list(self), self.kind, self.examples, self.id, self.status, self.reason)
 
 
+Answer = TypeVar("Answer", Prompt, Messages)
+
+
+def _told(answer: Answer, kind: Kind, examples: int, id: str, status: Status, reason: str) -> Answer:
+    answer.kind = kind
+    answer.examples = examples
+    answer.id = id
+    answer.status = status
+    answer.reason = reason
+    return answer
+
+
 def prompt_of(text: str, kind: Kind, examples: int, id: str, status: Status, reason: str = "") -> Prompt:
-    prompt = Prompt(text)
-    prompt.kind = kind
-    prompt.examples = examples
-    prompt.id = id
-    prompt.status = status
-    prompt.reason = reason
-    return prompt
+    return _told(Prompt(text), kind, examples, id, status, reason)
 
 
 def messages_of(
     each: Iterable[dict[str, str]], kind: Kind, examples: int, id: str, status: Status, reason: str = ""
 ) -> Messages:
-    messages = Messages(each)
-    messages.kind = kind
-    messages.examples = examples
-    messages.id = id
-    messages.status = status
-    messages.reason = reason
-    return messages
+    return _told(Messages(each), kind, examples, id, status, reason)
 
 
 class JobId(str):

@@ -8,7 +8,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Literal
+from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar
 
 from . import _arguments as arguments
 from ._arguments import Metadata
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .client import Stillhouse
 
 Form = Literal["block", "messages"]
+T = TypeVar("T")
 log = logging.getLogger("stillhouse")
 
 
@@ -52,6 +53,8 @@ class _Outcome:
         self.form = form
         self._model, self._metadata = model, dict(metadata or {})
         self._done: dict[str, Any] | None = None
+        self._block: Prompt | None = None
+        self._messages: Messages | None = None
 
     def done(
         self,
@@ -110,8 +113,6 @@ class Task(_Outcome):
     def __init__(self, client: Stillhouse, *given: Any) -> None:
         super().__init__(*given)
         self._client = client
-        self._block: Prompt | None = None
-        self._messages: Messages | None = None
 
     @property
     def examples(self) -> Prompt | Messages:
@@ -151,8 +152,6 @@ class AsyncTask(_Outcome):
     def __init__(self, client: AsyncStillhouse, *given: Any) -> None:
         super().__init__(*given)
         self._client = client
-        self._block: Prompt | None = None
-        self._messages: Messages | None = None
 
     @property
     async def examples(self) -> Prompt | Messages:
@@ -200,6 +199,18 @@ class Learner:
     form: Form
     model: str | None
     metadata: Metadata | None
+
+    def decorator(
+        self, client: Stillhouse, beside: Callable[[], AsyncStillhouse]
+    ) -> Callable[[Callable[..., T]], Callable[..., T]]:
+        """Around a function: with `client`, or with what beside() gives where it is one of asyncio."""
+
+        def decorate(function: Callable[..., T]) -> Callable[..., T]:
+            if inspect.iscoroutinefunction(function):
+                return self.around_async(beside(), function)
+            return self.around(client, function)
+
+        return decorate
 
     def around(self, client: Stillhouse, function: Callable[..., Any]) -> Callable[..., Any]:
         _check_takes_examples(function)
