@@ -86,6 +86,7 @@ def test_a_prompt_for_which_no_thread_is_free_is_the_base_within_its_bound(redis
             sh._threads.pool("short").submit(time.sleep, 0.8)
             begin = time.perf_counter()
             prompt, messages = await asyncio.gather(sh.prompt("legal", "q", "base"), sh.messages("legal", "q"))
+            assert sh.stats().fallback == 2
             return prompt, messages, time.perf_counter() - begin
 
     prompt, messages, took = asyncio.run(main())

@@ -137,3 +137,21 @@ def test_an_outage_is_logged_once_and_so_is_its_end(own_redis, make, caplog):
     for i in range(5):
         sh.prompt("legal", f"q {i}", "base")
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_job_that_redis_takes_ends_an_outage_too(own_redis, make, caplog):
+    caplog.set_level(logging.INFO, "stillhouse")
+    sh = make(**BOUNDED, redis_url=own_redis.url, retry_ms=1)
+    for levels in (["WARNING", "INFO"], ["WARNING", "INFO"] * 2):
+        own_redis.end()
+        sh.prompt("legal", "q", "base")
+        own_redis.start()
+        until(lambda: handed_in(sh), "the connection")
+        assert [record.levelname for record in caplog.records] == levels
+
+
+def handed_in(sh):
+    try:
+        return sh.distill("legal", **GOOD)
+    except UnreachableError:
+        return None

@@ -139,6 +139,27 @@ def test_a_function_that_raises_or_says_none_teaches_nothing(redis, sh):
     assert (sh.stats().tasks_unanswered, sh.stats().tasks_raised) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("answer", "told", "reason"),
+    [
+        (5, {}, "answer 5: expected str"),
+        ("a\0b", {}, "answer"),
+        ("a", {"quality": 7}, "quality 7"),
+        ("a", {"result": lambda a: a["text"]}, "TypeError"),
+    ],
+)
+def test_an_answer_that_teaches_nothing_fails_no_function(redis, sh, caplog, answer, told, reason):
+    @sh.learn("legal", **told)
+    def function(q, *, examples):
+        return answer
+
+    assert function("q") == answer
+    assert redis.waiting("distill") == 0
+    stats = sh.stats()
+    assert (stats.tasks_lost, stats.tasks_raised, stats.tasks_unanswered) == (1, 0, 0)
+    assert reason in caplog.text
+
+
 def test_a_method_learns_like_a_function(redis, sh):
     class Agent:
         @sh.learn("legal", query=lambda self, q: q)

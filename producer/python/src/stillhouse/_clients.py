@@ -68,6 +68,7 @@ class Clients:
         self._all: list[Client] = []
         self._closed = False
         self._tasks = dict.fromkeys(TASKS, 0)
+        self._unasked = 0
         self._lock = threading.RLock()
         self.give(self._open())
         _every.add(self)
@@ -101,8 +102,10 @@ class Clients:
     def counted(self) -> dict[str, int]:
         """The counts of all clients together, by their names in Stats."""
         every = list(self._all)
+        kinds = {kind: sum(client.kinds[i] for client in every) for i, kind in enumerate(KINDS)}
+        kinds["fallback"] += self._unasked
         return {
-            **{kind: sum(client.kinds[i] for client in every) for i, kind in enumerate(KINDS)},
+            **kinds,
             **{name: sum(client.counts[name] for client in every) for name in ("jobs", "kept")},
             "sent": sum(client.outbox[1].value for client in every),
             "put_aside": sum(client.outbox[2].value for client in every),
@@ -113,6 +116,10 @@ class Clients:
     def count_task(self, how: str) -> None:
         with self._lock:
             self._tasks[how] += 1
+
+    def count_unasked(self) -> None:
+        with self._lock:
+            self._unasked += 1
 
     def _open(self) -> Client:
         """The lock is held, or nobody else has this yet."""
@@ -143,6 +150,7 @@ class Clients:
         self._lock = threading.RLock()
         self._all = list(self._idle)
         self._tasks = dict.fromkeys(TASKS, 0)
+        self._unasked = 0
         for client in self._all:
             client.start_counting()
             for count in client.outbox:

@@ -132,7 +132,7 @@ class AsyncStillhouse:
         if done:
             return future.result()
         future.cancel()
-        return question.none(Status.UNREACHABLE, f"no thread was free within {bound_ms} ms")
+        return self.sync._none(question, Status.UNREACHABLE, f"no thread was free within {bound_ms} ms")
 
     # ---- jobs -------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class AsyncStillhouse:
     async def close(self) -> None:
         """As Stillhouse.close()."""
         if not self.sync.closed:
-            await self._run("waiting", self.sync.close)
+            await self._run("short", self.sync.close)
             self._threads.close()
 
     @property

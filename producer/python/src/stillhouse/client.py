@@ -100,11 +100,16 @@ class Stillhouse:
         except ClosedError:
             raise
         except StillhouseError as error:
-            return question.none(error.status, str(error))
+            return self._none(question, error.status, str(error))
         try:
             return self._read(question, client, question.ask(client))
         finally:
             self._clients.give(client)
+
+    def _none(self, question: Question[T], status: Status, reason: str) -> T:
+        """What comes out where the C library could not be asked; it is a fallback like any other."""
+        self._clients.count_unasked()
+        return question.none(status, reason)
 
     def _recall(self, question: Question[T]) -> T | None:
         """From memory alone: touches no socket, no disk, and waits for no client."""
@@ -223,6 +228,8 @@ class Stillhouse:
             if status not in (Status.OK, Status.KEPT):
                 raise client.error(status)
             kept = status == Status.KEPT
+            if not kept:
+                self._log_outage(status, "")  # a prompt may come from memory: this is an answer of Redis
             reason = client.text() if kept else ""
             client.counts["kept" if kept else "jobs"] += 1
             return job_id_of(c.text_of(client.id.value), kept, reason)

@@ -53,6 +53,7 @@ class _Outcome:
         self.form = form
         self._model, self._metadata = model, dict(metadata or {})
         self._done: dict[str, Any] | None = None
+        self._refused: StillhouseError | None = None
         self._block: Prompt | None = None
         self._messages: Messages | None = None
 
@@ -88,6 +89,8 @@ class _Outcome:
     def _to_hand_in(self, client: Stillhouse, raised: type[BaseException] | None) -> dict[str, Any] | None:
         if raised is not None:
             client._clients.count_task("tasks_raised")
+        elif self._refused is not None:
+            self._lost(client, self._refused)
         elif self._done is None:
             client._clients.count_task("tasks_unanswered")
         return self._done if raised is None else None
@@ -248,9 +251,15 @@ class Learner:
         return self.domain, task_id, query, self.k, self.wait_ms, self.form, self.model, self.metadata
 
     def _finish(self, task: _Outcome, answer: Any) -> None:
-        text = answer if self.result is None else self.result(answer)
-        if text is not None:
-            task.done(text, quality=self.quality(answer) if callable(self.quality) else self.quality)
+        """The function has done its work: nothing that is wrong with the lesson may fail it."""
+        try:
+            text = answer if self.result is None else self.result(answer)
+            if text is not None:
+                task.done(text, quality=self.quality(answer) if callable(self.quality) else self.quality)
+        except StillhouseError as error:
+            task._refused = error
+        except Exception as error:
+            task._refused = InvalidError(f"result or quality of an answer: {error!r}")
 
 
 def _check_takes_examples(function: Callable[..., Any]) -> None:
