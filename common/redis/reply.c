@@ -10,7 +10,7 @@
 /* The table of redis/reply.h, "what an error reply means"; tests/fault/test_redis_errors.c has a
  * test for each row. What is not here is REFUSED and keeps the connection. */
 static const struct error_class {
-    const char *word;
+    const char *beginning; /* of the text: whole words */
     enum status status;
     bool reconnect;
 } classes[] = {
@@ -24,6 +24,7 @@ static const struct error_class {
     {"NOREPLICAS", STATUS_UNAVAILABLE, true},
     {"READONLY", STATUS_UNAVAILABLE, true},
     {"UNBLOCKED", STATUS_UNAVAILABLE, true},
+    {"ERR max number of clients reached", STATUS_UNAVAILABLE, true},
     {"NOGROUP", STATUS_NOT_FOUND, false},
     {"SHFULL", STATUS_FULL, false},
     {"SHINVALID", STATUS_INVALID, false},
@@ -31,12 +32,10 @@ static const struct error_class {
 
 static const struct error_class *find_class(const char *text, size_t bytes)
 {
-    const char *space = bytes == 0 ? NULL : memchr(text, ' ', bytes);
-    const size_t word_bytes = space == NULL ? bytes : (size_t)(space - text);
-
     for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
-        if (strlen(classes[i].word) == word_bytes &&
-            memcmp(classes[i].word, text, word_bytes) == 0) {
+        const size_t begins = strlen(classes[i].beginning);
+        if (begins <= bytes && memcmp(classes[i].beginning, text, begins) == 0 &&
+            (begins == bytes || text[begins] == ' ')) {
             return &classes[i];
         }
     }

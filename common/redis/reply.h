@@ -33,14 +33,16 @@ struct slice redis_reply_find(const redisReply *list, const char *name);
 
 /* ---- what an error reply means -----------------------------------------------------------------
  *
- * Its first word alone decides: texts differ between Redis and Valkey. A reply means that the
- * command was refused, never that its outcome is unknown.
+ * Its first word decides: texts differ between Redis and Valkey. Only a server that has no room for
+ * one more client says so behind "ERR", and both say it alike. A reply means that the command was
+ * refused, never that its outcome is unknown.
  *
  *   first word                              status       connection
  *   OOM                                     OOM          kept
  *   BUSY TRYAGAIN CLUSTERDOWN               UNAVAILABLE  kept: it passes by itself
  *   LOADING MASTERDOWN MISCONF NOREPLICAS   UNAVAILABLE  left: the next call connects anew, through
  *     READONLY UNBLOCKED                                 Sentinel to whoever is the master then
+ *     ERR max number of clients reached
  *   NOGROUP                                 NOT_FOUND    kept
  *   SHFULL, SHINVALID (our functions)       FULL,        kept
  *                                           INVALID

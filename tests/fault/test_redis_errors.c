@@ -403,6 +403,9 @@ ROW(a_server_that_changed_its_role_while_we_waited_is_left,
     "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
     STATUS_UNAVAILABLE, LEFT, REPEATS, STILLHOUSE_UNREACHABLE, "UNBLOCKED")
 
+ROW(a_server_without_room_for_a_client_is_left, "ERR max number of clients reached",
+    STATUS_UNAVAILABLE, LEFT, REPEATS, STILLHOUSE_UNREACHABLE, "max number of clients")
+
 /* ---- no -------------------------------------------------------------------------------------- */
 
 ROW(out_of_memory_is_no_outage, "OOM command not allowed when used memory > 'maxmemory'.",

@@ -1,5 +1,6 @@
 /* The program stillhouse-worker, run as people run it. */
 #include <criterion/criterion.h>
+#include <hiredis/hiredis.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,6 +125,23 @@ Test(worker, no_redis_is_exit_code_3)
                  3, "%s", err_out);
     cr_assert_not_null(strstr(err_out, "chroma-token goes over plain http"), "%s", err_out);
     cr_assert_null(strstr(err_out, "hush"), "%s", err_out);
+}
+
+Test(worker, a_redis_without_room_for_one_more_client_is_exit_code_3)
+{
+    struct test_server redis;
+    const char *extra[] = {"--maxclients", "1", NULL};
+
+    test_redis_start(&redis, extra);
+    redisContext *in = redisConnect("127.0.0.1", redis.port);
+    cr_assert(in != NULL && in->err == 0);
+    redisReply *reply = redisCommand(in, "PING");
+    cr_assert_not_null(reply);
+    freeReplyObject(reply);
+    cr_assert_eq(RUN("--redis-url", redis.url, "--http", "off"), 3, "%s", err_out);
+    cr_assert_not_null(strstr(err_out, "max number of clients"), "%s", err_out);
+    redisFree(in);
+    test_server_stop(&redis);
 }
 
 Test(worker, an_authority_that_cannot_be_read_is_said_at_once)

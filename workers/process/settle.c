@@ -167,8 +167,8 @@ static bool has_library(struct context *ctx)
     return stands;
 }
 
-/* Whether the connection failed, and not what was asked of it: "max number of clients reached" and
- * a password that changed are refusals too, but of everything. */
+/* Whether the connection failed, and not what was asked of it: a password that changed is a refusal
+ * too, but of everything. */
 static bool is_outage(const struct context *ctx, enum status status)
 {
     return status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT ||
