@@ -160,9 +160,13 @@ Test(idle, the_chores_of_a_worker_that_was_killed_are_done_by_another)
     cr_assert_str_eq(ask("GET", "sh:lease:{distill}", NULL), "two", "and the others with it");
 }
 
-static void check_due_job_is_moved(int64_t until_ms)
+static void enqueue_due(void)
 {
     ask("FCALL", "sh_enqueue", "1", "sh:{echo}", "0", "due", "legal", "delay_ms=100", "body", NULL);
+}
+
+static void check_due_job_is_moved(int64_t until_ms)
+{
     while (number("ZCARD", "sh:{echo}:delayed") > 0) {
         cr_assert_lt(clock_now_ms(), until_ms, "the job that is due is not moved to its stream");
         clock_sleep_ms(20);
@@ -181,6 +185,7 @@ Test(idle, a_worker_that_stands_still_takes_no_token_from_the_one_that_took_over
         clock_sleep_ms(20);
     }
     clock_sleep_ms(SETTLE_MS);
+    enqueue_due();
     check_due_job_is_moved(until_ms);
 }
 
@@ -228,8 +233,42 @@ Test(idle, a_worker_that_lost_its_connection_misses_no_job_for_a_token_that_went
         clock_sleep_ms(20);
     }
     clock_sleep_ms(SETTLE_MS);
+    enqueue_due();
     check_due_job_is_moved(until_ms);
     redisFree(gone);
+}
+
+/* Ends every connection that does not block, but for our own. */
+static void kill_those_that_do_not_block(void)
+{
+    char own[32];
+    snprintf(own, sizeof own, "%lld", number("CLIENT", "ID"));
+    redisReply *reply = ask_reply("CLIENT", "LIST", NULL);
+    char *rest = NULL;
+
+    for (char *line = strtok_r(reply->str, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        char id[32];
+        snprintf(id, sizeof id, "%.*s", (int)strcspn(line + 3, " "), line + 3);
+        if (strcmp(id, own) != 0 && strstr(line, " cmd=blpop ") == NULL &&
+            strstr(line, " cmd=xreadgroup ") == NULL) {
+            ask("CLIENT", "KILL", "ID", id, NULL);
+        }
+    }
+    redis_reply_free(reply);
+}
+
+/* As after a failover: the new master has a job that the old one had promoted, and no token. */
+Test(idle, who_comes_to_another_server_looks_for_due_jobs_there)
+{
+    start_worker(0, "one");
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    ask("MULTI", NULL);
+    enqueue_due();
+    ask("DEL", "sh:{echo}:wake", NULL);
+    redis_reply_free(ask_reply("EXEC", NULL));
+    kill_those_that_do_not_block();
+    check_due_job_is_moved(until_ms);
 }
 
 /* A read that blocks for long is ended, not waited for. */

@@ -89,6 +89,7 @@ struct janitor {
     uint64_t listening_change; /* duty.changes when it began */
     int64_t listening_ms;      /* since when */
     int64_t lost_ear_ms;       /* when a BLPOP was lost last; 0 = never */
+    uint64_t known_opened;     /* of which connection what is known of the queues is */
     int64_t listen_at_ms;      /* when it may be tried again */
     struct log_limit ear_limit;
 
@@ -722,12 +723,28 @@ static enum status hear(struct janitor *janitor, int64_t wait_ms, struct error *
     return status;
 }
 
+/* Another connection may be one to another server, or to one that has lost something: after a
+ * failover what was promoted on the old master is thrown away, and its tokens are not the new
+ * one's.
+ */
+static void note_connection(struct janitor *janitor)
+{
+    const uint64_t opened = redis_conn_opened(janitor->conn);
+
+    if (opened != janitor->known_opened) {
+        janitor->known_opened = opened;
+        hush(janitor);
+        wake_all(janitor);
+    }
+}
+
 /* Until the next chore is due, or a token comes. */
 static void rest(struct janitor *janitor)
 {
     struct error err = {0};
     enum status status = STATUS_OK;
 
+    note_connection(janitor);
     if (janitor->listening && janitor->listening_change != janitor->duty.changes) {
         hush(janitor);
         wake_all(janitor); /* a token may have come and gone */
