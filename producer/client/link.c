@@ -103,6 +103,13 @@ static bool is_open(const struct link *link)
     return link->conn != NULL && redis_conn_is_open(link->conn);
 }
 
+int link_connect_bound_ms(const struct link *link)
+{
+    const int greetings = (link->url.password[0] != '\0') + (link->url.db != 0);
+
+    return link->bounds.connect_ms + greetings * link->bounds.command_ms;
+}
+
 int64_t link_quiet_ms(const struct link *link)
 {
     const int64_t quiet_ms = link->quiet_until_ms - clock_now_ms();

@@ -45,6 +45,9 @@ enum status link_run_once(struct link *link, link_work work, void *context,
 enum status link_run_until(struct link *link, int64_t deadline_ms, link_work work, void *context,
                            struct error *err) MUSTCHECK;
 
+/* The longest that connecting takes, the greeting included. */
+int link_connect_bound_ms(const struct link *link);
+
 /* For how many ms calls fail at once; 0: they do not. */
 int64_t link_quiet_ms(const struct link *link);
 

@@ -422,6 +422,10 @@ STILLHOUSE_API stillhouse_prompt_kind stillhouse_prompt(stillhouse_client *clien
                                                         const char *domain, const char *query,
                                                         const char *base, int wait_ms,
                                                         stillhouse_prompt_result *out);
+/* The longest that stillhouse_prompt and stillhouse_messages take where wait_ms is 0, in ms: the
+ * bounds at the top of this page, with the times and URLs of this client. For who runs them in
+ * another thread, and goes on without it when that is over. 0 for NULL. Any thread. */
+STILLHOUSE_API int stillhouse_prompt_bound_ms(const stillhouse_client *client);
 /* Frees and empties it. NULL is fine. */
 STILLHOUSE_API void stillhouse_prompt_free(stillhouse_prompt_result *prompt);
 

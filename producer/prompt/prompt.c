@@ -454,6 +454,18 @@ void stillhouse_messages_free(stillhouse_messages_result *messages)
     *messages = (stillhouse_messages_result){.kind = STILLHOUSE_PROMPT_FALLBACK};
 }
 
+/* Two round trips, each sent and answered, after a connection to each Redis that they go to. */
+int stillhouse_prompt_bound_ms(const stillhouse_client *client)
+{
+    if (client == NULL) {
+        return 0;
+    }
+    const int other_ms =
+        client->cache_link == client->link ? 0 : link_connect_bound_ms(client->cache_link);
+
+    return link_connect_bound_ms(client->link) + other_ms + 4 * client->config.bounds.command_ms;
+}
+
 /* Made when it is asked for: random numbers of the kernel cost more than a prompt from memory. */
 const char *stillhouse_prompt_id(stillhouse_client *client)
 {

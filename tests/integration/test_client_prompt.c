@@ -346,6 +346,25 @@ Test(client_prompt, memory_alone_asks_nobody_and_counts_only_what_it_has)
     cr_assert_str_eq(ask("HGET", "sh:prompts", "memory_hit", NULL), "1");
 }
 
+static int bound_ms(const char *redis_url, const char *cache_url)
+{
+    stillhouse_client *made =
+        open_client(&(stillhouse_options){SIZED, .redis_url = redis_url, .cache_url = cache_url,
+                                          .connect_timeout_ms = 1000, .command_timeout_ms = 10});
+    const int bound = stillhouse_prompt_bound_ms(made);
+
+    stillhouse_close(made);
+    return bound;
+}
+
+Test(client_prompt, its_bound_is_that_of_connecting_and_of_two_round_trips)
+{
+    cr_assert_eq(stillhouse_prompt_bound_ms(NULL), 0);
+    cr_assert_eq(bound_ms("redis://127.0.0.1:1/0", ""), 1040);
+    cr_assert_eq(bound_ms("redis://:secret@127.0.0.1:1/2", ""), 1060);
+    cr_assert_eq(bound_ms("redis://127.0.0.1:1/0", "redis://:secret@127.0.0.1:2"), 2050);
+}
+
 Test(client_prompt, each_prompt_has_an_id_of_its_own)
 {
     char first[37];

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from conftest import PATIENT
-from stillhouse import AsyncStillhouse, ClosedError, Status
+from stillhouse import AsyncStillhouse, ClosedError, NotFoundError, Status
 
 
 async def lateness_ms(seconds):
@@ -112,6 +112,23 @@ def test_calls_that_wait_are_in_nobodys_way(redis):
             return [type(one).__name__ for one in out]
 
     assert asyncio.run(main()) == ["NotFoundError"] * 8 + ["Prompt"]
+
+
+def test_a_call_for_whose_wait_no_thread_is_free_ends_in_its_time(redis):
+    async def main():
+        async with AsyncStillhouse(**PATIENT, redis_url=redis.url) as sh:
+            others = [asyncio.ensure_future(sh.await_result(f"no-job-{i}", wait_ms=60000)) for i in range(16)]
+            await asyncio.sleep(0.1)
+            sh.sync._clients.prompt_bound_ms = 100
+            begin = time.perf_counter()
+            with pytest.raises(NotFoundError, match="no thread was free within 200 ms"):
+                await sh.await_result("no-job", wait_ms=100)
+            assert (await sh.prompt("legal", "q", "base", wait_ms=100)).status == Status.UNREACHABLE
+            for one in others:
+                one.cancel()
+            return time.perf_counter() - begin
+
+    assert 0.35 < asyncio.run(main()) < 2
 
 
 def test_a_cancelled_call_leaves_the_client_usable(redis):

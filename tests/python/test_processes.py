@@ -174,6 +174,14 @@ ENDS = {
         "    await asyncio.sleep(.05)\n"
         "asyncio.run(main())"
     ),
+    "with calls that wait for ten minutes": (
+        "import asyncio\nfrom stillhouse import AsyncStillhouse\n"
+        "a = AsyncStillhouse(**PATIENT)\n"
+        "async def main():\n"
+        "    for i in range(20): asyncio.ensure_future(a.await_result(f'no-job-{i}', wait_ms=600000))\n"
+        "    await asyncio.sleep(.05)\n"
+        "asyncio.run(main())"
+    ),
 }
 
 

@@ -14,10 +14,26 @@ import ctypes
 import os
 import threading
 import weakref
+from typing import Any
 
 from . import _library as c
 from .errors import ClosedError, StillhouseError, error_of
 from .results import KINDS
+
+_forked: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def after_fork(one: Any) -> None:
+    """Its start_over() is called in each child of fork()."""
+    _forked.add(one)
+
+
+def _start_over() -> None:
+    for one in list(_forked):
+        one.start_over()
+
+
+os.register_at_fork(after_in_child=_start_over)
 
 TASKS = ("tasks_learned", "tasks_raised", "tasks_unanswered", "tasks_lost")
 
@@ -71,7 +87,8 @@ class Clients:
         self._unasked = 0
         self._lock = threading.RLock()
         self.give(self._open())
-        _every.add(self)
+        self.prompt_bound_ms: int = c.lib.stillhouse_prompt_bound_ms(self._first)
+        after_fork(self)
 
     def take(self) -> Client:
         with self._lock:
@@ -155,14 +172,3 @@ class Clients:
             client.start_counting()
             for count in client.outbox:
                 count.value = 0
-
-
-_every: weakref.WeakSet[Clients] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for clients in list(_every):
-        clients.start_over()
-
-
-os.register_at_fork(after_in_child=_after_fork)

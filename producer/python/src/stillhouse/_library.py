@@ -158,6 +158,7 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "example_result": (_text, [POINTER(Result), c_size_t]),
     "prompt": (c_int, [_client, _text, _text, _text, c_int, POINTER(PromptResult)]),
     "prompt_from_memory": (c_bool, [_client, _text, _text, _text, POINTER(PromptResult)]),
+    "prompt_bound_ms": (c_int, [_client]),
     "prompt_free": (None, [POINTER(PromptResult)]),
     "prompt_id": (_text, [_client]),
     "messages": (c_int, [_client, _text, _text, c_int, c_int, POINTER(MessagesResult)]),

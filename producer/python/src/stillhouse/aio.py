@@ -1,9 +1,10 @@
 """AsyncStillhouse: the client for event loops, asyncio's or uvloop's.
 
 What memory has is answered on the loop, with a call that touches no socket and no disk; all else runs
-in a few threads of the client's own, calls that are told to wait in others, so that they are in
-nobody's way. prompt() and messages() are bounded from when they are awaited: where no thread is free in
-time the base prompt comes out. A cancelled call that has begun ends in its thread, unheard.
+in a few threads of the client's own. Calls that are told to wait have others, so that they are in
+nobody's way; the interpreter's end does not wait for those. prompt() and messages() are bounded from
+when they are awaited: where no thread is free in time the base prompt comes out. A cancelled call that
+has begun ends in its thread, unheard.
 """
 
 from __future__ import annotations
@@ -11,48 +12,67 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import os
-import weakref
+import threading
 from collections.abc import Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Callable, TypeVar
 
 from . import _arguments as arguments
 from ._arguments import Document, Metadata, Priority
+from ._clients import after_fork
 from ._questions import ForMessages, ForPrompt, Question
 from .client import Stillhouse, _again, form_of
-from .errors import ClosedError, Status
+from .errors import ClosedError, NotFoundError, Status
 from .results import JobId, Messages, Prompt, Result, Stats
 from .tasks import AsyncTask, Form, Learner
 
 T = TypeVar("T")
 
-_WAITING_THREADS = 16
-_CONNECT_MS, _COMMAND_MS = 100, 50  # defaults of stillhouse.h
+_WAITING_AT_ONCE = 16
+
+
+class _DaemonThreads(Executor):
+    """A thread for each call, which ends with the interpreter; so many of them work at once."""
+
+    def __init__(self, at_once: int) -> None:
+        self._room = threading.Semaphore(at_once)
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **keywords: Any) -> Future[T]:
+        future: Future[T] = Future()
+        call = functools.partial(fn, *args, **keywords)
+        threading.Thread(target=self._run, args=(future, call), name="stillhouse-waiting", daemon=True).start()
+        return future
+
+    def _run(self, future: Future[T], call: Callable[[], T]) -> None:
+        with self._room:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = call()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
 
 
 class _Threads:
-    """Two pools, made when they are needed, and anew in a child of fork(), where no thread is left."""
+    """Where calls run, "short" and "waiting"; anew in a child of fork(), where no thread is left."""
 
     def __init__(self, count: int) -> None:
-        self._sizes = {"short": count, "waiting": _WAITING_THREADS}
-        self._pools: dict[str, ThreadPoolExecutor] = {}
-        _every.add(self)
-
-    def pool(self, name: str) -> Executor:
-        pool = self._pools.get(name)
-        if pool is None:
-            made = ThreadPoolExecutor(self._sizes[name], thread_name_prefix=f"stillhouse-{name}")
-            pool = self._pools.setdefault(name, made)
-        return pool
-
-    def close(self) -> None:
-        for pool in self._pools.values():
-            pool.shutdown(wait=False)
+        self._count = count
+        self.start_over()
+        after_fork(self)
 
     def start_over(self) -> None:
-        self._pools = {}
+        self._short = ThreadPoolExecutor(self._count, thread_name_prefix="stillhouse-short")
+        self._waiting = _DaemonThreads(_WAITING_AT_ONCE)
+
+    def pool(self, name: str) -> Executor:
+        return self._short if name == "short" else self._waiting
+
+    def close(self) -> None:
+        self._short.shutdown(wait=False)
 
 
 class AsyncStillhouse:
@@ -102,10 +122,6 @@ class AsyncStillhouse:
     def _start(self, sync: Stillhouse, threads: int) -> None:
         self.sync = sync
         self._threads = _Threads(threads)
-        # Connecting, then two round trips, each of which is sent and answered.
-        connect_ms = sync._settings["connect_timeout_ms"] or _CONNECT_MS
-        command_ms = sync._settings["command_timeout_ms"] or _COMMAND_MS
-        self._bound_ms = connect_ms + 4 * command_ms
 
     # ---- prompts ----------------------------------------------------------------------------
 
@@ -121,18 +137,10 @@ class AsyncStillhouse:
         found = self.sync._recall(question)
         if found is not None:
             return found
-        bound_ms = self._bound_ms + question.wait_ms
-        pool = "waiting" if question.wait_ms > 0 else "short"
-        future: asyncio.Future[T] = self._submit(pool, self.sync._ask, question)
         try:
-            done, _ = await asyncio.wait({future}, timeout=bound_ms / 1000)
-        except asyncio.CancelledError:
-            future.cancel()
-            raise
-        if done:
-            return future.result()
-        future.cancel()
-        return self.sync._none(question, Status.UNREACHABLE, f"no thread was free within {bound_ms} ms")
+            return await self._in_time(question.wait_ms, self.sync._ask, question)
+        except NotFoundError as late:
+            return self.sync._none(question, Status.UNREACHABLE, str(late))
 
     # ---- jobs -------------------------------------------------------------------------------
 
@@ -197,7 +205,9 @@ class AsyncStillhouse:
 
     async def await_result(self, id: str, *, wait_ms: int, queue: str = "enrich") -> Result:
         """As Stillhouse.await_result()."""
-        return await self._run("waiting", self.sync.await_result, id, wait_ms=wait_ms, queue=queue)
+        wait_ms = arguments.number("wait_ms", wait_ms)
+        call = functools.partial(self.sync.await_result, id, wait_ms=wait_ms, queue=queue)
+        return await self._in_time(wait_ms, call)
 
     # ---- tasks ------------------------------------------------------------------------------
 
@@ -281,13 +291,16 @@ class AsyncStillhouse:
     async def _run(self, pool: str, call: Callable[..., T], *args: Any, **keywords: Any) -> T:
         return await self._submit(pool, call, *args, **keywords)
 
-
-_every: weakref.WeakSet[_Threads] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for threads in list(_every):
-        threads.start_over()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+    async def _in_time(self, wait_ms: int, call: Callable[..., T], *args: Any) -> T:
+        """The same, bounded from now on; NotFoundError where it is not over then."""
+        bound_ms = self.sync._clients.prompt_bound_ms + wait_ms
+        future = self._submit("waiting" if wait_ms > 0 else "short", call, *args)
+        try:
+            done, _ = await asyncio.wait({future}, timeout=bound_ms / 1000)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        if not done:
+            future.cancel()
+            raise NotFoundError(f"no thread was free within {bound_ms} ms")
+        return future.result()
