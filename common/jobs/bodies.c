@@ -269,6 +269,26 @@ static enum status read_field(const struct kind_field *field, const struct mp_va
     return STATUS_OK;
 }
 
+/* Of the EITHER fields that belong to this body, none is there. */
+static enum status check_either(const struct found *found, struct error *err)
+{
+    char names[160];
+    size_t used = 0;
+
+    for (size_t i = 0; i < found->shape->count; i++) {
+        const struct kind_field *field = &found->shape->fields[i];
+        if ((field->rules & FIELD_EITHER) == 0 || !kind_has(field, found->word)) {
+            continue;
+        }
+        if (found->values[i].type != MP_NONE) {
+            return STATUS_OK;
+        }
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s\"%s\"",
+                                 used > 0 ? " or " : "", field->name.data);
+    }
+    return used == 0 ? STATUS_OK : error_set(err, STATUS_INVALID, "field %s is missing, expected text", names);
+}
+
 enum status bodies_read(const struct kind_shape *shape, const struct mp_value *map,
                         const struct reading *how, void *out, struct error *err)
 {
@@ -295,7 +315,7 @@ enum status bodies_read(const struct kind_shape *shape, const struct mp_value *m
             found.word = *(const struct slice *)member;
         }
     }
-    return status;
+    return status == STATUS_OK ? check_either(&found, err) : status;
 }
 
 enum status bodies_decode(enum kind_id kind, struct slice body, const struct reading *how,

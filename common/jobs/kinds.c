@@ -7,7 +7,13 @@
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-enum { OPTIONAL = FIELD_OPTIONAL, REQUIRED = FIELD_REQUIRED, KEY = FIELD_KEY, REST = FIELD_REST };
+enum {
+    OPTIONAL = FIELD_OPTIONAL,
+    REQUIRED = FIELD_REQUIRED,
+    KEY = FIELD_KEY,
+    REST = FIELD_REST,
+    EITHER = FIELD_EITHER,
+};
 enum { ASKS_HTTP = KIND_ASKS_HTTP, IS_KEPT = KIND_IS_KEPT };
 enum { NEEDS_NOTHING = 0 };
 #define NEEDS(operation) (1u << OPERATION_##operation)

@@ -47,6 +47,7 @@ enum {
     FIELD_REQUIRED = 1,
     FIELD_KEY = 2,
     FIELD_REST = 4,
+    FIELD_EITHER = 8, /* of those that belong to the body one at least is there */
     SHAPE_FIELDS_MAX = 48
 };
 

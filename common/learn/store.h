@@ -1,0 +1,84 @@
+/* learn/store.h - the learning store: what every execution taught, kept and answered.
+ *
+ *     struct store *store = NULL;
+ *     if (store_open("/var/lib/stillhouse/learn.db", STORE_WRITE, &store, &err) == STATUS_OK &&
+ *         store_put(store, parts, count, &err) == STATUS_OK) {
+ *         ... the parts stand, synced to disk: their jobs may be finished ...
+ *     }
+ *
+ * A part is what one record job says of an execution. A row of `executions` has a column for each
+ * field of the kind `execution` (jobs/kinds.def), and each column remembers which part it came from:
+ * of two the later (at_ms, then job id) stands. So any order and any repetition of the same parts
+ * makes the same row.
+ *
+ * Where it is: a path is a file of SQLite, owned by one writer at a time; "postgresql://..." a
+ * database that any number of writers share. The libraries come into the process with the first
+ * store that needs them.
+ *
+ * A store belongs to one thread at a time. Statuses: INVALID: the place, a file that is no store of
+ * ours, or one newer than this program, both versions named. UNAVAILABLE, UNREACHABLE, FAILED: the
+ * file or server is away, locked, read-only or full: nothing of the call stands, it may be repeated.
+ */
+#ifndef STILLHOUSE_LEARN_STORE_H
+#define STILLHOUSE_LEARN_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "base/status.h"
+#include "jobs/bodies.h"
+
+struct store;
+
+enum store_mode {
+    STORE_READ,  /* never changes anything; a file that is not there is NOT_FOUND */
+    STORE_WRITE, /* makes the file, migrates it up, holds its lock; UNAVAILABLE names who has it */
+};
+
+/* *store is NULL unless OK. */
+enum status store_open(const char *where, enum store_mode mode, struct store **store,
+                       struct error *err) MUSTCHECK;
+void store_close(struct store *store);
+
+/* 32 hex digits, made with the store and kept for its life: a second, empty history has another.
+ * Valid as long as the store is open. */
+const char *store_id(const struct store *store);
+
+/* A record job. The slices must outlive the call; `body` is as bodies_accept_record gave it. */
+struct part {
+    struct slice domain;
+    struct slice job_id;
+    int64_t at_ms; /* what the body says, or when it was enqueued */
+    struct record_body body;
+};
+
+/* All of them in one transaction, or none; marks the groups of the views that they touch. */
+enum status store_put(struct store *store, const struct part *parts, size_t count,
+                      struct error *err) MUSTCHECK;
+
+/* Recomputes up to `groups` of the touched groups of the views; *left: how many are left. */
+enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t groups, size_t *left,
+                          struct error *err) MUSTCHECK;
+
+/* Deletes up to `rows` executions that are older than `before_ms`, or the oldest while the store has
+ * more than `most_bytes` (0 = no bound), with all that hangs on them; *deleted: how many. */
+enum status store_expire(struct store *store, int64_t before_ms, int64_t most_bytes, size_t rows,
+                         size_t *deleted, struct error *err) MUSTCHECK;
+
+/* Recomputes one group, chosen by `random`, from the rows: *drifted where the view says otherwise. */
+enum status store_check_group(struct store *store, uint64_t random, bool *drifted,
+                              struct error *err) MUSTCHECK;
+
+/* For metrics and /readyz. */
+struct store_state {
+    int64_t executions, incomplete; /* incomplete: an outcome without its routing */
+    int64_t dirty_groups;
+    int64_t oldest_dirty_ms; /* Unix ms; 0 = none is dirty */
+    int64_t bytes;
+    int version; /* of the schema */
+};
+enum status store_look(struct store *store, struct store_state *state, struct error *err) MUSTCHECK;
+
+#endif
