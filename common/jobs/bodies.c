@@ -286,7 +286,8 @@ static enum status check_either(const struct found *found, struct error *err)
         used += (size_t)snprintf(names + used, sizeof names - used, "%s\"%s\"",
                                  used > 0 ? " or " : "", field->name.data);
     }
-    return used == 0 ? STATUS_OK : error_set(err, STATUS_INVALID, "field %s is missing, expected text", names);
+    return used == 0 ? STATUS_OK
+                     : error_set(err, STATUS_INVALID, "field %s is missing, expected text", names);
 }
 
 enum status bodies_read(const struct kind_shape *shape, const struct mp_value *map,

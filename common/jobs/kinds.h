@@ -91,7 +91,7 @@ bool kind_is_word(const char *words, struct slice text) MUSTCHECK;
 /* Whether a field belongs to a body whose WORD field says `word`. */
 bool kind_has(const struct kind_field *field, struct slice word) MUSTCHECK;
 
-/* "enrich, distill, index or echo": for messages and help. Returns `out`. */
+/* "enrich, distill, index, echo or record": for messages and help. Returns `out`. */
 enum { KIND_LIST_BYTES = 256 };
 const char *kind_list(char out[KIND_LIST_BYTES]);
 

@@ -7,9 +7,9 @@
  *     }
  *
  * A part is what one record job says of an execution. A row of `executions` has a column for each
- * field of the kind `execution` (jobs/kinds.def), and each column remembers which part it came from:
- * of two the later (at_ms, then job id) stands. So any order and any repetition of the same parts
- * makes the same row.
+ * field of the kind `execution` (jobs/kinds.def), and each column remembers which part it came
+ * from: of two the later (at_ms, then job id) stands. So any order and any repetition of the same
+ * parts makes the same row.
  *
  * Where it is: a path is a file of SQLite, owned by one writer at a time; "postgresql://..." a
  * database that any number of writers share. The libraries come into the process with the first
@@ -17,7 +17,8 @@
  *
  * A store belongs to one thread at a time. Statuses: INVALID: the place, a file that is no store of
  * ours, or one newer than this program, both versions named. UNAVAILABLE, UNREACHABLE, FAILED: the
- * file or server is away, locked, read-only or full: nothing of the call stands, it may be repeated.
+ * file or server is away, locked, read-only or full: nothing of the call stands, it may be
+ * repeated.
  */
 #ifndef STILLHOUSE_LEARN_STORE_H
 #define STILLHOUSE_LEARN_STORE_H
@@ -62,12 +63,13 @@ enum status store_put(struct store *store, const struct part *parts, size_t coun
 enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t groups, size_t *left,
                           struct error *err) MUSTCHECK;
 
-/* Deletes up to `rows` executions that are older than `before_ms`, or the oldest while the store has
- * more than `most_bytes` (0 = no bound), with all that hangs on them; *deleted: how many. */
+/* Deletes up to `rows` executions that are older than `before_ms`, or the oldest while the store
+ * has more than `most_bytes` (0 = no bound), with all that hangs on them; *deleted: how many. */
 enum status store_expire(struct store *store, int64_t before_ms, int64_t most_bytes, size_t rows,
                          size_t *deleted, struct error *err) MUSTCHECK;
 
-/* Recomputes one group, chosen by `random`, from the rows: *drifted where the view says otherwise. */
+/* Recomputes one group, chosen by `random`, from the rows: *drifted where the view says otherwise.
+ */
 enum status store_check_group(struct store *store, uint64_t random, bool *drifted,
                               struct error *err) MUSTCHECK;
 

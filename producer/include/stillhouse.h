@@ -262,7 +262,7 @@ typedef struct stillhouse_source {
  *
  *     static bool next(void *context, stillhouse_job *job)
  *     {
- *         static char body[1024]; // records of this size, one a job
+ *         static char body[1024]; // visits of this size, one a job
  *
  *         job->domain = "legal";
  *         job->body = body;
@@ -273,7 +273,7 @@ typedef struct stillhouse_source {
  * is a source's function; with it
  *
  *     const stillhouse_source source = {
- *         .size = sizeof source, .queue = "record", .next = next, .context = stdin};
+ *         .size = sizeof source, .queue = "visits", .next = next, .context = stdin};
  *     if (stillhouse_enqueue_all(client, &source) != STILLHOUSE_OK) {
  *         fprintf(stderr, "%s\n", stillhouse_error(client));
  *     }

@@ -134,7 +134,9 @@ Test(settings_values, queues_are_known_and_named_once)
     ACCEPTS("queues", "echo");
     ACCEPTS("queues", "index,enrich.0,enrich.9999");
     REFUSES("queues", "", "must not be empty");
-    REFUSES("queues", "enrich,record,echo", "\"record\" is not a queue", "enrich, distill");
+    REFUSES("queues", "enrich,recorder,echo", "\"recorder\" is not a queue", "enrich, distill",
+            "record");
+    ACCEPTS("queues", "record,record.1");
     REFUSES("queues", "enrich,", "\"\" is not a queue");
     REFUSES("queues", ",enrich", "\"\" is not a queue");
     REFUSES("queues", "enrich, echo", "\" echo\" is not a queue");
