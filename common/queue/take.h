@@ -96,7 +96,8 @@ struct queue_idle {
 enum status queue_list_idle(struct redis_conn *conn, const char *stream, int64_t idle_ms,
                             struct queue_idle *rows, size_t *count, struct error *err) MUSTCHECK;
 
-/* Puts a token on a queue's list `key` (wake, call) where none stands; it ends by itself. */
+/* Puts a token on a queue's list `key` (wake, call) in the place of any; it ends by itself. A full
+ * Redis takes none, and that is no failure. */
 enum status queue_push_token(struct redis_conn *conn, const char *key, struct error *err) MUSTCHECK;
 
 /* ---- delayed jobs, consumers -------------------------------------------------------------------

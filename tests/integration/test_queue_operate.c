@@ -318,6 +318,7 @@ BOOKED_TEST(queue_operate, out_of_memory_nothing_comes_in_and_everything_can_end
     add("released", "");
     add("retried", "");
     add("buried", "");
+    add("delayed", "delay_ms=1 unique=v");
     read_jobs("me", 5, &batch);
     cr_assert_eq(batch.count, 5);
     cr_assert_str_eq(ask("CONFIG", "SET", "maxmemory", "1", NULL), "OK");
@@ -348,10 +349,14 @@ BOOKED_TEST(queue_operate, out_of_memory_nothing_comes_in_and_everything_can_end
                      cursor, &taken, &buried, &err));
     cr_assert_eq(taken.count, 1);
     OK(queue_prepare(conn, &queue, &err));
+    clock_sleep_ms(2); /* until it is due */
+    cr_assert_eq(promote(NULL), 2, "the delayed one and the one that failed");
+    OK(queue_push_token(conn, queue.call, &err)); /* worth no failure */
+    cr_assert_str_eq(ask("EXISTS", queue.call, NULL), "0");
     OK(queue_pause(conn, &queue, true, &err));
 
     cr_assert_str_eq(ask("CONFIG", "SET", "maxmemory", "0", NULL), "OK");
-    cr_assert_eq(stats().waiting, 1);
+    cr_assert_eq(stats().waiting, 3);
     cr_assert_eq(stats().running, 1);
     cr_assert_eq(retry_as("you", &taken.jobs[0], 0, false), QUEUE_MOVED);
     queue_batch_free(&taken);

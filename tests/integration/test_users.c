@@ -212,6 +212,7 @@ Test(users, each_can_do_what_it_is_for)
     test_chroma_start(&chroma);
     RUN(0, "init");
     leave_an_orphan();
+    DO("SET", "sh:epoch:{legal}", "oops"); /* to be moved all the same */
     const pid_t worker = start_as_worker();
     work_as_producer();
     work_as_operator();
@@ -223,6 +224,7 @@ Test(users, each_can_do_what_it_is_for)
         clock_sleep_ms(POLL_MS);
     }
     wait_for("queues.enrich.counters.done", 4);
+    cr_assert_gt(integer_of(COMMAND("INCR", "sh:epoch:{legal}")), 1000000000000);
     cr_assert_eq(kill(worker, SIGTERM), 0);
     cr_assert_eq(waitpid(worker, &state, 0), worker);
     cr_assert(WIFEXITED(state) && WEXITSTATUS(state) == 0, "state %d", state);

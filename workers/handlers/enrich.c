@@ -6,8 +6,9 @@
  * more hits, four times as many each time, by those alone that lack some; the sweep deletes what
  * has expired (sweep.h), so that this stays rare. Failure modes: Chroma's breaker open -> the
  * cached result, stale if need be, else an empty one at once (not cached); a failed call ->
- * the same where somebody waits, else PARK; a result that the cache does not take -> answered where
- * somebody waits, else PARK; no collection -> zero examples, cached for a short time.
+ * the same where somebody waits, else PARK; a result that the cache does not take -> DONE where
+ * somebody waits or the cache is full, else PARK; no collection -> zero examples, cached for a
+ * short time.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -271,6 +272,15 @@ static void take_far_hits(struct enrich_group *group, size_t index, const struct
     }
 }
 
+static void say_full(const struct error *err)
+{
+    long long suppressed = 0;
+
+    if (log_kind_allow("results not kept", &suppressed)) {
+        log_warning("results are not kept: %s (%lld more like it)", err->text, suppressed);
+    }
+}
+
 static void write_group(struct enrich_group *group, int64_t ttl_ms)
 {
     struct result_write writes[QUERY_BATCH_MAX];
@@ -287,6 +297,10 @@ static void write_group(struct enrich_group *group, int64_t ttl_ms)
     }
     /* Who waits is answered all the same: whoever asks next has it made anew. */
     (void)error_wrap(&err, "result cache");
+    if (err.status == STATUS_OOM) { /* no reason to keep the job, which takes room too */
+        say_full(&err);
+        return;
+    }
     for (size_t i = 0; i < group->count; i++) {
         if (!group->items[i]->task->job->options.reply) {
             asking_judge_failure(group->items[i]->task, OPERATION_REDIS, &err);

@@ -72,33 +72,32 @@ enum status result_cache_write(struct context *ctx, const struct result_write *i
     return redis_pipeline_end(&pipeline, err);
 }
 
-/* An epoch key that cannot be added to (anybody may write there: text, another type, the largest
- * number) is set to the time, which is beyond what any epoch has reached by ones. */
-static enum status renew_epoch(struct context *ctx, const char *domain, struct error *err)
-{
-    char key[KEYS_BYTES];
-
-    return redis_commandf(context_cache(ctx), NULL, err, "SET %s %jd",
-                          keys_name(key, KEYS_EPOCH, ctx->settings->prefix, domain),
-                          context_now_unix_ms(ctx));
-}
+/* Moves an epoch that INCR did not. A full Redis gets rid of a job only once its epoch has moved,
+ * which is small and one a domain: so it may, and by a script, since the cache's own Redis has no
+ * function library. A key that cannot be added to (anybody may write there: text, another type, the
+ * largest number) is set to the time, which is beyond what any epoch has reached by ones. */
+static const char move_all_the_same[] = "#!lua flags=allow-oom\n"
+                                        "if type(redis.pcall('INCR', KEYS[1])) == 'table' then\n"
+                                        "    redis.call('SET', KEYS[1], ARGV[1])\n"
+                                        "end";
 
 enum status result_cache_outdate(struct context *ctx, const char *const *domains, size_t count,
                                  struct error *err)
 {
     struct redis_pipeline pipeline = {.conn = context_cache(ctx)};
+    const char *prefix = ctx->settings->prefix;
     char key[KEYS_BYTES];
 
     for (size_t i = 0; i < count; i++) {
-        redis_pipelinef(&pipeline, "INCR %s",
-                        keys_name(key, KEYS_EPOCH, ctx->settings->prefix, domains[i]));
+        redis_pipelinef(&pipeline, "INCR %s", keys_name(key, KEYS_EPOCH, prefix, domains[i]));
     }
     enum status status = redis_pipeline_end(&pipeline, err);
-    if (status != STATUS_REFUSED) {
+    if (status != STATUS_REFUSED && status != STATUS_OOM) {
         return status;
     }
     for (size_t i = 0; i < count; i++) {
-        TRY(renew_epoch(ctx, domains[i], err));
+        redis_pipelinef(&pipeline, "EVAL %s 1 %s %jd", move_all_the_same,
+                        keys_name(key, KEYS_EPOCH, prefix, domains[i]), context_now_unix_ms(ctx));
     }
-    return STATUS_OK;
+    return redis_pipeline_end(&pipeline, err);
 }

@@ -37,7 +37,8 @@ struct result_write {
 enum status result_cache_write(struct context *ctx, const struct result_write *items, size_t count,
                                struct error *err) MUSTCHECK;
 
-/* Moves the epochs of `count` domains: their cached results are stale from now on. */
+/* Moves the epochs of `count` domains, also where the cache's Redis is full: their cached results
+ * are stale from now on. */
 enum status result_cache_outdate(struct context *ctx, const char *const *domains, size_t count,
                                  struct error *err) MUSTCHECK;
 

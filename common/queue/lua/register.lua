@@ -30,7 +30,7 @@ local function whole(f)
     end
 end
 
--- What ends jobs, keeps them alive or makes room must work when Redis is out of memory.
+-- What runs jobs, ends them, keeps them alive or makes room must work when Redis is out of memory.
 local OOM = {'allow-oom'}
 redis.register_function{function_name = 'sh_version', callback = api.sh_version, flags = {'no-writes'}}
 register('sh_enqueue', api.sh_enqueue)
@@ -45,7 +45,7 @@ register('sh_reply', whole(api.sh_reply), OOM)
 register('sh_release', whole(api.sh_release), OOM)
 register('sh_heartbeat', whole(api.sh_heartbeat), OOM)
 register('sh_reclaim', whole(api.sh_reclaim), OOM)
-register('sh_promote', whole(api.sh_promote))
+register('sh_promote', whole(api.sh_promote), OOM)  -- so does it of the delayed set
 register('sh_parked', api.sh_parked, {'no-writes'})
 register('sh_unpark', whole(api.sh_unpark), OOM)
 register('sh_prepare', api.sh_prepare, OOM)
