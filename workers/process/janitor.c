@@ -362,7 +362,7 @@ static const struct chore own_chores[] = {
 
 enum {
     REAP_IDLE_MS = 600000,
-    PROMOTE_LIMIT = 1000,
+    PROMOTE_LIMIT = 250,       /* some 5 ms of Redis; where more are due it comes again at once */
     PROMOTE_EVERY_MS = 180000, /* when nothing is due before */
     PROMOTE_DEAF_MS = 1000,
     PROMOTE_PAUSED_MS = 500,
