@@ -279,18 +279,28 @@ static void stop(struct sending *sending, const struct error *why)
     }
 }
 
-/* The queue has no room for what is in the call. Those behind it are sent all the same where
- * nothing is kept: there may be some by then. */
-static void lose_for_room(struct sending *sending, struct call *call)
+/* The queue, or where `said` is no success Redis, has no room for what is in the call. Those behind
+ * it are sent all the same where nothing is kept: there may be some by then. */
+static void lose_for_room(struct sending *sending, struct call *call, const struct error *said)
 {
-    struct error full = {0};
+    struct error full = *said;
 
-    (void)say_full(sending->order->client, sending->order->queue, &full);
+    if (said->status == STATUS_OK) {
+        (void)say_full(sending->order->client, sending->order->queue, &full);
+    }
     note(sending, &full);
     if (sending->keep || sending->order->room_ms > 0) {
         stop(sending, &full);
     }
     lose(sending, call, &full, false);
+}
+
+/* Redis itself is full: it took none of a call, and may take them all once workers have made room.
+ */
+static bool may_wait(const struct sending *sending, const struct error *err)
+{
+    return err->status == STATUS_OOM && sending->order->room_ms > 0 &&
+           redis_conn_is_open(sending->conn);
 }
 
 /* ---- many: answers -------------------------------------------------------------------------- */
@@ -353,14 +363,14 @@ static void collect(struct sending *sending)
     if (err.status == STATUS_OK) {
         take_answers(sending, call);
         if (call->count > 0 && sending->order->room_ms == 0) {
-            lose_for_room(sending, call);
+            lose_for_room(sending, call, &err);
         }
     } else if (err.status == STATUS_INVALID && call->count > 1) {
         call->singly = true;
     } else if (err.status == STATUS_INVALID) {
         refuse(sending, call->indexes[0], &err);
         empty(call);
-    } else {
+    } else if (!may_wait(sending, &err)) {
         if (err.status == STATUS_GARBLED) { /* somebody is there, and said something else */
             err.status = STATUS_FAILED;
         }
@@ -408,7 +418,7 @@ static void send_singly(struct sending *sending, struct call *call)
         }
     }
     call->count = left;
-    if (err.status != STATUS_OK && err.status != STATUS_INVALID) {
+    if (err.status != STATUS_OK && err.status != STATUS_INVALID && !may_wait(sending, &err)) {
         stop(sending, &err);
         lose(sending, call, &err, !redis_conn_is_open(sending->conn));
     }
@@ -424,16 +434,17 @@ static void wait_for_room(struct sending *sending, struct call *call)
         const size_t before = call->count;
         const int64_t left_ms = until_ms - clock_now_ms();
         if (left_ms <= 0) {
-            lose_for_room(sending, call);
+            lose_for_room(sending, call, &err);
             return;
         }
         clock_sleep_ms(pause_ms < left_ms ? pause_ms : left_ms);
-        if (ask_again(sending, call, 0, call->count, &err) != STATUS_OK) {
+        if (ask_again(sending, call, 0, call->count, &err) == STATUS_OK) {
+            take_answers(sending, call);
+        } else if (!may_wait(sending, &err)) {
             stop(sending, &err);
             lose(sending, call, &err, !redis_conn_is_open(sending->conn));
             return;
         }
-        take_answers(sending, call);
         pause_ms = call->count < before ? PAUSE_MIN_MS : pause_ms * 2;
         pause_ms = pause_ms > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause_ms;
         if (call->count < before) {

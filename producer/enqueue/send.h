@@ -27,7 +27,7 @@ stillhouse_status send_or_keep(stillhouse_client *client, const struct queue *qu
 struct send_order {
     stillhouse_client *client;
     const struct queue *queue;
-    int64_t room_ms; /* a full queue is waited for, so long after it took one; 0 = not */
+    int64_t room_ms; /* a full queue or Redis is waited for, so long after it took one; 0 = not */
     size_t count;    /* of the jobs, where it is known: then all are told; else 0 */
 
     /* Makes the next job's draft, its body in client->body. NOT_FOUND: there are no more. INVALID:

@@ -255,7 +255,8 @@ typedef struct stillhouse_source {
      * where it was sent and may be in; else "". Valid for the call. May be NULL. */
     void (*told)(void *context, size_t index, stillhouse_status outcome, const char *id, bool twin);
     void *context;
-    int64_t room_ms; /* a full queue is waited for, so long after it last took one; 0 = not */
+    int64_t room_ms; /* a queue, or a Redis, that is full is waited for, so long after it last took
+                      * one; 0 = not */
 } stillhouse_source;
 
 /* As many jobs as a source has, as they come: pipelined as above, in memory some 4 MiB at a time.

@@ -1,6 +1,8 @@
 /* stillhouse enqueue, prompt and result. */
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/strbuf.h"
 #include "base/text.h"
@@ -344,6 +346,32 @@ Test(cli_enqueue, wait_full_waits_for_room_until_every_job_is_in)
     stop_answering(worker);
     cr_assert_eq(stat_of("queues.distill.counters.enqueued"), 6500);
     cr_assert_gt(stat_of("queues.distill.counters.refused"), 0);
+}
+
+/* Takes Redis' memory; the process that gives it back after a moment. */
+static pid_t take_memory(void)
+{
+    DO("CONFIG", "SET", "maxmemory", "1");
+    const pid_t pid = fork();
+    cr_assert(pid >= 0);
+    if (pid == 0) {
+        clock_sleep_ms(400);
+        struct redis_conn *own = new_conn();
+        _exit(redis_commandf(own, NULL, NULL, "CONFIG SET maxmemory 0") == STATUS_OK ? 0 : 1);
+    }
+    return pid;
+}
+
+Test(cli_enqueue, wait_full_waits_for_a_redis_that_is_full)
+{
+    int state = 0;
+    const pid_t giver = take_memory();
+
+    RUN(0, "enqueue", "distill", "--jsonl", write_lines(6500), "--wait-full");
+    PRINTS("6500 accepted, 0 deduplicated, 0 refused");
+    cr_assert_eq(waitpid(giver, &state, 0), giver);
+    cr_assert(WIFEXITED(state) && WEXITSTATUS(state) == 0, "state %d", state);
+    cr_assert_eq(stat_of("queues.distill.waiting"), 6500);
 }
 
 Test(cli_enqueue, a_line_over_every_limit_is_reported_and_the_next_goes_in)

@@ -2,10 +2,11 @@
  * one job a line; and what producers kept while Redis was away.
  *
  * A line that is no good job is reported with its number and left out; the others go in. What ends
- * it early: --stop-on-error at the first such line, a queue that is full (without --wait-full), a
- * Redis that fails. What was accepted by then stays, and the counts say how much that is. With an
- * outbox neither of the last two ends it: from there on the lines go into the outbox, as they do
- * from the first where older jobs in it could not be sent. Enrichments are not kept.
+ * it early: --stop-on-error at the first such line, a queue or a Redis that is full (without
+ * --wait-full), a Redis that fails. What was accepted by then stays, and the counts say how much
+ * that is. With an outbox neither of the last two ends it: from there on the lines go into the
+ * outbox, as they do from the first where older jobs in it could not be sent. Enrichments are not
+ * kept.
  */
 #include <cjson/cJSON.h>
 #include <errno.h>
