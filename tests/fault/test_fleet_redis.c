@@ -473,6 +473,40 @@ Test(fleet_redis, without_memory_a_long_job_still_beats_and_is_not_taken_over)
     stop_fleet();
 }
 
+/* ---- a cache of its own that hangs ----------------------------------------------------------- */
+
+/* What the janitor does between its looks at the cache: promoting due jobs. */
+Test(fleet_redis, a_cache_that_hangs_holds_up_no_delayed_job)
+{
+    const int64_t start_ms = clock_now_ms();
+    int64_t longest_ms = 0;
+    struct test_server cache;
+    char id[16];
+
+    test_redis_start(&cache, NULL);
+    snprintf(settings.cache_url, sizeof settings.cache_url, "%s", cache.url);
+    settings.breaker_failures = 1;
+    settings.breaker_pause_ms = 600000;
+    start_fleet();
+    test_server_stop(&chroma_server);
+    push_distill("legal", "t", "a prompt", "a result", 0.9, "");
+    wait_for("distill", "parked", 1);
+    test_server_freeze(&cache, true);
+    for (int i = 0; clock_now_ms() - start_ms < 7000; i++) {
+        const int64_t pushed_ms = clock_now_ms();
+        snprintf(id, sizeof id, "e-%d", i);
+        push("echo", id, "legal", "delay_ms=10", "x", 1);
+        wait_for("echo", "done", i + 1);
+        const int64_t took_ms = clock_now_ms() - pushed_ms;
+        longest_ms = took_ms > longest_ms ? took_ms : longest_ms;
+    }
+    cr_assert_lt(longest_ms, 2500, "%lld ms", (long long)longest_ms);
+    test_server_freeze(&cache, false);
+    test_chroma_start(&chroma_server); /* for the teardown */
+    stop_fleet();
+    test_server_stop(&cache);
+}
+
 /* ---- lanes that are cut off ------------------------------------------------------------------ */
 
 /* Kills the connections whose last command was `command`; how many there were. */

@@ -23,6 +23,11 @@ enum {
     SELF_LOOK_MS = 20000, /* no holder but ourselves */
 };
 
+void duty_init(struct duty *duty, struct worker *worker, struct redis_conn *conn)
+{
+    *duty = (struct duty){.worker = worker, .conn = conn, .random.state = (uint64_t)clock_now_ns()};
+}
+
 bool duty_holds_any(const struct duty *duty)
 {
     for (size_t i = 0; i < duty->worker->queue_count; i++) {
@@ -46,21 +51,10 @@ static void set_holds(struct duty *duty, size_t queue, bool holds)
     }
 }
 
-/* A lease that holds something else than a name tells nobody anything. */
 static enum status take(struct duty *duty, const char *key, int64_t ttl_ms, bool *taken,
                         struct error *err)
 {
-    const struct lease lease = {key, duty->worker->id, ttl_ms};
-    enum status status = lease_take(duty->conn, &lease, taken, err);
-
-    if (status != STATUS_OK && redis_is_wrong_type(err)) {
-        log_warning("lease \"%s\" holds what is no lease, it is taken anew", key);
-        status = redis_commandf(duty->conn, NULL, err, "DEL %s", key);
-        if (status == STATUS_OK) {
-            status = lease_take(duty->conn, &lease, taken, err);
-        }
-    }
-    return status;
+    return lease_take(duty->conn, &(struct lease){key, duty->worker->id, ttl_ms}, taken, err);
 }
 
 static const char *alive_key(const struct duty *duty, char key[KEYS_BYTES], const char *id)

@@ -18,7 +18,7 @@
 #include "process/worker.h"
 
 struct duty {
-    struct worker *worker; /* both borrowed; set before the first call, all else is zeroed */
+    struct worker *worker; /* both borrowed */
     struct redis_conn *conn;
 
     bool holds[READER_QUEUES_MAX];      /* this worker does the chores of queue i */
@@ -28,6 +28,9 @@ struct duty {
     int64_t full_look_at_ms; /* when the leases themselves are read again */
     struct retry_random random;
 };
+
+/* It holds nothing yet. `random` is the janitor's too. */
+void duty_init(struct duty *duty, struct worker *worker, struct redis_conn *conn);
 
 /* Renews what is held. */
 enum status duty_beat(struct duty *duty, struct error *err) MUSTCHECK;

@@ -124,6 +124,7 @@ enum {
     REGISTER_AFTER_MS = 27000,
     REGISTER_SPREAD_MS = 4000, /* so that a fleet that was started at once does not stay in step */
     ASK_EVERY = 6,
+    CACHE_WAIT_MS = 250,
 };
 
 /* What keeps jobs ours, or gives them up. */
@@ -239,13 +240,11 @@ static enum status look_for_stale(struct janitor *janitor, struct error *err)
     bool found = false;
 
     if (!duty_holds_any(&janitor->duty)) {
-        const int64_t size = atomic_load(&worker->fleet_size);
-        const int64_t spread_ms = size * STALE_SPREAD_MS;
+        int64_t spread_ms = atomic_load(&worker->fleet_size) * (int64_t)STALE_SPREAD_MS + 1;
+        spread_ms = spread_ms > STALE_OTHERS_MS ? STALE_OTHERS_MS : spread_ms;
         janitor->turn.wait_ms =
-            STALE_OTHERS_MS + (int64_t)(retry_random_next(&janitor->duty.random) %
-                                        (uint64_t)(spread_ms < 1                 ? 1
-                                                   : spread_ms > STALE_OTHERS_MS ? STALE_OTHERS_MS
-                                                                                 : spread_ms));
+            STALE_OTHERS_MS +
+            (int64_t)(retry_random_next(&janitor->duty.random) % (uint64_t)spread_ms);
     }
     enum status status = find_old(janitor, &found, err);
     if (found || status == STATUS_REFUSED) {
@@ -320,7 +319,8 @@ static enum status tick_sweep(struct janitor *janitor, struct error *err)
     return sweep_tick(janitor->sweep, janitor->conn, err);
 }
 
-/* A worker without jobs asks no upstream: how one that was away is now, others know. */
+/* A worker without jobs asks no upstream: how one that was away is now, others know. A cache of its
+ * own that hangs may not keep the janitor, which beats for the jobs. */
 static enum status hear_of_upstreams(struct janitor *janitor, struct error *err)
 {
     struct worker *worker = janitor->worker;
@@ -330,6 +330,9 @@ static enum status hear_of_upstreams(struct janitor *janitor, struct error *err)
                           .clients = {.redis = janitor->conn, .cache = janitor->cache}};
     (void)err;
 
+    if (janitor->cache != janitor->conn) {
+        redis_conn_set_deadline(janitor->cache, clock_now_ms() + CACHE_WAIT_MS);
+    }
     for (int i = 0; i < OPERATIONS; i++) {
         if (upstreams_state(worker->upstreams, (enum operation)i) != BREAKER_CLOSED) {
             upstream_keys_sync(&ctx, (enum operation)i);
@@ -801,14 +804,12 @@ enum status janitor_start(struct worker *worker, struct lane *const *lanes, size
     janitor->lanes = lanes;
     janitor->lane_count = lane_count;
     janitor->sweep = sweep_new(worker);
-    janitor->duty.random.state = (uint64_t)clock_now_ns();
     enum status status = clients_open_redis(settings->redis_url, timeouts, &janitor->conn, err);
     if (status == STATUS_OK) {
         status = clients_open_redis(settings->redis_url, timeouts, &janitor->ear, err);
     }
     janitor->cache = janitor->conn;
-    janitor->duty.worker = worker;
-    janitor->duty.conn = janitor->conn;
+    duty_init(&janitor->duty, worker, janitor->conn);
     if (status == STATUS_OK && settings->cache_url[0] != '\0') {
         status = clients_open_redis(settings->cache_url, timeouts, &janitor->cache, err);
     }
