@@ -24,5 +24,5 @@ journal with the command that takes it back, and an error on the way plays that 
 from outside is walked in more than linear time.
 Functions are only added or extended, never changed in meaning; VERSION grows with every change. ]]
 
-local VERSION = 5
+local VERSION = 6
 
