@@ -270,6 +270,10 @@ class AsyncStillhouse:
     ) -> None:
         await self.close()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> AsyncStillhouse:
+        """Itself: copies of what holds a client, as optimizers of prompts make them, share it."""
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self._settings)
 

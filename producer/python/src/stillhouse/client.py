@@ -355,6 +355,10 @@ class Stillhouse:
     ) -> None:
         self.close()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stillhouse:
+        """Itself: copies of what holds a client, as optimizers of prompts make them, share it."""
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self._settings)
 

@@ -59,7 +59,7 @@ class _Outcome:
 
     def done(
         self,
-        answer: str,
+        answer: str | None,
         *,
         quality: float | None = None,
         success: bool = True,
@@ -68,14 +68,17 @@ class _Outcome:
     ) -> None:
         """Says the answer; it is handed in when the block ends without an exception.
 
-        quality: 0 to 1. prompt: what it is an answer to, where that is not the query. metadata is added
-        to the task's. Said again, the last one counts.
+        None: there is none, and nothing is handed in. quality: 0 to 1. prompt: what it is an answer to,
+        where that is not the query. metadata is added to the task's. Said again, the last one counts.
         """
-        arguments.text("answer", answer)
+        arguments.text_or_none("answer", answer)
         arguments.quality(quality)
         arguments.truth("success", success)
         arguments.text_or_none("prompt", prompt)
         arguments.metadata("metadata", metadata)
+        if answer is None:
+            self._done = None
+            return
         self._done = {
             "task_id": self.task_id,
             "prompt": self.query if prompt is None else prompt,
@@ -222,7 +225,7 @@ class Learner:
         def learning(*args: Any, **keywords: Any) -> Any:
             with Task(client, *self._task(args, keywords)) as task:
                 answer = function(*args, **keywords, examples=task.examples)
-                self._finish(task, answer)
+                finish(task, answer, self.result, self.quality)
                 return answer
 
         return learning
@@ -234,7 +237,7 @@ class Learner:
         async def learning(*args: Any, **keywords: Any) -> Any:
             async with AsyncTask(client, *self._task(args, keywords)) as task:
                 answer = await function(*args, **keywords, examples=await task.examples)
-                self._finish(task, answer)
+                finish(task, answer, self.result, self.quality)
                 return answer
 
         return learning
@@ -250,16 +253,27 @@ class Learner:
         task_id = str(uuid.uuid4()) if self.task_id is None else self.task_id(*args, **keywords)
         return self.domain, task_id, query, self.k, self.wait_ms, self.form, self.model, self.metadata
 
-    def _finish(self, task: _Outcome, answer: Any) -> None:
-        """The function has done its work: nothing that is wrong with the lesson may fail it."""
-        try:
-            text = answer if self.result is None else self.result(answer)
-            if text is not None:
-                task.done(text, quality=self.quality(answer) if callable(self.quality) else self.quality)
-        except StillhouseError as error:
-            task._refused = error
-        except Exception as error:
-            task._refused = InvalidError(f"result or quality of an answer: {error!r}")
+
+def finish(
+    task: _Outcome,
+    answer: Any,
+    result: Callable[[Any], str | None] | None,
+    quality: Callable[[Any], float | None] | float | None,
+    prompt: Callable[[], str] | None = None,
+) -> None:
+    """Says the answer. The work is done: nothing that is wrong with the lesson may fail it.
+
+    prompt: makes what was asked, where that is not the task's query.
+    """
+    try:
+        text = answer if result is None else result(answer)
+        if text is not None:
+            how_good = quality(answer) if callable(quality) else quality
+            task.done(text, quality=how_good, prompt=None if prompt is None else prompt())
+    except StillhouseError as error:
+        task._refused = error
+    except Exception as error:
+        task._refused = InvalidError(f"query, result or quality of an answer: {error!r}")
 
 
 def _check_takes_examples(function: Callable[..., Any]) -> None:
