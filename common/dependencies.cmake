@@ -1,7 +1,7 @@
 # Finds every library, then stops once with all that is missing and the Debian package of each.
-# Leaves interface targets: dep_hiredis dep_msgpack dep_cjson dep_curl dep_curl_linked dep_nettle
-# dep_microhttpd dep_criterion; HAVE_HIREDIS_SSL; and for stillhouse.pc: MSGPACK_PC_REQUIRES,
-# MSGPACK_PC_LIBS.
+# Leaves interface targets: dep_hiredis dep_msgpack dep_cjson dep_curl dep_curl_linked dep_sqlite
+# dep_sqlite_linked dep_nettle dep_microhttpd dep_criterion; HAVE_HIREDIS_SSL; and for stillhouse.pc:
+# MSGPACK_PC_REQUIRES, MSGPACK_PC_LIBS.
 find_package(PkgConfig)
 if(NOT PKG_CONFIG_FOUND)
   message(FATAL_ERROR "pkg-config not found: apt-get install pkg-config")
@@ -40,6 +40,12 @@ else()
   target_include_directories(dep_curl SYSTEM INTERFACE ${PC_curl_linked_INCLUDE_DIRS})
   target_link_libraries(dep_curl INTERFACE ${CMAKE_DL_LIBS})
 endif()
+
+# libsqlite3 is loaded with the first learning store (common/learn/sqlite.c): its header is enough.
+dependency(sqlite_linked "sqlite3>=3.38" libsqlite3-dev)
+add_library(dep_sqlite INTERFACE)
+target_include_directories(dep_sqlite SYSTEM INTERFACE ${PC_sqlite_linked_INCLUDE_DIRS})
+target_link_libraries(dep_sqlite INTERFACE ${CMAKE_DL_LIBS})
 
 dependency(nettle "nettle>=3.7" nettle-dev)
 dependency(microhttpd "libmicrohttpd>=0.9.75" libmicrohttpd-dev)

@@ -34,12 +34,13 @@
 struct store;
 
 enum store_mode {
-    STORE_READ,  /* never changes anything; a file that is not there is NOT_FOUND */
-    STORE_WRITE, /* makes the file, migrates it up, holds its lock; UNAVAILABLE names who has it */
+    STORE_READ,   /* never changes anything; a file that is not there is NOT_FOUND */
+    STORE_WRITE,  /* makes the file, migrates it up, holds its lock; UNAVAILABLE names who has it */
+    STORE_CHANGE, /* a short change by a person beside the writer: no lock; NOT_FOUND as above */
 };
 
-/* *store is NULL unless OK. */
-enum status store_open(const char *where, enum store_mode mode, struct store **store,
+/* *out is NULL unless OK. */
+enum status store_open(const char *where, enum store_mode mode, struct store **out,
                        struct error *err) MUSTCHECK;
 void store_close(struct store *store);
 
@@ -72,6 +73,27 @@ enum status store_expire(struct store *store, int64_t before_ms, int64_t most_by
  */
 enum status store_check_group(struct store *store, uint64_t random, bool *drifted,
                               struct error *err) MUSTCHECK;
+
+/* Deletes all that is known of a task, or with `user` of whoever it names (the other is {NULL, 0};
+ * `domain` {NULL, 0}: a user's in all domains), up to `rows` executions a call, and remembers a
+ * hash: parts that come late or again do not bring it back; of a user, those until `now_unix_ms`.
+ * *deleted < rows: that was all. */
+struct forget {
+    struct slice domain, task_id, user;
+    int64_t now_unix_ms;
+    size_t rows;
+};
+enum status store_forget(struct store *store, const struct forget *what, size_t *deleted,
+                         struct error *err) MUSTCHECK;
+
+/* A copy as of now, at a path where no file is yet. Others go on reading and writing. */
+enum status store_backup(struct store *store, const char *to, struct error *err) MUSTCHECK;
+
+/* Reads the whole file: INVALID says what is damaged, or which count is not that of the rows. */
+enum status store_check(struct store *store, struct error *err) MUSTCHECK;
+
+/* What the questions are asked of. */
+struct database *store_database(struct store *store);
 
 /* For metrics and /readyz. */
 struct store_state {

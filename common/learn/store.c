@@ -1,0 +1,818 @@
+/* See learn/store.h.
+ *
+ * Happy path of a put: one transaction; of each part the row is read, merged (merge.h) and written
+ * where anything changed, and the groups of the views that it is in, before and after, are marked;
+ * commit, which syncs. A repeated batch changes nothing and marks nothing.
+ * Failure modes: whatever fails rolls back, and the caller repeats the batch. The path is looked at
+ * after the commit too: what was written into a file that nobody will see again does not count.
+ */
+#include "learn/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/strbuf.h"
+#include "base/text.h"
+#include "learn/columns.h"
+#include "learn/database.h"
+#include "learn/merge.h"
+#include "learn/schema.h"
+#include "learn/views.h"
+
+/* Statements of a merged table. Their first columns: */
+enum { ROW_ID, ROW_METADATA, ROW_STAMPS, ROW_COLUMNS };
+struct table {
+    const struct merged *merged;
+    struct strbuf find, insert, update;
+};
+
+enum { TABLE_EXECUTIONS, TABLE_POOLS, TABLE_POLICIES, TABLES };
+enum { EXTRAS = 2, GROUPS_MAX = 256, KEEP_BYTES = 1 << 20 };
+
+struct store {
+    struct database *database;
+    int lock;
+    char id[STORE_ID_BYTES];
+    struct table tables[TABLES];
+    struct arena arena;
+    struct view_group marked[GROUPS_MAX]; /* by this transaction already; texts in the arena */
+    size_t marked_count;
+    int64_t added, added_incomplete; /* by this transaction */
+};
+
+/* ---- open and close -------------------------------------------------------------------------- */
+
+/* Besides the merged columns, executions have two that are computed. */
+static void write_statements(struct table *table, const struct merged *merged)
+{
+    const size_t extras = merged == &merged_executions ? EXTRAS : 0;
+    const size_t count = 3 + extras + merged->count; /* at_ms, metadata, stamps */
+
+    table->merged = merged;
+    strbuf_append_str(&table->find, "SELECT id, metadata, stamps");
+    strbuf_printf(&table->insert, "INSERT INTO %s (domain, %s, at_ms, metadata, stamps%s",
+                  merged->name, merged->key, extras > 0 ? ", incomplete, solution_hash" : "");
+    strbuf_printf(&table->update, "UPDATE %s SET at_ms = $2, metadata = $3, stamps = $4%s",
+                  merged->name, extras > 0 ? ", incomplete = $5, solution_hash = $6" : "");
+    for (size_t i = 0; i < merged->count; i++) {
+        strbuf_printf(&table->find, ", %s", merged->columns[i].name);
+        strbuf_printf(&table->insert, ", %s", merged->columns[i].name);
+        strbuf_printf(&table->update, ", %s = $%zu", merged->columns[i].name, 5 + extras + i);
+    }
+    strbuf_printf(&table->find, " FROM %s WHERE domain = $1 AND %s = $2", merged->name,
+                  merged->key);
+    strbuf_append_str(&table->insert, ") VALUES (");
+    for (size_t i = 1; i <= count + 2; i++) {
+        strbuf_printf(&table->insert, "%s$%zu", i > 1 ? ", " : "", i);
+    }
+    strbuf_append_str(&table->insert, ")");
+    strbuf_append_str(&table->update, " WHERE id = $1");
+}
+
+/* The lock's file stays: to delete it would let two in. It says who holds it. */
+static enum status take_lock(const char *path, int *lock, struct error *err)
+{
+    char name[4096];
+    char who[64] = "";
+
+    if (snprintf(name, sizeof name, "%s.lock", path) >= (int)sizeof name) {
+        return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
+    }
+    *lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*lock < 0) {
+        return error_set(err, STATUS_FAILED, "\"%s\": %s", name, strerror(errno));
+    }
+    if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
+        const ssize_t got = pread(*lock, who, sizeof who - 1, 0);
+        who[got > 0 ? strcspn(who, "\n") : 0] = '\0';
+        return error_set(err, STATUS_UNAVAILABLE, "\"%s\" is being written by process %s", path,
+                         who[0] == '\0' ? "?" : who);
+    }
+    const int bytes = snprintf(who, sizeof who, "%ld\n", (long)getpid());
+    if (ftruncate(*lock, 0) != 0 || pwrite(*lock, who, (size_t)bytes, 0) != bytes) {
+        return error_set(err, STATUS_FAILED, "\"%s\": %s", name, strerror(errno));
+    }
+    return STATUS_OK;
+}
+
+static enum status open_database(struct store *store, const char *path, enum store_mode mode,
+                                 struct error *err)
+{
+    static const enum database_mode modes[] = {
+        [STORE_READ] = DATABASE_READ,
+        [STORE_WRITE] = DATABASE_MAKE,
+        [STORE_CHANGE] = DATABASE_WRITE,
+    };
+    size_t version = 0;
+
+    if (mode == STORE_WRITE) {
+        TRY(take_lock(path, &store->lock, err));
+    }
+    TRY(database_open(path, modes[mode], &store->database, err));
+    if (schema_version(store->database, &schema_steps, &version, err) != STATUS_OK ||
+        (mode == STORE_WRITE &&
+         schema_migrate(store->database, &schema_steps, schema_steps.count, err) != STATUS_OK)) {
+        return error_wrap(err, "\"%s\"", path);
+    }
+    if (mode != STORE_WRITE && version != schema_steps.count) {
+        return error_set(err, STATUS_INVALID,
+                         "\"%s\": the learning store has version %zu, expected %zu: its recorder "
+                         "migrates it",
+                         path, version, schema_steps.count);
+    }
+    return schema_store_id(store->database, store->id, err);
+}
+
+enum status store_open(const char *where, enum store_mode mode, struct store **out,
+                       struct error *err)
+{
+    static const struct merged *const merged[TABLES] = {&merged_executions, &merged_pools,
+                                                        &merged_policies};
+    struct store *store = calloc(1, sizeof *store);
+
+    *out = NULL;
+    if (store == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory");
+    }
+    store->lock = -1;
+    bool is_whole = true;
+    for (size_t i = 0; i < TABLES; i++) {
+        struct table *table = &store->tables[i];
+        write_statements(table, merged[i]);
+        is_whole = is_whole && strbuf_ok(&table->find) && strbuf_ok(&table->insert) &&
+                   strbuf_ok(&table->update);
+    }
+    const enum status status = is_whole ? open_database(store, where, mode, err)
+                                        : error_set(err, STATUS_OOM, "out of memory");
+    if (status != STATUS_OK) {
+        store_close(store);
+        return status;
+    }
+    *out = store;
+    return STATUS_OK;
+}
+
+void store_close(struct store *store)
+{
+    if (store == NULL) {
+        return;
+    }
+    database_close(store->database);
+    for (size_t i = 0; i < TABLES; i++) {
+        strbuf_free(&store->tables[i].find);
+        strbuf_free(&store->tables[i].insert);
+        strbuf_free(&store->tables[i].update);
+    }
+    arena_free(&store->arena);
+    if (store->lock >= 0) {
+        close(store->lock);
+    }
+    free(store);
+}
+
+const char *store_id(const struct store *store)
+{
+    return store->id;
+}
+
+struct database *store_database(struct store *store)
+{
+    return store->database;
+}
+
+/* ---- transactions ---------------------------------------------------------------------------- */
+
+static enum status begin(struct store *store, struct error *err)
+{
+    arena_reset(&store->arena, KEEP_BYTES);
+    store->marked_count = 0;
+    store->added = store->added_incomplete = 0;
+    TRY(database_check_file(store->database, err));
+    return database_begin(store->database, err);
+}
+
+/* Commits where all went well, and rolls back else. */
+static enum status end(struct store *store, enum status status, struct error *err)
+{
+    const struct value with[] = {value_integer(store->added),
+                                 value_integer(store->added_incomplete)};
+
+    if (status == STATUS_OK && (store->added != 0 || store->added_incomplete != 0)) {
+        status = database_do(store->database,
+                             "UPDATE counts SET executions = executions + $1,"
+                             " incomplete = incomplete + $2 WHERE id = 1",
+                             with, 2, NULL, err);
+    }
+    if (status == STATUS_OK) {
+        status = database_commit(store->database, err);
+    }
+    if (status != STATUS_OK) {
+        database_rollback(store->database);
+        return status;
+    }
+    return database_check_file(store->database, err);
+}
+
+static enum status copy(struct store *store, struct slice *text, struct error *err)
+{
+    if (text->data != NULL) {
+        text->data = arena_copy(&store->arena, text->data, text->bytes);
+    }
+    return text->data == NULL && text->bytes > 0 ? error_set(err, STATUS_OOM, "out of memory")
+                                                 : STATUS_OK;
+}
+
+/* The name and the domain live as long as the transaction. */
+static enum status mark(struct store *store, const struct view_group *group, struct error *err)
+{
+    for (size_t i = 0; i < store->marked_count; i++) {
+        const struct view_group *other = &store->marked[i];
+        if (other->view == group->view && other->bucket == group->bucket &&
+            slice_equal(other->name, group->name) && slice_equal(other->domain, group->domain)) {
+            return STATUS_OK;
+        }
+    }
+    if (store->marked_count < GROUPS_MAX) {
+        store->marked[store->marked_count++] = *group;
+    }
+    return views_mark(store->database, group, clock_unix_ms(), err);
+}
+
+/* The groups of an execution. */
+static enum status mark_all(struct store *store, struct slice domain, int64_t at_ms,
+                            struct slice task_type, struct slice solution_hash, struct error *err)
+{
+    static const char tier[] = "tier";
+    static const char pool[] = "pool";
+    static const char solution[] = "solution";
+    const struct slice none = {"", 0};
+
+    TRY(mark(store,
+             &(struct view_group){tier, domain, task_type.data == NULL ? none : task_type,
+                                  at_ms / VIEWS_DAY_MS},
+             err));
+    TRY(mark(store, &(struct view_group){pool, domain, none, at_ms / VIEWS_HOUR_MS}, err));
+    return solution_hash.data == NULL
+               ? STATUS_OK
+               : mark(store, &(struct view_group){solution, domain, solution_hash, 0}, err);
+}
+
+/* ---- put ------------------------------------------------------------------------------------- */
+
+static enum status read_row(struct store *store, const struct table *table, struct rows *rows,
+                            struct merge_row *row, struct error *err)
+{
+    struct value values[COLUMNS_MAX];
+    struct slice stamps = rows_value(rows, ROW_STAMPS).text;
+    struct slice metadata = rows_value(rows, ROW_METADATA).text;
+
+    TRY(copy(store, &stamps, err));
+    TRY(copy(store, &metadata, err));
+    for (size_t i = 0; i < table->merged->count; i++) {
+        values[i] = rows_value(rows, ROW_COLUMNS + (int)i);
+        TRY(copy(store, &values[i].text, err));
+    }
+    return merge_open(table->merged, values, stamps, metadata, &store->arena, row, err);
+}
+
+static enum status find_row(struct store *store, const struct table *table, struct slice domain,
+                            struct slice key, struct merge_row *row, int64_t *id, struct error *err)
+{
+    const struct value with[] = {value_text(domain), value_text(key)};
+    const struct slice none = {NULL, 0};
+    struct rows rows;
+    enum status status = STATUS_OK;
+
+    *id = 0;
+    TRY(database_ask(store->database, table->find.data, with, 2, &rows, err));
+    if (rows_next(&rows, err) == ROWS_ONE) {
+        *id = rows_value(&rows, ROW_ID).integer;
+        status = read_row(store, table, &rows, row, err);
+    } else {
+        status = merge_open(table->merged, NULL, none, none, &store->arena, row, err);
+    }
+    const enum status ended = rows_end(&rows);
+    return ended != STATUS_OK ? ended : status;
+}
+
+static const struct value *column_of(const struct merge_row *row, size_t at)
+{
+    size_t i = 0;
+
+    while (row->table->columns[i].at != at) {
+        i++;
+    }
+    return &row->values[i];
+}
+#define VALUE(row, field) column_of(row, offsetof(struct record_body, field))
+
+static bool is_incomplete(const struct merge_row *row)
+{
+    const unsigned told =
+        merge_kind_bit(slice_of("routing")) | merge_kind_bit(slice_of("execution"));
+
+    return (row->seen & merge_kind_bit(slice_of("outcome"))) != 0 && (row->seen & told) == 0;
+}
+
+static enum status hash_of_solution(struct store *store, const struct merge_row *row,
+                                    struct slice *hash, struct error *err)
+{
+    const struct value *summary = VALUE(row, solution_summary);
+    char text[TEXT_HASH_CHARS + 1];
+
+    *hash = (struct slice){NULL, 0};
+    if (summary->type != VALUE_TEXT) {
+        return STATUS_OK;
+    }
+    text_hash(summary->text.data, summary->text.bytes, text);
+    *hash = (struct slice){text, TEXT_HASH_CHARS};
+    return copy(store, hash, err);
+}
+
+struct target {
+    const struct table *table;
+    struct slice domain, key;
+};
+
+static enum status write_row(struct store *store, const struct target *target,
+                             const struct merge_row *row, int64_t id, struct slice solution_hash,
+                             struct error *err)
+{
+    struct value with[COLUMNS_MAX + 8];
+    struct slice stamps;
+    struct slice metadata;
+    size_t count = 0;
+
+    TRY(merge_close(row, &store->arena, &stamps, &metadata, err));
+    if (id == 0) {
+        with[count++] = value_text(target->domain);
+        with[count++] = value_text(target->key);
+    } else {
+        with[count++] = value_integer(id);
+    }
+    with[count++] = value_integer(row->at_ms);
+    with[count++] = value_text(metadata);
+    with[count++] = value_bytes(stamps);
+    if (row->table == &merged_executions) {
+        with[count++] = value_integer(is_incomplete(row));
+        with[count++] = value_text(solution_hash);
+    }
+    for (size_t i = 0; i < row->table->count; i++) {
+        const bool is_empty = row->values[i].type == VALUE_NULL && row->table->columns[i].is_group;
+        with[count++] = is_empty ? value_str("") : row->values[i];
+    }
+    return database_do(store->database,
+                       id == 0 ? target->table->insert.data : target->table->update.data, with,
+                       count, NULL, err);
+}
+
+static enum status put_into(struct store *store, const struct target *target,
+                            const struct part *part, struct error *err)
+{
+    struct merge_row row;
+    struct merge_row before;
+    struct slice old_hash = {NULL, 0};
+    struct slice new_hash = {NULL, 0};
+    int64_t id = 0;
+    bool changed = false;
+
+    TRY(find_row(store, target->table, target->domain, target->key, &row, &id, err));
+    before = row;
+    TRY(merge_part(&row, part, &store->arena, &changed, err));
+    if (!changed) {
+        return STATUS_OK;
+    }
+    if (row.table == &merged_executions) {
+        TRY(hash_of_solution(store, &row, &new_hash, err));
+        if (id != 0) {
+            TRY(hash_of_solution(store, &before, &old_hash, err));
+            TRY(mark_all(store, target->domain, before.at_ms, VALUE(&before, task_type)->text,
+                         old_hash, err));
+        }
+        TRY(mark_all(store, target->domain, row.at_ms, VALUE(&row, task_type)->text, new_hash,
+                     err));
+        store->added += id == 0;
+        store->added_incomplete += is_incomplete(&row) - is_incomplete(&before);
+    }
+    return write_row(store, target, &row, id, new_hash, err);
+}
+
+static enum status put_feedback(struct store *store, const struct part *part, struct error *err)
+{
+    const struct record_body *body = &part->body;
+    struct slice metadata;
+
+    TRY(merge_metadata(&body->metadata, &store->arena, &metadata, err));
+    const struct value with[] = {
+        value_text(part->domain),
+        value_text(part->job_id),
+        value_text(body->task_id),
+        value_integer(part->at_ms),
+        value_text(body->feedback_type),
+        body->user_rating.given ? value_integer(body->user_rating.value) : value_null(),
+        body->user_accepted.given ? value_integer(body->user_accepted.value) : value_null(),
+        value_text(body->comment),
+        value_text(body->user),
+        value_text(metadata),
+    };
+    return database_do(store->database,
+                       "INSERT INTO feedback (domain, job_id, task_id, at_ms, feedback_type,"
+                       " user_rating, user_accepted, comment, user, metadata)"
+                       " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+                       with, 10, NULL, err);
+}
+
+/* What is kept of a forgotten name is a hash. */
+static void hash_name(struct slice domain, struct slice name, char out[TEXT_HASH_CHARS + 1])
+{
+    struct strbuf text = {0};
+
+    strbuf_append(&text, domain.data, domain.bytes);
+    strbuf_append_char(&text, '\0');
+    strbuf_append(&text, name.data, name.bytes);
+    text_hash_raw(text.data, text.bytes, out);
+    strbuf_free(&text);
+}
+
+/* A task that was forgotten stays so; of a user, what was before. */
+static enum status is_forgotten(struct store *store, const struct part *part, bool *forgotten,
+                                struct error *err)
+{
+    static const char sql[] = "SELECT at_ms FROM forgotten WHERE what = $1 AND hash = $2";
+    const struct slice domains[] = {part->domain, part->domain, {"", 0}};
+    const struct slice names[] = {part->body.task_id, part->body.user, part->body.user};
+    struct value found;
+
+    *forgotten = false;
+    for (size_t i = 0; i < 3 && !*forgotten; i++) {
+        char hash[TEXT_HASH_CHARS + 1];
+        if (names[i].data == NULL) {
+            continue;
+        }
+        hash_name(domains[i], names[i], hash);
+        const struct value with[] = {value_str(i == 0 ? "task" : "user"), value_str(hash)};
+        TRY(database_find(store->database, sql, with, 2, &found, err));
+        *forgotten = found.type == VALUE_INTEGER && (i == 0 || part->at_ms <= found.integer);
+    }
+    return STATUS_OK;
+}
+
+static enum status put_part(struct store *store, const struct part *part, bool any_forgotten,
+                            struct error *err)
+{
+    const struct record_body *body = &part->body;
+    const struct slice default_repo = {"", 0};
+    bool forgotten = false;
+
+    if (any_forgotten) {
+        TRY(is_forgotten(store, part, &forgotten, err));
+    }
+    if (forgotten) {
+        return STATUS_OK;
+    }
+    if (slice_equal(body->kind, slice_of("policy"))) {
+        const struct target policies = {&store->tables[TABLE_POLICIES], part->domain,
+                                        body->repo.data == NULL ? default_repo : body->repo};
+        return put_into(store, &policies, part, err);
+    }
+    if (body->pool_id.data != NULL) {
+        const struct target pools = {&store->tables[TABLE_POOLS], part->domain, body->pool_id};
+        TRY(put_into(store, &pools, part, err));
+    }
+    if (body->task_id.data == NULL) {
+        return STATUS_OK;
+    }
+    if (slice_equal(body->kind, slice_of("feedback"))) {
+        TRY(put_feedback(store, part, err));
+    }
+    const struct target executions = {&store->tables[TABLE_EXECUTIONS], part->domain,
+                                      body->task_id};
+    return put_into(store, &executions, part, err);
+}
+
+enum status store_put(struct store *store, const struct part *parts, size_t count,
+                      struct error *err)
+{
+    struct value any;
+
+    TRY(begin(store, err));
+    enum status status =
+        database_find(store->database, "SELECT 1 FROM forgotten LIMIT 1", NULL, 0, &any, err);
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+        status = put_part(store, &parts[i], any.type == VALUE_INTEGER, err);
+    }
+    return end(store, status, err);
+}
+
+/* ---- refresh --------------------------------------------------------------------------------- */
+
+/* Reads groups into the arena: view, domain, name, bucket. */
+static enum status list_groups(struct store *store, const char *sql, struct value with,
+                               struct view_group *groups, size_t *count, struct error *err)
+{
+    struct rows rows;
+    enum status status = STATUS_OK;
+
+    *count = 0;
+    TRY(database_ask(store->database, sql, &with, 1, &rows, err));
+    while (status == STATUS_OK && *count < GROUPS_MAX && rows_next(&rows, err) == ROWS_ONE) {
+        struct view_group *group = &groups[(*count)++];
+        struct slice view = rows_value(&rows, 0).text;
+        *group = (struct view_group){NULL, rows_value(&rows, 1).text, rows_value(&rows, 2).text,
+                                     rows_value(&rows, 3).integer};
+        status = copy(store, &view, err);
+        group->view = view.data;
+        status = status == STATUS_OK ? copy(store, &group->domain, err) : status;
+        status = status == STATUS_OK ? copy(store, &group->name, err) : status;
+    }
+    const enum status ended = rows_end(&rows);
+    return ended != STATUS_OK ? ended : status;
+}
+
+enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t groups, size_t *left,
+                          struct error *err)
+{
+    struct view_group list[GROUPS_MAX];
+    struct value count;
+    size_t found = 0;
+    const int64_t window_ms = now_unix_ms - INT64_C(90) * VIEWS_DAY_MS;
+
+    *left = 0;
+    TRY(begin(store, err));
+    enum status status = list_groups(
+        store, "SELECT 'solution', domain, hash, 0 FROM solutions WHERE first_ms < $1 LIMIT 64",
+        value_integer(window_ms), list, &found, err);
+    for (size_t i = 0; status == STATUS_OK && i < found; i++) {
+        status = views_mark(store->database, &list[i], now_unix_ms, err);
+    }
+    if (status == STATUS_OK) {
+        status = list_groups(
+            store, "SELECT view, domain, name, bucket FROM dirty ORDER BY since_ms LIMIT $1",
+            value_integer((int64_t)groups), list, &found, err);
+    }
+    for (size_t i = 0; status == STATUS_OK && i < found; i++) {
+        status = views_compute(store->database, &list[i], now_unix_ms, err);
+    }
+    if (status == STATUS_OK) {
+        status = database_find(store->database, "SELECT COUNT(*) FROM dirty", NULL, 0, &count, err);
+        *left = status == STATUS_OK ? (size_t)count.integer : 0;
+    }
+    return end(store, status, err);
+}
+
+/* The group's figures, as one number that changes with any of them. */
+static enum status sum_group(struct store *store, const struct view_group *group, double *sum,
+                             struct error *err)
+{
+    static const char sql[] =
+        "SELECT total(executions + 3.0 * finished + 7.0 * successes + 11.0 * cost + 13.0 * quality"
+        " + 17.0 * tokens + 19.0 * duration + 23.0 * coalesce(duration_p95, 0))"
+        " FROM tier_performance WHERE domain = $1 AND task_type = $2 AND day = $3";
+    const struct value with[] = {value_text(group->domain), value_text(group->name),
+                                 value_integer(group->bucket)};
+    struct value found;
+
+    TRY(database_find(store->database, sql, with, 3, &found, err));
+    *sum = found.type == VALUE_INTEGER ? (double)found.integer : found.number;
+    return STATUS_OK;
+}
+
+/* A group that is marked is not said to be right. */
+enum status store_check_group(struct store *store, uint64_t random, bool *drifted,
+                              struct error *err)
+{
+    struct view_group group[GROUPS_MAX];
+    struct value last;
+    size_t found = 0;
+    double before = 0;
+    double after = 0;
+
+    *drifted = false;
+    TRY(begin(store, err));
+    enum status status =
+        database_find(store->database, "SELECT max(id) FROM executions", NULL, 0, &last, err);
+    const int64_t from = last.integer > 0 ? (int64_t)(random % (uint64_t)last.integer) : 0;
+    if (status == STATUS_OK) {
+        status =
+            list_groups(store,
+                        "SELECT 'tier', domain, task_type, at_ms / 86400000 FROM executions"
+                        " WHERE id > $1 AND NOT EXISTS (SELECT 1 FROM dirty WHERE view = 'tier'"
+                        " AND dirty.domain = executions.domain AND name = task_type"
+                        " AND bucket = executions.at_ms / 86400000) LIMIT 1",
+                        value_integer(from), group, &found, err);
+    }
+    if (status == STATUS_OK && found > 0) {
+        status = sum_group(store, &group[0], &before, err);
+        status = status == STATUS_OK
+                     ? views_compute(store->database, &group[0], clock_unix_ms(), err)
+                     : status;
+        status = status == STATUS_OK ? sum_group(store, &group[0], &after, err) : status;
+        const double apart = before > after ? before - after : after - before;
+        *drifted = status == STATUS_OK && apart > 1e-6 * (1 + after);
+    }
+    return end(store, status, err);
+}
+
+/* ---- deletion -------------------------------------------------------------------------------- */
+
+struct doomed {
+    int64_t id, at_ms;
+    bool incomplete;
+    struct slice domain, task_id, task_type, hash;
+};
+#define DOOMED                                                                                     \
+    "SELECT id, at_ms, incomplete, domain, task_id, task_type, solution_hash FROM executions "
+
+static enum status list_doomed(struct store *store, const char *sql, const struct value *with,
+                               size_t with_count, struct doomed *list, size_t *count,
+                               struct error *err)
+{
+    const size_t most = *count;
+    struct rows rows;
+    enum status status = STATUS_OK;
+
+    *count = 0;
+    TRY(database_ask(store->database, sql, with, with_count, &rows, err));
+    while (status == STATUS_OK && *count < most && rows_next(&rows, err) == ROWS_ONE) {
+        struct doomed *row = &list[(*count)++];
+        *row = (struct doomed){rows_value(&rows, 0).integer,      rows_value(&rows, 1).integer,
+                               rows_value(&rows, 2).integer != 0, rows_value(&rows, 3).text,
+                               rows_value(&rows, 4).text,         rows_value(&rows, 5).text,
+                               rows_value(&rows, 6).text};
+        struct slice *const texts[] = {&row->domain, &row->task_id, &row->task_type, &row->hash};
+        for (size_t i = 0; status == STATUS_OK && i < sizeof texts / sizeof texts[0]; i++) {
+            status = copy(store, texts[i], err);
+        }
+    }
+    const enum status ended = rows_end(&rows);
+    return ended != STATUS_OK ? ended : status;
+}
+
+static enum status delete_row(struct store *store, const struct doomed *row, struct error *err)
+{
+    const struct value id = value_integer(row->id);
+    const struct value key[] = {value_text(row->domain), value_text(row->task_id)};
+
+    TRY(mark_all(store, row->domain, row->at_ms, row->task_type, row->hash, err));
+    TRY(database_do(store->database, "DELETE FROM feedback WHERE domain = $1 AND task_id = $2", key,
+                    2, NULL, err));
+    store->added--;
+    store->added_incomplete -= row->incomplete;
+    return database_do(store->database, "DELETE FROM executions WHERE id = $1", &id, 1, NULL, err);
+}
+
+static enum status remember(struct store *store, const char *what, struct slice domain,
+                            struct slice name, int64_t now_ms, struct error *err)
+{
+    char hash[TEXT_HASH_CHARS + 1];
+
+    hash_name(domain, name, hash);
+    const struct value with[] = {value_str(what), value_str(hash), value_integer(now_ms)};
+    return database_do(store->database,
+                       "INSERT INTO forgotten (what, hash, at_ms) VALUES ($1, $2, $3)"
+                       " ON CONFLICT (what, hash) DO UPDATE SET at_ms = excluded.at_ms",
+                       with, 3, NULL, err);
+}
+
+enum { SLICE_MAX = 1000 };
+
+enum status store_expire(struct store *store, int64_t before_ms, int64_t most_bytes, size_t rows,
+                         size_t *deleted, struct error *err)
+{
+    size_t count = rows < SLICE_MAX ? rows : SLICE_MAX;
+    int64_t bytes = 0;
+    int64_t used = 0;
+
+    *deleted = 0;
+    TRY(begin(store, err));
+    struct doomed *list = arena_array(&store->arena, count + 1, sizeof *list);
+    enum status status = list == NULL ? error_set(err, STATUS_OOM, "out of memory")
+                                      : database_bytes(store->database, &bytes, &used, err);
+    const bool is_over = most_bytes > 0 && used > most_bytes;
+    const struct value with[] = {value_integer(is_over ? INT64_MAX : before_ms),
+                                 value_integer((int64_t)count)};
+    if (status == STATUS_OK) {
+        status = list_doomed(store, DOOMED "WHERE at_ms < $1 ORDER BY at_ms LIMIT $2", with, 2,
+                             list, &count, err);
+    }
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+        status = delete_row(store, &list[i], err);
+    }
+    if (status == STATUS_OK) {
+        const struct value old[] = {value_integer(before_ms), value_integer((int64_t)rows)};
+        status = database_do(store->database,
+                             "DELETE FROM pools WHERE id IN"
+                             " (SELECT id FROM pools WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
+                             old, 2, NULL, err);
+    }
+    status = end(store, status, err);
+    if (status == STATUS_OK && count > 0) {
+        *deleted = count;
+        status = database_run(store->database, "PRAGMA incremental_vacuum(2000)", err);
+    }
+    return status;
+}
+
+enum status store_forget(struct store *store, const struct forget *what, size_t *deleted,
+                         struct error *err)
+{
+    static const char of_task[] = DOOMED "WHERE domain = $1 AND task_id = $2";
+    static const char of_user[] = DOOMED "WHERE user = $2 AND ($1 = '' OR domain = $1)";
+    static const char feedback[] =
+        "DELETE FROM feedback WHERE user = $2 AND ($1 = '' OR domain = $1)";
+    const bool is_user = what->user.data != NULL;
+    const struct slice domain = what->domain.data == NULL ? (struct slice){"", 0} : what->domain;
+    const struct slice name = is_user ? what->user : what->task_id;
+    const struct value with[] = {value_text(domain), value_text(name)};
+    size_t count = what->rows < SLICE_MAX ? what->rows : SLICE_MAX;
+
+    *deleted = 0;
+    if (name.data == NULL || (!is_user && domain.bytes == 0)) {
+        return error_set(err, STATUS_INVALID, "expected a user, or a domain and a task id");
+    }
+    TRY(begin(store, err));
+    struct doomed *list = arena_array(&store->arena, count + 1, sizeof *list);
+    enum status status = list == NULL ? error_set(err, STATUS_OOM, "out of memory")
+                                      : remember(store, is_user ? "user" : "task", domain, name,
+                                                 what->now_unix_ms, err);
+    if (status == STATUS_OK) {
+        status = list_doomed(store, is_user ? of_user : of_task, with, 2, list, &count, err);
+    }
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+        status = delete_row(store, &list[i], err);
+        if (status == STATUS_OK && is_user) {
+            status =
+                remember(store, "task", list[i].domain, list[i].task_id, what->now_unix_ms, err);
+        }
+    }
+    if (status == STATUS_OK && is_user) {
+        status = database_do(store->database, feedback, with, 2, NULL, err);
+    }
+    status = end(store, status, err);
+    *deleted = status == STATUS_OK ? count : 0;
+    return status;
+}
+
+/* ---- the whole file -------------------------------------------------------------------------- */
+
+enum status store_look(struct store *store, struct store_state *state, struct error *err)
+{
+    struct value found;
+    int64_t used = 0;
+
+    *state = (struct store_state){.version = (int)schema_steps.count};
+    TRY(database_check_file(store->database, err));
+    TRY(database_find(store->database, "SELECT executions FROM counts WHERE id = 1", NULL, 0,
+                      &found, err));
+    state->executions = found.integer;
+    TRY(database_find(store->database, "SELECT incomplete FROM counts WHERE id = 1", NULL, 0,
+                      &found, err));
+    state->incomplete = found.integer;
+    TRY(database_find(store->database, "SELECT COUNT(*) FROM dirty", NULL, 0, &found, err));
+    state->dirty_groups = found.integer;
+    TRY(database_find(store->database, "SELECT min(since_ms) FROM dirty", NULL, 0, &found, err));
+    state->oldest_dirty_ms = found.integer;
+    return database_bytes(store->database, &state->bytes, &used, err);
+}
+
+enum status store_backup(struct store *store, const char *to, struct error *err)
+{
+    const struct value with = value_str(to);
+
+    return database_do(store->database, "VACUUM INTO $1", &with, 1, NULL, err);
+}
+
+enum status store_check(struct store *store, struct error *err)
+{
+    struct rows rows;
+    struct value apart;
+
+    TRY(database_ask(store->database, "PRAGMA integrity_check(1)", NULL, 0, &rows, err));
+    enum status status = STATUS_OK;
+    if (rows_next(&rows, err) == ROWS_ONE) {
+        const struct slice said = rows_value(&rows, 0).text;
+        if (!slice_equal(said, slice_of("ok"))) {
+            status = error_set(err, STATUS_INVALID, "the learning store is damaged: %.*s",
+                               (int)(said.bytes < 200 ? said.bytes : 200), said.data);
+        }
+    }
+    const enum status ended = rows_end(&rows);
+    TRY(ended != STATUS_OK ? ended : status);
+    TRY(database_find(store->database,
+                      "SELECT (SELECT count(*) FROM executions)"
+                      " - (SELECT executions FROM counts WHERE id = 1)",
+                      NULL, 0, &apart, err));
+    return apart.integer == 0
+               ? STATUS_OK
+               : error_set(err, STATUS_INVALID,
+                           "the learning store counts %" PRId64 " executions fewer than it has",
+                           apart.integer);
+}
