@@ -26,6 +26,7 @@ enum kind_id {
 enum {
     KIND_ASKS_HTTP = 1, /* its handler asks Chroma or an embedder */
     KIND_IS_KEPT = 2,   /* what Redis does not take may wait in a spool */
+    KIND_GIVES_WAY = 4, /* it matters less than other jobs: half of a spool is left to those */
 };
 
 enum kind_field_type {

@@ -13,7 +13,8 @@ enum { KEEP_SCRATCH_BYTES = 1024 * 1024 };
 
 #define DURATION_MAX_MS ((int64_t)366 * 24 * 60 * 60 * 1000)
 
-static bool is_field(const struct kind_shape *shape, const char *name)
+/* The rest are fields of the body, or would be. */
+static bool is_of_the_job(const char *name)
 {
     static const char *const of_all[] = {"domain", "priority", "delay", "deadline"};
 
@@ -22,12 +23,33 @@ static bool is_field(const struct kind_shape *shape, const char *name)
             return true;
         }
     }
+    return false;
+}
+
+static bool is_named(const struct kind_shape *shape, const char *name)
+{
     for (size_t i = 0; i < shape->count; i++) {
         if (strcmp(shape->fields[i].name.data, name) == 0) {
             return true;
         }
     }
     return false;
+}
+
+/* Fields that the table does not name go along, as metadata. */
+static bool takes_rest(const struct kind_shape *shape)
+{
+    for (size_t i = 0; i < shape->count; i++) {
+        if ((shape->fields[i].rules & FIELD_REST) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_field(const struct kind_shape *shape, const char *name)
+{
+    return is_of_the_job(name) || is_named(shape, name) || takes_rest(shape);
 }
 
 /* They are left out, and said: a mistyped "qualty" would otherwise go unnoticed. */
@@ -108,15 +130,26 @@ static const char *assumed(const struct kind_field *field)
     return field->type == FIELD_TRUTH && field->fallback[0] != '\0' ? field->fallback : NULL;
 }
 
-/* The line's fields that belong to the body, in the order of the kind's table; what is assumed
- * comes last. */
+/* A field of the line that the table does not name, in a body that takes such. */
+static bool is_rest(const struct kind_shape *shape, const cJSON *field)
+{
+    return takes_rest(shape) && !is_of_the_job(field->string) && !is_named(shape, field->string);
+}
+
+/* The line's fields that belong to the body, in the order of the kind's table; then the rest of the
+ * line where the kind takes it, and last what is assumed. */
 static enum status put_body(const struct kind_shape *shape, const cJSON *line, struct strbuf *out,
                             struct error *err)
 {
     const cJSON *values[SHAPE_FIELDS_MAX] = {NULL};
+    const cJSON *field = NULL;
     struct error wrong = {0};
     size_t count = 0;
 
+    cJSON_ArrayForEach(field, line)
+    {
+        count += is_rest(shape, field);
+    }
     for (size_t i = 0; i < shape->count; i++) {
         values[i] = cJSON_GetObjectItemCaseSensitive(line, shape->fields[i].name.data);
         count += values[i] != NULL || assumed(&shape->fields[i]) != NULL;
@@ -127,6 +160,13 @@ static enum status put_body(const struct kind_shape *shape, const cJSON *line, s
         if (values[i] != NULL) {
             put_text(out, shape->fields[i].name.data);
             put_value(out, values[i], shape->fields[i].name.data, &wrong);
+        }
+    }
+    cJSON_ArrayForEach(field, line)
+    {
+        if (is_rest(shape, field)) {
+            put_text(out, field->string);
+            put_value(out, field, field->string, &wrong);
         }
     }
     for (size_t i = 0; i < shape->count; i++) {

@@ -267,6 +267,7 @@ static enum status open_queues(stillhouse_client *client, struct error *err)
 
     TRY(queue_init(&client->enrich, prefix, job_kinds[KIND_enrich].name, err));
     TRY(queue_init(&client->distill, prefix, job_kinds[KIND_distill].name, err));
+    TRY(queue_init(&client->record, prefix, job_kinds[KIND_record].name, err));
     return queue_init(&client->index, prefix, job_kinds[KIND_index].name, err);
 }
 

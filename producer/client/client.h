@@ -42,6 +42,7 @@ struct stillhouse_client {
     struct queue enrich;
     struct queue distill;
     struct queue index;
+    struct queue record;
     struct strbuf body; /* of the job in hand */
     struct arena arena; /* of the call in hand */
     struct error err;   /* of the last call that failed */

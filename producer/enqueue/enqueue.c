@@ -74,6 +74,19 @@ stillhouse_status stillhouse_enqueue_index(stillhouse_client *client, const char
     return hand_in(client, &client->index, &draft, id, &err);
 }
 
+stillhouse_status stillhouse_record(stillhouse_client *client, const stillhouse_part *part,
+                                    char id[STILLHOUSE_ID_BYTES])
+{
+    struct job_draft draft;
+    struct error err = {0};
+
+    if (!start(client, id)) {
+        return STILLHOUSE_INVALID;
+    }
+    err.status = make_record(client, part, &draft, &err);
+    return hand_in(client, &client->record, &draft, id, &err);
+}
+
 stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client, const char *queue,
                                          const char *domain, const void *body, size_t body_bytes,
                                          const stillhouse_job_options *options,
@@ -99,8 +112,10 @@ stillhouse_status stillhouse_enqueue_raw(stillhouse_client *client, const char *
 
 struct array {
     stillhouse_client *client;
-    const stillhouse_experience *experiences; /* one of the two */
+    const struct queue *queue;
+    const stillhouse_experience *experiences; /* one of the three */
     const stillhouse_enrichment *enrichments;
+    const stillhouse_part *parts;
     size_t count;
     size_t next;
     const stillhouse_job_options *options;
@@ -116,8 +131,11 @@ static enum status make_element(void *context, struct job_draft *draft, struct e
         return STATUS_NOT_FOUND;
     }
     const size_t i = array->next++;
-    return array->experiences != NULL
-               ? make_distill(array->client, &array->experiences[i], array->options, draft, err)
+    if (array->experiences != NULL) {
+        return make_distill(array->client, &array->experiences[i], array->options, draft, err);
+    }
+    return array->parts != NULL
+               ? make_record(array->client, &array->parts[i], draft, err)
                : make_enrich(array->client, &array->enrichments[i], array->options, draft, err);
 }
 
@@ -145,17 +163,17 @@ static stillhouse_status send_array(struct array *array)
     if (!client_enter(client)) {
         return STILLHOUSE_INVALID;
     }
-    if (array->count > 0 && array->experiences == NULL && array->enrichments == NULL) {
+    if (array->count > 0 && array->experiences == NULL && array->enrichments == NULL &&
+        array->parts == NULL) {
         (void)error_set(&err, STATUS_INVALID, "expected an array of jobs, got NULL");
         worst = client_failed(client, &err);
     } else if (array->count > 0) {
-        worst = send_many(&(struct send_order){
-            .client = client,
-            .queue = array->experiences != NULL ? &client->distill : &client->enrich,
-            .count = array->count,
-            .make = make_element,
-            .tell = tell_element,
-            .context = array});
+        worst = send_many(&(struct send_order){.client = client,
+                                               .queue = array->queue,
+                                               .count = array->count,
+                                               .make = make_element,
+                                               .tell = tell_element,
+                                               .context = array});
         client_tidy(client);
     }
     client_leave(client);
@@ -167,7 +185,13 @@ stillhouse_enqueue_distill_many(stillhouse_client *client, const stillhouse_expe
                                 size_t count, const stillhouse_job_options *options,
                                 stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES])
 {
-    return send_array(&(struct array){client, experiences, NULL, count, 0, options, outcome, ids});
+    return send_array(&(struct array){.client = client,
+                                      .queue = client == NULL ? NULL : &client->distill,
+                                      .experiences = experiences,
+                                      .count = count,
+                                      .options = options,
+                                      .outcome = outcome,
+                                      .ids = ids});
 }
 
 stillhouse_status
@@ -175,7 +199,25 @@ stillhouse_enqueue_enrich_many(stillhouse_client *client, const stillhouse_enric
                                size_t count, const stillhouse_job_options *options,
                                stillhouse_status *outcome, char (*ids)[STILLHOUSE_ID_BYTES])
 {
-    return send_array(&(struct array){client, NULL, enrichments, count, 0, options, outcome, ids});
+    return send_array(&(struct array){.client = client,
+                                      .queue = client == NULL ? NULL : &client->enrich,
+                                      .enrichments = enrichments,
+                                      .count = count,
+                                      .options = options,
+                                      .outcome = outcome,
+                                      .ids = ids});
+}
+
+stillhouse_status stillhouse_record_many(stillhouse_client *client, const stillhouse_part *parts,
+                                         size_t count, stillhouse_status *outcome,
+                                         char (*ids)[STILLHOUSE_ID_BYTES])
+{
+    return send_array(&(struct array){.client = client,
+                                      .queue = client == NULL ? NULL : &client->record,
+                                      .parts = parts,
+                                      .count = count,
+                                      .outcome = outcome,
+                                      .ids = ids});
 }
 
 /* ---- a source ------------------------------------------------------------------------------ */

@@ -306,6 +306,123 @@ enum status make_index(stillhouse_client *client, const struct documents *docume
     return encode(client, KIND_index, &body, err);
 }
 
+/* ---- record -------------------------------------------------------------------------------- */
+
+/* What a body of this kind may have among its fields; NULL: no such. What stands beside the fields
+ * in a part is none of them. */
+static const struct kind_field *find_record_field(const char *name, struct slice kind)
+{
+    static const char beside[] = "kind task_id at_ms metadata";
+    const struct kind_shape *shape = job_kinds[KIND_record].shape;
+
+    for (size_t i = 0; i < shape->count; i++) {
+        const struct kind_field *field = &shape->fields[i];
+        if (strcmp(field->name.data, name) == 0) {
+            return kind_has(field, kind) && !kind_is_word(beside, field->name) ? field : NULL;
+        }
+    }
+    return NULL;
+}
+
+static enum status wrong_type(const struct kind_field *field, const char *expected,
+                              struct error *err)
+{
+    return error_set(err, STATUS_INVALID, "field \"%s\": expected %s", field->name.data, expected);
+}
+
+/* One value into the body; its bounds are the decoder's to judge. */
+static enum status take_field(const stillhouse_meta *from, struct record_body *body,
+                              struct error *err)
+{
+    char shown[48];
+
+    if (from->key == NULL) {
+        return error_set(err, STATUS_INVALID, "fields: expected a name, got NULL");
+    }
+    const struct kind_field *field = find_record_field(from->key, body->kind);
+    if (field == NULL) {
+        return error_set(err, STATUS_INVALID,
+                         "field \"%s\": expected one that kind \"%s\" has, or it among metadata",
+                         text_excerpt(from->key, strlen(from->key), shown), body->kind.data);
+    }
+    void *member = (char *)body + field->at;
+    switch (field->type) {
+    case FIELD_INTEGER:
+        *(struct maybe_integer *)member = (struct maybe_integer){from->integer, true};
+        return from->type == STILLHOUSE_META_INT ? STATUS_OK
+                                                 : wrong_type(field, "a whole number", err);
+    case FIELD_NUMBER:
+        *(struct maybe_number *)member = (struct maybe_number){
+            from->type == STILLHOUSE_META_INT ? (double)from->integer : from->number, true};
+        return from->type == STILLHOUSE_META_INT || from->type == STILLHOUSE_META_FLOAT
+                   ? STATUS_OK
+                   : wrong_type(field, "a number", err);
+    case FIELD_TRUTH:
+        *(struct maybe_truth *)member = (struct maybe_truth){from->boolean, true};
+        return from->type == STILLHOUSE_META_BOOL ? STATUS_OK
+                                                  : wrong_type(field, "true or false", err);
+    default:
+        if (from->type != STILLHOUSE_META_STRING || from->string == NULL) {
+            return wrong_type(field, "text", err);
+        }
+        *(struct slice *)member = slice_of(from->string);
+        return STATUS_OK;
+    }
+}
+
+static enum status take_part(struct arena *arena, const stillhouse_part *from,
+                             struct record_body *body, struct error *err)
+{
+    TRY(take_text("kind", from->kind, &body->kind, err));
+    if (from->task_id != NULL) {
+        body->task_id = slice_of(from->task_id);
+    }
+    if (from->at_ms < 0) {
+        return error_set(err, STATUS_INVALID, "at_ms %" PRId64 ": expected Unix ms, or 0",
+                         from->at_ms);
+    }
+    body->at_ms = (struct maybe_integer){from->at_ms, from->at_ms > 0};
+    if (from->fields == NULL && from->field_count > 0) {
+        return error_set(err, STATUS_INVALID, "fields: %zu values at NULL", from->field_count);
+    }
+    for (size_t i = 0; i < from->field_count; i++) {
+        TRY(take_field(&from->fields[i], body, err));
+    }
+    return take_metadata(arena, from->metadata, from->metadata_count, &body->metadata, err);
+}
+
+/* A kind that is none, before a field is said to be none of it. */
+static enum status check_kind(const char *kind, struct error *err)
+{
+    const struct kind_shape *shape = job_kinds[KIND_record].shape;
+    char shown[48];
+
+    for (size_t i = 0; kind != NULL && i < shape->count; i++) {
+        if (shape->fields[i].type == FIELD_WORD &&
+            !kind_is_word(shape->fields[i].words, slice_of(kind))) {
+            return error_set(err, STATUS_INVALID, "kind \"%s\": expected one of %s",
+                             text_excerpt(kind, strlen(kind), shown), shape->fields[i].words);
+        }
+    }
+    return STATUS_OK;
+}
+
+enum status make_record(stillhouse_client *client, const stillhouse_part *part,
+                        struct job_draft *draft, struct error *err)
+{
+    static const stillhouse_job_options low = {.priority = STILLHOUSE_LOW};
+    struct record_body body = {0};
+
+    if (part == NULL) {
+        return error_set(err, STATUS_INVALID, "part: expected one, got NULL");
+    }
+    arena_reset(&client->arena, CLIENT_KEEP_BYTES);
+    TRY(start_draft(part->domain, &low, "", draft, err));
+    TRY(check_kind(part->kind, err));
+    TRY(take_part(&client->arena, part, &body, err));
+    return encode(client, KIND_record, &body, err);
+}
+
 /* ---- any other ----------------------------------------------------------------------------- */
 
 static enum status check_unique(const char *unique, struct error *err)

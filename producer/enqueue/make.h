@@ -38,6 +38,8 @@ enum status make_distill(stillhouse_client *client, const stillhouse_experience 
 enum status make_index(stillhouse_client *client, const struct documents *documents,
                        const stillhouse_job_options *options, struct job_draft *draft,
                        struct error *err) MUSTCHECK;
+enum status make_record(stillhouse_client *client, const stillhouse_part *part,
+                        struct job_draft *draft, struct error *err) MUSTCHECK;
 enum status make_raw(stillhouse_client *client, const stillhouse_job *job, struct job_draft *draft,
                      struct error *err) MUSTCHECK;
 

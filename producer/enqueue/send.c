@@ -77,6 +77,13 @@ static bool may_keep(const stillhouse_client *client, const struct queue *queue)
            (queue->kind == KINDS || (job_kinds[queue->kind].traits & KIND_IS_KEPT) != 0);
 }
 
+static enum spool_room room_of(const struct queue *queue)
+{
+    return queue->kind != KINDS && (job_kinds[queue->kind].traits & KIND_GIVES_WAY) != 0
+               ? SPOOL_HALF
+               : SPOOL_ALL;
+}
+
 /* A kept job knows when it was first enqueued. */
 static enum status encode(const struct queue *queue, const struct queue_item *item,
                           struct strbuf *records, struct error *err)
@@ -114,7 +121,7 @@ static enum status keep(stillhouse_client *client, const struct queue *queue,
         status = encode(queue, &items[i], &records, err);
     }
     if (status == STATUS_OK) {
-        status = spool_put(&client->spool, &records, count, err);
+        status = spool_put(&client->spool, &records, count, room_of(queue), err);
     }
     strbuf_free(&records);
     return status;

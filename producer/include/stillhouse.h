@@ -286,6 +286,72 @@ typedef struct stillhouse_source {
 STILLHOUSE_API stillhouse_status stillhouse_enqueue_all(stillhouse_client *client,
                                                         const stillhouse_source *source);
 
+/* ---- records --------------------------------------------------------------------------------- */
+
+/* What an execution taught, for the learning store: who routed it where, how it ended, what it
+ * cost, what its user said of it. A part says some of it, when it is known; the parts of one
+ * task_id make one row, in whatever order they come and however often.
+ *
+ *     const stillhouse_meta known[] = {
+ *         stillhouse_truth("success", true),
+ *         stillhouse_number("duration_seconds", 3.2),
+ *         stillhouse_text("model_tier", "small")};
+ *     const stillhouse_part outcome = {
+ *         .domain = "legal", .kind = "outcome", .task_id = "t-17",
+ *         .fields = known, .field_count = 3};
+ *     stillhouse_record(client, &outcome, NULL);
+ *
+ * What is not among the fields is not said, and leaves what other parts said. CONTRACT.md, section
+ * 4, has the fields of each kind, with their bounds. Another name is refused, so that a mistyped
+ * one is not lost; what has no field goes into metadata. */
+typedef struct stillhouse_part {
+    const char *domain;
+    const char *kind; /* routing, outcome, pool_start, pool_end, execution (all at once), feedback,
+                         solution or policy */
+    const char *task_id; /* which execution; NULL for a policy, and beside a field "pool_id" */
+    int64_t at_ms;       /* when it was so, Unix ms: of two values the later stands. 0 = when it is
+                            enqueued */
+    const stillhouse_meta *fields;
+    size_t field_count;
+    const stillhouse_meta *metadata; /* as of an experience; only "domain" is reserved */
+    size_t metadata_count;
+} stillhouse_part;
+
+/* A field, or a pair of metadata. A text is borrowed. */
+static inline stillhouse_meta stillhouse_text(const char *name, const char *text)
+{
+    const stillhouse_meta field = {name, STILLHOUSE_META_STRING, text, 0, 0, false};
+    return field;
+}
+static inline stillhouse_meta stillhouse_whole(const char *name, int64_t number)
+{
+    const stillhouse_meta field = {name, STILLHOUSE_META_INT, NULL, number, 0, false};
+    return field;
+}
+static inline stillhouse_meta stillhouse_number(const char *name, double number)
+{
+    const stillhouse_meta field = {name, STILLHOUSE_META_FLOAT, NULL, 0, number, false};
+    return field;
+}
+static inline stillhouse_meta stillhouse_truth(const char *name, bool truth)
+{
+    const stillhouse_meta field = {name, STILLHOUSE_META_BOOL, NULL, 0, 0, truth};
+    return field;
+}
+
+/* Enqueues a part, with priority low, and as many: bounds, ids and outcomes as of distillations. It
+ * waits in the queue `record` until a recorder takes it (a worker that serves it). An outbox keeps
+ * it, but fills only half of its bound with such, so that none takes the room of an experience.
+ * Nobody's task should fail for it: on INVALID, log and go on. INVALID FULL UNREACHABLE FAILED,
+ * KEPT. */
+STILLHOUSE_API stillhouse_status stillhouse_record(stillhouse_client *client,
+                                                   const stillhouse_part *part,
+                                                   char id[STILLHOUSE_ID_BYTES]);
+STILLHOUSE_API stillhouse_status stillhouse_record_many(stillhouse_client *client,
+                                                        const stillhouse_part *parts, size_t count,
+                                                        stillhouse_status *outcome,
+                                                        char (*ids)[STILLHOUSE_ID_BYTES]);
+
 /* ---- the outbox ------------------------------------------------------------------------------ */
 
 /* So that an outage of Redis loses no experience: with options.outbox, or STILLHOUSE_OUTBOX, naming
@@ -299,8 +365,8 @@ STILLHOUSE_API stillhouse_status stillhouse_enqueue_all(stillhouse_client *clien
  *     default: complain(stillhouse_error(client));  // neither took it: it is lost
  *     }
  *
- * What is kept: distillations, index and raw jobs. Enrichments are not, nor are they held up,
- * whichever call they come by: a task that has run has no use for one. When: whatever fails but
+ * What is kept: distillations, records, index and raw jobs. Enrichments are not, nor are they held
+ * up, whichever call they come by: a task that has run has no use for one. When: whatever fails but
  * INVALID - no Redis there, no answer in time, loading, read-only, out of memory, another error,
  * the queue's bound. `id` is filled. Where the outbox cannot take it either - it is full, or the
  * disk is, or does not let us - the call fails as it would have without one, and the text has both

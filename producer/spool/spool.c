@@ -468,8 +468,11 @@ enum status spool_look(struct spool *spool, size_t *jobs, struct error *err)
 
 /* ---- putting --------------------------------------------------------------------------------- */
 
-static enum status check_room(struct spool *spool, int64_t bytes, struct error *err)
+static enum status check_room(struct spool *spool, int64_t bytes, enum spool_room room,
+                              struct error *err)
 {
+    const int64_t most = room == SPOOL_HALF ? spool->max_bytes / 2 : spool->max_bytes;
+
     if (bytes > SPOOL_PUT_MAX) {
         return error_set(err, STATUS_FULL, "the outbox takes at most %d bytes at once, not %lld",
                          SPOOL_PUT_MAX, (long long)bytes);
@@ -477,17 +480,18 @@ static enum status check_room(struct spool *spool, int64_t bytes, struct error *
     if (clock_now_ms() >= spool->look_again_ms) {
         TRY(spool_look(spool, NULL, err));
     }
-    return spool->bytes + bytes <= spool->max_bytes
+    return spool->bytes + bytes <= most
                ? STATUS_OK
                : error_set(err, STATUS_FULL,
-                           "the outbox \"%.120s\" is full: %lld bytes%s, at most %lld",
+                           "the outbox \"%.120s\" is full: %lld bytes%s, at most %lld%s",
                            spool->folder, (long long)spool->bytes,
                            spool->has_bad ? " (what was put aside among them)" : "",
-                           (long long)spool->max_bytes);
+                           (long long)most,
+                           room == SPOOL_HALF ? " of such jobs, half of its bound" : "");
 }
 
 enum status spool_put(struct spool *spool, const struct strbuf *records, size_t count,
-                      struct error *err)
+                      enum spool_room room, struct error *err)
 {
     const int64_t bytes = SPOOL_MAGIC_BYTES + (int64_t)records->bytes;
     char name[SPOOL_NAME_BYTES];
@@ -495,7 +499,7 @@ enum status spool_put(struct spool *spool, const struct strbuf *records, size_t 
     if (count == 0) {
         return STATUS_OK;
     }
-    enum status status = check_room(spool, bytes, err);
+    enum status status = check_room(spool, bytes, room, err);
     if (status != STATUS_OK) {
         return status;
     }

@@ -3,7 +3,7 @@
  *
  *     status = spool_open(&spool, "/var/lib/app/outbox", "sh", 64 << 20, &err);
  *     status = record_encode(&job, &records, &err);
- *     status = spool_put(&spool, &records, 1, &err);            // durable now
+ *     status = spool_put(&spool, &records, 1, SPOOL_ALL, &err); // durable now
  *     ...
  *     status = spool_look(&spool, NULL, &err);                  // what is there, oldest first
  *     while (spool_claim(&spool, folder, &file, &err) == STATUS_OK) {
@@ -85,11 +85,15 @@ void spool_start_over(struct spool *spool);
 /* True for a queue's base of the spool's prefix. */
 bool spool_is_ours(const struct spool *spool, struct slice base) MUSTCHECK;
 
+/* How full the folder may become by a put: to its bound, or to half of it, so that what matters
+ * less leaves room for what matters more. */
+enum spool_room { SPOOL_ALL, SPOOL_HALF };
+
 /* Puts records that record_encode made into one file, durably: all or none. `count` is how many
- * they are; none is fine. FULL: the bound, or more than SPOOL_PUT_MAX; FAILED: the disk; OOM. Takes
- * as long as the disk's fdatasync does. */
+ * they are; none is fine. FULL: no such room, or more than SPOOL_PUT_MAX; FAILED: the disk; OOM.
+ * Takes as long as the disk's fdatasync does. */
 enum status spool_put(struct spool *spool, const struct strbuf *records, size_t count,
-                      struct error *err) MUSTCHECK;
+                      enum spool_room room, struct error *err) MUSTCHECK;
 
 /* ---- sending --------------------------------------------------------------------------------- */
 

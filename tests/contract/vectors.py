@@ -19,6 +19,14 @@ ASIDE = 77  # a partition that no worker serves
 ORDER = {"enrich": ["query", "k"], "index": ["documents"], "distill": [
     "task_id", "prompt", "result", "success", "quality", "model", "metadata"]}
 FLOATS = {"quality", "distance"}
+SERVED = list(ORDER)  # by a worker that is told nothing
+
+# What a record may carry is a table of the contract.
+PAGE = pathlib.Path(__file__).resolve().parents[2] / "producer/CONTRACT.md"
+TABLE = re.search(r"^\| field \| type \| of the kinds \|\n.*\n((?:\|.*\n)+)", PAGE.read_text(encoding="utf-8"), re.M)[1]
+RECORD = re.findall(r"^\| `(\w+)` \| (\w+)", TABLE, re.M)
+ORDER["record"] = ["kind"] + [name for name, _ in RECORD] + ["metadata"]
+FLOATS |= {name for name, kind in RECORD if kind == "number"}
 
 db = redis.Redis.from_url(os.environ["STILLHOUSE_REDIS_URL"])
 passed = failed = 0
@@ -214,7 +222,7 @@ def dead(queue):
 
 def refused():
     """What a worker says of each body that it cannot take."""
-    for kind in ORDER:
+    for kind in SERVED:
         jobs = {f"vector-{kind}-{i}": vector
                 for i, vector in enumerate(vectors("bodies")["bodies"])
                 if vector["kind"] == kind and "error" in vector and "worker" not in vector}

@@ -128,6 +128,31 @@ static void try_index(const void *data, size_t size, struct arena *arena, struct
     strbuf_free(&second);
 }
 
+static void try_record(const void *data, size_t size, struct arena *arena, struct error *err)
+{
+    struct record_body body;
+    struct record_body again;
+    struct strbuf first = {0};
+    struct strbuf second = {0};
+
+    if (bodies_decode_record(data, size, arena, &body, err) == STATUS_OK) {
+        check_text(body.task_id);
+        check_text(body.task_description);
+        check_metadata(body.metadata.pairs, body.metadata.count);
+        must(!body.user_rating.given ||
+             (body.user_rating.value >= 1 && body.user_rating.value <= 5));
+        must(!body.quality_score.given ||
+             (body.quality_score.value >= 0 && body.quality_score.value <= 100));
+        bodies_encode_record(&body, &first);
+        must(bodies_decode_record(first.data, first.bytes, arena, &again, err) == STATUS_OK);
+        bodies_encode_record(&again, &second);
+        must(same(&first, &second));
+        must(bodies_accept_record(data, size, arena, &again, err) == STATUS_OK);
+    }
+    strbuf_free(&first);
+    strbuf_free(&second);
+}
+
 static void try_result(const void *data, size_t size, struct arena *arena, struct error *err)
 {
     struct enrich_result result;
@@ -177,6 +202,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_distill(data, size, &arena, &err);
     try_accepting(data, size, &arena, &err);
     try_index(data, size, &arena, &err);
+    try_record(data, size, &arena, &err);
     try_result(data, size, &arena, &err);
     arena_free(&arena);
     return 0;

@@ -20,6 +20,7 @@ static void must_be_taken(const char *queue, const struct strbuf *body, struct a
     struct enrich_body enrich;
     struct distill_body distill;
     struct index_body index;
+    struct record_body record;
     struct error err = {0};
     enum status status = mp_check(body->data, body->bytes, NULL, &err);
 
@@ -30,6 +31,9 @@ static void must_be_taken(const char *queue, const struct strbuf *body, struct a
         status = bodies_decode_distill(body->data, body->bytes, arena, &distill, &err);
     } else if (strcmp(queue, "index") == 0) {
         status = bodies_decode_index(body->data, body->bytes, arena, &index, &err);
+    }
+    if (strcmp(queue, "record") == 0) {
+        status = bodies_decode_record(body->data, body->bytes, arena, &record, &err);
     }
     must(status == STATUS_OK);
 }
@@ -58,7 +62,7 @@ static void try_queue(const char *queue, const char *domain, const char *text, s
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const queues[] = {"enrich", "distill", "index", "echo"};
+    static const char *const queues[] = {"enrich", "distill", "index", "echo", "record"};
 
     for (size_t i = 0; i < sizeof queues / sizeof queues[0]; i++) {
         try_queue(queues[i], i % 2 == 0 ? "legal" : NULL, (const char *)data, size);

@@ -11,7 +11,7 @@ Test(cli, help_names_every_command_and_each_has_its_own)
 {
     static const char *const names[] = {"init",    "enqueue", "prompt", "result", "stats",
                                         "workers", "ping",    "dead",   "peek",   "pause",
-                                        "resume",  "verify",  "doctor", "export"};
+                                        "resume",  "verify",  "doctor", "export", "feedback"};
 
     RUN(0, "--help");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -583,6 +583,58 @@ Test(cli_enqueue, a_question_that_cannot_be_asked_gives_the_base_prompt)
     cr_assert_str_eq(out, "");
 }
 
+/* ---- records ------------------------------------------------------------------------------- */
+
+static void must_wait(const char *count)
+{
+    cr_assert_str_eq(ask("XLEN", "sh:{record}:jobs:low", NULL), count);
+}
+
+Test(cli_enqueue, feedback_is_a_record_and_says_something)
+{
+    RUN(0, "feedback", "--domain", "legal", "--task-id", "t-1", "--rating", "4", "--accepted",
+        "--comment", "good", "--type", "review", "--user", "ann");
+    must_wait("1");
+    RUN(0, "feedback", "--domain", "legal", "--task-id", "t-1", "--rejected", "--json");
+    cJSON *answer = document();
+    cr_assert(cJSON_IsString(cJSON_GetObjectItem(answer, "id")));
+    cJSON_Delete(answer);
+    must_wait("2");
+    RUN(0, "peek", "record");
+    PRINTS("\"user_accepted\":true");
+    RUN(2, "feedback", "--domain", "legal", "--task-id", "t-1");
+    SAYS("--rating");
+    RUN(2, "feedback", "--domain", "legal", "--rating", "4");
+    SAYS("--task-id");
+    RUN(2, "feedback", "--domain", "legal", "--task-id", "t-1", "--rating", "6");
+    SAYS("--rating");
+    RUN(2, "feedback", "--domain", "legal", "--task-id", "t-1", "--accepted", "--rejected");
+    SAYS("exclude");
+    must_wait("2");
+}
+
+Test(cli_enqueue, a_record_is_given_by_flags_and_by_lines_with_fields_of_their_own)
+{
+    RUN(0, "enqueue", "record", "--domain", "legal", "--kind", "outcome", "--task-id", "t-1",
+        "--success", "true", "--duration", "3.2", "--meta", "room=blue", "--priority", "low");
+    must_wait("1");
+    RUN(2, "enqueue", "record", "--domain", "legal", "--kind", "outcome", "--task-id", "t-1",
+        "--success", "yes");
+    SAYS("--success \"yes\": expected true or false");
+    RUN(2, "enqueue", "record", "--domain", "legal", "--kind", "outcome");
+    SAYS("\"task_id\"");
+    RUN_WITH(0,
+             "{\"kind\":\"outcome\",\"task_id\":\"t-2\",\"success\":false,\"room\":\"green\","
+             "\"floor\":3}\n",
+             "enqueue", "record", "--domain", "legal", "--jsonl", "-", "--priority", "low");
+    must_wait("2");
+    RUN(0, "peek", "record");
+    PRINTS("green");
+    RUN_WITH(1, "{\"kind\":\"feedback\",\"task_id\":\"t\",\"user_rating\":6}\n", "enqueue",
+             "record", "--domain", "legal", "--jsonl", "-");
+    SAYS("line 1: field \"user_rating\": expected an integer from 1 to 5, found 6");
+}
+
 /* ---- result -------------------------------------------------------------------------------- */
 
 Test(cli_enqueue, a_cached_result_is_printed_with_its_staleness)

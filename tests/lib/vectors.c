@@ -129,6 +129,42 @@ static void add_index(cJSON *to, const struct index_body *body)
     }
 }
 
+/* By the table: what is there of each field. */
+static void add_record(cJSON *to, const struct record_body *body)
+{
+    const struct kind_shape *shape = job_kinds[KIND_record].shape;
+
+    for (size_t i = 0; i < shape->count; i++) {
+        const struct kind_field *field = &shape->fields[i];
+        const void *member = (const char *)body + field->at;
+        const struct maybe_integer *integer = member;
+        const struct maybe_number *number = member;
+        const struct maybe_truth *truth = member;
+        const struct slice *text = member;
+        const char *name = field->name.data;
+        switch (field->type) {
+        case FIELD_INTEGER:
+            (void)(integer->given && cJSON_AddNumberToObject(to, name, (double)integer->value));
+            break;
+        case FIELD_NUMBER:
+            (void)(number->given && cJSON_AddNumberToObject(to, name, number->value));
+            break;
+        case FIELD_TRUTH:
+            (void)(truth->given && cJSON_AddBoolToObject(to, name, truth->value));
+            break;
+        case FIELD_METADATA:
+            if (body->metadata.count > 0) {
+                add_metadata(to, body->metadata.pairs, body->metadata.count);
+            }
+            break;
+        default:
+            if (text->data != NULL) {
+                add_text(to, name, *text);
+            }
+        }
+    }
+}
+
 /* "fields" and "canonical", or "error"; what a worker takes all the same is "worker". */
 static void answer_body(const cJSON *vector, cJSON *answer)
 {
@@ -140,6 +176,7 @@ static void answer_body(const cJSON *vector, cJSON *answer)
     struct enrich_body enrich;
     struct distill_body distill;
     struct index_body index;
+    struct record_body record;
     cJSON *fields = cJSON_CreateObject();
     cJSON *worker = cJSON_CreateObject();
     enum status status = STATUS_OK;
@@ -173,6 +210,12 @@ static void answer_body(const cJSON *vector, cJSON *answer)
             if (accepted == STATUS_OK) {
                 add_index(worker, &index);
             }
+        }
+    } else if (strcmp(kind, "record") == 0) {
+        status = bodies_decode_record(bytes.data, bytes.bytes, &arena, &record, &err);
+        if (status == STATUS_OK) {
+            add_record(fields, &record);
+            bodies_encode_record(&record, &canonical);
         }
     } else {
         status = values_to_json(bytes.data, bytes.bytes, &(struct json_writer){.out = &canonical},

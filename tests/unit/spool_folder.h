@@ -47,7 +47,7 @@ HELPER enum status try_put(struct spool *to, const char *id, size_t body_bytes)
                                         .domain = {"legal", 5},
                                         .body = {body, body_bytes}};
     OK(record_encode(&record, &records, &err));
-    const enum status status = spool_put(to, &records, 1, &err);
+    const enum status status = spool_put(to, &records, 1, SPOOL_ALL, &err);
     strbuf_free(&records);
     free(body);
     return status;

@@ -65,7 +65,7 @@ static void put_many(const char *ids)
                                             .body = {"body", 4}};
         OK(record_encode(&record, &records, &err));
     }
-    OK(spool_put(&spool, &records, strlen(ids), &err));
+    OK(spool_put(&spool, &records, strlen(ids), SPOOL_ALL, &err));
     strbuf_free(&records);
 }
 

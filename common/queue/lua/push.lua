@@ -19,6 +19,10 @@ local function is_between(number, rule)
     return number and number >= rule.least and number <= rule.most
 end
 
+local function is_word(word, words)
+    return find(' ' .. words .. ' ', ' ' .. word .. ' ', 1, true) ~= nil
+end
+
 function PUSH_TYPES.text(value)
     return find(value, '%S') and cmsgpack.pack(value) or nil
 end
@@ -38,8 +42,7 @@ function PUSH_TYPES.truth(value)
 end
 
 function PUSH_TYPES.word(value, rule)
-    return find(value, '^%S+$') and find(' ' .. rule.words .. ' ', ' ' .. value .. ' ', 1, true)
-        and cmsgpack.pack(value) or nil
+    return find(value, '^%S+$') and is_word(value, rule.words) and cmsgpack.pack(value) or nil
 end
 
 local function push_expects(rule)
@@ -62,9 +65,26 @@ local function pack_map(pairs_packed)
     return head .. table.concat(pairs_packed)
 end
 
+-- The fields of which one at least must be there, "task_id or pool_id", where none is; else nil.
+-- `either` of such a rule: with which words of the body's word field it belongs there.
+local function push_lacks(rules, given)
+    local names, word = {}, ''
+    for _, rule in ipairs(rules) do
+        word = rule[2] == 'word' and given[rule[1]] or word
+        if rule.either and (rule.either == '' or is_word(word, rule.either)) then
+            if given[rule[1]] then
+                return nil
+            end
+            names[#names + 1] = rule[1]
+        end
+    end
+    return #names > 0 and table.concat(names, ' or ') or nil
+end
+
 -- Takes the fields of a known queue's body out of `given`.
 local function push_known(rules, given, order)
     local packed = {}
+    local lacking = push_lacks(rules, given)
     for _, rule in ipairs(rules) do
         local field, value = rule[1], given[rule[1]] or rule.default
         if value then
@@ -78,6 +98,9 @@ local function push_known(rules, given, order)
             return nil, invalid(field, '', push_expects(rule))
         end
         given[field] = nil
+    end
+    if lacking then
+        return nil, invalid(lacking, '', push_expects({'', 'text'}))
     end
     for _, field in ipairs(rules.rest and order or NONE) do
         if given[field] then

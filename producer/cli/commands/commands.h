@@ -10,13 +10,16 @@ int cmd_init(struct cli *cli);
 int cmd_ping(struct cli *cli);
 
 /* enqueue.c; its forms and details are made from the table of kinds */
-enum { ENQUEUE_DETAILS_BYTES = 2048 };
+enum { ENQUEUE_DETAILS_BYTES = 4096 };
 extern struct cli_form enqueue_forms[];
 extern char enqueue_details[ENQUEUE_DETAILS_BYTES];
 void enqueue_make_forms(void);
 int cmd_enqueue(struct cli *cli);
 int cmd_enqueue_lines(struct cli *cli);
 int cmd_flush(struct cli *cli);
+
+/* feedback.c */
+int cmd_feedback(struct cli *cli);
 
 /* prompt.c */
 int cmd_prompt(struct cli *cli);

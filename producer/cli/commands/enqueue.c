@@ -134,6 +134,14 @@ static void put_pairs(struct json_writer *json, const struct cli *cli, const str
     json_close(json, '}');
 }
 
+static bool read_truth(const struct cli *cli, const char *flag, const char *value)
+{
+    if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0) {
+        cli_usage(cli->command, "--%s \"%s\": expected true or false", flag, value);
+    }
+    return value[0] == 't';
+}
+
 static void put_field(struct json_writer *json, const struct cli *cli, const struct kind_flag *flag)
 {
     const struct kind_field *field = field_of(flag);
@@ -153,6 +161,8 @@ static void put_field(struct json_writer *json, const struct cli *cli, const str
                     cli_number(cli, flag->flag, (double)field->least, (double)field->most, 0));
     } else if (field->type == FIELD_METADATA) {
         put_pairs(json, cli, flag);
+    } else if (field->type == FIELD_TRUTH) {
+        json_put_bool(json, flag->field, read_truth(cli, flag->flag, value));
     } else {
         check_utf8(cli, flag->flag, value);
         json_put_str(json, flag->field, value);
@@ -182,11 +192,17 @@ static void write_line(const struct cli *cli, struct strbuf *line)
 struct cli_form enqueue_forms[2 * KINDS + 1];
 char enqueue_details[ENQUEUE_DETAILS_BYTES];
 
-/* "--domain D --query Q [--k N]"; "" for a kind that no flags can give. */
+/* "--domain D --query Q [--k N]"; "" for a kind that no flags can give. Of a kind with very many
+ * the optional ones are not shown: they stand below. */
 static void describe_flags(enum kind_id kind, char *out, size_t size)
 {
+    enum { MANY = 10 };
+    size_t count = 0;
     size_t used = 0;
 
+    for (size_t i = 0; i < KIND_FLAGS; i++) {
+        count += kind_flags[i].kind == kind;
+    }
     out[0] = '\0';
     for (size_t i = 0; i < KIND_FLAGS && used < size; i++) {
         const struct kind_flag *flag = &kind_flags[i];
@@ -194,29 +210,45 @@ static void describe_flags(enum kind_id kind, char *out, size_t size)
             continue;
         }
         const struct kind_field *field = field_of(flag);
+        if (count > MANY && (field->rules & (FIELD_REQUIRED | FIELD_EITHER)) == 0) {
+            continue;
+        }
         const char *format =
             (field->rules & FIELD_REQUIRED) != 0 ? "%s --%s %s%s" : "%s [--%s %s%s]";
         used += (size_t)snprintf(out + used, size - used, format, used == 0 ? "--domain D" : "",
                                  flag->flag, flag->argument,
                                  field->type == FIELD_METADATA ? " ..." : "");
     }
+    if (count > MANY && used < size) {
+        snprintf(out + used, size - used, " [--FIELD VALUE ...]");
+    }
 }
 
 /* "task_id prompt result"; a list with its elements' fields: "documents: [{id, text}]". */
 static void describe_fields(enum kind_id kind, char *out, size_t size)
 {
+    enum { WIDTH = 80 };
     const struct kind_shape *shape = job_kinds[kind].shape;
+    size_t line = 0; /* where it begins */
     size_t used = 0;
 
     out[0] = '\0';
     for (size_t i = 0; i < shape->count && used < size; i++) {
         const struct kind_shape *element = shape->fields[i].element;
-        used += (size_t)snprintf(out + used, size - used, "%s%s", i == 0 ? "" : " ",
+        const bool wraps = used - line + shape->fields[i].name.bytes >= WIDTH;
+        line = wraps ? used : line;
+        used += (size_t)snprintf(out + used, size - used, "%s%s",
+                                 i == 0  ? ""
+                                 : wraps ? "\n           "
+                                         : " ",
                                  shape->fields[i].name.data);
         for (size_t j = 0; element != NULL && j < element->count && used < size; j++) {
             used +=
                 (size_t)snprintf(out + used, size - used, "%s%s%s", j == 0 ? ": [{" : ", ",
                                  element->fields[j].name.data, j + 1 == element->count ? "}]" : "");
+        }
+        if ((shape->fields[i].rules & FIELD_REST) != 0 && used < size) {
+            used += (size_t)snprintf(out + used, size - used, ", and any other");
         }
     }
 }
@@ -225,11 +257,11 @@ void enqueue_make_forms(void)
 {
     static char usages[KINDS][160];
     struct cli_form *form = enqueue_forms;
-    char fields[KINDS * 256];
+    char fields[ENQUEUE_DETAILS_BYTES - 1024];
     size_t used = 0;
 
     for (int kind = 0; kind < KINDS; kind++) {
-        char list[160];
+        char list[1024];
         describe_flags((enum kind_id)kind, usages[kind], sizeof usages[kind]);
         if (usages[kind][0] != '\0') {
             *form++ = (struct cli_form){

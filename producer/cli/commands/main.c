@@ -29,6 +29,24 @@ static const struct command commands[] = {
          {NULL, NULL, NULL, NULL}},
      enqueue_forms},
 
+    {"feedback", "what a user says of a task's result, for the learning store",
+     "A record of the kind feedback: `enqueue record` gives all others. With --outbox DIR it is\n"
+     "kept there where Redis does not take it.",
+     (const struct cli_option[]){
+         {"domain", "D", "the task's domain", NULL},
+         {"task-id", "T", "which task", NULL},
+         {"rating", "N", "1..5", NULL},
+         {"accepted", NULL, "the user took the result", NULL},
+         {"rejected", NULL, "or did not", NULL},
+         {"comment", "TEXT", "in the user's words", NULL},
+         {"type", "T", "what kind of feedback it is, in a word of your own", NULL},
+         {"user", "U", "whose it is", NULL},
+         {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){{.usage = "--domain D --task-id T [--rating N] "
+                                         "[--accepted|--rejected] [--comment TEXT]",
+                                .run = cmd_feedback},
+                               {.run = NULL}}},
+
     {"prompt", "the enriched prompt, or the base prompt unchanged; or the examples as messages",
      "Where no examples are cached the enrichment is enqueued for the next time.\n"
      "A server that is down is no failure: the base prompt comes out, or no messages, and the\n"
