@@ -70,6 +70,7 @@ static const struct schema_step steps[] = {
          " tokens INTEGER NOT NULL, timed INTEGER NOT NULL, duration REAL NOT NULL,"
          " duration_p95 REAL, PRIMARY KEY (domain, task_type, day, model_tier));"
          "CREATE INDEX tier_performance_by_day ON tier_performance (domain, day);"
+         "CREATE INDEX tier_performance_of_all ON tier_performance (day);"
          "CREATE TABLE pool_performance (domain TEXT NOT NULL, hour INTEGER NOT NULL,"
          " pool_type TEXT NOT NULL, executions INTEGER NOT NULL, finished INTEGER NOT NULL,"
          " successes INTEGER NOT NULL, waited INTEGER NOT NULL, wait REAL NOT NULL,"
