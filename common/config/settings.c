@@ -114,6 +114,10 @@ const struct settings_row settings_rows[] = {
         "how long it stays open"),
     ROW(WORKER, DURATION, drain_ms, "drain", "DRAIN", "25s", "0..1h",
         "what SIGTERM leaves running jobs to finish"),
+    ROW(WORKER, CHOICE, record_distill, "record", "RECORD", "off", "off|distill",
+        "distill: each distill job, rejected or not, leaves an outcome in the queue record, and "
+        "one "
+        "that did not succeed is no dead letter"),
     ROW(WORKER, QUEUES, queues, "queues", "QUEUES", "enrich,distill,index,echo", "",
         "queues this worker serves"),
     ROW(WORKER, INTEGER, lanes, "lanes", "LANES", "4", "1..256", "threads"),

@@ -71,6 +71,7 @@ struct settings {
     int64_t drain_ms;             /* STILLHOUSE_DRAIN 25s */
 
     /* the worker's own (scope SETTINGS_WORKER) */
+    bool record_distill;      /* STILLHOUSE_RECORD=distill */
     char queues[512];         /* STILLHOUSE_QUEUES "enrich,distill,index,echo" */
     int64_t lanes;            /* STILLHOUSE_LANES 4, 1..256 */
     int64_t batch;            /* STILLHOUSE_BATCH 64, 1..1000 */

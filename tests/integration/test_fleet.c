@@ -651,3 +651,94 @@ Test(fleet, delayed_jobs_run_when_they_are_due_and_priorities_are_served)
     cr_assert_eq(stats_of("echo").delayed, 0);
     stop_fleet();
 }
+
+/* ---- outcomes for the learning store -------------------------------------------------------- */
+
+/* The body of the record with this id; it has no NUL in these tests. */
+static void read_outcome(const char *id, struct arena *arena, struct record_body *out)
+{
+    struct redis_args args = {0};
+    struct error err = {0};
+    redisReply *reply = NULL;
+    bool found = false;
+
+    redis_args_str(&args, "XRANGE");
+    redis_args_str(&args, "sh:{record}:jobs:low");
+    redis_args_str(&args, "-");
+    redis_args_str(&args, "+");
+    cr_assert_eq(redis_conn_command(conn, &args, &reply, &err), STATUS_OK, "%s", err.text);
+    for (size_t i = 0; i < reply->elements && !found; i++) {
+        const redisReply *fields = reply->element[i]->element[1];
+        found = strcmp(fields->element[1]->str, id) == 0;
+        if (found) {
+            char *body = arena_array(arena, fields->element[9]->len, 1);
+            memcpy(body, fields->element[9]->str, fields->element[9]->len);
+            cr_assert_eq(bodies_decode_record(body, fields->element[9]->len, arena, out, &err),
+                         STATUS_OK, "%s", err.text);
+        }
+    }
+    cr_assert(found, "no record %s", id);
+    redis_reply_free(reply);
+    redis_args_free(&args);
+}
+
+static void push_outcome(const char *id, bool success, double quality)
+{
+    struct meta_pair pairs[] = {
+        {slice_of("arm"), {.type = META_STRING, .string = slice_of("holdout")}},
+        {slice_of("task_type"), {.type = META_STRING, .string = slice_of("fix")}},
+    };
+    const struct distill_body body = {.task_id = slice_of(id),
+                                      .prompt = slice_of("p"),
+                                      .result = slice_of("r"),
+                                      .success = {success, true},
+                                      .quality = {quality, true},
+                                      .metadata = {.pairs = pairs, .count = 2}};
+    struct strbuf bytes = {0};
+
+    bodies_encode_distill(&body, &bytes);
+    push("distill", id, "legal", "", bytes.data, bytes.bytes);
+    strbuf_free(&bytes);
+}
+
+Test(fleet, each_distill_job_leaves_an_outcome_where_the_setting_asks_and_a_failure_is_done)
+{
+    struct arena arena = {0};
+    struct record_body outcome;
+
+    settings.record_distill = true;
+    start_fleet();
+    push_outcome("good", true, 0.75);
+    push_outcome("poor", true, 0.25);
+    push_outcome("failed", false, 0);
+    wait_for("distill", "done", 2);
+    wait_for("distill", "buried", 1);
+    wait_for("record", "enqueued", 3);
+    read_outcome("good.o", &arena, &outcome);
+    cr_assert(is_slice(outcome.kind, "outcome") && is_slice(outcome.task_id, "good"));
+    cr_assert(outcome.success.given && outcome.success.value);
+    cr_assert_eq(outcome.quality_score.value, 75);
+    cr_assert(outcome.at_ms.given && outcome.at_ms.value > INT64_C(1600000000000));
+    cr_assert(is_slice(outcome.arm, "holdout") && is_slice(outcome.task_type, "fix"));
+    read_outcome("poor.o", &arena, &outcome);
+    cr_assert(outcome.success.value);
+    cr_assert_eq(outcome.quality_score.value, 25);
+    read_outcome("failed.o", &arena, &outcome);
+    cr_assert(outcome.success.given && !outcome.success.value);
+    cr_assert_eq(documents_in("legal"), 1, "only the good one is an experience");
+    arena_free(&arena);
+}
+
+Test(fleet, without_the_setting_no_outcome_is_left_and_a_failure_is_a_dead_letter)
+{
+    char letter[256];
+
+    start_fleet();
+    push_outcome("good", true, 0.75);
+    push_outcome("failed", false, 0);
+    wait_for("distill", "done", 1);
+    wait_for("distill", "buried", 1);
+    dead_letter("distill", letter, sizeof letter);
+    cr_assert_not_null(strstr(letter, "field \"success\": false, expected true"), "%s", letter);
+    cr_assert_eq(counter_of("record", "enqueued"), 0);
+}

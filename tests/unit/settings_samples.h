@@ -23,6 +23,7 @@ static const struct sample {
     {"redis-url", "redis://me:pass:w@rd@db:7/3", "redis://me:***@db:7/3"},
     {"cache-url", "unix:///run/redis.sock?db=2", "unix:///run/redis.sock?db=2"},
     {"prefix", "other:", "other:"},
+    {"record", "distill", "distill"},
     {"chroma-url", "https://chroma.example/api", "https://chroma.example/api"},
     {"chroma-tenant", "t 1", "t 1"},
     {"chroma-database", "d", "d"},

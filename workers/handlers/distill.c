@@ -5,7 +5,9 @@
  * deleted; the domains' epochs moved. All of it before the job is finished, and all of it harmless
  * twice: the document's id is the task's, its times are the job's. Failure modes: bad body ->
  * MALFORMED; a task that must not be learnt from -> REJECT; a server's failure, prompts not trimmed
- * or epoch not moved -> PARK; its text's own fault -> RETRY or REJECT.
+ * or epoch not moved -> PARK; its text's own fault -> RETRY or REJECT. With
+ * STILLHOUSE_RECORD=distill whatever ends leaves an outcome for the learning store first, and a
+ * task that failed is DONE by that.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #include "chroma_writer/same_prompt.h"
 #include "context/asking.h"
 #include "handlers/handler.h"
+#include "handlers/outcomes.h"
 #include "recall/result_cache.h"
 #include "recall/vectors.h"
 #include "rules/by_domain.h"
@@ -38,6 +41,8 @@ struct distill_batch {
     struct context *ctx;
     struct distill_item *items;
     size_t count;
+    struct outcome *outcomes; /* of all that can be read; NULL: none are left */
+    size_t outcome_count;
 };
 
 /* When the job was first enqueued, so that doing it again writes the same times. Whoever may write
@@ -56,6 +61,10 @@ static int64_t enqueued_unix_ms(const struct context *ctx, const struct job *job
 static bool is_worth_learning(const struct context *ctx, const struct distill_body *body,
                               struct task *task)
 {
+    if (!body->success.value && ctx->settings->record_distill) {
+        task->verdict = VERDICT_DONE; /* its outcome is what there is to learn */
+        return false;
+    }
     if (!body->success.value) {
         task_judge(task, VERDICT_REJECT, "field \"success\": false, expected true");
         return false;
@@ -67,6 +76,18 @@ static bool is_worth_learning(const struct context *ctx, const struct distill_bo
         return false;
     }
     return true;
+}
+
+static void note_outcome(struct distill_batch *batch, struct task *task,
+                         const struct distill_body *body)
+{
+    if (batch->outcomes == NULL) {
+        return;
+    }
+    struct distill_body *kept = arena_array(&batch->ctx->arena, 1, sizeof *kept);
+    *kept = *body;
+    batch->outcomes[batch->outcome_count++] =
+        (struct outcome){task, kept, enqueued_unix_ms(batch->ctx, task->job)};
 }
 
 static void decode(struct distill_batch *batch, struct task *tasks, size_t count)
@@ -85,7 +106,10 @@ static void decode(struct distill_batch *batch, struct task *tasks, size_t count
             struct error scan = {0};
             bool readable = mp_check(job->body.data, job->body.bytes, NULL, &scan) == STATUS_OK;
             task_judge(&tasks[i], readable ? VERDICT_REJECT : VERDICT_MALFORMED, "%s", err.text);
-        } else if (is_worth_learning(ctx, &item->body, &tasks[i])) {
+            continue;
+        }
+        note_outcome(batch, &tasks[i], &item->body);
+        if (is_worth_learning(ctx, &item->body, &tasks[i])) {
             item->task = &tasks[i];
             item->domain = context_text(ctx, job->domain);
             item->created_unix_ms = enqueued_unix_ms(ctx, job);
@@ -325,11 +349,17 @@ static void distill_process(struct context *ctx, struct task *tasks, size_t coun
         .items = arena_array(&ctx->arena, count, sizeof *batch.items),
     };
 
+    if (ctx->settings->record_distill) {
+        batch.outcomes = arena_array(&ctx->arena, count, sizeof *batch.outcomes);
+    }
     decode(&batch, tasks, count);
     merge_same_ids(&batch);
     embed(&batch);
     write_all(&batch);
     share_fates(&batch);
+    if (batch.outcome_count > 0) {
+        outcomes_leave(ctx, batch.outcomes, batch.outcome_count);
+    }
 }
 
 const struct handler handler_distill = {.process = distill_process};

@@ -1,0 +1,129 @@
+#include "handlers/outcomes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/must.h"
+#include "base/text.h"
+#include "context/asking.h"
+#include "queue/enqueue.h"
+#include "rules/metadata.h"
+
+enum { CALL_JOBS = 100, QUALITY_SCALE = 100 };
+
+/* What a distill job's metadata may say of its execution, and the body of an outcome has a field
+ * for. */
+static struct slice text_in(const struct metadata *metadata, const char *key)
+{
+    const struct meta_value *value = metadata_find(metadata->pairs, metadata->count, key);
+
+    return value != NULL && value->type == META_STRING ? value->string : (struct slice){NULL, 0};
+}
+
+static struct slice encode(struct context *ctx, const struct outcome *outcome)
+{
+    const struct distill_body *task = outcome->body;
+    const struct metadata *metadata = &task->metadata;
+    struct record_body body = {
+        .kind = slice_of("outcome"),
+        .task_id = task->task_id,
+        .at_ms = {outcome->at_unix_ms, true},
+        .user = text_in(metadata, "user"),
+        .task_type = text_in(metadata, "task_type"),
+        .model_tier = text_in(metadata, "model_tier"),
+        .model = task->model,
+        .success = task->success,
+        .quality_score = {task->quality.value * QUALITY_SCALE, task->quality.given},
+        .arm = text_in(metadata, "arm"),
+        .prompt_id = text_in(metadata, "prompt_id"),
+    };
+    struct strbuf bytes = {0};
+
+    bodies_encode_record(&body, &bytes);
+    if (!strbuf_ok(&bytes)) {
+        must_die();
+    }
+    char *kept = arena_array(&ctx->arena, bytes.bytes, 1);
+    memcpy(kept, bytes.data, bytes.bytes);
+    const struct slice out = {kept, bytes.bytes};
+    strbuf_free(&bytes);
+    return out;
+}
+
+/* "<job id>.o"; of an id that leaves no room for that, its hash. */
+static struct slice name(struct context *ctx, const struct job *job)
+{
+    char *id = arena_array(&ctx->arena, TEXT_ID_MAX + 1, 1);
+    char hash[TEXT_HASH_CHARS + 1];
+
+    if (job->id.bytes + 2 <= TEXT_ID_MAX) {
+        snprintf(id, TEXT_ID_MAX + 1, "%.*s.o", (int)job->id.bytes, job->id.data);
+    } else {
+        text_hash(job->id.data, job->id.bytes, hash);
+        snprintf(id, TEXT_ID_MAX + 1, "%s.o", hash);
+    }
+    return slice_of(id);
+}
+
+static bool ends_now(const struct task *task)
+{
+    return task->verdict == VERDICT_DONE || task->verdict == VERDICT_REJECT;
+}
+
+/* Up to CALL_JOBS of them in one call. */
+static void leave_some(struct context *ctx, const struct queue *queue,
+                       const struct outcome *const *outcomes, size_t count)
+{
+    struct queue_item *items = arena_array(&ctx->arena, count, sizeof *items);
+    struct queue_answer *answers = arena_array(&ctx->arena, count, sizeof *answers);
+    struct error err = {0};
+    long long suppressed = 0;
+    size_t full = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        items[i] = (struct queue_item){.id = name(ctx, outcomes[i]->task->job),
+                                       .domain = outcomes[i]->task->job->domain,
+                                       .options = slice_of("priority=low"),
+                                       .body = encode(ctx, outcomes[i])};
+    }
+    const struct queue_items given = {queue, ctx->settings->max_backlog, items, count};
+    if (queue_enqueue(context_redis(ctx), &given, answers, &err) != STATUS_OK) {
+        for (size_t i = 0; i < count; i++) {
+            asking_judge_failure(outcomes[i]->task, OPERATION_REDIS, &err);
+        }
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        full += answers[i].full;
+    }
+    if (full > 0 && log_kind_allow("outcomes left out", &suppressed)) {
+        log_warning("queue \"%s\" is full: %zu outcomes are left out (%lld more lines)",
+                    queue->name, full, suppressed);
+    }
+}
+
+void outcomes_leave(struct context *ctx, const struct outcome *outcomes, size_t count)
+{
+    const struct outcome **ending = arena_array(&ctx->arena, count, sizeof(void *));
+    struct queue queue;
+    struct error err = {0};
+    size_t left = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (ends_now(outcomes[i].task)) {
+            ending[left++] = &outcomes[i];
+        }
+    }
+    if (left == 0) {
+        return;
+    }
+    context_phase(ctx, PHASE_FINISH);
+    if (queue_init(&queue, ctx->settings->prefix, job_kinds[KIND_record].name, &err) != STATUS_OK) {
+        log_error("%s", err.text); /* the worker's own queues have this prefix too */
+        return;
+    }
+    for (size_t from = 0; from < left; from += CALL_JOBS) {
+        leave_some(ctx, &queue, ending + from, left - from < CALL_JOBS ? left - from : CALL_JOBS);
+    }
+}
