@@ -89,9 +89,40 @@ static bool parse_rate(const char *text, int64_t out[2])
            *slash == '/' && text_parse_duration(slash + 1, &out[1]) && out[1] > 0;
 }
 
+/* "5%", "0.25%", with four digits behind the point at most, so that it is a whole number of
+ * millionths; nothing is nothing without the sign too. */
+static bool parse_share(const char *text, int64_t *out)
+{
+    const char *at = text;
+    int64_t percent = 0;
+    int64_t worth = SETTINGS_WHOLE / 100;
+
+    if (strcmp(text, "0") == 0) {
+        *out = 0;
+        return true;
+    }
+    if (!parse_integer(text, &at, &percent) || percent > 100) {
+        return false;
+    }
+    *out = percent * worth;
+    if (*at == '.') {
+        const size_t digits = strspn(++at, digit_characters);
+        if (digits < 1 || digits > 4) {
+            return false;
+        }
+        for (size_t i = 0; i < digits; i++) {
+            worth /= 10;
+            *out += (*at++ - '0') * worth;
+        }
+    }
+    return strcmp(at, "%") == 0;
+}
+
 static bool parse_amount(enum settings_type type, const char *text, int64_t *out)
 {
     switch (type) {
+    case SETTINGS_SHARE:
+        return parse_share(text, out);
     case SETTINGS_INTEGER:
         return parse_integer(text, NULL, out);
     case SETTINGS_SIZE:
@@ -284,6 +315,7 @@ static enum status bad_amount(const struct settings_row *row, const char *value,
         [SETTINGS_NUMBER] = "a number",
         [SETTINGS_DURATION] = "a duration (such as 250ms, 5s, 2m, 1h, 7d)",
         [SETTINGS_SIZE] = "a size (such as 1000, 256KiB, 1MiB)",
+        [SETTINGS_SHARE] = "a share (such as 5%, 0.25%)",
     };
     const struct range range = range_of(row);
     char shown[48];
@@ -347,6 +379,7 @@ enum status settings_row_parse(const struct settings_row *row, const char *value
     case SETTINGS_INTEGER:
     case SETTINGS_DURATION:
     case SETTINGS_SIZE:
+    case SETTINGS_SHARE:
         parsed = amount_in_range(row, value, &read.amounts[0]);
         break;
     default:
@@ -383,6 +416,18 @@ static const char *format_rate(const int64_t rate[2], char out[SETTINGS_VALUE_BY
     }
     snprintf(out, SETTINGS_VALUE_BYTES, "%" PRId64 "/%s", rate[0],
              text_format_duration(rate[1], window));
+    return out;
+}
+
+/* The fewest digits behind the point. */
+static const char *format_share(int64_t share, char out[SETTINGS_VALUE_BYTES])
+{
+    int digits = 4;
+
+    for (int64_t rest = share; digits > 0 && rest % 10 == 0; rest /= 10) {
+        digits--;
+    }
+    snprintf(out, SETTINGS_VALUE_BYTES, "%.*f%%", digits, (double)share / (SETTINGS_WHOLE / 100));
     return out;
 }
 
@@ -439,6 +484,8 @@ const char *settings_row_format(const struct settings_row *row, const void *valu
         return text_format_duration(value.amounts[0], out);
     case SETTINGS_SIZE:
         return format_size(value.amounts[0], out);
+    case SETTINGS_SHARE:
+        return format_share(value.amounts[0], out);
     case SETTINGS_INTEGER:
         snprintf(out, SETTINGS_VALUE_BYTES, "%" PRId64, value.amounts[0]);
         return out;
@@ -455,7 +502,7 @@ const char *settings_row_word(const struct settings_row *row)
         [SETTINGS_ID] = "ID",           [SETTINGS_PREFIX] = "TEXT",   [SETTINGS_QUEUES] = "NAMES",
         [SETTINGS_ADDRESS] = "ADDRESS", [SETTINGS_CHOICE] = "WORD",   [SETTINGS_INTEGER] = "N",
         [SETTINGS_NUMBER] = "N",        [SETTINGS_DURATION] = "TIME", [SETTINGS_SIZE] = "SIZE",
-        [SETTINGS_RATE] = "RATE",
+        [SETTINGS_RATE] = "RATE",       [SETTINGS_SHARE] = "SHARE",
     };
 
     return words[row->type];

@@ -32,8 +32,11 @@ enum settings_type {
     SETTINGS_DURATION,  /* int64_t, ms */
     SETTINGS_SIZE,      /* int64_t, bytes */
     SETTINGS_RATE,      /* int64_t[2]: count and window in ms */
+    SETTINGS_SHARE,     /* int64_t, millionths: "5%" */
     SETTINGS_TYPE_COUNT /* keep last */
 };
+
+enum { SETTINGS_WHOLE = 1000000 }; /* a share of 100 % */
 
 /* One row, for building getopt tables, the README's table and the checks that keep them true. */
 struct settings_row_info {

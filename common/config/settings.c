@@ -130,6 +130,8 @@ const struct settings_row settings_rows[] = {
         "the least important lines written"),
     ROW(CLI, CHOICE, examples_as_messages, "examples", "EXAMPLES", "block", "block|messages",
         "the form of examples where a call does not say it"),
+    ROW(CLI, SHARE, holdout, "holdout", "HOLDOUT", "0%", "0%..100%",
+        "share of the tasks with examples that go without, to compare"),
     ROW(CLI, TEXT, outbox, "outbox", "OUTBOX", "", "",
         "folder for jobs that Redis does not take, sent when it is back; empty = none"),
     ROW(CLI, SIZE, outbox_max_bytes, "outbox-max", "OUTBOX_MAX", "64MiB", "4KiB..1024GiB",

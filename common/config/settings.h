@@ -80,6 +80,7 @@ struct settings {
     enum log_level log_level; /* STILLHOUSE_LOG_LEVEL info */
 
     /* the producers' own (scope SETTINGS_CLI) */
+    int64_t holdout;                  /* STILLHOUSE_HOLDOUT 0%; millionths */
     char outbox[SETTINGS_TEXT_BYTES]; /* STILLHOUSE_OUTBOX; "" = none */
     int64_t outbox_max_bytes;         /* STILLHOUSE_OUTBOX_MAX 64 MiB */
 };

@@ -11,35 +11,34 @@
 /* ---- decode ---------------------------------------------------------------------------------- */
 
 /* Text with more than white space in it. */
-static enum status check_full(const struct kind_field *field, struct slice text, struct error *err)
+static enum status check_full(const char *name, struct slice text, struct error *err)
 {
     if (text.bytes == 0) {
-        return error_set(err, STATUS_INVALID, "field \"%s\" is empty", field->name.data);
+        return error_set(err, STATUS_INVALID, "field \"%s\" is empty", name);
     }
     if (text_is_blank(text.data, text.bytes)) {
-        return error_set(err, STATUS_INVALID, "field \"%s\" holds nothing but white space",
-                         field->name.data);
+        return error_set(err, STATUS_INVALID, "field \"%s\" holds nothing but white space", name);
     }
     return STATUS_OK;
 }
 
-static enum status check_id(const struct kind_field *field, struct slice text, struct error *err)
+enum status bodies_check_id(const char *name, struct slice text, struct error *err)
 {
-    const enum status status = check_full(field, text, err);
+    const enum status status = check_full(name, text, err);
 
     if (status != STATUS_OK) {
         return status;
     }
     if (text.bytes > BODIES_ID_MAX) {
         return error_set(err, STATUS_INVALID, "field \"%s\": expected 1 to %d bytes, found %zu",
-                         field->name.data, BODIES_ID_MAX, text.bytes);
+                         name, BODIES_ID_MAX, text.bytes);
     }
     for (size_t i = 0; i < text.bytes; i++) {
         const unsigned char c = (unsigned char)text.data[i];
         if (c < 0x20 || c == 0x7f) {
             return error_set(err, STATUS_INVALID,
-                             "field \"%s\" holds the control character 0x%02x at offset %zu",
-                             field->name.data, c, i);
+                             "field \"%s\" holds the control character 0x%02x at offset %zu", name,
+                             c, i);
         }
     }
     return STATUS_OK;
@@ -62,10 +61,10 @@ static enum status read_text(const struct kind_field *field, const struct mp_val
     }
     switch (field->type) {
     case FIELD_ID:
-        return check_id(field, *out, err);
+        return bodies_check_id(field->name.data, *out, err);
     case FIELD_FULL:
     case FIELD_DOCUMENT:
-        return check_full(field, *out, err);
+        return check_full(field->name.data, *out, err);
     case FIELD_WORD: {
         char expected[160];
         snprintf(expected, sizeof expected, "one of %s", field->words);

@@ -106,6 +106,10 @@ enum status bodies_read(const struct kind_shape *shape, const struct mp_value *m
                         const struct reading *how, void *out, struct error *err) MUSTCHECK;
 void bodies_write(const struct kind_shape *shape, const void *body, struct strbuf *out);
 
+/* INVALID where UTF-8 text is no id of a task or document: not blank, 1 to BODIES_ID_MAX bytes, no
+ * control characters. The error calls it `name`. */
+enum status bodies_check_id(const char *name, struct slice text, struct error *err) MUSTCHECK;
+
 /* The key under which one such job at a time may be outstanding, in a buffer of
  * BODIES_UNIQUE_BYTES: its KEY fields, texts as their text_hash, with points between. "" where the
  * kind has none. */

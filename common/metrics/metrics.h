@@ -83,7 +83,7 @@ enum metrics_outcome {
 enum metrics_upstream { METRICS_REDIS, METRICS_CHROMA, METRICS_EMBEDDER, METRICS_UPSTREAMS };
 enum metrics_layer { METRICS_MEMORY, METRICS_REDIS_LAYER, METRICS_LAYERS };
 enum metrics_lookup { METRICS_HIT, METRICS_MISS, METRICS_STALE, METRICS_LOOKUPS };
-enum metrics_prompt { METRICS_ENRICHED, METRICS_FALLBACK, METRICS_PROMPT_RESULTS };
+enum metrics_prompt { METRICS_ENRICHED, METRICS_FALLBACK, METRICS_HOLDOUT, METRICS_PROMPT_RESULTS };
 enum metrics_source { METRICS_FROM_MODEL, METRICS_FROM_CACHE, METRICS_SOURCES };
 /* An enrichment asked Chroma for more hits, since expired ones lay nearer than live ones. */
 enum metrics_further { METRICS_FOUND, METRICS_GAVE_UP, METRICS_FURTHERS };

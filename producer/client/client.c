@@ -133,6 +133,7 @@ static enum status load_environment(const stillhouse_options *options, struct se
         {"max-backlog", options->max_backlog != 0},
         {"max-body", options->max_body_bytes != 0},
         {"cache-fresh", false},
+        {"holdout", options->holdout != NULL},
         {"outbox", options->outbox != NULL},
         {"outbox-max", options->outbox_max_bytes != 0},
         {"ca-file", false},
@@ -223,6 +224,7 @@ static enum status take_numbers(const stillhouse_options *options, const struct 
     config->bounds = (struct link_bounds){(int)connect_ms, (int)command_ms, (int)retry_ms};
     config->memory_entries = (size_t)entries;
     config->cache_fresh_ms = settings->cache_fresh_ms;
+    config->holdout = settings->holdout;
     return STATUS_OK;
 }
 
@@ -246,6 +248,9 @@ static enum status configure(const stillhouse_options *options, struct client_co
 
     TRY(read_options(options, &known, err));
     enum status status = load_environment(&known, &settings, err);
+    if (status == STATUS_OK && known.holdout != NULL) {
+        status = settings_set(&settings, "holdout", known.holdout, "holdout", err);
+    }
     if (status == STATUS_OK) {
         status = take_texts(&known, &settings, config, err);
     }

@@ -30,6 +30,7 @@ struct client_config {
     int64_t max_backlog;
     int64_t max_body_bytes;
     int64_t cache_fresh_ms;
+    int64_t holdout; /* millionths */
 };
 
 struct stillhouse_client {

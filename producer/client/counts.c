@@ -7,14 +7,16 @@
 enum { COUNTS_EVERY_MS = 1000 };
 
 static const char *const fields[COUNTS_KINDS] = {
-    [COUNTS_ENRICHED] = "enriched",     [COUNTS_STALE] = "stale",
-    [COUNTS_FALLBACK] = "fallback",     [COUNTS_MEMORY_MISS] = "memory_miss",
-    [COUNTS_MEMORY_HIT] = "memory_hit", [COUNTS_MEMORY_STALE] = "memory_stale",
+    [COUNTS_ENRICHED] = "enriched",         [COUNTS_STALE] = "stale",
+    [COUNTS_FALLBACK] = "fallback",         [COUNTS_HOLDOUT] = "holdout",
+    [COUNTS_MEMORY_MISS] = "memory_miss",   [COUNTS_MEMORY_HIT] = "memory_hit",
+    [COUNTS_MEMORY_STALE] = "memory_stale",
 };
 
 _Static_assert((int)COUNTS_ENRICHED == (int)STILLHOUSE_PROMPT_ENRICHED &&
                    (int)COUNTS_STALE == (int)STILLHOUSE_PROMPT_STALE &&
-                   (int)COUNTS_FALLBACK == (int)STILLHOUSE_PROMPT_FALLBACK,
+                   (int)COUNTS_FALLBACK == (int)STILLHOUSE_PROMPT_FALLBACK &&
+                   (int)COUNTS_HOLDOUT == (int)STILLHOUSE_PROMPT_HOLDOUT,
                "kinds of prompts are counted under their own numbers");
 
 void counts_init(struct counts *counts, const char *prefix)
@@ -66,7 +68,7 @@ static void append_all(struct counts *counts, struct redis_conn *conn)
 static bool has_prompts(const struct counts *counts)
 {
     return counts->waiting[COUNTS_ENRICHED] > 0 || counts->waiting[COUNTS_STALE] > 0 ||
-           counts->waiting[COUNTS_FALLBACK] > 0;
+           counts->waiting[COUNTS_FALLBACK] > 0 || counts->waiting[COUNTS_HOLDOUT] > 0;
 }
 
 void counts_append(struct counts *counts, struct redis_conn *conn)

@@ -13,9 +13,10 @@
 #include "stillhouse.h"
 
 enum counts_kind {
-    COUNTS_ENRICHED, /* the first three as stillhouse_prompt_kind has them */
+    COUNTS_ENRICHED, /* the first four as stillhouse_prompt_kind has them */
     COUNTS_STALE,
     COUNTS_FALLBACK,
+    COUNTS_HOLDOUT,
     COUNTS_MEMORY_MISS, /* as memory_answer has them */
     COUNTS_MEMORY_HIT,
     COUNTS_MEMORY_STALE,

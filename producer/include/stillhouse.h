@@ -82,8 +82,8 @@ typedef enum stillhouse_status {
 typedef struct stillhouse_client stillhouse_client;
 
 /* Zero or NULL = the environment's STILLHOUSE_REDIS_URL, _CACHE_URL, _PREFIX, _MAX_BACKLOG,
- * _MAX_BODY, _OUTBOX and _OUTBOX_MAX (or the first line of the file that such a name with _FILE
- * behind it gives), else the default. STILLHOUSE_CACHE_FRESH is read too. Set `size` to
+ * _MAX_BODY, _OUTBOX, _OUTBOX_MAX and _HOLDOUT (or the first line of the file that such a name with
+ * _FILE behind it gives), else the default. STILLHOUSE_CACHE_FRESH is read too. Set `size` to
  * sizeof(stillhouse_options). */
 typedef struct stillhouse_options {
     size_t size;
@@ -100,6 +100,7 @@ typedef struct stillhouse_options {
     /* the outbox, below */
     const char *outbox;       /* a folder; none by default, and "" = none */
     int64_t outbox_max_bytes; /* 67108864: of all files in it */
+    const char *holdout;      /* "5%": below, at stillhouse_prompt_for; none by default, and "0%" */
 } stillhouse_options;
 
 /* Makes a client; does not connect (that happens in the first call that needs it). The outbox's
@@ -469,12 +470,13 @@ typedef enum stillhouse_prompt_kind {
     STILLHOUSE_PROMPT_ENRICHED, /* the examples, a blank line, the base prompt */
     STILLHOUSE_PROMPT_STALE,    /* the same, from a result older than the domain's last change */
     STILLHOUSE_PROMPT_FALLBACK, /* the base prompt, byte for byte */
+    STILLHOUSE_PROMPT_HOLDOUT,  /* the same, though examples were there: by options.holdout */
 } stillhouse_prompt_kind;
 
 typedef struct stillhouse_prompt_result {
     const char *text; /* never NULL: base itself, or memory that stillhouse_prompt_free frees */
     stillhouse_prompt_kind kind;
-    size_t examples;
+    size_t examples;          /* in it: of a fallback and a holdout none */
     stillhouse_status status; /* of a fallback: OK (there are no examples for it), NOT_FOUND (not
                                  cached yet; the enrichment was enqueued), or what went wrong */
     char *owned;              /* private */
@@ -522,7 +524,7 @@ typedef struct stillhouse_messages_result {
     const stillhouse_message
         *messages;               /* two an example, the nearest example last; NULL for none */
     size_t count;                /* of messages */
-    stillhouse_prompt_kind kind; /* FALLBACK: none */
+    stillhouse_prompt_kind kind; /* FALLBACK, HOLDOUT: none */
     size_t examples;
     stillhouse_status status; /* as in stillhouse_prompt_result */
     char *owned;              /* private */
@@ -550,7 +552,43 @@ STILLHOUSE_API bool stillhouse_messages_from_memory(stillhouse_client *client, c
                                                     const char *query, int k,
                                                     stillhouse_messages_result *out);
 
-/* A UUIDv7 for the last of these four calls that came to a prompt or messages (the memory's with
+/* The same for a task whose id is known, so that its prompts are all held out or none is.
+ *
+ *     const stillhouse_question question = {.size = sizeof question, .domain = "legal",
+ *                                           .query = text, .base = base, .task_id = "t-17"};
+ *     stillhouse_prompt_for(client, &question, &prompt);
+ *
+ * Holding out. Whether examples help is seen by letting a share of the tasks go without:
+ * options.holdout, or STILLHOUSE_HOLDOUT, "5%". Such a task's kind is HOLDOUT, its text the base
+ * prompt, its messages none, in all calls that give a prompt or messages. Drawn for it is only who
+ * has examples in time, so that HOLDOUT is to be compared with ENRICHED and STALE together; what
+ * has none is a FALLBACK as ever. A task is in the same arm whoever asks and however often, and
+ * stays held out when the share grows; without a task's id each prompt is drawn by its own. Tell
+ * the outcome with it: in a record job the fields `arm` (stillhouse_kind_name) and `prompt_id`, in
+ * a distillation metadata of these two names. "95%" is the way to begin
+ * with few: a gradual roll-out. Up to four digits may stand behind the point. */
+typedef struct stillhouse_question {
+    size_t size; /* sizeof(stillhouse_question) */
+    const char *domain;
+    const char *query;
+    const char *base; /* of a prompt; messages have none */
+    int k;            /* of messages: 0 = 3, at most 20; of a prompt 0 */
+    int wait_ms;
+    const char *task_id; /* 1 to 256 bytes, as in a distillation; NULL = none */
+    bool memory_only;    /* as the two calls above: NOT_FOUND or INVALID is their false */
+} stillhouse_question;
+
+STILLHOUSE_API stillhouse_prompt_kind stillhouse_prompt_for(stillhouse_client *client,
+                                                            const stillhouse_question *question,
+                                                            stillhouse_prompt_result *out);
+STILLHOUSE_API stillhouse_prompt_kind stillhouse_messages_for(stillhouse_client *client,
+                                                              const stillhouse_question *question,
+                                                              stillhouse_messages_result *out);
+
+/* "enriched", "stale", "fallback" or "holdout": what `arm` of an outcome is. "" for no kind. */
+STILLHOUSE_API const char *stillhouse_kind_name(stillhouse_prompt_kind kind);
+
+/* A UUIDv7 for the last of these calls that came to a prompt or messages (the memory's with
  * false did not), to be told with its task's outcome; "" before any. Made here, without a round
  * trip. Valid until the next call on this client. */
 STILLHOUSE_API const char *stillhouse_prompt_id(stillhouse_client *client);

@@ -14,13 +14,15 @@
 #include "base/text.h"
 #include "enqueue/send.h"
 #include "jobs/bodies.h"
+#include "prompt/holdout.h"
 #include "prompt/lookup.h"
 #include "prompt/messages.h"
 
 struct asked {
     stillhouse_client *client;
     struct question question;
-    const char *base; /* of the block */
+    const char *base;    /* of the block */
+    const char *task_id; /* whose prompt it is; NULL = nobody said */
     int wait_ms;
     bool as_messages;
 };
@@ -237,6 +239,16 @@ static enum status ask_redis(const struct asked *asked, struct answer *out, stru
 
 /* ---- the public calls ---------------------------------------------------------------------- */
 
+static enum status check_task_id(const char *task_id, struct error *err)
+{
+    const struct slice text = slice_of(task_id);
+
+    if (!text_is_utf8(text.data, text.bytes)) {
+        return error_set(err, STATUS_INVALID, "task_id: expected UTF-8");
+    }
+    return bodies_check_id("task_id", text, err);
+}
+
 static enum status check(struct asked *asked, struct error *err)
 {
     const int k = asked->question.k;
@@ -255,7 +267,7 @@ static enum status check(struct asked *asked, struct error *err)
                          : asked->question.query == NULL  ? "query: expected text, got NULL"
                                                           : "wait_ms: expected 0 or more");
     }
-    return STATUS_OK;
+    return asked->task_id == NULL ? STATUS_OK : check_task_id(asked->task_id, err);
 }
 
 /* Nothing is sent or waited for. False: memory has nothing current. */
@@ -297,12 +309,32 @@ static void clear(struct error *err)
     err->text[0] = '\0';
 }
 
+/* Takes the examples away from a share of those who have them in time, and of nobody else: so the
+ * two groups differ in nothing but the examples. */
+static void hold_out(const struct asked *asked, struct answer *answer)
+{
+    stillhouse_client *client = asked->client;
+    const char *who = asked->task_id;
+
+    if (who == NULL) {
+        text_make_id(clock_unix_ms(), client->prompt_id);
+        who = client->prompt_id + HOLDOUT_ID_RANDOM;
+    }
+    if (holdout_has(client->config.holdout, asked->question.domain, who)) {
+        free(answer->owned);
+        *answer = (struct answer){.kind = STILLHOUSE_PROMPT_HOLDOUT};
+    }
+}
+
 /* Ends a call that came to a prompt: it is counted, and has an id of its own. */
-static stillhouse_status finish(const struct asked *asked, const struct answer *answer,
+static stillhouse_status finish(const struct asked *asked, struct answer *answer,
                                 enum status status, struct error *err)
 {
     asked->client->prompt_id[0] = '\0';
     asked->client->has_asked = true;
+    if (asked->client->config.holdout > 0 && answer->owned != NULL) {
+        hold_out(asked, answer);
+    }
     counts_add(&asked->client->counts, (enum counts_kind)answer->kind);
     return client_finish(asked->client, status, err);
 }
@@ -464,6 +496,99 @@ int stillhouse_prompt_bound_ms(const stillhouse_client *client)
         client->cache_link == client->link ? 0 : link_connect_bound_ms(client->cache_link);
 
     return link_connect_bound_ms(client->link) + other_ms + 4 * client->config.bounds.command_ms;
+}
+
+/* ---- for a task ------------------------------------------------------------------------------ */
+
+/* What the caller's version of the struct has; what it does not know is zero. */
+static enum status read_question(const stillhouse_question *given, bool as_messages,
+                                 stillhouse_question *out, struct error *err)
+{
+    *out = (stillhouse_question){0};
+    if (given == NULL) {
+        return error_set(err, STATUS_INVALID, "question: expected one, got NULL");
+    }
+    if (given->size < sizeof given->size || given->size > sizeof *out) {
+        return error_set(err, STATUS_INVALID,
+                         "question.size %zu: expected at most %zu, the size of "
+                         "stillhouse_question",
+                         given->size, sizeof *out);
+    }
+    memcpy(out, given, given->size);
+    if (!as_messages && out->k != 0 && out->k != BODIES_K_DEFAULT) {
+        return error_set(err, STATUS_INVALID, "k %d: expected 0, since a prompt has %d examples",
+                         out->k, BODIES_K_DEFAULT);
+    }
+    return STATUS_OK;
+}
+
+/* The base is told apart, since it is what comes out where all else is wrong. */
+static stillhouse_status run_question(stillhouse_client *client, const stillhouse_question *given,
+                                      bool as_messages, const char **base, struct answer *answer)
+{
+    stillhouse_question question;
+    stillhouse_status told;
+    struct error err = {0};
+
+    *answer = (struct answer){.kind = STILLHOUSE_PROMPT_FALLBACK};
+    const enum status status = read_question(given, as_messages, &question, &err);
+    *base = question.base;
+    if (status != STATUS_OK) {
+        return client_enter(client) ? client_finish(client, status, &err) : STILLHOUSE_INVALID;
+    }
+    struct asked asked = {.client = client,
+                          .question = {question.domain, question.query, question.k},
+                          .base = question.base,
+                          .task_id = question.task_id,
+                          .wait_ms = question.wait_ms,
+                          .as_messages = as_messages};
+    if (question.memory_only) {
+        (void)run_from_memory(&asked, answer, &told);
+        return told;
+    }
+    return run(&asked, answer);
+}
+
+stillhouse_prompt_kind stillhouse_prompt_for(stillhouse_client *client,
+                                             const stillhouse_question *question,
+                                             stillhouse_prompt_result *out)
+{
+    struct answer answer;
+    const char *base;
+
+    if (out == NULL) {
+        return STILLHOUSE_PROMPT_FALLBACK;
+    }
+    const stillhouse_status status = run_question(client, question, false, &base, &answer);
+    fill_prompt(&answer, status, base, out);
+    return out->kind;
+}
+
+stillhouse_prompt_kind stillhouse_messages_for(stillhouse_client *client,
+                                               const stillhouse_question *question,
+                                               stillhouse_messages_result *out)
+{
+    struct answer answer;
+    const char *base;
+
+    if (out == NULL) {
+        return STILLHOUSE_PROMPT_FALLBACK;
+    }
+    const stillhouse_status status = run_question(client, question, true, &base, &answer);
+    fill_messages(&answer, status, out);
+    return out->kind;
+}
+
+const char *stillhouse_kind_name(stillhouse_prompt_kind kind)
+{
+    static const char *const names[] = {
+        [STILLHOUSE_PROMPT_ENRICHED] = "enriched",
+        [STILLHOUSE_PROMPT_STALE] = "stale",
+        [STILLHOUSE_PROMPT_FALLBACK] = "fallback",
+        [STILLHOUSE_PROMPT_HOLDOUT] = "holdout",
+    };
+
+    return (size_t)kind < sizeof names / sizeof names[0] ? names[kind] : "";
 }
 
 /* Made when it is asked for: random numbers of the kernel cost more than a prompt from memory. */

@@ -68,6 +68,16 @@ def names():
                   f"{kind}: {vector['text']!r}")
 
 
+def holdouts():
+    for vector in vectors("holdouts")["holdouts"]:
+        text = vector["domain"].encode() + b"\0" + vector["id"].encode()
+        number = int(hashlib.sha256(text).hexdigest()[:8], 16)
+        held_out = [share for share in (vector["least"] - 1, vector["least"])
+                    if number * 10**6 < share * 2**32]
+        check(number == vector["number"] and held_out == [vector["least"]],
+              f"holdout: {vector['what']}", number)
+
+
 def packed(value, name=None):
     """In the order given, shortest forms; what the contract calls a float is one."""
     if isinstance(value, dict):
@@ -239,7 +249,7 @@ def refused():
                   f"dead letter, {kind}: {vector['what']}", letter)
 
 
-for part in (names, bodies, results, options, pushes, enqueues, letters, refused):
+for part in (names, holdouts, bodies, results, options, pushes, enqueues, letters, refused):
     try:
         part()
     except Exception as error:  # one broken vector must not hide the others

@@ -440,6 +440,39 @@ Test(cli_enqueue, a_prompt_is_enriched_from_the_cache)
     strbuf_free(&body);
 }
 
+Test(cli_enqueue, a_prompt_that_is_held_out_says_so)
+{
+    struct strbuf body = result_of("notice period", "Example 1", 0, NULL);
+
+    cache("notice period", &body);
+    RUN_WITH(0, "Base.\n", "prompt", "--domain", "legal", "--query", "notice period", "--base", "-",
+             "--holdout", "100%", "--json");
+    cJSON *answer = document();
+    cr_assert_str_eq(text_at(answer, "prompt"), "Base.\n");
+    cr_assert_str_eq(text_at(answer, "result"), "holdout");
+    cr_assert_eq(number_at(answer, "examples"), 0);
+    cr_assert_eq(strlen(text_at(answer, "id")), 36);
+    cr_assert_str_eq(text_at(answer, "reason"), "held out, to compare");
+    cJSON_Delete(answer);
+    SAYS("the base prompt, unchanged: held out");
+
+    /* tests/contract/vectors/holdouts.json */
+    RUN_WITH(0, "Base.\n", "prompt", "--domain", "legal", "--query", "notice period", "--base", "-",
+             "--task-id", "t-17", "--holdout", "32.0353%");
+    cr_assert_str_eq(out, "Base.\n");
+    RUN_WITH(0, "Base.\n", "prompt", "--domain", "legal", "--query", "notice period", "--base", "-",
+             "--task-id", "t-17", "--holdout", "32.0352%");
+    PRINTS("Example 1");
+    RUN_WITH(0, "Base.\n", "prompt", "--domain", "legal", "--query", "notice period", "--base", "-",
+             "--task-id", "a\tb");
+    cr_assert_str_eq(out, "Base.\n");
+    SAYS("\"task_id\" holds the control character 0x09");
+    RUN_WITH(2, "Base.\n", "prompt", "--domain", "legal", "--query", "q", "--base", "-",
+             "--holdout", "5");
+    SAYS("--holdout: \"5\" is not a share (such as 5%, 0.25%) from 0% to 100%");
+    strbuf_free(&body);
+}
+
 Test(cli_enqueue, a_miss_gives_the_base_prompt_and_enqueues_the_enrichment)
 {
     RUN_WITH(0, "Base\xc3\xa9 without end", "prompt", "--domain", "legal", "--query", "new",

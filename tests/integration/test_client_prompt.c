@@ -2,6 +2,7 @@
 #include <pthread.h>
 
 #include "client_fixture.h"
+#include "prompt/holdout.h"
 #include "queue/settle.h"
 #include "queue/take.h"
 
@@ -286,6 +287,200 @@ Test(client_prompt, counts_that_a_broken_connection_swallowed_are_sent_again)
     cr_assert_str_eq(ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", NULL), "1");
     ask_prompt(client, "two", 0);
     cr_assert_str_eq(ask("HGET", "sh:prompts", "fallback", NULL), "1");
+}
+
+/* ---- holding out ----------------------------------------------------------------------------- */
+
+static stillhouse_client *open_holding(const char *share)
+{
+    stillhouse_options options = patient(redis.url);
+
+    options.holdout = share;
+    return open_client(&options);
+}
+
+static void ask_for(stillhouse_client *of, const char *query, const char *task_id)
+{
+    const stillhouse_question question = {.size = sizeof question,
+                                          .domain = "legal",
+                                          .query = query,
+                                          .base = BASE,
+                                          .task_id = task_id};
+
+    stillhouse_prompt_free(&prompt);
+    cr_assert_eq(stillhouse_prompt_for(of, &question, &prompt), prompt.kind);
+}
+
+static void is_held_out(void)
+{
+    cr_assert_eq(prompt.kind, STILLHOUSE_PROMPT_HOLDOUT);
+    cr_assert_str_eq(prompt.text, BASE);
+    cr_assert_null(prompt.owned);
+    cr_assert_eq(prompt.examples, 0);
+    cr_assert_eq(prompt.status, STILLHOUSE_OK);
+}
+
+Test(client_prompt, held_out_is_only_what_had_examples_in_time)
+{
+    stillhouse_client *other = open_holding("100%");
+
+    WRITE_RESULT(.query = "none", .examples = 0);
+    ask_prompt(other, "none", 0);
+    is_base(STILLHOUSE_OK);
+    ask_prompt(other, "miss", 0);
+    is_base(STILLHOUSE_NOT_FOUND);
+    cr_assert_eq(counter("enqueued"), 1);
+
+    WRITE_RESULT(.query = "hit", .examples = 2, .tasks = true);
+    for (int i = 0; i < 2; i++) { /* from Redis, then from memory */
+        ask_prompt(other, "hit", 0);
+        is_held_out();
+        cr_assert_eq(strlen(stillhouse_prompt_id(other)), 36);
+    }
+    stillhouse_messages_result past;
+    cr_assert_eq(stillhouse_messages(other, "legal", "hit", 0, 0, &past),
+                 STILLHOUSE_PROMPT_HOLDOUT);
+    cr_assert_null(past.messages);
+    cr_assert_eq(past.count, 0);
+    cr_assert_eq(past.examples, 0);
+    stillhouse_messages_free(&past);
+    cr_assert(stillhouse_prompt_from_memory(other, "legal", "hit", BASE, &prompt));
+    is_held_out();
+
+    WRITE_RESULT(.query = "documents", .examples = 2);
+    cr_assert_eq(stillhouse_messages(other, "legal", "documents", 0, 0, &past),
+                 STILLHOUSE_PROMPT_FALLBACK, "documents make no messages: nothing to take away");
+    stillhouse_messages_free(&past);
+
+    cr_assert_str_eq(ask("SET", "sh:epoch:{legal}", "9", NULL), "OK");
+    WRITE_RESULT(.query = "old", .examples = 1, .epoch = 8, .age_ms = 120000);
+    ask_prompt(other, "old", 0);
+    is_held_out();
+    cr_assert_eq(counter("enqueued"), 2, "a stale one is refreshed for it as for others");
+    stillhouse_close(other);
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "holdout", NULL), "5");
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "fallback", NULL), "3");
+    cr_assert_str_eq(ask("HGET", "sh:prompts", "enriched", NULL), "(nil)");
+}
+
+/* Their numbers: tests/contract/vectors/holdouts.json. */
+Test(client_prompt, a_tasks_id_decides_for_all_its_prompts)
+{
+    stillhouse_client *other = open_holding("32.0353%");
+    stillhouse_client *fewer = open_holding("32.0352%");
+
+    WRITE_RESULT(.query = "q", .examples = 1);
+    for (int i = 0; i < 3; i++) {
+        ask_for(other, "q", "t-17");
+        is_held_out();
+        ask_for(other, "q", "t-18");
+        cr_assert_eq(prompt.kind, STILLHOUSE_PROMPT_ENRICHED);
+        ask_for(fewer, "q", "t-17");
+        cr_assert_eq(prompt.kind, STILLHOUSE_PROMPT_ENRICHED);
+    }
+    stillhouse_prompt_free(&prompt);
+    stillhouse_close(fewer);
+    stillhouse_close(other);
+}
+
+Test(client_prompt, without_a_tasks_id_each_prompt_is_drawn_by_its_own)
+{
+    stillhouse_client *other = open_holding("50%");
+    int held = 0;
+
+    WRITE_RESULT(.query = "q", .examples = 1);
+    for (int i = 0; i < 400; i++) {
+        const bool is_out = ask_prompt(other, "q", 0) == STILLHOUSE_PROMPT_HOLDOUT;
+        const char *id = stillhouse_prompt_id(other);
+        cr_assert_eq(is_out, holdout_has(500000, "legal", id + 14), "%s", id);
+        held += is_out ? 1 : 0;
+    }
+    cr_assert(held > 100 && held < 300, "%d", held); /* ten standard deviations */
+    stillhouse_prompt_free(&prompt);
+    stillhouse_close(other);
+}
+
+Test(client_prompt, a_question_may_be_kept_to_the_memory)
+{
+    stillhouse_question question = {.size = sizeof question,
+                                    .domain = "legal",
+                                    .query = "q",
+                                    .base = BASE,
+                                    .memory_only = true};
+
+    WRITE_RESULT(.query = "q", .examples = 1);
+    stillhouse_prompt_for(client, &question, &prompt);
+    is_base(STILLHOUSE_NOT_FOUND);
+    cr_assert_eq(counter("enqueued"), 0);
+    cr_assert_str_eq(stillhouse_prompt_id(client), "");
+    question.memory_only = false;
+    cr_assert_eq(stillhouse_prompt_for(client, &question, &prompt), STILLHOUSE_PROMPT_ENRICHED);
+    stillhouse_prompt_free(&prompt);
+    question.memory_only = true;
+    cr_assert_eq(stillhouse_prompt_for(client, &question, &prompt), STILLHOUSE_PROMPT_ENRICHED);
+    stillhouse_prompt_free(&prompt);
+}
+
+Test(client_prompt, what_is_wrong_with_a_question_is_named_and_the_base_comes_out)
+{
+    char long_id[258] = {0};
+    stillhouse_question question = {
+        .size = sizeof question, .domain = "legal", .query = "q", .base = BASE};
+    const struct {
+        const char *task_id;
+        const char *says;
+    } ids[] = {{"", "\"task_id\" is empty"},
+               {" ", "white space"},
+               {"a\nb", "control character 0x0a"},
+               {"\xff", "expected UTF-8"},
+               {memset(long_id, 'i', 257), "expected 1 to 256 bytes, found 257"}};
+
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
+        question.task_id = ids[i].task_id;
+        stillhouse_prompt_for(client, &question, &prompt);
+        is_base(STILLHOUSE_INVALID);
+        says(ids[i].says);
+    }
+    question.task_id = NULL;
+    question.k = 4;
+    stillhouse_prompt_for(client, &question, &prompt);
+    is_base(STILLHOUSE_INVALID);
+    says("k 4: expected 0");
+    question.size = sizeof question + 1;
+    stillhouse_prompt_for(client, &question, &prompt);
+    cr_assert_str_eq(prompt.text, "");
+    says("question.size");
+    stillhouse_prompt_for(client, NULL, &prompt);
+    cr_assert_eq(prompt.status, STILLHOUSE_INVALID);
+    says("question: expected one, got NULL");
+    cr_assert_eq(counter("enqueued"), 0);
+}
+
+Test(client_prompt, a_share_that_is_none_opens_no_client)
+{
+    stillhouse_options options = patient(redis.url);
+    stillhouse_client *other = NULL;
+
+    options.holdout = "5";
+    cr_assert_eq(stillhouse_open(&options, &other), STILLHOUSE_INVALID);
+    cr_assert_str_eq(stillhouse_open_error(),
+                     "holdout: \"5\" is not a share (such as 5%, 0.25%) from 0% to 100%");
+    setenv("STILLHOUSE_HOLDOUT", "101%", 1);
+    options.holdout = NULL;
+    cr_assert_eq(stillhouse_open(&options, &other), STILLHOUSE_INVALID);
+    cr_assert_not_null(strstr(stillhouse_open_error(), "STILLHOUSE_HOLDOUT: \"101%\""));
+    setenv("STILLHOUSE_HOLDOUT", "100%", 1);
+    WRITE_RESULT(.query = "q", .examples = 1);
+    other = open_client(&options);
+    ask_prompt(other, "q", 0);
+    is_held_out();
+    stillhouse_close(other);
+    options.holdout = "0%"; /* the caller wins */
+    other = open_client(&options);
+    cr_assert_eq(ask_prompt(other, "q", 0), STILLHOUSE_PROMPT_ENRICHED);
+    stillhouse_prompt_free(&prompt);
+    stillhouse_close(other);
+    unsetenv("STILLHOUSE_HOLDOUT");
 }
 
 /* ---- clients beside one another -------------------------------------------------------------- */

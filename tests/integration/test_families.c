@@ -127,7 +127,7 @@ Test(families, the_fleets_count_is_the_same_from_every_worker_and_the_own_ones_a
     static const char fleet_done[] = "stillhouse_fleet_jobs_total{queue=\"echo\",outcome=\"done\"}";
     static const char own_done[] = "stillhouse_jobs_total{queue=\"echo\",outcome=\"done\"}";
 
-    cr_assert_str_eq(ask("HSET", "sh:prompts", "memory_hit", "7", NULL), "1");
+    cr_assert_str_eq(ask("HSET", "sh:prompts", "memory_hit", "7", "holdout", "3", NULL), "2");
     start(0, "echo");
     start(1, "echo");
     push("echo", 40);
@@ -140,6 +140,7 @@ Test(families, the_fleets_count_is_the_same_from_every_worker_and_the_own_ones_a
         scrape(&workers[1], "stillhouse_fleet_jobs_total{queue=\"echo\",outcome=\"buried\"}"), 0);
     cr_assert_eq(scrape(&workers[0], own_done) + scrape(&workers[1], own_done), 40);
     cr_assert_eq(scrape(&workers[0], "stillhouse_prompts_total{result=\"fallback\"}"), 0);
+    cr_assert_eq(scrape(&workers[0], "stillhouse_prompts_total{result=\"holdout\"}"), 3);
     cr_assert_eq(
         scrape(&workers[0], "stillhouse_cache_lookups_total{layer=\"memory\",result=\"hit\"}"), 7);
     stop(&workers[0]);

@@ -71,6 +71,7 @@ static const struct sample {
     {"worker-id", "host-1:a.b_c", "host-1:a.b_c"},
     {"log-level", "debug", "debug"},
     {"examples", "messages", "messages"},
+    {"holdout", "2.50%", "2.5%"},
     {"outbox", "/var/lib/agent/outbox", "/var/lib/agent/outbox"},
     {"outbox-max", "1GiB", "1GiB"},
 };

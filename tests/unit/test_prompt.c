@@ -9,6 +9,7 @@
 
 #include "client/dns.h"
 #include "client/result_memory.h"
+#include "prompt/holdout.h"
 #include "prompt/result.h"
 
 static struct slice text(const char *chars)
@@ -93,6 +94,79 @@ Test(prompt, calls_without_a_client_are_invalid)
     cr_assert_str_eq(stillhouse_version(), STILLHOUSE_VERSION);
     stillhouse_close(NULL);
     stillhouse_result_free(NULL);
+}
+
+/* ---- holding out --------------------------------------------------------------------------- */
+
+enum { TASKS = 100000 };
+
+static size_t held_out(int64_t share)
+{
+    size_t count = 0;
+
+    for (int i = 0; i < TASKS; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "t-%d", i);
+        count += holdout_has(share, "legal", id) ? 1 : 0;
+    }
+    return count;
+}
+
+/* Four standard deviations either way. */
+Test(holdout, as_many_tasks_are_held_out_as_the_share_says)
+{
+    static const struct {
+        int64_t share;
+        size_t least, most;
+    } bounds[] = {{0, 0, 0},
+                  {1000, 60, 140},
+                  {50000, 4724, 5276},
+                  {500000, 49368, 50632},
+                  {950000, 94724, 95276},
+                  {1000000, TASKS, TASKS}};
+
+    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
+        const size_t count = held_out(bounds[i].share);
+        cr_assert(count >= bounds[i].least && count <= bounds[i].most, "%zu", count);
+    }
+}
+
+Test(holdout, who_is_held_out_stays_so_when_the_share_grows)
+{
+    static const int64_t shares[] = {1, 1000, 50000, 100000, 500000, 999999, 1000000};
+
+    for (int i = 0; i < 2000; i++) {
+        bool was = false;
+        char id[16];
+        snprintf(id, sizeof id, "t-%d", i);
+        for (size_t s = 0; s < sizeof shares / sizeof shares[0]; s++) {
+            const bool is = holdout_has(shares[s], "legal", id);
+            cr_assert(is || !was, "%s at %lld", id, (long long)shares[s]);
+            was = is;
+        }
+        cr_assert(was);
+    }
+}
+
+Test(holdout, domains_are_drawn_independently)
+{
+    size_t both = 0;
+
+    for (int i = 0; i < TASKS; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "t-%d", i);
+        both += holdout_has(500000, "legal", id) && holdout_has(500000, "billing", id) ? 1 : 0;
+    }
+    cr_assert(both > 24452 && both < 25548, "%zu", both); /* a quarter */
+}
+
+Test(holdout, a_kind_has_the_name_that_an_arm_is_told_by)
+{
+    cr_assert_str_eq(stillhouse_kind_name(STILLHOUSE_PROMPT_ENRICHED), "enriched");
+    cr_assert_str_eq(stillhouse_kind_name(STILLHOUSE_PROMPT_STALE), "stale");
+    cr_assert_str_eq(stillhouse_kind_name(STILLHOUSE_PROMPT_FALLBACK), "fallback");
+    cr_assert_str_eq(stillhouse_kind_name(STILLHOUSE_PROMPT_HOLDOUT), "holdout");
+    cr_assert_str_eq(stillhouse_kind_name((stillhouse_prompt_kind)4), "");
 }
 
 /* ---- results ------------------------------------------------------------------------------- */

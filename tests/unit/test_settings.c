@@ -145,6 +145,32 @@ Test(settings, the_two_values_of_a_rate_are_read)
     cr_assert_eq(s.embed_rate_window_ms, 0);
 }
 
+Test(settings, a_share_is_a_whole_number_of_millionths)
+{
+    static const struct {
+        const char *value;
+        int64_t share;
+    } good[] = {{"0", 0},          {"0%", 0},         {"5%", 50000},         {"0.0001%", 1},
+                {"99.9%", 999000}, {"100%", 1000000}, {"100.0000%", 1000000}};
+    static const char *const bad[] = {
+        "5",   "0.05",     "",    "%",   "-1%", "101%", "1e1%", "100.1%",
+        "5 %", "0.00001%", "5.%", ".5%", "5%%", "nan%", "5% ",  "99999999999999999999%"};
+    struct settings s = defaults();
+    struct error err = {0};
+
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        cr_assert_eq(settings_set(&s, "holdout", good[i].value, "here", &err), STATUS_OK, "%s",
+                     err.text);
+        cr_assert_eq(s.holdout, good[i].share, "%s", good[i].value);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        cr_assert_eq(settings_set(&s, "holdout", bad[i], "here", &err), STATUS_INVALID, "%s",
+                     bad[i]);
+        cr_assert_not_null(strstr(err.text, "is not a share (such as 5%, 0.25%) from 0% to 100%"));
+        cr_assert_eq(s.holdout, SETTINGS_WHOLE, "%s", bad[i]);
+    }
+}
+
 Test(settings, choices_become_their_enums)
 {
     struct settings s = defaults();

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "jobs/line_job.h"
+#include "prompt/holdout.h"
 #include "rules/prompt_block.h"
 #include "vectors.h"
 
@@ -69,6 +70,25 @@ Test(vectors, hashes_and_names)
     hold_list("names", "hashes", "hashes");
     hold_list("names", "ids", "ids");
     hold_list("names", "domains", "domains");
+}
+
+Test(vectors, who_is_held_out)
+{
+    cJSON *document = read_file("holdouts");
+    const cJSON *vector = NULL;
+    int count = 0;
+
+    cJSON_ArrayForEach(vector, cJSON_GetObjectItemCaseSensitive(document, "holdouts"))
+    {
+        const char *domain = cJSON_GetObjectItemCaseSensitive(vector, "domain")->valuestring;
+        const char *id = cJSON_GetObjectItemCaseSensitive(vector, "id")->valuestring;
+        const int least = cJSON_GetObjectItemCaseSensitive(vector, "least")->valueint;
+        cr_assert(holdout_has(least, domain, id), "%s", id);
+        cr_assert_not(holdout_has(least - 1, domain, id), "%s", id);
+        count++;
+    }
+    cr_assert_gt(count, 0);
+    cJSON_Delete(document);
 }
 
 Test(vectors, bodies)

@@ -51,6 +51,7 @@ static void unset_prompts(struct metrics *m)
 {
     metrics_unset(m, METRICS_PROMPTS, METRICS_ENRICHED);
     metrics_unset(m, METRICS_PROMPTS, METRICS_FALLBACK);
+    metrics_unset(m, METRICS_PROMPTS, METRICS_HOLDOUT);
     metrics_unset(m, METRICS_CACHE_LOOKUPS, METRICS_MEMORY);
 }
 
@@ -133,9 +134,10 @@ static enum status fetch_prompts(struct families *f, struct redis_conn *conn, st
     char key[KEYS_BYTES];
 
     const enum status status = redis_commandf(
-        conn, &reply, err, "HMGET %s enriched stale fallback memory_hit memory_miss memory_stale",
+        conn, &reply, err,
+        "HMGET %s enriched stale fallback memory_hit memory_miss memory_stale holdout",
         keys_name(key, KEYS_PLAIN, f->settings->prefix, "prompts"));
-    if (status == STATUS_OK && redis_reply_is_row(reply, "******")) {
+    if (status == STATUS_OK && redis_reply_is_row(reply, "*******")) {
         redisReply **fields = reply->element;
         metrics_set(m, METRICS_PROMPTS, METRICS_ENRICHED, 0,
                     (int64_t)(count_in(fields[0]) + count_in(fields[1])));
@@ -146,6 +148,7 @@ static enum status fetch_prompts(struct families *f, struct redis_conn *conn, st
                     (int64_t)count_in(fields[4]));
         metrics_set(m, METRICS_CACHE_LOOKUPS, METRICS_MEMORY, METRICS_STALE,
                     (int64_t)count_in(fields[5]));
+        metrics_set(m, METRICS_PROMPTS, METRICS_HOLDOUT, 0, (int64_t)count_in(fields[6]));
     } else {
         unset_prompts(m);
     }

@@ -57,13 +57,16 @@ static const struct command commands[] = {
          {"query", "Q", "what the examples shall be about", NULL},
          {"base", "FILE", "the prompt to enrich, - for standard input; at most 16 MiB", NULL},
          {"messages", NULL, "past tasks as chat messages", NULL},
+         {"task-id", "T", "whose prompt it is: with --holdout all of a task's are held out or none",
+          NULL},
          {"k", "N", "of messages: how many examples, 1..20 (default 3)", NULL},
          {"wait", "TIME", "on a miss wait so long for the enrichment (default 0)", NULL},
          {NULL, NULL, NULL, NULL}},
      (const struct cli_form[]){
-         {.usage = "--domain D --query Q --base FILE|- [--wait 0]", .run = cmd_prompt},
+         {.usage = "--domain D --query Q --base FILE|- [--task-id T] [--wait 0]",
+          .run = cmd_prompt},
          {.flag = "messages",
-          .usage = "--messages --domain D --query Q [--k N] [--wait 0]",
+          .usage = "--messages --domain D --query Q [--k N] [--task-id T] [--wait 0]",
           .run = cmd_messages},
          {.run = NULL}}},
 

@@ -4,8 +4,8 @@
  * A prompt comes out whatever state the servers are in. Happy path: the cached examples in front of
  * the base prompt, exit code 0; messages alike, where the fallback is an empty list. Failure modes:
  * nothing cached (the enrichment is enqueued), Redis away, slow or without functions, a question,
- * domain or base prompt that cannot be asked with: the base prompt byte for byte, a message on
- * standard error, exit code 0. These come from the task; only bad usage fails.
+ * domain, task or base prompt that cannot be asked with: the base prompt byte for byte, a message
+ * on standard error, exit code 0. These come from the task; only bad usage fails.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,16 +29,32 @@ enum { PROMPT_CONNECT_MS = 1000, PROMPT_COMMAND_MS = 500, WAIT_MAX_MS = 600000 }
 struct request {
     const char *domain;
     const char *query;
+    const char *task_id; /* NULL = none */
     struct strbuf base;
     int k; /* of messages */
     int64_t wait_ms;
 };
 
-static const char *const kinds[] = {
-    [STILLHOUSE_PROMPT_ENRICHED] = "enriched",
-    [STILLHOUSE_PROMPT_STALE] = "stale",
-    [STILLHOUSE_PROMPT_FALLBACK] = "fallback",
+/* What came of it, in either form; untouched, it could not be asked with. */
+struct outcome {
+    stillhouse_prompt_kind kind;
+    size_t examples;
+    const char *id;     /* the prompt's; NULL = none */
+    const char *reason; /* why it is not an enriched one; NULL when it is */
 };
+
+static stillhouse_question question_of(const struct request *request)
+{
+    return (stillhouse_question){
+        .size = sizeof(stillhouse_question),
+        .domain = request->domain,
+        .query = request->query,
+        .base = request->base.data,
+        .k = request->k,
+        .wait_ms = (int)request->wait_ms,
+        .task_id = request->task_id,
+    };
+}
 
 /* Why nothing can be asked with these, which the task brought; NULL: it can. */
 static const char *fault_of(const struct cli *cli, const struct request *request)
@@ -64,21 +80,25 @@ static const char *fault_of(const struct cli *cli, const struct request *request
     return NULL;
 }
 
-static void put_outcome(struct json_writer *json, const char *result, size_t examples,
-                        const char *reason)
+static void put_or_null(struct json_writer *json, const char *name, const char *text)
 {
-    json_put_str(json, "result", result);
-    json_put_int(json, "examples", (int64_t)examples);
-    if (reason == NULL) {
-        json_put_null(json, "reason");
+    if (text == NULL) {
+        json_put_null(json, name);
     } else {
-        json_put_str(json, "reason", reason);
+        json_put_str(json, name, text);
     }
 }
 
+static void put_outcome(struct json_writer *json, const struct outcome *outcome)
+{
+    json_put_str(json, "result", stillhouse_kind_name(outcome->kind));
+    json_put_int(json, "examples", (int64_t)outcome->examples);
+    put_or_null(json, "id", outcome->id);
+    put_or_null(json, "reason", outcome->reason);
+}
+
 /* Exactly the text: no line end is added. */
-static void print_prompt(const struct cli *cli, struct slice text, const char *result,
-                         size_t examples, const char *reason)
+static void print_prompt(const struct cli *cli, struct slice text, const struct outcome *outcome)
 {
     if (!cli->json) {
         fwrite(text.data, 1, text.bytes, stdout);
@@ -87,7 +107,7 @@ static void print_prompt(const struct cli *cli, struct slice text, const char *r
     struct output out;
     struct json_writer *json = output_object(&out);
     json_put_bytes(json, "prompt", text.data, text.bytes);
-    put_outcome(json, result, examples, reason);
+    put_outcome(json, outcome);
     output_end(&out);
 }
 
@@ -100,6 +120,8 @@ static const char *reason_of(const stillhouse_client *client, stillhouse_prompt_
         return NULL;
     case STILLHOUSE_PROMPT_STALE:
         return "the domain has changed since; a newer result was asked for";
+    case STILLHOUSE_PROMPT_HOLDOUT:
+        return "held out, to compare";
     case STILLHOUSE_PROMPT_FALLBACK:
         break;
     }
@@ -115,17 +137,16 @@ static const char *reason_of(const stillhouse_client *client, stillhouse_prompt_
 
 static void ask(const struct cli *cli, stillhouse_client *client, const struct request *request)
 {
+    const stillhouse_question question = question_of(request);
     stillhouse_prompt_result prompt;
 
-    const stillhouse_prompt_kind kind =
-        stillhouse_prompt(client, request->domain, request->query, request->base.data,
-                          (int)request->wait_ms, &prompt);
-    const char *reason = reason_of(client, kind, prompt.status);
-    if (kind == STILLHOUSE_PROMPT_FALLBACK) {
-        cli_message("the base prompt, unchanged: %s", reason);
+    const stillhouse_prompt_kind kind = stillhouse_prompt_for(client, &question, &prompt);
+    const struct outcome outcome = {kind, prompt.examples, stillhouse_prompt_id(client),
+                                    reason_of(client, kind, prompt.status)};
+    if (prompt.examples == 0) {
+        cli_message("the base prompt, unchanged: %s", outcome.reason);
     }
-    print_prompt(cli, (struct slice){prompt.text, strlen(prompt.text)}, kinds[kind],
-                 prompt.examples, reason);
+    print_prompt(cli, (struct slice){prompt.text, strlen(prompt.text)}, &outcome);
     stillhouse_prompt_free(&prompt);
 }
 
@@ -145,14 +166,14 @@ static void put_list(struct json_writer *json, const char *name,
 }
 
 static void print_messages(const struct cli *cli, const stillhouse_messages_result *past,
-                           const char *reason)
+                           const struct outcome *outcome)
 {
     struct output out;
 
     if (cli->json) {
         struct json_writer *json = output_object(&out);
         put_list(json, "messages", past);
-        put_outcome(json, kinds[past->kind], past->examples, reason);
+        put_outcome(json, outcome);
     } else {
         put_list(output_begin(&out, false), NULL, past);
     }
@@ -163,26 +184,29 @@ int cmd_messages(struct cli *cli)
 {
     const struct request request = {.domain = cli_required(cli, "domain"),
                                     .query = cli_required(cli, "query"),
+                                    .task_id = cli_value(cli, "task-id"),
                                     .k = (int)cli_int(cli, "k", 1, BODIES_K_MAX, BODIES_K_DEFAULT),
                                     .wait_ms = cli_duration(cli, "wait", WAIT_MAX_MS, 0)};
     stillhouse_messages_result past = {.kind = STILLHOUSE_PROMPT_FALLBACK};
+    struct outcome outcome = {.kind = STILLHOUSE_PROMPT_FALLBACK};
     stillhouse_client *client = NULL;
 
     if (cli_has(cli, "base")) {
         cli_usage(cli->command, "--base: messages stand in front of no base prompt");
     }
-    const char *reason = fault_of(cli, &request);
-    if (reason == NULL) {
+    outcome.reason = fault_of(cli, &request);
+    if (outcome.reason == NULL) {
+        const stillhouse_question question = question_of(&request);
         client =
             cli_client(cli, (struct client_bounds){PROMPT_CONNECT_MS, PROMPT_COMMAND_MS, false});
-        (void)stillhouse_messages(client, request.domain, request.query, request.k,
-                                  (int)request.wait_ms, &past);
-        reason = reason_of(client, past.kind, past.status);
+        (void)stillhouse_messages_for(client, &question, &past);
+        outcome = (struct outcome){past.kind, past.examples, stillhouse_prompt_id(client),
+                                   reason_of(client, past.kind, past.status)};
     }
-    if (past.kind == STILLHOUSE_PROMPT_FALLBACK) {
-        cli_message("no messages: %s", reason);
+    if (past.examples == 0) {
+        cli_message("no messages: %s", outcome.reason);
     }
-    print_messages(cli, &past, reason);
+    print_messages(cli, &past, &outcome);
     stillhouse_messages_free(&past);
     stillhouse_close(client);
     return CLI_DONE;
@@ -201,14 +225,15 @@ int cmd_prompt(struct cli *cli)
     }
     struct request request = {.domain = cli_required(cli, "domain"),
                               .query = cli_required(cli, "query"),
+                              .task_id = cli_value(cli, "task-id"),
                               .wait_ms = cli_duration(cli, "wait", WAIT_MAX_MS, 0)};
 
     input_read_all(cli, "base", &request.base);
-    const char *fault = fault_of(cli, &request);
-    if (fault != NULL) {
-        cli_message("the base prompt, unchanged: %s", fault);
-        print_prompt(cli, (struct slice){request.base.data, request.base.bytes}, "fallback", 0,
-                     fault);
+    const struct outcome fault = {.kind = STILLHOUSE_PROMPT_FALLBACK,
+                                  .reason = fault_of(cli, &request)};
+    if (fault.reason != NULL) {
+        cli_message("the base prompt, unchanged: %s", fault.reason);
+        print_prompt(cli, (struct slice){request.base.data, request.base.bytes}, &fault);
     } else {
         stillhouse_client *client =
             cli_client(cli, (struct client_bounds){PROMPT_CONNECT_MS, PROMPT_COMMAND_MS, false});

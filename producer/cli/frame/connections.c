@@ -1,6 +1,8 @@
 #include "cli/frame/connections.h"
 
+#include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/must.h"
@@ -85,6 +87,7 @@ struct redis_conn *cli_open_queue(const struct cli *cli, struct queue *queue)
 stillhouse_client *cli_client(const struct cli *cli, struct client_bounds bounds)
 {
     const struct settings *settings = &cli->settings;
+    char holdout[32];
     const stillhouse_options options = {
         .size = sizeof options,
         .redis_url = settings->redis_url,
@@ -97,9 +100,13 @@ stillhouse_client *cli_client(const struct cli *cli, struct client_bounds bounds
         .max_body_bytes = settings->max_body_bytes,
         .outbox = bounds.outbox ? settings->outbox : "",
         .outbox_max_bytes = settings->outbox_max_bytes,
+        .holdout = holdout,
     };
     stillhouse_client *client = NULL;
 
+    snprintf(holdout, sizeof holdout, "%" PRId64 ".%04" PRId64 "%%",
+             settings->holdout / (SETTINGS_WHOLE / 100),
+             settings->holdout % (SETTINGS_WHOLE / 100));
     const stillhouse_status status = stillhouse_open(&options, &client);
     if (status != STILLHOUSE_OK) {
         cli_message("%s", stillhouse_open_error());

@@ -53,7 +53,7 @@ class Client:
         self.start_counting()
 
     def start_counting(self) -> None:
-        self.kinds = [0, 0, 0]
+        self.kinds = [0] * len(KINDS)
         self.counts = {"jobs": 0, "kept": 0}
 
     def text(self) -> str:

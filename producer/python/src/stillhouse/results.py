@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 from . import _library as c
 from .errors import Status
 
-Kind = Literal["enriched", "stale", "fallback"]
-KINDS: tuple[Kind, ...] = ("enriched", "stale", "fallback")
+Kind = Literal["enriched", "stale", "fallback", "holdout"]
+KINDS: tuple[Kind, ...] = ("enriched", "stale", "fallback", "holdout")
 STATUSES = tuple(Status)
 
 
@@ -18,7 +18,7 @@ class Prompt(str):
     """The prompt for a task: the examples and the base prompt, or the base prompt as it was given.
 
     kind: "enriched"; "stale", from a result older than the domain's last change; "fallback", the base
-    prompt. examples: how many stand in it. id: a UUIDv7 of this call. status: of a fallback, OK where
+    prompt; "holdout", the same though examples were there (STILLHOUSE_HOLDOUT). examples: how many stand in it. id: a UUIDv7 of this call. status: of a fallback, OK where
     there are no examples for it, NOT_FOUND where they are on their way, else what went wrong, and
     `reason` its text.
     """
@@ -130,6 +130,7 @@ class Stats:
     enriched: int  # prompts and messages, by kind
     stale: int
     fallback: int
+    holdout: int
     jobs: int  # in a queue
     kept: int  # in the outbox
     sent: int  # from the outbox
