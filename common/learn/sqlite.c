@@ -167,7 +167,7 @@ static enum status set_up(struct database *database, enum database_mode mode, st
 
     database->calls->busy_timeout(database->handle, BUSY_MS);
     if (mode == DATABASE_READ) {
-        TRY(database_run(database, "PRAGMA query_only = 1; PRAGMA cache_size = -8000", err));
+        TRY(database_run(database, "PRAGMA cache_size = -8000", err));
     } else { /* auto_vacuum counts only before the first table: a file that shrinks again */
         TRY(database_run(database,
                          "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"

@@ -816,3 +816,89 @@ enum status store_check(struct store *store, struct error *err)
                            "the learning store counts %" PRId64 " executions fewer than it has",
                            apart.integer);
 }
+
+enum status store_migrate(const char *where, int to, bool is_trial, int *from, struct error *err)
+{
+    const size_t aim = to == 0 ? schema_steps.count : (size_t)to;
+    struct database *database = NULL;
+    size_t version = 0;
+    char copy_path[4096];
+    int lock = -1;
+
+    *from = 0;
+    enum status status = database_open(where, DATABASE_WRITE, &database, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = take_lock(where, &lock, err);
+    if (status == STATUS_OK) {
+        status = schema_version(database, &schema_steps, &version, err);
+        *from = (int)version;
+    }
+    if (status == STATUS_OK && !is_trial && aim < version) {
+        const struct value with = value_str(copy_path);
+        snprintf(copy_path, sizeof copy_path, "%s.version-%zu", where, version);
+        status = database_do(database, "VACUUM INTO $1", &with, 1, NULL, err);
+    }
+    if (status == STATUS_OK && (aim < 1 || aim > schema_steps.count)) {
+        status = error_set(err, STATUS_INVALID, "version %zu: expected 1 to %zu", aim,
+                           schema_steps.count);
+    }
+    if (status == STATUS_OK && !is_trial) {
+        status = schema_migrate(database, &schema_steps, aim, err);
+    }
+    database_close(database);
+    if (lock >= 0) {
+        close(lock);
+    }
+    return status;
+}
+
+/* The copy is a whole file in the same folder before it takes the place, in one step. */
+static enum status replace(const char *where, const char *from, struct error *err)
+{
+    char name[4096];
+    struct store *copy_store = NULL;
+
+    TRY(store_open(from, STORE_READ, &copy_store, err));
+    enum status status = store_check(copy_store, err);
+    snprintf(name, sizeof name, "%s.restoring", where);
+    unlink(name);
+    if (status == STATUS_OK) {
+        status = store_backup(copy_store, name, err);
+    }
+    store_close(copy_store);
+    if (status != STATUS_OK) {
+        unlink(name);
+        return error_wrap(err, "\"%s\"", from);
+    }
+    return rename(name, where) == 0
+               ? STATUS_OK
+               : error_set(err, STATUS_FAILED, "\"%s\": %s", where, strerror(errno));
+}
+
+enum status store_restore(const char *where, const char *from, struct error *err)
+{
+    char old[4096];
+    struct store *standing = NULL;
+    int lock = -1;
+
+    enum status status = take_lock(where, &lock, err);
+    if (status == STATUS_OK && access(where, F_OK) == 0) {
+        /* A copy of its own, since what was written last may stand in the log beside the file. */
+        snprintf(old, sizeof old, "%s.before-restore", where);
+        unlink(old);
+        status = store_open(where, STORE_CHANGE, &standing, err);
+        if (status == STATUS_OK) {
+            status = store_backup(standing, old, err);
+        }
+        store_close(standing); /* the last to close it takes the log away */
+    }
+    if (status == STATUS_OK) {
+        status = replace(where, from, err);
+    }
+    if (lock >= 0) {
+        close(lock);
+    }
+    return status;
+}

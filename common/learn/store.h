@@ -89,6 +89,17 @@ enum status store_forget(struct store *store, const struct forget *what, size_t 
 /* A copy as of now, at a path where no file is yet. Others go on reading and writing. */
 enum status store_backup(struct store *store, const char *to, struct error *err) MUSTCHECK;
 
+/* Puts the copy at `from`, of which every page is read before, in the place of the store at
+ * `where`, which nobody may be writing; what stood there is kept as `where`.before-restore.
+ * UNAVAILABLE names who writes. */
+enum status store_restore(const char *where, const char *from, struct error *err) MUSTCHECK;
+
+/* Brings a store that nobody writes to version `to` (0: the newest). Before the first step down a
+ * copy is made beside it, `where`.version-N. With `is_trial` nothing is changed; *from: the version
+ * that it has. */
+enum status store_migrate(const char *where, int to, bool is_trial, int *from,
+                          struct error *err) MUSTCHECK;
+
 /* Reads the whole file: INVALID says what is damaged, or which count is not that of the rows. */
 enum status store_check(struct store *store, struct error *err) MUSTCHECK;
 

@@ -513,3 +513,35 @@ Test(learn_store, a_locked_file_is_unavailable_and_a_copy_is_the_same_history)
     cr_assert_eq(state.executions, 1);
     store_close(other);
 }
+
+Test(learn_store, a_copy_is_put_back_and_what_stood_there_is_kept)
+{
+    const struct part first = part_of("execution", "t1", "j1", DAY);
+    const struct part second = part_of("execution", "t2", "j2", DAY);
+    char copy[260];
+    char old[260];
+    int version = 0;
+
+    put(&first);
+    snprintf(copy, sizeof copy, "%s/copy.db", folder);
+    snprintf(old, sizeof old, "%s.before-restore", path);
+    OK(store_backup(store, copy, &err));
+    cr_assert_eq(store_backup(store, copy, &err), STATUS_FAILED);
+    put(&second);
+    cr_assert_eq(store_restore(path, copy, &err), STATUS_UNAVAILABLE);
+    cr_assert_eq(store_migrate(path, 0, true, &version, &err), STATUS_UNAVAILABLE);
+    store_close(store);
+    store = NULL;
+
+    OK(store_migrate(path, 0, true, &version, &err));
+    cr_assert_eq(version, (int)schema_steps.count);
+    cr_assert_eq(store_migrate(path, 99, false, &version, &err), STATUS_INVALID);
+    cr_assert_eq(store_restore(path, folder, &err), STATUS_FAILED);
+    OK(store_restore(path, copy, &err));
+    OK(store_open(old, STORE_READ, &store, &err));
+    cr_assert_eq(number("SELECT count(*) FROM executions"), 2);
+    store_close(store);
+    OK(store_open(path, STORE_WRITE, &store, &err));
+    cr_assert_eq(number("SELECT count(*) FROM executions"), 1);
+    OK(store_check(store, &err));
+}
