@@ -58,7 +58,8 @@ class Program:
     """A server in the background, killed at the end."""
 
     def __init__(self, folder, name, *command, env=None):
-        with open(folder / f"{name}.log", "ab") as out:
+        self.log = folder / f"{name}.log"
+        with open(self.log, "ab") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, env={**ENVIRONMENT, **(env or {})})
 
     def signal(self, number):
@@ -125,9 +126,13 @@ class Fleet:
         )
         self.chroma = Program(folder, "chroma", CHROMA, str(folder / "chroma.yaml"))
         until(lambda: _accepts(port), "Chroma", 30)
-        env = {"STILLHOUSE_REDIS_URL": self.redis.url, "STILLHOUSE_CHROMA_URL": f"http://127.0.0.1:{port}"}
-        self.worker = Program(folder, "worker", BIN / "stillhouse-worker", "--http", "off", env=env)
+        self.folder, self.chroma_url = folder, f"http://127.0.0.1:{port}"
         self.domains = 0
+        self.start_worker()
+
+    def start_worker(self, settings=None):
+        env = {"STILLHOUSE_REDIS_URL": self.redis.url, "STILLHOUSE_CHROMA_URL": self.chroma_url, **(settings or {})}
+        self.worker = Program(self.folder, "worker", BIN / "stillhouse-worker", "--http", "off", env=env)
 
     def domain(self):
         """A new one, so that tests share nothing."""

@@ -6,6 +6,7 @@ Judges nothing.
 """
 
 import asyncio
+import ctypes
 import pathlib
 import tempfile
 import time
@@ -16,6 +17,8 @@ import redis
 import redis.asyncio
 from conftest import Fleet
 from stillhouse import AsyncStillhouse, Stillhouse
+from stillhouse import _arguments as arguments
+from stillhouse._library import lib
 
 BASE = "Answer the tenant. " * 20
 QUERY = "notice periods of tenants"
@@ -87,10 +90,18 @@ def measure(fleet):
     row("redis-py: the recipe's enqueue", 2000, repeat(lambda i: enqueue(db, i)))
     row("redis.asyncio: the recipe's enqueue", 2000, repeat_on(loop, lambda i: enqueue(adb, i)))
 
+    before, options = resident_kib(), arguments.client_options({"redis_url": url})
+    opened = [ctypes.c_void_p() for _ in range(200)]
+    for one in opened:
+        lib.stillhouse_open(options, one)
+    print(f"200 clients of C, idle: {resident_kib() - before} KiB")
     before, many = resident_kib(), [Stillhouse(redis_url=url) for _ in range(100)]
+    print(f"100 clients, each of two of C, idle: {resident_kib() - before} KiB")
     for i, one in enumerate(many):
         one.distill("cost", task_id=str(i), prompt="p", result="r")
     print(f"100 clients, connected: {resident_kib() - before} KiB")
+    for one in opened:
+        lib.stillhouse_close(one)
     for one in (*many, sh, forgetful):
         one.close()
     for close in (ash.close, adb.aclose):
