@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "http/address.h"
+#include "jobs/kinds.h"
 #include "redis/url.h"
 
 enum { BUILTIN_DIMENSION_MIN = 64, BUILTIN_DIMENSION_MAX = 4096, FLAG_COLUMN_BYTES = 28 };
@@ -120,6 +121,15 @@ const struct settings_row settings_rows[] = {
         "that did not succeed is no dead letter"),
     ROW(WORKER, QUEUES, queues, "queues", "QUEUES", "enrich,distill,index,echo", "",
         "queues this worker serves"),
+    ROW(ALL, URL, learn, "learn", "LEARN", "", "",
+        "the learning store: a file, or postgresql://...; queue \"record\" needs one; empty = "
+        "none"),
+    ROW(WORKER, DURATION, learn_refresh_ms, "learn-refresh", "LEARN_REFRESH", "5s", "100ms..1h",
+        "how often a recorder refreshes the store's figures"),
+    ROW(WORKER, DURATION, learn_ttl_ms, "learn-ttl", "LEARN_TTL", "90d", "1h..36500d",
+        "executions older than this are deleted from it"),
+    ROW(WORKER, SIZE, learn_max_bytes, "learn-max", "LEARN_MAX", "4GiB", "0..1024GiB",
+        "size of the store, the oldest executions are deleted; 0 = no bound"),
     ROW(WORKER, INTEGER, lanes, "lanes", "LANES", "4", "1..256", "threads"),
     ROW(WORKER, INTEGER, batch, "batch", "BATCH", "64", "1..1000", "jobs a lane takes at once"),
     ROW(WORKER, ADDRESS, http, "http", "HTTP", "127.0.0.1:9464", "",
@@ -434,6 +444,26 @@ size_t settings_bare_secrets(const struct settings *settings, const char *names[
     return count;
 }
 
+/* A queue that needs a learning store, where none is named. */
+static enum status check_learn(const struct settings *settings, struct error *err)
+{
+    for (const char *name = settings->queues; *name != '\0'; name += strspn(name, ",")) {
+        const size_t bytes = strcspn(name, ",");
+        const enum kind_id kind = kind_of(name, bytes);
+        if (settings->learn[0] == '\0' && kind != KINDS &&
+            (job_kinds[kind].needs & 1u << OPERATION_LEARN) != 0) {
+            return error_set(
+                err, STATUS_INVALID,
+                "queues has \"%.*s\", which needs a learning store: set learn to a file "
+                "(--learn /var/lib/stillhouse/learn.db, STILLHOUSE_LEARN) or to "
+                "postgresql://..., or take the queue out",
+                (int)bytes, name);
+        }
+        name += bytes;
+    }
+    return STATUS_OK;
+}
+
 enum status settings_finish(const struct settings *settings, struct error *err)
 {
     struct error own = {0}; /* error_wrap wants one */
@@ -441,6 +471,7 @@ enum status settings_finish(const struct settings *settings, struct error *err)
 
     TRY(check_urls(settings, detail));
     TRY(tls_files_check(&settings->tls, detail));
+    TRY(check_learn(settings, detail));
     if (settings->retry_max_ms < settings->retry_base_ms) {
         return error_set(detail, STATUS_INVALID,
                          "retry-max is %lld ms, expected at least retry-base, %lld ms",

@@ -42,33 +42,37 @@ struct settings {
     char embed_url[SETTINGS_TEXT_BYTES];    /* STILLHOUSE_EMBED_URL; "" = the embedder's default */
     char embed_model[128];               /* STILLHOUSE_EMBED_MODEL; "" = the embedder's default */
     char embed_key[SETTINGS_TEXT_BYTES]; /* STILLHOUSE_EMBED_KEY, secret */
-    int64_t embed_dimension;      /* STILLHOUSE_EMBED_DIMENSION; 0 = the embedder's default */
-    int64_t embed_timeout_ms;     /* STILLHOUSE_EMBED_TIMEOUT 30s */
-    int64_t embed_max_chars;      /* STILLHOUSE_EMBED_MAX_CHARS; 0 = learnt from refusals */
-    bool reject_long_text;        /* STILLHOUSE_LONG_TEXT=reject */
-    int64_t embed_rate_count;     /* STILLHOUSE_EMBED_RATE "100/60s": 100; 0 = none */
-    int64_t embed_rate_window_ms; /* ... 60000 */
-    struct tls_files tls;         /* STILLHOUSE_CA_FILE, _CLIENT_CERT, _CLIENT_KEY */
-    bool examples_as_messages;    /* STILLHOUSE_EXAMPLES=messages */
-    int64_t cache_ttl_ms;         /* STILLHOUSE_CACHE_TTL 1h */
-    int64_t cache_fresh_ms;       /* STILLHOUSE_CACHE_FRESH 60s */
-    int64_t experience_ttl_ms;    /* STILLHOUSE_EXPERIENCE_TTL 7d */
-    int64_t sweep_ms;             /* STILLHOUSE_SWEEP 60s; 0 = never */
-    double min_quality;           /* STILLHOUSE_MIN_QUALITY 0.5, 0..1 */
-    int64_t max_body_bytes;       /* STILLHOUSE_MAX_BODY 256 KiB ("256KiB", "1MiB", "1000") */
-    int64_t max_backlog;          /* STILLHOUSE_MAX_BACKLOG 100000 */
-    int64_t max_attempts;         /* STILLHOUSE_MAX_ATTEMPTS 5, 1..1000 */
-    int64_t retry_base_ms;        /* STILLHOUSE_RETRY_BASE 2s */
-    int64_t retry_max_ms;         /* STILLHOUSE_RETRY_MAX 5m */
-    int64_t max_deliveries;       /* STILLHOUSE_MAX_DELIVERIES 5 */
-    int64_t max_backlog_bytes;    /* STILLHOUSE_MAX_BACKLOG_BYTES 1 GiB a queue; 0 = no bound */
-    int64_t max_dead;             /* STILLHOUSE_MAX_DEAD 100000 a queue; 0 = no bound */
-    int64_t max_dead_bytes;       /* STILLHOUSE_MAX_DEAD_BYTES 256 MiB a queue; 0 = no bound */
-    int64_t dead_ttl_ms;          /* STILLHOUSE_DEAD_TTL 30d; 0 = for ever */
-    int64_t visibility_ms;        /* STILLHOUSE_VISIBILITY 60s, at least 1s */
-    int64_t breaker_failures;     /* STILLHOUSE_BREAKER_FAILURES 5 */
-    int64_t breaker_pause_ms;     /* STILLHOUSE_BREAKER_PAUSE 60s */
-    int64_t drain_ms;             /* STILLHOUSE_DRAIN 25s */
+    int64_t embed_dimension;         /* STILLHOUSE_EMBED_DIMENSION; 0 = the embedder's default */
+    int64_t embed_timeout_ms;        /* STILLHOUSE_EMBED_TIMEOUT 30s */
+    int64_t embed_max_chars;         /* STILLHOUSE_EMBED_MAX_CHARS; 0 = learnt from refusals */
+    bool reject_long_text;           /* STILLHOUSE_LONG_TEXT=reject */
+    int64_t embed_rate_count;        /* STILLHOUSE_EMBED_RATE "100/60s": 100; 0 = none */
+    int64_t embed_rate_window_ms;    /* ... 60000 */
+    struct tls_files tls;            /* STILLHOUSE_CA_FILE, _CLIENT_CERT, _CLIENT_KEY */
+    bool examples_as_messages;       /* STILLHOUSE_EXAMPLES=messages */
+    char learn[SETTINGS_TEXT_BYTES]; /* STILLHOUSE_LEARN, a path or postgresql://...; "" = none */
+    int64_t learn_refresh_ms;        /* STILLHOUSE_LEARN_REFRESH 5s */
+    int64_t learn_ttl_ms;            /* STILLHOUSE_LEARN_TTL 90d */
+    int64_t learn_max_bytes;         /* STILLHOUSE_LEARN_MAX 4 GiB; 0 = no bound */
+    int64_t cache_ttl_ms;            /* STILLHOUSE_CACHE_TTL 1h */
+    int64_t cache_fresh_ms;          /* STILLHOUSE_CACHE_FRESH 60s */
+    int64_t experience_ttl_ms;       /* STILLHOUSE_EXPERIENCE_TTL 7d */
+    int64_t sweep_ms;                /* STILLHOUSE_SWEEP 60s; 0 = never */
+    double min_quality;              /* STILLHOUSE_MIN_QUALITY 0.5, 0..1 */
+    int64_t max_body_bytes;          /* STILLHOUSE_MAX_BODY 256 KiB ("256KiB", "1MiB", "1000") */
+    int64_t max_backlog;             /* STILLHOUSE_MAX_BACKLOG 100000 */
+    int64_t max_attempts;            /* STILLHOUSE_MAX_ATTEMPTS 5, 1..1000 */
+    int64_t retry_base_ms;           /* STILLHOUSE_RETRY_BASE 2s */
+    int64_t retry_max_ms;            /* STILLHOUSE_RETRY_MAX 5m */
+    int64_t max_deliveries;          /* STILLHOUSE_MAX_DELIVERIES 5 */
+    int64_t max_backlog_bytes;       /* STILLHOUSE_MAX_BACKLOG_BYTES 1 GiB a queue; 0 = no bound */
+    int64_t max_dead;                /* STILLHOUSE_MAX_DEAD 100000 a queue; 0 = no bound */
+    int64_t max_dead_bytes;          /* STILLHOUSE_MAX_DEAD_BYTES 256 MiB a queue; 0 = no bound */
+    int64_t dead_ttl_ms;             /* STILLHOUSE_DEAD_TTL 30d; 0 = for ever */
+    int64_t visibility_ms;           /* STILLHOUSE_VISIBILITY 60s, at least 1s */
+    int64_t breaker_failures;        /* STILLHOUSE_BREAKER_FAILURES 5 */
+    int64_t breaker_pause_ms;        /* STILLHOUSE_BREAKER_PAUSE 60s */
+    int64_t drain_ms;                /* STILLHOUSE_DRAIN 25s */
 
     /* the worker's own (scope SETTINGS_WORKER) */
     bool record_distill;      /* STILLHOUSE_RECORD=distill */

@@ -10,6 +10,7 @@ static const struct {
     [OPERATION_WRITE] = {"chroma", "write"},
     [OPERATION_COLLECTION] = {"chroma", "collection"},
     [OPERATION_EMBED] = {"embedder", "embed"},
+    [OPERATION_LEARN] = {"learn", "write"},
 };
 
 const char *operation_upstream(enum operation operation)

@@ -14,13 +14,14 @@ enum operation {
     OPERATION_WRITE,      /* Chroma: upsert and delete */
     OPERATION_COLLECTION, /* Chroma: looking a collection up, making it, whether it is ours */
     OPERATION_EMBED,      /* the embedder */
+    OPERATION_LEARN,      /* the learning store: writing */
     OPERATIONS
 };
 
 enum { OPERATION_TEXT_BYTES = 32 };
 
-const char *operation_upstream(enum operation operation); /* "redis", "chroma", "embedder" */
-const char *operation_name(enum operation operation);     /* "all", "query", ..., "embed" */
+const char *operation_upstream(enum operation operation); /* "redis", "chroma", ... "learn" */
+const char *operation_name(enum operation operation); /* "all", "query", ..., "embed", "write" */
 
 /* Nobody asks leave for it, so nobody probes: its breaker only says how it is. */
 bool operation_is_only_told(enum operation operation);

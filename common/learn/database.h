@@ -14,9 +14,9 @@
  * its text, which must therefore be a literal or live as long as the database.
  *
  * Statuses. UNAVAILABLE: locked by somebody, or the file was deleted or replaced. FAILED:
- * read-only, full, an error of the disk, and what is none of the others. INVALID: damaged, or no
- * database; or a value that a rule of the schema refuses. Nothing of a transaction that failed
- * stands once it is rolled back. One thread at a time.
+ * read-only, full, an error of the disk, and what is none of the others. GARBLED: damaged, or no
+ * database. INVALID: a value that a rule of the schema refuses. Nothing of a transaction that
+ * failed stands once it is rolled back. One thread at a time.
  */
 #ifndef STILLHOUSE_LEARN_DATABASE_H
 #define STILLHOUSE_LEARN_DATABASE_H

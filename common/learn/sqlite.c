@@ -137,6 +137,7 @@ static enum status status_of(int code)
         return STATUS_OOM;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
+        return STATUS_GARBLED;
     case SQLITE_CONSTRAINT:
     case SQLITE_TOOBIG:
     case SQLITE_MISMATCH:

@@ -154,7 +154,8 @@ enum status store_open(const char *where, enum store_mode mode, struct store **o
                                         : error_set(err, STATUS_OOM, "out of memory");
     if (status != STATUS_OK) {
         store_close(store);
-        return status;
+        /* What is no database is no store of ours. */
+        return status == STATUS_GARBLED ? STATUS_INVALID : status;
     }
     *out = store;
     return STATUS_OK;

@@ -18,7 +18,8 @@
  * A store belongs to one thread at a time. Statuses: INVALID: the place, a file that is no store of
  * ours, or one newer than this program, both versions named. UNAVAILABLE, UNREACHABLE, FAILED: the
  * file or server is away, locked, read-only or full: nothing of the call stands, it may be
- * repeated.
+ * repeated. GARBLED: what was read of an open file is damaged. INVALID of a put: the data of one of
+ * the parts.
  */
 #ifndef STILLHOUSE_LEARN_STORE_H
 #define STILLHOUSE_LEARN_STORE_H

@@ -63,6 +63,16 @@ enum metrics_family {
     METRICS_PROCESS_MOST_FILES, /**/
     METRICS_PROCESS_START_MS,   /* shown in seconds */
     METRICS_QUEUES_SET_ASIDE,   /**/
+    METRICS_LEARN_OPEN,         /* of a recorder, as all below */
+    METRICS_LEARN_PARTS,        /* the word of `kind`, counted in kinds.def's order */
+    METRICS_LEARN_EXECUTIONS,   /**/
+    METRICS_LEARN_INCOMPLETE,   /**/
+    METRICS_LEARN_DIRTY,        /**/
+    METRICS_LEARN_LAG_MS,       /* shown in seconds */
+    METRICS_LEARN_BYTES,        /**/
+    METRICS_LEARN_CHECKED,      /**/
+    METRICS_LEARN_DRIFTED,      /**/
+    METRICS_LEARN_EXPIRED,      /**/
     METRICS_FAMILIES
 };
 
@@ -80,7 +90,13 @@ enum metrics_outcome {
     METRICS_PARKED,
     METRICS_OUTCOMES
 };
-enum metrics_upstream { METRICS_REDIS, METRICS_CHROMA, METRICS_EMBEDDER, METRICS_UPSTREAMS };
+enum metrics_upstream {
+    METRICS_REDIS,
+    METRICS_CHROMA,
+    METRICS_EMBEDDER,
+    METRICS_LEARN, /* the learning store */
+    METRICS_UPSTREAMS
+};
 enum metrics_layer { METRICS_MEMORY, METRICS_REDIS_LAYER, METRICS_LAYERS };
 enum metrics_lookup { METRICS_HIT, METRICS_MISS, METRICS_STALE, METRICS_LOOKUPS };
 enum metrics_prompt { METRICS_ENRICHED, METRICS_FALLBACK, METRICS_HOLDOUT, METRICS_PROMPT_RESULTS };

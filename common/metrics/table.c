@@ -10,6 +10,7 @@ const struct metrics_call metrics_calls[] = {
     {METRICS_CHROMA, "delete"}, {METRICS_CHROMA, "collection"}, {METRICS_CHROMA, "heartbeat"},
     {METRICS_CHROMA, "other"},
     {METRICS_EMBEDDER, "embed"}, {METRICS_EMBEDDER, "other"},
+    {METRICS_LEARN, "write"}, {METRICS_LEARN, "other"},
 };
 
 #define VALUES(...)                                                                                \
@@ -25,7 +26,7 @@ const struct metrics_values metrics_sets[METRICS_SETS] = {
     [METRICS_SET_OUTCOME] =
         SET("outcome", "done", "retried", "buried", "expired", "reclaimed", "parked"),
     [METRICS_SET_CALL] = {sizeof metrics_calls / sizeof metrics_calls[0], NULL, NULL},
-    [METRICS_SET_UPSTREAM] = SET("upstream", "redis", "chroma", "embedder"),
+    [METRICS_SET_UPSTREAM] = SET("upstream", "redis", "chroma", "embedder", "learn"),
     [METRICS_SET_REASON] = {0 STATUS_MAP(COUNT_STATUS), NULL, NULL},
     [METRICS_SET_CODE] =
         SET("code", "error", "200", "201", "204", "400", "401", "403", "404", "405", "408", "409",
@@ -41,6 +42,8 @@ const struct metrics_values metrics_sets[METRICS_SETS] = {
     [METRICS_SET_JOB_STATE] = SET("state", "waiting", "running", "delayed", "dead"),
     [METRICS_SET_LANE] = SET("state", "busy", "idle", "paused"),
     [METRICS_SET_BUILD] = {1, NULL, NULL},
+    [METRICS_SET_PART] = SET("kind", "routing", "outcome", "pool_start", "pool_end", "execution",
+                             "feedback", "solution", "policy"),
 };
 
 static const struct metrics_buckets call_buckets = { /* 0.5 ms .. 30 s */
@@ -84,16 +87,17 @@ static bool usual_reasons(size_t row, size_t column)
            column == STATUS_UNAVAILABLE || column == STATUS_FAILED || column == STATUS_GARBLED;
 }
 
-/* Redis speaks no HTTP; no answer, and 200. */
-static bool usual_codes(size_t row, size_t column)
-{
-    return row != METRICS_REDIS && column <= 1;
-}
-
+/* Redis and the learning store speak no HTTP. */
 static bool spoken_to_by_http(size_t row, size_t column)
 {
     (void)column;
-    return row != METRICS_REDIS;
+    return row == METRICS_CHROMA || row == METRICS_EMBEDDER;
+}
+
+/* No answer, and 200. */
+static bool usual_codes(size_t row, size_t column)
+{
+    return spoken_to_by_http(row, column) && column <= 1;
 }
 
 /* Redis knows what producers' memory was good for. */
@@ -194,6 +198,28 @@ const struct metrics_row metrics_table[METRICS_FAMILIES] = {
         "Unix time of the start.", .stands = none, .thousandths = true},
     [METRICS_QUEUES_SET_ASIDE] = {"stillhouse_queues_set_aside", "gauge",
         "Queues that are not read for now, since a key of theirs holds what it should not.",
+        .stands = none},
+    [METRICS_LEARN_OPEN] = {"stillhouse_learn_open", "gauge",
+        "1 while this recorder writes to its learning store.", .stands = none},
+    [METRICS_LEARN_PARTS] = {"stillhouse_learn_parts_total", "counter",
+        "Parts of executions that this recorder wrote, repeats among them.",
+        METRICS_SET_PART, .stands = none},
+    [METRICS_LEARN_EXECUTIONS] = {"stillhouse_learn_executions", "gauge",
+        "Executions in the learning store.", .stands = none, .is_signed = true},
+    [METRICS_LEARN_INCOMPLETE] = {"stillhouse_learn_incomplete_executions", "gauge",
+        "Executions with an outcome whose routing never came.", .stands = none, .is_signed = true},
+    [METRICS_LEARN_DIRTY] = {"stillhouse_learn_dirty_groups", "gauge",
+        "Groups of the views that wait for their refresh.", .stands = none, .is_signed = true},
+    [METRICS_LEARN_LAG_MS] = {"stillhouse_learn_refresh_lag_seconds", "gauge",
+        "For how long the oldest of them waits.", .stands = none, .thousandths = true},
+    [METRICS_LEARN_BYTES] = {"stillhouse_learn_bytes", "gauge",
+        "Size of the learning store.", .stands = none, .is_signed = true},
+    [METRICS_LEARN_CHECKED] = {"stillhouse_learn_checked_groups_total", "counter",
+        "Groups of the views that were recomputed from the rows for comparison.", .stands = none},
+    [METRICS_LEARN_DRIFTED] = {"stillhouse_learn_drifted_groups_total", "counter",
+        "Of those the ones that said something else; anything but 0 is a bug.", .stands = none},
+    [METRICS_LEARN_EXPIRED] = {"stillhouse_learn_expired_executions_total", "counter",
+        "Executions that this recorder deleted for their age or the store's size.",
         .stands = none},
 };
 /* clang-format on */

@@ -28,6 +28,7 @@ enum metrics_set {
     METRICS_SET_JOB_STATE,
     METRICS_SET_LANE,
     METRICS_SET_BUILD,
+    METRICS_SET_PART,
     METRICS_SETS
 };
 

@@ -56,6 +56,16 @@ Test(metrics, the_families_are_those_of_the_contract)
         {"process_max_fds", "gauge"},
         {"process_start_time_seconds", "gauge"},
         {"stillhouse_queues_set_aside", "gauge"},
+        {"stillhouse_learn_open", "gauge"},
+        {"stillhouse_learn_parts_total", "counter"},
+        {"stillhouse_learn_executions", "gauge"},
+        {"stillhouse_learn_incomplete_executions", "gauge"},
+        {"stillhouse_learn_dirty_groups", "gauge"},
+        {"stillhouse_learn_refresh_lag_seconds", "gauge"},
+        {"stillhouse_learn_bytes", "gauge"},
+        {"stillhouse_learn_checked_groups_total", "counter"},
+        {"stillhouse_learn_drifted_groups_total", "counter"},
+        {"stillhouse_learn_expired_executions_total", "counter"},
     };
     struct metrics *m = make();
     parse(m);

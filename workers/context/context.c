@@ -93,7 +93,7 @@ void context_close(struct context *ctx)
     arena_free(&ctx->arena);
 }
 
-static void will_wait(const struct context *ctx)
+void context_wait(struct context *ctx)
 {
     if (ctx->before_wait != NULL) {
         ctx->before_wait(ctx->lane);
@@ -102,25 +102,25 @@ static void will_wait(const struct context *ctx)
 
 struct redis_conn *context_redis(struct context *ctx)
 {
-    will_wait(ctx);
+    context_wait(ctx);
     return ctx->clients.redis;
 }
 
 struct redis_conn *context_cache(struct context *ctx)
 {
-    will_wait(ctx);
+    context_wait(ctx);
     return ctx->clients.cache;
 }
 
 struct chroma *context_chroma(struct context *ctx)
 {
-    will_wait(ctx);
+    context_wait(ctx);
     return ctx->clients.chroma;
 }
 
 struct embedder *context_embedder(struct context *ctx)
 {
-    will_wait(ctx);
+    context_wait(ctx);
     return ctx->clients.embedder;
 }
 

@@ -18,7 +18,8 @@
  *
  * A connection is had from context_redis, _cache, _chroma or _embedder and in no other way: the
  * lane is told before the first of them in a batch, since it may have something to let go of
- * before it waits (the reader's turn), which is no handler's business.
+ * before it waits (the reader's turn), which is no handler's business. What waits for something
+ * else says so by context_wait.
  *
  * The phases are for jobs that were taken over: their last worker may have died of them. Each phase
  * of such a batch is noted in Redis before it begins, so that the dead letter of a job that kills
@@ -49,17 +50,19 @@ enum phase {
     PHASE_DECODE, /* reading the body, looking into the cache */
     PHASE_EMBED,  /* asking the embedder */
     PHASE_QUERY,  /* asking Chroma */
-    PHASE_UPSERT, /* writing to Chroma */
+    PHASE_UPSERT, /* writing to Chroma, or to the learning store */
     PHASE_FINISH, /* committing to the queue */
 };
 
-struct writer; /* chroma_writer/writer.h */
+struct writer;   /* chroma_writer/writer.h */
+struct recorder; /* recorder/recorder.h */
 
 struct context {
     const struct settings *settings; /* shared, read-only */
     struct metrics *metrics;         /* shared, atomics */
     struct upstreams *upstreams;     /* shared, locks inside */
     struct writer *writer;           /* shared, locks inside */
+    struct recorder *recorder;       /* shared, locks inside; NULL where no queue needs one */
     atomic_llong *redis_clock_ms;    /* shared: Redis' Unix time minus our monotonic one */
     const char *consumer;            /* this lane's name in the queues */
     void (*before_wait)(void *lane); /* called before each use of a connection; NULL = nobody is */
@@ -89,6 +92,9 @@ struct redis_conn *context_redis(struct context *ctx);
 struct redis_conn *context_cache(struct context *ctx);
 struct chroma *context_chroma(struct context *ctx);
 struct embedder *context_embedder(struct context *ctx);
+
+/* The caller is about to wait, for no connection of these. */
+void context_wait(struct context *ctx);
 
 /* The lane: a batch begins, and has ended or goes on elsewhere. */
 void context_begin(struct context *ctx, const struct queue *queue, const struct queue_batch *batch);

@@ -16,7 +16,7 @@ static const int64_t LONG_AGO_UNIX_MS = 1000000000000; /* before it, Redis' time
 static bool is_shared(const struct context *ctx, enum operation operation)
 {
     return ctx->clients.cache != NULL && context_now_unix_ms(ctx) > LONG_AGO_UNIX_MS &&
-           !operation_is_only_told(operation) &&
+           !operation_is_only_told(operation) && operation != OPERATION_LEARN &&
            (operation != OPERATION_EMBED || ctx->settings->embedder != EMBEDDER_BUILTIN);
 }
 

@@ -9,6 +9,7 @@
  * success that ends them, else at most every 5 s; an idle worker neither reads nor writes. Workers
  * with other settings (another address, model, key) share nothing: the hash names whose it is. What
  * is missing, junk or not to be had counts as nothing known, and each process goes on by itself.
+ * The learning store is a recorder's own affair: nothing is shared of it.
  * Runs in the lane's thread.
  */
 #ifndef STILLHOUSE_CONTEXT_UPSTREAM_KEYS_H

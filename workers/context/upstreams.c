@@ -44,7 +44,7 @@ struct upstreams {
 
 const char *upstreams_name(enum metrics_upstream which)
 {
-    static const char *const names[METRICS_UPSTREAMS] = {"redis", "chroma", "embedder"};
+    static const char *const names[METRICS_UPSTREAMS] = {"redis", "chroma", "embedder", "learn"};
 
     return names[which];
 }
@@ -256,6 +256,17 @@ void upstreams_cancel(struct upstreams *upstreams, enum operation operation)
 
     breaker_cancel(&upstream->breaker, clock_now_ms());
     pthread_mutex_unlock(&upstream->lock);
+}
+
+void upstreams_recover(struct upstreams *upstreams, enum operation operation)
+{
+    struct upstream *upstream = lock(upstreams, operation);
+    struct change change = {.before = upstream->breaker.state};
+
+    upstream->error[0] = '\0';
+    upstream->answered_ms = clock_now_ms();
+    breaker_reset(&upstream->breaker);
+    unlock(upstreams, operation, upstream, &change);
 }
 
 int64_t upstreams_wait_ms(struct upstreams *upstreams, enum operation operation)

@@ -43,6 +43,9 @@ void upstreams_report(struct upstreams *upstreams, enum operation operation, enu
 /* An allowed call was not made after all: another lane may probe. */
 void upstreams_cancel(struct upstreams *upstreams, enum operation operation);
 
+/* Whoever looks after the upstream himself knows that it works again: nobody need probe. */
+void upstreams_recover(struct upstreams *upstreams, enum operation operation);
+
 /* ms until a call may be tried; 0 = now. */
 int64_t upstreams_wait_ms(struct upstreams *upstreams, enum operation operation);
 
@@ -76,7 +79,7 @@ void upstreams_hear(struct upstreams *upstreams, enum operation operation,
 bool upstreams_take_change(struct upstreams *upstreams, enum operation operation,
                            int64_t now_unix_ms, struct news_change *change);
 
-/* "redis", "chroma" or "embedder". */
+/* "redis", "chroma", "embedder" or "learn". */
 const char *upstreams_name(enum metrics_upstream which);
 
 /* Appends the members of a JSON object, without its braces: "breaker" (the worst of its

@@ -12,6 +12,7 @@
 #include "process/janitor.h"
 #include "process/lane.h"
 #include "queue/queue.h"
+#include "recorder/recorder.h"
 
 struct fleet {
     struct worker worker;
@@ -70,6 +71,16 @@ static void make_id(struct worker *worker)
     snprintf(worker->id, sizeof worker->id, "%s-%d-%06x", host, (int)getpid(), random & 0xffffffU);
 }
 
+static bool needs_recorder(const struct worker *worker)
+{
+    for (size_t i = 0; i < worker->queue_count; i++) {
+        if ((job_kinds[worker->queues[i].kind].needs & 1u << OPERATION_LEARN) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum status init_shared(struct worker *worker, struct error *err)
 {
     const struct settings *settings = worker->settings;
@@ -91,7 +102,17 @@ static enum status init_shared(struct worker *worker, struct error *err)
         .worker_id = worker->id,
         .fleet_size = &worker->fleet_size,
     };
-    return reader_new(&config, &worker->reader, err);
+    TRY(reader_new(&config, &worker->reader, err));
+    return !needs_recorder(worker) ? STATUS_OK
+                                   : recorder_start(
+                                         &(struct recorder_config){
+                                             .settings = settings,
+                                             .metrics = worker->metrics,
+                                             .upstreams = worker->upstreams,
+                                             .redis_clock_ms = &worker->redis_clock_ms,
+                                             .worker_id = worker->id,
+                                         },
+                                         &worker->recorder, err);
 }
 
 /* All lanes are made before the first is started, so that a bad setting stops no job. */
@@ -166,6 +187,7 @@ void fleet_free(struct fleet *fleet)
     free(fleet->lanes);
     reader_free(worker->reader);
     writer_free(worker->writer);
+    recorder_stop(worker->recorder);
     upstreams_free(worker->upstreams);
     families_free(&worker->families);
     free(fleet);
@@ -204,7 +226,8 @@ bool fleet_describe(void *argument, struct strbuf *out)
     if (evicts) {
         strbuf_append_str(out, ",\"evicts\":true");
     }
-    return reader_describe_aside(worker->reader, out) > 0 || evicts;
+    const bool parks = worker->recorder != NULL && recorder_describe(worker->recorder, out);
+    return reader_describe_aside(worker->reader, out) > 0 || evicts || parks;
 }
 
 void fleet_measure(void *argument)

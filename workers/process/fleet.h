@@ -39,8 +39,9 @@ struct worker *fleet_worker(struct fleet *fleet);
 bool fleet_is_alive(void *fleet);
 bool fleet_redis_ready(void *fleet);
 
-/* For /readyz: appends what is set aside and that Redis evicts, as members of an object; true when
- * there is anything. For /metrics: sets what lanes do and how many queues are set aside. */
+/* For /readyz: appends what is set aside, that Redis evicts, and a recorder's learning store, as
+ * members of an object; true when anything of it is in the way. For /metrics: sets what lanes do
+ * and how many queues are set aside. */
 bool fleet_describe(void *fleet, struct strbuf *out);
 void fleet_measure(void *argument);
 

@@ -51,6 +51,9 @@ static unsigned answer_ready(struct health *health, struct strbuf *body)
     strbuf_printf(body, "{\"status\":\"%s\"", ready ? usable : "unready");
     for (int i = 0; i < METRICS_UPSTREAMS; i++) {
         enum metrics_upstream which = (enum metrics_upstream)i;
+        if (which == METRICS_LEARN) {
+            continue; /* describe() says more of it, where there is one */
+        }
         strbuf_printf(body, ",\"%s\":{", upstreams_name(which));
         if (which == METRICS_REDIS) {
             strbuf_printf(body, "\"state\":\"%s\",", ready ? "up" : "down");

@@ -36,6 +36,7 @@ struct worker {
     struct metrics *metrics;
     struct upstreams *upstreams;
     struct writer *writer;
+    struct recorder *recorder; /* NULL where no queue needs a learning store */
     struct reader *reader;
     struct families families;
 
