@@ -9,7 +9,7 @@ A thin layer over libstillhouse, which has the promises and the speed. AsyncStil
 asyncio.
 """
 
-from ._arguments import Document, Metadata, Priority
+from ._arguments import Document, Metadata, Priority, RecordKind
 from ._library import lib as _lib
 from .aio import AsyncStillhouse
 from .client import Stillhouse
@@ -45,6 +45,7 @@ __all__ = [
     "NotFoundError",
     "Priority",
     "Prompt",
+    "RecordKind",
     "Result",
     "Stats",
     "Status",

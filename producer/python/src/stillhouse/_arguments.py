@@ -18,6 +18,7 @@ from .errors import InvalidError
 
 Priority = Literal["normal", "high", "low"]
 MetaValue = Union[str, int, float, bool]
+RecordKind = Literal["routing", "outcome", "pool_start", "pool_end", "execution", "feedback", "solution", "policy"]
 Metadata = Mapping[str, MetaValue]
 
 
@@ -98,6 +99,29 @@ def metadata(field: str, given: Metadata | None) -> tuple[Any, int]:
         slot.key = text(f"{field} key", key)
         _put_value(slot, f"{field} {_show.repr(key)}", value)
     return out, len(pairs)
+
+
+def part(
+    domain: object,
+    kind: object,
+    task_id: object,
+    at_ms: object,
+    given: Metadata | None,
+    fields: Mapping[str, MetaValue | None],
+) -> c.Part:
+    """A field that is None is not said."""
+    values, count = metadata("field", {name: value for name, value in fields.items() if value is not None})
+    pairs, pair_count = metadata("metadata", given)
+    return c.Part(
+        domain=text("domain", domain),
+        kind=text("kind", kind),
+        task_id=text_or_none("task_id", task_id),
+        at_ms=0 if at_ms is None else number("at_ms", at_ms, 1, _INT64_MAX),
+        fields=values,
+        field_count=count,
+        metadata=pairs,
+        metadata_count=pair_count,
+    )
 
 
 def _put_value(slot: c.Meta, field: str, value: object) -> None:

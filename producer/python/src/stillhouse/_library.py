@@ -79,6 +79,19 @@ class Experience(Structure):
     ]
 
 
+class Part(Structure):
+    _fields_ = [
+        ("domain", c_char_p),
+        ("kind", c_char_p),
+        ("task_id", c_char_p),
+        ("at_ms", c_int64),
+        ("fields", POINTER(Meta)),
+        ("field_count", c_size_t),
+        ("metadata", POINTER(Meta)),
+        ("metadata_count", c_size_t),
+    ]
+
+
 class Document(Structure):
     _fields_ = [
         ("id", c_char_p),
@@ -149,6 +162,7 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "enqueue_enrich": (c_int, [_client, _text, _text, c_int, POINTER(JobOptions), _text]),
     "enqueue_distill": (c_int, [_client, POINTER(Experience), POINTER(JobOptions), _text]),
     "enqueue_index": (c_int, [_client, _text, POINTER(Document), c_size_t, POINTER(JobOptions), _text]),
+    "record": (c_int, [_client, POINTER(Part), _text]),
     "flush": (c_int, [_client, c_int, POINTER(c_size_t)]),
     "outbox_counts": (None, [_client, POINTER(c_uint64), POINTER(c_uint64), POINTER(c_uint64)]),
     "lookup": (c_int, [_client, _text, _text, c_int, POINTER(POINTER(Result))]),

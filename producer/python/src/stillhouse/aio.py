@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Callable, TypeVar
 
 from . import _arguments as arguments
-from ._arguments import Document, Metadata, Priority
+from ._arguments import Document, Metadata, MetaValue, Priority, RecordKind
 from ._clients import after_fork
 from ._questions import ForMessages, ForPrompt, Question
 from .client import Stillhouse, _again, form_of
@@ -102,6 +102,7 @@ class AsyncStillhouse:
         outbox: str | None = None,
         outbox_max_bytes: int | None = None,
         examples: Form | None = None,
+        record: bool = False,
         threads: int = 4,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -192,6 +193,35 @@ class AsyncStillhouse:
         """As Stillhouse.index()."""
         options = {"priority": priority, "delay_ms": delay_ms, "deadline_ms": deadline_ms, "reply": reply}
         return await self._run("short", self.sync.index, domain, documents, **options)
+
+    async def record(
+        self,
+        domain: str,
+        *,
+        kind: RecordKind,
+        task_id: str | None = None,
+        at_ms: int | None = None,
+        metadata: Metadata | None = None,
+        **fields: MetaValue | None,
+    ) -> JobId:
+        """As Stillhouse.record()."""
+        given = functools.partial(self.sync.record, domain, kind=kind, task_id=task_id, at_ms=at_ms)
+        return await self._run("short", functools.partial(given, metadata=metadata, **fields))
+
+    async def feedback(
+        self,
+        domain: str,
+        task_id: str,
+        *,
+        rating: int | None = None,
+        accepted: bool | None = None,
+        comment: str | None = None,
+        type: str | None = None,
+        user: str | None = None,
+    ) -> JobId:
+        """As Stillhouse.feedback()."""
+        said = {name: value for name, value in locals().items() if name not in ("self", "domain", "task_id")}
+        return await self._run("short", functools.partial(self.sync.feedback, domain, task_id, **said))
 
     async def flush(self, timeout_ms: int = 0) -> int:
         """As Stillhouse.flush()."""

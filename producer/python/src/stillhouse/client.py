@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _arguments as arguments
 from . import _library as c
-from ._arguments import Document, Metadata, Priority
+from ._arguments import Document, Metadata, MetaValue, Priority, RecordKind
 from ._clients import Client, Clients
 from ._questions import ForMessages, ForPrompt, Question
 from .errors import ClosedError, Status, StillhouseError
@@ -49,6 +49,9 @@ class Stillhouse:
     before the first call. Any number of threads may share one; each call under way has a connection of
     its own. It works on in a child of fork(), and pickled it carries its settings, a password in a URL
     among them. close() may be left to the end of the program.
+
+    record: task() and learn() leave an outcome for the learning store too (record(kind="outcome")). Off
+    where not asked for: a queue that no recorder reads only fills.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Stillhouse:
         outbox: str | None = None,
         outbox_max_bytes: int | None = None,
         examples: Form | None = None,
+        record: bool = False,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self._start(settings, spare=0)
@@ -74,6 +78,7 @@ class Stillhouse:
     def _start(self, settings: dict[str, Any], spare: int) -> None:
         self._settings = dict(settings)
         form = settings.pop("examples")
+        self.recording = arguments.truth("record", settings.pop("record"))
         self.form = form_of(form if form is not None else os.environ.get("STILLHOUSE_EXAMPLES") or "block")
         self._clients = Clients(arguments.client_options(settings), spare)
         self._away = False
@@ -220,6 +225,52 @@ class Stillhouse:
         options = arguments.job_options(priority, delay_ms, deadline_ms, reply)
         return self._enqueue(lib.stillhouse_enqueue_index, name, each, count, options)
 
+    def record(
+        self,
+        domain: str,
+        *,
+        kind: RecordKind,
+        task_id: str | None = None,
+        at_ms: int | None = None,
+        metadata: Metadata | None = None,
+        **fields: MetaValue | None,
+    ) -> JobId:
+        """Says something of an execution, for the learning store; parts of one task_id make one row.
+
+            sh.record("legal", kind="outcome", task_id="t-18", success=True, duration_seconds=3.2)
+
+        The fields of each kind, with their bounds, are those of CONTRACT.md, section 4; None is not said.
+        Another name is refused: what has no field goes into metadata. at_ms: when it was so, Unix ms;
+        without it, when it was enqueued. Of two values of one field the later stands.
+        """
+        part = arguments.part(domain, kind, task_id, at_ms, metadata, fields)
+        return self._enqueue(lib.stillhouse_record, part)
+
+    def feedback(
+        self,
+        domain: str,
+        task_id: str,
+        *,
+        rating: int | None = None,
+        accepted: bool | None = None,
+        comment: str | None = None,
+        type: str | None = None,
+        user: str | None = None,
+    ) -> JobId:
+        """Says what a user says of a task's result: rating 1 to 5, whether it was accepted, a comment."""
+        if rating is None and accepted is None and comment is None:
+            raise arguments.refuse("feedback", None, "rating, accepted or comment")
+        return self.record(
+            domain,
+            kind="feedback",
+            task_id=task_id,
+            user_rating=rating,
+            user_accepted=accepted,
+            comment=comment,
+            feedback_type=type,
+            user=user,
+        )
+
     def _enqueue(self, call: Callable[..., int], *given: Any) -> JobId:
         client = self._clients.take()
         try:
@@ -294,7 +345,8 @@ class Stillhouse:
                 answer = run(t.messages() + [{"role": "user", "content": q}])
                 t.done(answer, quality=0.9)
 
-        Nothing is sent when the block raises. What goes wrong with handing in never fails the task: it
+        Nothing is handed in when the block raises; with `record` of the client it leaves an outcome that
+        says so. What goes wrong with handing in never fails the task: it
         is logged, counted in stats(), and `t.error`.
         """
         form = form_of(self.form if examples is None else examples)

@@ -18,9 +18,9 @@ class Prompt(str):
     """The prompt for a task: the examples and the base prompt, or the base prompt as it was given.
 
     kind: "enriched"; "stale", from a result older than the domain's last change; "fallback", the base
-    prompt; "holdout", the same though examples were there (STILLHOUSE_HOLDOUT). examples: how many stand in it. id: a UUIDv7 of this call. status: of a fallback, OK where
-    there are no examples for it, NOT_FOUND where they are on their way, else what went wrong, and
-    `reason` its text.
+    prompt; "holdout", the same though examples were there (STILLHOUSE_HOLDOUT). examples: how many stand
+    in it. id: a UUIDv7 of this call. status: of a fallback, OK where there are no examples for it,
+    NOT_FOUND where they are on their way, else what went wrong, and `reason` its text.
     """
 
     __slots__ = ("examples", "id", "kind", "reason", "status")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import time
 import uuid
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar
 
 from . import _arguments as arguments
-from ._arguments import Metadata
+from ._arguments import Metadata, MetaValue
 from .errors import InvalidError, StillhouseError
 from .results import JobId, Messages, Prompt, prompt_of
 
@@ -56,6 +57,7 @@ class _Outcome:
         self._refused: StillhouseError | None = None
         self._block: Prompt | None = None
         self._messages: Messages | None = None
+        self._begun = time.monotonic()
 
     def done(
         self,
@@ -98,6 +100,31 @@ class _Outcome:
             client._clients.count_task("tasks_unanswered")
         return self._done if raised is None else None
 
+    def _outcome(self, client: Stillhouse, raised: type[BaseException] | None) -> dict[str, Any] | None:
+        """What the learning store is told, where the client records; None where nothing is known.
+
+        A block that was cancelled or interrupted neither worked nor failed.
+        """
+        failed = raised is not None and issubclass(raised, Exception)
+        if not client.recording or (self._done is None if raised is None else not failed):
+            return None
+        done = self._done if raised is None and self._done is not None else {"success": False}
+        quality = done.get("quality")
+        asked = self._messages if self._messages is not None else self._block
+        outcome: dict[str, MetaValue | None] = {
+            "success": done["success"],
+            "quality_score": None if quality is None else quality * 100,
+            "error_type": raised.__name__ if raised is not None else None,
+            "duration_seconds": time.monotonic() - self._begun,
+            "model": self._model,
+            "arm": None if asked is None else asked.kind,
+            "prompt_id": None if asked is None or not asked.id else asked.id,
+        }
+        return {"kind": "outcome", "task_id": self.task_id, **outcome}
+
+    def _unrecorded(self, error: StillhouseError) -> None:
+        log.warning("no outcome of task %s of domain %s is left: %s", self.task_id, self.domain, error)
+
     def _handed_in(self, client: Stillhouse, job: JobId) -> None:
         self.job = job
         client._clients.count_task("tasks_learned")
@@ -138,18 +165,24 @@ class Task(_Outcome):
         return _front(self._block, base)
 
     def __enter__(self) -> Task:
+        self._begun = time.monotonic()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         done = self._to_hand_in(self._client, kind)
-        if done is None:
-            return
-        try:
-            self._handed_in(self._client, self._client.distill(self.domain, **done))
-        except StillhouseError as lost:
-            self._lost(self._client, lost)
+        outcome = self._outcome(self._client, kind)
+        if done is not None:
+            try:
+                self._handed_in(self._client, self._client.distill(self.domain, **done))
+            except StillhouseError as lost:
+                self._lost(self._client, lost)
+        if outcome is not None:
+            try:
+                self._client.record(self.domain, **outcome)
+            except StillhouseError as lost:
+                self._unrecorded(lost)
 
 
 class AsyncTask(_Outcome):
@@ -176,6 +209,7 @@ class AsyncTask(_Outcome):
         return _front(self._block, base)
 
     async def __aenter__(self) -> AsyncTask:
+        self._begun = time.monotonic()
         return self
 
     async def __aexit__(
@@ -183,12 +217,17 @@ class AsyncTask(_Outcome):
     ) -> None:
         counter = self._client.sync
         done = self._to_hand_in(counter, kind)
-        if done is None:
-            return
-        try:
-            self._handed_in(counter, await self._client.distill(self.domain, **done))
-        except StillhouseError as lost:
-            self._lost(counter, lost)
+        outcome = self._outcome(counter, kind)
+        if done is not None:
+            try:
+                self._handed_in(counter, await self._client.distill(self.domain, **done))
+            except StillhouseError as lost:
+                self._lost(counter, lost)
+        if outcome is not None:
+            try:
+                await self._client.record(self.domain, **outcome)
+            except StillhouseError as lost:
+                self._unrecorded(lost)
 
 
 @dataclass(frozen=True)
