@@ -154,8 +154,13 @@ enum status store_open(const char *where, enum store_mode mode, struct store **o
                                         : error_set(err, STATUS_OOM, "out of memory");
     if (status != STATUS_OK) {
         store_close(store);
-        /* What is no database is no store of ours. */
-        return status == STATUS_GARBLED ? STATUS_INVALID : status;
+        if (status != STATUS_GARBLED) {
+            return status;
+        }
+        if (err != NULL) {
+            err->status = STATUS_INVALID; /* what is no database is no store of ours */
+        }
+        return STATUS_INVALID;
     }
     *out = store;
     return STATUS_OK;

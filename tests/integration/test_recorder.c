@@ -1,0 +1,427 @@
+/* A recorder, the real program on a Redis and a file of the test's own: what it keeps through
+ * deaths, second recorders, files that are not its own, and what it tells. */
+#include <arpa/inet.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "jobs/bodies.h"
+#include "learn/owner.h"
+#include "learn/store.h"
+#include "queue/enqueue.h"
+#include "redis_fixture.h"
+
+enum { PATIENCE_MS = 20000, POLL_MS = 20, PAGE_BYTES = 64 * 1024 };
+
+static char path[300]; /* of the store */
+static struct error err;
+
+static void setup(void)
+{
+    redis_setup();
+    snprintf(path, sizeof path, "%s/learn.db", redis.folder);
+}
+
+static void teardown(void)
+{
+    redis_teardown();
+}
+
+/* ---- recorders ------------------------------------------------------------------------------- */
+
+static pid_t start_recorder(const char *id, const char *file, int *port)
+{
+    char program[512];
+    char http[32];
+    char log[300];
+
+    *port = test_free_port();
+    snprintf(http, sizeof http, "127.0.0.1:%d", *port);
+    snprintf(log, sizeof log, "%s/%s.log", redis.folder, id);
+    const char *const argv[] = {test_program("stillhouse-worker", program),
+                                "--queues",
+                                "record",
+                                "--learn",
+                                file,
+                                "--worker-id",
+                                id,
+                                "--redis-url",
+                                redis.url,
+                                "--http",
+                                http,
+                                "--lanes",
+                                "2",
+                                "--batch",
+                                "16",
+                                "--visibility",
+                                "1s",
+                                "--retry-base",
+                                "20ms",
+                                "--retry-max",
+                                "200ms",
+                                "--breaker-pause",
+                                "200ms",
+                                "--learn-refresh",
+                                "100ms",
+                                NULL};
+    return test_spawn(argv, log);
+}
+
+static void end_recorder(pid_t pid, int signal)
+{
+    int state = 0;
+
+    cr_assert_eq(kill(pid, signal), 0);
+    cr_assert_eq(waitpid(pid, &state, 0), pid);
+    cr_assert(signal == SIGKILL || (WIFEXITED(state) && WEXITSTATUS(state) == 0), "state %d",
+              state);
+}
+
+/* A page of its endpoint; "" while nobody listens. */
+static const char *page(int port, const char *name)
+{
+    static char answer[PAGE_BYTES];
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    char request[128];
+    size_t used = 0;
+    ssize_t got = 0;
+    const int socket_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    answer[0] = '\0';
+    if (connect(socket_fd, (const struct sockaddr *)&at, sizeof at) == 0) {
+        const int bytes = snprintf(request, sizeof request,
+                                   "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", name);
+        cr_assert_eq(write(socket_fd, request, (size_t)bytes), bytes);
+        while (used + 1 < sizeof answer &&
+               (got = read(socket_fd, answer + used, sizeof answer - 1 - used)) > 0) {
+            used += (size_t)got;
+        }
+        answer[used] = '\0';
+    }
+    close(socket_fd);
+    return answer;
+}
+
+static void wait_for_page(int port, const char *name, const char *words)
+{
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+
+    while (strstr(page(port, name), words) == NULL) {
+        cr_assert(clock_now_ms() < until_ms, "%s never says %s: %s", name, words, page(port, name));
+        clock_sleep_ms(POLL_MS);
+    }
+}
+
+static void wait_for_done(int64_t count)
+{
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    struct queue_stats stats = stats_of("record");
+
+    while (counter_in(&stats, "done") < count) {
+        cr_assert(clock_now_ms() < until_ms, "done stays at %lld",
+                  (long long)counter_in(&stats, "done"));
+        clock_sleep_ms(POLL_MS);
+        stats = stats_of("record");
+    }
+    check_balance(&stats);
+}
+
+/* ---- records --------------------------------------------------------------------------------- */
+
+static void push_record(const char *id, const struct record_body *record)
+{
+    const struct queue queue = queue_named("record");
+    struct strbuf body = {0};
+    struct queue_answer answer;
+
+    bodies_encode_record(record, &body);
+    const struct queue_item item = {text(id), text("acme.shop"), text(""), {body.data, body.bytes}};
+    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
+    strbuf_free(&body);
+}
+
+/* One of the three parts of task `number`. */
+static void push_part(size_t number, size_t which, size_t times)
+{
+    static const char *const kinds[] = {"routing", "outcome", "feedback"};
+    char id[64];
+    char task_id[32];
+    struct record_body part = {.kind = text(kinds[which])};
+
+    snprintf(id, sizeof id, "t-%zu.%zu.%zu", number, which, times);
+    snprintf(task_id, sizeof task_id, "t-%zu", number);
+    part.task_id = text(task_id);
+    if (which == 0) {
+        part.task_type = text("bugfix");
+        part.model_tier = text("small");
+        part.cost_estimate = (struct maybe_number){0.5, true};
+    } else if (which == 1) {
+        part.success = (struct maybe_truth){number % 4 != 0, true};
+        part.duration_seconds = (struct maybe_number){(double)number, true};
+        part.actual_cost = (struct maybe_number){0.25, true};
+    } else {
+        part.user_rating = (struct maybe_integer){4, true};
+    }
+    push_record(id, &part);
+}
+
+static struct store_state state_of(const char *file)
+{
+    struct store *store = NULL;
+    struct store_state state;
+
+    OK(store_open(file, STORE_READ, &store, &err));
+    OK(store_look(store, &state, &err));
+    store_close(store);
+    return state;
+}
+
+static int exit_code_of(const char *const *extra, char *said, size_t size)
+{
+    char program[512];
+    const char *argv[16] = {test_program("stillhouse-worker", program),
+                            "--redis-url",
+                            redis.url,
+                            "--http",
+                            "off",
+                            "--queues",
+                            "record"};
+
+    for (size_t i = 0; extra[i] != NULL; i++) {
+        argv[7 + i] = extra[i];
+    }
+    return test_run(argv, NULL, NULL, 0, said, size);
+}
+
+TestSuite(recorder, .init = setup, .fini = teardown, .timeout = 120);
+
+/* ---- what is kept ---------------------------------------------------------------------------- */
+
+Test(recorder, parts_in_any_order_and_twice_make_one_row_a_task_through_deaths)
+{
+    enum { TASKS = 150, PARTS = 3 * TASKS * 2 };
+    size_t order[PARTS];
+    uint64_t random = 42;
+    int port = 0;
+
+    for (size_t i = 0; i < PARTS; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        const size_t j = (size_t)(random >> 33) % (i + 1);
+        order[i] = order[j];
+        order[j] = i;
+    }
+    pid_t pid = start_recorder("one", path, &port);
+    for (size_t i = 0; i < PARTS; i++) {
+        push_part(order[i] / 6, order[i] % 3, order[i] % 6 / 3);
+        if (i % 200 == 150) {
+            end_recorder(pid, SIGKILL);
+            pid = start_recorder("one", path, &port);
+        }
+    }
+    wait_for_done(PARTS);
+    wait_for_page(port, "/metrics", "stillhouse_learn_dirty_groups 0");
+    end_recorder(pid, SIGTERM);
+    const struct store_state state = state_of(path);
+    cr_assert_eq(state.executions, TASKS);
+    cr_assert_eq(state.incomplete, 0);
+    cr_assert_eq(state.dirty_groups, 0);
+    cr_assert_eq(counter_of("record", "buried"), 0);
+}
+
+/* ---- what is refused ------------------------------------------------------------------------- */
+
+Test(recorder, a_clock_a_year_off_is_a_dead_letter_that_names_field_value_and_expectation)
+{
+    const int64_t year_ms = INT64_C(365) * 24 * 60 * 60 * 1000;
+    char expected[64];
+    int port = 0;
+    const pid_t pid = start_recorder("one", path, &port);
+    const struct record_body part = {.kind = text("routing"),
+                                     .task_id = text("t-1"),
+                                     .at_ms = {clock_unix_ms() + year_ms, true}};
+
+    push_record("late", &part);
+    push_part(2, 0, 0);
+    wait_for_done(1);
+    while (counter_of("record", "buried") == 0) {
+        clock_sleep_ms(POLL_MS);
+    }
+    redisReply *dead = good_reply("XRANGE", "sh:{record}:dead", "-", "+", NULL);
+    char letter[2048] = "";
+    flatten(dead, letter, sizeof letter);
+    redis_reply_free(dead);
+    snprintf(expected, sizeof expected, "field \"at_ms\" is %lld", (long long)part.at_ms.value);
+    cr_assert_not_null(strstr(letter, expected), "%s", letter);
+    cr_assert_not_null(strstr(letter, "expected at most a day after now"), "%s", letter);
+    end_recorder(pid, SIGTERM);
+}
+
+Test(recorder, a_worker_without_a_store_or_with_a_file_that_is_none_does_not_start)
+{
+    const char *const none[] = {NULL};
+    const char *const other[] = {"--learn", path, NULL};
+    char said[1024] = "";
+
+    cr_assert_eq(exit_code_of(none, said, sizeof said), 2);
+    cr_assert_not_null(strstr(said, "needs a learning store: set learn"), "%s", said);
+    FILE *file = fopen(path, "w");
+    for (int i = 0; i < 100; i++) {
+        fputs("this is somebody's diary and no database\n", file);
+    }
+    fclose(file);
+    cr_assert_eq(exit_code_of(other, said, sizeof said), 2, "%s", said);
+    cr_assert_not_null(strstr(said, path), "%s", said);
+}
+
+/* ---- whose store it is ----------------------------------------------------------------------- */
+
+Test(recorder, a_second_one_on_the_same_file_waits_until_the_first_is_gone)
+{
+    int first_port = 0;
+    int second_port = 0;
+    const pid_t first = start_recorder("first", path, &first_port);
+
+    wait_for_page(first_port, "/readyz", "\"state\":\"open\"");
+    const pid_t second = start_recorder("second", path, &second_port);
+    wait_for_page(second_port, "/readyz", "is being written by process");
+    wait_for_page(second_port, "/readyz", "\"status\":\"degraded\"");
+    end_recorder(first, SIGKILL);
+    wait_for_page(second_port, "/readyz", "\"state\":\"open\"");
+    push_part(1, 0, 0);
+    wait_for_done(1);
+    end_recorder(second, SIGTERM);
+}
+
+Test(recorder, another_history_is_not_begun_unless_it_is_adopted)
+{
+    char other[320];
+    int port = 0;
+    pid_t pid = start_recorder("first", path, &port);
+
+    push_part(1, 0, 0);
+    wait_for_done(1);
+    end_recorder(pid, SIGTERM);
+    snprintf(other, sizeof other, "%s/other.db", redis.folder);
+    pid = start_recorder("second", other, &port);
+    wait_for_page(port, "/readyz", "another history");
+    push_part(2, 0, 0);
+    wait_for_page(port, "/readyz", "\"state\":\"parked\"");
+    cr_assert_eq(counter_of("record", "done"), 1);
+    struct store *store = NULL;
+    OK(store_open(other, STORE_READ, &store, &err));
+    OK(owner_adopt(conn, "sh", store_id(store), &err));
+    store_close(store);
+    wait_for_page(port, "/readyz", "\"state\":\"open\"");
+    wait_for_done(2);
+    end_recorder(pid, SIGTERM);
+    cr_assert_eq(state_of(other).executions, 1);
+    cr_assert_eq(state_of(path).executions, 1);
+}
+
+Test(recorder, a_file_that_is_deleted_under_the_process_takes_nothing_with_it)
+{
+    char away[320];
+    int port = 0;
+    const pid_t pid = start_recorder("one", path, &port);
+
+    push_part(1, 0, 0);
+    wait_for_done(1);
+    snprintf(away, sizeof away, "%s.away", path);
+    cr_assert_eq(rename(path, away), 0);
+    push_part(2, 0, 0);
+    wait_for_page(port, "/readyz", "\"state\":\"parked\"");
+    wait_for_page(port, "/readyz", "another history");
+    cr_assert_eq(counter_of("record", "done"), 1);
+    cr_assert_eq(counter_of("record", "buried"), 0);
+    end_recorder(pid, SIGTERM);
+}
+
+/* As on another machine with a copy of the file. */
+Test(recorder, while_another_worker_has_the_lease_nothing_is_written)
+{
+    int port = 0;
+    const pid_t pid = start_recorder("one", path, &port);
+
+    push_part(1, 0, 0);
+    wait_for_done(1);
+    cr_assert_str_eq(ask("SET", "sh:lease:learn", "somebody", "PX", "4000", NULL), "OK");
+    wait_for_page(port, "/readyz", "\\\"somebody\\\" writes to the learning store");
+    push_part(2, 0, 0);
+    wait_for_page(port, "/readyz", "\"state\":\"open\"");
+    wait_for_done(2);
+    end_recorder(pid, SIGTERM);
+}
+
+Test(recorder, a_full_disk_parks_and_room_brings_all_back)
+{
+    char disk[300];
+    char file[320];
+    char filler[320];
+    static char block[4096];
+    int port = 0;
+
+    snprintf(disk, sizeof disk, "%s/disk", redis.folder);
+    cr_assert_eq(mkdir(disk, 0700), 0);
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) != 0 ||
+        mount("none", disk, "tmpfs", 0, "size=16m") != 0) {
+        cr_skip_test("a small file system cannot be mounted here: needs root");
+    }
+    snprintf(file, sizeof file, "%s/learn.db", disk);
+    snprintf(filler, sizeof filler, "%s/filler", disk);
+    const pid_t pid = start_recorder("one", file, &port);
+    push_part(1, 0, 0);
+    wait_for_done(1);
+    FILE *full = fopen(filler, "w");
+    setvbuf(full, NULL, _IONBF, 0);
+    for (size_t size = sizeof block; size > 0; size /= 2) {
+        while (fwrite(block, 1, size, full) == size) {
+        }
+    }
+    fclose(full);
+    for (size_t i = 2; i < 400; i++) {
+        push_part(i, 0, 0);
+    }
+    wait_for_page(port, "/readyz", "full");
+    cr_assert_eq(unlink(filler), 0);
+    wait_for_done(399);
+    end_recorder(pid, SIGTERM);
+    const struct store_state state = state_of(file);
+    cr_assert_eq(umount2(disk, MNT_DETACH), 0);
+    cr_assert_eq(state.executions, 399);
+    cr_assert_eq(counter_of("record", "buried"), 0);
+}
+
+/* ---- what is told ---------------------------------------------------------------------------- */
+
+Test(recorder, who_follows_is_told_of_decisions_and_of_what_came_of_them)
+{
+    char told[2048] = "";
+    int port = 0;
+    const pid_t pid = start_recorder("one", path, &port);
+
+    push_part(1, 0, 0);
+    wait_for_done(1);
+    push_part(1, 1, 0);
+    push_part(1, 2, 0);
+    wait_for_done(3);
+    redisReply *events = good_reply("XRANGE", "sh:{record}:events", "-", "+", NULL);
+    cr_assert_eq(events->elements, 2, "feedback is no event");
+    flatten(events, told, sizeof told);
+    redis_reply_free(events);
+    cr_assert_not_null(strstr(told, "event routing_decision job_id t-1.0.0 domain acme.shop "
+                                    "task_id t-1 at_ms "),
+                       "%s", told);
+    cr_assert_not_null(strstr(told, "task_type bugfix model_tier small cost_estimate 0.5"), "%s",
+                       told);
+    cr_assert_not_null(strstr(told, "event execution_recorded job_id t-1.1.0"), "%s", told);
+    cr_assert_not_null(strstr(told, "success 1 duration_seconds 1 actual_cost 0.25"), "%s", told);
+    wait_for_page(port, "/metrics", "stillhouse_learn_parts_total{kind=\"feedback\"} 1");
+    wait_for_page(port, "/metrics", "stillhouse_learn_executions 1");
+    cr_assert_not_null(strstr(page(port, "/metrics"), "stillhouse_learn_drifted_groups_total 0"));
+    end_recorder(pid, SIGTERM);
+}
