@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import threading
 import time
 
 import pytest
 from conftest import PATIENT
-from stillhouse import AsyncStillhouse, ClosedError, NotFoundError, Status
+from stillhouse import AsyncStillhouse, ClosedError, NotFoundError, Status, UnreachableError
 
 
 async def lateness_ms(seconds):
@@ -112,6 +113,39 @@ def test_calls_that_wait_are_in_nobodys_way(redis):
             return [type(one).__name__ for one in out]
 
     assert asyncio.run(main()) == ["NotFoundError"] * 8 + ["Prompt"]
+
+
+def test_two_hundred_calls_that_wait_share_sixteen_threads(redis):
+    async def main():
+        async with AsyncStillhouse(**PATIENT, redis_url=redis.url) as sh:
+            calls = [asyncio.ensure_future(sh.prompt("d", f"q {i}", "base", wait_ms=100)) for i in range(200)]
+            await asyncio.sleep(0.05)
+            assert sum(thread.name == "stillhouse-waiting" for thread in threading.enumerate()) == 16
+            assert {str(prompt) for prompt in await asyncio.gather(*calls)} == {"base"}
+
+    asyncio.run(main())
+
+
+def test_where_no_thread_can_be_started_the_prompt_is_the_base_and_no_task_fails(redis, monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    async def main():
+        async with AsyncStillhouse(**PATIENT, redis_url=redis.url) as sh:
+            with monkeypatch.context() as full:
+                full.setattr(threading.Thread, "start", start)
+                for wait_ms in (0, 100):
+                    prompt = await sh.prompt("d", "q", "base", wait_ms=wait_ms)
+                    assert (prompt, prompt.status) == ("base", Status.UNREACHABLE)
+                    assert prompt.reason == "no thread for the call: can't start new thread"
+                async with sh.task("d", "t", query="q") as task:
+                    assert await task.messages() == []
+                    task.done("answer")
+                assert isinstance(task.error, UnreachableError)
+            assert (await sh.prompt("d", "q", "base", wait_ms=100)).status == Status.NOT_FOUND
+            assert (await sh.prompt("d", "q", "base")).status == Status.NOT_FOUND
+
+    asyncio.run(main())
 
 
 def test_a_call_for_whose_wait_no_thread_is_free_ends_in_its_time(redis):

@@ -21,6 +21,8 @@ CALLS = {
     "a NUL": (lambda sh: sh.prompt("d", "q", "a\0b"), r"base 'a\\x00b': expected text without NUL"),
     "a negative wait": (lambda sh: sh.prompt("d", "q", "b", wait_ms=-1), "wait_ms -1: expected 0 to"),
     "a huge wait": (lambda sh: sh.prompt("d", "q", "b", wait_ms=2**31), "wait_ms 2147483648: expected 0 to"),
+    "a wait of 5000 digits": (lambda sh: sh.prompt("d", "q", "b", wait_ms=10**5000), "wait_ms of 16610 bits: expected"),
+    "an integer of 5000 digits": (lambda sh: put(sh, 10**5000), "metadata 'x' of 16610 bits: expected -92"),
     "a float for a wait": (lambda sh: sh.messages("d", "q", wait_ms=0.5), "wait_ms 0.5: expected int"),
     "no examples": (lambda sh: sh.messages("d", "q", 0), "k 0: expected 1 to"),
     "too many examples": (lambda sh: sh.enrich("d", "q", 21), "k.* 21"),

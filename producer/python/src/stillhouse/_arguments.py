@@ -36,7 +36,15 @@ class Document(_Named, total=False):
 PRIORITIES: tuple[Priority, ...] = ("normal", "high", "low")
 _INT_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
-_show = reprlib.Repr()
+
+
+class _Repr(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write an int of thousands of digits."""
+        return super().repr_int(x, level) if x.bit_length() < 2000 else f"of {x.bit_length()} bits"
+
+
+_show = _Repr()
 _show.maxstring = _show.maxother = 60
 
 

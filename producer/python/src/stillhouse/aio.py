@@ -13,6 +13,7 @@ import asyncio
 import contextvars
 import functools
 import threading
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import TracebackType
@@ -23,7 +24,7 @@ from ._arguments import Document, Metadata, MetaValue, Priority, RecordKind
 from ._clients import after_fork
 from ._questions import ForMessages, ForPrompt, Question
 from .client import Stillhouse, _again, form_of
-from .errors import ClosedError, NotFoundError, Status
+from .errors import ClosedError, NotFoundError, Status, UnreachableError
 from .results import JobId, Messages, Prompt, Result, Stats
 from .tasks import AsyncTask, Form, Learner
 
@@ -33,27 +34,43 @@ _WAITING_AT_ONCE = 16
 
 
 class _DaemonThreads(Executor):
-    """A thread for each call, which ends with the interpreter; so many of them work at once."""
+    """As many threads as there are calls, up to a bound; they end with the calls, and with the interpreter."""
 
     def __init__(self, at_once: int) -> None:
-        self._room = threading.Semaphore(at_once)
+        self._at_once = at_once
+        self._threads = 0
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._lock = threading.Lock()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **keywords: Any) -> Future[T]:
         future: Future[T] = Future()
-        call = functools.partial(fn, *args, **keywords)
-        threading.Thread(target=self._run, args=(future, call), name="stillhouse-waiting", daemon=True).start()
+        with self._lock:
+            if self._threads < self._at_once:
+                try:
+                    threading.Thread(target=self._run, name="stillhouse-waiting", daemon=True).start()
+                    self._threads += 1
+                except RuntimeError:  # no room for one more
+                    if self._threads == 0:
+                        raise
+            self._calls.append((future, functools.partial(fn, *args, **keywords)))
         return future
 
-    def _run(self, future: Future[T], call: Callable[[], T]) -> None:
-        with self._room:
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._calls:
+                    self._threads -= 1
+                    return
+                future, call = self._calls.popleft()
             if not future.set_running_or_notify_cancel():
-                return
+                continue
             try:
                 result = call()
             except BaseException as error:
                 future.set_exception(error)
             else:
                 future.set_result(result)
+            del future, call
 
 
 class _Threads:
@@ -140,7 +157,7 @@ class AsyncStillhouse:
             return found
         try:
             return await self._in_time(question.wait_ms, self.sync._ask, question)
-        except NotFoundError as late:
+        except (NotFoundError, UnreachableError) as late:
             return self.sync._none(question, Status.UNREACHABLE, str(late))
 
     # ---- jobs -------------------------------------------------------------------------------
@@ -320,7 +337,10 @@ class AsyncStillhouse:
                 "no event loop runs here: AsyncStillhouse is awaited in one, Stillhouse is for code without"
             ) from None
         run = functools.partial(contextvars.copy_context().run, call, *args, **keywords)
-        return loop.run_in_executor(self._threads.pool(pool), run)
+        try:
+            return loop.run_in_executor(self._threads.pool(pool), run)
+        except RuntimeError as error:  # a thread that is busy may take it yet
+            raise UnreachableError(f"no thread for the call: {error}") from None
 
     async def _run(self, pool: str, call: Callable[..., T], *args: Any, **keywords: Any) -> T:
         return await self._submit(pool, call, *args, **keywords)
