@@ -111,6 +111,25 @@ static stillhouse_status one_raw(void)
 
 enum { MANY = 1200 };
 
+static stillhouse_status one_record(void)
+{
+    const stillhouse_meta fields[] = {stillhouse_truth("success", true),
+                                      stillhouse_text("model", "m")};
+    const stillhouse_meta metadata[] = {stillhouse_whole("page", 3)};
+    const stillhouse_part part = {.domain = "legal",
+                                  .kind = "outcome",
+                                  .task_id = "t",
+                                  .fields = fields,
+                                  .field_count = 2,
+                                  .metadata = metadata,
+                                  .metadata_count = 1};
+    char id[STILLHOUSE_ID_BYTES] = "x";
+
+    const stillhouse_status status = stillhouse_record(client, &part, id);
+    cr_assert_eq(id[0] == '\0', status != STILLHOUSE_OK && status != STILLHOUSE_KEPT);
+    return status;
+}
+
 static stillhouse_status many_distill(void)
 {
     static stillhouse_experience experiences[MANY];
@@ -296,6 +315,7 @@ static void try_call(const char *name, stillhouse_status (*call)(void), stillhou
 Test(client_memory, calls_on_a_redis_that_is_there)
 {
     try_call("distill", one_distill, STILLHOUSE_OK);
+    try_call("record", one_record, STILLHOUSE_OK);
     try_call("enrich", one_enrich, STILLHOUSE_OK);
     try_call("index", one_index, STILLHOUSE_OK);
     try_call("raw", one_raw, STILLHOUSE_OK);
@@ -322,6 +342,7 @@ Test(client_memory, with_an_outbox)
     try_call("flush", a_flush, STILLHOUSE_OK);
     url = "redis://127.0.0.1:1";
     try_call("distill, kept", one_distill, STILLHOUSE_KEPT);
+    try_call("record, kept", one_record, STILLHOUSE_KEPT);
     try_call("many, kept", many_distill, STILLHOUSE_KEPT);
 }
 

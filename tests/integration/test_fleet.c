@@ -729,6 +729,20 @@ Test(fleet, each_distill_job_leaves_an_outcome_where_the_setting_asks_and_a_fail
     arena_free(&arena);
 }
 
+Test(fleet, a_full_queue_of_records_costs_outcomes_and_no_lesson)
+{
+    settings.record_distill = true;
+    settings.max_backlog = 1;
+    start_fleet();
+    push_outcome("a", true, 0.75);
+    wait_for("distill", "done", 1);
+    push_outcome("b", true, 0.75);
+    wait_for("distill", "done", 2);
+    cr_assert_eq(counter_of("record", "enqueued"), 1);
+    cr_assert_eq(counter_of("record", "refused"), 1);
+    cr_assert_eq(documents_in("legal"), 2);
+}
+
 Test(fleet, without_the_setting_no_outcome_is_left_and_a_failure_is_a_dead_letter)
 {
     char letter[256];
