@@ -240,6 +240,55 @@ def test_a_chain_that_raises_hands_in_nothing_and_is_counted(redis, how):
     assert handler._runs == {}
 
 
+def attempts(model):
+    """As a model, and as a chain around one."""
+    return [model, RunnableLambda(lambda given: given) | model | StrOutputParser()]
+
+
+FALLBACKS = pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream", "batch", "abatch"])
+
+
+def run_any(chain, given, how, handler):
+    config = {"callbacks": [handler]}
+    if how == "batch":
+        return chain.batch([given], config=config)
+    if how == "abatch":
+        return asyncio.run(chain.abatch([given], config=config))
+    if how == "astream":
+
+        async def all_of():
+            return [chunk async for chunk in chain.astream(given, config=config)]
+
+        return asyncio.run(all_of())
+    return run(chain, given, how, **config)
+
+
+@FALLBACKS
+def test_an_answer_after_a_fallback_is_one_lesson_and_the_failed_attempt_no_task(redis, how):
+    broken = Model(says=RuntimeError("broken"))
+    for first, second in zip(attempts(broken), attempts(Model())):
+        sh, handler = handler_of(redis)
+        before = len(lessons(redis))
+        run_any(first.with_fallbacks([first, second]), QUESTION, how, handler)
+        (lesson,) = lessons(redis)[before:]
+        assert (lesson["prompt"], lesson["result"]) == (QUESTION, "three months")
+        run_any(second.with_fallbacks([first]), QUESTION, how, handler)
+        assert len(lessons(redis)) == before + 2
+        assert (sh.stats().tasks_learned, sh.stats().tasks_raised, sh.stats().tasks_lost) == (2, 0, 0)
+        assert handler._runs == {}
+
+
+@FALLBACKS
+def test_attempts_that_all_fail_are_one_task_that_raised(redis, how):
+    for broken in attempts(Model(says=RuntimeError("broken"))):
+        sh, handler = handler_of(redis)
+        with pytest.raises(RuntimeError, match="broken"):
+            run_any(broken.with_fallbacks([broken]), QUESTION, how, handler)
+        assert (sh.stats().tasks_learned, sh.stats().tasks_raised, sh.stats().tasks_lost) == (0, 1, 0)
+        assert handler._runs == {}
+    assert lessons(redis) == []
+
+
 CALL = AIMessage("", tool_calls=[{"name": "look", "args": {}, "id": "1"}])
 
 

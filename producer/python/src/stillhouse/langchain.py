@@ -33,7 +33,7 @@ try:
     from langchain_core.outputs import ChatGeneration, Generation, LLMResult
     from langchain_core.prompt_values import PromptValue
     from langchain_core.prompts import ChatPromptTemplate, FewShotChatMessagePromptTemplate
-    from langchain_core.runnables import Runnable, RunnableLambda
+    from langchain_core.runnables import Runnable, RunnableLambda, ensure_config
 except ImportError as error:
     raise needs("langchain", error) from error
 
@@ -189,9 +189,9 @@ class StillhouseCallbackHandler(BaseCallbackHandler):
 
     Of runs within runs the outermost counts, the one that was invoked with this handler: its input is
     the question, its output the answer, its id the task's. One that raises sends nothing and is counted
-    in stats(), as tasks are; so is an answer that is cut off or asks for a tool. LangChain makes each
-    attempt of with_fallbacks() a run of its own, and a task of it. What goes wrong with
-    handing in is logged and counted, and fails nothing. The event loop goes on meanwhile.
+    in stats(), as tasks are; so is an answer that is cut off or asks for a tool. with_fallbacks() is one
+    run, whichever attempt answers; a handler that is bound to one attempt sees that alone. What
+    goes wrong with handing in is logged and counted, and fails nothing. The event loop goes on meanwhile.
 
     query: makes the question of the input, result: the answer of the output, or None. Without them:
     a str; the last human and the last AI message of messages, also as "messages" of a state; the only
@@ -259,7 +259,7 @@ class StillhouseCallbackHandler(BaseCallbackHandler):
         self._forget(run_id)
 
     def _begin(self, run_id: uuid.UUID, more: dict[str, Any], asked: Any) -> None:
-        is_task = more.get("parent_run_id") not in self._runs
+        is_task = (more.get("parent_run_id") or _run_around()) not in self._runs
         self._keep(run_id, is_task, asked if is_task else None)
 
     def _begin_no_task(self, run_id: uuid.UUID) -> None:
@@ -297,6 +297,14 @@ class StillhouseCallbackHandler(BaseCallbackHandler):
             if isinstance(said, Mapping) and "messages" in said:
                 return question_of(said)
             raise
+
+
+def _run_around() -> uuid.UUID | None:
+    """The run in which this code runs, by LangChain's context.
+
+    An attempt of with_fallbacks() is given the callbacks of the whole, and so no parent of its own.
+    """
+    return getattr(ensure_config().get("callbacks"), "parent_run_id", None)
 
 
 def question_of(asked: Any) -> str:
