@@ -121,9 +121,8 @@ const struct settings_row settings_rows[] = {
         "that did not succeed is no dead letter"),
     ROW(WORKER, QUEUES, queues, "queues", "QUEUES", "enrich,distill,index,echo", "",
         "queues this worker serves"),
-    ROW(ALL, URL, learn, "learn", "LEARN", "", "",
-        "the learning store: a file, or postgresql://...; queue \"record\" needs one; empty = "
-        "none"),
+    ROW(ALL, TEXT, learn, "learn", "LEARN", "", "",
+        "the learning store, a file; queue \"record\" needs one; empty = none"),
     ROW(WORKER, DURATION, learn_refresh_ms, "learn-refresh", "LEARN_REFRESH", "5s", "100ms..1h",
         "how often a recorder refreshes the store's figures"),
     ROW(WORKER, DURATION, learn_ttl_ms, "learn-ttl", "LEARN_TTL", "90d", "1h..36500d",
@@ -455,8 +454,8 @@ static enum status check_learn(const struct settings *settings, struct error *er
             return error_set(
                 err, STATUS_INVALID,
                 "queues has \"%.*s\", which needs a learning store: set learn to a file "
-                "(--learn /var/lib/stillhouse/learn.db, STILLHOUSE_LEARN) or to "
-                "postgresql://..., or take the queue out",
+                "(--learn /var/lib/stillhouse/learn.db, STILLHOUSE_LEARN), or take the queue "
+                "out",
                 (int)bytes, name);
         }
         name += bytes;

@@ -113,6 +113,10 @@ static enum status open_database(struct store *store, const char *path, enum sto
     };
     size_t version = 0;
 
+    if (strstr(path, "://") != NULL) {
+        return error_set(err, STATUS_INVALID, "\"%s\" is no store: expected the path of a file",
+                         path);
+    }
     if (mode == STORE_WRITE) {
         TRY(take_lock(path, &store->lock, err));
     }
@@ -793,6 +797,9 @@ enum status store_backup(struct store *store, const char *to, struct error *err)
 {
     const struct value with = value_str(to);
 
+    if (access(to, F_OK) == 0) {
+        return error_set(err, STATUS_FAILED, "\"%s\": a file is there already", to);
+    }
     return database_do(store->database, "VACUUM INTO $1", &with, 1, NULL, err);
 }
 

@@ -11,9 +11,8 @@
  * from: of two the later (at_ms, then job id) stands. So any order and any repetition of the same
  * parts makes the same row.
  *
- * Where it is: a path is a file of SQLite, owned by one writer at a time; "postgresql://..." a
- * database that any number of writers share. The libraries come into the process with the first
- * store that needs them.
+ * It is a file of SQLite, which one writer at a time owns. The library comes into the process with
+ * the first store.
  *
  * A store belongs to one thread at a time. Statuses: INVALID: the place, a file that is no store of
  * ours, or one newer than this program, both versions named. UNAVAILABLE, UNREACHABLE, FAILED: the

@@ -9,9 +9,9 @@ TestSuite(cli, .init = start_redis, .fini = redis_teardown);
 
 Test(cli, help_names_every_command_and_each_has_its_own)
 {
-    static const char *const names[] = {"init",    "enqueue", "prompt", "result", "stats",
-                                        "workers", "ping",    "dead",   "peek",   "pause",
-                                        "resume",  "verify",  "doctor", "export", "feedback"};
+    static const char *const names[] = {
+        "init", "enqueue", "prompt", "result", "stats",  "workers", "ping",     "dead",
+        "peek", "pause",   "resume", "verify", "doctor", "export",  "feedback", "learn"};
 
     RUN(0, "--help");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

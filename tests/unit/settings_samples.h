@@ -65,7 +65,7 @@ static const struct sample {
     {"breaker-pause", "10ms", "10ms"},
     {"drain", "0", "0"},
     {"queues", "echo,enrich.3,enrich.12", "echo,enrich.3,enrich.12"},
-    {"learn", "postgresql://me:pass@db/learn", "postgresql://me:***@db/learn"},
+    {"learn", "/srv/learn.db", "/srv/learn.db"},
     {"learn-refresh", "100ms", "100ms"},
     {"learn-ttl", "365d", "365d"},
     {"learn-max", "0", "0"},

@@ -46,6 +46,14 @@ int cmd_resume(struct cli *cli);
 int cmd_release_parked(struct cli *cli);
 int cmd_purge(struct cli *cli);
 
+/* learn.c */
+int cmd_learn_ask(struct cli *cli);
+int cmd_learn_backup(struct cli *cli);
+int cmd_learn_check(struct cli *cli);
+int cmd_learn_forget(struct cli *cli);
+int cmd_learn_restore(struct cli *cli);
+int cmd_learn_migrate(struct cli *cli);
+
 /* doctor.c, export.c */
 int cmd_doctor(struct cli *cli);
 int cmd_export(struct cli *cli);

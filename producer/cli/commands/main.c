@@ -154,6 +154,53 @@ static const struct command commands[] = {
          {"dataset", NULL, "--domain D [--format chat|completion]", 0, 0, cmd_export},
          {.run = NULL}}},
 
+    {"learn", "what executions taught: questions to the learning store, and its care",
+     "Figures are at most STILLHOUSE_LEARN_REFRESH old. Tables for people, with --json a list, "
+     "with\n"
+     "--csv lines of CSV; `export` gives a line of JSON an execution. Reads the store itself, "
+     "whether\n"
+     "its recorder is at work or not.",
+     (const struct cli_option[]){
+         {"domain", "D", "whose executions",
+          "tiers types pools solutions trend route lift task feedback policy forget"},
+         {"task-type", "T", "of one task type only", "tiers trend route"},
+         {"days", "N", "how many days back (default 30; lift 90)", "tiers types trend route lift"},
+         {"hours", "N", "how many hours back (default 168)", "pools"},
+         {"uses", "N", "used so often at least (default 5)", "solutions"},
+         {"limit", "N", "so many rows at most", "solutions domains"},
+         {"least", "N", "finished executions, below which wider figures are taken (default 10)",
+          "route"},
+         {"task-id", "T", "which execution", "task feedback forget"},
+         {"after", "D", "domains that sort behind this one", "domains"},
+         {"since-ms", "MS", "from this moment on, Unix ms", "export"},
+         {"user", "U", "all of this user's, in one domain or in all", "forget"},
+         {"to", "N", "this version (default: the newest)", "migrate"},
+         {"dry-run", NULL, "change nothing, only say what would be", "migrate"},
+         {"csv", NULL, "lines of CSV with a head",
+          "tiers types pools solutions trend route lift task feedback policy stats domains export"},
+         {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){
+         {"tiers", NULL, "--domain D [--task-type T] [--days N]", 0, 0, cmd_learn_ask},
+         {"types", NULL, "--domain D [--days N]", 0, 0, cmd_learn_ask},
+         {"pools", NULL, "--domain D [--hours N]", 0, 0, cmd_learn_ask},
+         {"solutions", NULL, "--domain D [--uses N] [--limit N]", 0, 0, cmd_learn_ask},
+         {"trend", NULL, "--domain D [--task-type T] [--days N]", 0, 0, cmd_learn_ask},
+         {"route", NULL, "--domain D [--task-type T] [--days N] [--least N]", 0, 0, cmd_learn_ask},
+         {"lift", NULL, "--domain D [--days N]", 0, 0, cmd_learn_ask},
+         {"task", NULL, "--domain D --task-id T", 0, 0, cmd_learn_ask},
+         {"feedback", NULL, "--domain D --task-id T", 0, 0, cmd_learn_ask},
+         {"policy", NULL, "--domain D", 0, 0, cmd_learn_ask},
+         {"stats", NULL, "", 0, 0, cmd_learn_ask},
+         {"domains", NULL, "[--after D] [--limit N]", 0, 0, cmd_learn_ask},
+         {"export", NULL, "[--since-ms MS] [--csv]", 0, 0, cmd_learn_ask},
+         {"backup", NULL, "FILE", 1, 1, cmd_learn_backup},
+         {"restore", NULL, "FILE", 1, 1, cmd_learn_restore},
+         {"check", NULL, "", 0, 0, cmd_learn_check},
+         {"migrate", NULL, "[--to N] [--dry-run]", 0, 0, cmd_learn_migrate},
+         {"forget", NULL, "--domain D --task-id T", 0, 0, cmd_learn_forget},
+         {"forget", "user", "--user U [--domain D]", 0, 0, cmd_learn_forget},
+         {.run = NULL}}},
+
     {"flush", "send what is kept in an outbox",
      "Exit code 0 where nothing is left, 3 where Redis could not be reached, 4 where the time was\n"
      "over or running programs are about to send the rest, 5 where a queue is full.",

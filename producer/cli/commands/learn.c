@@ -1,0 +1,276 @@
+/* cli/commands/learn.c - what executions taught: the questions of learn/questions.h asked of the
+ * learning store, as tables, JSON or CSV; and what a person does to the store.
+ *
+ * A read needs no leave of the recorder that writes the store, which may be at work or not.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "cli/commands/commands.h"
+#include "cli/frame/output.h"
+#include "learn/questions.h"
+#include "learn/store.h"
+
+enum { TABLE_MOST = 12, BAR_CHARS = 20, CELL_BYTES = 64 };
+
+static const char *learn_place(const struct cli *cli)
+{
+    if (cli->settings.learn[0] == '\0') {
+        cli_usage(cli->command, "no learning store is named: expected --learn FILE, or "
+                                "STILLHOUSE_LEARN");
+    }
+    return cli->settings.learn;
+}
+
+static struct store *open_store(const struct cli *cli, enum store_mode mode)
+{
+    struct store *store = NULL;
+    struct error err = {0};
+
+    if (store_open(learn_place(cli), mode, &store, &err) != STATUS_OK) {
+        cli_exit(cli_fail(&err));
+    }
+    return store;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t bytes = strlen(text);
+    const size_t least = strlen(end);
+
+    return bytes > least && strcmp(text + bytes - least, end) == 0;
+}
+
+/* A number as people read it; a share of success with a bar, a moment as a date. */
+static void format_number(const char *name, const struct value *value, char out[CELL_BYTES])
+{
+    const double number = value->type == VALUE_INTEGER ? (double)value->integer : value->number;
+
+    if (strcmp(name, "success_rate") == 0) {
+        const int full = (int)(number * BAR_CHARS + 0.5);
+        snprintf(out, CELL_BYTES, "%3.0f %% %.*s", number * 100, full, "####################");
+    } else if (strcmp(name, "success_at_least") == 0) {
+        snprintf(out, CELL_BYTES, "%.0f %%", number * 100);
+    } else if (ends_with(name, "_ms") && value->type == VALUE_INTEGER) {
+        const time_t seconds = (time_t)(value->integer / 1000);
+        struct tm when;
+        if (gmtime_r(&seconds, &when) == NULL ||
+            strftime(out, CELL_BYTES, "%Y-%m-%d %H:%M:%SZ", &when) == 0) {
+            snprintf(out, CELL_BYTES, "%" PRId64, value->integer);
+        }
+    } else if (value->type == VALUE_INTEGER) {
+        snprintf(out, CELL_BYTES, "%" PRId64, value->integer);
+    } else {
+        snprintf(out, CELL_BYTES, "%.4g", number);
+    }
+}
+
+static void put_cell(struct table *table, const char *name, const struct value *value)
+{
+    char text[CELL_BYTES];
+
+    if (value->type == VALUE_TEXT) {
+        table_slice(table, value->text);
+    } else if (value->type == VALUE_INTEGER || value->type == VALUE_NUMBER) {
+        format_number(name, value, text);
+        table_text(table, text);
+    } else {
+        table_text(table, "-");
+    }
+}
+
+static size_t columns_of(const struct store_question *question)
+{
+    size_t count = 0;
+
+    while (question->columns[count].name != NULL) {
+        count++;
+    }
+    return count;
+}
+
+/* A line a row, or where that is too wide a line a value that is known. */
+static void show_table(const struct store_question *question, struct rows *rows, struct error *err)
+{
+    const size_t columns = columns_of(question);
+    const bool is_wide = columns > TABLE_MOST;
+    const char *titles[TABLE_MOST + 1] = {"column", "value", NULL};
+    char aligned[TABLE_MOST][CELL_BYTES];
+    struct table table;
+
+    for (size_t i = 0; !is_wide && i < columns; i++) {
+        const struct question_column *column = &question->columns[i];
+        const bool is_left =
+            column->type == VALUE_TEXT || strcmp(column->name, "success_rate") == 0;
+        snprintf(aligned[i], CELL_BYTES, "%s%s", is_left ? "" : ">", column->name);
+        titles[i] = aligned[i];
+        titles[i + 1] = NULL;
+    }
+    table_init(&table, titles);
+    while (rows_next(rows, err) == ROWS_ONE) {
+        for (size_t i = 0; i < columns; i++) {
+            const struct value value = rows_value(rows, (int)i);
+            if (is_wide && value.type == VALUE_NULL) {
+                continue;
+            }
+            if (is_wide) {
+                table_text(&table, question->columns[i].name);
+            }
+            put_cell(&table, question->columns[i].name, &value);
+        }
+    }
+    table_print(&table);
+    table_free(&table);
+}
+
+/* As text that programs read: CSV, a JSON list, or for `export` a line of JSON a row. */
+static void show_text(const struct store_question *question, bool csv, bool lines,
+                      struct rows *rows, struct error *err)
+{
+    struct strbuf text = {0};
+    size_t count = 0;
+
+    if (csv) {
+        question_csv(question, NULL, &text);
+    } else if (!lines) {
+        strbuf_append_char(&text, '[');
+    }
+    while (!ferror(stdout) && rows_next(rows, err) == ROWS_ONE) {
+        if (csv) {
+            question_csv(question, rows, &text);
+        } else {
+            strbuf_append_str(&text, lines || count == 0 ? "" : ",\n ");
+            question_json(question, rows, &text);
+            strbuf_append_str(&text, lines ? "\n" : "");
+        }
+        count++;
+        strbuf_must(&text);
+        fwrite(text.data, 1, text.bytes, stdout);
+        strbuf_reset(&text);
+    }
+    if (!csv && !lines) {
+        strbuf_append_str(&text, "]\n");
+    }
+    strbuf_must(&text);
+    fwrite(text.data, 1, text.bytes, stdout);
+    strbuf_free(&text);
+}
+
+int cmd_learn_ask(struct cli *cli)
+{
+    const struct store_question *question = question_find(slice_of(cli->form->word));
+    const bool is_export = strcmp(question->name, "export") == 0;
+    struct slice given[QUESTION_PARAMETERS_MAX] = {{NULL, 0}};
+    struct value with[QUESTION_PARAMETERS_MAX];
+    struct rows rows;
+    struct error err = {0};
+
+    for (size_t i = 0; i < QUESTION_PARAMETERS_MAX && question->parameters[i].name != NULL; i++) {
+        const char *value = cli_value(cli, question->parameters[i].name);
+        given[i] = value == NULL ? (struct slice){NULL, 0} : slice_of(value);
+    }
+    if (question_take(question, given, with, &err) != STATUS_OK) {
+        cli_usage(cli->command, "%s", err.text);
+    }
+    struct store *store = open_store(cli, STORE_READ);
+    enum status status =
+        question_ask(store_database(store), question, with, clock_unix_ms(), &rows, &err);
+    if (status == STATUS_OK) {
+        if (cli_has(cli, "csv") || cli->json || is_export) {
+            show_text(question, cli_has(cli, "csv"), is_export, &rows, &err);
+        } else {
+            show_table(question, &rows, &err);
+        }
+        status = rows_end(&rows);
+    }
+    store_close(store);
+    return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
+}
+
+/* ---- what is done to a store ----------------------------------------------------------------- */
+
+int cmd_learn_backup(struct cli *cli)
+{
+    struct store *store = open_store(cli, STORE_READ);
+    struct error err = {0};
+
+    const enum status status = store_backup(store, cli->arguments[0], &err);
+    store_close(store);
+    return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
+}
+
+int cmd_learn_check(struct cli *cli)
+{
+    struct store *store = open_store(cli, STORE_READ);
+    struct error err = {0};
+
+    const enum status status = store_check(store, &err);
+    store_close(store);
+    if (status == STATUS_OK) {
+        puts("whole");
+    }
+    return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
+}
+
+int cmd_learn_forget(struct cli *cli)
+{
+    enum { ROWS_AT_ONCE = 500 };
+    struct forget what = {.now_unix_ms = clock_unix_ms(), .rows = ROWS_AT_ONCE};
+    struct error err = {0};
+    size_t deleted = ROWS_AT_ONCE;
+    size_t all = 0;
+
+    if (cli_has(cli, "task-id") == cli_has(cli, "user")) {
+        cli_usage(cli->command, "expected one of --task-id and --user");
+    }
+    if (cli_has(cli, "task-id")) {
+        what.task_id = slice_of(cli_text(cli, "task-id"));
+    } else {
+        what.user = slice_of(cli_text(cli, "user"));
+    }
+    const char *domain = cli_domain(cli, cli_has(cli, "task-id"));
+    what.domain = domain == NULL ? (struct slice){NULL, 0} : slice_of(domain);
+
+    struct store *store = open_store(cli, STORE_CHANGE);
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && deleted == ROWS_AT_ONCE) {
+        status = store_forget(store, &what, &deleted, &err);
+        all += status == STATUS_OK ? deleted : 0;
+    }
+    store_close(store);
+    if (all > 0 || status == STATUS_OK) {
+        output_count(cli, "forgotten", all);
+    }
+    return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
+}
+
+int cmd_learn_restore(struct cli *cli)
+{
+    struct error err = {0};
+
+    return store_restore(learn_place(cli), cli->arguments[0], &err) == STATUS_OK ? CLI_DONE
+                                                                                 : cli_fail(&err);
+}
+
+int cmd_learn_migrate(struct cli *cli)
+{
+    const bool is_trial = cli_has(cli, "dry-run");
+    const int to = (int)cli_int(cli, "to", 1, INT32_MAX, 0);
+    struct error err = {0};
+    int from = 0;
+
+    if (store_migrate(learn_place(cli), to, is_trial, &from, &err) != STATUS_OK) {
+        return cli_fail(&err);
+    }
+    if (to == 0) {
+        printf("%s version %d to the newest\n", is_trial ? "would go from" : "went from", from);
+    } else {
+        printf("%s version %d to %d\n", is_trial ? "would go from" : "went from", from, to);
+    }
+    return CLI_DONE;
+}

@@ -1,0 +1,149 @@
+/* `stillhouse learn`: the questions, and what a person does to a store, on a store of its own. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "cli_fixture.h"
+#include "folder.h"
+#include "learn/store.h"
+#include "ok.h"
+
+enum { EACH = 20 }; /* executions a tier */
+
+static char folder[200];
+static char path[240];
+
+/* small: 12 of 20 worked; large: all of them, a hundred times as dear. */
+static void fill(struct store *store)
+{
+    struct error err = {0};
+    size_t left = 1;
+
+    for (int i = 0; i < 2 * EACH; i++) {
+        const bool is_large = i >= EACH;
+        char id[16];
+        snprintf(id, sizeof id, "t-%d", i);
+        const struct part part = {
+            .domain = slice_of("acme.shop"),
+            .job_id = slice_of(id),
+            .at_ms = clock_unix_ms() - 1000,
+            .body = {.kind = slice_of("execution"),
+                     .task_id = slice_of(id),
+                     .task_type = slice_of("bug"),
+                     .user = slice_of(i % 2 == 0 ? "ann" : "bob \"the\" builder"),
+                     .model_tier = slice_of(is_large ? "large" : "small"),
+                     .success = {is_large || i < 12, true},
+                     .actual_cost = {is_large ? 1.0 : 0.01, true}}};
+        OK(store_put(store, &part, 1, &err));
+    }
+    while (left > 0) {
+        OK(store_refresh(store, clock_unix_ms(), 100, &left, &err));
+    }
+}
+
+static void setup(void)
+{
+    struct store *store = NULL;
+    struct error err = {0};
+
+    start_redis();
+    test_folder_make(folder, sizeof folder);
+    snprintf(path, sizeof path, "%s/learn.db", folder);
+    OK(store_open(path, STORE_WRITE, &store, &err));
+    fill(store);
+    store_close(store);
+    setenv("STILLHOUSE_LEARN", path, 1);
+}
+
+static void teardown(void)
+{
+    test_folder_remove(folder);
+    redis_teardown();
+}
+
+TestSuite(cli_learn, .init = setup, .fini = teardown);
+
+Test(cli_learn, a_router_is_told_each_tiers_success_and_cost)
+{
+    RUN(0, "learn", "route", "--domain", "acme.shop", "--task-type", "bug", "--json");
+    cJSON *tiers = document();
+    cr_assert_eq(cJSON_GetArraySize(tiers), 2);
+    const cJSON *best = cJSON_GetArrayItem(tiers, 0);
+    cr_assert_str_eq(text_at(best, "tier"), "large");
+    cr_assert_str_eq(text_at(best, "from"), "type");
+    cr_assert_eq(number_at(best, "finished"), EACH);
+    cr_assert_float_eq(number_at(best, "success_at_least"), 0.8389, 0.001);
+    cr_assert_float_eq(number_at(cJSON_GetArrayItem(tiers, 1), "success_rate"), 0.6, 1e-9);
+    cJSON_Delete(tiers);
+}
+
+Test(cli_learn, the_same_rows_are_a_table_a_list_or_csv)
+{
+    RUN(0, "learn", "tiers", "--domain", "acme.shop");
+    PRINTS("100 % ####################");
+    PRINTS(" 60 % ############");
+    RUN(0, "learn", "tiers", "--domain", "acme.shop", "--csv");
+    PRINTS("\"tier\",\"executions\"");
+    PRINTS("\"small\",20,20,12,0.6,");
+    RUN(0, "learn", "tiers", "--domain", "nobody", "--json");
+    cr_assert_str_eq(out, "[]\n");
+}
+
+Test(cli_learn, an_export_is_a_line_of_json_an_execution)
+{
+    size_t lines = 0;
+
+    RUN(0, "learn", "export");
+    for (const char *at = out; (at = strchr(at, '\n')) != NULL; at++) {
+        lines++;
+    }
+    cr_assert_eq(lines, 2 * EACH);
+    PRINTS("\"user\":\"bob \\\"the\\\" builder\"");
+}
+
+Test(cli_learn, what_is_forgotten_is_gone_and_what_is_left_is_whole)
+{
+    RUN(0, "learn", "forget", "--domain", "acme.shop", "--task-id", "t-0");
+    PRINTS("1 forgotten");
+    RUN(0, "learn", "forget", "--user", "bob \"the\" builder", "--json");
+    PRINTS("{\"forgotten\":20}");
+    RUN(0, "learn", "export", "--csv");
+    cr_assert(strstr(out, "builder") == NULL, "%s", out);
+    RUN(0, "learn", "stats", "--json");
+    PRINTS("\"executions\":19");
+    RUN(0, "learn", "check");
+    PRINTS("whole");
+}
+
+Test(cli_learn, a_copy_brings_back_what_was_forgotten_after_it)
+{
+    char copy[260];
+
+    snprintf(copy, sizeof copy, "%s/copy.db", folder);
+    RUN(0, "learn", "backup", copy);
+    RUN(1, "learn", "backup", copy);
+    SAYS(copy);
+    RUN(0, "learn", "forget", "--domain", "acme.shop", "--task-id", "t-0");
+    RUN(0, "learn", "restore", copy);
+    RUN(0, "learn", "task", "--domain", "acme.shop", "--task-id", "t-0", "--json");
+    PRINTS("\"task_id\":\"t-0\"");
+    RUN(0, "learn", "migrate", "--dry-run");
+    PRINTS("would go from version 1");
+}
+
+Test(cli_learn, what_is_missing_or_wrong_is_named)
+{
+    RUN(2, "learn", "tiers");
+    SAYS("domain is missing");
+    RUN(2, "learn", "tiers", "--domain", "d", "--days", "-3");
+    SAYS("days is \"-3\", expected a whole number");
+    RUN(2, "learn", "forget", "--domain", "acme.shop");
+    SAYS("expected one of --task-id and --user");
+    RUN(4, "learn", "stats", "--learn", "/nowhere/learn.db");
+    SAYS("/nowhere/learn.db");
+    RUN(2, "learn", "stats", "--learn", "postgresql://host/db");
+    SAYS("expected the path of a file");
+    RUN(2, "learn", "stats", "--learn", "");
+    SAYS("no learning store is named");
+}
