@@ -20,9 +20,10 @@
  *   - Commands count: 1,000 idle workers share one Redis. A chore of the worker's own costs every
  *     one of them; a queue's costs one worker, but for each of up to 32 queues.
  *
- * What a chore must not do: wait for anything but Redis, or for longer than some 100 ms, since the
- * heartbeats of running jobs come from this thread. Nothing here is needed for safety: a queue's
- * chores may run twice at once (a holder that slept), or a few seconds late.
+ * What a chore must not do: wait for anything but Redis, or for longer than some 100 ms
+ * (CACHE_WAIT_MS for a cache of its own), since the heartbeats of running jobs come from this
+ * thread. Nothing here is needed for safety: a queue's chores may run twice at once (a holder that
+ * slept), or a few seconds late.
  *
  * A round begins every 200 ms, when a chore is due, or when somebody calls: between rounds the
  * thread waits for a token in a queue's `wake` (a job was delayed that is due before the others:

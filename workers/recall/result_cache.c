@@ -72,7 +72,8 @@ enum status result_cache_write(struct context *ctx, const struct result_write *i
     return redis_pipeline_end(&pipeline, err);
 }
 
-/* Moves an epoch that INCR did not. A full Redis gets rid of a job only once its epoch has moved,
+/* Moves an epoch where INCR may not have: of a pipeline that failed somewhere all are moved, since
+ * one step too many costs nothing. A full Redis gets rid of a job only once its epoch has moved,
  * which is small and one a domain: so it may, and by a script, since the cache's own Redis has no
  * function library. A key that cannot be added to (anybody may write there: text, another type, the
  * largest number) is set to the time, which is beyond what any epoch has reached by ones. */

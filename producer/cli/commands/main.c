@@ -31,7 +31,7 @@ static const struct command commands[] = {
 
     {"feedback", "what a user says of a task's result, for the learning store",
      "A record of the kind feedback: `enqueue record` gives all others. With --outbox DIR it is\n"
-     "kept there where Redis does not take it.",
+     "kept there where Redis does not take it. It waits until a worker serves the queue record.",
      (const struct cli_option[]){
          {"domain", "D", "the task's domain", NULL},
          {"task-id", "T", "which task", NULL},
