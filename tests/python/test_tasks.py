@@ -1,6 +1,7 @@
 """Blocks and decorated functions: examples before, a lesson after, nothing where it raised."""
 
 import asyncio
+import hashlib
 import logging
 
 import msgpack
@@ -30,7 +31,8 @@ def test_a_block_hands_in_its_answer(redis, sh):
         assert redis.waiting("distill") == 0
     (lesson,) = lessons(redis)
     assert (lesson["task_id"], lesson["prompt"], lesson["result"]) == ("t-1", "q", "right")
-    assert (lesson["quality"], lesson["model"], lesson["metadata"]) == (0.5, "m", {"a": 1, "b": 2})
+    assert (lesson["quality"], lesson["model"]) == (0.5, "m")
+    assert lesson["metadata"] == {"a": 1, "b": 2, **told(t.messages())}
     assert t.job is not None
     assert sh.stats().tasks_learned == 1
 
@@ -78,6 +80,49 @@ def test_the_form_is_the_settings_and_an_argument_wins(redis, monkeypatch):
         assert isinstance(sh.task("legal", "t", query="q", examples="block").examples, Prompt)
     with Stillhouse(**PATIENT, redis_url=redis.url, examples="block") as sh:
         assert isinstance(sh.task("legal", "t", query="q").examples, Prompt)
+
+
+def told(prompt):
+    return {"arm": prompt.kind, "prompt_id": prompt.id}
+
+
+def test_a_lesson_names_the_prompt_that_was_asked_for_last_if_any(redis, sh):
+    with sh.task("legal", "none", query="q") as t:
+        t.done("a")
+    with sh.task("legal", "both", query="q") as t:
+        t.messages()
+        block = t.prompt("")
+        t.done("a")
+    with sh.task("legal", "own", query="q") as t:
+        t.messages()
+        t.done("a", metadata={"arm": "mine"})
+    with sh.task("legal", "full", query="q", metadata={str(i): i for i in range(63)}) as t:
+        t.messages()
+        t.done("a")
+    none, both, own, full = (one.get("metadata", {}) for one in lessons(redis))
+    assert none == {}
+    assert both == told(block)
+    assert own["arm"] == "mine"
+    assert len(full) == 63
+
+
+def test_all_prompts_of_a_task_are_held_out_or_none(fleet):
+    # tests/contract/vectors/holdouts.json knows who is; a domain of the fleet's is another one each time
+    with Stillhouse(**PATIENT, redis_url=fleet.redis.url, holdout="50%") as sh:
+        domain = fleet.domain()
+        sh.distill(domain, task_id="1", prompt="notice period", result="three months")
+        fleet.settle()
+        kinds = set()
+        for i in range(40):
+            number = int(hashlib.sha256(f"{domain}\0t-{i}".encode()).hexdigest()[:8], 16)
+            t = sh.task(domain, f"t-{i}", query="notice periods", wait_ms=5000)
+            kind = "holdout" if number * 2 < 2**32 else "enriched"
+            assert t.messages().kind == t.prompt("").kind == kind
+            assert (t.messages() == []) == (t.prompt("base") == "base") == (kind == "holdout")
+            kinds.add(kind)
+        assert kinds == {"holdout", "enriched"}
+        assert sh.stats().holdout + sh.stats().enriched == 80
+        assert sh.stats().holdout % 2 == 0
 
 
 def test_a_task_asks_once_for_its_examples(redis, sh):

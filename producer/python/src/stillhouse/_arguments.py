@@ -188,7 +188,7 @@ def _traceparent() -> bytes | None:
     return b"00-%032x-%016x-%02x" % (span.trace_id, span.span_id, int(span.trace_flags))
 
 
-_TEXTS: Sequence[str] = ("redis_url", "cache_url", "prefix", "outbox")
+_TEXTS: Sequence[str] = ("redis_url", "cache_url", "prefix", "outbox", "holdout")
 _NUMBERS: Mapping[str, int] = {
     "connect_timeout_ms": _INT_MAX,
     "command_timeout_ms": _INT_MAX,

@@ -41,6 +41,7 @@ class Options(Structure):
         ("max_body_bytes", c_int64),
         ("outbox", c_char_p),
         ("outbox_max_bytes", c_int64),
+        ("holdout", c_char_p),
     ]
 
 
@@ -135,6 +136,19 @@ class PromptResult(Structure):
     ]
 
 
+class Question(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("domain", c_char_p),
+        ("query", c_char_p),
+        ("base", c_char_p),
+        ("k", c_int),
+        ("wait_ms", c_int),
+        ("task_id", c_char_p),
+        ("memory_only", c_bool),
+    ]
+
+
 class Message(Structure):
     _fields_ = [("role", c_char_p), ("content", c_char_p)]
 
@@ -173,10 +187,12 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "prompt": (c_int, [_client, _text, _text, _text, c_int, POINTER(PromptResult)]),
     "prompt_from_memory": (c_bool, [_client, _text, _text, _text, POINTER(PromptResult)]),
     "prompt_bound_ms": (c_int, [_client]),
+    "prompt_for": (c_int, [_client, POINTER(Question), POINTER(PromptResult)]),
     "prompt_free": (None, [POINTER(PromptResult)]),
     "prompt_id": (_text, [_client]),
     "messages": (c_int, [_client, _text, _text, c_int, c_int, POINTER(MessagesResult)]),
     "messages_from_memory": (c_bool, [_client, _text, _text, c_int, POINTER(MessagesResult)]),
+    "messages_for": (c_int, [_client, POINTER(Question), POINTER(MessagesResult)]),
     "messages_free": (None, [POINTER(MessagesResult)]),
 }
 

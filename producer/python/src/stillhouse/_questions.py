@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, Generic, TypeVar
 
 from . import _arguments as arguments
@@ -17,10 +18,12 @@ lib = c.lib
 class Question(Generic[T]):
     """Checked when it is made. What ask() and recall() fill belongs to the client, until free()."""
 
-    __slots__ = ("given", "wait_ms")
+    __slots__ = ("given", "task", "wait_ms")
 
     given: tuple[Any, ...]
     wait_ms: int
+    task: c.Question | None
+    """The same for the call that knows a task; to make it costs as much as a prompt from memory."""
 
     def ask(self, client: Client) -> Any:
         """Bounded by the C library, and by wait_ms on top."""
@@ -41,20 +44,39 @@ class Question(Generic[T]):
         raise NotImplementedError
 
 
+def _of_task(task_id: str | None, **given: Any) -> c.Question | None:
+    if task_id is None:
+        return None
+    return c.Question(size=ctypes.sizeof(c.Question), task_id=arguments.text("task_id", task_id), **given)
+
+
+_NOT_IN_MEMORY = (Status.NOT_FOUND, Status.INVALID)
+
+
 class ForPrompt(Question[Prompt]):
     __slots__ = ()
 
-    def __init__(self, domain: str, query: str, base: str, wait_ms: int) -> None:
+    def __init__(self, domain: str, query: str, base: str, wait_ms: int, task_id: str | None) -> None:
         text = arguments.text
-        self.given = text("domain", domain), text("query", query), text("base", base)
+        self.given = name, question, before = text("domain", domain), text("query", query), text("base", base)
         self.wait_ms = arguments.number("wait_ms", wait_ms)
+        self.task = _of_task(task_id, domain=name, query=question, base=before, wait_ms=self.wait_ms)
 
     def ask(self, client: Client) -> c.PromptResult:
-        lib.stillhouse_prompt(client.pointer, *self.given, self.wait_ms, client.prompt)
+        if self.task is None:
+            lib.stillhouse_prompt(client.pointer, *self.given, self.wait_ms, client.prompt)
+        else:
+            self.task.memory_only = False
+            lib.stillhouse_prompt_for(client.pointer, self.task, client.prompt)
         return client.prompt
 
     def recall(self, client: Client) -> c.PromptResult | None:
-        found = lib.stillhouse_prompt_from_memory(client.pointer, *self.given, client.prompt)
+        if self.task is None:
+            found = lib.stillhouse_prompt_from_memory(client.pointer, *self.given, client.prompt)
+        else:
+            self.task.memory_only = True
+            lib.stillhouse_prompt_for(client.pointer, self.task, client.prompt)
+            found = client.prompt.status not in _NOT_IN_MEMORY
         return client.prompt if found else None
 
     def take(self, out: c.PromptResult, id: str, reason: str) -> Prompt:
@@ -71,17 +93,27 @@ class ForPrompt(Question[Prompt]):
 class ForMessages(Question[Messages]):
     __slots__ = ()
 
-    def __init__(self, domain: str, query: str, k: int, wait_ms: int) -> None:
+    def __init__(self, domain: str, query: str, k: int, wait_ms: int, task_id: str | None) -> None:
         text = arguments.text
-        self.given = text("domain", domain), text("query", query), arguments.number("k", k, 1)
+        self.given = name, question, many = text("domain", domain), text("query", query), arguments.number("k", k, 1)
         self.wait_ms = arguments.number("wait_ms", wait_ms)
+        self.task = _of_task(task_id, domain=name, query=question, k=many, wait_ms=self.wait_ms)
 
     def ask(self, client: Client) -> c.MessagesResult:
-        lib.stillhouse_messages(client.pointer, *self.given, self.wait_ms, client.messages)
+        if self.task is None:
+            lib.stillhouse_messages(client.pointer, *self.given, self.wait_ms, client.messages)
+        else:
+            self.task.memory_only = False
+            lib.stillhouse_messages_for(client.pointer, self.task, client.messages)
         return client.messages
 
     def recall(self, client: Client) -> c.MessagesResult | None:
-        found = lib.stillhouse_messages_from_memory(client.pointer, *self.given, client.messages)
+        if self.task is None:
+            found = lib.stillhouse_messages_from_memory(client.pointer, *self.given, client.messages)
+        else:
+            self.task.memory_only = True
+            lib.stillhouse_messages_for(client.pointer, self.task, client.messages)
+            found = client.messages.status not in _NOT_IN_MEMORY
         return client.messages if found else None
 
     def take(self, out: c.MessagesResult, id: str, reason: str) -> Messages:

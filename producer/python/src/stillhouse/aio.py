@@ -118,6 +118,7 @@ class AsyncStillhouse:
         max_body_bytes: int | None = None,
         outbox: str | None = None,
         outbox_max_bytes: int | None = None,
+        holdout: str | None = None,
         examples: Form | None = None,
         record: bool = False,
         threads: int = 4,
@@ -143,13 +144,17 @@ class AsyncStillhouse:
 
     # ---- prompts ----------------------------------------------------------------------------
 
-    async def prompt(self, domain: str, query: str, base: str, *, wait_ms: int = 0) -> Prompt:
+    async def prompt(
+        self, domain: str, query: str, base: str, *, wait_ms: int = 0, task_id: str | None = None
+    ) -> Prompt:
         """As Stillhouse.prompt()."""
-        return await self._ask(ForPrompt(domain, query, base, wait_ms))
+        return await self._ask(ForPrompt(domain, query, base, wait_ms, task_id))
 
-    async def messages(self, domain: str, query: str, k: int = 3, *, wait_ms: int = 0) -> Messages:
+    async def messages(
+        self, domain: str, query: str, k: int = 3, *, wait_ms: int = 0, task_id: str | None = None
+    ) -> Messages:
         """As Stillhouse.messages()."""
-        return await self._ask(ForMessages(domain, query, k, wait_ms))
+        return await self._ask(ForMessages(domain, query, k, wait_ms, task_id))
 
     async def _ask(self, question: Question[T]) -> T:
         found = self.sync._recall(question)

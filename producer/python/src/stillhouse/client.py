@@ -69,6 +69,7 @@ class Stillhouse:
         max_body_bytes: int | None = None,
         outbox: str | None = None,
         outbox_max_bytes: int | None = None,
+        holdout: str | None = None,
         examples: Form | None = None,
         record: bool = False,
     ) -> None:
@@ -86,18 +87,20 @@ class Stillhouse:
 
     # ---- prompts ----------------------------------------------------------------------------
 
-    def prompt(self, domain: str, query: str, base: str, *, wait_ms: int = 0) -> Prompt:
+    def prompt(self, domain: str, query: str, base: str, *, wait_ms: int = 0, task_id: str | None = None) -> Prompt:
         """The prompt for a task: three examples before `base`, or `base` as it is.
 
         Where they are not at hand their enrichment is enqueued, and waited for up to wait_ms. Never
-        raises for an outage: `status` and `reason` of a fallback say what was wrong. InvalidError,
-        ClosedError.
+        raises for an outage: `status` and `reason` of a fallback say what was wrong. task_id: so that
+        with STILLHOUSE_HOLDOUT all prompts of a task are held out or none. InvalidError, ClosedError.
         """
-        return self._ask(ForPrompt(domain, query, base, wait_ms))
+        return self._ask(ForPrompt(domain, query, base, wait_ms, task_id))
 
-    def messages(self, domain: str, query: str, k: int = 3, *, wait_ms: int = 0) -> Messages:
+    def messages(
+        self, domain: str, query: str, k: int = 3, *, wait_ms: int = 0, task_id: str | None = None
+    ) -> Messages:
         """Up to k examples as chat messages, the nearest last; [] where there are none. As prompt()."""
-        return self._ask(ForMessages(domain, query, k, wait_ms))
+        return self._ask(ForMessages(domain, query, k, wait_ms, task_id))
 
     def _ask(self, question: Question[T]) -> T:
         try:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Form = Literal["block", "messages"]
 T = TypeVar("T")
 log = logging.getLogger("stillhouse")
+_METADATA_MAX = 64  # keys, as the contract has it
 
 
 class _Outcome:
@@ -57,6 +58,7 @@ class _Outcome:
         self._refused: StillhouseError | None = None
         self._block: Prompt | None = None
         self._messages: Messages | None = None
+        self._asked: Prompt | Messages | None = None
         self._begun = time.monotonic()
 
     def done(
@@ -98,7 +100,18 @@ class _Outcome:
             self._lost(client, self._refused)
         elif self._done is None:
             client._clients.count_task("tasks_unanswered")
-        return self._done if raised is None else None
+        if raised is not None or self._done is None:
+            return None
+        metadata = {**self._told(), **self._done["metadata"]}
+        if len(metadata) > _METADATA_MAX:  # the caller's own come first
+            metadata = self._done["metadata"]
+        return {**self._done, "metadata": metadata}
+
+    def _told(self) -> dict[str, str]:
+        """Which prompt it had, for who compares outcomes with and without examples."""
+        if self._asked is None or self._asked.id == "":
+            return {}
+        return {"arm": self._asked.kind, "prompt_id": self._asked.id}
 
     def _outcome(self, client: Stillhouse, raised: type[BaseException] | None) -> dict[str, Any] | None:
         """What the learning store is told, where the client records; None where nothing is known.
@@ -110,15 +123,13 @@ class _Outcome:
             return None
         done = self._done if raised is None and self._done is not None else {"success": False}
         quality = done.get("quality")
-        asked = self._messages if self._messages is not None else self._block
         outcome: dict[str, MetaValue | None] = {
             "success": done["success"],
             "quality_score": None if quality is None else quality * 100,
             "error_type": raised.__name__ if raised is not None else None,
             "duration_seconds": time.monotonic() - self._begun,
             "model": self._model,
-            "arm": None if asked is None else asked.kind,
-            "prompt_id": None if asked is None or not asked.id else asked.id,
+            **self._told(),
         }
         return {"kind": "outcome", "task_id": self.task_id, **outcome}
 
@@ -154,14 +165,18 @@ class Task(_Outcome):
 
     def messages(self) -> Messages:
         if self._messages is None:
-            self._messages = self._client.messages(self.domain, self.query, self.k, wait_ms=self.wait_ms)
+            self._messages = self._asked = self._client.messages(
+                self.domain, self.query, self.k, wait_ms=self.wait_ms, task_id=self.task_id
+            )
         return self._messages
 
     def prompt(self, base: str) -> Prompt:
         """The block of examples and `base`, or `base` as it is; three examples, as ever."""
         arguments.text("base", base)
         if self._block is None:
-            self._block = self._client.prompt(self.domain, self.query, "", wait_ms=self.wait_ms)
+            self._block = self._asked = self._client.prompt(
+                self.domain, self.query, "", wait_ms=self.wait_ms, task_id=self.task_id
+            )
         return _front(self._block, base)
 
     def __enter__(self) -> Task:
@@ -199,13 +214,17 @@ class AsyncTask(_Outcome):
 
     async def messages(self) -> Messages:
         if self._messages is None:
-            self._messages = await self._client.messages(self.domain, self.query, self.k, wait_ms=self.wait_ms)
+            self._messages = self._asked = await self._client.messages(
+                self.domain, self.query, self.k, wait_ms=self.wait_ms, task_id=self.task_id
+            )
         return self._messages
 
     async def prompt(self, base: str) -> Prompt:
         arguments.text("base", base)
         if self._block is None:
-            self._block = await self._client.prompt(self.domain, self.query, "", wait_ms=self.wait_ms)
+            self._block = self._asked = await self._client.prompt(
+                self.domain, self.query, "", wait_ms=self.wait_ms, task_id=self.task_id
+            )
         return _front(self._block, base)
 
     async def __aenter__(self) -> AsyncTask:
