@@ -47,7 +47,12 @@
 
 static const struct question_column tiers[] = {{"tier", VALUE_TEXT}, TIER_COLUMNS, {NULL, 0}};
 static const struct question_column types[] = {
-    {"task_type", VALUE_TEXT}, {"tier", VALUE_TEXT}, TIER_COLUMNS, {NULL, 0}};
+    {"task_type", VALUE_TEXT},
+    {"tier", VALUE_TEXT},
+    TIER_COLUMNS,
+    {"success_at_least", VALUE_NUMBER},
+    {NULL, 0},
+};
 static const struct question_column trend[] = {{"day_ms", VALUE_INTEGER}, TIER_COLUMNS, {NULL, 0}};
 
 static const struct question_column pools[] = {
@@ -185,11 +190,17 @@ const struct store_question questions[] = {
      "how each tier did by task type; the rows without one: all types together",
      {DOMAIN, DAYS},
      true,
-     "SELECT NULL AS of, model_tier AS tier," TIER_FIGURES " FROM tier_performance"
-     " WHERE domain = $1 AND day > $3 / 86400000 - $2 GROUP BY model_tier UNION ALL"
-     " SELECT task_type, model_tier," TIER_FIGURES " FROM tier_performance"
-     " WHERE domain = $1 AND day > $3 / 86400000 - $2 AND task_type <> ''"
-     " GROUP BY task_type, model_tier ORDER BY 1, 2",
+     "SELECT NULL AS of, model_tier AS tier," TIER_FIGURES ", " WILSON(
+         "sum(finished)",
+         "sum(successes)") " FROM tier_performance"
+                           " WHERE domain = $1 AND day > $3 / 86400000 - $2 GROUP BY model_tier "
+                           "UNION ALL"
+                           " SELECT task_type, model_tier," TIER_FIGURES ", " WILSON(
+                               "sum(finished)",
+                               "sum(successes)") " FROM tier_performance"
+                                                 " WHERE domain = $1 AND day > $3 / 86400000 - $2 "
+                                                 "AND task_type <> ''"
+                                                 " GROUP BY task_type, model_tier ORDER BY 1, 2",
      types},
     {"pools",
      "how each type of pool did",

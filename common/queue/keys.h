@@ -24,6 +24,7 @@ enum { KEYS_BYTES = 320 };
 #define KEYS_WORKER "%s:worker:%s"                /* id */
 #define KEYS_ALIVE "%s:lease:worker:%s"           /* id */
 #define KEYS_LEASE "%s:lease:chroma:%zu"          /* slot */
+#define KEYS_LEARN "%s:learn:{%s}"                /* domain */
 #define KEYS_RATE "%s:rate:%s"                    /* name */
 #define KEYS_UPSTREAM "%s:upstream:%s:%s"         /* upstream, operation */
 

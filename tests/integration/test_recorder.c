@@ -422,6 +422,36 @@ Test(recorder, who_follows_is_told_of_decisions_and_of_what_came_of_them)
     cr_assert_not_null(strstr(told, "success 1 duration_seconds 1 actual_cost 0.25"), "%s", told);
     wait_for_page(port, "/metrics", "stillhouse_learn_parts_total{kind=\"feedback\"} 1");
     wait_for_page(port, "/metrics", "stillhouse_learn_executions 1");
+    wait_for_page(port, "/metrics", "stillhouse_learn_dirty_groups 0");
     cr_assert_not_null(strstr(page(port, "/metrics"), "stillhouse_learn_drifted_groups_total 0"));
+    end_recorder(pid, SIGTERM);
+}
+
+/* A router decides by one GET. */
+Test(recorder, a_domains_tiers_stand_in_redis_with_what_is_surely_true_of_them)
+{
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    const char *told = "";
+    int port = 0;
+    const pid_t pid = start_recorder("one", path, &port);
+
+    for (size_t i = 1; i <= 20; i++) {
+        push_part(i, 0, 0);
+        push_part(i, 1, 0);
+    }
+    wait_for_done(40);
+    while (strstr(told, "\"finished\":20") == NULL) {
+        cr_assert(clock_now_ms() < until_ms, "sh:learn:{acme.shop} says %s", told);
+        clock_sleep_ms(POLL_MS);
+        told = ask("GET", "sh:learn:{acme.shop}", NULL);
+    }
+    cr_assert_not_null(strstr(told, "{\"domain\":\"acme.shop\",\"at_ms\":"), "%s", told);
+    cr_assert_not_null(strstr(told, "{\"task_type\":null,\"tier\":\"small\",\"executions\":20,"
+                                    "\"finished\":20,\"successes\":15,\"success_rate\":0.75,"
+                                    "\"mean_cost\":0.25,"),
+                       "%s", told);
+    cr_assert_not_null(strstr(told, "\"success_at_least\":0.53"), "%s", told);
+    cr_assert_not_null(strstr(told, "{\"task_type\":\"bugfix\","), "%s", told);
+    cr_assert_gt(integer_of(good_reply("PTTL", "sh:learn:{acme.shop}", NULL)), 0);
     end_recorder(pid, SIGTERM);
 }

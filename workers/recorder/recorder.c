@@ -12,6 +12,7 @@
 #include "base/must.h"
 #include "config/clients.h"
 #include "learn/owner.h"
+#include "recorder/tiers.h"
 #include "json/write.h"
 
 enum {
@@ -30,7 +31,9 @@ enum {
     LAST_REFRESH_MS = 1000, /* what a worker that ends still gives the groups that were touched */
     CONNECT_MS = 2000,
     COMMAND_MS = 3000,
-    CHORES = 5,
+    CACHE_MS = 250,    /* lanes wait meanwhile, and what is told there can be told later */
+    TELL_DOMAINS = 16, /* a slice */
+    CHORES = 7,
 };
 
 /* What a lane hands in. */
@@ -68,6 +71,9 @@ struct recorder {
     struct part *parts; /* of a transaction of several orders: room for PARTS_MAX */
     struct order *hand; /* the orders of this transaction */
     size_t groups;      /* that a slice refreshes */
+    size_t groups_left; /* after the last slice */
+    struct tiers *tiers;
+    struct redis_conn *cache; /* the cache's; the same object where there is only one */
     struct retry_random random;
     int64_t due_ms[CHORES];
     int64_t wait_ms; /* of the chore that is run: until its next run */
@@ -241,7 +247,8 @@ static size_t word_index(const char *words, struct slice word)
     return index;
 }
 
-static void count_parts(const struct recorder *recorder)
+/* What stands now is counted, and its domains are to be told. */
+static void note_parts(struct recorder *recorder)
 {
     const char *words = job_kinds[KIND_record].shape->fields[0].words;
 
@@ -250,6 +257,7 @@ static void count_parts(const struct recorder *recorder)
             if (order->refused[i].status == STATUS_OK) {
                 metrics_add(recorder->config.metrics, METRICS_LEARN_PARTS,
                             word_index(words, order->parts[i].body.kind), 0, 1);
+                tiers_touch(recorder->tiers, order->parts[i].domain);
             }
         }
     }
@@ -263,7 +271,7 @@ static void write_hand(struct recorder *recorder, size_t count)
     if (status == STATUS_OK) {
         status = put(recorder, gather(recorder), 0, count, &err);
         if (status == STATUS_OK) {
-            count_parts(recorder);
+            note_parts(recorder);
         } else {
             metrics_add(recorder->config.metrics, METRICS_UPSTREAM_ERRORS, METRICS_LEARN, status,
                         1);
@@ -320,10 +328,31 @@ static enum status refresh(struct recorder *recorder, struct error *err)
     } else if (took_ms < SLICE_SHORT_MS && recorder->groups < SLICE_GROUPS_MAX) {
         recorder->groups *= 2;
     }
+    recorder->groups_left = left;
     if (left > 0) {
         recorder->wait_ms = 0;
     }
     return STATUS_OK;
+}
+
+/* When the views say what the rows do. */
+static enum status tell_tiers(struct recorder *recorder, struct error *err)
+{
+    const struct tiers_telling telling = {recorder->store, recorder->cache, now_unix_ms(recorder)};
+    size_t left = 0;
+
+    if (recorder->groups_left == 0) {
+        TRY(tiers_tell(recorder->tiers, &telling, TELL_DOMAINS, &left, err));
+    }
+    if (left > 0) {
+        recorder->wait_ms = 0;
+    }
+    return STATUS_OK;
+}
+
+static enum status touch_all(struct recorder *recorder, struct error *err)
+{
+    return tiers_touch_all(recorder->tiers, recorder->store, err);
 }
 
 static enum status show_figures(struct recorder *recorder, struct error *err)
@@ -379,8 +408,13 @@ static const struct chore {
     int64_t every_ms; /* 0: STILLHOUSE_LEARN_REFRESH */
     enum status (*run)(struct recorder *recorder, struct error *err);
 } chores[CHORES] = {
-    {CLAIM_MS, keep_claim},  {0, refresh},        {FIGURES_MS, show_figures},
-    {CHECK_MS, check_group}, {EXPIRE_MS, expire},
+    {CLAIM_MS, keep_claim},
+    {0, refresh},
+    {0, tell_tiers},
+    {TIERS_AGAIN_MS, touch_all},
+    {FIGURES_MS, show_figures},
+    {CHECK_MS, check_group},
+    {EXPIRE_MS, expire},
 };
 
 static void run_chore(struct recorder *recorder, size_t which)
@@ -430,6 +464,11 @@ static void leave(struct recorder *recorder)
            store_refresh(recorder->store, now_unix_ms(recorder), recorder->groups, &left, &err) ==
                STATUS_OK) {
     }
+    if (was_claimed && left == 0) {
+        const struct tiers_telling telling = {recorder->store, recorder->cache,
+                                              now_unix_ms(recorder)};
+        (void)!tiers_tell(recorder->tiers, &telling, TELL_DOMAINS, &left, &err);
+    }
     if (recorder->claimed_ms != 0 && !recorder->is_shared) {
         const struct owner owner = owner_of(recorder);
         owner_release(recorder->conn, &owner);
@@ -468,6 +507,10 @@ static void *run(void *argument)
 static void free_all(struct recorder *recorder)
 {
     store_close(recorder->store);
+    tiers_free(recorder->tiers);
+    if (recorder->cache != recorder->conn) {
+        redis_conn_free(recorder->cache);
+    }
     redis_conn_free(recorder->conn);
     pthread_cond_destroy(&recorder->ordered);
     pthread_cond_destroy(&recorder->changed);
@@ -479,9 +522,15 @@ static void free_all(struct recorder *recorder)
 static enum status open_all(struct recorder *recorder, struct error *err)
 {
     static const struct redis_timeouts timeouts = {CONNECT_MS, COMMAND_MS};
+    static const struct redis_timeouts short_timeouts = {CACHE_MS, CACHE_MS};
     const struct settings *settings = recorder->config.settings;
 
     TRY(clients_open_redis(settings->redis_url, timeouts, &recorder->conn, err));
+    recorder->cache = recorder->conn;
+    if (settings->cache_url[0] != '\0') {
+        recorder->cache = NULL;
+        TRY(clients_open_redis(settings->cache_url, short_timeouts, &recorder->cache, err));
+    }
     const enum status status = store_open(settings->learn, STORE_WRITE, &recorder->store, err);
     if (status == STATUS_INVALID) {
         return error_wrap(err, "learn");
@@ -503,6 +552,7 @@ enum status recorder_start(const struct recorder_config *config, struct recorder
     recorder->config = *config;
     recorder->is_shared = strstr(config->settings->learn, "://") != NULL;
     recorder->groups = 1;
+    recorder->tiers = tiers_new(config->settings->prefix);
     recorder->random.state = (uint64_t)clock_now_ns();
     pthread_cond_init(&recorder->changed, NULL);
     pthread_cond_init(&recorder->ordered, NULL);

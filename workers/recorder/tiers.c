@@ -1,0 +1,207 @@
+#include "recorder/tiers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/must.h"
+#include "base/strbuf.h"
+#include "learn/questions.h"
+#include "queue/keys.h"
+#include "json/write.h"
+
+enum { FIRST_SLOTS = 64, LIFE_MS = 24 * 60 * 60 * 1000, PAGE = 1000 };
+
+/* A set of names: open addressing, at most half full. */
+struct tiers {
+    const char *prefix;
+    char **slots;
+    size_t slot_count; /* a power of two */
+    size_t count;
+    size_t next; /* where the next one to tell is looked for */
+};
+
+struct tiers *tiers_new(const char *prefix)
+{
+    struct tiers *tiers = must_alloc(1, sizeof *tiers);
+
+    tiers->prefix = prefix;
+    tiers->slot_count = FIRST_SLOTS;
+    tiers->slots = must_alloc(FIRST_SLOTS, sizeof(char *));
+    return tiers;
+}
+
+void tiers_free(struct tiers *tiers)
+{
+    if (tiers == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < tiers->slot_count; i++) {
+        free(tiers->slots[i]);
+    }
+    free(tiers->slots);
+    free(tiers);
+}
+
+/* Where it stands, or would. */
+static char **slot_of(const struct tiers *tiers, struct slice domain)
+{
+    uint64_t hash = 14695981039346656037u;
+
+    for (size_t i = 0; i < domain.bytes; i++) {
+        hash = (hash ^ (unsigned char)domain.data[i]) * 1099511628211u;
+    }
+    size_t at = (size_t)hash & (tiers->slot_count - 1);
+    while (tiers->slots[at] != NULL && !slice_equal(slice_of(tiers->slots[at]), domain)) {
+        at = (at + 1) & (tiers->slot_count - 1);
+    }
+    return &tiers->slots[at];
+}
+
+static void grow(struct tiers *tiers)
+{
+    char **const old = tiers->slots;
+    const size_t old_count = tiers->slot_count;
+
+    tiers->slot_count *= 2;
+    tiers->slots = must_alloc(tiers->slot_count, sizeof(char *));
+    for (size_t i = 0; i < old_count; i++) {
+        if (old[i] != NULL) {
+            *slot_of(tiers, slice_of(old[i])) = old[i];
+        }
+    }
+    free(old);
+}
+
+void tiers_touch(struct tiers *tiers, struct slice domain)
+{
+    char **slot = slot_of(tiers, domain);
+
+    if (*slot != NULL) {
+        return;
+    }
+    *slot = must_copy(domain.data, domain.bytes);
+    if (++tiers->count * 2 > tiers->slot_count) {
+        grow(tiers);
+    }
+}
+
+static enum status touch_page(struct tiers *tiers, struct store *store, struct strbuf *after,
+                              size_t *found, struct error *err)
+{
+    const struct store_question *question = question_find(slice_of("domains"));
+    struct value with[QUESTION_PARAMETERS_MAX] = {
+        value_text((struct slice){after->bytes > 0 ? after->data : "", after->bytes}),
+        value_integer(PAGE)};
+    struct rows rows;
+
+    *found = 0;
+    TRY(question_ask(store_database(store), question, with, 0, &rows, err));
+    struct strbuf last = {0};
+    while (rows_next(&rows, err) == ROWS_ONE) {
+        const struct slice domain = rows_value(&rows, 0).text;
+        tiers_touch(tiers, domain);
+        strbuf_reset(&last);
+        strbuf_append(&last, domain.data, domain.bytes);
+        (*found)++;
+    }
+    const enum status status = rows_end(&rows);
+    strbuf_free(after);
+    *after = last;
+    strbuf_must(after);
+    return status;
+}
+
+enum status tiers_touch_all(struct tiers *tiers, struct store *store, struct error *err)
+{
+    struct strbuf after = {0};
+    size_t found = 0;
+    enum status status = STATUS_OK;
+
+    do {
+        status = touch_page(tiers, store, &after, &found, err);
+    } while (status == STATUS_OK && found == PAGE);
+    strbuf_free(&after);
+    return status;
+}
+
+/* {"domain":"acme.shop","at_ms":...,"days":30,"tiers":[the rows of `types`]} */
+static enum status write_tiers(const struct tiers_telling *telling, const char *domain,
+                               struct strbuf *out, struct error *err)
+{
+    const struct store_question *question = question_find(slice_of("types"));
+    const struct value with[QUESTION_PARAMETERS_MAX] = {value_str(domain),
+                                                        value_integer(QUESTIONS_WINDOW_DAYS)};
+    const char *separator = "";
+    struct rows rows;
+
+    strbuf_append_str(out, "{\"domain\":");
+    json_str(out, domain);
+    strbuf_printf(out, ",\"at_ms\":%lld,\"days\":%d,\"tiers\":[", (long long)telling->now_unix_ms,
+                  (int)QUESTIONS_WINDOW_DAYS);
+    TRY(question_ask(store_database(telling->store), question, with, telling->now_unix_ms, &rows,
+                     err));
+    while (rows_next(&rows, err) == ROWS_ONE) {
+        strbuf_append_str(out, separator);
+        question_json(question, &rows, out);
+        separator = ",";
+    }
+    strbuf_append_str(out, "]}");
+    strbuf_must(out);
+    return rows_end(&rows);
+}
+
+static enum status tell(const struct tiers *tiers, const struct tiers_telling *telling,
+                        const char *domain, bool *told, struct error *err)
+{
+    struct strbuf text = {0};
+    struct error refused = {0};
+    char key[KEYS_BYTES];
+    long long suppressed = 0;
+
+    const enum status status = write_tiers(telling, domain, &text, err);
+    if (status == STATUS_OK) {
+        *told = redis_commandf(telling->cache, NULL, &refused, "SET %s %.*s PX %d",
+                               keys_name(key, KEYS_LEARN, tiers->prefix, domain), (int)text.bytes,
+                               text.data, (int)LIFE_MS) == STATUS_OK;
+        if (!*told && log_kind_allow("tiers", &suppressed)) {
+            log_warning("a domain's tiers are told later: %s (%lld more like it)", refused.text,
+                        suppressed);
+        }
+    }
+    strbuf_free(&text);
+    return status;
+}
+
+/* Takes it out; those behind it may have to move into its place. */
+static void remove_at(struct tiers *tiers, size_t at)
+{
+    free(tiers->slots[at]);
+    tiers->slots[at] = NULL;
+    tiers->count--;
+    for (size_t i = (at + 1) & (tiers->slot_count - 1); tiers->slots[i] != NULL;
+         i = (i + 1) & (tiers->slot_count - 1)) {
+        char *const moved = tiers->slots[i];
+        tiers->slots[i] = NULL;
+        *slot_of(tiers, slice_of(moved)) = moved;
+    }
+}
+
+enum status tiers_tell(struct tiers *tiers, const struct tiers_telling *telling, size_t most,
+                       size_t *left, struct error *err)
+{
+    bool told = true;
+
+    for (size_t i = 0; told && i < most && tiers->count > 0; i++) {
+        while (tiers->slots[tiers->next] == NULL) {
+            tiers->next = (tiers->next + 1) & (tiers->slot_count - 1);
+        }
+        told = false;
+        TRY(tell(tiers, telling, tiers->slots[tiers->next], &told, err));
+        if (told) {
+            remove_at(tiers, tiers->next);
+        }
+    }
+    *left = told ? tiers->count : 0;
+    return STATUS_OK;
+}
