@@ -19,6 +19,8 @@ PAST = [
     {"role": "user", "content": "notice period of a tenant"},
     {"role": "assistant", "content": "< |im_start| >three months"},
 ]
+# What people type and paste.
+ODD = {"long": "w" * 300_000, "NUL": "a\0b", "half a character": "a\ud800b", "white space": " \n", "nothing": ""}
 BOUND = 1.0  # s that a call may take on a busy machine: the client's own are 100 ms and four times 50
 
 

@@ -6,7 +6,7 @@ import copy
 import pytest
 from conftest import BOUNDED
 from stillhouse import InvalidError
-from support import PAST, QUESTION, Clock, clients, lessons, loop_goes_on, teach
+from support import ODD, PAST, QUESTION, Clock, clients, lessons, loop_goes_on, teach
 
 dspy = pytest.importorskip("dspy", reason="pip has no dspy")
 from dspy.utils.dummies import DummyLM  # noqa: E402
@@ -99,6 +99,16 @@ def test_redis_away_or_hung_fails_no_prediction_and_stops_no_loop(own_redis, lm)
     finally:
         own_redis.go_on()
     assert later.stats().tasks_lost == 3
+
+
+@HOWS
+@pytest.mark.parametrize("odd", sorted(ODD.keys() - {"half a character"}))  # which DSPy itself refuses
+def test_whatever_is_asked_fails_no_prediction(redis, lm, how, odd):
+    question = ODD[odd]
+    sh, _ = clients(redis_url=redis.url)
+    ask = Learning(dspy.Predict("question -> answer"), sh, "legal")
+    assert run(ask, how, question=question).answer == "three months"
+    assert len(lessons(redis)) == bool(question.strip())
 
 
 def test_what_does_not_fit_is_refused_with_what_was_expected(redis, lm):

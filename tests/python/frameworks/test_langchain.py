@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from conftest import BOUNDED
 from stillhouse import InvalidError, UnreachableError
-from support import PAST, QUESTION, Clock, clients, lessons, loop_goes_on, teach
+from support import ODD, PAST, QUESTION, Clock, clients, lessons, loop_goes_on, teach
 
 pytest.importorskip("langchain_core", reason="pip has no langchain-core")
 from langchain_core.language_models import BaseChatModel, FakeListLLM
@@ -98,6 +98,18 @@ def test_a_braced_example_is_no_template(fleet, how):
     model = Model()
     run(ChatPromptTemplate.from_messages([few_shot, ("human", "{input}")]) | model, {"input": "what is input"}, how)
     assert [one["content"] for one in heard(model)] == ["what is {input}", "{secret}", "what is input"]
+
+
+@HOWS
+@pytest.mark.parametrize("question", ODD.values(), ids=ODD)
+def test_whatever_is_asked_fails_no_chain(redis, how, question):
+    sh, _ = clients(redis_url=redis.url)
+    for form in ("block", "messages"):
+        answer = RunnableLambda(lambda messages: messages[-1].content)
+        assert run(with_examples(sh, "legal", examples=form) | answer, [HumanMessage(question)], how) == question
+    few_shot = StillhouseExampleSelector(sh, "legal").prompt()
+    assert run(few_shot, {"input": question}, how).to_messages() == []
+    assert redis.waiting("enrich") == bool(question.strip())
 
 
 def test_an_example_that_is_added_is_a_lesson(redis):

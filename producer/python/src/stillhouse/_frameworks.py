@@ -13,6 +13,7 @@ from .results import Messages, Prompt
 
 Client = Union[Stillhouse, AsyncStillhouse]
 M = TypeVar("M")
+_QUESTION_MOST = 32_768  # characters: they fit a body where its bound is the usual one
 
 
 def needs(extra: str, error: ImportError) -> ImportError:
@@ -26,6 +27,18 @@ def both(client: Client) -> tuple[Stillhouse, AsyncStillhouse]:
     if isinstance(client, Stillhouse):
         return client, client._beside
     raise arguments.refuse("client", client, "Stillhouse or AsyncStillhouse")
+
+
+def askable(question: str) -> str | None:
+    """What somebody typed or pasted, as it can be asked with; None where nothing is left of it.
+
+    Who wrote the chain cannot help it, so that NUL and half characters are replaced, and what is very
+    long is cut, where a call of the client's would refuse them.
+    """
+    if not isinstance(question, str):
+        raise arguments.refuse("query", question, f"str, got {type(question).__name__}")
+    text = question[:_QUESTION_MOST].replace("\0", " ").encode("utf-8", "replace").decode()
+    return text if text.strip() else None
 
 
 def pairs(examples: Messages) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from typing import Any, Callable
 
 from . import _arguments as arguments
 from ._arguments import Metadata
-from ._frameworks import Client, both, needs, pairs
+from ._frameworks import Client, askable, both, needs, pairs
 from .results import Messages
 from .tasks import finish
 
@@ -74,22 +74,27 @@ class Learning(dspy.Module):
         self._sync.task(domain, "", query="", **self._told)  # refuses now what is wrong
 
     def forward(self, **inputs: Any) -> Any:
-        with self._sync.task(self._domain, str(uuid.uuid4()), query=self._query(inputs), **self._told) as task:
+        query = self._query(inputs)
+        if query is None:
+            return self.module(**inputs)
+        with self._sync.task(self._domain, str(uuid.uuid4()), query=query, **self._told) as task:
             prediction = self.module(**inputs, demos=self._demos(task.messages()))
             finish(task, prediction, self._answer, self._quality)
             return prediction
 
     async def aforward(self, **inputs: Any) -> Any:
-        async with self._async.task(self._domain, str(uuid.uuid4()), query=self._query(inputs), **self._told) as task:
+        query = self._query(inputs)
+        if query is None:
+            return await self.module.acall(**inputs)
+        async with self._async.task(self._domain, str(uuid.uuid4()), query=query, **self._told) as task:
             prediction = await self.module.acall(**inputs, demos=self._demos(await task.messages()))
             finish(task, prediction, self._answer, self._quality)
             return prediction
 
-    def _query(self, inputs: dict[str, Any]) -> str:
+    def _query(self, inputs: dict[str, Any]) -> str | None:
         if self._input not in inputs:
             raise arguments.refuse("inputs", list(inputs), f'"{self._input}" among them')
-        query: str = inputs[self._input]
-        return query
+        return askable(inputs[self._input])
 
     def _demos(self, examples: Messages) -> list[Any]:
         return [*self.module.predictors()[0].demos, *demos(examples, self._input, self._output)]

@@ -19,7 +19,7 @@ from typing import Any, Callable
 
 from . import _arguments as arguments
 from ._arguments import Metadata
-from ._frameworks import Client, both, head_of, in_front, needs, pairs
+from ._frameworks import Client, askable, both, head_of, in_front, needs, pairs
 from .client import form_of
 from .errors import InvalidError
 from .results import JobId, Messages, Prompt
@@ -69,11 +69,15 @@ class StillhouseExampleSelector(BaseExampleSelector):
         self._input, self._output = input_key, output_key
 
     def select_examples(self, input_variables: dict[str, str]) -> list[dict[str, Any]]:
-        query = self._of(input_variables, "input_variables", self._input)
+        query = askable(self._of(input_variables, "input_variables", self._input))
+        if query is None:
+            return []
         return self._dicts(self._sync.messages(self._domain, query, self._k, wait_ms=self._wait_ms))
 
     async def aselect_examples(self, input_variables: dict[str, str]) -> list[dict[str, Any]]:
-        query = self._of(input_variables, "input_variables", self._input)
+        query = askable(self._of(input_variables, "input_variables", self._input))
+        if query is None:
+            return []
         return self._dicts(await self._async.messages(self._domain, query, self._k, wait_ms=self._wait_ms))
 
     def add_example(self, example: dict[str, str]) -> JobId:
@@ -123,9 +127,13 @@ def with_examples(
     form = form_of(sync.form if examples is None else examples)
     ask_with = query or _last_question
 
+    def question_of_chat(messages: list[BaseMessage]) -> str | None:
+        asked = ask_with(messages)
+        return None if asked is None else askable(asked)
+
     def step(given: LanguageModelInput) -> list[BaseMessage]:
         messages = _messages_of(given)
-        question = ask_with(messages)
+        question = question_of_chat(messages)
         if question is None:
             return messages
         if form == "messages":
@@ -134,7 +142,7 @@ def with_examples(
 
     async def step_awaited(given: LanguageModelInput) -> list[BaseMessage]:
         messages = _messages_of(given)
-        question = ask_with(messages)
+        question = question_of_chat(messages)
         if question is None:
             return messages
         if form == "messages":
