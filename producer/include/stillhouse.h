@@ -477,8 +477,9 @@ typedef struct stillhouse_prompt_result {
     const char *text; /* never NULL: base itself, or memory that stillhouse_prompt_free frees */
     stillhouse_prompt_kind kind;
     size_t examples;          /* in it: of a fallback and a holdout none */
-    stillhouse_status status; /* of a fallback: OK (there are no examples for it), NOT_FOUND (not
-                                 cached yet; the enrichment was enqueued), or what went wrong */
+    stillhouse_status status; /* of a fallback: OK (an answer without examples: there are none, or
+                                 Chroma or the embedder was away), NOT_FOUND (not cached yet; the
+                                 enrichment was enqueued), or what went wrong */
     char *owned;              /* private */
 } stillhouse_prompt_result;
 

@@ -126,7 +126,7 @@ static const char *reason_of(const stillhouse_client *client, stillhouse_prompt_
         break;
     }
     if (status == STILLHOUSE_OK) {
-        return "there are no examples for it";
+        return "there are no examples for it, or Chroma or the embedder is away";
     }
     if (status == STILLHOUSE_NOT_FOUND) {
         return "not in the cache yet; the enrichment was enqueued";

@@ -19,8 +19,9 @@ class Prompt(str):
 
     kind: "enriched"; "stale", from a result older than the domain's last change; "fallback", the base
     prompt; "holdout", the same though examples were there (STILLHOUSE_HOLDOUT). examples: how many stand
-    in it. id: a UUIDv7 of this call. status: of a fallback, OK where there are no examples for it,
-    NOT_FOUND where they are on their way, else what went wrong, and `reason` its text.
+    in it. id: a UUIDv7 of this call. status: of a fallback, OK where an answer had no examples
+    (there are none, or Chroma or the embedder was away), NOT_FOUND where they are on their way, else what
+    went wrong, and `reason` its text.
     """
 
     __slots__ = ("examples", "id", "kind", "reason", "status")
