@@ -94,7 +94,10 @@ static struct stamp take_index(struct bytes *bytes, const struct stamp_list *lis
         bytes->is_short = true;
         return (struct stamp){0};
     }
-    return index == 0 ? (struct stamp){0} : list->each[index - 1];
+    if (index == 0) {
+        return (struct stamp){0};
+    }
+    return list->each[index - 1];
 }
 
 /* The text is {"key":value,"key":value}: what is between is known by lengths, so nothing is parsed.
