@@ -54,6 +54,9 @@ int cmd_learn_forget(struct cli *cli);
 int cmd_learn_restore(struct cli *cli);
 int cmd_learn_migrate(struct cli *cli);
 
+/* lift.c */
+int cmd_lift(struct cli *cli);
+
 /* doctor.c, export.c */
 int cmd_doctor(struct cli *cli);
 int cmd_export(struct cli *cli);

@@ -154,6 +154,16 @@ static const struct command commands[] = {
          {"dataset", NULL, "--domain D [--format chat|completion]", 0, 0, cmd_export},
          {.run = NULL}}},
 
+    {"lift", "whether examples help: tasks that had them against those that were held out",
+     "STILLHOUSE_HOLDOUT holds out a share; outcomes tell the prompt's `arm`. Tokens and cost are\n"
+     "all that were told. The interval is of 95 %.",
+     (const struct cli_option[]){
+         {"domain", "D", "whose tasks", NULL},
+         {"since", "TIME", "how far back, in whole days (default 30d)", NULL},
+         {NULL, NULL, NULL, NULL}},
+     (const struct cli_form[]){{.usage = "--domain D [--since 30d]", .run = cmd_lift},
+                               {.run = NULL}}},
+
     {"learn", "what executions taught: questions to the learning store, and its care",
      "Figures are at most STILLHOUSE_LEARN_REFRESH old. Tables for people, with --json a list, "
      "with\n"
