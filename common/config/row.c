@@ -427,7 +427,7 @@ static const char *format_share(int64_t share, char out[SETTINGS_VALUE_BYTES])
     for (int64_t rest = share; digits > 0 && rest % 10 == 0; rest /= 10) {
         digits--;
     }
-    snprintf(out, SETTINGS_VALUE_BYTES, "%.*f%%", digits, (double)share / (SETTINGS_WHOLE / 100));
+    snprintf(out, SETTINGS_VALUE_BYTES, "%.*f%%", digits, (double)share * 100 / SETTINGS_WHOLE);
     return out;
 }
 

@@ -17,7 +17,7 @@ function(read_kinds kinds_def)
       string(APPEND fields "        rest = true,\n")
     elseif(row MATCHES "^JOB_WORD\\([a-z_]+, ([a-z_]+), ([A-Z| ]+), \"([^\"]*)\"")
       string(APPEND fields
-             "        {'${CMAKE_MATCH_1}', 'word', required = true, words = '${CMAKE_MATCH_3}'},\n")
+             "        {'${CMAKE_MATCH_1}', 'word', required = true,\n         words = '${CMAKE_MATCH_3}'},\n")
     elseif(row MATCHES "^JOB_FIELD\\([a-z_]+, ([a-z_]+), ([A-Z]+), ([A-Z| ]+), ([-0-9]+), ([-0-9]+), \"([^\"]*)\", \"([^\"]*)\"\\)")
       set(name ${CMAKE_MATCH_1})
       set(type ${CMAKE_MATCH_2})
