@@ -132,6 +132,23 @@ Test(cli_learn, a_copy_brings_back_what_was_forgotten_after_it)
     PRINTS("would go from version 1");
 }
 
+Test(cli_learn, a_store_is_adopted_as_the_fleets)
+{
+    struct store *store = NULL;
+    struct error err = {0};
+    char printed[80];
+
+    DO("SET", "sh:learn:store", "0123456789abcdef0123456789abcdef");
+    RUN(0, "learn", "adopt");
+    OK(store_open(path, STORE_READ, &store, &err));
+    snprintf(printed, sizeof printed, "%s is the fleet's store", store_id(store));
+    PRINTS(printed);
+    redisReply *known = COMMAND("GET", "sh:learn:store");
+    cr_assert_str_eq(known->str, store_id(store));
+    redis_reply_free(known);
+    store_close(store);
+}
+
 Test(cli_learn, what_is_missing_or_wrong_is_named)
 {
     RUN(2, "learn", "tiers");

@@ -53,6 +53,7 @@ int cmd_learn_check(struct cli *cli);
 int cmd_learn_forget(struct cli *cli);
 int cmd_learn_restore(struct cli *cli);
 int cmd_learn_migrate(struct cli *cli);
+int cmd_learn_adopt(struct cli *cli);
 
 /* lift.c */
 int cmd_lift(struct cli *cli);

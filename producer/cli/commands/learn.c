@@ -10,31 +10,13 @@
 
 #include "base/clock.h"
 #include "cli/commands/commands.h"
+#include "cli/frame/connections.h"
 #include "cli/frame/output.h"
+#include "learn/owner.h"
 #include "learn/questions.h"
 #include "learn/store.h"
 
 enum { TABLE_MOST = 12, BAR_CHARS = 20, CELL_BYTES = 64 };
-
-static const char *learn_place(const struct cli *cli)
-{
-    if (cli->settings.learn[0] == '\0') {
-        cli_usage(cli->command, "no learning store is named: expected --learn FILE, or "
-                                "STILLHOUSE_LEARN");
-    }
-    return cli->settings.learn;
-}
-
-static struct store *open_store(const struct cli *cli, enum store_mode mode)
-{
-    struct store *store = NULL;
-    struct error err = {0};
-
-    if (store_open(learn_place(cli), mode, &store, &err) != STATUS_OK) {
-        cli_exit(cli_fail(&err));
-    }
-    return store;
-}
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
@@ -177,7 +159,7 @@ int cmd_learn_ask(struct cli *cli)
     if (question_take(question, given, with, &err) != STATUS_OK) {
         cli_usage(cli->command, "%s", err.text);
     }
-    struct store *store = open_store(cli, STORE_READ);
+    struct store *store = cli_store(cli, STORE_READ);
     enum status status =
         question_ask(store_database(store), question, with, clock_unix_ms(), &rows, &err);
     if (status == STATUS_OK) {
@@ -196,7 +178,7 @@ int cmd_learn_ask(struct cli *cli)
 
 int cmd_learn_backup(struct cli *cli)
 {
-    struct store *store = open_store(cli, STORE_READ);
+    struct store *store = cli_store(cli, STORE_READ);
     struct error err = {0};
 
     const enum status status = store_backup(store, cli->arguments[0], &err);
@@ -206,7 +188,7 @@ int cmd_learn_backup(struct cli *cli)
 
 int cmd_learn_check(struct cli *cli)
 {
-    struct store *store = open_store(cli, STORE_READ);
+    struct store *store = cli_store(cli, STORE_READ);
     struct error err = {0};
 
     const enum status status = store_check(store, &err);
@@ -236,7 +218,7 @@ int cmd_learn_forget(struct cli *cli)
     const char *domain = cli_domain(cli, cli_has(cli, "task-id"));
     what.domain = domain == NULL ? (struct slice){NULL, 0} : slice_of(domain);
 
-    struct store *store = open_store(cli, STORE_CHANGE);
+    struct store *store = cli_store(cli, STORE_CHANGE);
     enum status status = STATUS_OK;
     while (status == STATUS_OK && deleted == ROWS_AT_ONCE) {
         status = store_forget(store, &what, &deleted, &err);
@@ -253,8 +235,9 @@ int cmd_learn_restore(struct cli *cli)
 {
     struct error err = {0};
 
-    return store_restore(learn_place(cli), cli->arguments[0], &err) == STATUS_OK ? CLI_DONE
-                                                                                 : cli_fail(&err);
+    return store_restore(cli_store_path(cli), cli->arguments[0], &err) == STATUS_OK
+               ? CLI_DONE
+               : cli_fail(&err);
 }
 
 int cmd_learn_migrate(struct cli *cli)
@@ -264,7 +247,7 @@ int cmd_learn_migrate(struct cli *cli)
     struct error err = {0};
     int from = 0;
 
-    if (store_migrate(learn_place(cli), to, is_trial, &from, &err) != STATUS_OK) {
+    if (store_migrate(cli_store_path(cli), to, is_trial, &from, &err) != STATUS_OK) {
         return cli_fail(&err);
     }
     if (to == 0) {
@@ -273,4 +256,19 @@ int cmd_learn_migrate(struct cli *cli)
         printf("%s version %d to %d\n", is_trial ? "would go from" : "went from", from, to);
     }
     return CLI_DONE;
+}
+
+int cmd_learn_adopt(struct cli *cli)
+{
+    struct store *store = cli_store(cli, STORE_READ);
+    struct redis_conn *conn = cli_redis(cli);
+    struct error err = {0};
+
+    const enum status status = owner_adopt(conn, cli->settings.prefix, store_id(store), &err);
+    if (status == STATUS_OK) {
+        printf("%s is the fleet's store\n", store_id(store));
+    }
+    redis_conn_free(conn);
+    store_close(store);
+    return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
 }

@@ -6,10 +6,10 @@
 
 #include "base/clock.h"
 #include "cli/commands/commands.h"
+#include "cli/frame/connections.h"
 #include "cli/frame/output.h"
 #include "learn/lift.h"
 #include "learn/questions.h"
-#include "learn/store.h"
 #include "json/write.h"
 
 #define DAY_MS ((int64_t)24 * 60 * 60 * 1000)
@@ -58,11 +58,10 @@ static void add_row(struct groups *groups, const struct rows *rows)
     }
 }
 
-static enum status ask_store(const char *where, const char *domain, int64_t days,
+static enum status ask_store(struct store *store, const char *domain, int64_t days,
                              struct groups *groups, struct error *err)
 {
     const struct store_question *question = question_find(slice_of("lift"));
-    struct store *store = NULL;
     struct rows rows;
     char text[24];
 
@@ -70,21 +69,12 @@ static enum status ask_store(const char *where, const char *domain, int64_t days
     const struct slice given[QUESTION_PARAMETERS_MAX] = {slice_of(domain), slice_of(text)};
     struct value with[QUESTION_PARAMETERS_MAX];
 
-    enum status status = store_open(where, STORE_READ, &store, err);
-    if (status == STATUS_OK) {
-        status = question_take(question, given, with, err);
+    TRY(question_take(question, given, with, err));
+    TRY(question_ask(store_database(store), question, with, clock_unix_ms(), &rows, err));
+    while (rows_next(&rows, err) == ROWS_ONE) {
+        add_row(groups, &rows);
     }
-    if (status == STATUS_OK) {
-        status = question_ask(store_database(store), question, with, clock_unix_ms(), &rows, err);
-    }
-    if (status == STATUS_OK) {
-        while (rows_next(&rows, err) == ROWS_ONE) {
-            add_row(groups, &rows);
-        }
-        status = rows_end(&rows);
-    }
-    store_close(store);
-    return status;
+    return rows_end(&rows);
 }
 
 /* ---- what is shown --------------------------------------------------------------------------- */
@@ -184,11 +174,9 @@ int cmd_lift(struct cli *cli)
     struct groups groups = {0};
     struct error err = {0};
 
-    if (cli->settings.learn[0] == '\0') {
-        cli_usage(cli->command, "no learning store is named: expected --learn FILE, or "
-                                "STILLHOUSE_LEARN");
-    }
-    const enum status status = ask_store(cli->settings.learn, domain, days, &groups, &err);
+    struct store *store = cli_store(cli, STORE_READ);
+    const enum status status = ask_store(store, domain, days, &groups, &err);
+    store_close(store);
     if (status != STATUS_OK) {
         return cli_fail(&err);
     }

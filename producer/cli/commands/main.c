@@ -169,7 +169,9 @@ static const struct command commands[] = {
      "with\n"
      "--csv lines of CSV; `export` gives a line of JSON an execution. Reads the store itself, "
      "whether\n"
-     "its recorder is at work or not.",
+     "its recorder is at work or not. `adopt` makes this file the fleet's history where Redis "
+     "knows\n"
+     "another.",
      (const struct cli_option[]){
          {"domain", "D", "whose executions",
           "tiers types pools solutions trend route lift task feedback policy forget"},
@@ -207,6 +209,7 @@ static const struct command commands[] = {
          {"restore", NULL, "FILE", 1, 1, cmd_learn_restore},
          {"check", NULL, "", 0, 0, cmd_learn_check},
          {"migrate", NULL, "[--to N] [--dry-run]", 0, 0, cmd_learn_migrate},
+         {"adopt", NULL, "", 0, 0, cmd_learn_adopt},
          {"forget", NULL, "--domain D --task-id T", 0, 0, cmd_learn_forget},
          {"forget", "user", "--user U [--domain D]", 0, 0, cmd_learn_forget},
          {.run = NULL}}},

@@ -123,3 +123,23 @@ int client_fail(const stillhouse_client *client, stillhouse_status status)
     (void)cli_fail(&err);
     return (int)status;
 }
+
+const char *cli_store_path(const struct cli *cli)
+{
+    if (cli->settings.learn[0] == '\0') {
+        cli_usage(cli->command, "no learning store is named: expected --learn FILE, or "
+                                "STILLHOUSE_LEARN");
+    }
+    return cli->settings.learn;
+}
+
+struct store *cli_store(const struct cli *cli, enum store_mode mode)
+{
+    struct store *store = NULL;
+    struct error err = {0};
+
+    if (store_open(cli_store_path(cli), mode, &store, &err) != STATUS_OK) {
+        cli_exit(cli_fail(&err));
+    }
+    return store;
+}

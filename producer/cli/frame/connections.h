@@ -12,6 +12,7 @@
 #define STILLHOUSE_CLI_FRAME_CONNECTIONS_H
 
 #include "cli/frame/cli.h"
+#include "learn/store.h"
 #include "queue/queue.h"
 #include "redis/conn.h"
 #include "stillhouse.h"
@@ -28,6 +29,11 @@ struct redis_conn *cli_cache_redis(const struct cli *cli);
 /* The queue that the first argument names, and its Redis. It must be one of the kinds, a
  * partition of one, or have something in Redis: else its name was mistyped, CLI_NOT_FOUND. */
 struct redis_conn *cli_open_queue(const struct cli *cli, struct queue *queue);
+
+/* The learning store that --learn names; its path alone. One that is not named, or cannot be
+ * opened, ends the program. store_close. */
+const char *cli_store_path(const struct cli *cli);
+struct store *cli_store(const struct cli *cli, enum store_mode mode);
 
 /* A client of the producer library with the command's settings. stillhouse_close. */
 struct client_bounds {
