@@ -364,7 +364,7 @@ int main(int argc, char **argv)
         {"--batch", FLAG_NUMBER, &batch, "records a transaction, up to 1024"},
         {"--asks", FLAG_NUMBER, &asks, "times a question"},
         {"--rounds", FLAG_NUMBER, &rounds, "rounds"},
-        {"--first-round", FLAG_NUMBER, &first_round, "number of the first round"},
+        {"--round", FLAG_NUMBER, &first_round, "number of the first round"},
         {"--group", FLAG_TEXT, &group, "name of the group in the figures"},
     };
     char folder[200];
