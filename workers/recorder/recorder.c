@@ -49,7 +49,6 @@ struct order {
 
 struct recorder {
     struct recorder_config config;
-    bool is_shared; /* a database that any number of recorders write to */
     pthread_t thread;
 
     pthread_mutex_t lock;   /* guards all below */
@@ -128,10 +127,8 @@ static enum status try_claim(struct recorder *recorder, struct error *err)
     if (recorder->store == NULL) {
         TRY(store_open(recorder->config.settings->learn, STORE_WRITE, &recorder->store, err));
     }
-    if (!recorder->is_shared) {
-        const struct owner owner = owner_of(recorder);
-        TRY(owner_claim(recorder->conn, &owner, err));
-    }
+    const struct owner owner = owner_of(recorder);
+    TRY(owner_claim(recorder->conn, &owner, err));
     recorder->claimed_ms = asked_ms;
     return STATUS_OK;
 }
@@ -469,7 +466,7 @@ static void leave(struct recorder *recorder)
                                               now_unix_ms(recorder)};
         (void)!tiers_tell(recorder->tiers, &telling, TELL_DOMAINS, &left, &err);
     }
-    if (recorder->claimed_ms != 0 && !recorder->is_shared) {
+    if (recorder->claimed_ms != 0) {
         const struct owner owner = owner_of(recorder);
         owner_release(recorder->conn, &owner);
     }
@@ -550,7 +547,6 @@ enum status recorder_start(const struct recorder_config *config, struct recorder
     struct recorder *recorder = must_alloc(1, sizeof *recorder);
 
     recorder->config = *config;
-    recorder->is_shared = strstr(config->settings->learn, "://") != NULL;
     recorder->groups = 1;
     recorder->tiers = tiers_new(config->settings->prefix);
     recorder->random.state = (uint64_t)clock_now_ns();
