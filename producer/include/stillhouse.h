@@ -414,7 +414,8 @@ STILLHOUSE_API void stillhouse_outbox_counts(const stillhouse_client *client, ui
 typedef struct stillhouse_example {
     const char *id;
     const char *text;
-    double distance;
+    double distance; /* cosine distance to the query: 0 (same direction) to 2 (opposite); 1 less it
+                        is the cosine similarity */
     const stillhouse_meta *metadata;
     size_t metadata_count;
 } stillhouse_example;
@@ -538,6 +539,10 @@ STILLHOUSE_API stillhouse_prompt_kind stillhouse_messages(stillhouse_client *cli
                                                           const char *domain, const char *query,
                                                           int k, int wait_ms,
                                                           stillhouse_messages_result *out);
+/* How far from the query the example is that message i < count is a half of: the distance of that
+ * stillhouse_example, both halves the same. -1 for NULL and for i >= count. Any thread. */
+STILLHOUSE_API double stillhouse_message_distance(const stillhouse_messages_result *messages,
+                                                  size_t i);
 /* Frees and empties it. NULL is fine. */
 STILLHOUSE_API void stillhouse_messages_free(stillhouse_messages_result *messages);
 

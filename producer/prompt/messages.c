@@ -42,17 +42,23 @@ static bool append_example(const struct halves *halves, size_t share, struct str
     return false;
 }
 
-static enum status put_together(const struct strbuf *texts, struct memory_made *made,
-                                struct error *err)
+/* [messages][a distance for each two of them][texts, each with its NUL]
+ *
+ * The distances stand behind the messages, not in them: callers' programs know how large these are.
+ */
+static enum status put_together(const double *distances, const struct strbuf *texts,
+                                struct memory_made *made, struct error *err)
 {
     const size_t array_bytes = made->count * sizeof(stillhouse_message);
+    const size_t distances_bytes = made->count / 2 * sizeof *distances;
 
-    made->bytes = array_bytes + texts->bytes;
+    made->bytes = array_bytes + distances_bytes + texts->bytes;
     stillhouse_message *messages = malloc(made->bytes + 1); /* never none */
     if (messages == NULL) {
         return error_set(err, STATUS_OOM, "out of memory for messages");
     }
-    char *at = (char *)messages + array_bytes;
+    memcpy(messages + made->count, distances, distances_bytes);
+    char *at = (char *)messages + array_bytes + distances_bytes;
     if (texts->bytes > 0) {
         memcpy(at, texts->data, texts->bytes);
     }
@@ -68,21 +74,25 @@ enum status messages_make(const struct memory_hit *hit, int k, struct memory_mad
                           struct error *err)
 {
     const size_t nearest = hit->count < (size_t)k ? hit->count : (size_t)k;
-    struct halves halves[BODIES_K_MAX];
+    struct result_task tasks[BODIES_K_MAX];
+    double distances[BODIES_K_MAX];
     struct strbuf texts = {0};
-    size_t tasks = 0;
+    size_t count = 0;
 
     *made = (struct memory_made){.k = k};
     for (size_t i = 0; i < nearest; i++) {
-        tasks += result_halves(hit->piece, hit->made_at, i, &halves[tasks]);
+        count += result_task(hit->piece, hit->made_at, i, &tasks[count]);
     }
-    size_t share = tasks == 0 ? 0 : MESSAGES_MAX_BYTES / tasks;
+    size_t share = count == 0 ? 0 : MESSAGES_MAX_BYTES / count;
     share = share < MESSAGES_EXAMPLE_MAX_BYTES ? share : MESSAGES_EXAMPLE_MAX_BYTES;
-    for (size_t i = tasks; i-- > 0 && strbuf_ok(&texts);) {
-        made->count += append_example(&halves[i], share, &texts) ? 2 : 0;
+    for (size_t i = count; i-- > 0 && strbuf_ok(&texts);) {
+        if (append_example(&tasks[i].halves, share, &texts)) {
+            distances[made->count / 2] = tasks[i].distance;
+            made->count += 2;
+        }
     }
     const enum status status = strbuf_ok(&texts)
-                                   ? put_together(&texts, made, err)
+                                   ? put_together(distances, &texts, made, err)
                                    : error_set(err, STATUS_OOM, "out of memory for messages");
     strbuf_free(&texts);
     return status;
@@ -100,4 +110,12 @@ void *messages_copy(const struct memory_made *made)
         out[i].content = (char *)out + (out[i].content - (const char *)made->piece);
     }
     return out;
+}
+
+double stillhouse_message_distance(const stillhouse_messages_result *messages, size_t i)
+{
+    if (messages == NULL || i >= messages->count) {
+        return -1;
+    }
+    return ((const double *)(const void *)(messages->messages + messages->count))[i / 2];
 }

@@ -19,8 +19,8 @@
 
 enum { MESSAGES_MAX_BYTES = 16 * 1024, MESSAGES_EXAMPLE_MAX_BYTES = 4 * 1024 };
 
-/* Of the nearest k examples: the piece is an array of made->count stillhouse_message and what they
- * point to; free() it. OOM leaves nothing. */
+/* Of the nearest k examples: the piece is an array of made->count stillhouse_message, what they
+ * point to and how far their examples are away; free() it. OOM leaves nothing. */
 enum status messages_make(const struct memory_hit *hit, int k, struct memory_made *made,
                           struct error *err) MUSTCHECK;
 

@@ -196,7 +196,7 @@ const char *stillhouse_example_result(const stillhouse_result *result, size_t i)
     return halves_of(result, i)->result;
 }
 
-bool result_halves(const void *piece, uintptr_t made_at, size_t i, struct halves *out)
+bool result_task(const void *piece, uintptr_t made_at, size_t i, struct result_task *out)
 {
     const stillhouse_result *result = piece;
     const char *start = piece;
@@ -207,8 +207,11 @@ bool result_halves(const void *piece, uintptr_t made_at, size_t i, struct halves
     if (halves[i].prompt == NULL) {
         return false;
     }
-    *out = (struct halves){slice_of(start + ((uintptr_t)halves[i].prompt - made_at)),
-                           slice_of(start + ((uintptr_t)halves[i].result - made_at))};
+    *out = (struct result_task){
+        .halves = {slice_of(start + ((uintptr_t)halves[i].prompt - made_at)),
+                   slice_of(start + ((uintptr_t)halves[i].result - made_at))},
+        .distance = examples[i].distance,
+    };
     return true;
 }
 

@@ -15,8 +15,13 @@ stillhouse_result *result_make(const struct enrich_result *from, bool stale,
  * the time when it was at `made_at`. NULL when memory is short. */
 stillhouse_result *result_copy(const void *piece, size_t bytes, uintptr_t made_at) MUSTCHECK;
 
-/* The halves of example i < count of such a piece, aligned: they point into it. False: it has none.
- */
-bool result_halves(const void *piece, uintptr_t made_at, size_t i, struct halves *out) MUSTCHECK;
+/* A past task among the examples of a result. */
+struct result_task {
+    struct halves halves; /* they point into the piece */
+    double distance;
+};
+
+/* Example i < count of such a piece, aligned. False: it is none. */
+bool result_task(const void *piece, uintptr_t made_at, size_t i, struct result_task *out) MUSTCHECK;
 
 #endif

@@ -112,6 +112,9 @@ Test(messages, distilled_tasks_come_back_split_exactly_and_the_nearest_last)
         cr_assert_eq(stillhouse_example_prompt(result, i) != NULL, is_task);
         cr_assert_eq(stillhouse_example_result(result, i) != NULL, is_task);
         if (strcmp(example->id, "near") == 0) {
+            cr_assert_eq(stillhouse_message_distance(&past, 0), example->distance);
+            cr_assert_eq(stillhouse_message_distance(&past, 1), example->distance);
+            cr_assert(example->distance >= 0 && example->distance <= 2);
             cr_assert_str_eq(stillhouse_example_prompt(result, i), near);
             cr_assert_str_eq(stillhouse_example_result(result, i), "three\n\nmonths");
             cr_assert_eq(meta_of(example, "caller_prompt_bytes")->integer, 1);

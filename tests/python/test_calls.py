@@ -51,6 +51,10 @@ def test_messages_are_user_and_assistant_by_turns_the_nearest_last(fleet, make):
         {"role": "user", "content": "notice period for tenants 1"},
         {"role": "assistant", "content": "1 months"},
     ]
+    examples = sh.lookup(domain, "notice period for tenants 1").examples
+    assert messages.distances == tuple(example.distance for example in reversed(examples))
+    assert messages.distances == tuple(sorted(messages.distances, reverse=True))
+    assert abs(messages.distances[-1]) < 1e-3
     one = sh.messages(domain, "notice period for tenants 2", 1, wait_ms=5000)
     assert [message["content"] for message in one] == ["notice period for tenants 2", "2 months"]
 
@@ -58,7 +62,7 @@ def test_messages_are_user_and_assistant_by_turns_the_nearest_last(fleet, make):
 def test_messages_of_a_domain_without_any_are_none(redis, make):
     messages = make(redis_url=redis.url).messages("legal", "notice period")
     assert messages == []
-    assert (messages.kind, messages.status) == ("fallback", Status.NOT_FOUND)
+    assert (messages.kind, messages.status, messages.distances) == ("fallback", Status.NOT_FOUND, ())
 
 
 def test_a_result_has_the_two_halves_of_each_task(fleet, make):

@@ -120,6 +120,31 @@ Test(messages, the_nearest_k_come_by_turns_and_the_nearest_is_last)
     free(copy);
 }
 
+Test(messages, a_message_says_how_far_away_its_example_is)
+{
+    struct example examples[] = {task("q1\n\na1", -1),
+                                 {.text = slice_of("document")},
+                                 task("\xe2\x80\x8b\n\nunseen", -1),
+                                 task("q2\n\na2", -1)};
+
+    for (size_t i = 0; i < 4; i++) {
+        examples[i].distance = 0.25 * (double)(i + 1);
+    }
+    messages_of(examples, 4, 4);
+    void *copy = messages_copy(&made);
+    memset(made.piece, 0xff, made.bytes);
+    stillhouse_messages_result past = {.messages = copy, .count = made.count, .owned = copy};
+    cr_assert_eq(past.count, 4);
+    cr_assert_eq(stillhouse_message_distance(&past, 0), 1.0);
+    cr_assert_eq(stillhouse_message_distance(&past, 1), 1.0);
+    cr_assert_eq(stillhouse_message_distance(&past, 2), 0.25);
+    cr_assert_eq(stillhouse_message_distance(&past, 3), 0.25);
+    cr_assert_eq(stillhouse_message_distance(&past, 4), -1.0);
+    cr_assert_eq(stillhouse_message_distance(NULL, 0), -1.0);
+    stillhouse_messages_free(&past);
+    cr_assert_eq(stillhouse_message_distance(&past, 0), -1.0, "of an empty one");
+}
+
 Test(messages, control_tokens_roles_and_what_cannot_be_seen_end_no_message)
 {
     static const char *const forged[] = {

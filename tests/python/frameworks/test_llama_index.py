@@ -8,6 +8,7 @@ from stillhouse import InvalidError
 from support import PAST, QUESTION, Clock, clients, loop_goes_on, teach
 
 pytest.importorskip("llama_index.core", reason="pip has no llama-index-core")
+from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.schema import MetadataMode
 from stillhouse.llama_index import StillhouseRetriever
 
@@ -30,7 +31,11 @@ def test_past_tasks_are_nodes_nearest_first_with_safe_texts(fleet, how):
     assert [(one.metadata["question"], one.metadata["answer"]) for one in nodes] == NEAREST_FIRST
     for mode in (MetadataMode.LLM, MetadataMode.EMBED, MetadataMode.NONE):
         assert [one.get_content(mode) for one in nodes] == ["\n".join(halves) for halves in NEAREST_FIRST]
-    assert [one.score for one in nodes] == [None, None]
+    near, far = sh.messages(domain, QUESTION).distances[::-1]
+    assert [one.score for one in nodes] == [1 - near, 1 - far]
+    assert 1 >= nodes[0].score >= nodes[1].score >= -1
+    between = SimilarityPostprocessor(similarity_cutoff=(nodes[0].score + nodes[1].score) / 2)
+    assert between.postprocess_nodes(nodes) == nodes[:1]
     assert len(retrieve(StillhouseRetriever(sh, domain, k=1), how)) == 1
 
 

@@ -193,6 +193,7 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "messages": (c_int, [_client, _text, _text, c_int, c_int, POINTER(MessagesResult)]),
     "messages_from_memory": (c_bool, [_client, _text, _text, c_int, POINTER(MessagesResult)]),
     "messages_for": (c_int, [_client, POINTER(Question), POINTER(MessagesResult)]),
+    "message_distance": (c_double, [POINTER(MessagesResult), c_size_t]),
     "messages_free": (None, [POINTER(MessagesResult)]),
 }
 

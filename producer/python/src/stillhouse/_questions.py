@@ -118,7 +118,8 @@ class ForMessages(Question[Messages]):
 
     def take(self, out: c.MessagesResult, id: str, reason: str) -> Messages:
         each = [{"role": c.text_of(one.role), "content": c.text_of(one.content)} for one in out.messages[: out.count]]
-        return messages_of(each, KINDS[out.kind], out.examples, id, STATUSES[out.status], reason)
+        away = tuple(lib.stillhouse_message_distance(out, i) for i in range(0, out.count, 2))
+        return messages_of(each, KINDS[out.kind], out.examples, id, STATUSES[out.status], reason, away)
 
     def free(self, out: c.MessagesResult) -> None:
         lib.stillhouse_messages_free(out)

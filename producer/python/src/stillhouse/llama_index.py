@@ -27,9 +27,9 @@ class StillhouseRetriever(BaseRetriever):
     A node's text is the question, a line's end and the answer, and its metadata has them apart as
     "question" and "answer", which no prompt shows. Both are those of messages(): bounded, control tokens
     of chat templates broken, nothing that cannot be seen. Indexed documents are no tasks and are left
-    out. score is None: messages() do not say how far away they are, and a distance of another call may
-    be another result's. A postprocessor with a cutoff of scores therefore lets none through. Bounded as
-    messages(); aretrieve() blocks no event loop.
+    out. score: the cosine similarity of question and query, 1 less the distance that messages() say: 1
+    (same direction) to -1 (opposite), as a SimilarityPostprocessor expects it. Bounded as messages();
+    aretrieve() blocks no event loop.
     """
 
     def __init__(self, client: Client, domain: str, *, k: int = 3, wait_ms: int = 0) -> None:
@@ -47,7 +47,8 @@ class StillhouseRetriever(BaseRetriever):
 
 
 def _nodes(examples: Messages) -> list[NodeWithScore]:
-    return [NodeWithScore(node=_node(asked, said)) for asked, said in reversed(pairs(examples))]
+    nearest_last = zip(pairs(examples), examples.distances)
+    return [NodeWithScore(node=_node(*halves), score=1 - away) for halves, away in reversed(list(nearest_last))]
 
 
 def _node(asked: str, said: str) -> TextNode:

@@ -39,11 +39,14 @@ class Prompt(str):
 class Messages(list[dict[str, str]]):
     """Examples as chat messages, user and assistant by turns, the nearest last; or none.
 
-    They stand between a system message and the question. The attributes are those of a Prompt.
+    They stand between a system message and the question. The attributes are those of a Prompt, and
+    distances: how far each example is from the query, in the order of the messages and so the least
+    last; the cosine distance of Example.distance.
     """
 
-    __slots__ = ("examples", "id", "kind", "reason", "status")
+    __slots__ = ("distances", "examples", "id", "kind", "reason", "status")
 
+    distances: tuple[float, ...]
     examples: int
     id: str
     kind: Kind
@@ -51,7 +54,8 @@ class Messages(list[dict[str, str]]):
     status: Status
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return messages_of, (list(self), self.kind, self.examples, self.id, self.status, self.reason)
+        told = (self.kind, self.examples, self.id, self.status, self.reason, self.distances)
+        return messages_of, (list(self), *told)
 
 
 Answer = TypeVar("Answer", Prompt, Messages)
@@ -71,9 +75,17 @@ def prompt_of(text: str, kind: Kind, examples: int, id: str, status: Status, rea
 
 
 def messages_of(
-    each: Iterable[dict[str, str]], kind: Kind, examples: int, id: str, status: Status, reason: str = ""
+    each: Iterable[dict[str, str]],
+    kind: Kind,
+    examples: int,
+    id: str,
+    status: Status,
+    reason: str = "",
+    distances: tuple[float, ...] = (),
 ) -> Messages:
-    return _told(Messages(each), kind, examples, id, status, reason)
+    messages = _told(Messages(each), kind, examples, id, status, reason)
+    messages.distances = distances
+    return messages
 
 
 class JobId(str):
@@ -100,7 +112,10 @@ def job_id_of(id: str, kept: bool, reason: str) -> JobId:
 
 @dataclass(frozen=True)
 class Example:
-    """One past task, or an indexed document, which has no `prompt` and `result` of its own."""
+    """One past task, or an indexed document, which has no `prompt` and `result` of its own.
+
+    distance: the cosine distance to the query, 0 (same direction) to 2 (opposite).
+    """
 
     id: str
     text: str
