@@ -151,6 +151,13 @@ ENDS = {
         "    while True: sh.prompt('legal', str(time.time()), 'b')\n"
         "threading.Thread(target=work, daemon=True).start(); time.sleep(.2)"
     ),
+    "in a daemon thread's loop": (
+        "import asyncio, threading, time\nfrom stillhouse import AsyncStillhouse\n"
+        "a = AsyncStillhouse(**PATIENT)\n"
+        "async def work():\n"
+        "    while True: await a.prompt('legal', str(time.time()), 'b')\n"
+        "threading.Thread(target=lambda: asyncio.run(work()), daemon=True).start(); time.sleep(.2)"
+    ),
     "in a circle": "sh.myself = [sh]; sh.prompt('legal', 'q', 'b'); del sh",
     "in a child": (
         "import os\n"
@@ -185,9 +192,14 @@ ENDS = {
 }
 
 
+# Registered first, it runs last: what the client's end leaves running has time to say something.
+LINGER = "import atexit, time\natexit.register(time.sleep, .2)\n"
+
+
 @pytest.mark.parametrize("how", ENDS)
 def test_the_interpreter_ends_without_a_word(redis, how):
-    program = f"from stillhouse import Stillhouse\nPATIENT = {PATIENT}\nsh = Stillhouse(**PATIENT)\n{ENDS[how]}\n"
+    client = f"from stillhouse import Stillhouse\nPATIENT = {PATIENT}\nsh = Stillhouse(**PATIENT)\n"
+    program = f"{LINGER}{client}{ENDS[how]}\n"
     environment = {**os.environ, "STILLHOUSE_REDIS_URL": redis.url}
     command = [sys.executable, "-X", "dev", "-c", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)

@@ -83,6 +83,7 @@ class Clients:
         self._idle: list[Client] = []
         self._all: list[Client] = []
         self._closed = False
+        self._at_end = False
         self._tasks = dict.fromkeys(TASKS, 0)
         self._unasked = 0
         self._lock = threading.RLock()
@@ -97,7 +98,7 @@ class Clients:
 
     def take_idle(self) -> Client | None:
         """One that is there already, without waiting for anything."""
-        self._check_open()
+        self.check_open()
         try:
             return self._idle.pop()
         except IndexError:
@@ -115,6 +116,21 @@ class Clients:
         if not was_closed:
             c.lib.stillhouse_close(self._first)
         self._close_idle()
+
+    def end(self) -> None:
+        """close() when nobody has them any more, or at the interpreter's end."""
+        self._at_end = True
+        self.close()
+
+    def check_open(self) -> None:
+        """Daemon threads run on for a moment at the interpreter's end, which then stops them: one that
+        makes a call in this moment is stopped now, as silently.
+        """
+        if not self._closed:
+            return
+        if self._at_end and threading.current_thread().daemon:
+            raise SystemExit
+        raise ClosedError("the client is closed: expected one that is open")
 
     def counted(self) -> dict[str, int]:
         """The counts of all clients together, by their names in Stats."""
@@ -140,7 +156,7 @@ class Clients:
 
     def _open(self) -> Client:
         """The lock is held, or nobody else has this yet."""
-        self._check_open()
+        self.check_open()
         pointer = ctypes.c_void_p()
         status = c.lib.stillhouse_open_beside(self._first, ctypes.byref(pointer))
         if status != 0 or pointer.value is None:
@@ -148,10 +164,6 @@ class Clients:
         client = Client(pointer.value)
         self._all.append(client)
         return client
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("the client is closed: expected one that is open")
 
     def _close_idle(self) -> None:
         while True:

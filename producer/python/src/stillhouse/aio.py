@@ -333,8 +333,7 @@ class AsyncStillhouse:
 
     def _submit(self, pool: str, call: Callable[..., T], *args: Any, **keywords: Any) -> asyncio.Future[T]:
         """Starts a call in a thread, in the caller's context: the span of a trace is found there."""
-        if self.sync.closed:
-            raise ClosedError("the client is closed: expected one that is open")
+        self.sync._clients.check_open()
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

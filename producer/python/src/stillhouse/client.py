@@ -83,7 +83,7 @@ class Stillhouse:
         self.form = form_of(form if form is not None else os.environ.get("STILLHOUSE_EXAMPLES") or "block")
         self._clients = Clients(arguments.client_options(settings), spare)
         self._away = False
-        self._end = weakref.finalize(self, self._clients.close)
+        self._end = weakref.finalize(self, self._clients.end)
 
     # ---- prompts ----------------------------------------------------------------------------
 
@@ -396,7 +396,8 @@ class Stillhouse:
 
     def close(self) -> None:
         """Ends it; calls under way end as usual. A second time does nothing."""
-        self._end()
+        self._end.detach()
+        self._clients.close()
 
     @property
     def closed(self) -> bool:
