@@ -190,9 +190,10 @@ static bool commit_one(void)
 {
     struct settings settings;
     struct context ctx = {.settings = &settings, .metrics = metrics_new()};
-    const struct settling target = {{&queue, "me", "worker"}, never, NULL};
+    static const struct handler handler;
+    const struct settling target = {{&queue, "me", "worker"}, &handler, never, NULL};
     const struct job job = {.id = {"a", 1}, .entry = {"1-1", 3}, .deliveries = 1};
-    const struct task task = {.job = &job, .verdict = VERDICT_DONE};
+    struct task task = {.job = &job, .verdict = VERDICT_DONE};
     struct strbuf text = {0};
 
     settings_defaults(&settings);

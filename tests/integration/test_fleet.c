@@ -729,6 +729,56 @@ Test(fleet, each_distill_job_leaves_an_outcome_where_the_setting_asks_and_a_fail
     arena_free(&arena);
 }
 
+/* The outcome is of the task: it says nothing of what became of its job. */
+Test(fleet, a_distill_job_that_ends_unread_or_unkept_leaves_its_outcome_all_the_same)
+{
+    const int64_t past_ms = clock_unix_ms() - 60000;
+    struct arena arena = {0};
+    struct record_body outcome;
+    char options[64];
+    char large[1500];
+
+    settings.record_distill = true;
+    settings.max_body_bytes = 1000;
+    memset(large, 'x', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    snprintf(options, sizeof options, "deadline_ms=%lld", (long long)past_ms);
+    start_fleet();
+    push_distill("legal", "late", "a prompt", "a result", 0.5, options);
+    wait_for("distill", "expired", 1);
+    push_distill("legal", "large", "a prompt", large, 0.5, "");
+    wait_for("distill", "buried", 1);
+    push("distill", "garbled", "legal", "", "\xc1", 1);
+    wait_for("distill", "buried", 2);
+    read_outcome("late.o", &arena, &outcome);
+    cr_assert(is_slice(outcome.task_id, "late") && outcome.success.value);
+    read_outcome("large.o", &arena, &outcome);
+    cr_assert(is_slice(outcome.task_id, "large") && outcome.quality_score.value == 50);
+    cr_assert_eq(counter_of("record", "enqueued"), 2, "of what cannot be read there is none");
+    arena_free(&arena);
+}
+
+Test(fleet, a_distill_job_that_waited_in_vain_leaves_its_outcome_before_it_is_dead)
+{
+    struct arena arena = {0};
+    struct record_body outcome;
+    char letter[256];
+
+    settings.record_distill = true;
+    settings.experience_ttl_ms = 1;
+    snprintf(settings.chroma_url, sizeof settings.chroma_url, "http://127.0.0.1:%d",
+             test_free_port());
+    start_fleet();
+    push_distill("legal", "waits", "a prompt", "a result", 0.5, "");
+    wait_for("distill", "buried", 1);
+    dead_letter("distill", letter, sizeof letter);
+    cr_assert_not_null(strstr(letter, "retries_exhausted"), "%s", letter);
+    cr_assert_eq(counter_of("record", "enqueued"), 1);
+    read_outcome("waits.o", &arena, &outcome);
+    cr_assert(is_slice(outcome.task_id, "waits") && outcome.success.value);
+    arena_free(&arena);
+}
+
 Test(fleet, a_full_queue_of_records_costs_outcomes_and_no_lesson)
 {
     settings.record_distill = true;

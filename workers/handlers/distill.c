@@ -6,8 +6,8 @@
  * twice: the document's id is the task's, its times are the job's. Failure modes: bad body ->
  * MALFORMED; a task that must not be learnt from -> REJECT; a server's failure, prompts not trimmed
  * or epoch not moved -> PARK; its text's own fault -> RETRY or REJECT. With
- * STILLHOUSE_RECORD=distill whatever ends leaves an outcome for the learning store first, and a
- * task that failed is DONE by that.
+ * STILLHOUSE_RECORD=distill whatever ends leaves an outcome for the learning store first
+ * (handlers/outcomes.h), and a task that failed is DONE by that.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -41,22 +41,7 @@ struct distill_batch {
     struct context *ctx;
     struct distill_item *items;
     size_t count;
-    struct outcome *outcomes; /* of all that can be read; NULL: none are left */
-    size_t outcome_count;
 };
-
-/* When the job was first enqueued, so that doing it again writes the same times. Whoever may write
- * to Redis may have put any number there: what lies ahead, or more than a year back, is no such
- * time (sh_enqueue has the same rule). */
-static int64_t enqueued_unix_ms(const struct context *ctx, const struct job *job)
-{
-    static const int64_t day_ms = INT64_C(24) * 60 * 60 * 1000;
-    const int64_t then_unix_ms = task_since_unix_ms(job);
-    const int64_t now_unix_ms = context_now_unix_ms(ctx);
-    const bool is_likely =
-        then_unix_ms < now_unix_ms + day_ms && then_unix_ms > now_unix_ms - 366 * day_ms;
-    return is_likely ? then_unix_ms : now_unix_ms;
-}
 
 static bool is_worth_learning(const struct context *ctx, const struct distill_body *body,
                               struct task *task)
@@ -78,18 +63,6 @@ static bool is_worth_learning(const struct context *ctx, const struct distill_bo
     return true;
 }
 
-static void note_outcome(struct distill_batch *batch, struct task *task,
-                         const struct distill_body *body)
-{
-    if (batch->outcomes == NULL) {
-        return;
-    }
-    struct distill_body *kept = arena_array(&batch->ctx->arena, 1, sizeof *kept);
-    *kept = *body;
-    batch->outcomes[batch->outcome_count++] =
-        (struct outcome){task, kept, enqueued_unix_ms(batch->ctx, task->job)};
-}
-
 static void decode(struct distill_batch *batch, struct task *tasks, size_t count)
 {
     struct context *ctx = batch->ctx;
@@ -108,11 +81,10 @@ static void decode(struct distill_batch *batch, struct task *tasks, size_t count
             task_judge(&tasks[i], readable ? VERDICT_REJECT : VERDICT_MALFORMED, "%s", err.text);
             continue;
         }
-        note_outcome(batch, &tasks[i], &item->body);
         if (is_worth_learning(ctx, &item->body, &tasks[i])) {
             item->task = &tasks[i];
             item->domain = context_text(ctx, job->domain);
-            item->created_unix_ms = enqueued_unix_ms(ctx, job);
+            item->created_unix_ms = task_enqueued_unix_ms(job, context_now_unix_ms(ctx));
             records_say_dropped(item->body.task_id, item->body.metadata.dropped);
             batch->count++;
         }
@@ -349,17 +321,11 @@ static void distill_process(struct context *ctx, struct task *tasks, size_t coun
         .items = arena_array(&ctx->arena, count, sizeof *batch.items),
     };
 
-    if (ctx->settings->record_distill) {
-        batch.outcomes = arena_array(&ctx->arena, count, sizeof *batch.outcomes);
-    }
     decode(&batch, tasks, count);
     merge_same_ids(&batch);
     embed(&batch);
     write_all(&batch);
     share_fates(&batch);
-    if (batch.outcome_count > 0) {
-        outcomes_leave(ctx, batch.outcomes, batch.outcome_count);
-    }
 }
 
-const struct handler handler_distill = {.process = distill_process};
+const struct handler handler_distill = {.process = distill_process, .before_end = outcomes_leave};

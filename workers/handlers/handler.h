@@ -16,6 +16,10 @@ struct handler {
     /* Judges every task of the batch. Runs in the lane's thread; memory from ctx->arena lives
      * until the batch is accounted for. */
     void (*process)(struct context *ctx, struct task *tasks, size_t count);
+
+    /* What must stand before jobs end, whatever for: done, expired or dead, also those that never
+     * reached `process`. May judge a task PARK instead. NULL: nothing must. */
+    void (*before_end)(struct context *ctx, struct task *const *tasks, size_t count);
 };
 
 /* handler_enrich and so on, one a kind. */

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "context/asking.h"
 #include "queue/enqueue.h"
+#include "queue/take.h"
 #include "rules/metadata.h"
 
 enum { CALL_JOBS = 100, QUALITY_SCALE = 100 };
@@ -21,14 +22,20 @@ static struct slice text_in(const struct metadata *metadata, const char *key)
     return value != NULL && value->type == META_STRING ? value->string : (struct slice){NULL, 0};
 }
 
+/* What is left of a job. */
+struct outcome {
+    struct task *task;
+    struct distill_body body;
+};
+
 static struct slice encode(struct context *ctx, const struct outcome *outcome)
 {
-    const struct distill_body *task = outcome->body;
+    const struct distill_body *task = &outcome->body;
     const struct metadata *metadata = &task->metadata;
     struct record_body body = {
         .kind = slice_of("outcome"),
         .task_id = task->task_id,
-        .at_ms = {outcome->at_unix_ms, true},
+        .at_ms = {task_enqueued_unix_ms(outcome->task->job, context_now_unix_ms(ctx)), true},
         .user = text_in(metadata, "user"),
         .task_type = text_in(metadata, "task_type"),
         .model_tier = text_in(metadata, "model_tier"),
@@ -66,14 +73,9 @@ static struct slice name(struct context *ctx, const struct job *job)
     return slice_of(id);
 }
 
-static bool ends_now(const struct task *task)
-{
-    return task->verdict == VERDICT_DONE || task->verdict == VERDICT_REJECT;
-}
-
 /* Up to CALL_JOBS of them in one call. */
 static void leave_some(struct context *ctx, const struct queue *queue,
-                       const struct outcome *const *outcomes, size_t count)
+                       const struct outcome *outcomes, size_t count)
 {
     struct queue_item *items = arena_array(&ctx->arena, count, sizeof *items);
     struct queue_answer *answers = arena_array(&ctx->arena, count, sizeof *answers);
@@ -82,15 +84,15 @@ static void leave_some(struct context *ctx, const struct queue *queue,
     size_t full = 0;
 
     for (size_t i = 0; i < count; i++) {
-        items[i] = (struct queue_item){.id = name(ctx, outcomes[i]->task->job),
-                                       .domain = outcomes[i]->task->job->domain,
+        items[i] = (struct queue_item){.id = name(ctx, outcomes[i].task->job),
+                                       .domain = outcomes[i].task->job->domain,
                                        .options = slice_of("priority=low"),
-                                       .body = encode(ctx, outcomes[i])};
+                                       .body = encode(ctx, &outcomes[i])};
     }
     const struct queue_items given = {queue, ctx->settings->max_backlog, items, count};
     if (queue_enqueue(context_redis(ctx), &given, answers, &err) != STATUS_OK) {
         for (size_t i = 0; i < count; i++) {
-            asking_judge_failure(outcomes[i]->task, OPERATION_REDIS, &err);
+            asking_judge_failure(outcomes[i].task, OPERATION_REDIS, &err);
         }
         return;
     }
@@ -103,27 +105,40 @@ static void leave_some(struct context *ctx, const struct queue *queue,
     }
 }
 
-void outcomes_leave(struct context *ctx, const struct outcome *outcomes, size_t count)
+/* Those whose body can be read; what cannot has no task to tell of. */
+static size_t read_bodies(struct context *ctx, struct task *const *tasks, size_t count,
+                          struct outcome *outcomes)
 {
-    const struct outcome **ending = arena_array(&ctx->arena, count, sizeof(void *));
-    struct queue queue;
-    struct error err = {0};
-    size_t left = 0;
+    size_t found = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (ends_now(outcomes[i].task)) {
-            ending[left++] = &outcomes[i];
-        }
+        const struct job *job = tasks[i]->job;
+        struct outcome *outcome = &outcomes[found];
+        struct error err = {0};
+        *outcome = (struct outcome){.task = tasks[i]};
+        found += queue_job_check(job, &err) == STATUS_OK &&
+                 bodies_accept_distill(job->body.data, job->body.bytes, &ctx->arena, &outcome->body,
+                                       &err) == STATUS_OK;
     }
-    if (left == 0) {
+    return found;
+}
+
+void outcomes_leave(struct context *ctx, struct task *const *tasks, size_t count)
+{
+    struct queue queue;
+    struct error err = {0};
+
+    if (!ctx->settings->record_distill) {
         return;
     }
-    context_phase(ctx, PHASE_FINISH);
+    struct outcome *outcomes = arena_array(&ctx->arena, count, sizeof *outcomes);
+    const size_t found = read_bodies(ctx, tasks, count, outcomes);
     if (queue_init(&queue, ctx->settings->prefix, job_kinds[KIND_record].name, &err) != STATUS_OK) {
         log_error("%s", err.text); /* the worker's own queues have this prefix too */
         return;
     }
-    for (size_t from = 0; from < left; from += CALL_JOBS) {
-        leave_some(ctx, &queue, ending + from, left - from < CALL_JOBS ? left - from : CALL_JOBS);
+    for (size_t from = 0; from < found; from += CALL_JOBS) {
+        leave_some(ctx, &queue, outcomes + from,
+                   found - from < CALL_JOBS ? found - from : CALL_JOBS);
     }
 }

@@ -389,7 +389,8 @@ static void work(struct lane *lane, struct take *take)
     }
     context_progress(&lane->ctx);
 
-    const struct settling settling = {{queue, lane->consumer, worker->id}, is_running, worker};
+    const struct settling settling = {
+        {queue, lane->consumer, worker->id}, worker->handlers[take->queue], is_running, worker};
     if (!settle(&lane->ctx, &settling, tasks, count)) {
         give_up(lane, take);
     }

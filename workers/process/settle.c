@@ -87,40 +87,19 @@ static void plan_finish(struct plan *plan, const struct task *task)
 static void plan_retry(struct plan *plan, const struct task *task)
 {
     const struct settings *settings = plan->ctx->settings;
-    const int64_t failures = task->job->attempt + 1;
 
-    if (!retry_is_left(failures, settings->max_attempts)) {
-        plan_bury(plan, task, "retries_exhausted");
-        return;
-    }
     add(&plan->retry, task)->delay_ms =
-        retry_delay_ms(&plan->ctx->random, failures, settings->retry_base_ms,
+        retry_delay_ms(&plan->ctx->random, task->job->attempt + 1, settings->retry_base_ms,
                        settings->retry_max_ms, task->wait_ms);
 }
 
-/* An experience ends by itself. What is thrown away for it is asked for twice, the second time of
- * Redis' clock at this moment. */
-static bool is_over(struct context *ctx, const struct task *task)
-{
-    const int64_t ttl_ms = ctx->settings->experience_ttl_ms;
-    int64_t now_unix_ms = 0;
-
-    return task_is_over(task, context_now_unix_ms(ctx), ttl_ms) &&
-           context_ask_time(ctx, &now_unix_ms, NULL) == STATUS_OK &&
-           task_is_over(task, now_unix_ms, ttl_ms);
-}
-
-/* No attempt is burnt, but not for ever. */
+/* No attempt is burnt. */
 static void plan_park(struct plan *plan, const struct task *task)
 {
     const struct settings *settings = plan->ctx->settings;
     const struct park_policy policy = {settings->retry_base_ms, settings->retry_max_ms,
                                        settings->breaker_pause_ms};
 
-    if (is_over(plan->ctx, task)) {
-        plan_bury(plan, task, "retries_exhausted");
-        return;
-    }
     const int64_t paused_ms = upstreams_wait_ms(plan->ctx->upstreams, task->operation);
     struct queue_end *end = add(&plan->retry, task);
     end->delay_ms = task_park_ms(task, paused_ms, &policy, &plan->ctx->random);
@@ -150,6 +129,9 @@ static void plan_task(struct plan *plan, const struct task *task)
         break;
     case VERDICT_OVERSIZE:
         plan_bury(plan, task, "oversize");
+        break;
+    case VERDICT_EXHAUSTED:
+        plan_bury(plan, task, "retries_exhausted");
         break;
     }
 }
@@ -308,8 +290,56 @@ static void account(const struct plan *plan, const struct settling *settling,
     }
 }
 
-bool settle(struct context *ctx, const struct settling *settling, const struct task *tasks,
-            size_t count)
+/* An experience ends by itself. What is thrown away for it is asked for twice, the second time of
+ * Redis' clock at this moment. */
+static bool is_over(struct context *ctx, const struct task *task)
+{
+    const int64_t ttl_ms = ctx->settings->experience_ttl_ms;
+    int64_t now_unix_ms = 0;
+
+    return task_is_over(task, context_now_unix_ms(ctx), ttl_ms) &&
+           context_ask_time(ctx, &now_unix_ms, NULL) == STATUS_OK &&
+           task_is_over(task, now_unix_ms, ttl_ms);
+}
+
+/* Nothing is tried or waits for ever. */
+static bool is_exhausted(struct context *ctx, const struct task *task)
+{
+    return task->verdict == VERDICT_RETRY
+               ? !retry_is_left(task->job->attempt + 1, ctx->settings->max_attempts)
+               : task->verdict == VERDICT_PARK && is_over(ctx, task);
+}
+
+static bool ends_now(const struct task *task)
+{
+    return task->verdict != VERDICT_RETRY && task->verdict != VERDICT_PARK;
+}
+
+/* THE place where it is known of a job that it ends, and not yet done. */
+static void prepare_ends(struct context *ctx, const struct settling *settling, struct task *tasks,
+                         size_t count)
+{
+    struct task **ending = arena_array(&ctx->arena, count, sizeof *ending);
+    size_t ending_count = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        const bool is_outage = tasks[i].verdict == VERDICT_PARK && tasks[i].tried;
+        if (tasks[i].verdict == VERDICT_RETRY || is_outage) {
+            log_end(settling, tasks[i].job, NULL, tasks[i].error);
+        }
+        if (is_exhausted(ctx, &tasks[i])) {
+            tasks[i].verdict = VERDICT_EXHAUSTED;
+        }
+        if (ends_now(&tasks[i])) {
+            ending[ending_count++] = &tasks[i];
+        }
+    }
+    if (ending_count > 0 && settling->handler->before_end != NULL) {
+        settling->handler->before_end(ctx, ending, ending_count);
+    }
+}
+
+bool settle(struct context *ctx, const struct settling *settling, struct task *tasks, size_t count)
 {
     struct plan plan = {
         .ctx = ctx,
@@ -324,14 +354,11 @@ bool settle(struct context *ctx, const struct settling *settling, const struct t
         endings[i]->ends = arena_array(&ctx->arena, count, sizeof *endings[i]->ends);
         endings[i]->tasks = arena_array(&ctx->arena, count, sizeof(const struct task *));
     }
+    context_phase(ctx, PHASE_FINISH);
+    prepare_ends(ctx, settling, tasks, count);
     for (size_t i = 0; i < count; i++) {
-        const bool is_outage = tasks[i].verdict == VERDICT_PARK && tasks[i].tried;
-        if (tasks[i].verdict == VERDICT_RETRY || is_outage) {
-            log_end(settling, tasks[i].job, NULL, tasks[i].error);
-        }
         plan_task(&plan, &tasks[i]);
     }
-    context_phase(ctx, PHASE_FINISH);
     bool settled[3];
     for (int i = 0; i < 3; i++) {
         settled[i] = persist(ctx, settling, endings[i]);

@@ -18,12 +18,14 @@
 /* Whose jobs they are, and how long to try. */
 struct settling {
     struct queue_holder holder;
+    const struct handler *handler;
     bool (*may_wait)(void *); /* false: the worker stops, a few tries must do */
     void *context;
 };
 
-/* Acts on the verdicts of `count` tasks and counts what moved. False: some are not settled. */
-bool settle(struct context *ctx, const struct settling *settling, const struct task *tasks,
+/* Acts on the verdicts of `count` tasks, which may change by it, and counts what moved. False: some
+ * are not settled. */
+bool settle(struct context *ctx, const struct settling *settling, struct task *tasks,
             size_t count) MUSTCHECK;
 
 #endif

@@ -127,6 +127,16 @@ int64_t task_since_unix_ms(const struct job *job)
     return job->options.since_unix_ms > 0 ? job->options.since_unix_ms : entry_unix_ms(job);
 }
 
+int64_t task_enqueued_unix_ms(const struct job *job, int64_t now_unix_ms)
+{
+    static const int64_t day_ms = INT64_C(24) * 60 * 60 * 1000;
+    const int64_t then_unix_ms = task_since_unix_ms(job);
+    const bool is_likely =
+        then_unix_ms < now_unix_ms + day_ms && then_unix_ms > now_unix_ms - 366 * day_ms;
+
+    return is_likely ? then_unix_ms : now_unix_ms;
+}
+
 static int64_t larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;

@@ -27,6 +27,8 @@ enum verdict {
     VERDICT_MALFORMED, /* cannot be decoded: dead at once, reason `malformed` */
     VERDICT_EXPIRED,   /* its deadline has passed: counted as expired, not run */
     VERDICT_OVERSIZE,  /* body over STILLHOUSE_MAX_BODY: dead at once, reason `oversize` */
+    VERDICT_EXHAUSTED, /* was RETRY or PARK, and no attempt or no time is left: dead, reason
+                          `retries_exhausted`; given by process/settle.h alone */
 };
 
 /* One job in a handler's hands. */
@@ -83,6 +85,11 @@ int64_t task_tried_unix_ms(const struct job *job);
 
 /* When the job was first enqueued, Unix ms. */
 int64_t task_since_unix_ms(const struct job *job);
+
+/* The same for what is kept: doing the job again writes the same time. Whoever may write to Redis
+ * may have put any number there: what lies ahead, or more than a year back, is no such time, and
+ * `now_unix_ms` stands for it (sh_enqueue has the same rule). */
+int64_t task_enqueued_unix_ms(const struct job *job, int64_t now_unix_ms);
 
 struct park_policy {
     int64_t base_ms;
