@@ -6,7 +6,8 @@
  *
  * The interval of a share is Wilson's; that of the difference of two is Newcombe's hybrid of both
  * (Statistics in Medicine 17, 1998, 873-890, method 10), which keeps what it promises with few
- * tasks and with shares near 0 and 1. All at 95 %. Pure, any thread.
+ * tasks and with shares near 0 and 1. At 95 %, which is right for who looks once; an alarm looks at
+ * every domain every few minutes for months, and asks for 99.9 %. Pure, any thread.
  */
 #ifndef STILLHOUSE_LEARN_LIFT_H
 #define STILLHOUSE_LEARN_LIFT_H
@@ -38,5 +39,14 @@ struct lift {
 struct lift_interval lift_wilson(const struct lift_arm *arm);
 
 struct lift lift_of(const struct lift_arm *with, const struct lift_arm *without);
+
+/* For who is told without having asked. */
+struct lift_alarm {
+    double difference;             /* with - without */
+    struct lift_interval interval; /* at 99.9 % */
+    enum lift_verdict verdict;     /* UNKNOWN while the interval has 0 in it */
+};
+
+struct lift_alarm lift_alarm_of(const struct lift_arm *with, const struct lift_arm *without);
 
 #endif

@@ -73,6 +73,7 @@ enum metrics_family {
     METRICS_LEARN_CHECKED,      /**/
     METRICS_LEARN_DRIFTED,      /**/
     METRICS_LEARN_EXPIRED,      /**/
+    METRICS_LEARN_HURT,         /**/
     METRICS_FAMILIES
 };
 

@@ -221,5 +221,7 @@ const struct metrics_row metrics_table[METRICS_FAMILIES] = {
     [METRICS_LEARN_EXPIRED] = {"stillhouse_learn_expired_executions_total", "counter",
         "Executions that this recorder deleted for their age or the store's size.",
         .stands = none},
+    [METRICS_LEARN_HURT] = {"stillhouse_learn_hurt_domains", "gauge",
+        "Domains whose tasks surely do worse with examples than held out.", .stands = none},
 };
 /* clang-format on */

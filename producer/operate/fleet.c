@@ -114,6 +114,39 @@ enum status fleet_queues(struct redis_conn *conn, const char *prefix, struct fle
     return STATUS_OK;
 }
 
+bool fleet_is_unserved(const struct fleet_view *view, const struct queue_view *one)
+{
+    return one->queue.kind != KINDS && one->workers == 0 &&
+           view->workers_refused.status == STATUS_OK && one->stats.waiting + one->stats.delayed > 0;
+}
+
+/* "enrich,distill" names "distill". */
+static bool list_has(const char *list, const char *name)
+{
+    const size_t bytes = strlen(name);
+
+    while (*list != '\0') {
+        const size_t word = strcspn(list, ",");
+        if (word == bytes && memcmp(list, name, bytes) == 0) {
+            return true;
+        }
+        list += word + (list[word] == ',');
+    }
+    return false;
+}
+
+static void count_workers(struct fleet_view *view, const struct worker_list *workers)
+{
+    view->workers = workers->alive;
+    for (size_t i = 0; i < view->count; i++) {
+        struct queue_view *one = &view->queues[i];
+        one->workers = 0;
+        for (size_t j = 0; j < workers->count; j++) {
+            one->workers += list_has(worker_field(&workers->workers[j], "queues"), one->queue.name);
+        }
+    }
+}
+
 enum status fleet_look(struct redis_conn *conn, const char *prefix, struct fleet_view *view,
                        struct error *err)
 {
@@ -131,7 +164,7 @@ enum status fleet_look(struct redis_conn *conn, const char *prefix, struct fleet
     view->workers = 0;
     const enum status status = fleet_workers(conn, prefix, &workers, err);
     if (status == STATUS_OK) {
-        view->workers = workers.alive;
+        count_workers(view, &workers);
         worker_list_free(&workers);
     } else if (status == STATUS_REFUSED) {
         view->workers_refused = *err;

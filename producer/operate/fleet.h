@@ -22,6 +22,7 @@ struct queue_view {
     struct queue queue;
     struct queue_stats stats;
     struct queue_parked parked; /* of the delayed ones; an older library cannot say it */
+    size_t workers;             /* alive, and serve it */
 };
 
 /* All queues at one moment. Zero-initialise. */
@@ -37,6 +38,10 @@ struct fleet_view {
  * behind them; all numbers 0. */
 enum status fleet_queues(struct redis_conn *conn, const char *prefix, struct fleet_view *view,
                          struct error *err) MUSTCHECK;
+
+/* True where jobs of one of our kinds wait and no living worker serves their queue. A queue of
+ * another name is somebody else's, whose workers are not known. */
+bool fleet_is_unserved(const struct fleet_view *view, const struct queue_view *one);
 
 /* Fills in the numbers of the view's queues. */
 enum status fleet_look(struct redis_conn *conn, const char *prefix, struct fleet_view *view,

@@ -200,6 +200,60 @@ Test(cli, stats_have_the_contract_s_shape_and_find_queues_of_other_names)
     PRINTS("0 workers");
 }
 
+Test(cli, a_queue_whose_jobs_wait_for_nobody_is_said_to_be_served_by_nobody)
+{
+    RUN(0, "init");
+    DO("FCALL", "sh_push", "1", "sh:{record}", "domain", "legal", "kind", "outcome", "task_id", "t",
+       "success", "true", "delay_ms", "60000");
+    DO("FCALL", "sh_push", "1", "sh:{enrich}", "domain", "legal", "query", "a");
+    DO("FCALL", "sh_push", "1", "sh:{enrich.3}", "domain", "legal", "query", "b");
+    DO("FCALL", "sh_push", "1", "sh:{special}", "domain", "legal", "body", "x");
+    DO("ZADD", "sh:workers", "1700000000000", "w-1", "1700000000000", "w-2");
+    DO("HSET", "sh:worker:w-1", "queues", "distill,enrich");
+    DO("HSET", "sh:worker:w-2", "queues", "enrich.30,recorder");
+    RUN(0, "stats");
+    PRINTS("record: nobody serves it");
+    PRINTS("enrich.3: nobody serves it");
+    cr_assert_null(strstr(out, "enrich: nobody"), "%s", out);
+    cr_assert_null(strstr(out, "echo: nobody"), "no job waits there: %s", out);
+    cr_assert_null(strstr(out, "special: nobody"), "whose workers are not ours: %s", out);
+    cr_assert_eq(stat_of("queues.enrich.workers"), 1);
+    cr_assert_eq(stat_of("queues.record.workers"), 0);
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    PRINTS("nobody serves it: 1 jobs wait: start `stillhouse-worker --queues record --learn FILE`");
+
+    DO("HSET", "sh:worker:w-2", "queues", "record,enrich.3");
+    RUN(0, "stats");
+    cr_assert_null(strstr(out, "nobody"), "%s", out);
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    cr_assert_null(strstr(out, "nobody serves"), "%s", out);
+}
+
+Test(cli, the_doctor_names_the_domains_that_examples_surely_hurt)
+{
+    RUN(0, "init");
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    cr_assert_null(strstr(out, "examples"), "nobody was held out: %s", out);
+    DO("SET", "sh:learn:lift",
+       "{\"at_ms\":1,\"days\":30,\"compared\":3,\"hurt\":1,\"domains\":["
+       "{\"domain\":\"acme.shop\",\"examples\":\"hurt\",\"difference\":-0.15,\"low\":-0.2,"
+       "\"high\":-0.1,\"new\":[]},{\"domain\":\"legal\",\"examples\":\"help\"}]}");
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    PRINTS("domain acme.shop");
+    PRINTS("examples hurt: -15.0 points, -20.0 to -10.0 with 99.9 %");
+    cr_assert_null(strstr(out, "domain legal"), "%s", out);
+    DO("SET", "sh:learn:lift", "{\"compared\":3,\"domains\":[]}");
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    PRINTS("hurt none of the 3 domains that are compared");
+    DO("SET", "sh:learn:lift", "[7]");
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    PRINTS("key \"sh:learn:lift\" is not what a recorder writes");
+    DO("DEL", "sh:learn:lift");
+    DO("LPUSH", "sh:learn:lift", "x");
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    PRINTS("WRONGTYPE");
+}
+
 Test(cli, watching_prints_again_every_second_until_interrupted)
 {
     char line[1024];

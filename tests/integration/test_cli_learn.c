@@ -149,6 +149,18 @@ Test(cli_learn, a_store_is_adopted_as_the_fleets)
     store_close(store);
 }
 
+Test(cli_learn, the_doctor_looks_at_the_store_that_is_named)
+{
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    PRINTS("learning store");
+    PRINTS(" executions, ");
+    DO("SET", "sh:learn:store", "0123456789abcdef0123456789abcdef");
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
+    PRINTS("the fleet's is 0123456789abcdef0123456789abcdef");
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1", "--learn", "/nonexistent/learn.db");
+    PRINTS("/nonexistent/learn.db");
+}
+
 Test(cli_learn, what_is_missing_or_wrong_is_named)
 {
     RUN(2, "learn", "tiers");

@@ -428,6 +428,46 @@ Test(recorder, who_follows_is_told_of_decisions_and_of_what_came_of_them)
 }
 
 /* A router decides by one GET. */
+Test(recorder, domains_that_examples_surely_hurt_stand_in_redis_and_are_counted)
+{
+    enum { TASKS = 200 };
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    const char *told = "";
+    int port = 0;
+    pid_t pid = start_recorder("one", path, &port);
+
+    for (size_t i = 0; i < TASKS; i++) { /* 40 of 100 with examples, 80 of 100 without */
+        char id[32];
+        const bool is_out = i % 2 == 0;
+        snprintf(id, sizeof id, "t-%zu", i);
+        const struct record_body part = {.kind = text("outcome"),
+                                         .task_id = text(id),
+                                         .arm = text(is_out ? "holdout" : "enriched"),
+                                         .success = {i / 2 % 10 < (is_out ? 8u : 4u), true}};
+        push_record(id, &part);
+    }
+    wait_for_done(TASKS);
+    wait_for_page(port, "/metrics", "stillhouse_learn_hurt_domains 0");
+    end_recorder(pid, SIGTERM);
+
+    pid = start_recorder("one", path, &port); /* looks at all domains when it begins */
+    while (strstr(told, "\"hurt\":1") == NULL) {
+        cr_assert(clock_now_ms() < until_ms, "sh:learn:lift says %s", told);
+        clock_sleep_ms(POLL_MS);
+        told = ask("GET", "sh:learn:lift", NULL);
+    }
+    cr_assert_not_null(strstr(told, ",\"days\":30,\"compared\":1,\"hurt\":1,\"domains\":[{"
+                                    "\"domain\":\"acme.shop\",\"examples\":\"hurt\","
+                                    "\"difference\":-0.4"),
+                       "%s", told);
+    cr_assert_not_null(strstr(told, "\"with\":{\"tasks\":100,\"successes\":40},"
+                                    "\"without\":{\"tasks\":100,\"successes\":80}}]}"),
+                       "%s", told);
+    cr_assert_gt(integer_of(good_reply("PTTL", "sh:learn:lift", NULL)), 0);
+    wait_for_page(port, "/metrics", "stillhouse_learn_hurt_domains 1");
+    end_recorder(pid, SIGTERM);
+}
+
 Test(recorder, a_domains_tiers_stand_in_redis_with_what_is_surely_true_of_them)
 {
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS;

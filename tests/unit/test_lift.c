@@ -98,18 +98,43 @@ struct world {
     int tasks;
 };
 
+static void live_on(const struct world *world, struct lift_arm *with, struct lift_arm *without)
+{
+    for (int i = 0; i < world->tasks; i++) {
+        const bool is_out = random_share() < world->held_out;
+        struct lift_arm *arm = is_out ? without : with;
+        arm->tasks++;
+        arm->successes += random_share() < (is_out ? world->without : world->with) ? 1 : 0;
+    }
+}
+
 static struct lift live_through(const struct world *world)
 {
     struct lift_arm with = {0, 0};
     struct lift_arm without = {0, 0};
 
-    for (int i = 0; i < world->tasks; i++) {
-        const bool is_out = random_share() < world->held_out;
-        struct lift_arm *arm = is_out ? &without : &with;
-        arm->tasks++;
-        arm->successes += random_share() < (is_out ? world->without : world->with) ? 1 : 0;
-    }
+    live_on(world, &with, &without);
     return lift_of(&with, &without);
+}
+
+/* What somebody saw who looked so often. */
+struct history {
+    bool alarmed;
+    bool hurt_at_95;
+};
+
+static struct history look_again(const struct world *world, int looks)
+{
+    struct lift_arm with = {0, 0};
+    struct lift_arm without = {0, 0};
+    struct history seen = {false, false};
+
+    for (int i = 0; i < looks; i++) {
+        live_on(world, &with, &without);
+        seen.alarmed = seen.alarmed || lift_alarm_of(&with, &without).verdict == LIFT_HURTS;
+        seen.hurt_at_95 = seen.hurt_at_95 || lift_of(&with, &without).verdict == LIFT_HURTS;
+    }
+    return seen;
 }
 
 Test(lift, a_domain_that_examples_hurt_and_one_that_they_help_are_told_apart)
@@ -150,4 +175,26 @@ Test(lift, the_interval_has_the_truth_in_it_95_times_in_a_hundred)
         cr_assert(covered > 0.94 * SEEDS && covered < 0.97 * SEEDS, "world %zu: %d of %d", w,
                   covered, SEEDS);
     }
+}
+
+/* Examples that change nothing, in 200 domains, each looked at after every 20 tasks. */
+Test(lift, an_alarm_that_looks_again_and_again_is_seldom_wrong_and_not_blind)
+{
+    enum { DOMAINS = 200, LOOKS = 100, TASKS = 20 };
+    const struct world idle = {.with = 0.7, .without = 0.7, .held_out = 0.2, .tasks = TASKS};
+    const struct world bad = {.with = 0.55, .without = 0.7, .held_out = 0.2, .tasks = TASKS};
+    int wrong = 0;
+    int wrong_once = 0;
+    int found = 0;
+
+    state = 23;
+    for (int domain = 0; domain < DOMAINS; domain++) {
+        const struct history idle_one = look_again(&idle, LOOKS);
+        wrong += idle_one.alarmed ? 1 : 0;
+        wrong_once += idle_one.hurt_at_95 ? 1 : 0;
+        found += look_again(&bad, LOOKS).alarmed ? 1 : 0;
+    }
+    cr_assert_leq(wrong, DOMAINS / 50, "%d of %d", wrong, DOMAINS);
+    cr_assert_gt(wrong_once, DOMAINS / 10, "95 %% would do: %d of %d", wrong_once, DOMAINS);
+    cr_assert_geq(found, DOMAINS * 9 / 10, "%d of %d", found, DOMAINS);
 }

@@ -66,6 +66,7 @@ Test(metrics, the_families_are_those_of_the_contract)
         {"stillhouse_learn_checked_groups_total", "counter"},
         {"stillhouse_learn_drifted_groups_total", "counter"},
         {"stillhouse_learn_expired_executions_total", "counter"},
+        {"stillhouse_learn_hurt_domains", "gauge"},
     };
     struct metrics *m = make();
     parse(m);

@@ -12,7 +12,7 @@
 #include "base/must.h"
 #include "config/clients.h"
 #include "learn/owner.h"
-#include "recorder/tiers.h"
+#include "recorder/lifts.h"
 #include "json/write.h"
 
 enum {
@@ -33,7 +33,9 @@ enum {
     COMMAND_MS = 3000,
     CACHE_MS = 250,    /* lanes wait meanwhile, and what is told there can be told later */
     TELL_DOMAINS = 16, /* a slice */
-    CHORES = 7,
+    LIFTS_MS = 300000, /* between two rounds through the domains */
+    LIFTS_NEXT_MS = 20,
+    CHORES = 8,
 };
 
 /* What a lane hands in. */
@@ -72,6 +74,7 @@ struct recorder {
     size_t groups;      /* that a slice refreshes */
     size_t groups_left; /* after the last slice */
     struct tiers *tiers;
+    struct lifts *lifts;
     struct redis_conn *cache; /* the cache's; the same object where there is only one */
     struct retry_random random;
     int64_t due_ms[CHORES];
@@ -400,6 +403,21 @@ static enum status expire(struct recorder *recorder, struct error *err)
     return STATUS_OK;
 }
 
+/* A domain; the next one comes soon. */
+static enum status look_at_lifts(struct recorder *recorder, struct error *err)
+{
+    const struct tiers_telling telling = {recorder->store, recorder->cache, now_unix_ms(recorder)};
+    struct lifts_round round = {false, 0};
+
+    TRY(lifts_look(recorder->lifts, &telling, &round, err));
+    if (round.is_done) {
+        metrics_set(recorder->config.metrics, METRICS_LEARN_HURT, 0, 0, (int64_t)round.hurt);
+    } else {
+        recorder->wait_ms = LIFTS_NEXT_MS;
+    }
+    return STATUS_OK;
+}
+
 /* The claim is the first: without it there is nothing else to do. */
 static const struct chore {
     int64_t every_ms; /* 0: STILLHOUSE_LEARN_REFRESH */
@@ -412,6 +430,7 @@ static const struct chore {
     {FIGURES_MS, show_figures},
     {CHECK_MS, check_group},
     {EXPIRE_MS, expire},
+    {LIFTS_MS, look_at_lifts},
 };
 
 static void run_chore(struct recorder *recorder, size_t which)
@@ -505,6 +524,7 @@ static void free_all(struct recorder *recorder)
 {
     store_close(recorder->store);
     tiers_free(recorder->tiers);
+    lifts_free(recorder->lifts);
     if (recorder->cache != recorder->conn) {
         redis_conn_free(recorder->cache);
     }
@@ -549,6 +569,7 @@ enum status recorder_start(const struct recorder_config *config, struct recorder
     recorder->config = *config;
     recorder->groups = 1;
     recorder->tiers = tiers_new(config->settings->prefix);
+    recorder->lifts = lifts_new(config->settings->prefix);
     recorder->random.state = (uint64_t)clock_now_ns();
     pthread_cond_init(&recorder->changed, NULL);
     pthread_cond_init(&recorder->ordered, NULL);

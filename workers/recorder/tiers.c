@@ -151,23 +151,31 @@ static enum status write_tiers(const struct tiers_telling *telling, const char *
     return rows_end(&rows);
 }
 
+bool tiers_set(const struct tiers_telling *telling, const char *key, const struct strbuf *text)
+{
+    struct error refused = {0};
+    long long suppressed = 0;
+
+    if (redis_commandf(telling->cache, NULL, &refused, "SET %s %.*s PX %d", key, (int)text->bytes,
+                       text->data, (int)LIFE_MS) == STATUS_OK) {
+        return true;
+    }
+    if (log_kind_allow("tiers", &suppressed)) {
+        log_warning("key \"%.80s\" is told later: %s (%lld more like it)", key, refused.text,
+                    suppressed);
+    }
+    return false;
+}
+
 static enum status tell(const struct tiers *tiers, const struct tiers_telling *telling,
                         const char *domain, bool *told, struct error *err)
 {
     struct strbuf text = {0};
-    struct error refused = {0};
     char key[KEYS_BYTES];
-    long long suppressed = 0;
 
     const enum status status = write_tiers(telling, domain, &text, err);
     if (status == STATUS_OK) {
-        *told = redis_commandf(telling->cache, NULL, &refused, "SET %s %.*s PX %d",
-                               keys_name(key, KEYS_LEARN, tiers->prefix, domain), (int)text.bytes,
-                               text.data, (int)LIFE_MS) == STATUS_OK;
-        if (!*told && log_kind_allow("tiers", &suppressed)) {
-            log_warning("a domain's tiers are told later: %s (%lld more like it)", refused.text,
-                        suppressed);
-        }
+        *told = tiers_set(telling, keys_name(key, KEYS_LEARN, tiers->prefix, domain), &text);
     }
     strbuf_free(&text);
     return status;

@@ -14,10 +14,12 @@
 #ifndef STILLHOUSE_RECORDER_TIERS_H
 #define STILLHOUSE_RECORDER_TIERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/slice.h"
+#include "base/strbuf.h"
 #include "learn/store.h"
 #include "redis/conn.h"
 
@@ -41,6 +43,9 @@ struct tiers_telling {
     struct redis_conn *cache;
     int64_t now_unix_ms;
 };
+
+/* Sets a key for a day; false where Redis does not take it, which the log says. */
+bool tiers_set(const struct tiers_telling *telling, const char *key, const struct strbuf *text);
 
 /* Tells up to `most` domains; *left: how many are still to be told now. What Redis does not
  * take is told with the next call, and *left is 0 then. Errors: the store's. */

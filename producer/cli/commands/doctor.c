@@ -5,13 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <cjson/cJSON.h>
+
 #include "base/clock.h"
 #include "base/must.h"
 #include "cli/commands/commands.h"
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
 #include "config/clients.h"
+#include "learn/store.h"
 #include "operate/fleet.h"
+#include "queue/keys.h"
 #include "queue/operate.h"
 #include "redis/info.h"
 
@@ -201,22 +205,29 @@ static void check_workers(struct doctor *doctor, struct redis_conn *conn)
     worker_list_free(&list);
 }
 
-/* Jobs that wait for an upstream: its breaker is open, or was a moment ago. An older library cannot
- * say it. */
-static void check_parked(struct doctor *doctor, struct redis_conn *conn, const char *check,
-                         const struct queue *queue)
+/* Jobs that wait for an upstream: its breaker is open, or was a moment ago. */
+static void check_parked(struct doctor *doctor, const char *check,
+                         const struct queue_parked *parked)
 {
-    struct queue_parked parked = {.count = 0};
-    struct error err = {0};
-
-    if (queue_get_parked(conn, queue, &parked, &err) != STATUS_OK) {
-        return;
-    }
-    for (size_t i = 0; i < parked.count; i++) {
+    for (size_t i = 0; i < parked->count; i++) {
         note(doctor, STATE_WARNING, check,
              "they come by themselves once it answers; sooner: `stillhouse resume --parked`",
-             "%s%" PRId64 " parked, waiting for %s", parked.is_all ? "" : "at least ",
-             parked.each[i].jobs, parked.each[i].operation);
+             "%s%" PRId64 " parked, waiting for %s", parked->is_all ? "" : "at least ",
+             parked->each[i].jobs, parked->each[i].operation);
+    }
+}
+
+static void check_served(struct doctor *doctor, const char *check, const struct fleet_view *view,
+                         const struct queue_view *one)
+{
+    const bool is_record = one->queue.kind == KIND_record;
+
+    if (fleet_is_unserved(view, one)) {
+        note(doctor, STATE_WARNING, check,
+             is_record ? "start `stillhouse-worker --queues record --learn FILE`; or nobody shall "
+                         "read it: tell the producers, then `stillhouse purge record`"
+                       : "start a worker with it in STILLHOUSE_QUEUES",
+             "nobody serves it: %" PRId64 " jobs wait", one->stats.waiting + one->stats.delayed);
     }
 }
 
@@ -233,13 +244,14 @@ static void check_books(struct doctor *doctor, const char *check, const struct q
 }
 
 /* One line for each thing wrong with a queue. */
-static void check_queue(struct doctor *doctor, struct redis_conn *conn, const struct queue *queue,
-                        const struct queue_stats *stats)
+static void check_queue(struct doctor *doctor, const struct fleet_view *view,
+                        const struct queue_view *one)
 {
+    const struct queue_stats *stats = &one->stats;
     const int64_t reset = stats->counters[QUEUE_RESET];
     char check[QUEUE_NAME_MAX + 8];
 
-    snprintf(check, sizeof check, "queue %s", queue->name);
+    snprintf(check, sizeof check, "queue %s", one->queue.name);
     if (stats->faults > 0) {
         const bool exhausted = strstr(stats->fault, "exhausted") != NULL;
         note(doctor, STATE_ERROR, check,
@@ -255,9 +267,8 @@ static void check_queue(struct doctor *doctor, struct redis_conn *conn, const st
     if (stats->faults == 0) {
         check_books(doctor, check, stats);
     }
-    if (stats->delayed > 0) {
-        check_parked(doctor, conn, check, queue);
-    }
+    check_parked(doctor, check, &one->parked);
+    check_served(doctor, check, view, one);
 }
 
 static void check_queues(struct doctor *doctor, struct redis_conn *conn)
@@ -267,12 +278,11 @@ static void check_queues(struct doctor *doctor, struct redis_conn *conn)
     struct error err = {0};
 
     enum status status = fleet_queues(conn, doctor->cli->settings.prefix, &view, &err);
+    if (status == STATUS_OK) {
+        status = fleet_look(conn, doctor->cli->settings.prefix, &view, &err);
+    }
     for (size_t i = 0; i < view.count && status == STATUS_OK; i++) {
-        struct queue_view *one = &view.queues[i];
-        status = queue_get_stats(conn, &one->queue, &one->stats, &err);
-        if (status == STATUS_OK) {
-            check_queue(doctor, conn, &one->queue, &one->stats);
-        }
+        check_queue(doctor, &view, &view.queues[i]);
     }
     if (status != STATUS_OK) {
         note(doctor, STATE_ERROR, "queues", "", "%s", err.text);
@@ -282,7 +292,115 @@ static void check_queues(struct doctor *doctor, struct redis_conn *conn)
     fleet_view_free(&view);
 }
 
-static void check_cache(struct doctor *doctor)
+/* ---- what executions taught ----------------------------------------------------------------- */
+
+enum { HURT_SHOWN = 10 };
+
+/* One of `domains` in sh:learn:lift; foreign, like all that stands in Redis. */
+static bool note_hurt(struct doctor *doctor, const cJSON *domain)
+{
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(domain, "domain");
+    const cJSON *examples = cJSON_GetObjectItemCaseSensitive(domain, "examples");
+    char check[64 + 16];
+
+    if (!cJSON_IsString(name) || !cJSON_IsString(examples) ||
+        strcmp(examples->valuestring, "hurt") != 0) {
+        return false;
+    }
+    snprintf(check, sizeof check, "domain %.64s", name->valuestring);
+    note(doctor, STATE_WARNING, check,
+         "see `stillhouse lift`; until it is mended, ask for no examples there",
+         "examples hurt: %+.1f points, %+.1f to %+.1f with 99.9 %%",
+         100 * cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(domain, "difference")),
+         100 * cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(domain, "low")),
+         100 * cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(domain, "high")));
+    return true;
+}
+
+/* What the recorder says of all domains; nothing where there is none, or no task was held out. */
+static void check_lift(struct doctor *doctor, struct redis_conn *cache)
+{
+    const cJSON *domain = NULL;
+    redisReply *reply = NULL;
+    size_t hurt = 0;
+    char key[KEYS_BYTES];
+    struct error err = {0};
+
+    if (redis_commandf(cache, &reply, &err, "GET %s",
+                       keys_name(key, KEYS_PLAIN, doctor->cli->settings.prefix, "learn:lift")) !=
+        STATUS_OK) {
+        note(doctor, STATE_WARNING, "examples", "", "%s", err.text);
+        return;
+    }
+    cJSON *told = reply->type == REDIS_REPLY_STRING
+                      ? cJSON_ParseWithLength(reply->str, (size_t)reply->len)
+                      : NULL;
+    const double compared =
+        cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(told, "compared"));
+    cJSON_ArrayForEach(domain, cJSON_GetObjectItemCaseSensitive(told, "domains"))
+    {
+        hurt += hurt < HURT_SHOWN && note_hurt(doctor, domain);
+    }
+    if (reply->type == REDIS_REPLY_STRING && !(compared >= 0)) {
+        note(doctor, STATE_WARNING, "examples", "a recorder writes it anew within five minutes",
+             "key \"%s\" is not what a recorder writes", key);
+    } else if (compared > 0 && hurt == 0) {
+        note(doctor, STATE_OK, "examples", "", "hurt none of the %.0f domains that are compared",
+             compared);
+    }
+    cJSON_Delete(told);
+    redis_reply_free(reply);
+}
+
+/* Another history than the fleet's is written by nobody. */
+static void check_history(struct doctor *doctor, struct redis_conn *queues, const char *id)
+{
+    redisReply *reply = NULL;
+    struct error err = {0};
+    char key[KEYS_BYTES];
+
+    if (redis_commandf(queues, &reply, &err, "GET %s",
+                       keys_name(key, KEYS_PLAIN, doctor->cli->settings.prefix, "learn:store")) ==
+            STATUS_OK &&
+        reply->type == REDIS_REPLY_STRING && strcmp(reply->str, id) != 0) {
+        note(doctor, STATE_WARNING, "learning store",
+             "name the fleet's, or say by `stillhouse learn adopt` that this one counts",
+             "this one is %s, the fleet's is %.40s", id, reply->str);
+    }
+    redis_reply_free(reply);
+}
+
+/* Where one is named. */
+static void check_store(struct doctor *doctor, struct redis_conn *queues)
+{
+    struct store *store = NULL;
+    struct store_state state = {0};
+    struct error err = {0};
+    char size[32];
+
+    if (doctor->cli->settings.learn[0] == '\0') {
+        return;
+    }
+    if (store_open(doctor->cli->settings.learn, STORE_READ, &store, &err) != STATUS_OK ||
+        store_look(store, &state, &err) != STATUS_OK) {
+        note(doctor, STATE_ERROR, "learning store",
+             "a recorder makes it: `stillhouse-worker --queues record`; see STILLHOUSE_LEARN", "%s",
+             err.text);
+    } else {
+        note(doctor, STATE_OK, "learning store", "",
+             "%" PRId64 " executions, %" PRId64 " without their routing, %s, version %d",
+             state.executions, state.incomplete, output_bytes(state.bytes, size), state.version);
+        if (queues != NULL) {
+            check_history(doctor, queues, store_id(store));
+        }
+    }
+    store_close(store);
+}
+
+/* ---- one server after the other ------------------------------------------------------------ */
+
+/* `queues`: the queues' Redis, which may be the cache's too; NULL where it does not answer. */
+static void check_cache(struct doctor *doctor, struct redis_conn *queues)
 {
     const struct settings *settings = &doctor->cli->settings;
     struct redis_conn *conn = NULL;
@@ -290,8 +408,12 @@ static void check_cache(struct doctor *doctor)
 
     if (settings->cache_url[0] == '\0' || strcmp(settings->cache_url, settings->redis_url) == 0) {
         note(doctor, STATE_OK, "cache", "", "in the same Redis");
+        if (queues != NULL) {
+            check_lift(doctor, queues);
+        }
     } else if (open_redis(settings->cache_url, &conn, &err) == STATUS_OK) {
         note(doctor, STATE_OK, "cache", "", "Redis %s", redis_conn_where(conn));
+        check_lift(doctor, conn);
     } else {
         note(doctor, STATE_ERROR, "cache", "check STILLHOUSE_CACHE_URL", "%s", err.text);
     }
@@ -336,7 +458,6 @@ static void check_redis(struct doctor *doctor)
     const enum status status = open_redis(doctor->cli->settings.redis_url, &conn, &err);
     if (status == STATUS_OK) {
         check_server(doctor, conn);
-        redis_conn_free(conn);
     } else {
         const char *advice = cli_advice(&err);
         doctor->redis_unreachable = cli_exit_code(status) == CLI_UNREACHABLE;
@@ -344,7 +465,10 @@ static void check_redis(struct doctor *doctor)
              advice[0] != '\0' ? advice : "start it, or name another in STILLHOUSE_REDIS_URL", "%s",
              err.text);
     }
-    check_cache(doctor);
+    struct redis_conn *answering = doctor->redis_unreachable ? NULL : conn;
+    check_cache(doctor, answering);
+    check_store(doctor, answering);
+    redis_conn_free(conn);
 }
 
 /* ---- Chroma and the embedder: there, ours, and not overfull? -------------------------------- */

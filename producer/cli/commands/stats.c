@@ -38,6 +38,7 @@ static void put_queue(struct json_writer *json, const struct queue_view *view)
     json_put_int(json, "delayed", stats->delayed);
     json_put_int(json, "dead", stats->dead);
     json_put_bool(json, "paused", stats->paused);
+    json_put_int(json, "workers", (int64_t)view->workers);
     json_put_int(json, "oldest_ms", stats->oldest_ms);
     json_open(json, "counters", '{');
     for (size_t i = 0; i < QUEUE_COUNTERS; i++) {
@@ -97,10 +98,13 @@ static void add_queue(struct table *table, const struct queue_view *view)
     }
 }
 
-static void print_notes(const struct queue_view *view)
+static void print_notes(const struct fleet_view *fleet, const struct queue_view *view)
 {
     if (view->stats.faults > 0) {
         printf("%s: %s\n", view->queue.name, view->stats.fault);
+    }
+    if (fleet_is_unserved(fleet, view)) {
+        printf("%s: nobody serves it\n", view->queue.name);
     }
     for (size_t i = 0; i < view->parked.count; i++) {
         printf("%s: %s%" PRId64 " parked, waiting for %s\n", view->queue.name,
@@ -129,7 +133,7 @@ static void print_stats(const struct fleet_view *before, const struct fleet_view
     table_print(&table);
     table_free(&table);
     for (size_t i = 0; i < now->count; i++) {
-        print_notes(&now->queues[i]);
+        print_notes(now, &now->queues[i]);
     }
     printf("%zu worker%s\n", now->workers, now->workers == 1 ? "" : "s");
 }
