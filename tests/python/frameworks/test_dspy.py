@@ -8,6 +8,7 @@ from conftest import BOUNDED
 from stillhouse import InvalidError
 from support import ODD, PAST, QUESTION, Clock, clients, lessons, loop_goes_on, teach
 
+pydantic = pytest.importorskip("pydantic", reason="pip has no pydantic")
 dspy = pytest.importorskip("dspy", reason="pip has no dspy")
 from dspy.utils.dummies import DummyLM  # noqa: E402
 from stillhouse.dspy import Learning, demos  # noqa: E402
@@ -109,6 +110,68 @@ def test_whatever_is_asked_fails_no_prediction(redis, lm, how, odd):
     ask = Learning(dspy.Predict("question -> answer"), sh, "legal")
     assert run(ask, how, question=question).answer == "three months"
     assert len(lessons(redis)) == bool(question.strip())
+
+
+class Form(pydantic.BaseModel):
+    tags: list[str]
+    count: int = 0
+
+
+TYPED = {  # a signature's type, what is asked with, and how it reads
+    "list[str]": (["a", "ü"], '["a", "ü"]'),
+    "dict[str, int]": ({"a": 1}, '{"a": 1}'),
+    "dspy.Code": (dspy.Code(code="x = 1"), "x = 1"),
+    "bool": (True, "true"),
+    "float": (0.5, "0.5"),
+    "Optional[str]": ("5", "5"),
+    "Form": (Form(tags=["a"]), '{"tags": ["a"], "count": 0}'),
+}
+
+
+@HOWS
+@pytest.mark.parametrize("kind", TYPED)
+def test_a_field_of_another_type_is_asked_and_learnt_as_json_and_has_its_type_in_a_demo(fleet, redis, how, kind):
+    value, text = TYPED[kind]
+    signature = dspy.Signature(f"question: {kind} -> answer: {kind}", custom_types={"Form": Form})
+
+    class Said(dspy.Predict):
+        """Answers with what it is asked, and keeps its demos."""
+
+        def forward(self, **given):
+            self.given = given["demos"]
+            return dspy.Prediction(answer=given["question"])
+
+        async def aforward(self, **given):
+            return self.forward(**given)
+
+    sh, _ = clients(redis_url=redis.url)
+    run(Learning(Said(signature), sh, "legal"), how, question=value)
+    (lesson,) = lessons(redis)
+    assert (lesson["prompt"], lesson["result"]) == (text, text)
+
+    sh, _ = clients(redis_url=fleet.redis.url)
+    domain = fleet.domain()
+    other = "no such type {"
+    teach(fleet, sh, domain, {text: text, other: other})
+    ask = Said(signature)
+    run(Learning(ask, sh, domain, wait_ms=5000), how, question=value)
+    both = [(one.question, one.answer) for one in ask.given]
+    assert (value, value) in both
+    if kind != "dspy.Code":  # which any text is
+        assert (other, other) in both
+
+
+@HOWS
+def test_a_field_that_is_none_or_beyond_json_fails_no_prediction(redis, lm, how):
+    sh, _ = clients(redis_url=redis.url)
+    ask = Learning(dspy.Predict("question: Any -> answer"), sh, "legal")
+    circle = []
+    circle.append(circle)
+    for question in (None, circle, b"\xff", object()):
+        assert run(ask, how, question=question).answer == "three months"
+    assert [lesson["prompt"][:8] for lesson in lessons(redis)] == ["[[...]]", "b'\\xff'", "<object "]
+    with pytest.raises(InvalidError, match="expected text or data, got Image"):
+        run(ask, how, question=dspy.Image("https://example.org/a.png"))
 
 
 def test_what_does_not_fit_is_refused_with_what_was_expected(redis, lm):

@@ -1,7 +1,9 @@
 """LangChain and LangGraph themselves: chains, a graph, models of the test's that fail and stream."""
 
 import asyncio
+import copy
 import logging
+import pickle
 import uuid
 from typing import Annotated, Any, TypedDict
 
@@ -364,6 +366,29 @@ def test_a_lesson_that_cannot_be_made_fails_no_chain_and_is_said(redis, caplog):
     told = StillhouseCallbackHandler(sh, "legal", query=lambda given: given["a"], result=lambda said: said["x"]["y"])
     RunnableLambda(lambda given: {"x": {"y": "z"}}).invoke({"a": "b", "c": "d"}, config={"callbacks": [told]})
     assert [(lesson["prompt"], lesson["result"]) for lesson in lessons(redis)] == [("b", "z")]
+
+
+@pytest.mark.parametrize("again", [lambda one: pickle.loads(pickle.dumps(one)), copy.copy, copy.deepcopy])
+def test_a_pickled_or_copied_handler_teaches_by_itself(redis, again):
+    _, handler = handler_of(redis, quality=0.5, model="m")
+    other = again(handler)
+    run(Model(), QUESTION, "invoke", callbacks=[other])
+    (lesson,) = lessons(redis)
+    assert (lesson["prompt"], lesson["quality"], lesson["model"]) == (QUESTION, 0.5, "m")
+    assert other._client.stats().tasks_learned == 1
+    assert other._runs == handler._runs == {}
+
+
+def test_of_a_run_that_is_under_way_the_original_hands_in_and_no_copy(redis):
+    _, handler = handler_of(redis)
+    inner = Model()
+
+    def within(question):
+        other = pickle.loads(pickle.dumps(handler))
+        return inner.invoke(question, config={"callbacks": [other]}).content + "!"
+
+    run(RunnableLambda(within), QUESTION, "invoke", callbacks=[handler])
+    assert [lesson["result"] for lesson in lessons(redis)] == ["three months!"]
 
 
 def test_what_is_wrong_with_a_handler_is_refused_when_it_is_made(redis):

@@ -10,6 +10,7 @@ DSPy says itself how examples stand in a prompt, so STILLHOUSE_EXAMPLES is of no
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any, Callable
 
@@ -21,6 +22,8 @@ from .tasks import finish
 
 try:
     import dspy
+    import pydantic
+    import pydantic_core
 except ImportError as error:
     raise needs("dspy", error) from error
 
@@ -40,6 +43,8 @@ class Learning(dspy.Module):
 
     The demos that an optimizer gave the module stay, before those of past tasks. input: the field that
     is the question, where the signature has several; output: the one that is the answer, else the last.
+    Fields of other types than str are asked with and learnt from as JSON, and in a demo they have their
+    type again, where the text is whole. None is left out: nothing is asked, or nothing learnt.
     quality: 0 to 1, or a function of the prediction. A call that raises sends nothing and is counted in
     stats(); an outage fails none. acall() blocks no event loop.
     """
@@ -67,6 +72,10 @@ class Learning(dspy.Module):
         fields, labels = list(signature.input_fields), list(signature.output_fields)
         self._input = _one_of("input", input or (fields[0] if len(fields) == 1 else None), fields)
         self._output = _one_of("output", output or labels[-1], labels)
+        self._types = {
+            self._input: pydantic.TypeAdapter(signature.input_fields[self._input].annotation),
+            self._output: pydantic.TypeAdapter(signature.output_fields[self._output].annotation),
+        }
         self._sync, self._async = both(client)
         self._quality = quality
         self._told: dict[str, Any] = {"k": k, "wait_ms": wait_ms, "model": model, "metadata": metadata}
@@ -94,14 +103,40 @@ class Learning(dspy.Module):
     def _query(self, inputs: dict[str, Any]) -> str | None:
         if self._input not in inputs:
             raise arguments.refuse("inputs", list(inputs), f'"{self._input}" among them')
-        return askable(inputs[self._input])
+        question = _text(inputs[self._input])
+        return None if question is None else askable(question)
 
     def _demos(self, examples: Messages) -> list[Any]:
-        return [*self.module.predictors()[0].demos, *demos(examples, self._input, self._output)]
+        past = demos(examples, self._input, self._output)
+        for demo in past:
+            for field, kind in self._types.items():
+                demo[field] = _typed(demo[field], kind)
+        return [*self.module.predictors()[0].demos, *past]
 
     def _answer(self, prediction: Any) -> str | None:
-        value = prediction[self._output]
-        return None if value is None else str(value)
+        return _text(prediction[self._output])
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (dspy.Image, dspy.Audio)):
+        raise arguments.refuse("field", value, f"text or data, got {type(value).__name__}")
+    try:
+        data = pydantic_core.to_jsonable_python(value, fallback=str)
+    except ValueError:  # bytes that are no text, or a list that is in itself
+        return str(value)
+    return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+
+
+def _typed(text: str, kind: pydantic.TypeAdapter[Any]) -> Any:
+    """What _text() made the text of; a text that was cut, or was made for another type, stays one."""
+    for read in (kind.validate_python, kind.validate_json):
+        try:
+            return read(text)
+        except ValueError:
+            pass
+    return text
 
 
 def _one_of(name: str, field: str | None, fields: list[str]) -> str:

@@ -200,6 +200,7 @@ class StillhouseCallbackHandler(BaseCallbackHandler):
     in stats(), as tasks are; so is an answer that is cut off or asks for a tool. with_fallbacks() is one
     run, whichever attempt answers; a handler that is bound to one attempt sees that alone. What
     goes wrong with handing in is logged and counted, and fails nothing. The event loop goes on meanwhile.
+    Pickled it carries the client's settings; the runs that are under way stay the original's.
 
     query: makes the question of the input, result: the answer of the output, or None. Without them:
     a str; the last human and the last AI message of messages, also as "messages" of a state; the only
@@ -224,6 +225,15 @@ class StillhouseCallbackHandler(BaseCallbackHandler):
         self._task_of("")  # refuses now what is wrong
         self._runs: dict[uuid.UUID, tuple[bool, Any]] = {}
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the runs by their ids alone, so that what runs within them is no task in a copy either."""
+        with self._lock:
+            runs = dict.fromkeys(self._runs, (False, None))
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"} | {"_runs": runs}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: uuid.UUID, **more: Any) -> None:
         self._begin(run_id, more, inputs)
