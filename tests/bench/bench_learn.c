@@ -1,35 +1,59 @@
-/* The learning store: records a second with synchronous=FULL, next to a bare loop of prepared
- * statements; then what a question takes, and what the file weighs.
+/* The learning store and its recorder: what goes in a second, what a question takes, what the file
+ * weighs.
  *
- *   bare      SQLite as a program without Stillhouse would use it: the same file, settings, tables,
- *             indexes, rows and batches, an upsert for each record and an insert for each group of
- * a view that it touches, into a file of its own. store_put the same records through the store:
- * read, merge, write, mark. question  on the file of the last round, once its views are computed.
+ *   put    executions by store_put, and batch by batch the same ones by bare upserts into a
+ *          file of their own (--bare 0: without them, for a large store)
+ *   ask    each question by one asker, once all views are computed
+ *   load   executions come in at a steady rate through the queue and a worker, while askers,
+ *          each on a connection of its own, ask one question after the other, without pauses
+ *   drain  a full queue through one worker into the same store, then as many bare upserts into
+ *          the other file
+ *
+ * How late a record stands is counted from when it was due to be sent to the event that follows
+ * it; how stale the views are is what the store says ten times a second.
  */
-#include <sqlite3.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "bare.h"
+#include "bare_learn.h"
 #include "base/clock.h"
+#include "drain.h"
+#include "executions.h"
 #include "flags.h"
-#include "folder.h"
-#include "learn/columns.h"
 #include "learn/questions.h"
-#include "learn/store.h"
+#include "queue/enqueue.h"
 #include "support.h"
 
-enum { DOMAINS = 10, TYPES = 8, DAYS = 30, BATCH_MAX = 1024 };
+enum {
+    BATCH_MAX = 1024,
+    ASKERS_MAX = 16,
+    CALL = 250,
+    TICK_MS = 10,
+    LOOK_MS = 100,
+    WAIT_MS = 60000
+};
 
 static long rounds = 1;
 static long first_round = 0;
 static long record_count = 100000;
+static long days = 30;
+static long domains = 10;
 static long batch = 64;
+static long with_bare = 1;
 static long asks = 200;
+static long rate = 500;
+static long seconds = 30;
+static long asker_count = 4;
+static long drain_count = 20000;
 static const char *group = "learn";
 
-static const int64_t START = 20000 * INT64_C(86400000);
+static struct executions executions;
+static struct test_server redis;
 
 static void must(enum status status, const struct error *err)
 {
@@ -38,348 +62,535 @@ static void must(enum status status, const struct error *err)
     }
 }
 
-/* ---- records --------------------------------------------------------------------------------- */
-
-struct record {
-    char domain[24], job[40], task[32], type[16], user[16], description[240], solution[48];
-    struct meta_pair pair;
-    struct part part;
-};
-
-static const char *const tiers[] = {"small", "medium", "large", "local"};
-
-static void make_record(struct record *record, long i)
+static void print(const char *series, long round, double value, const char *unit, bool checked)
 {
-    unsigned seed = (unsigned)i * 2654435761U + 1;
-    const long day = i * DAYS / record_count; /* as they come: in the order of time */
+    const struct bench_figure figure = {group, series, series,       round,
+                                        value, unit,   record_count, checked};
 
-    snprintf(record->domain, sizeof record->domain, "acme.repo%d", rand_r(&seed) % DOMAINS);
-    snprintf(record->job, sizeof record->job, "01930000-0000-7000-8000-%012ld", i);
-    snprintf(record->task, sizeof record->task, "task-%08x-%08ld", rand_r(&seed), i);
-    snprintf(record->type, sizeof record->type, "type%d", rand_r(&seed) % TYPES);
-    snprintf(record->user, sizeof record->user, "user%d", rand_r(&seed) % 50);
-    snprintf(record->solution, sizeof record->solution, "solved in way number %d",
-             rand_r(&seed) % 500);
-    memset(record->description, 'a' + rand_r(&seed) % 26, 200);
-    record->description[200] = '\0';
-    record->pair = (struct meta_pair){{"branch", 6}, {.type = META_INT, .integer = i % 7}};
-    record->part = (struct part){.domain = slice_of(record->domain),
-                                 .job_id = slice_of(record->job),
-                                 .at_ms = START + day * 86400000 + i % 86400 * 1000};
-    record->part.body = (struct record_body){
-        .kind = slice_of("execution"),
-        .task_id = slice_of(record->task),
-        .repo = slice_of("acme/repository"),
-        .user = slice_of(record->user),
-        .task_type = slice_of(record->type),
-        .task_description = slice_of(record->description),
-        .file_count = {rand_r(&seed) % 40, true},
-        .estimated_tokens = {rand_r(&seed) % 9000, true},
-        .tokens_in = {rand_r(&seed) % 9000, true},
-        .tokens_out = {rand_r(&seed) % 9000, true},
-        .model_tier = slice_of(tiers[rand_r(&seed) % 4]),
-        .model = slice_of("a-model-of-some-name"),
-        .pool_type = slice_of(rand_r(&seed) % 2 == 0 ? "warm" : "cold"),
-        .routing_confidence = {rand_r(&seed) % 100 / 100.0, true},
-        .complexity_score = {rand_r(&seed) % 10, true},
-        .cost_estimate = {rand_r(&seed) % 1000 / 977.0, true},
-        .queue_wait_seconds = {rand_r(&seed) % 1000 / 97.0, true},
-        .success = {rand_r(&seed) % 4 != 0, true},
-        .duration_seconds = {rand_r(&seed) % 100000 / 97.0, true},
-        .retries = {rand_r(&seed) % 3, true},
-        .quality_score = {rand_r(&seed) % 100, true},
-        .actual_cost = {rand_r(&seed) % 1000 / 977.0, true},
-        .peak_memory_mb = {rand_r(&seed) % 4000, true},
-        .cpu_time_seconds = {rand_r(&seed) % 1000 / 97.0, true},
-        .solution_summary = slice_of(record->solution),
-        .started_ms = {record->part.at_ms - 5000, true},
-        .completed_ms = {record->part.at_ms, true},
-        .arm = slice_of(rand_r(&seed) % 10 == 0 ? "holdout" : "enriched"),
-        .metadata = {&record->pair, 1, {NULL, 0}},
-    };
+    bench_print(&figure, "\"batch\": %ld, \"records\": %ld, \"days\": %ld, \"domains\": %ld", batch,
+                record_count, days, domains);
 }
 
-/* ---- the bare loop --------------------------------------------------------------------------- */
+/* ---- put ------------------------------------------------------------------------------------- */
 
-struct bare {
-    sqlite3 *handle;
-    sqlite3_stmt *upsert, *dirty, *begin, *commit, *count;
-};
-
-static sqlite3_stmt *prepare(sqlite3 *handle, const char *sql)
-{
-    sqlite3_stmt *statement = NULL;
-
-    if (sqlite3_prepare_v3(handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) !=
-        SQLITE_OK) {
-        bench_fail("%s", sqlite3_errmsg(handle));
-    }
-    return statement;
-}
-
-static void bare_open(struct bare *bare, const char *path)
-{
-    char sql[6000];
-    size_t used = 0;
-
-    if (sqlite3_open(path, &bare->handle) != SQLITE_OK ||
-        sqlite3_exec(bare->handle,
-                     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                     "PRAGMA cache_size = -32000; PRAGMA journal_size_limit = 67108864",
-                     NULL, NULL, NULL) != SQLITE_OK) {
-        bench_fail("%s", sqlite3_errmsg(bare->handle));
-    }
-    used += (size_t)snprintf(sql, sizeof sql,
-                             "INSERT INTO executions (domain, task_id, at_ms, incomplete,"
-                             " solution_hash, metadata, stamps");
-    for (size_t i = 0; i < merged_executions.count; i++) {
-        used += (size_t)snprintf(sql + used, sizeof sql - used, ", %s",
-                                 merged_executions.columns[i].name);
-    }
-    used += (size_t)snprintf(sql + used, sizeof sql - used, ") VALUES (?, ?, ?, ?, ?, ?, ?");
-    for (size_t i = 0; i < merged_executions.count; i++) {
-        used += (size_t)snprintf(sql + used, sizeof sql - used, ", ?");
-    }
-    used +=
-        (size_t)snprintf(sql + used, sizeof sql - used,
-                         ") ON CONFLICT (domain, task_id) DO UPDATE SET at_ms = excluded.at_ms");
-    for (size_t i = 0; i < merged_executions.count; i++) {
-        used +=
-            (size_t)snprintf(sql + used, sizeof sql - used, ", %s = excluded.%s",
-                             merged_executions.columns[i].name, merged_executions.columns[i].name);
-    }
-    bare->upsert = prepare(bare->handle, sql);
-    bare->dirty = prepare(bare->handle, "INSERT INTO dirty (view, domain, name, bucket, since_ms)"
-                                        " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING");
-    bare->begin = prepare(bare->handle, "BEGIN IMMEDIATE");
-    bare->commit = prepare(bare->handle, "COMMIT");
-    bare->count =
-        prepare(bare->handle, "UPDATE counts SET executions = executions + ? WHERE id = 1");
-}
-
-static void run(const struct bare *bare, sqlite3_stmt *statement)
-{
-    if (sqlite3_step(statement) != SQLITE_DONE) {
-        bench_fail("%s", sqlite3_errmsg(bare->handle));
-    }
-    sqlite3_reset(statement);
-}
-
-static void bind_text(sqlite3_stmt *statement, int place, struct slice text)
-{
-    sqlite3_bind_text(statement, place, text.data, (int)text.bytes, SQLITE_STATIC);
-}
-
-static void bare_mark(const struct bare *bare, const char *view, const struct part *part,
-                      const char *name, int64_t bucket)
-{
-    sqlite3_bind_text(bare->dirty, 1, view, -1, SQLITE_STATIC);
-    bind_text(bare->dirty, 2, part->domain);
-    sqlite3_bind_text(bare->dirty, 3, name, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(bare->dirty, 4, bucket);
-    sqlite3_bind_int64(bare->dirty, 5, clock_unix_ms());
-    run(bare, bare->dirty);
-}
-
-static void bare_put(const struct bare *bare, const struct part *part)
-{
-    static const char stamps[110] = "as long as those of the store";
-    char solution[40]; /* as long as the hash */
-    int place = 1;
-
-    snprintf(solution, sizeof solution, "%032ld",
-             strtol(part->body.solution_summary.data + strlen("solved in way number "), NULL, 10));
-    bind_text(bare->upsert, place++, part->domain);
-    bind_text(bare->upsert, place++, part->body.task_id);
-    sqlite3_bind_int64(bare->upsert, place++, part->at_ms);
-    sqlite3_bind_int64(bare->upsert, place++, 0);
-    sqlite3_bind_text(bare->upsert, place++, solution, -1, SQLITE_STATIC);
-    sqlite3_bind_text(bare->upsert, place++, "{\"branch\":1}", -1, SQLITE_STATIC);
-    sqlite3_bind_blob(bare->upsert, place++, stamps, sizeof stamps, SQLITE_STATIC);
-    for (size_t i = 0; i < merged_executions.count; i++, place++) {
-        const struct column *column = &merged_executions.columns[i];
-        const void *member = (const char *)&part->body + column->at;
-        const struct maybe_integer *integer = member;
-        const struct maybe_number *real = member;
-        const struct maybe_truth *truth = member;
-        sqlite3_bind_null(bare->upsert, place);
-        if (column->type == FIELD_TEXT && ((const struct slice *)member)->data != NULL) {
-            bind_text(bare->upsert, place, *(const struct slice *)member);
-        } else if (column->type == FIELD_INTEGER && integer->given) {
-            sqlite3_bind_int64(bare->upsert, place, integer->value);
-        } else if (column->type == FIELD_NUMBER && real->given) {
-            sqlite3_bind_double(bare->upsert, place, real->value);
-        } else if (column->type == FIELD_TRUTH && truth->given) {
-            sqlite3_bind_int64(bare->upsert, place, truth->value);
-        }
-    }
-    run(bare, bare->upsert);
-    bare_mark(bare, "tier", part, part->body.task_type.data, part->at_ms / 86400000);
-    bare_mark(bare, "pool", part, "", part->at_ms / 3600000);
-    bare_mark(bare, "solution", part, solution, 0);
-}
-
-static void bare_close(struct bare *bare)
-{
-    sqlite3_stmt *const all[] = {bare->upsert, bare->dirty, bare->begin, bare->commit, bare->count};
-
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        sqlite3_finalize(all[i]);
-    }
-    sqlite3_close(bare->handle);
-}
-
-/* ---- rounds ---------------------------------------------------------------------------------- */
-
-static struct record records[BATCH_MAX];
+static struct execution made[BATCH_MAX];
 static struct part parts[BATCH_MAX];
 
-static size_t next_batch(long from)
+static size_t make_batch(long from, long until)
 {
     size_t count = 0;
 
-    while (count < (size_t)batch && from + (long)count < record_count) {
-        make_record(&records[count], from + (long)count);
-        parts[count] = records[count].part;
+    while (count < (size_t)batch && from + (long)count < until) {
+        execution_make(&made[count], &executions, from + (long)count);
+        parts[count] = made[count].part;
         count++;
     }
     return count;
 }
 
-static void print(const char *series, long round, double value, const char *unit)
+static int64_t executions_in(const char *path)
 {
-    const struct bench_figure figure = {group, series, series,       round,
-                                        value, unit,   record_count, true};
+    struct store *store = NULL;
+    struct store_state state;
+    struct error err = {0};
 
-    bench_print(&figure, "\"batch\": %ld, \"records\": %ld", batch, record_count);
+    must(store_open(path, STORE_READ, &store, &err), &err);
+    must(store_look(store, &state, &err), &err);
+    store_close(store);
+    return state.executions;
 }
 
-static void measure(const char *folder, long round, char *path, size_t path_bytes)
+/* What people say of one in ten, and what is asked of each domain's quality. */
+static void put_rest(struct store *store)
+{
+    struct error err = {0};
+
+    for (long at = 0; at < record_count;) {
+        size_t count = 0;
+        for (; at < record_count && count < (size_t)batch; at += 10, count++) {
+            struct execution *of = &made[count];
+            if (at < domains * 100) {
+                execution_demand(of, &executions, at);
+            } else {
+                execution_rate(of, &executions, at);
+            }
+            parts[count] = of->part;
+        }
+        must(store_put(store, parts, count, &err), &err);
+    }
+}
+
+/* Batch by batch, so that both have the same weather. */
+static void measure_put(const char *path, struct bare_learn *bare, long round)
 {
     struct error err = {0};
     struct store *store = NULL;
-    struct store *empty = NULL;
-    struct store_state state;
-    struct bare bare;
-    char bare_path[300];
     int64_t store_ns = 0;
     int64_t bare_ns = 0;
 
-    snprintf(path, path_bytes, "%s/learn-%ld.db", folder, round);
-    snprintf(bare_path, sizeof bare_path, "%s/bare-%ld.db", folder, round);
     must(store_open(path, STORE_WRITE, &store, &err), &err);
-    must(store_open(bare_path, STORE_WRITE, &empty, &err), &err); /* the same tables */
-    store_close(empty);
-    bare_open(&bare, bare_path);
-    for (long at = 0; at < record_count;) { /* batch by batch, so that both have the same weather */
-        const size_t count = next_batch(at);
-        int64_t before = clock_now_ns();
+    for (long at = 0; at < record_count;) {
+        const size_t count = make_batch(at, record_count);
+        const int64_t begin_ns = clock_now_ns();
         must(store_put(store, parts, count, &err), &err);
-        store_ns += clock_now_ns() - before;
-        before = clock_now_ns();
-        run(&bare, bare.begin);
-        for (size_t i = 0; i < count; i++) {
-            bare_put(&bare, &parts[i]);
+        const int64_t between_ns = clock_now_ns();
+        if (bare != NULL) {
+            bare_learn_put(bare, parts, count);
         }
-        sqlite3_bind_int64(bare.count, 1, (int64_t)count);
-        run(&bare, bare.count);
-        run(&bare, bare.commit);
-        bare_ns += clock_now_ns() - before;
+        store_ns += between_ns - begin_ns;
+        bare_ns += clock_now_ns() - between_ns;
         at += (long)count;
     }
-    bare_close(&bare);
-    must(store_look(store, &state, &err), &err);
-    if (state.executions != record_count) {
-        bench_fail("%lld executions, expected %ld", (long long)state.executions, record_count);
-    }
+    put_rest(store);
     store_close(store);
-    print("store_put", round, (double)record_count * 1e9 / (double)store_ns, "records/s");
-    print("bare upserts", round, (double)record_count * 1e9 / (double)bare_ns, "records/s");
-}
-
-static void ask(struct store *store, const struct store_question *question, long round)
-{
-    const int64_t now = START + INT64_C(86400000) * DAYS - 1;
-    struct slice given[QUESTION_PARAMETERS_MAX] = {{NULL, 0}};
-    struct value with[QUESTION_PARAMETERS_MAX];
-    struct bench_samples samples = {0};
-    struct error err = {0};
-    struct rows rows;
-    char series[80];
-
-    for (long i = 0; i < asks; i++) {
-        make_record(&records[0], (i * 7919) % record_count);
-        for (size_t k = 0; k < QUESTION_PARAMETERS_MAX && question->parameters[k].name != NULL;
-             k++) {
-            const char *name = question->parameters[k].name;
-            given[k] = strcmp(name, "domain") == 0      ? slice_of(records[0].domain)
-                       : strcmp(name, "task-id") == 0   ? slice_of(records[0].task)
-                       : strcmp(name, "task-type") == 0 ? slice_of(records[0].type)
-                                                        : (struct slice){NULL, 0};
-        }
-        must(question_take(question, given, with, &err), &err);
-        const int64_t before = clock_now_ns();
-        must(question_ask(store_database(store), question, with, now, &rows, &err), &err);
-        while (rows_next(&rows, &err) == ROWS_ONE) {
-        }
-        must(rows_end(&rows), &err);
-        bench_add(&samples, (double)(clock_now_ns() - before) / 1e3);
+    const bool checked = executions_in(path) == record_count;
+    print("store_put", round, (double)record_count * 1e9 / (double)store_ns, "records/s", checked);
+    if (bare != NULL) {
+        print("bare upserts", round, (double)record_count * 1e9 / (double)bare_ns, "records/s",
+              true);
     }
-    snprintf(series, sizeof series, "question %s, p50", question->name);
-    print(series, round, bench_quantile(&samples, .5), "us");
-    snprintf(series, sizeof series, "question %s, p95", question->name);
-    print(series, round, bench_quantile(&samples, .95), "us");
-    bench_reset(&samples);
 }
 
-static void measure_questions(const char *path, long round)
+static void measure_views(const char *path, long round)
 {
     struct store *store = NULL;
     struct error err = {0};
     struct stat at;
     size_t left = 1;
-    const int64_t before = clock_now_ns();
 
     must(store_open(path, STORE_WRITE, &store, &err), &err);
+    const int64_t begin_ns = clock_now_ns();
     while (left > 0) {
-        must(store_refresh(store, START + INT64_C(86400000) * DAYS, 200, &left, &err), &err);
+        must(store_refresh(store, executions.now_ms, 200, &left, &err), &err);
     }
-    print("all views computed", round, (double)(clock_now_ns() - before) / 1e9, "s");
+    print("all views computed", round, (double)(clock_now_ns() - begin_ns) / 1e9, "s", true);
+    store_close(store); /* which moves all of the log into the file */
     if (stat(path, &at) != 0) {
         bench_fail("no %s", path);
     }
-    print("file", round, (double)at.st_size / 1e6, "MB");
+    print("file", round, (double)at.st_size / 1e6, "MB", true);
+}
+
+/* ---- ask ------------------------------------------------------------------------------------- */
+
+struct asker {
+    pthread_t thread;
+    const char *path;
+    long number;
+    atomic_bool *ends;
+    struct bench_samples *samples; /* one a question */
+};
+
+/* What a question is asked with: of the execution, else what it falls back to. False: it needs
+ * something else. */
+static bool give(const struct store_question *question, const struct execution *of,
+                 struct slice given[QUESTION_PARAMETERS_MAX])
+{
+    for (size_t i = 0; i < QUESTION_PARAMETERS_MAX && question->parameters[i].name != NULL; i++) {
+        const char *name = question->parameters[i].name;
+        given[i] = strcmp(name, "domain") == 0      ? slice_of(of->domain)
+                   : strcmp(name, "task-id") == 0   ? slice_of(of->task)
+                   : strcmp(name, "task-type") == 0 ? slice_of(of->type)
+                                                    : (struct slice){NULL, 0};
+        if (given[i].data == NULL && question->parameters[i].fallback == NULL) {
+            return false;
+        }
+    }
+    return strcmp(question->name, "export") != 0;
+}
+
+/* Its time goes into its samples. */
+static void ask(struct store *store, size_t which, long i, struct bench_samples *samples)
+{
+    const struct store_question *question = &questions[which];
+    struct slice given[QUESTION_PARAMETERS_MAX] = {{NULL, 0}};
+    struct value with[QUESTION_PARAMETERS_MAX];
+    struct execution of;
+    struct error err = {0};
+    struct rows rows;
+
+    execution_make(&of, &executions, i % record_count);
+    if (!give(question, &of, given)) {
+        return;
+    }
+    must(question_take(question, given, with, &err), &err);
+    const int64_t begin_ns = clock_now_ns();
+    must(question_ask(store_database(store), question, with, clock_unix_ms(), &rows, &err), &err);
+    while (rows_next(&rows, &err) == ROWS_ONE) {
+    }
+    must(rows_end(&rows), &err);
+    bench_add(&samples[which], (double)(clock_now_ns() - begin_ns) / 1e3);
+}
+
+static void print_asked(struct bench_samples *samples, const char *when, long round)
+{
+    char series[100];
+    double slowest_us = 0;
+
     for (size_t i = 0; i < questions_count; i++) {
-        if (strcmp(questions[i].name, "export") != 0) {
-            ask(store, &questions[i], round);
+        if (samples[i].count == 0) {
+            continue;
+        }
+        snprintf(series, sizeof series, "question %s%s, p50", questions[i].name, when);
+        print(series, round, bench_quantile(&samples[i], .5) / 1e3, "ms", true);
+        snprintf(series, sizeof series, "question %s%s, p95", questions[i].name, when);
+        const double p95_us = bench_quantile(&samples[i], .95);
+        print(series, round, p95_us / 1e3, "ms", true);
+        slowest_us = p95_us > slowest_us ? p95_us : slowest_us;
+        bench_reset(&samples[i]);
+    }
+    snprintf(series, sizeof series, "slowest question%s, p95", when);
+    print(series, round, slowest_us / 1e3, "ms", true);
+}
+
+static struct bench_samples *new_samples(void)
+{
+    struct bench_samples *samples = calloc(questions_count, sizeof *samples);
+
+    if (samples == NULL) {
+        bench_fail("out of memory");
+    }
+    return samples;
+}
+
+static void measure_questions(const char *path, long round)
+{
+    struct bench_samples *samples = new_samples();
+    struct store *store = NULL;
+    struct error err = {0};
+
+    must(store_open(path, STORE_READ, &store, &err), &err);
+    for (size_t which = 0; which < questions_count; which++) {
+        for (long i = 0; i < asks; i++) {
+            ask(store, which, i * 7919, samples);
         }
     }
     store_close(store);
+    print_asked(samples, "", round);
+    free(samples);
+}
+
+/* ---- load ------------------------------------------------------------------------------------ */
+
+static void *run_asker(void *argument)
+{
+    struct asker *asker = argument;
+    struct store *store = NULL;
+    struct error err = {0};
+
+    must(store_open(asker->path, STORE_READ, &store, &err), &err);
+    for (long i = 0; !atomic_load(asker->ends); i++) {
+        ask(store, (size_t)(i + asker->number) % questions_count, i * 7919 + asker->number,
+            asker->samples);
+    }
+    store_close(store);
+    return NULL;
+}
+
+/* Records that are sent: number i of them is record_count + i. */
+struct traffic {
+    struct redis_conn *conn;
+    redisContext *bare;
+    struct queue queue;
+    int64_t begin_ms;
+    char last_event[32];
+    long stood;
+    struct bench_samples late;
+    struct store *store;
+    struct bench_samples stale;
+};
+
+static void send(struct traffic *traffic, long from, long count)
+{
+    struct queue_item items[CALL];
+    struct queue_answer answers[CALL];
+    struct strbuf bodies[CALL] = {0};
+    struct execution *sent = made;
+    struct error err = {0};
+
+    executions.now_ms = clock_unix_ms();
+    for (long i = 0; i < count; i++) {
+        execution_make(&sent[i], &executions, record_count + from + i);
+        bodies_encode_record(&sent[i].part.body, &bodies[i]);
+        items[i] = (struct queue_item){
+            sent[i].part.job_id, sent[i].part.domain, {"", 0}, {bodies[i].data, bodies[i].bytes}};
+    }
+    must(queue_enqueue(traffic->conn,
+                       &(struct queue_items){&traffic->queue, 0, items, (size_t)count}, answers,
+                       &err),
+         &err);
+    for (long i = 0; i < count; i++) {
+        strbuf_free(&bodies[i]);
+    }
+}
+
+static int64_t due_ms(const struct traffic *traffic, long i)
+{
+    return traffic->begin_ms + i * 1000 / rate;
+}
+
+/* An entry's id is Redis' time when the record stood; its job's last digits say which it was. */
+static void read_event(struct traffic *traffic, const redisReply *entry)
+{
+    const redisReply *fields = entry->element[1];
+
+    snprintf(traffic->last_event, sizeof traffic->last_event, "%s", entry->element[0]->str);
+    for (size_t i = 0; i + 1 < fields->elements; i += 2) {
+        if (strcmp(fields->element[i]->str, "job_id") == 0) {
+            const char *job = fields->element[i + 1]->str;
+            const long number = strtol(strrchr(job, '-') + 1, NULL, 10) - record_count;
+            bench_add(&traffic->late, 1e3 * (double)(strtoll(traffic->last_event, NULL, 10) -
+                                                     due_ms(traffic, number)));
+            traffic->stood++;
+        }
+    }
+}
+
+static void read_events(struct traffic *traffic)
+{
+    redisReply *reply = bare_command(traffic->bare, "XREAD COUNT 5000 STREAMS %s:events %s",
+                                     traffic->queue.base, traffic->last_event);
+
+    if (reply->type == REDIS_REPLY_ARRAY) {
+        const redisReply *entries = reply->element[0]->element[1];
+        for (size_t i = 0; i < entries->elements; i++) {
+            read_event(traffic, entries->element[i]);
+        }
+    }
+    freeReplyObject(reply);
+}
+
+static void look(struct traffic *traffic)
+{
+    struct store_state state;
+    struct error err = {0};
+
+    must(store_look(traffic->store, &state, &err), &err);
+    bench_add(&traffic->stale, state.oldest_dirty_ms == 0
+                                   ? 0
+                                   : 1e3 * (double)(clock_unix_ms() - state.oldest_dirty_ms));
+}
+
+/* At a steady rate, whatever comes of them. */
+static void send_all(struct traffic *traffic)
+{
+    const long total = rate * seconds;
+    int64_t look_ms = 0;
+    long sent = 0;
+
+    traffic->begin_ms = clock_unix_ms();
+    while (traffic->stood < total) {
+        const int64_t now_ms = clock_unix_ms();
+        long due = (now_ms - traffic->begin_ms) * rate / 1000 + 1;
+        due = due < total ? due : total;
+        while (sent < due) {
+            const long count = due - sent < CALL ? due - sent : CALL;
+            send(traffic, sent, count);
+            sent += count;
+        }
+        if (now_ms >= look_ms) {
+            read_events(traffic);
+            if (sent < total) {
+                look(traffic);
+            }
+            look_ms = now_ms + LOOK_MS;
+        }
+        if (now_ms > due_ms(traffic, total) + WAIT_MS) {
+            bench_fail("%ld of %ld records stand", traffic->stood, total);
+        }
+        clock_sleep_ms(TICK_MS);
+    }
+}
+
+static void print_traffic(struct traffic *traffic, long round, bool checked)
+{
+    print("record, due to standing, p50", round, bench_quantile(&traffic->late, .5) / 1e3, "ms",
+          checked);
+    print("record, due to standing, p95", round, bench_quantile(&traffic->late, .95) / 1e3, "ms",
+          checked);
+    print("record, due to standing, p99", round, bench_quantile(&traffic->late, .99) / 1e3, "ms",
+          checked);
+    print("age of the oldest stale figure, p95", round, bench_quantile(&traffic->stale, .95) / 1e6,
+          "s", checked);
+    bench_reset(&traffic->late);
+    bench_reset(&traffic->stale);
+}
+
+static void add_all(struct bench_samples *to, const struct bench_samples *from)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        bench_add(to, from->us[i]);
+    }
+}
+
+static void ask_meanwhile(struct traffic *traffic, const char *path, struct bench_samples *samples)
+{
+    struct asker askers[ASKERS_MAX];
+    atomic_bool ends = false;
+
+    for (long i = 0; i < asker_count; i++) {
+        askers[i] =
+            (struct asker){.path = path, .number = i, .ends = &ends, .samples = new_samples()};
+        if (pthread_create(&askers[i].thread, NULL, run_asker, &askers[i]) != 0) {
+            bench_fail("no thread");
+        }
+    }
+    send_all(traffic);
+    atomic_store(&ends, true);
+    for (long i = 0; i < asker_count; i++) {
+        pthread_join(askers[i].thread, NULL);
+        for (size_t k = 0; k < questions_count; k++) {
+            add_all(&samples[k], &askers[i].samples[k]);
+            bench_reset(&askers[i].samples[k]);
+        }
+        free(askers[i].samples);
+    }
+}
+
+static void measure_load(const char *path, long round)
+{
+    const char *const flags[] = {"--queues", "record", "--learn", path, NULL};
+    struct drain drain = {.redis = &redis, .flags = flags, .workers = 1};
+    struct traffic traffic = {
+        .conn = bench_connect(&redis), .bare = bare_connect(&redis), .last_event = "0"};
+    struct bench_samples *samples = new_samples();
+    struct error err = {0};
+    char when[80];
+    pid_t worker = 0;
+
+    bare_run(traffic.bare, "FLUSHALL SYNC");
+    must(queue_init(&traffic.queue, "sh", "record", &err), &err);
+    drain_start_workers(&drain, traffic.bare, &worker);
+    must(store_open(path, STORE_READ, &traffic.store, &err), &err);
+    ask_meanwhile(&traffic, path, samples);
+    store_close(traffic.store);
+    bench_worker_stop(worker);
+    const struct queue_stats stats = bench_stats(traffic.conn, &traffic.queue);
+    const bool checked = stats.counters[QUEUE_DONE] == rate * seconds &&
+                         executions_in(path) == record_count + rate * seconds;
+    snprintf(when, sizeof when, ", %ld at once, %ld records/s", asker_count, rate);
+    print_asked(samples, when, round);
+    print_traffic(&traffic, round, checked);
+    free(samples);
+    redisFree(traffic.bare);
+    redis_conn_free(traffic.conn);
+}
+
+/* ---- drain ----------------------------------------------------------------------------------- */
+
+static void fill(void *context)
+{
+    const long from = rate * seconds;
+
+    for (long at = 0; at < drain_count; at += CALL) {
+        send(context, from + at, drain_count - at < CALL ? drain_count - at : CALL);
+    }
+}
+
+static void measure_drain(const char *path, struct bare_learn *bare, long round)
+{
+    const char *const flags[] = {"--queues", "record", "--learn", path, NULL};
+    struct traffic traffic = {.conn = bench_connect(&redis)};
+    struct error err = {0};
+    const int64_t before = executions_in(path);
+
+    must(queue_init(&traffic.queue, "sh", "record", &err), &err);
+    struct drain drain = {.redis = &redis,
+                          .flags = flags,
+                          .queue = &traffic.queue,
+                          .workers = 1,
+                          .jobs = drain_count,
+                          .fill = fill,
+                          .context = &traffic};
+    drain_run(&drain);
+    redis_conn_free(traffic.conn);
+    const bool checked = drain.checked && executions_in(path) == before + drain_count;
+    print("recorder, 1 worker", round, (double)drain_count / drain.seconds, "records/s", checked);
+    print("recorder CPU a 1,000 records", round, drain.worker_cpu_s * 1e6 / (double)drain_count,
+          "ms", checked);
+    print("recorder, resident, loaded", round, (double)drain.worker_peak_kib / 1024, "MiB",
+          checked);
+    if (bare == NULL) {
+        return;
+    }
+    int64_t bare_ns = 0;
+    for (long at = 0; at < drain_count;) {
+        const size_t count = make_batch(record_count + rate * seconds + at,
+                                        record_count + rate * seconds + drain_count);
+        const int64_t begin_ns = clock_now_ns();
+        bare_learn_put(bare, parts, count);
+        bare_ns += clock_now_ns() - begin_ns;
+        at += (long)count;
+    }
+    print("bare upserts, behind those", round, (double)drain_count * 1e9 / (double)bare_ns,
+          "records/s", true);
+}
+
+/* ---- rounds ---------------------------------------------------------------------------------- */
+
+static void measure(const char *folder, long round)
+{
+    char path[300];
+    char bare_path[300];
+    struct bare_learn *bare = NULL;
+    struct store *empty = NULL;
+    struct error err = {0};
+
+    snprintf(path, sizeof path, "%s/learn-%ld.db", folder, round);
+    snprintf(bare_path, sizeof bare_path, "%s/bare-%ld.db", folder, round);
+    executions = (struct executions){record_count, days, domains, clock_unix_ms()};
+    if (with_bare != 0) {
+        must(store_open(bare_path, STORE_WRITE, &empty, &err), &err); /* the same tables */
+        store_close(empty);
+        bare = bare_learn_open(bare_path);
+    }
+    measure_put(path, bare, round);
+    measure_views(path, round);
+    measure_questions(path, round);
+    if (rate > 0 && seconds > 0) {
+        measure_load(path, round);
+    }
+    if (drain_count > 0) {
+        measure_drain(path, bare, round);
+    }
+    if (bare != NULL) {
+        bare_learn_close(bare);
+    }
 }
 
 int main(int argc, char **argv)
 {
     const struct flag flags[] = {
         {"--records", FLAG_NUMBER, &record_count, "executions that are put"},
+        {"--days", FLAG_NUMBER, &days, "that they are spread over"},
+        {"--domains", FLAG_NUMBER, &domains, "that they are of"},
         {"--batch", FLAG_NUMBER, &batch, "records a transaction, up to 1024"},
+        {"--bare", FLAG_NUMBER, &with_bare, "0: no bare upserts beside them"},
         {"--asks", FLAG_NUMBER, &asks, "times a question"},
+        {"--rate", FLAG_NUMBER, &rate, "records a second that come in while one asks; 0: none"},
+        {"--seconds", FLAG_NUMBER, &seconds, "for how long"},
+        {"--askers", FLAG_NUMBER, &asker_count, "that ask at once, up to 16"},
+        {"--drain", FLAG_NUMBER, &drain_count, "records that one worker drains; 0: none"},
         {"--rounds", FLAG_NUMBER, &rounds, "rounds"},
         {"--round", FLAG_NUMBER, &first_round, "number of the first round"},
         {"--group", FLAG_TEXT, &group, "name of the group in the figures"},
     };
     char folder[200];
-    char path[300];
 
-    flags_parse(argc, argv, "the learning store next to a bare loop of prepared statements", flags,
+    flags_parse(argc, argv, "The learning store, its questions and its recorder.", flags,
                 sizeof flags / sizeof flags[0]);
-    if (batch < 1 || batch > BATCH_MAX || record_count < 1) {
-        bench_fail("--batch: expected 1 to %d; --records: 1 or more", BATCH_MAX);
+    if (batch < 1 || batch > BATCH_MAX || record_count < 1 || days < 1 || domains < 1 ||
+        asker_count > ASKERS_MAX) {
+        bench_fail("--batch: expected 1 to %d; --askers: up to %d; --records, --days, --domains: 1 "
+                   "or more",
+                   BATCH_MAX, ASKERS_MAX);
     }
     test_folder_make(folder, sizeof folder);
+    test_redis_start(&redis, NULL);
     for (long round = first_round; round < first_round + rounds; round++) {
-        measure(folder, round, path, sizeof path);
-        measure_questions(path, round);
+        measure(folder, round);
     }
+    test_server_stop(&redis);
     test_folder_remove(folder);
     return 0;
 }

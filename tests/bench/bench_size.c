@@ -1,10 +1,11 @@
 /* What does it take? Bytes a queued job, memory of a worker, time to its first job, CPU a job.
  *
- *   bytes over the body   used_memory of Redis with JOBS jobs waiting, over that without, a job,
- * less the body; of a bare stream with the very same entries too. resident memory       of a worker
- * that waits for its first job, and the most it was while it emptied the queue. start from fork to
- * the reply of a job that waited already. CPU                   of the worker and of Redis for
- * 100,000 echo jobs, from the kernel's accounts.
+ *   bytes    used_memory of Redis with JOBS jobs waiting, over that without, a job, less the
+ *            body; of a bare stream with the very same entries too
+ *   memory   resident, of a worker and of a recorder that wait for their first job, and the most
+ *            it was while a worker emptied the queue
+ *   start    from fork to the reply of a job that waited already
+ *   CPU      of the worker and of Redis for 100,000 echo jobs, from the kernel's accounts
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,10 +98,9 @@ static void measure_start(long round)
 }
 
 /* The worker is watched for a while, since what it does now and then takes memory too. */
-static void measure_idle(long round)
+static void measure_idle(const char *variant, const char *const *flags, long round)
 {
-    const struct drain drain = {
-        .redis = &redis, .flags = worker_flags, .queue = &queue, .workers = 1};
+    const struct drain drain = {.redis = &redis, .flags = flags, .queue = &queue, .workers = 1};
     const int64_t until_ms = clock_now_ms() + IDLE_MS;
     pid_t worker = 0;
     long most_kib = 0;
@@ -113,7 +113,16 @@ static void measure_idle(long round)
         clock_sleep_ms(50);
     }
     bench_worker_stop(worker);
-    print("worker, resident, idle", round, (double)most_kib / 1024, "MiB", 0, true);
+    print(variant, round, (double)most_kib / 1024, "MiB", 0, true);
+}
+
+static void measure_idle_recorder(long round)
+{
+    char store[300];
+    const char *const flags[] = {"--queues", "record", "--learn", store, NULL};
+
+    snprintf(store, sizeof store, "%s/learn.db", redis.folder);
+    measure_idle("recorder, resident, idle", flags, round);
 }
 
 static void fill(void *context)
@@ -168,7 +177,8 @@ int main(int argc, char **argv)
     for (long round = first_round; round < first_round + rounds; round++) {
         measure_bytes(round);
         measure_start(round);
-        measure_idle(round);
+        measure_idle("worker, resident, idle", worker_flags, round);
+        measure_idle_recorder(round);
         measure_load(round);
     }
     free((char *)(uintptr_t)jobs.body.data);

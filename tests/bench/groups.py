@@ -144,6 +144,16 @@ def batch(size):
             Command("bench_enqueue", flags(jobs=jobs, single=0, depths=batches))]
 
 
+def executions(size):
+    kinds = ([("90 days", dict(records=315000, days=90)),
+              ("1,000,000, 10 domains", dict(records=1000000)),
+              ("1,000,000, 1 domain", dict(records=1000000, domains=1)),
+              ("1,000,000, 100 domains", dict(records=1000000, domains=100))] if size == FULL else
+             [("90 days", dict(records=1000, days=90, asks=5, seconds=1, drain=0))])
+    return [Command("bench_learn", flags(bare=0, batch=1024, **values), label)
+            for label, values in kinds]
+
+
 CHROMA_FULL = dict(queries=5120, records=6000)
 CHROMA_QUICK = dict(queries=192, records=120, workers=[1, 2])
 
@@ -231,9 +241,13 @@ GROUPS = [
                       keep=lambda line: line["what"] == "reply")]),
     Group("size", "bytes a queued job, a worker's memory, start-up, CPU a job",
           one("bench_size", dict(jobs=100000), dict(jobs=2000))),
-    Group("learn", "executions into the learning store, synchronous=FULL, next to bare upserts; questions",
-          one("bench_learn", dict(records=100000), dict(records=1000, asks=5)),
-          ratios=[Ratio("store_put / bare upserts", "store_put", "bare upserts")],
+    Group("learn", "executions into the learning store, synchronous=FULL, next to bare upserts; "
+          "questions, alone and while records come in; the recorder",
+          one("bench_learn", dict(records=100000),
+              dict(records=1000, asks=5, seconds=2, drain=1000)),
+          ratios=[Ratio("store_put / bare upserts", "store_put", "bare upserts"),
+                  Ratio("recorder, 1 worker / bare upserts", "recorder, 1 worker",
+                        "bare upserts, behind those")],
           plots=[bars("learn", "Executions into the learning store", "records/s")]),
     Group("outbox", "jobs that wait on the disk while Redis is away, and are sent when it is back",
           one("bench_outbox", dict(single=2000, many=100000), dict(single=20, many=500)),
@@ -295,6 +309,10 @@ GROUPS = [
           group_flag(domains, "growth-domains"), rounds=5, inside=True,
           plots=[bars("growth-domains-query", "Queries by domains", "queries/s"),
                  bars("growth-domains-write", "Writing by domains", "records/s")]),
+    growth("growth-learn", "the learning store with 90 days of 3,500 executions, and with 1,000,000",
+           executions, [
+               bars("growth-learn", "Questions of a large learning store, p95", "ms",
+                    keep=lambda line: line["series"].endswith("p95"), log_y=True)], rounds=1),
     growth("append", "append-only file off, everysec, always", append, [
         bars("append", "Append-only file", "jobs/s", log_y=True)]),
     Group("lift", "answers of a small chat model that are right, by the form of its examples (only where "
@@ -327,9 +345,28 @@ TARGETS = [
     Target("distill, 4 workers / bare upsert", "chroma", "distill, 4 workers / bare upsert", ">=",
            0.8),
     Target("distill, 4 workers / 1 worker", "chroma", "distill, 4 workers / 1 worker", ">=", 1),
+    Target("records into the learning store / bare upserts in the same batches", "learn",
+           "store_put / bare upserts", ">=", 0.7),
+    Target("the same through the queue and a recorder", "learn",
+           "recorder, 1 worker / bare upserts", ">=", 0.7),
+    Target("records a second through the queue and a recorder", "learn", "recorder, 1 worker", ">=",
+           3000),
+    Target("slowest question at 100,000 executions, p95 (ms)", "learn", "slowest question, p95", "<",
+           20),
+    Target("the same, 4 at once, 500 records/s coming in (ms)", "learn",
+           "slowest question, 4 at once, 500 records/s, p95", "<", 100),
+    Target("age of the oldest stale figure meanwhile, p95 (s)", "learn",
+           "age of the oldest stale figure, p95", "<", 10),
+    Target("file of 100,000 executions (MB)", "learn", "file", "<", 150),
+    Target("file of 90 days at 3,500 executions a day (MB)", "growth-learn", "file, 90 days", "<",
+           500),
+    *(Target(f"slowest question at 1,000,000 executions of {of}, p95 (ms)", "growth-learn",
+             f"slowest question, p95, 1,000,000, {of}", "<", 100)
+      for of in ("1 domain", "10 domains", "100 domains")),
     Target("prompt from Redis cache / bare GET", "lookup", "prompt from Redis / bare GET", ">=", 0.9),
     Target("prompts from memory a second, one core", "lookup", "prompt from memory", ">", 2000000),
     Target("resident memory of a worker, idle (MiB)", "size", "worker, resident, idle", "<=", 6),
+    Target("the same of a recorder (MiB)", "size", "recorder, resident, idle", "<=", 8),
     Target("resident memory of a worker, loaded, 4 lanes, batch 64 (MiB)", "size",
            "worker, resident, loaded", "<=", 16),
     Target("the same with enrichments through Chroma (MiB)", "chroma",
