@@ -10,13 +10,22 @@
  *         status = rows_end(&rows);
  *     }
  *
+ * It is a file of SQLite, which one process at a time writes, or a database on a server of
+ * PostgreSQL, which many may write at once (database_is_shared).
+ *
+ * SQL. What both take, in SQLite's words where they differ: INTEGER, REAL, BLOB, VIRTUAL,
+ * group_concat and the column `user` are said to PostgreSQL in its own. What stands in a comment
+ * that begins with a plus sign is for PostgreSQL alone. Text is ordered by its bytes, whichever it
+ * is; where NULL may be among what is ordered, NULLS FIRST or LAST is said.
+ *
  * Parameters are $1, $2 ... in any order. A statement is prepared once and kept by the address of
  * its text, which must therefore be a literal or live as long as the database.
  *
- * Statuses. UNAVAILABLE: locked by somebody, or the file was deleted or replaced. FAILED:
- * read-only, full, an error of the disk, and what is none of the others. GARBLED: damaged, or no
- * database. INVALID: a value that a rule of the schema refuses. Nothing of a transaction that
- * failed stands once it is rolled back. One thread at a time.
+ * Statuses. UNAVAILABLE: locked by somebody, the file was deleted or replaced, the server says "not
+ * now". UNREACHABLE: no server, or it broke off. FAILED: read-only, full, an error of the disk, and
+ * what is none of the others. GARBLED: damaged, or no database. INVALID: a value that a rule of the
+ * schema refuses. Nothing of a transaction that failed stands once it is rolled back. One thread at
+ * a time.
  */
 #ifndef STILLHOUSE_LEARN_DATABASE_H
 #define STILLHOUSE_LEARN_DATABASE_H
@@ -36,11 +45,24 @@ enum database_mode {
     DATABASE_MAKE,  /* the same, and makes it where there is none */
 };
 
-/* Of the file at `path`. *out is NULL unless OK. The library comes into the process with the
- * first call. */
-enum status database_open(const char *path, enum database_mode mode, struct database **out,
+/* Whether `where` names a server, on which many may write at once. */
+bool database_is_shared(const char *where);
+
+/* From now on no other process owns `where`, until database_disown or the end of this one;
+ * UNAVAILABLE names who does. On a server nobody needs to: *lock is -1. */
+enum status database_own(const char *where, int *lock, struct error *err) MUSTCHECK;
+void database_disown(int lock);
+
+/* `where`: the path of a file, or postgresql://user@host/name. *out is NULL unless OK. The library
+ * comes into the process with the first call. */
+enum status database_open(const char *where, enum database_mode mode, struct database **out,
                           struct error *err) MUSTCHECK;
 void database_close(struct database *database);
+
+/* UNAVAILABLE where the path names another file than the open one, or none. */
+enum status database_check(struct database *database, struct error *err) MUSTCHECK;
+
+/* ---- statements ------------------------------------------------------------------------------ */
 
 /* Statements without parameters and rows, separated by ';'. */
 enum status database_run(struct database *database, const char *sql, struct error *err) MUSTCHECK;
@@ -53,11 +75,6 @@ enum status database_do(struct database *database, const char *sql, const struct
 enum status database_find(struct database *database, const char *sql, const struct value *with,
                           size_t count, struct value *found, struct error *err) MUSTCHECK;
 
-/* A transaction that may write; the caller ends it by one of the two. */
-enum status database_begin(struct database *database, struct error *err) MUSTCHECK;
-enum status database_commit(struct database *database, struct error *err) MUSTCHECK;
-void database_rollback(struct database *database);
-
 /* What the rows of a statement are read from. Opaque but for its size. */
 struct rows {
     struct database *database;
@@ -67,7 +84,7 @@ struct rows {
 enum rows_step { ROWS_ONE, ROWS_END }; /* END: no more, or a failure that rows_end tells */
 
 /* Borrows `with` until rows_end, which must follow where this is OK; one statement may be asked
- * again only after that. */
+ * again only after that, others may be asked meanwhile. */
 enum status database_ask(struct database *database, const char *sql, const struct value *with,
                          size_t count, struct rows *rows, struct error *err) MUSTCHECK;
 enum rows_step rows_next(struct rows *rows, struct error *err) MUSTCHECK;
@@ -75,11 +92,60 @@ enum rows_step rows_next(struct rows *rows, struct error *err) MUSTCHECK;
 struct value rows_value(const struct rows *rows, int column);
 enum status rows_end(struct rows *rows) MUSTCHECK;
 
-/* UNAVAILABLE where the path names another file than the open one, or none. */
-enum status database_check_file(const struct database *database, struct error *err) MUSTCHECK;
+/* One statement for each of many sets of values, one set after another, in few round trips.
+ * *changed (may be NULL): how many rows they changed together. */
+struct many {
+    const char *sql;
+    const struct value *with; /* `sets` times `count` of them */
+    size_t count, sets;
+    /* Gets each row, which is valid for the call; may not use the database. NULL: nobody does. */
+    enum status (*take)(void *context, size_t set, const struct rows *rows, struct error *err);
+    void *context;
+};
+enum status database_many(struct database *database, const struct many *many, int64_t *changed,
+                          struct error *err) MUSTCHECK;
+
+/* ---- transactions ---------------------------------------------------------------------------- */
+
+/* A transaction that may write; the caller ends it by commit or rollback. */
+enum status database_begin(struct database *database, struct error *err) MUSTCHECK;
+/* One that only reads: all its statements see the same moment. Ended likewise. */
+enum status database_begin_read(struct database *database, struct error *err) MUSTCHECK;
+enum status database_commit(struct database *database, struct error *err) MUSTCHECK;
+void database_rollback(struct database *database);
+
+/* Whether the transaction that failed last was crossed by another's: the same again may succeed. */
+bool database_was_crossed(const struct database *database);
+
+/* Until the end of the transaction: waits for whoever has the key otherwise, or with TRY does
+ * without (*got may be NULL for the others). Where one process writes it has every key. */
+enum database_lock { LOCK_ALONE, LOCK_TOGETHER, LOCK_TRY };
+enum status database_lock(struct database *database, int64_t key, enum database_lock how, bool *got,
+                          struct error *err) MUSTCHECK;
+
+/* 1 where one process writes, else 1 to DATABASE_PLACES, mostly another for each that writes now:
+ * for sums that all add to, so that none waits for another's commit. */
+enum { DATABASE_PLACES = 64 };
+int database_place(const struct database *database);
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+/* How many tables and indexes there are, and whether a table `meta` is among them. */
+enum status database_tables(struct database *database, int64_t *tables, bool *has_meta,
+                            struct error *err) MUSTCHECK;
 
 /* Bytes of the file, and those of them that hold something. */
 enum status database_bytes(struct database *database, int64_t *bytes, int64_t *used,
                            struct error *err) MUSTCHECK;
+
+/* Reads all of it: INVALID says what is damaged. A server's keeps its own books. */
+enum status database_verify(struct database *database, struct error *err) MUSTCHECK;
+
+/* Gives some of the bytes that hold nothing back. */
+enum status database_shrink(struct database *database, struct error *err) MUSTCHECK;
+
+/* A copy as of now at a path where no file is yet. INVALID: a server's are made by its own tools,
+ * and the text says how. */
+enum status database_copy(struct database *database, const char *to, struct error *err) MUSTCHECK;
 
 #endif

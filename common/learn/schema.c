@@ -11,6 +11,8 @@
 #include "base/clock.h"
 #include "base/text.h"
 
+enum { SCHEMA_LOCK = 1 }; /* who changes the tables */
+
 static const struct schema_step steps[] = {
     {.up =
          "CREATE TABLE executions (id INTEGER PRIMARY KEY, domain TEXT NOT NULL,"
@@ -94,17 +96,16 @@ const struct schema_list schema_steps = {steps, sizeof steps / sizeof steps[0]};
 enum status schema_version(struct database *database, const struct schema_list *list,
                            size_t *version, struct error *err)
 {
-    struct value tables;
     struct value found;
+    int64_t tables = 0;
+    bool has_meta = false;
 
     *version = 0;
-    TRY(database_find(database, "SELECT COUNT(*) FROM sqlite_master WHERE name = 'meta'", NULL, 0,
-                      &tables, err));
-    if (tables.integer == 0) {
-        TRY(database_find(database, "SELECT COUNT(*) FROM sqlite_master", NULL, 0, &tables, err));
-        return tables.integer == 0 ? STATUS_OK
-                                   : error_set(err, STATUS_INVALID,
-                                               "the database has tables and is no learning store");
+    TRY(database_tables(database, &tables, &has_meta, err));
+    if (!has_meta) {
+        return tables == 0 ? STATUS_OK
+                           : error_set(err, STATUS_INVALID,
+                                       "the database has tables and is no learning store");
     }
     TRY(database_find(database, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'version'",
                       NULL, 0, &found, err));
@@ -161,6 +162,23 @@ static enum status step_to(struct database *database, const struct schema_list *
     return note(database, "version", number, err);
 }
 
+/* One step towards `to`, where another process may be taking the same: *at is where it led. */
+static enum status step(struct database *database, const struct schema_list *list, size_t to,
+                        size_t *at, struct error *err)
+{
+    TRY(database_lock(database, SCHEMA_LOCK, LOCK_ALONE, NULL, err));
+    TRY(schema_version(database, list, at, err));
+    if (*at == to) {
+        return STATUS_OK;
+    }
+    const size_t next = *at < to ? *at + 1 : *at - 1;
+    if (step_to(database, list, *at, next, err) != STATUS_OK) {
+        return error_wrap(err, "from version %zu to %zu", *at, next);
+    }
+    *at = next;
+    return STATUS_OK;
+}
+
 enum status schema_migrate(struct database *database, const struct schema_list *list, size_t to,
                            struct error *err)
 {
@@ -171,17 +189,15 @@ enum status schema_migrate(struct database *database, const struct schema_list *
     }
     TRY(schema_version(database, list, &at, err));
     while (at != to) {
-        const size_t next = at < to ? at + 1 : at - 1;
         TRY(database_begin(database, err));
-        enum status status = step_to(database, list, at, next, err);
+        enum status status = step(database, list, to, &at, err);
         if (status == STATUS_OK) {
             status = database_commit(database, err);
         }
         if (status != STATUS_OK) {
             database_rollback(database);
-            return error_wrap(err, "from version %zu to %zu", at, next);
+            return status;
         }
-        at = next;
     }
     return STATUS_OK;
 }

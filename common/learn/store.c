@@ -9,12 +9,10 @@
 #include "learn/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -77,32 +75,6 @@ static void write_statements(struct table *table, const struct merged *merged)
     strbuf_append_str(&table->update, " WHERE id = $1");
 }
 
-/* The lock's file stays: to delete it would let two in. It says who holds it. */
-static enum status take_lock(const char *path, int *lock, struct error *err)
-{
-    char name[4096];
-    char who[64] = "";
-
-    if (snprintf(name, sizeof name, "%s.lock", path) >= (int)sizeof name) {
-        return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
-    }
-    *lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (*lock < 0) {
-        return error_set(err, STATUS_FAILED, "\"%s\": %s", name, strerror(errno));
-    }
-    if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
-        const ssize_t got = pread(*lock, who, sizeof who - 1, 0);
-        who[got > 0 ? strcspn(who, "\n") : 0] = '\0';
-        return error_set(err, STATUS_UNAVAILABLE, "\"%s\" is being written by process %s", path,
-                         who[0] == '\0' ? "?" : who);
-    }
-    const int bytes = snprintf(who, sizeof who, "%ld\n", (long)getpid());
-    if (ftruncate(*lock, 0) != 0 || pwrite(*lock, who, (size_t)bytes, 0) != bytes) {
-        return error_set(err, STATUS_FAILED, "\"%s\": %s", name, strerror(errno));
-    }
-    return STATUS_OK;
-}
-
 static enum status open_database(struct store *store, const char *path, enum store_mode mode,
                                  struct error *err)
 {
@@ -113,12 +85,8 @@ static enum status open_database(struct store *store, const char *path, enum sto
     };
     size_t version = 0;
 
-    if (strstr(path, "://") != NULL) {
-        return error_set(err, STATUS_INVALID, "\"%s\" is no store: expected the path of a file",
-                         path);
-    }
     if (mode == STORE_WRITE) {
-        TRY(take_lock(path, &store->lock, err));
+        TRY(database_own(path, &store->lock, err));
     }
     TRY(database_open(path, modes[mode], &store->database, err));
     if (schema_version(store->database, &schema_steps, &version, err) != STATUS_OK ||
@@ -182,9 +150,7 @@ void store_close(struct store *store)
         strbuf_free(&store->tables[i].update);
     }
     arena_free(&store->arena);
-    if (store->lock >= 0) {
-        close(store->lock);
-    }
+    database_disown(store->lock);
     free(store);
 }
 
@@ -205,7 +171,7 @@ static enum status begin(struct store *store, struct error *err)
     arena_reset(&store->arena, KEEP_BYTES);
     store->marked_count = 0;
     store->added = store->added_incomplete = 0;
-    TRY(database_check_file(store->database, err));
+    TRY(database_check(store->database, err));
     return database_begin(store->database, err);
 }
 
@@ -228,7 +194,7 @@ static enum status end(struct store *store, enum status status, struct error *er
         database_rollback(store->database);
         return status;
     }
-    return database_check_file(store->database, err);
+    return database_check(store->database, err);
 }
 
 static enum status copy(struct store *store, struct slice *text, struct error *err)
@@ -726,7 +692,7 @@ enum status store_expire(struct store *store, int64_t before_ms, int64_t most_by
     status = end(store, status, err);
     if (status == STATUS_OK && count > 0) {
         *deleted = count;
-        status = database_run(store->database, "PRAGMA incremental_vacuum(2000)", err);
+        status = database_shrink(store->database, err);
     }
     return status;
 }
@@ -779,7 +745,7 @@ enum status store_look(struct store *store, struct store_state *state, struct er
     int64_t used = 0;
 
     *state = (struct store_state){.version = (int)schema_steps.count};
-    TRY(database_check_file(store->database, err));
+    TRY(database_check(store->database, err));
     TRY(database_find(store->database, "SELECT executions FROM counts WHERE id = 1", NULL, 0,
                       &found, err));
     state->executions = found.integer;
@@ -795,30 +761,14 @@ enum status store_look(struct store *store, struct store_state *state, struct er
 
 enum status store_backup(struct store *store, const char *to, struct error *err)
 {
-    const struct value with = value_str(to);
-
-    if (access(to, F_OK) == 0) {
-        return error_set(err, STATUS_FAILED, "\"%s\": a file is there already", to);
-    }
-    return database_do(store->database, "VACUUM INTO $1", &with, 1, NULL, err);
+    return database_copy(store->database, to, err);
 }
 
 enum status store_check(struct store *store, struct error *err)
 {
-    struct rows rows;
     struct value apart;
 
-    TRY(database_ask(store->database, "PRAGMA integrity_check(1)", NULL, 0, &rows, err));
-    enum status status = STATUS_OK;
-    if (rows_next(&rows, err) == ROWS_ONE) {
-        const struct slice said = rows_value(&rows, 0).text;
-        if (!slice_equal(said, slice_of("ok"))) {
-            status = error_set(err, STATUS_INVALID, "the learning store is damaged: %.*s",
-                               (int)(said.bytes < 200 ? said.bytes : 200), said.data);
-        }
-    }
-    const enum status ended = rows_end(&rows);
-    TRY(ended != STATUS_OK ? ended : status);
+    TRY(database_verify(store->database, err));
     TRY(database_find(store->database,
                       "SELECT (SELECT count(*) FROM executions)"
                       " - (SELECT executions FROM counts WHERE id = 1)",
@@ -843,15 +793,14 @@ enum status store_migrate(const char *where, int to, bool is_trial, int *from, s
     if (status != STATUS_OK) {
         return status;
     }
-    status = take_lock(where, &lock, err);
+    status = database_own(where, &lock, err);
     if (status == STATUS_OK) {
         status = schema_version(database, &schema_steps, &version, err);
         *from = (int)version;
     }
     if (status == STATUS_OK && !is_trial && aim < version) {
-        const struct value with = value_str(copy_path);
         snprintf(copy_path, sizeof copy_path, "%s.version-%zu", where, version);
-        status = database_do(database, "VACUUM INTO $1", &with, 1, NULL, err);
+        status = database_copy(database, copy_path, err);
     }
     if (status == STATUS_OK && (aim < 1 || aim > schema_steps.count)) {
         status = error_set(err, STATUS_INVALID, "version %zu: expected 1 to %zu", aim,
@@ -861,9 +810,7 @@ enum status store_migrate(const char *where, int to, bool is_trial, int *from, s
         status = schema_migrate(database, &schema_steps, aim, err);
     }
     database_close(database);
-    if (lock >= 0) {
-        close(lock);
-    }
+    database_disown(lock);
     return status;
 }
 
@@ -896,7 +843,7 @@ enum status store_restore(const char *where, const char *from, struct error *err
     struct store *standing = NULL;
     int lock = -1;
 
-    enum status status = take_lock(where, &lock, err);
+    enum status status = database_own(where, &lock, err);
     if (status == STATUS_OK && access(where, F_OK) == 0) {
         /* A copy of its own, since what was written last may stand in the log beside the file. */
         snprintf(old, sizeof old, "%s.before-restore", where);
@@ -910,8 +857,6 @@ enum status store_restore(const char *where, const char *from, struct error *err
     if (status == STATUS_OK) {
         status = replace(where, from, err);
     }
-    if (lock >= 0) {
-        close(lock);
-    }
+    database_disown(lock);
     return status;
 }

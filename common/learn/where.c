@@ -1,0 +1,54 @@
+/* Of learn/database.h: which driver a place means. */
+#include <string.h>
+#include <unistd.h>
+
+#include "learn/driver.h"
+
+static bool begins_with(const char *text, const char *begin)
+{
+    return strncmp(text, begin, strlen(begin)) == 0;
+}
+
+static enum status choose(const char *where, const struct driver **driver, struct error *err)
+{
+    const char *mark = strstr(where, "://");
+
+    *driver = &driver_sqlite;
+    if (mark != NULL) { /* a URL may hold a password: no more of it is shown */
+        return error_set(err, STATUS_INVALID,
+                         "\"%.*s://...\" is no learning store: expected the path of a file",
+                         (int)(mark - where), where);
+    }
+    return STATUS_OK;
+}
+
+bool database_is_shared(const char *where)
+{
+    return begins_with(where, "postgresql://") || begins_with(where, "postgres://");
+}
+
+enum status database_own(const char *where, int *lock, struct error *err)
+{
+    const struct driver *driver = NULL;
+
+    *lock = -1;
+    TRY(choose(where, &driver, err));
+    return driver->own == NULL ? STATUS_OK : driver->own(where, lock, err);
+}
+
+void database_disown(int lock)
+{
+    if (lock >= 0) {
+        close(lock);
+    }
+}
+
+enum status database_open(const char *where, enum database_mode mode, struct database **out,
+                          struct error *err)
+{
+    const struct driver *driver = NULL;
+
+    *out = NULL;
+    TRY(choose(where, &driver, err));
+    return driver->open(where, mode, out, err);
+}
