@@ -52,6 +52,9 @@ static long asker_count = 4;
 static long drain_count = 20000;
 static const char *group = "learn";
 
+/* Nothing expires while it is counted. */
+#define RECORDER "--queues", "record", "--learn-ttl", "3650d", "--learn"
+
 static struct executions executions;
 static struct test_server redis;
 
@@ -205,7 +208,7 @@ static void ask(struct store *store, size_t which, long i, struct bench_samples 
     const struct store_question *question = &questions[which];
     struct slice given[QUESTION_PARAMETERS_MAX] = {{NULL, 0}};
     struct value with[QUESTION_PARAMETERS_MAX];
-    struct execution of;
+    struct execution of = {0};
     struct error err = {0};
     struct rows rows;
 
@@ -449,7 +452,7 @@ static void ask_meanwhile(struct traffic *traffic, const char *path, struct benc
 
 static void measure_load(const char *path, long round)
 {
-    const char *const flags[] = {"--queues", "record", "--learn", path, NULL};
+    const char *const flags[] = {RECORDER, path, NULL};
     struct drain drain = {.redis = &redis, .flags = flags, .workers = 1};
     struct traffic traffic = {
         .conn = bench_connect(&redis), .bare = bare_connect(&redis), .last_event = "0"};
@@ -489,7 +492,7 @@ static void fill(void *context)
 
 static void measure_drain(const char *path, struct bare_learn *bare, long round)
 {
-    const char *const flags[] = {"--queues", "record", "--learn", path, NULL};
+    const char *const flags[] = {RECORDER, path, NULL};
     struct traffic traffic = {.conn = bench_connect(&redis)};
     struct error err = {0};
     const int64_t before = executions_in(path);
