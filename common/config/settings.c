@@ -132,7 +132,7 @@ const struct settings_row settings_rows[] = {
     ROW(WORKER, INTEGER, lanes, "lanes", "LANES", "4", "1..256", "threads"),
     ROW(WORKER, INTEGER, batch, "batch", "BATCH", "64", "1..1000", "jobs a lane takes at once"),
     ROW(WORKER, ADDRESS, http, "http", "HTTP", "127.0.0.1:9464", "",
-        "health and metrics; off = none"),
+        "health, metrics, a recorder's questions; no login; off = none"),
     ROW(WORKER, ID, worker_id, "worker-id", "WORKER_ID", "", "",
         "empty = host, pid and a random part"),
     ROW(ALL, CHOICE, log_level, "log-level", "LOG_LEVEL", "info", "error|warning|info|debug",

@@ -38,6 +38,13 @@ struct guest {
     bool leaving;                      /* shut down, not closed yet */
 };
 
+struct http_server_request {
+    struct MHD_Connection *connection;
+    const char *path;
+    struct http_server_request *later; /* itself, where the answer is given by another thread */
+    struct http_server_reply reply;    /* that answer */
+};
+
 struct http_server {
     struct http_server_config config;
     struct MHD_Daemon *daemon;
@@ -110,6 +117,14 @@ static void come_or_go(void *context, struct MHD_Connection *connection, void **
     }
 }
 
+/* What a request's state points to while its answer is not another thread's. */
+static char seen;
+
+static bool is_deferred(const void *state)
+{
+    return state != NULL && state != &seen;
+}
+
 /* A request has ended, well or not. The parameters are libmicrohttpd's. */
 static void note_end(void *context, struct MHD_Connection *connection, void **state,
                      enum MHD_RequestTerminationCode how)
@@ -118,8 +133,13 @@ static void note_end(void *context, struct MHD_Connection *connection, void **st
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct guest *guest = info == NULL ? NULL : info->socket_context;
     (void)context;
-    (void)state;
 
+    if (is_deferred(*state)) {
+        struct http_server_request *request = *state;
+        strbuf_free(&request->reply.body);
+        free(request);
+        *state = NULL;
+    }
     if (guest != NULL && how == MHD_REQUEST_TERMINATED_COMPLETED_OK) {
         guest->answered = true;
         guest->since_ms = clock_now_ms();
@@ -162,26 +182,36 @@ static enum MHD_Result send_reply(struct MHD_Connection *connection,
 
 /* Called for the headers, for each part of a body, and at the end of the request. An answer before
  * the end would close the connection, so a body is passed over; only other methods, which may send
- * much, are answered at once. The parameters are libmicrohttpd's. */
+ * much, are answered at once. And called again once a deferred answer has been given. The
+ * parameters are libmicrohttpd's. */
 /* NOLINTNEXTLINE(readability-non-const-parameter) */
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *path,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_bytes, void **state)
 {
-    static char seen;
     const struct http_server *server = context;
+    struct http_server_request request = {.connection = connection, .path = path};
     struct http_server_reply reply = {.code = MHD_HTTP_NOT_FOUND, .type = text_type};
     const bool known = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
     (void)version;
     (void)upload;
 
+    if (is_deferred(*state)) {
+        const struct http_server_request *answered = *state;
+        return send_reply(connection, &answered->reply, server->crowded);
+    }
     if (known && (*state == NULL || *upload_bytes > 0)) {
         *state = &seen;
         *upload_bytes = 0;
         return MHD_YES;
     }
     if (known) {
-        server->config.answer(server->config.context, path, &reply);
+        server->config.answer(server->config.context, path, &request, &reply);
+        if (request.later != NULL) {
+            *state = request.later;
+            strbuf_free(&reply.body);
+            return MHD_YES;
+        }
     } else {
         reply.code = MHD_HTTP_METHOD_NOT_ALLOWED;
         strbuf_append_str(&reply.body, "only GET and HEAD\n");
@@ -189,6 +219,52 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     const enum MHD_Result result = send_reply(connection, &reply, server->crowded);
     strbuf_free(&reply.body);
     return result;
+}
+
+struct http_server_request *http_server_defer(struct http_server_request *request)
+{
+    struct http_server_request *later = must_alloc(1, sizeof *later);
+
+    *later = *request;
+    request->later = later;
+    MHD_suspend_connection(request->connection);
+    return later;
+}
+
+void http_server_send(struct http_server_request *request, struct http_server_reply *reply)
+{
+    request->reply = *reply;
+    MHD_resume_connection(request->connection);
+}
+
+struct field_list {
+    struct http_server_field *fields;
+    size_t room;
+    size_t count;
+};
+
+static enum MHD_Result note_field(void *context, enum MHD_ValueKind kind, const char *name,
+                                  size_t name_bytes, const char *value, size_t value_bytes)
+{
+    struct field_list *list = context;
+    (void)kind;
+
+    if (list->count < list->room) {
+        list->fields[list->count] = (struct http_server_field){
+            {name, name_bytes}, {value == NULL ? "" : value, value == NULL ? 0 : value_bytes}};
+    }
+    list->count++;
+    return MHD_YES;
+}
+
+size_t http_server_fields(const struct http_server_request *request,
+                          struct http_server_field *fields, size_t room)
+{
+    struct field_list list = {fields, room, 0};
+
+    (void)MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, note_field,
+                                      &list);
+    return list.count;
 }
 
 /* ---- listening ------------------------------------------------------------------------------- */
@@ -283,8 +359,8 @@ enum status http_server_start(const struct http_server_config *config, struct ht
     server->port = port_of(fd);
     server->bound = choose_bound();
     server->daemon = MHD_start_daemon(
-        MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, handle, server,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+        MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+        handle, server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)(server->bound + server->bound / 8 + 1), MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)SILENCE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,
         MHD_OPTION_NOTIFY_CONNECTION, come_or_go, server, MHD_OPTION_NOTIFY_COMPLETED, note_end,

@@ -15,6 +15,11 @@ enum status database_check(struct database *database, struct error *err)
     return database->driver->check(database, err);
 }
 
+enum status database_limit(struct database *database, int64_t limit_ms, struct error *err)
+{
+    return database->driver->limit(database, limit_ms, err);
+}
+
 /* ---- statements ------------------------------------------------------------------------------ */
 
 enum status database_run(struct database *database, const char *sql, struct error *err)

@@ -24,8 +24,8 @@
  * Statuses. UNAVAILABLE: locked by somebody, the file was deleted or replaced, the server says "not
  * now". UNREACHABLE: no server, or it broke off. FAILED: read-only, full, an error of the disk, and
  * what is none of the others. GARBLED: damaged, or no database. INVALID: a value that a rule of the
- * schema refuses. Nothing of a transaction that failed stands once it is rolled back. One thread at
- * a time.
+ * schema refuses. TIMEOUT: see database_limit. Nothing of a transaction that failed stands once it
+ * is rolled back. One thread at a time.
  */
 #ifndef STILLHOUSE_LEARN_DATABASE_H
 #define STILLHOUSE_LEARN_DATABASE_H
@@ -61,6 +61,11 @@ void database_close(struct database *database);
 
 /* UNAVAILABLE where the path names another file than the open one, or none. */
 enum status database_check(struct database *database, struct error *err) MUSTCHECK;
+
+/* From now on a statement that takes longer, from database_ask to its last row, ends with TIMEOUT;
+ * 0: each may take its time. */
+enum status database_limit(struct database *database, int64_t limit_ms,
+                           struct error *err) MUSTCHECK;
 
 /* ---- statements ------------------------------------------------------------------------------ */
 

@@ -15,6 +15,7 @@ struct driver {
                         struct error *err);
     void (*close)(struct database *database);
     enum status (*check)(struct database *database, struct error *err);
+    enum status (*limit)(struct database *database, int64_t limit_ms, struct error *err);
 
     enum status (*run)(struct database *database, const char *sql, struct error *err);
     enum status (*ask)(struct database *database, const char *sql, const struct value *with,

@@ -329,6 +329,33 @@ static size_t parameters_of(const struct store_question *question)
     return count;
 }
 
+size_t question_parameter_place(const struct store_question *question, struct slice name)
+{
+    for (size_t i = 0; i < parameters_of(question); i++) {
+        if (slice_equal(name, slice_of(question->parameters[i].name))) {
+            return i;
+        }
+    }
+    return QUESTION_PARAMETERS_MAX;
+}
+
+/* One that must be given may not be given as nothing either. */
+static enum status take_text(const struct question_parameter *parameter, struct slice text,
+                             struct value *out, struct error *err)
+{
+    char found[48];
+
+    if (text.bytes == 0 && parameter->fallback == NULL) {
+        return error_set(err, STATUS_INVALID, "%s is empty, expected text", parameter->name);
+    }
+    if (memchr(text.data, '\0', text.bytes) != NULL || !text_is_utf8(text.data, text.bytes)) {
+        return error_set(err, STATUS_INVALID, "%s is \"%s\", expected UTF-8 without NUL",
+                         parameter->name, text_excerpt(text.data, text.bytes, found));
+    }
+    *out = value_text(text);
+    return STATUS_OK;
+}
+
 static enum status take_integer(const struct question_parameter *parameter, struct slice text,
                                 struct value *out, struct error *err)
 {
@@ -363,10 +390,7 @@ enum status question_take(const struct store_question *question,
                              parameter->name);
         }
         text = text.data == NULL ? slice_of(parameter->fallback) : text;
-        with[i] = value_text(text);
-        if (parameter->is_integer) {
-            TRY(take_integer(parameter, text, &with[i], err));
-        }
+        TRY((parameter->is_integer ? take_integer : take_text)(parameter, text, &with[i], err));
     }
     return STATUS_OK;
 }
@@ -429,6 +453,28 @@ void question_json(const struct store_question *question, const struct rows *row
         }
     }
     strbuf_append_char(out, '}');
+}
+
+enum status question_list(const struct store_question *question, struct rows *rows,
+                          size_t bytes_max, struct strbuf *out, struct error *err)
+{
+    const size_t from = out->bytes;
+    size_t end = from;
+
+    strbuf_append_char(out, '[');
+    for (size_t row = 0; rows_next(rows, err) == ROWS_ONE; row++) {
+        end = out->bytes;
+        strbuf_append_str(out, row == 0 ? "" : ",\n ");
+        question_json(question, rows, out);
+        if (out->bytes - from > bytes_max) {
+            out->bytes = end;
+            return error_set(err, STATUS_FULL,
+                             "%s: the answer is longer than %zu bytes, ask for less",
+                             question->name, bytes_max);
+        }
+    }
+    strbuf_append_str(out, "]\n");
+    return STATUS_OK;
 }
 
 void question_csv(const struct store_question *question, const struct rows *rows,

@@ -53,7 +53,11 @@ extern const size_t questions_count;
 /* NULL: there is none of this name. */
 const struct store_question *question_find(struct slice name);
 
-/* Texts to what is asked with; {NULL, 0} is not given. INVALID names the parameter. Borrows. */
+/* Where the parameter of this name stands; QUESTION_PARAMETERS_MAX: there is none. */
+size_t question_parameter_place(const struct store_question *question, struct slice name);
+
+/* Texts to what is asked with; {NULL, 0} is not given. INVALID names the parameter, what it is and
+ * what was expected. Borrows. */
 enum status question_take(const struct store_question *question,
                           const struct slice given[QUESTION_PARAMETERS_MAX],
                           struct value with[QUESTION_PARAMETERS_MAX], struct error *err) MUSTCHECK;
@@ -62,6 +66,11 @@ enum status question_take(const struct store_question *question,
 enum status question_ask(struct database *database, const struct store_question *question,
                          const struct value with[QUESTION_PARAMETERS_MAX], int64_t now_unix_ms,
                          struct rows *rows, struct error *err) MUSTCHECK;
+
+/* Appends the rows that are left, a JSON list with a line for each; the rest of a list that would
+ * be longer than `bytes_max` is left out, and the status is FULL. rows_end must follow. */
+enum status question_list(const struct store_question *question, struct rows *rows,
+                          size_t bytes_max, struct strbuf *out, struct error *err) MUSTCHECK;
 
 /* Appends one row as a JSON object, and as a line of CSV (RFC 4180; the head with rows NULL). */
 void question_json(const struct store_question *question, const struct rows *rows,

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/library.h"
 #include "learn/driver.h"
 
@@ -45,6 +46,7 @@
     CALL(libversion_number)                                                                        \
     CALL(open_v2)                                                                                  \
     CALL(prepare_v3)                                                                               \
+    CALL(progress_handler)                                                                         \
     CALL(reset)                                                                                    \
     CALL(step)                                                                                     \
     CALL(system_errno)
@@ -60,6 +62,7 @@ enum {
     BUSY_MS = 2000,
     STATEMENTS_MAX = 96,
     PARAMETERS_MAX = 64,
+    STEPS_A_LOOK = 1000, /* of the library's machine, some 10 us, between looks at the clock */
 };
 
 struct statement {
@@ -78,6 +81,8 @@ struct file {
     ino_t inode;
     struct statement statements[STATEMENTS_MAX];
     size_t count;
+    int64_t limit_ms; /* of a statement; 0 = none */
+    int64_t until_ms; /* of the one that was asked last */
 };
 
 /* ---- the library ----------------------------------------------------------------------------- */
@@ -121,6 +126,8 @@ static enum status status_of(int code)
     case SQLITE_LOCKED:
     case SQLITE_PROTOCOL:
         return STATUS_UNAVAILABLE;
+    case SQLITE_INTERRUPT:
+        return STATUS_TIMEOUT;
     case SQLITE_NOMEM:
         return STATUS_OOM;
     case SQLITE_CORRUPT:
@@ -186,9 +193,11 @@ static enum status own(const char *path, int *lock, struct error *err)
 
 static enum status run(struct database *database, const char *sql, struct error *err)
 {
-    return sqlite.exec(file_of(database)->handle, sql, NULL, NULL, NULL) == SQLITE_OK
-               ? STATUS_OK
-               : failed(file_of(database), err);
+    struct file *file = file_of(database);
+
+    file->until_ms = INT64_MAX;
+    return sqlite.exec(file->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? STATUS_OK
+                                                                         : failed(file, err);
 }
 
 static enum status set_up(struct file *file, enum database_mode mode, struct error *err)
@@ -276,6 +285,25 @@ static enum status check(struct database *database, struct error *err)
     return STATUS_OK;
 }
 
+/* Of the library: whether to end the statement. */
+static int is_over(void *context)
+{
+    const struct file *file = context;
+
+    return clock_now_ms() > file->until_ms;
+}
+
+static enum status limit(struct database *database, int64_t limit_ms, struct error *err)
+{
+    struct file *file = file_of(database);
+    (void)err;
+
+    file->limit_ms = limit_ms;
+    file->until_ms = INT64_MAX;
+    sqlite.progress_handler(file->handle, limit_ms > 0 ? STEPS_A_LOOK : 0, is_over, file);
+    return STATUS_OK;
+}
+
 /* ---- statements ------------------------------------------------------------------------------ */
 
 /* "$7" may be the first that stands in the text: the library counts from there, we by name. */
@@ -359,6 +387,7 @@ static enum status ask(struct database *database, const char *sql, const struct 
     struct file *file = file_of(database);
     struct statement *statement = NULL;
 
+    file->until_ms = file->limit_ms > 0 ? clock_now_ms() + file->limit_ms : INT64_MAX;
     TRY(prepare(file, sql, &statement, err));
     if (statement->is_busy || statement->parameters != count) {
         return error_set(err, STATUS_FAILED, "\"%.60s...\" is %s", sql,
@@ -493,6 +522,7 @@ const struct driver driver_sqlite = {
     .open = open_file,
     .close = close_file,
     .check = check,
+    .limit = limit,
     .run = run,
     .ask = ask,
     .next = next,

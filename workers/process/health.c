@@ -9,6 +9,8 @@
 #include "config/settings.h"
 #include "http/address.h"
 #include "http/server.h"
+#include "learn/questions.h"
+#include "recorder/answers.h"
 
 enum { CODE_OK = 200, CODE_NOT_FOUND = 404, CODE_UNAVAILABLE = 503 };
 
@@ -19,6 +21,7 @@ enum { TEXTS_AT_ONCE = 10, TEXTS_MS = 100 };
 struct health {
     struct health_config config;
     struct http_server *server;
+    struct answers *answers;    /* NULL: no learning store */
     struct strbuf metrics_text; /* the last one made; the server's thread, as all below */
     int64_t texts_since_ms;
     int texts;
@@ -102,8 +105,10 @@ static unsigned answer_metrics(struct health *health, struct strbuf *body)
 
 static unsigned answer_index(struct health *health, struct strbuf *body)
 {
-    (void)health;
     strbuf_append_str(body, "stillhouse-worker\n/healthz\n/readyz\n/metrics\n");
+    for (size_t i = 0; health->answers != NULL && i < questions_count; i++) {
+        strbuf_printf(body, ANSWERS_PATH "%s\n", questions[i].name);
+    }
     return CODE_OK;
 }
 
@@ -120,10 +125,16 @@ static const struct page {
     {"/", text_type, answer_index},
 };
 
-static void answer(void *context, const char *path, struct http_server_reply *reply)
+static void answer(void *context, const char *path, struct http_server_request *request,
+                   struct http_server_reply *reply)
 {
     struct health *health = context;
+    const bool is_question = strncmp(path, ANSWERS_PATH, strlen(ANSWERS_PATH)) == 0;
 
+    if (is_question && health->answers != NULL) {
+        answers_ask(health->answers, path, http_server_defer(request));
+        return;
+    }
     for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
         if (strcmp(path, pages[i].path) == 0) {
             reply->type = pages[i].type;
@@ -132,7 +143,24 @@ static void answer(void *context, const char *path, struct http_server_reply *re
         }
     }
     reply->code = CODE_NOT_FOUND;
-    strbuf_append_str(&reply->body, "not found: there are /healthz, /readyz and /metrics\n");
+    strbuf_append_str(&reply->body,
+                      is_question ? "this worker has no learning store: expected one that serves "
+                                    "the queue record\n"
+                                  : "not found: there are /healthz, /readyz and /metrics\n");
+}
+
+static enum status listen_at(const struct http_server_config *config, struct health *health,
+                             struct error *err)
+{
+    struct error cause = {0};
+    const enum status status = http_server_start(config, &health->server, &cause);
+
+    return status == STATUS_OK
+               ? STATUS_OK
+               : error_set(err, status,
+                           "%s; give this worker another address, --http HOST:PORT, or none, "
+                           "--http off",
+                           cause.text);
 }
 
 enum status health_start(const struct health_config *config, struct health **out, struct error *err)
@@ -148,14 +176,16 @@ enum status health_start(const struct health_config *config, struct health **out
     health->config = *config;
     server.host = host;
     server.context = health;
-    struct error cause = {0};
-    const enum status status = http_server_start(&server, &health->server, &cause);
+    enum status status = STATUS_OK;
+    if (config->learn != NULL) {
+        status = answers_start(config->learn, config->redis_clock_ms, &health->answers, err);
+    }
+    if (status == STATUS_OK) {
+        status = listen_at(&server, health, err);
+    }
     if (status != STATUS_OK) {
-        free(health);
-        return error_set(err, status,
-                         "%s; give this worker another address, --http HOST:PORT, or none, "
-                         "--http off",
-                         cause.text);
+        health_stop(health);
+        return status;
     }
     *out = health;
     return STATUS_OK;
@@ -163,11 +193,16 @@ enum status health_start(const struct health_config *config, struct health **out
 
 void health_stop(struct health *health)
 {
-    if (health != NULL) {
-        http_server_stop(health->server);
-        strbuf_free(&health->metrics_text);
-        free(health);
+    if (health == NULL) {
+        return;
     }
+    if (health->answers != NULL) {
+        answers_stop(health->answers); /* before the server, which may owe no answer when it ends */
+    }
+    http_server_stop(health->server);
+    answers_free(health->answers);
+    strbuf_free(&health->metrics_text);
+    free(health);
 }
 
 int health_port(const struct health *health)

@@ -5,14 +5,18 @@
  *     GET /readyz   200 when Redis answers, else 503; a JSON object with "status" ok, degraded (a
  *                   breaker is not closed, a queue is set aside) or unready, and each upstream
  *     GET /metrics  Prometheus text
- *     GET /         the three above
+ *     GET /learn/NAME?PARAMETER=VALUE  a question to the learning store, of a worker that has one
+ *                   (recorder/answers.h)
+ *     GET /         the list of them
  *
- * The server's thread (common/http/server.h) answers; it reads atomics and locked state only. Start
+ * Nobody logs in: whoever reaches the address may read all of it. The server's thread
+ * (common/http/server.h) answers all but questions; it reads atomics and locked state only. Start
  * and stop from the main thread.
  */
 #ifndef STILLHOUSE_PROCESS_HEALTH_H
 #define STILLHOUSE_PROCESS_HEALTH_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/status.h"
@@ -33,6 +37,8 @@ struct health_config {
     bool (*describe)(void *context, struct strbuf *out); /* more for /readyz; NULL = nothing */
     void (*measure)(void *context); /* sets gauges of `metrics` for /metrics; NULL = nothing */
     void *context;
+    const char *learn; /* where the learning store is; NULL = it answers no question */
+    const atomic_llong *redis_clock_ms; /* see context.h; for `learn` */
 };
 
 /* STATUS_INVALID for an address that cannot be parsed, STATUS_FAILED when it cannot be listened on;

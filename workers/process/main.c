@@ -207,6 +207,8 @@ static int run(const struct settings *settings, const sigset_t *signals)
             .describe = fleet_describe,
             .measure = fleet_measure,
             .context = fleet,
+            .learn = worker->recorder == NULL ? NULL : settings->learn,
+            .redis_clock_ms = &worker->redis_clock_ms,
         };
         status = health_start(&config, &health, &err);
     }

@@ -110,36 +110,41 @@ static void show_table(const struct store_question *question, struct rows *rows,
     table_free(&table);
 }
 
-/* As text that programs read: CSV, a JSON list, or for `export` a line of JSON a row. */
-static void show_text(const struct store_question *question, bool csv, bool lines,
-                      struct rows *rows, struct error *err)
+/* Prints and empties it; false once nobody reads. */
+static bool print_text(struct strbuf *text)
+{
+    strbuf_must(text);
+    fwrite(text->data, 1, text->bytes, stdout);
+    strbuf_reset(text);
+    return !ferror(stdout);
+}
+
+/* For programs, a row at a time: CSV, or a line of JSON. */
+static void show_lines(const struct store_question *question, bool csv, struct rows *rows,
+                       struct error *err)
 {
     struct strbuf text = {0};
-    size_t count = 0;
 
     if (csv) {
         question_csv(question, NULL, &text);
-    } else if (!lines) {
-        strbuf_append_char(&text, '[');
     }
-    while (!ferror(stdout) && rows_next(rows, err) == ROWS_ONE) {
+    while (print_text(&text) && rows_next(rows, err) == ROWS_ONE) {
         if (csv) {
             question_csv(question, rows, &text);
         } else {
-            strbuf_append_str(&text, lines || count == 0 ? "" : ",\n ");
             question_json(question, rows, &text);
-            strbuf_append_str(&text, lines ? "\n" : "");
+            strbuf_append_char(&text, '\n');
         }
-        count++;
-        strbuf_must(&text);
-        fwrite(text.data, 1, text.bytes, stdout);
-        strbuf_reset(&text);
     }
-    if (!csv && !lines) {
-        strbuf_append_str(&text, "]\n");
-    }
-    strbuf_must(&text);
-    fwrite(text.data, 1, text.bytes, stdout);
+    strbuf_free(&text);
+}
+
+static void show_list(const struct store_question *question, struct rows *rows, struct error *err)
+{
+    struct strbuf text = {0};
+
+    (void)!question_list(question, rows, SIZE_MAX, &text, err);
+    print_text(&text);
     strbuf_free(&text);
 }
 
@@ -163,8 +168,10 @@ int cmd_learn_ask(struct cli *cli)
     enum status status =
         question_ask(store_database(store), question, with, clock_unix_ms(), &rows, &err);
     if (status == STATUS_OK) {
-        if (cli_has(cli, "csv") || cli->json || is_export) {
-            show_text(question, cli_has(cli, "csv"), is_export, &rows, &err);
+        if (cli_has(cli, "csv") || is_export) {
+            show_lines(question, cli_has(cli, "csv"), &rows, &err);
+        } else if (cli->json) {
+            show_list(question, &rows, &err);
         } else {
             show_table(question, &rows, &err);
         }
