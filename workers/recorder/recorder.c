@@ -72,7 +72,6 @@ struct recorder {
     struct part *parts; /* of a transaction of several orders: room for PARTS_MAX */
     struct order *hand; /* the orders of this transaction */
     size_t groups;      /* that a slice refreshes */
-    size_t groups_left; /* after the last slice */
     struct tiers *tiers;
     struct lifts *lifts;
     struct redis_conn *cache; /* the cache's; the same object where there is only one */
@@ -328,22 +327,20 @@ static enum status refresh(struct recorder *recorder, struct error *err)
     } else if (took_ms < SLICE_SHORT_MS && recorder->groups < SLICE_GROUPS_MAX) {
         recorder->groups *= 2;
     }
-    recorder->groups_left = left;
     if (left > 0) {
         recorder->wait_ms = 0;
+    } else {
+        tiers_ready(recorder->tiers);
     }
     return STATUS_OK;
 }
 
-/* When the views say what the rows do. */
 static enum status tell_tiers(struct recorder *recorder, struct error *err)
 {
     const struct tiers_telling telling = {recorder->store, recorder->cache, now_unix_ms(recorder)};
     size_t left = 0;
 
-    if (recorder->groups_left == 0) {
-        TRY(tiers_tell(recorder->tiers, &telling, TELL_DOMAINS, &left, err));
-    }
+    TRY(tiers_tell(recorder->tiers, &telling, TELL_DOMAINS, &left, err));
     if (left > 0) {
         recorder->wait_ms = 0;
     }
@@ -481,6 +478,7 @@ static void leave(struct recorder *recorder)
                STATUS_OK) {
     }
     if (was_claimed && left == 0) {
+        tiers_ready(recorder->tiers);
         const struct tiers_telling telling = {recorder->store, recorder->cache,
                                               now_unix_ms(recorder)};
         (void)!tiers_tell(recorder->tiers, &telling, TELL_DOMAINS, &left, &err);

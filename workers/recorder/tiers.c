@@ -13,76 +13,123 @@
 enum { FIRST_SLOTS = 64, LIFE_MS = 24 * 60 * 60 * 1000, PAGE = 1000 };
 
 /* A set of names: open addressing, at most half full. */
-struct tiers {
-    const char *prefix;
+struct names {
     char **slots;
     size_t slot_count; /* a power of two */
     size_t count;
-    size_t next; /* where the next one to tell is looked for */
 };
+
+struct tiers {
+    const char *prefix;
+    struct names touched; /* the views do not say yet what was written */
+    struct names ready;   /* to be told */
+    size_t next;          /* of `ready`: where the next one to tell is looked for */
+};
+
+static void names_init(struct names *names)
+{
+    *names = (struct names){must_alloc(FIRST_SLOTS, sizeof(char *)), FIRST_SLOTS, 0};
+}
+
+static void names_free(struct names *names)
+{
+    for (size_t i = 0; i < names->slot_count; i++) {
+        free(names->slots[i]);
+    }
+    free(names->slots);
+}
 
 struct tiers *tiers_new(const char *prefix)
 {
     struct tiers *tiers = must_alloc(1, sizeof *tiers);
 
     tiers->prefix = prefix;
-    tiers->slot_count = FIRST_SLOTS;
-    tiers->slots = must_alloc(FIRST_SLOTS, sizeof(char *));
+    names_init(&tiers->touched);
+    names_init(&tiers->ready);
     return tiers;
 }
 
 void tiers_free(struct tiers *tiers)
 {
-    if (tiers == NULL) {
-        return;
+    if (tiers != NULL) {
+        names_free(&tiers->touched);
+        names_free(&tiers->ready);
+        free(tiers);
     }
-    for (size_t i = 0; i < tiers->slot_count; i++) {
-        free(tiers->slots[i]);
-    }
-    free(tiers->slots);
-    free(tiers);
 }
 
 /* Where it stands, or would. */
-static char **slot_of(const struct tiers *tiers, struct slice domain)
+static char **slot_of(const struct names *names, struct slice domain)
 {
     uint64_t hash = 14695981039346656037u;
 
     for (size_t i = 0; i < domain.bytes; i++) {
         hash = (hash ^ (unsigned char)domain.data[i]) * 1099511628211u;
     }
-    size_t at = (size_t)hash & (tiers->slot_count - 1);
-    while (tiers->slots[at] != NULL && !slice_equal(slice_of(tiers->slots[at]), domain)) {
-        at = (at + 1) & (tiers->slot_count - 1);
+    size_t at = (size_t)hash & (names->slot_count - 1);
+    while (names->slots[at] != NULL && !slice_equal(slice_of(names->slots[at]), domain)) {
+        at = (at + 1) & (names->slot_count - 1);
     }
-    return &tiers->slots[at];
+    return &names->slots[at];
 }
 
-static void grow(struct tiers *tiers)
+static void grow(struct names *names)
 {
-    char **const old = tiers->slots;
-    const size_t old_count = tiers->slot_count;
+    char **const old = names->slots;
+    const size_t old_count = names->slot_count;
 
-    tiers->slot_count *= 2;
-    tiers->slots = must_alloc(tiers->slot_count, sizeof(char *));
+    names->slot_count *= 2;
+    names->slots = must_alloc(names->slot_count, sizeof(char *));
     for (size_t i = 0; i < old_count; i++) {
         if (old[i] != NULL) {
-            *slot_of(tiers, slice_of(old[i])) = old[i];
+            *slot_of(names, slice_of(old[i])) = old[i];
         }
     }
     free(old);
 }
 
-void tiers_touch(struct tiers *tiers, struct slice domain)
+static void names_add(struct names *names, struct slice domain)
 {
-    char **slot = slot_of(tiers, domain);
+    char **slot = slot_of(names, domain);
 
     if (*slot != NULL) {
         return;
     }
     *slot = must_copy(domain.data, domain.bytes);
-    if (++tiers->count * 2 > tiers->slot_count) {
-        grow(tiers);
+    if (++names->count * 2 > names->slot_count) {
+        grow(names);
+    }
+}
+
+/* Takes it out; those behind it may have to move into its place. */
+static void names_remove(struct names *names, size_t at)
+{
+    free(names->slots[at]);
+    names->slots[at] = NULL;
+    names->count--;
+    for (size_t i = (at + 1) & (names->slot_count - 1); names->slots[i] != NULL;
+         i = (i + 1) & (names->slot_count - 1)) {
+        char *const moved = names->slots[i];
+        names->slots[i] = NULL;
+        *slot_of(names, slice_of(moved)) = moved;
+    }
+}
+
+void tiers_touch(struct tiers *tiers, struct slice domain)
+{
+    names_add(&tiers->touched, domain);
+}
+
+void tiers_ready(struct tiers *tiers)
+{
+    for (size_t i = 0; tiers->touched.count > 0 && i < tiers->touched.slot_count; i++) {
+        if (tiers->touched.slots[i] != NULL) {
+            names_add(&tiers->ready, slice_of(tiers->touched.slots[i]));
+        }
+    }
+    if (tiers->touched.count > 0) {
+        names_free(&tiers->touched);
+        names_init(&tiers->touched);
     }
 }
 
@@ -181,35 +228,22 @@ static enum status tell(const struct tiers *tiers, const struct tiers_telling *t
     return status;
 }
 
-/* Takes it out; those behind it may have to move into its place. */
-static void remove_at(struct tiers *tiers, size_t at)
-{
-    free(tiers->slots[at]);
-    tiers->slots[at] = NULL;
-    tiers->count--;
-    for (size_t i = (at + 1) & (tiers->slot_count - 1); tiers->slots[i] != NULL;
-         i = (i + 1) & (tiers->slot_count - 1)) {
-        char *const moved = tiers->slots[i];
-        tiers->slots[i] = NULL;
-        *slot_of(tiers, slice_of(moved)) = moved;
-    }
-}
-
 enum status tiers_tell(struct tiers *tiers, const struct tiers_telling *telling, size_t most,
                        size_t *left, struct error *err)
 {
+    struct names *ready = &tiers->ready;
     bool told = true;
 
-    for (size_t i = 0; told && i < most && tiers->count > 0; i++) {
-        while (tiers->slots[tiers->next] == NULL) {
-            tiers->next = (tiers->next + 1) & (tiers->slot_count - 1);
+    for (size_t i = 0; told && i < most && ready->count > 0; i++) {
+        while (ready->slots[tiers->next] == NULL) {
+            tiers->next = (tiers->next + 1) & (ready->slot_count - 1);
         }
         told = false;
-        TRY(tell(tiers, telling, tiers->slots[tiers->next], &told, err));
+        TRY(tell(tiers, telling, ready->slots[tiers->next], &told, err));
         if (told) {
-            remove_at(tiers, tiers->next);
+            names_remove(ready, tiers->next);
         }
     }
-    *left = told ? tiers->count : 0;
+    *left = told ? ready->count : 0;
     return STATUS_OK;
 }
