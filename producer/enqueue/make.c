@@ -324,10 +324,34 @@ static const struct kind_field *find_record_field(const char *name, struct slice
     return NULL;
 }
 
-static enum status wrong_type(const struct kind_field *field, const char *expected,
-                              struct error *err)
+/* To be described in the decoder's words. */
+static struct mp_value shown_value(const stillhouse_meta *from)
 {
-    return error_set(err, STATUS_INVALID, "field \"%s\": expected %s", field->name.data, expected);
+    switch (from->type) {
+    case STILLHOUSE_META_STRING:
+        return from->string == NULL
+                   ? (struct mp_value){.type = MP_NIL}
+                   : (struct mp_value){.type = MP_STR, .bytes = slice_of(from->string)};
+    case STILLHOUSE_META_INT:
+        return from->integer < 0
+                   ? (struct mp_value){.type = MP_NEGATIVE, .negative = from->integer}
+                   : (struct mp_value){.type = MP_WHOLE, .whole = (uint64_t)from->integer};
+    case STILLHOUSE_META_FLOAT:
+        return (struct mp_value){.type = MP_FLOAT, .number = from->number};
+    case STILLHOUSE_META_BOOL:
+        return (struct mp_value){.type = MP_BOOL, .truth = from->boolean};
+    }
+    return (struct mp_value){.type = MP_EXT};
+}
+
+static enum status wrong_type(const stillhouse_meta *from, const char *expected, struct error *err)
+{
+    const struct mp_value value = shown_value(from);
+    char found[MP_DESCRIBE_BYTES];
+
+    return error_set(err, STATUS_INVALID, "field \"%s\": expected %s, found %s%s", from->key,
+                     expected, value.type == MP_FLOAT ? "the float " : "",
+                     mp_describe(&value, found));
 }
 
 /* One value into the body; its bounds are the decoder's to judge. */
@@ -350,20 +374,20 @@ static enum status take_field(const stillhouse_meta *from, struct record_body *b
     case FIELD_INTEGER:
         *(struct maybe_integer *)member = (struct maybe_integer){from->integer, true};
         return from->type == STILLHOUSE_META_INT ? STATUS_OK
-                                                 : wrong_type(field, "a whole number", err);
+                                                 : wrong_type(from, "a whole number", err);
     case FIELD_NUMBER:
         *(struct maybe_number *)member = (struct maybe_number){
             from->type == STILLHOUSE_META_INT ? (double)from->integer : from->number, true};
         return from->type == STILLHOUSE_META_INT || from->type == STILLHOUSE_META_FLOAT
                    ? STATUS_OK
-                   : wrong_type(field, "a number", err);
+                   : wrong_type(from, "a number", err);
     case FIELD_TRUTH:
         *(struct maybe_truth *)member = (struct maybe_truth){from->boolean, true};
         return from->type == STILLHOUSE_META_BOOL ? STATUS_OK
-                                                  : wrong_type(field, "true or false", err);
+                                                  : wrong_type(from, "true or false", err);
     default:
         if (from->type != STILLHOUSE_META_STRING || from->string == NULL) {
-            return wrong_type(field, "text", err);
+            return wrong_type(from, "text", err);
         }
         *(struct slice *)member = slice_of(from->string);
         return STATUS_OK;

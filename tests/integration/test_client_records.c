@@ -120,15 +120,19 @@ Test(client_records, a_wrong_part_is_refused_by_field_value_and_what_was_expecte
 
     refuses("feedback", stillhouse_whole("user_rating", 6), "from 1 to 5");
     refuses("feedback", stillhouse_whole("user_rating", 0), "from 1 to 5");
-    refuses("feedback", stillhouse_number("user_rating", 4), "a whole number");
+    refuses("feedback", stillhouse_number("user_rating", 4), "a whole number, found the float 4");
     refuses("outcome", stillhouse_number("quality_score", -1), "from 0 to 100");
     refuses("outcome", stillhouse_number("actual_cost", NAN), "a number from 0");
     refuses("outcome", stillhouse_number("actual_cost", INFINITY), "a number from 0");
     refuses("outcome", stillhouse_number("sucess", 1), "among metadata");
     refuses("outcome", stillhouse_text("strictness", "high"), "kind \"outcome\"");
-    refuses("outcome", stillhouse_text("success", "yes"), "true or false");
-    refuses("outcome", stillhouse_truth("model", true), "text");
-    refuses("outcome", stillhouse_text("model", NULL), "text");
+    refuses("outcome", stillhouse_text("success", "yes"),
+            "true or false, found the string \"yes\"");
+    refuses("outcome", stillhouse_truth("model", true), "text, found true");
+    refuses("outcome", stillhouse_text("model", NULL), "text, found nil");
+    refuses("outcome", stillhouse_whole("model", -7), "text, found -7");
+    refuses("outcome", stillhouse_text("tokens_in", "9"), "a whole number, found the string \"9\"");
+    refuses("outcome", stillhouse_truth("actual_cost", false), "a number, found false");
     refuses("outcome", stillhouse_text("model", "caf\xe9"), "UTF-8");
     refuses("outcome", stillhouse_text("task_id", "t-2"), "among metadata");
     cr_assert_str_eq(ask("XLEN", records.stream[JOB_LOW], NULL), "0");

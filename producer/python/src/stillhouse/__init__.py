@@ -9,7 +9,7 @@ A thin layer over libstillhouse, which has the promises and the speed. AsyncStil
 asyncio.
 """
 
-from ._arguments import Document, Metadata, Priority, RecordKind
+from ._arguments import Document, Metadata, Priority
 from ._library import lib as _lib
 from .aio import AsyncStillhouse
 from .client import Stillhouse
@@ -23,6 +23,7 @@ from .errors import (
     StillhouseError,
     UnreachableError,
 )
+from .records import RecordFields, RecordKind
 from .results import Example, JobId, Kind, Messages, Prompt, Result, Stats
 from .tasks import AsyncTask, Form, Task
 
@@ -45,6 +46,7 @@ __all__ = [
     "NotFoundError",
     "Priority",
     "Prompt",
+    "RecordFields",
     "RecordKind",
     "Result",
     "Stats",

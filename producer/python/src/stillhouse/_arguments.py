@@ -18,7 +18,6 @@ from .errors import InvalidError
 
 Priority = Literal["normal", "high", "low"]
 MetaValue = Union[str, int, float, bool]
-RecordKind = Literal["routing", "outcome", "pool_start", "pool_end", "execution", "feedback", "solution", "policy"]
 Metadata = Mapping[str, MetaValue]
 
 
@@ -109,16 +108,20 @@ def metadata(field: str, given: Metadata | None) -> tuple[Any, int]:
     return out, len(pairs)
 
 
+def said(fields: Mapping[str, object]) -> dict[str, Any]:
+    """A field that is None is not said."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def part(
     domain: object,
     kind: object,
     task_id: object,
     at_ms: object,
     given: Metadata | None,
-    fields: Mapping[str, MetaValue | None],
+    fields: Mapping[str, object],
 ) -> c.Part:
-    """A field that is None is not said."""
-    values, count = metadata("field", {name: value for name, value in fields.items() if value is not None})
+    values, count = metadata("field", said(fields))
     pairs, pair_count = metadata("metadata", given)
     return c.Part(
         domain=text("domain", domain),

@@ -17,16 +17,20 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _arguments as arguments
-from ._arguments import Document, Metadata, MetaValue, Priority, RecordKind
+from ._arguments import Document, Metadata, Priority
 from ._clients import after_fork
 from ._questions import ForMessages, ForPrompt, Question
 from .client import Stillhouse, _again, form_of
 from .errors import ClosedError, NotFoundError, Status, UnreachableError
+from .records import RecordFields, RecordKind
 from .results import JobId, Messages, Prompt, Result, Stats
 from .tasks import AsyncTask, Form, Learner
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
 
@@ -224,7 +228,7 @@ class AsyncStillhouse:
         task_id: str | None = None,
         at_ms: int | None = None,
         metadata: Metadata | None = None,
-        **fields: MetaValue | None,
+        **fields: Unpack[RecordFields],
     ) -> JobId:
         """As Stillhouse.record()."""
         given = functools.partial(self.sync.record, domain, kind=kind, task_id=task_id, at_ms=at_ms)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _arguments as arguments
 from . import _library as c
-from ._arguments import Document, Metadata, MetaValue, Priority, RecordKind
+from ._arguments import Document, Metadata, Priority
 from ._clients import Client, Clients
 from ._questions import ForMessages, ForPrompt, Question
 from .errors import ClosedError, Status, StillhouseError
+from .records import RecordFields, RecordKind
 from .results import (
     JobId,
     Messages,
@@ -29,6 +30,8 @@ from .results import (
 from .tasks import Form, Learner, Task
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .aio import AsyncStillhouse
 
 T = TypeVar("T")
@@ -236,13 +239,13 @@ class Stillhouse:
         task_id: str | None = None,
         at_ms: int | None = None,
         metadata: Metadata | None = None,
-        **fields: MetaValue | None,
+        **fields: Unpack[RecordFields],
     ) -> JobId:
         """Says something of an execution, for the learning store; parts of one task_id make one row.
 
             sh.record("legal", kind="outcome", task_id="t-18", success=True, duration_seconds=3.2)
 
-        The fields of each kind, with their bounds, are those of CONTRACT.md, section 4; None is not said.
+        The fields are those of RecordFields, with the bounds of CONTRACT.md, section 4; None is not said.
         Another name is refused: what has no field goes into metadata. at_ms: when it was so, Unix ms;
         without it, when it was enqueued. Of two values of one field the later stands.
         """

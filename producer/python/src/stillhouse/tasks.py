@@ -12,11 +12,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar
 
 from . import _arguments as arguments
-from ._arguments import Metadata, MetaValue
+from ._arguments import Metadata
 from .errors import InvalidError, StillhouseError
+from .records import RecordFields
 from .results import JobId, Messages, Prompt, prompt_of
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .aio import AsyncStillhouse
     from .client import Stillhouse
 
@@ -55,6 +58,7 @@ class _Outcome:
         self.form = form
         self._model, self._metadata = model, dict(metadata or {})
         self._done: dict[str, Any] | None = None
+        self._fields: dict[str, Any] = {}
         self._refused: StillhouseError | None = None
         self._block: Prompt | None = None
         self._messages: Messages | None = None
@@ -93,6 +97,18 @@ class _Outcome:
             "metadata": {**self._metadata, **(metadata or {})},
         }
 
+    def outcome(self, **fields: Unpack[RecordFields]) -> None:
+        """Says more of how it went, where the client records: tokens, cost, whatever an outcome has.
+
+            t.outcome(model_tier="small", tokens_in=812, tokens_out=95, actual_cost=0.004)
+
+        The fields go with the outcome after the block, and count before what the block knows by itself;
+        one that raised did not succeed. Without `record` of the client nothing is sent.
+        """
+        said = arguments.said(fields)
+        arguments.metadata("field", said)
+        self._fields.update(said)
+
     def _to_hand_in(self, client: Stillhouse, raised: type[BaseException] | None) -> dict[str, Any] | None:
         if raised is not None:
             client._clients.count_task("tasks_raised")
@@ -113,25 +129,26 @@ class _Outcome:
             return {}
         return {"arm": self._asked.kind, "prompt_id": self._asked.id}
 
-    def _outcome(self, client: Stillhouse, raised: type[BaseException] | None) -> dict[str, Any] | None:
+    def _to_record(self, client: Stillhouse, raised: type[BaseException] | None) -> dict[str, Any] | None:
         """What the learning store is told, where the client records; None where nothing is known.
 
         A block that was cancelled or interrupted neither worked nor failed.
         """
         failed = raised is not None and issubclass(raised, Exception)
-        if not client.recording or (self._done is None if raised is None else not failed):
+        is_known = failed or (raised is None and (self._done is not None or self._fields))
+        if not client.recording or not is_known:
             return None
-        done = self._done if raised is None and self._done is not None else {"success": False}
-        quality = done.get("quality")
-        outcome: dict[str, MetaValue | None] = {
-            "success": done["success"],
-            "quality_score": None if quality is None else quality * 100,
-            "error_type": raised.__name__ if raised is not None else None,
-            "duration_seconds": time.monotonic() - self._begun,
-            "model": self._model,
-            **self._told(),
-        }
-        return {"kind": "outcome", "task_id": self.task_id, **outcome}
+        out: dict[str, Any] = {"duration_seconds": time.monotonic() - self._begun, "model": self._model, **self._told()}
+        if raised is not None:
+            out["error_type"] = raised.__name__
+        elif self._done is not None:
+            quality = self._done["quality"]
+            out["success"] = self._done["success"]
+            out["quality_score"] = None if quality is None else quality * 100
+        out.update(self._fields)
+        if failed:
+            out["success"] = False
+        return {"kind": "outcome", "task_id": self.task_id, **out}
 
     def _unrecorded(self, error: StillhouseError) -> None:
         log.warning("no outcome of task %s of domain %s is left: %s", self.task_id, self.domain, error)
@@ -187,7 +204,7 @@ class Task(_Outcome):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         done = self._to_hand_in(self._client, kind)
-        outcome = self._outcome(self._client, kind)
+        outcome = self._to_record(self._client, kind)
         if done is not None:
             try:
                 self._handed_in(self._client, self._client.distill(self.domain, **done))
@@ -236,7 +253,7 @@ class AsyncTask(_Outcome):
     ) -> None:
         counter = self._client.sync
         done = self._to_hand_in(counter, kind)
-        outcome = self._outcome(counter, kind)
+        outcome = self._to_record(counter, kind)
         if done is not None:
             try:
                 self._handed_in(counter, await self._client.distill(self.domain, **done))
