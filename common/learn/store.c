@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/strbuf.h"
 #include "base/text.h"
+#include "learn/check.h"
 #include "learn/columns.h"
 #include "learn/database.h"
 #include "learn/merge.h"
@@ -33,7 +34,7 @@ struct table {
 };
 
 enum { TABLE_EXECUTIONS, TABLE_POOLS, TABLE_POLICIES, TABLES };
-enum { EXTRAS = 2, GROUPS_MAX = 256, KEEP_BYTES = 1 << 20 };
+enum { EXTRAS = 2, GROUPS_MAX = 256, KEEP_BYTES = 1 << 20, CHECK_DAY_MS = 40 };
 
 struct store {
     struct database *database;
@@ -226,19 +227,127 @@ static enum status mark(struct store *store, const struct view_group *group, str
 static enum status mark_all(struct store *store, struct slice domain, int64_t at_ms,
                             struct slice task_type, struct slice solution_hash, struct error *err)
 {
-    static const char tier[] = "tier";
-    static const char pool[] = "pool";
-    static const char solution[] = "solution";
     const struct slice none = {"", 0};
 
     TRY(mark(store,
-             &(struct view_group){tier, domain, task_type.data == NULL ? none : task_type,
+             &(struct view_group){VIEW_TIER, domain, task_type.data == NULL ? none : task_type,
                                   at_ms / VIEWS_DAY_MS},
              err));
-    TRY(mark(store, &(struct view_group){pool, domain, none, at_ms / VIEWS_HOUR_MS}, err));
+    TRY(mark(store, &(struct view_group){VIEW_POOL, domain, none, at_ms / VIEWS_HOUR_MS}, err));
     return solution_hash.data == NULL
                ? STATUS_OK
-               : mark(store, &(struct view_group){solution, domain, solution_hash, 0}, err);
+               : mark(store, &(struct view_group){VIEW_SOLUTION, domain, solution_hash, 0}, err);
+}
+
+/* ---- deletion -------------------------------------------------------------------------------- */
+
+struct doomed {
+    int64_t id, at_ms;
+    bool incomplete;
+    struct slice domain, task_id, task_type, hash;
+};
+#define DOOMED                                                                                     \
+    "SELECT id, at_ms, incomplete, domain, task_id, task_type, solution_hash FROM executions "
+
+static enum status list_doomed(struct store *store, const char *sql, const struct value *with,
+                               size_t with_count, struct doomed *list, size_t *count,
+                               struct error *err)
+{
+    const size_t most = *count;
+    struct rows rows;
+    enum status status = STATUS_OK;
+
+    *count = 0;
+    TRY(database_ask(store->database, sql, with, with_count, &rows, err));
+    while (status == STATUS_OK && *count < most && rows_next(&rows, err) == ROWS_ONE) {
+        struct doomed *row = &list[(*count)++];
+        *row = (struct doomed){rows_value(&rows, 0).integer,      rows_value(&rows, 1).integer,
+                               rows_value(&rows, 2).integer != 0, rows_value(&rows, 3).text,
+                               rows_value(&rows, 4).text,         rows_value(&rows, 5).text,
+                               rows_value(&rows, 6).text};
+        struct slice *const texts[] = {&row->domain, &row->task_id, &row->task_type, &row->hash};
+        for (size_t i = 0; status == STATUS_OK && i < sizeof texts / sizeof texts[0]; i++) {
+            status = copy(store, texts[i], err);
+        }
+    }
+    const enum status ended = rows_end(&rows);
+    return ended != STATUS_OK ? ended : status;
+}
+
+static enum status delete_row(struct store *store, const struct doomed *row, struct error *err)
+{
+    const struct value id = value_integer(row->id);
+    const struct value key[] = {value_text(row->domain), value_text(row->task_id)};
+
+    TRY(mark_all(store, row->domain, row->at_ms, row->task_type, row->hash, err));
+    TRY(database_do(store->database, "DELETE FROM feedback WHERE domain = $1 AND task_id = $2", key,
+                    2, NULL, err));
+    store->added--;
+    store->added_incomplete -= row->incomplete;
+    return database_do(store->database, "DELETE FROM executions WHERE id = $1", &id, 1, NULL, err);
+}
+
+/* What is kept of a forgotten name is a hash. */
+static void hash_name(struct slice domain, struct slice name, char out[TEXT_HASH_CHARS + 1])
+{
+    struct strbuf text = {0};
+
+    strbuf_append(&text, domain.data, domain.bytes);
+    strbuf_append_char(&text, '\0');
+    strbuf_append(&text, name.data, name.bytes);
+    text_hash_raw(text.data, text.bytes, out);
+    strbuf_free(&text);
+}
+
+static enum status remember(struct store *store, const char *what, struct slice domain,
+                            struct slice name, int64_t now_ms, struct error *err)
+{
+    char hash[TEXT_HASH_CHARS + 1];
+
+    hash_name(domain, name, hash);
+    const struct value with[] = {value_str(what), value_str(hash), value_integer(now_ms)};
+    return database_do(store->database,
+                       "INSERT INTO forgotten (what, hash, at_ms) VALUES ($1, $2, $3)"
+                       " ON CONFLICT (what, hash) DO UPDATE SET at_ms = excluded.at_ms"
+                       " WHERE excluded.at_ms > forgotten.at_ms",
+                       with, 3, NULL, err);
+}
+
+/* When the name was forgotten; VALUE_NULL: it was not. */
+static enum status when_forgotten(struct store *store, const char *what, struct slice domain,
+                                  struct slice name, struct value *when, struct error *err)
+{
+    char hash[TEXT_HASH_CHARS + 1];
+
+    *when = value_null();
+    if (name.data == NULL) {
+        return STATUS_OK;
+    }
+    hash_name(domain, name, hash);
+    const struct value with[] = {value_str(what), value_str(hash)};
+    return database_find(store->database,
+                         "SELECT at_ms FROM forgotten WHERE what = $1 AND hash = $2", with, 2, when,
+                         err);
+}
+
+/* A pool that had the task has "" in its place, which is as late as the task's name was: the row
+ * that it makes is the same, whether its parts came before or after. */
+static enum status forget_task(struct store *store, struct slice domain, struct slice task_id,
+                               int64_t now_ms, size_t *deleted, struct error *err)
+{
+    const struct value key[] = {value_text(domain), value_text(task_id)};
+    struct doomed row;
+    size_t count = 1;
+
+    TRY(list_doomed(store, DOOMED "WHERE domain = $1 AND task_id = $2", key, 2, &row, &count, err));
+    if (count > 0) {
+        TRY(delete_row(store, &row, err));
+    }
+    *deleted += count;
+    TRY(database_do(store->database,
+                    "UPDATE pools SET task_id = '' WHERE domain = $1 AND task_id = $2", key, 2,
+                    NULL, err));
+    return remember(store, "task", domain, task_id, now_ms, err);
 }
 
 /* ---- put ------------------------------------------------------------------------------------- */
@@ -406,72 +515,64 @@ static enum status put_feedback(struct store *store, const struct part *part, st
                        with, 10, NULL, err);
 }
 
-/* What is kept of a forgotten name is a hash. */
-static void hash_name(struct slice domain, struct slice name, char out[TEXT_HASH_CHARS + 1])
+/* Takes out of a part what was forgotten: a task for good; of a user what was before, and the task
+ * that a late part says was theirs. Of their feedback the rating stays, a number that names nobody.
+ */
+static enum status leave_out(struct store *store, struct part *part, bool *has_feedback,
+                             struct error *err)
 {
-    struct strbuf text = {0};
+    static const struct slice all_domains = {"", 0};
+    struct record_body *body = &part->body;
+    struct value task;
+    struct value user;
+    size_t deleted = 0;
 
-    strbuf_append(&text, domain.data, domain.bytes);
-    strbuf_append_char(&text, '\0');
-    strbuf_append(&text, name.data, name.bytes);
-    text_hash_raw(text.data, text.bytes, out);
-    strbuf_free(&text);
-}
-
-/* A task that was forgotten stays so; of a user, what was before. */
-static enum status is_forgotten(struct store *store, const struct part *part, bool *forgotten,
-                                struct error *err)
-{
-    static const char sql[] = "SELECT at_ms FROM forgotten WHERE what = $1 AND hash = $2";
-    const struct slice domains[] = {part->domain, part->domain, {"", 0}};
-    const struct slice names[] = {part->body.task_id, part->body.user, part->body.user};
-    struct value found;
-
-    *forgotten = false;
-    for (size_t i = 0; i < 3 && !*forgotten; i++) {
-        char hash[TEXT_HASH_CHARS + 1];
-        if (names[i].data == NULL) {
-            continue;
-        }
-        hash_name(domains[i], names[i], hash);
-        const struct value with[] = {value_str(i == 0 ? "task" : "user"), value_str(hash)};
-        TRY(database_find(store->database, sql, with, 2, &found, err));
-        *forgotten = found.type == VALUE_INTEGER && (i == 0 || part->at_ms <= found.integer);
+    TRY(when_forgotten(store, "task", part->domain, body->task_id, &task, err));
+    TRY(when_forgotten(store, "user", part->domain, body->user, &user, err));
+    if (user.type == VALUE_NULL) {
+        TRY(when_forgotten(store, "user", all_domains, body->user, &user, err));
+    }
+    const bool is_theirs = user.type == VALUE_INTEGER && part->at_ms <= user.integer;
+    if (is_theirs && *has_feedback) {
+        *has_feedback = false;
+    } else if (is_theirs && task.type == VALUE_NULL && body->task_id.data != NULL) {
+        TRY(forget_task(store, part->domain, body->task_id, user.integer, &deleted, err));
+        task = user;
+    }
+    if (task.type == VALUE_INTEGER) {
+        body->task_id = (struct slice){"", 0};
     }
     return STATUS_OK;
 }
 
-static enum status put_part(struct store *store, const struct part *part, bool any_forgotten,
+static enum status put_part(struct store *store, const struct part *whole, bool any_forgotten,
                             struct error *err)
 {
-    const struct record_body *body = &part->body;
     const struct slice default_repo = {"", 0};
-    bool forgotten = false;
+    struct part part = *whole;
+    const struct record_body *body = &part.body;
+    bool has_feedback = slice_equal(body->kind, slice_of("feedback"));
 
     if (any_forgotten) {
-        TRY(is_forgotten(store, part, &forgotten, err));
-    }
-    if (forgotten) {
-        return STATUS_OK;
+        TRY(leave_out(store, &part, &has_feedback, err));
     }
     if (slice_equal(body->kind, slice_of("policy"))) {
-        const struct target policies = {&store->tables[TABLE_POLICIES], part->domain,
+        const struct target policies = {&store->tables[TABLE_POLICIES], part.domain,
                                         body->repo.data == NULL ? default_repo : body->repo};
-        return put_into(store, &policies, part, err);
+        return put_into(store, &policies, &part, err);
     }
     if (body->pool_id.data != NULL) {
-        const struct target pools = {&store->tables[TABLE_POOLS], part->domain, body->pool_id};
-        TRY(put_into(store, &pools, part, err));
+        const struct target pools = {&store->tables[TABLE_POOLS], part.domain, body->pool_id};
+        TRY(put_into(store, &pools, &part, err));
     }
-    if (body->task_id.data == NULL) {
+    if (body->task_id.bytes == 0) {
         return STATUS_OK;
     }
-    if (slice_equal(body->kind, slice_of("feedback"))) {
-        TRY(put_feedback(store, part, err));
+    if (has_feedback) {
+        TRY(put_feedback(store, &part, err));
     }
-    const struct target executions = {&store->tables[TABLE_EXECUTIONS], part->domain,
-                                      body->task_id};
-    return put_into(store, &executions, part, err);
+    const struct target executions = {&store->tables[TABLE_EXECUTIONS], part.domain, body->task_id};
+    return put_into(store, &executions, &part, err);
 }
 
 enum status store_put(struct store *store, const struct part *parts, size_t count,
@@ -501,12 +602,10 @@ static enum status list_groups(struct store *store, const char *sql, struct valu
     TRY(database_ask(store->database, sql, &with, 1, &rows, err));
     while (status == STATUS_OK && *count < GROUPS_MAX && rows_next(&rows, err) == ROWS_ONE) {
         struct view_group *group = &groups[(*count)++];
-        struct slice view = rows_value(&rows, 0).text;
-        *group = (struct view_group){NULL, rows_value(&rows, 1).text, rows_value(&rows, 2).text,
-                                     rows_value(&rows, 3).integer};
-        status = copy(store, &view, err);
-        group->view = view.data;
-        status = status == STATUS_OK ? copy(store, &group->domain, err) : status;
+        *group =
+            (struct view_group){views_find(rows_value(&rows, 0).text), rows_value(&rows, 1).text,
+                                rows_value(&rows, 2).text, rows_value(&rows, 3).integer};
+        status = copy(store, &group->domain, err);
         status = status == STATUS_OK ? copy(store, &group->name, err) : status;
     }
     const enum status ended = rows_end(&rows);
@@ -519,7 +618,7 @@ enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t group
     struct view_group list[GROUPS_MAX];
     struct value count;
     size_t found = 0;
-    const int64_t window_ms = now_unix_ms - INT64_C(90) * VIEWS_DAY_MS;
+    const int64_t window_ms = now_unix_ms - (int64_t)VIEWS_SOLUTION_DAYS * VIEWS_DAY_MS;
 
     *left = 0;
     TRY(begin(store, err));
@@ -544,119 +643,36 @@ enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t group
     return end(store, status, err);
 }
 
-/* The group's figures, as one number that changes with any of them. */
-static enum status sum_group(struct store *store, const struct view_group *group, double *sum,
-                             struct error *err)
+static void tell(const struct check *check, struct store_checked *checked)
 {
-    static const char sql[] =
-        "SELECT total(executions + 3.0 * finished + 7.0 * successes + 11.0 * cost + 13.0 * quality"
-        " + 17.0 * tokens + 19.0 * duration + 23.0 * coalesce(duration_p95, 0))"
-        " FROM tier_performance WHERE domain = $1 AND task_type = $2 AND day = $3";
-    const struct value with[] = {value_text(group->domain), value_text(group->name),
-                                 value_integer(group->bucket)};
-    struct value found;
+    *checked = (struct store_checked){.groups = check->groups, .apart = check->apart};
+    snprintf(checked->first, sizeof checked->first, "%s", check->first);
+}
 
-    TRY(database_find(store->database, sql, with, 3, &found, err));
-    *sum = found.type == VALUE_INTEGER ? (double)found.integer : found.number;
+static enum status mark_listed(struct store *store, const struct check *check, struct error *err)
+{
+    for (size_t i = 0; i < check->listed; i++) {
+        TRY(views_mark(store->database, &check->list[i], check->now_ms, err));
+    }
     return STATUS_OK;
 }
 
-/* A group that is marked is not said to be right. */
-enum status store_check_group(struct store *store, uint64_t random, bool *drifted,
-                              struct error *err)
+enum status store_check_day(struct store *store, uint64_t random, int64_t now_unix_ms,
+                            struct store_checked *checked, struct error *err)
 {
-    struct view_group group[GROUPS_MAX];
-    struct value last;
-    size_t found = 0;
-    double before = 0;
-    double after = 0;
+    struct check check = {.now_ms = now_unix_ms};
 
-    *drifted = false;
     TRY(begin(store, err));
     enum status status =
-        database_find(store->database, "SELECT max(id) FROM executions", NULL, 0, &last, err);
-    const int64_t from = last.integer > 0 ? (int64_t)(random % (uint64_t)last.integer) : 0;
+        check_day(store->database, random, CHECK_DAY_MS, &store->arena, &check, err);
     if (status == STATUS_OK) {
-        status =
-            list_groups(store,
-                        "SELECT 'tier', domain, task_type, at_ms / 86400000 FROM executions"
-                        " WHERE id > $1 AND NOT EXISTS (SELECT 1 FROM dirty WHERE view = 'tier'"
-                        " AND dirty.domain = executions.domain AND name = task_type"
-                        " AND bucket = executions.at_ms / 86400000) LIMIT 1",
-                        value_integer(from), group, &found, err);
+        status = mark_listed(store, &check, err);
     }
-    if (status == STATUS_OK && found > 0) {
-        status = sum_group(store, &group[0], &before, err);
-        status = status == STATUS_OK
-                     ? views_compute(store->database, &group[0], clock_unix_ms(), err)
-                     : status;
-        status = status == STATUS_OK ? sum_group(store, &group[0], &after, err) : status;
-        const double apart = before > after ? before - after : after - before;
-        *drifted = status == STATUS_OK && apart > 1e-6 * (1 + after);
-    }
+    tell(&check, checked);
     return end(store, status, err);
 }
 
-/* ---- deletion -------------------------------------------------------------------------------- */
-
-struct doomed {
-    int64_t id, at_ms;
-    bool incomplete;
-    struct slice domain, task_id, task_type, hash;
-};
-#define DOOMED                                                                                     \
-    "SELECT id, at_ms, incomplete, domain, task_id, task_type, solution_hash FROM executions "
-
-static enum status list_doomed(struct store *store, const char *sql, const struct value *with,
-                               size_t with_count, struct doomed *list, size_t *count,
-                               struct error *err)
-{
-    const size_t most = *count;
-    struct rows rows;
-    enum status status = STATUS_OK;
-
-    *count = 0;
-    TRY(database_ask(store->database, sql, with, with_count, &rows, err));
-    while (status == STATUS_OK && *count < most && rows_next(&rows, err) == ROWS_ONE) {
-        struct doomed *row = &list[(*count)++];
-        *row = (struct doomed){rows_value(&rows, 0).integer,      rows_value(&rows, 1).integer,
-                               rows_value(&rows, 2).integer != 0, rows_value(&rows, 3).text,
-                               rows_value(&rows, 4).text,         rows_value(&rows, 5).text,
-                               rows_value(&rows, 6).text};
-        struct slice *const texts[] = {&row->domain, &row->task_id, &row->task_type, &row->hash};
-        for (size_t i = 0; status == STATUS_OK && i < sizeof texts / sizeof texts[0]; i++) {
-            status = copy(store, texts[i], err);
-        }
-    }
-    const enum status ended = rows_end(&rows);
-    return ended != STATUS_OK ? ended : status;
-}
-
-static enum status delete_row(struct store *store, const struct doomed *row, struct error *err)
-{
-    const struct value id = value_integer(row->id);
-    const struct value key[] = {value_text(row->domain), value_text(row->task_id)};
-
-    TRY(mark_all(store, row->domain, row->at_ms, row->task_type, row->hash, err));
-    TRY(database_do(store->database, "DELETE FROM feedback WHERE domain = $1 AND task_id = $2", key,
-                    2, NULL, err));
-    store->added--;
-    store->added_incomplete -= row->incomplete;
-    return database_do(store->database, "DELETE FROM executions WHERE id = $1", &id, 1, NULL, err);
-}
-
-static enum status remember(struct store *store, const char *what, struct slice domain,
-                            struct slice name, int64_t now_ms, struct error *err)
-{
-    char hash[TEXT_HASH_CHARS + 1];
-
-    hash_name(domain, name, hash);
-    const struct value with[] = {value_str(what), value_str(hash), value_integer(now_ms)};
-    return database_do(store->database,
-                       "INSERT INTO forgotten (what, hash, at_ms) VALUES ($1, $2, $3)"
-                       " ON CONFLICT (what, hash) DO UPDATE SET at_ms = excluded.at_ms",
-                       with, 3, NULL, err);
-}
+/* ---- expire and forget ----------------------------------------------------------------------- */
 
 enum { SLICE_MAX = 1000 };
 
@@ -697,41 +713,42 @@ enum status store_expire(struct store *store, int64_t before_ms, int64_t most_by
     return status;
 }
 
+static enum status forget_user(struct store *store, const struct forget *what, struct slice domain,
+                               size_t *deleted, struct error *err)
+{
+    static const char feedback[] =
+        "DELETE FROM feedback WHERE user = $2 AND ($1 = '' OR domain = $1)";
+    const struct value with[] = {value_text(domain), value_text(what->user)};
+    size_t count = what->rows < SLICE_MAX ? what->rows : SLICE_MAX;
+    struct doomed *list = arena_array(&store->arena, count + 1, sizeof *list);
+
+    if (list == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory");
+    }
+    TRY(remember(store, "user", domain, what->user, what->now_unix_ms, err));
+    TRY(list_doomed(store, DOOMED "WHERE user = $2 AND ($1 = '' OR domain = $1)", with, 2, list,
+                    &count, err));
+    for (size_t i = 0; i < count; i++) {
+        TRY(forget_task(store, list[i].domain, list[i].task_id, what->now_unix_ms, deleted, err));
+    }
+    return database_do(store->database, feedback, with, 2, NULL, err);
+}
+
 enum status store_forget(struct store *store, const struct forget *what, size_t *deleted,
                          struct error *err)
 {
-    static const char of_task[] = DOOMED "WHERE domain = $1 AND task_id = $2";
-    static const char of_user[] = DOOMED "WHERE user = $2 AND ($1 = '' OR domain = $1)";
-    static const char feedback[] =
-        "DELETE FROM feedback WHERE user = $2 AND ($1 = '' OR domain = $1)";
     const bool is_user = what->user.data != NULL;
     const struct slice domain = what->domain.data == NULL ? (struct slice){"", 0} : what->domain;
-    const struct slice name = is_user ? what->user : what->task_id;
-    const struct value with[] = {value_text(domain), value_text(name)};
-    size_t count = what->rows < SLICE_MAX ? what->rows : SLICE_MAX;
+    size_t count = 0;
 
     *deleted = 0;
-    if (name.data == NULL || (!is_user && domain.bytes == 0)) {
+    if (!is_user && (what->task_id.data == NULL || domain.bytes == 0)) {
         return error_set(err, STATUS_INVALID, "expected a user, or a domain and a task id");
     }
     TRY(begin(store, err));
-    struct doomed *list = arena_array(&store->arena, count + 1, sizeof *list);
-    enum status status = list == NULL ? error_set(err, STATUS_OOM, "out of memory")
-                                      : remember(store, is_user ? "user" : "task", domain, name,
-                                                 what->now_unix_ms, err);
-    if (status == STATUS_OK) {
-        status = list_doomed(store, is_user ? of_user : of_task, with, 2, list, &count, err);
-    }
-    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
-        status = delete_row(store, &list[i], err);
-        if (status == STATUS_OK && is_user) {
-            status =
-                remember(store, "task", list[i].domain, list[i].task_id, what->now_unix_ms, err);
-        }
-    }
-    if (status == STATUS_OK && is_user) {
-        status = database_do(store->database, feedback, with, 2, NULL, err);
-    }
+    enum status status =
+        is_user ? forget_user(store, what, domain, &count, err)
+                : forget_task(store, domain, what->task_id, what->now_unix_ms, &count, err);
     status = end(store, status, err);
     *deleted = status == STATUS_OK ? count : 0;
     return status;
@@ -764,20 +781,73 @@ enum status store_backup(struct store *store, const char *to, struct error *err)
     return database_copy(store->database, to, err);
 }
 
-enum status store_check(struct store *store, struct error *err)
+/* As of one moment, while others write. */
+static enum status check_all(struct store *store, struct check *check, struct error *err)
 {
-    struct value apart;
+    arena_reset(&store->arena, KEEP_BYTES);
+    TRY(database_begin_read(store->database, err));
+    enum status status = check_counts(store->database, check, err);
+    if (status == STATUS_OK) {
+        status = check_views(store->database, &store->arena, check, err);
+    }
+    database_rollback(store->database);
+    return status;
+}
 
+enum status store_check(struct store *store, int64_t now_unix_ms, struct store_checked *checked,
+                        struct error *err)
+{
+    struct check check = {.now_ms = now_unix_ms};
+
+    *checked = (struct store_checked){0};
     TRY(database_verify(store->database, err));
-    TRY(database_find(store->database,
-                      "SELECT (SELECT count(*) FROM executions)"
-                      " - (SELECT executions FROM counts WHERE id = 1)",
-                      NULL, 0, &apart, err));
-    return apart.integer == 0
+    TRY(check_all(store, &check, err));
+    tell(&check, checked);
+    return check.apart == 0
                ? STATUS_OK
-               : error_set(err, STATUS_INVALID,
-                           "the learning store counts %" PRId64 " executions fewer than it has",
-                           apart.integer);
+               : error_set(err, STATUS_INVALID, "%s (%zu differences)", check.first, check.apart);
+}
+
+/* begin() would let the arena go, in which the list is. */
+static enum status mend_listed(struct store *store, const struct check *check, struct error *err)
+{
+    TRY(database_begin(store->database, err));
+    enum status status = mark_listed(store, check, err);
+    if (status == STATUS_OK) {
+        status = database_do(store->database,
+                             "UPDATE counts SET executions = (SELECT count(*) FROM executions),"
+                             " incomplete ="
+                             " (SELECT count(*) FROM executions WHERE incomplete <> 0)",
+                             NULL, 0, NULL, err);
+    }
+    if (status == STATUS_OK) {
+        status = database_commit(store->database, err);
+    }
+    if (status != STATUS_OK) {
+        database_rollback(store->database);
+    }
+    return status;
+}
+
+enum status store_mend(struct store *store, int64_t now_unix_ms, struct store_checked *checked,
+                       struct error *err)
+{
+    struct store_checked all = {0};
+    size_t listed = CHECK_GROUPS_MAX;
+
+    while (listed == CHECK_GROUPS_MAX) { /* what is marked is not compared again */
+        struct check check = {.now_ms = now_unix_ms};
+        TRY(check_all(store, &check, err));
+        listed = check.listed;
+        if (check.apart > 0) {
+            TRY(mend_listed(store, &check, err));
+        }
+        if (all.groups == 0) {
+            tell(&check, &all);
+        }
+    }
+    *checked = all;
+    return STATUS_OK;
 }
 
 enum status store_migrate(const char *where, int to, bool is_trial, int *from, struct error *err)
@@ -821,7 +891,7 @@ static enum status replace(const char *where, const char *from, struct error *er
     struct store *copy_store = NULL;
 
     TRY(store_open(from, STORE_READ, &copy_store, err));
-    enum status status = store_check(copy_store, err);
+    enum status status = database_verify(copy_store->database, err);
     snprintf(name, sizeof name, "%s.restoring", where);
     unlink(name);
     if (status == STATUS_OK) {

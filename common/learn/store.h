@@ -69,14 +69,23 @@ enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t group
 enum status store_expire(struct store *store, int64_t before_ms, int64_t most_bytes, size_t rows,
                          size_t *deleted, struct error *err) MUSTCHECK;
 
-/* Recomputes one group, chosen by `random`, from the rows: *drifted where the view says otherwise.
+/* What was held against the rows. `first`: the first difference in words, "" where there is none.
  */
-enum status store_check_group(struct store *store, uint64_t random, bool *drifted,
-                              struct error *err) MUSTCHECK;
+struct store_checked {
+    size_t groups; /* of the views, that were compared */
+    size_t apart;  /* groups and counts that are not what the rows make */
+    char first[400];
+};
+
+/* Recomputes the groups of one execution, chosen by `random`, and of its domain's day, for some
+ * 40 ms; marks those that are apart. Groups that are marked already are not judged. */
+enum status store_check_day(struct store *store, uint64_t random, int64_t now_unix_ms,
+                            struct store_checked *checked, struct error *err) MUSTCHECK;
 
 /* Deletes all that is known of a task, or with `user` of whoever it names (the other is {NULL, 0};
  * `domain` {NULL, 0}: a user's in all domains), up to `rows` executions a call, and remembers a
- * hash: parts that come late or again do not bring it back; of a user, those until `now_unix_ms`.
+ * hash: parts that come late or again do not bring it back; of a user, those until `now_unix_ms`,
+ * with the tasks that they name. What a user rated of others' tasks stays, as a number.
  * *deleted < rows: that was all. */
 struct forget {
     struct slice domain, task_id, user;
@@ -100,8 +109,15 @@ enum status store_restore(const char *where, const char *from, struct error *err
 enum status store_migrate(const char *where, int to, bool is_trial, int *from,
                           struct error *err) MUSTCHECK;
 
-/* Reads the whole file: INVALID says what is damaged, or which count is not that of the rows. */
-enum status store_check(struct store *store, struct error *err) MUSTCHECK;
+/* Reads the whole file and recomputes every group of the views, as of one moment, while others
+ * write: INVALID says what is damaged, or which figure is not that of the rows. */
+enum status store_check(struct store *store, int64_t now_unix_ms, struct store_checked *checked,
+                        struct error *err) MUSTCHECK;
+
+/* The same, and sets the counts right and marks the groups that are apart: the next refresh
+ * computes them. *checked is as it was before. */
+enum status store_mend(struct store *store, int64_t now_unix_ms, struct store_checked *checked,
+                       struct error *err) MUSTCHECK;
 
 /* What the questions are asked of. */
 struct database *store_database(struct store *store);

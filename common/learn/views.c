@@ -1,61 +1,162 @@
-/* See learn/views.h. p95 is exact, by nearest rank. */
+/* See learn/views.h. What a group is computed by and what it is compared with is one SELECT. */
 #include "learn/views.h"
 
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-enum { SOLUTION_DAYS = 90 };
+enum { KEYS_MAX = 4, EDGE_MS = VIEWS_HOUR_MS };
 
 #define PLACES(key)                                                                                \
     " row_number() OVER (PARTITION BY " key " ORDER BY duration_seconds NULLS LAST, id) AS place," \
     " count(duration_seconds) OVER (PARTITION BY " key ") AS many"
 #define P95 "max(CASE WHEN place = (many * 95 + 99) / 100 THEN duration_seconds END)"
 
-static const struct {
-    const char *view;
+#define TIER_COLUMNS                                                                               \
+    "domain, task_type, day, model_tier, executions, finished, successes, costed, cost, rated,"    \
+    " quality, tokens, timed, duration, duration_p95"
+#define TIER_ROWS                                                                                  \
+    "SELECT domain, task_type, at_ms / 86400000, model_tier, count(*), count(success),"            \
+    " coalesce(sum(success), 0), count(actual_cost), coalesce(sum(actual_cost), 0),"               \
+    " count(quality_score), coalesce(sum(quality_score), 0),"                                      \
+    " coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0),"                         \
+    " count(duration_seconds), coalesce(sum(duration_seconds), 0), " P95                           \
+    " FROM (SELECT domain, task_type, at_ms, model_tier, success, actual_cost, quality_score,"     \
+    "  tokens_in, tokens_out, duration_seconds," PLACES(                                           \
+        "model_tier") "  FROM executions WHERE domain = $1 AND task_type = $2 AND at_ms >= $3 "    \
+                      "AND at_ms < $4)"                                                            \
+                      " AS placed GROUP BY 1, 2, 3, 4"
+
+#define POOL_COLUMNS                                                                               \
+    "domain, hour, pool_type, executions, finished, successes, waited, wait, timed, duration,"     \
+    " duration_p95, peak_memory_mb"
+#define POOL_ROWS                                                                                  \
+    "SELECT domain, at_ms / 3600000, pool_type, count(*), count(success),"                         \
+    " coalesce(sum(success), 0), count(queue_wait_seconds),"                                       \
+    " coalesce(sum(queue_wait_seconds), 0), count(duration_seconds),"                              \
+    " coalesce(sum(duration_seconds), 0), " P95 ", max(peak_memory_mb)"                            \
+    " FROM (SELECT domain, at_ms, pool_type, success, queue_wait_seconds, duration_seconds,"       \
+    "  peak_memory_mb," PLACES("pool_type") "  FROM executions WHERE domain = $1 AND at_ms >= $2 " \
+                                            "AND at_ms < $3 AND pool_type <> '')"                  \
+                                            " AS placed GROUP BY 1, 2, 3"
+
+#define SOLUTION_COLUMNS                                                                           \
+    "domain, hash, summary, uses, finished, successes, task_types, first_ms, last_ms"
+#define SOLUTION_ROWS                                                                              \
+    "SELECT domain, solution_hash, min(solution_summary), count(*), count(success),"               \
+    " coalesce(sum(success), 0),"                                                                  \
+    " coalesce((SELECT group_concat(task_type, ', ') FROM (SELECT DISTINCT task_type"              \
+    "  FROM executions WHERE domain = $1 AND solution_hash = $2 AND at_ms >= $3"                   \
+    "  AND task_type <> '' ORDER BY task_type LIMIT 20) AS types), ''), min(at_ms), max(at_ms)"    \
+    " FROM executions WHERE domain = $1 AND solution_hash = $2 AND at_ms >= $3 GROUP BY 1, 2"
+
+/* Of groups that are not marked. */
+#define UNMARKED(name) " EXCEPT SELECT domain, name, bucket FROM dirty WHERE view = '" name "'"
+
+static const struct shape {
+    const char *name;
+    const char *table;
+    const char *columns;
     const char *clear;
     const char *fill;
-    int64_t bucket_ms;
-} views[] = {
-    {"tier",
-     "DELETE FROM tier_performance WHERE domain = $1 AND task_type = $2 AND day = $3"
-     " AND $4 = $4 AND $5 = $5",
-     "INSERT INTO tier_performance"
-     " SELECT $1, $2, $3, model_tier, count(*), count(success), coalesce(sum(success), 0),"
-     "  count(actual_cost), coalesce(sum(actual_cost), 0), count(quality_score),"
-     "  coalesce(sum(quality_score), 0),"
-     "  coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0),"
-     "  count(duration_seconds), coalesce(sum(duration_seconds), 0), " P95
-     " FROM (SELECT *," PLACES("model_tier") "  FROM executions WHERE domain = $1 AND task_type = "
-                                             "$2 AND at_ms >= $4 AND at_ms < $5)"
-                                             " AS placed GROUP BY model_tier",
-     VIEWS_DAY_MS},
-    {"pool",
-     "DELETE FROM pool_performance WHERE domain = $1 AND $2 = $2 AND hour = $3 AND $4 = $4"
-     " AND $5 = $5",
-     "INSERT INTO pool_performance"
-     " SELECT $1, $3, pool_type, count(*), count(success), coalesce(sum(success), 0),"
-     "  count(queue_wait_seconds), coalesce(sum(queue_wait_seconds), 0), count(duration_seconds),"
-     "  coalesce(sum(duration_seconds), 0), " P95 ", max(peak_memory_mb)"
-     " FROM (SELECT *," PLACES("pool_type") "  FROM executions WHERE domain = $1 AND $2 = $2 AND "
-                                            "at_ms >= $4 AND at_ms < $5"
-                                            "  AND pool_type <> '') AS placed GROUP BY pool_type",
-     VIEWS_HOUR_MS},
-    {"solution",
-     "DELETE FROM solutions WHERE domain = $1 AND hash = $2 AND $3 = $3 AND $4 = $4 AND $5 = $5",
-     "INSERT INTO solutions"
-     " SELECT $1, $2, min(solution_summary), count(*), count(success), coalesce(sum(success), 0),"
-     "  coalesce((SELECT group_concat(task_type, ', ') FROM (SELECT DISTINCT task_type"
-     "   FROM executions WHERE domain = $1 AND solution_hash = $2 AND at_ms >= $4"
-     "   AND task_type <> '' ORDER BY task_type LIMIT 20)), ''), min(at_ms), max(at_ms)"
-     " FROM executions WHERE domain = $1 AND solution_hash = $2 AND at_ms >= $4 AND $3 = $3"
-     "  AND $5 = $5 HAVING count(*) > 0",
-     0},
+    const char *stands, *computed; /* in one order */
+    const char *groups;
+    int keys;          /* so many of the columns say which row it is */
+    bool is_named;     /* its groups have names */
+    int64_t bucket_ms; /* 0: no buckets, but a window */
+} shapes[VIEWS] = {
+    [VIEW_TIER] = {"tier", "tier_performance", TIER_COLUMNS,
+                   "DELETE FROM tier_performance WHERE domain = $1 AND task_type = $2 AND day = $3",
+                   "INSERT INTO tier_performance (" TIER_COLUMNS ") " TIER_ROWS,
+                   "SELECT " TIER_COLUMNS " FROM tier_performance"
+                   " WHERE domain = $1 AND task_type = $2 AND day = $3 ORDER BY model_tier",
+                   TIER_ROWS " ORDER BY 4",
+                   "SELECT domain, task_type, at_ms / 86400000 FROM executions UNION"
+                   " SELECT domain, task_type, day FROM tier_performance" UNMARKED("tier"),
+                   4, true, VIEWS_DAY_MS},
+    [VIEW_POOL] = {"pool", "pool_performance", POOL_COLUMNS,
+                   "DELETE FROM pool_performance WHERE domain = $1 AND hour = $2",
+                   "INSERT INTO pool_performance (" POOL_COLUMNS ") " POOL_ROWS,
+                   "SELECT " POOL_COLUMNS " FROM pool_performance WHERE domain = $1 AND hour = $2"
+                   " ORDER BY pool_type",
+                   POOL_ROWS " ORDER BY 3",
+                   "SELECT domain, '', at_ms / 3600000 FROM executions WHERE pool_type <> '' UNION"
+                   " SELECT domain, '', hour FROM pool_performance" UNMARKED("pool"),
+                   3, false, VIEWS_HOUR_MS},
+    [VIEW_SOLUTION] =
+        {"solution", "solutions", SOLUTION_COLUMNS,
+         "DELETE FROM solutions WHERE domain = $1 AND hash = $2",
+         "INSERT INTO solutions (" SOLUTION_COLUMNS ") " SOLUTION_ROWS,
+         "SELECT " SOLUTION_COLUMNS " FROM solutions WHERE domain = $1 AND hash = $2",
+         SOLUTION_ROWS,
+         "SELECT domain, solution_hash, 0 FROM executions WHERE solution_hash IS NOT NULL UNION"
+         " SELECT domain, hash, 0 FROM solutions" UNMARKED("solution"),
+         2, true, 0},
 };
+
+const char *views_name(enum view view)
+{
+    return shapes[view].name;
+}
+
+enum view views_find(struct slice name)
+{
+    enum view view = 0;
+
+    while (view < VIEWS && !slice_equal(slice_of(shapes[view].name), name)) {
+        view++;
+    }
+    return view;
+}
+
+/* ---- parameters ------------------------------------------------------------------------------ */
+
+struct with {
+    struct value each[KEYS_MAX];
+    size_t count;
+};
+
+/* What the group's rows of the view are found by. */
+static struct with key_of(const struct view_group *group)
+{
+    const struct shape *shape = &shapes[group->view];
+    struct with with = {.each = {value_text(group->domain)}, .count = 1};
+
+    if (shape->is_named) {
+        with.each[with.count++] = value_text(group->name);
+    }
+    if (shape->bucket_ms > 0) {
+        with.each[with.count++] = value_integer(group->bucket);
+    }
+    return with;
+}
+
+/* What its executions are found by. */
+static struct with range_of(const struct view_group *group, int64_t now_ms)
+{
+    const struct shape *shape = &shapes[group->view];
+    struct with with = {.each = {value_text(group->domain)}, .count = 1};
+
+    if (shape->is_named) {
+        with.each[with.count++] = value_text(group->name);
+    }
+    if (shape->bucket_ms > 0) {
+        with.each[with.count++] = value_integer(group->bucket * shape->bucket_ms);
+        with.each[with.count++] = value_integer((group->bucket + 1) * shape->bucket_ms);
+    } else {
+        with.each[with.count++] =
+            value_integer(now_ms - (int64_t)VIEWS_SOLUTION_DAYS * VIEWS_DAY_MS);
+    }
+    return with;
+}
+
+/* ---- refresh --------------------------------------------------------------------------------- */
 
 enum status views_mark(struct database *database, const struct view_group *group, int64_t now_ms,
                        struct error *err)
 {
-    const struct value with[] = {value_str(group->view), value_text(group->domain),
+    const struct value with[] = {value_str(shapes[group->view].name), value_text(group->domain),
                                  value_text(group->name), value_integer(group->bucket),
                                  value_integer(now_ms)};
 
@@ -68,23 +169,187 @@ enum status views_mark(struct database *database, const struct view_group *group
 enum status views_compute(struct database *database, const struct view_group *group, int64_t now_ms,
                           struct error *err)
 {
-    const struct value mark[] = {value_str(group->view), value_text(group->domain),
+    const struct shape *shape = &shapes[group->view];
+    const struct with key = key_of(group);
+    const struct with range = range_of(group, now_ms);
+    const struct value mark[] = {value_str(shape->name), value_text(group->domain),
                                  value_text(group->name), value_integer(group->bucket)};
-    size_t i = 0;
 
-    while (i < sizeof views / sizeof views[0] - 1 && strcmp(views[i].view, group->view) != 0) {
-        i++;
-    }
-    const int64_t from = views[i].bucket_ms == 0 ? now_ms - (int64_t)SOLUTION_DAYS * VIEWS_DAY_MS
-                                                 : group->bucket * views[i].bucket_ms;
-    const struct value with[] = {value_text(group->domain), value_text(group->name),
-                                 value_integer(group->bucket), value_integer(from),
-                                 value_integer(from + views[i].bucket_ms)};
-
-    TRY(database_do(database, views[i].clear, with, 5, NULL, err));
-    TRY(database_do(database, views[i].fill, with, 5, NULL, err));
+    TRY(database_do(database, shape->clear, key.each, key.count, NULL, err));
+    TRY(database_do(database, shape->fill, range.each, range.count, NULL, err));
     return database_do(database,
                        "DELETE FROM dirty WHERE view = $1 AND domain = $2 AND name = $3"
                        " AND bucket = $4",
                        mark, 4, NULL, err);
+}
+
+/* ---- check ----------------------------------------------------------------------------------- */
+
+static double number_of(const struct value *value)
+{
+    return value->type == VALUE_INTEGER ? (double)value->integer : value->number;
+}
+
+/* Sums of numbers differ in their last digits with the order they are summed in. */
+static bool is_same(const struct value *a, const struct value *b)
+{
+    const bool is_number = a->type == VALUE_NUMBER || b->type == VALUE_NUMBER;
+
+    if (a->type == VALUE_NULL || b->type == VALUE_NULL || a->type == VALUE_TEXT ||
+        b->type == VALUE_TEXT) {
+        return a->type == b->type && slice_equal(a->text, b->text);
+    }
+    const double least = fmax(1, fmax(fabs(number_of(a)), fabs(number_of(b))));
+    return is_number ? fabs(number_of(a) - number_of(b)) <= 1e-9 * least : a->integer == b->integer;
+}
+
+static void print_value(const struct value *value, char *out, size_t size)
+{
+    if (value->type == VALUE_INTEGER) {
+        snprintf(out, size, "%" PRId64, value->integer);
+    } else if (value->type == VALUE_NUMBER) {
+        snprintf(out, size, "%.17g", value->number);
+    } else if (value->type == VALUE_TEXT) {
+        const size_t bytes = value->text.bytes < size - 3 ? value->text.bytes : size - 3;
+        snprintf(out, size, "\"%.*s\"", (int)bytes, value->text.data);
+    } else {
+        snprintf(out, size, "nothing");
+    }
+}
+
+static int columns_of(const struct shape *shape)
+{
+    int count = 1;
+
+    for (const char *at = shape->columns; *at != '\0'; at++) {
+        count += *at == ',';
+    }
+    return count;
+}
+
+static struct slice column_name(const struct shape *shape, int column)
+{
+    const char *at = shape->columns;
+
+    for (; column > 0; column--) {
+        at += strcspn(at, ",") + 2; /* ", " */
+    }
+    return (struct slice){at, strcspn(at, ",")};
+}
+
+/* A value of one side and that of the other; NULL: no such row on this side. */
+struct sides {
+    const struct rows *view, *computed;
+};
+
+static void describe(const struct view_group *group, const struct sides *sides, int column,
+                     char apart[VIEWS_APART_BYTES])
+{
+    const struct shape *shape = &shapes[group->view];
+    const struct rows *any = sides->view == NULL ? sides->computed : sides->view;
+    char at[KEYS_MAX][64];
+    char found[64] = "missing";
+    char expected[64] = "none";
+    size_t used = 0;
+
+    used += (size_t)snprintf(apart, VIEWS_APART_BYTES, "%s (", shape->table);
+    for (int i = 0; i < shape->keys; i++) {
+        const struct value key = rows_value(any, i);
+        print_value(&key, at[i], sizeof at[i]);
+        used += (size_t)snprintf(apart + used, VIEWS_APART_BYTES - used, "%s%s", i > 0 ? ", " : "",
+                                 at[i]);
+    }
+    if (sides->view == NULL || sides->computed == NULL) {
+        snprintf(apart + used, VIEWS_APART_BYTES - used, ") %s",
+                 sides->view == NULL ? "is missing" : "has no executions");
+        return;
+    }
+    const struct slice name = column_name(shape, column);
+    const struct value has = rows_value(sides->view, column);
+    const struct value is = rows_value(sides->computed, column);
+    print_value(&has, found, sizeof found);
+    print_value(&is, expected, sizeof expected);
+    snprintf(apart + used, VIEWS_APART_BYTES - used, ") has %.*s %s, its executions make %s",
+             (int)name.bytes, name.data, found, expected);
+}
+
+static void compare_row(const struct view_group *group, const struct sides *sides,
+                        char apart[VIEWS_APART_BYTES])
+{
+    const int columns = columns_of(&shapes[group->view]);
+
+    if (sides->view == NULL || sides->computed == NULL) {
+        describe(group, sides, 0, apart);
+        return;
+    }
+    for (int i = 0; i < columns && apart[0] == '\0'; i++) {
+        const struct value has = rows_value(sides->view, i);
+        const struct value is = rows_value(sides->computed, i);
+        if (!is_same(&has, &is)) {
+            describe(group, sides, i, apart);
+        }
+    }
+}
+
+/* Whether an execution of the solution is about to leave the window. */
+static enum status is_at_edge(struct database *database, const struct view_group *group,
+                              int64_t now_ms, bool *yes, struct error *err)
+{
+    const int64_t edge_ms = now_ms - (int64_t)VIEWS_SOLUTION_DAYS * VIEWS_DAY_MS;
+    const struct value with[] = {value_text(group->domain), value_text(group->name),
+                                 value_integer(edge_ms - EDGE_MS),
+                                 value_integer(edge_ms + EDGE_MS)};
+    struct value found;
+
+    *yes = false;
+    if (group->view != VIEW_SOLUTION) {
+        return STATUS_OK;
+    }
+    TRY(database_find(database,
+                      "SELECT 1 FROM executions WHERE domain = $1 AND solution_hash = $2"
+                      " AND at_ms >= $3 AND at_ms < $4 LIMIT 1",
+                      with, 4, &found, err));
+    *yes = found.type == VALUE_INTEGER;
+    return STATUS_OK;
+}
+
+enum status views_compare(struct database *database, const struct view_group *group, int64_t now_ms,
+                          char apart[VIEWS_APART_BYTES], struct error *err)
+{
+    const struct shape *shape = &shapes[group->view];
+    const struct with key = key_of(group);
+    const struct with range = range_of(group, now_ms);
+    struct rows view;
+    struct rows computed;
+    bool is_moving = false;
+
+    apart[0] = '\0';
+    TRY(is_at_edge(database, group, now_ms, &is_moving, err));
+    if (is_moving) {
+        return STATUS_OK;
+    }
+    TRY(database_ask(database, shape->stands, key.each, key.count, &view, err));
+    const enum status asked =
+        database_ask(database, shape->computed, range.each, range.count, &computed, err);
+    if (asked != STATUS_OK) {
+        (void)!rows_end(&view);
+        return asked;
+    }
+    for (bool more = true; more && apart[0] == '\0';) {
+        const bool has = rows_next(&view, err) == ROWS_ONE;
+        const bool is = rows_next(&computed, err) == ROWS_ONE;
+        more = (has || is) && view.status == STATUS_OK && computed.status == STATUS_OK;
+        if (more) {
+            compare_row(group, &(struct sides){has ? &view : NULL, is ? &computed : NULL}, apart);
+        }
+    }
+    const enum status ended = rows_end(&view);
+    const enum status also = rows_end(&computed);
+    return ended != STATUS_OK ? ended : also;
+}
+
+enum status views_list(struct database *database, enum view view, struct rows *rows,
+                       struct error *err)
+{
+    return database_ask(database, shapes[view].groups, NULL, 0, rows, err);
 }

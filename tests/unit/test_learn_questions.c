@@ -4,33 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "folder.h"
 #include "learn/questions.h"
-#include "learn/store.h"
+#include "learn_fixture.h"
 #include "ok.h"
 
-static char folder[200];
-static struct store *store;
 static struct error err;
 
-static const int64_t DAY = 20000 * INT64_C(86400000); /* a midnight */
+static const int64_t DAY = LEARN_DAY;
 
-static void setup(void)
-{
-    char path[240];
-
-    test_folder_make(folder, sizeof folder);
-    snprintf(path, sizeof path, "%s/learn.db", folder);
-    OK(store_open(path, STORE_WRITE, &store, &err));
-}
-
-static void teardown(void)
-{
-    store_close(store);
-    test_folder_remove(folder);
-}
-
-TestSuite(learn_questions, .init = setup, .fini = teardown);
+TestSuite(learn_questions, .init = learn_setup, .fini = learn_teardown);
 
 struct sample {
     const char *domain, *type, *tier, *arm;
@@ -41,7 +23,6 @@ struct sample {
 static void put(const struct sample *sample)
 {
     static int made;
-    size_t left = 1;
 
     for (int i = 0; i < sample->count; i++) {
         char name[24];
@@ -58,11 +39,9 @@ static void put(const struct sample *sample)
         part.body.success = (struct maybe_truth){i < sample->successes, true};
         part.body.actual_cost = (struct maybe_number){sample->cost, true};
         part.body.tokens_out = (struct maybe_integer){10, true};
-        OK(store_put(store, &part, 1, &err));
+        learn_put(&part);
     }
-    while (left > 0) {
-        OK(store_refresh(store, DAY + 1000, 100, &left, &err));
-    }
+    learn_refresh(DAY + 1000);
 }
 
 /* The whole answer, a JSON object a line; with as many parameters as are given. */
@@ -80,7 +59,7 @@ static const char *answer(const char *name, const char *first, const char *secon
     strbuf_reset(&out);
     strbuf_append_str(&out, "");
     OK(question_take(question, given, with, &err));
-    OK(question_ask(store_database(store), question, with, DAY + 1000, &rows, &err));
+    OK(question_ask(store_database(learn_store), question, with, DAY + 1000, &rows, &err));
     while (rows_next(&rows, &err) == ROWS_ONE) {
         question_json(question, &rows, &out);
         strbuf_append_char(&out, '\n');
@@ -112,7 +91,7 @@ Test(learn_questions, none_reads_a_table_from_end_to_end)
             with[count++] = value_integer(DAY);
         }
         snprintf(sql[i], sizeof sql[i], "EXPLAIN QUERY PLAN %s", question->sql);
-        OK(database_ask(store_database(store), sql[i], with, count, &rows, &err));
+        OK(database_ask(store_database(learn_store), sql[i], with, count, &rows, &err));
         while (rows_next(&rows, &err) == ROWS_ONE) {
             const struct slice step = rows_value(&rows, 3).text;
             char text[300];
@@ -198,7 +177,7 @@ Test(learn_questions, csv_doubles_quotes_and_leaves_out_what_is_not_known)
 
     put(&(struct sample){"acme", "fix", "small", "enriched", 1, 1, 2});
     question_csv(question, NULL, &out);
-    OK(question_ask(store_database(store), question, with, DAY, &rows, &err));
+    OK(question_ask(store_database(learn_store), question, with, DAY, &rows, &err));
     cr_assert_eq(rows_next(&rows, &err), ROWS_ONE);
     question_csv(question, &rows, &out);
     cr_assert_eq(rows_next(&rows, &err), ROWS_END);

@@ -368,15 +368,16 @@ static enum status show_figures(struct recorder *recorder, struct error *err)
     return STATUS_OK;
 }
 
-static enum status check_group(struct recorder *recorder, struct error *err)
+static enum status check_day(struct recorder *recorder, struct error *err)
 {
-    bool drifted = false;
+    struct store_checked checked;
 
-    TRY(store_check_group(recorder->store, retry_random_next(&recorder->random), &drifted, err));
-    metrics_add(recorder->config.metrics, METRICS_LEARN_CHECKED, 0, 0, 1);
-    metrics_add(recorder->config.metrics, METRICS_LEARN_DRIFTED, 0, 0, drifted);
-    if (drifted) {
-        log_error("learning store: a group of a view says something else than its rows");
+    TRY(store_check_day(recorder->store, retry_random_next(&recorder->random),
+                        now_unix_ms(recorder), &checked, err));
+    metrics_add(recorder->config.metrics, METRICS_LEARN_CHECKED, 0, 0, checked.groups);
+    metrics_add(recorder->config.metrics, METRICS_LEARN_DRIFTED, 0, 0, checked.apart);
+    if (checked.apart > 0) {
+        log_error("learning store: %s", checked.first);
     }
     return STATUS_OK;
 }
@@ -425,7 +426,7 @@ static const struct chore {
     {0, tell_tiers},
     {TIERS_AGAIN_MS, touch_all},
     {FIGURES_MS, show_figures},
-    {CHECK_MS, check_group},
+    {CHECK_MS, check_day},
     {EXPIRE_MS, expire},
     {LIFTS_MS, look_at_lifts},
 };

@@ -195,15 +195,24 @@ int cmd_learn_backup(struct cli *cli)
 
 int cmd_learn_check(struct cli *cli)
 {
-    struct store *store = cli_store(cli, STORE_READ);
+    const bool mends = cli_has(cli, "mend");
+    struct store *store = cli_store(cli, mends ? STORE_CHANGE : STORE_READ);
+    struct store_checked checked;
     struct error err = {0};
 
-    const enum status status = store_check(store, &err);
+    const enum status status = mends ? store_mend(store, clock_unix_ms(), &checked, &err)
+                                     : store_check(store, clock_unix_ms(), &checked, &err);
     store_close(store);
-    if (status == STATUS_OK) {
-        puts("whole");
+    if (status != STATUS_OK) {
+        return cli_fail(&err);
     }
-    return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
+    if (checked.apart == 0) {
+        printf("whole: %zu groups of the views are what the executions make\n", checked.groups);
+    } else {
+        printf("%s\n%zu differences are mended with the next refresh\n", checked.first,
+               checked.apart);
+    }
+    return CLI_DONE;
 }
 
 int cmd_learn_forget(struct cli *cli)
