@@ -163,6 +163,13 @@ Test(cli_enqueue, wrong_flags_are_named)
     RUN(2, "enqueue", "distill", "--domain", "d", "--task-id", "t", "--prompt", "p", "--result",
         "r", "--quality", "2");
     SAYS("--quality");
+    RUN(2, "enqueue", "record", "--domain", "d", "--kind", "outcome", "--task-id", "t", "--quality",
+        "0.9");
+    SAYS("--quality \"0.9\": for record it is 0..100, only for distill 0..1; expected 0 or more "
+         "than 1");
+    RUN(2, "enqueue", "record", "--domain", "d", "--kind", "outcome", "--task-id", "t", "--quality",
+        "101");
+    SAYS("expected a number from 0 to 100");
     RUN(2, "enqueue", "distill", "--domain", "d", "--task-id", "t", "--prompt", "p", "--result",
         "r", "--meta", "x");
     SAYS("--meta");

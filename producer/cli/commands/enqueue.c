@@ -142,6 +142,26 @@ static bool read_truth(const struct cli *cli, const char *flag, const char *valu
     return value[0] == 't';
 }
 
+/* A flag that two kinds have with ranges of another size is a trap: of the larger range, what would
+ * be any value of the smaller one is taken for a mistake. */
+static void check_range(const struct cli *cli, const struct kind_flag *flag, double number)
+{
+    const int64_t most = field_of(flag)->most;
+
+    for (size_t i = 0; i < KIND_FLAGS; i++) {
+        const struct kind_flag *other = &kind_flags[i];
+        const int64_t other_most = field_of(other)->most;
+        if (strcmp(other->flag, flag->flag) == 0 && other_most < most && number > 0 &&
+            number <= (double)other_most) {
+            cli_usage(cli->command,
+                      "--%s \"%s\": for %s it is 0..%" PRId64 ", only for %s 0..%" PRId64
+                      "; expected 0 or more than %" PRId64 " (a line of --jsonl may say less)",
+                      flag->flag, cli_value(cli, flag->flag), job_kinds[flag->kind].name, most,
+                      job_kinds[other->kind].name, other_most, other_most);
+        }
+    }
+}
+
 static void put_field(struct json_writer *json, const struct cli *cli, const struct kind_flag *flag)
 {
     const struct kind_field *field = field_of(flag);
@@ -157,8 +177,10 @@ static void put_field(struct json_writer *json, const struct cli *cli, const str
     if (field->type == FIELD_INTEGER) {
         json_put_int(json, flag->field, cli_int(cli, flag->flag, field->least, field->most, 0));
     } else if (field->type == FIELD_NUMBER) {
-        json_double(json_put(json, flag->field),
-                    cli_number(cli, flag->flag, (double)field->least, (double)field->most, 0));
+        const double number =
+            cli_number(cli, flag->flag, (double)field->least, (double)field->most, 0);
+        check_range(cli, flag, number);
+        json_double(json_put(json, flag->field), number);
     } else if (field->type == FIELD_METADATA) {
         put_pairs(json, cli, flag);
     } else if (field->type == FIELD_TRUTH) {
