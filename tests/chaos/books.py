@@ -15,6 +15,7 @@ import msgpack
 import redis
 
 from load import DOMAINS, text_hash
+from records import audit_store
 from servers import QUEUES
 
 SAMPLE_EVERY_S = 0.2
@@ -158,7 +159,10 @@ class Sampler(threading.Thread):
         now = time.monotonic()
         if n["done"] + n["buried"] != before["done"] + before["buried"] or n["waiting"] == 0:
             self.still_since[queue] = now
-        still = now - max(self.still_since[queue], self.lab.weather.clear_since())
+        clear = self.lab.weather.clear_since()
+        if queue == "record":
+            clear = max(clear, self.lab.store_weather.clear_since())
+        still = now - max(self.still_since[queue], clear)
         if still < self.still.get(queue, 0) > STALL_SAID_S:
             self.log(f"{queue}: nothing moved for {self.still[queue]:.1f} s: {before}")
         self.still[queue] = still
@@ -186,12 +190,13 @@ class Account:
         self.twice = dict.fromkeys(QUEUES, 0)  # accepted once more after an unknown outcome
         self.stats = {}
         self.problems = []
+        self.rows = self.parts = 0  # of the learning store
 
     def lost_count(self, queue):
         return max(len(self.lost[queue]), self.lost_uncounted[queue])
 
 
-def audit(lab, books, sampler, producer):
+def audit(lab, books, sampler, producer, outbox):
     account = Account()
     books.look()
     books.look_again()
@@ -202,7 +207,8 @@ def audit(lab, books, sampler, producer):
     audit_replies(books, account)
     for domain in DOMAINS:
         audit_collection(lab, domain, books.jobs, account)
-    audit_counters(lab, books, producer, account)
+    audit_store(lab, books.jobs, outbox, account)
+    audit_counters(lab, books, producer, outbox, account)
     audit_keys(lab, account)
     sampler.closed = True
     for arguments in (("verify", "--repair"), ("verify",)):
@@ -274,18 +280,25 @@ def audit_collection(lab, domain, jobs, account):
     account.doubled += [f"a document of sh-{domain}"] * max(0, count - len(found))
 
 
-def audit_counters(lab, books, producer, account):
+def audit_counters(lab, books, producer, outbox, account):
     """Jobs that leave no trace of their own are seen here; so is one accepted twice."""
+    # An outbox sends again what it had no answer for; an outcome is left anew when its job is.
+    again = account.stats["distill"]
+    unknown = dict(producer.unknown)
+    unknown["record"] += (len(outbox.parts) + unknown["distill"]
+                          + again["reclaimed"] + again["retried"] + again["parked"])
     for queue, n in account.stats.items():
         accepted = sum(job.queue == queue for job in books.jobs)
+        if queue == "record":
+            accepted += sum(job.outcome is not None for job in books.jobs) + len(outbox.parts)
         account.accepted[queue] = accepted
         ended = n["done"] + n["buried"] - lab.strangers[queue]
         account.lost_uncounted[queue] = max(0, accepted - ended)
         account.twice[queue] = max(0, n["enqueued"] - accepted)
-        if account.twice[queue] > producer.unknown[queue]:
+        if account.twice[queue] > unknown[queue]:
             account.problems.append(
                 f"{queue}: {n['enqueued']} accepted for {accepted} jobs, though only "
-                f"{producer.unknown[queue]} were sent again")
+                f"{unknown[queue]} were sent again")
 
 
 def audit_keys(lab, account):

@@ -1,11 +1,12 @@
 """Nothing is lost under faults. Started by tests/chaos/run; see --help.
 
 A fleet of its own, with the default limits, works off jobs of every kind while its workers, its
-Redis, its Chroma and its embedder are killed, stopped, cut off, and made to say what broken servers
-say. After this dense traffic comes a thin one: a job now and then, and one long outage after the
+Redis, its Chroma, its embedder, its recorder and the recorder's disk are killed, stopped, cut off,
+filled, and made to say what broken servers say. After this dense traffic comes a thin one: a job now and then, and one long outage after the
 other. A sampler checks all the while that the books balance. At the end the faults stop, everything
-must drain, and each accepted job must be found: done, or dead where that was meant. It knows the
-contract, and nothing of the sources.
+must drain, and each accepted job must be found: done, or dead where that was meant, and what was
+recorded in the learning store, each row what its parts make. It knows the contract, and nothing of
+the sources.
 """
 import argparse
 import os
@@ -20,12 +21,14 @@ import time
 
 from books import Books, Sampler, audit
 from faults import KINDS, OUTAGES, Faults, Thin
-from load import Jobs, Producer
+from load import DOMAINS, Jobs, Producer
+from records import Outbox, Records
 from report import Progress, checks, details, markdown
 from servers import Broken, Lab
 
 DRAIN_MAX_S = 120
 CALM_JOBS, CALM_S, CALM_MAX_S = 500, 3, 20
+OUTBOX_EVERY_S = 1.5
 # A worker may end by itself where it cannot reach Redis at its start: 3 is for that.
 CODES_TO_EXPECT = (3,)
 
@@ -35,7 +38,7 @@ def parse_arguments():
         prog="tests/chaos/run", description="Proves that nothing is lost under faults.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--jobs", type=int, default=4000, metavar="N", help="jobs to enqueue")
-    parser.add_argument("--faults", type=int, default=32, metavar="N",
+    parser.add_argument("--faults", type=int, default=36, metavar="N",
                         help="faults; each kind at least once")
     parser.add_argument("--minutes", type=float, default=0.75, metavar="M",
                         help="how long jobs and faults come in")
@@ -98,6 +101,8 @@ class Run:
         self.books = Books(self.lab, jobs.run)
         self.sampler = Sampler(self.lab, self.log)
         self.producer = Producer(self.lab, jobs, options.jobs, seconds, self.books)
+        self.outbox = Outbox(self.lab, Records(random.Random(f"outbox {options.seed}"),
+                                               f"{jobs.run}-box"), DOMAINS, OUTBOX_EVERY_S)
         self.faults = Faults(self.lab, options.seed, options.kinds, options.faults, seconds,
                              self.log)
         self.thin = Thin(self.lab, options.seed, options.outages, options.thin * 60, self.log)
@@ -111,7 +116,8 @@ class Run:
         """The exit code."""
         self.log(f"seed {self.options.seed}")
         self.lab.start()
-        for thread in (self.books, self.sampler, self.producer):
+        self.log(f"the store's disk is filled by {self.lab.disk.what}")
+        for thread in (self.books, self.sampler, self.producer, self.outbox):
             thread.start()
         self.until_over("faults", self.faults.run)
         if self.options.thin > 0:
@@ -121,6 +127,7 @@ class Run:
                 self.options.thin * 60, self.options.thin_every, lambda: not outages.is_alive()))
             outages.join()
         self.log("the faults are over")
+        self.until_over("the outbox", self.outbox.end)
         drain_s = self.drain("draining", DRAIN_MAX_S)
         self.log(f"drained after {drain_s} s")
         if drain_s is not None:
@@ -173,8 +180,9 @@ class Run:
         return None
 
     def judge(self, drain_s):
-        account = audit(self.lab, self.books, self.sampler, self.producer)
-        problems = self.problems + self.faults.problems + account.problems
+        account = audit(self.lab, self.books, self.sampler, self.producer, self.outbox)
+        problems = (self.problems + self.faults.problems + self.outbox.problems
+                    + account.problems)
         problems += [f"{name} ended by itself, exit code {code}"
                      for name, code in self.lab.ended if code not in CODES_TO_EXPECT]
         if self.producer.problem:

@@ -7,6 +7,7 @@ target wait for each other.
 import contextlib
 import random
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -19,6 +20,7 @@ from proxy import FORMS
 from servers import DRAIN_S, QUEUES, RIGHTS, USER, WORKER_SETTINGS, wait_until
 
 VISIBILITY_S = float(WORKER_SETTINGS["STILLHOUSE_VISIBILITY"][:-1])
+WRITER_LEASE_S = 6  # after which another recorder may write
 
 
 class Faults:
@@ -272,7 +274,8 @@ def junk_in_keys(faults, chance):
     queue = chance.choice(QUEUES)
     keys = (f"sh:epoch:{{{domain}}}", "sh:lease:chroma:0", f"sh:lease:{{{queue}}}",
             f"sh:{{{queue}}}:wake", f"sh:{{{queue}}}:limits", "sh:upstream:chroma:write",
-            "sh:upstream:embedder:embed", "sh:prompts", "sh:workers")
+            "sh:upstream:embedder:embed", "sh:prompts", "sh:workers", "sh:lease:learn",
+            "sh:{record}:events", f"sh:learn:{{{domain}}}")
     with lab.redis.lock:
         key, kind = chance.choice(keys), chance.choice(("string", "list", "hash", "entry"))
         if kind == "entry":
@@ -303,6 +306,78 @@ def functions_flushed(faults, _chance):
     with lab.redis.lock:
         lab.direct.execute_command("FUNCTION", "FLUSH")
         return "done"
+
+
+# ---- the learning store and who writes to it ----
+
+@contextlib.contextmanager
+def some_recorder(faults, chance):
+    recorder = chance.choice(faults.lab.recorders)
+    with recorder.lock, faults.lab.store_weather:
+        yield recorder
+
+
+def recorder_killed(faults, chance):
+    with some_recorder(faults, chance) as recorder:
+        recorder.kill()
+        away = chance.uniform(0, 1.5)
+        time.sleep(away)
+        recorder.start()
+        return f"{recorder.name}, started again after {away:.1f} s"
+
+
+def recorder_stopped(faults, chance):
+    with some_recorder(faults, chance) as recorder:
+        length = chance.choice((chance.uniform(0.3, 2.5), WRITER_LEASE_S + chance.uniform(0.5, 2)))
+        stop_for(recorder, length)
+        return f"{recorder.name}, for {length:.1f} s"
+
+
+@contextlib.contextmanager
+def no_recorder_touched(faults):
+    """What befalls the store befalls each of them."""
+    with contextlib.ExitStack() as locks:
+        for recorder in faults.lab.recorders:
+            locks.enter_context(recorder.lock)
+        locks.enter_context(faults.lab.store_weather)
+        yield faults.lab.recorders
+
+
+def store_full(faults, chance):
+    length = chance.uniform(1, 4)
+    with no_recorder_touched(faults) as recorders, faults.lab.disk.full(recorders):
+        time.sleep(length)
+        return f"for {length:.1f} s, by {faults.lab.disk.what}"
+
+
+def store_read_only(faults, chance):
+    """As it is found by a recorder that starts: what is open stays open."""
+    disk = faults.lab.disk
+    at = chance.choice((disk.store, disk.folder))
+    usual, length = at.stat().st_mode, chance.uniform(1, 4)
+    with no_recorder_touched(faults) as recorders:
+        for recorder in recorders:
+            recorder.kill()
+        at.chmod(0o444 if at == disk.store else 0o555)
+        try:
+            for recorder in recorders:
+                recorder.start()
+            time.sleep(length)
+        finally:
+            at.chmod(usual)
+        return f"{at.name} for {length:.1f} s"
+
+
+def store_locked(faults, chance):
+    length = chance.uniform(1, 4)
+    with no_recorder_touched(faults):
+        other = sqlite3.connect(faults.lab.disk.store, timeout=10, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            time.sleep(length)
+        finally:
+            other.close()
+        return f"for {length:.1f} s"
 
 
 # ---- connections ----
@@ -393,6 +468,11 @@ def wrong_length(lab, length, _chance):
         lab.embedder.tell("calm")
 
 
+def disk_full(lab, length, _chance):
+    with lab.recorders[0].lock, lab.store_weather, lab.disk.full(lab.recorders):
+        time.sleep(length)
+
+
 def said(proxy, forms, part=""):
     return lambda lab, length, chance: saying(lab, proxy(lab), f"{chance.choice(forms)} {part}",
                                               length)
@@ -407,6 +487,7 @@ OUTAGES = {
     "embedder hung": hung(lambda lab: lab.embedder_proxy),
     "embedder's answers wrong": said(lambda lab: lab.embedder_proxy, tuple(FORMS)),
     "embedder's vectors of another length": wrong_length,
+    "the store's disk full": disk_full,
 }
 
 
@@ -437,6 +518,11 @@ KINDS = {
     "worker killed": worker_killed,
     "worker terminated": worker_terminated,
     "worker stopped": worker_stopped,
+    "recorder killed": recorder_killed,
+    "recorder stopped": recorder_stopped,
+    "store's disk full": store_full,
+    "store read-only": store_read_only,
+    "store locked": store_locked,
     "redis killed": redis_killed,
     "redis stopped": redis_stopped,
     "redis out of memory": out_of_memory,

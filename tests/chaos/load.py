@@ -14,6 +14,7 @@ import msgpack
 import redis
 
 from embedder import POISON
+from records import Records
 from servers import PASSWORD, QUEUES, USER
 
 DOMAINS = ("legal", "medicine", "cooking", "ops.network", "music-theory")
@@ -48,6 +49,8 @@ class Job:
     replies: bool = False
     documents: dict = dataclasses.field(default_factory=dict)
     poison: bool = False
+    parts: list = dataclasses.field(default_factory=list)  # what a record job says
+    outcome: dict = None  # what a distill job leaves for the learning store
 
 
 class Jobs:
@@ -57,6 +60,7 @@ class Jobs:
         self.chance = random.Random(f"jobs {seed}")
         self.run = f"{random.SystemRandom().getrandbits(32):08x}"
         self.made = 0
+        self.records = Records(self.chance, self.run)
 
     def words(self, count):
         return " ".join(self.chance.choice(WORDS) for _ in range(count))
@@ -65,13 +69,15 @@ class Jobs:
         number = self.made
         self.made += 1
         chance = self.chance
-        queue = chance.choices(QUEUES, (35, 30, 5, 30))[0]
+        queue = chance.choices(QUEUES, (26, 25, 4, 20, 25))[0]
         job = Job(f"{self.run}-{number}", queue, chance.choice(DOMAINS), "", b"")
         job.poison = queue != "echo" and chance.random() < 0.04 and not calm
         getattr(self, queue)(job, number)
         if job.poison:
             job.replies, job.documents = False, {}
             job.body = self.poison(job)
+        elif job.queue == "distill" and chance.random() < 0.05:
+            self.fail(job)
         options = [f"unique={job.id}"]
         if job.replies:
             options.append("reply=1")
@@ -101,7 +107,21 @@ class Jobs:
         job.documents = {f"task-{job.id}": f"{prompt}\n\n{result}"}
         job.body = msgpack.packb({
             "task_id": f"task-{job.id}", "prompt": prompt, "result": result, "success": True,
-            "quality": 0.9, "model": "model-1", "metadata": {"number": number}})
+            "quality": 0.9, "model": "model-1",
+            "metadata": {"number": number, "arm": "enriched"}})
+        self.leaves(job)
+
+    def leaves(self, job):
+        task = msgpack.unpackb(job.body)
+        job.outcome = {"kind": "outcome", "task_id": task["task_id"], "success": task["success"],
+                       "quality_score": task["quality"] * 100, "model": task["model"],
+                       "arm": "enriched"}
+        self.records.finished.append((job.domain, task["task_id"]))
+
+    def fail(self, job):
+        """A task that failed is a lesson for the learning store, and no experience."""
+        job.body = msgpack.packb(dict(msgpack.unpackb(job.body), success=False))
+        job.documents, job.outcome["success"] = {}, False
 
     def index(self, job, number):
         job.documents = {f"doc-{job.id}-{i}": f"{self.words(10)} page {number}.{i}"
@@ -115,13 +135,26 @@ class Jobs:
         job.replies = self.chance.random() < 0.7
         job.body = msgpack.packb({"number": number, "text": self.words(6) + self.padding(job)})
 
+    def record(self, job, _number):
+        job.domain, part = self.records.next(DOMAINS)
+        job.parts = [part]
+        job.body = msgpack.packb(part)
+
     def poison(self, job):
+        if job.queue == "record" and self.chance.random() < 0.6:
+            return msgpack.packb(self.records.poison())
         broken = [b"\xc1 no", job.body[:-3], b"\xdf\xff\xff\xff\xff", msgpack.packb({"other": 1})]
         if job.queue == "distill":
             good = msgpack.unpackb(job.body)
-            broken += [msgpack.packb(dict(good, success=False)),
-                       msgpack.packb(dict(good, quality=0.1)), msgpack.packb(dict(good, prompt="")),
-                       msgpack.packb(dict(good, prompt=f"{good['prompt']} {POISON}"))]
+            broken += [msgpack.packb(dict(good, prompt=""))]
+            readable = [msgpack.packb(dict(good, quality=0.1)),
+                        msgpack.packb(dict(good, prompt=f"{good['prompt']} {POISON}"))]
+            chosen = self.chance.choice(broken + readable)
+            if chosen in readable:
+                job.outcome["quality_score"] = msgpack.unpackb(chosen)["quality"] * 100
+            else:
+                job.outcome = None
+            return chosen
         return self.chance.choice(broken)
 
 

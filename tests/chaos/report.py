@@ -59,6 +59,8 @@ def markdown(run, account, drain_s, total_s):
         ("effects doubled", f"{len(account.doubled)}"),
         ("run more than once", f"{taken + twice:,} ({taken:,} taken over from another worker, "
                                f"{twice:,} sent again after they were done)"),
+        ("rows of the learning store", f"{account.rows:,} of {account.parts:,} parts, "
+         f"{len(run.outbox.parts):,} through an outbox"),
         ("samples of the books", f"{sampler.samples:,}, {len(sampler.unbalanced)} unbalanced"),
         ("longest stall with every server up", f"{stall:.1f} s" + (f" ({where})" if where else "")),
         ("longest answer of Redis with every server up", f"{sampler.longest_answer_s * 1000:.0f} ms"),
@@ -71,6 +73,7 @@ def markdown(run, account, drain_s, total_s):
         ("duration", f"{total_s:.0f} s"),
         ("seed", f"{options.seed}"),
         ("setup", f"{options.workers} workers, appendfsync {options.appendfsync}"),
+        ("the store's disk was filled by", run.lab.disk.what),
         ("thin traffic", f"{options.thin:g} minutes, a job every {options.thin_every:g} s, "
                          f"outages of {run.thin.length:.0f} s"),
         ("entries put there by hand, that are no jobs", f"{sum(run.lab.strangers.values())}"),

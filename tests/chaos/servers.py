@@ -12,8 +12,10 @@ ends.
 """
 import concurrent.futures
 import contextlib
+import ctypes
 import os
 import random
+import resource
 import signal
 import socket
 import struct
@@ -30,7 +32,7 @@ from redis.retry import Retry
 
 from embedder import DIMENSION
 
-QUEUES = ("enrich", "distill", "index", "echo")
+QUEUES = ("enrich", "distill", "index", "echo", "record")
 START_S = 30
 DRAIN_S = 5
 # Fleet and producer log in as a user of their own, so that rights can be taken from them alone.
@@ -50,7 +52,12 @@ WORKER_SETTINGS = {
     "STILLHOUSE_DRAIN": f"{DRAIN_S}s",
     "STILLHOUSE_BATCH": "16",
     "STILLHOUSE_HTTP": "off",
+    "STILLHOUSE_RECORD": "distill",
 }
+# What a recorder lacks though it is root: then a file's mode counts for it as for everybody else.
+ROOTS_RIGHTS = "-dac_override,-dac_read_search"
+DISK_BYTES = 512 << 20
+CLONE_NEWNS = 0x20000
 
 
 class Broken(Exception):
@@ -102,6 +109,55 @@ class Weather:
         """A time of time.monotonic(): now, while something is down."""
         with self.lock:
             return time.monotonic() if self.down else self.cleared
+
+
+class Disk:
+    """Where the learning store stands: a small file system of our own, that the kernel takes away
+    with this program, or where we may not mount one a folder, and a bound on a recorder's files."""
+
+    def __init__(self, folder):
+        self.folder = folder / "store"
+        self.folder.mkdir()
+        self.store = self.folder / "learn.db"
+        self.is_mounted = self.try_mount()
+        self.what = "a file system of its own" if self.is_mounted else "RLIMIT_FSIZE"
+
+    def try_mount(self):
+        """In the main thread, before there are others: they share its view of what is mounted."""
+        return (os.getuid() == 0 and ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
+                and self.mount("--make-rprivate", "/")
+                and self.mount("-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", self.folder))
+
+    def resize(self, size):
+        return self.mount("-o", f"remount,size={size}", self.folder)
+
+    @staticmethod
+    def mount(*arguments):
+        return subprocess.run(["mount", *map(str, arguments)], capture_output=True,
+                              check=False).returncode == 0
+
+    @contextlib.contextmanager
+    def full(self, recorders):
+        """Not a byte more than there is."""
+        self.bound(recorders, True)
+        try:
+            yield
+        finally:
+            self.bound(recorders, False)
+
+    def bound(self, recorders, is_full):
+        if self.is_mounted:
+            wait_until(lambda: self.resize(self.used() if is_full else DISK_BYTES), 5)
+            return
+        for recorder in recorders:
+            limit = 4096 if is_full else resource.RLIM_INFINITY
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(recorder.process.pid, resource.RLIMIT_FSIZE,
+                                 (limit, resource.RLIM_INFINITY))
+
+    def used(self):
+        found = os.statvfs(self.folder)
+        return (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
 class Clock:
@@ -182,6 +238,8 @@ class Lab:
         self.options, self.folder, self.log = options, folder, log
         self.spawner = concurrent.futures.ThreadPoolExecutor(1)
         self.weather = Weather()
+        self.store_weather = Weather()  # which only records wait for
+        self.disk = Disk(folder)
         self.stopping = threading.Event()
         self.ended = []  # (worker, exit code) of workers that ended though nobody told them to
         self.strangers = dict.fromkeys(QUEUES, 0)  # entries put into its stream by hand
@@ -204,7 +262,15 @@ class Lab:
                     self.clocked(name, self.environment(self.redis_proxy_port,
                                                         self.chroma_proxy_port)))
             for name in (f"worker-{i + 1}" for i in range(options.workers))]
+        self.recorders = [Program(self, "recorder", self.recorder_argv(), dict(
+            self.environment(self.redis_proxy_port, self.chroma_port), STILLHOUSE_QUEUES="record"))]
         self.direct = self.connect(self.redis_port)
+
+    def recorder_argv(self):
+        worker = [f"{self.options.bin}/stillhouse-worker"]
+        if os.getuid() != 0:
+            return worker
+        return ["setpriv", f"--bounding-set={ROOTS_RIGHTS}", f"--inh-caps={ROOTS_RIGHTS}", *worker]
 
     def redis_argv(self):
         return ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1",
@@ -223,7 +289,8 @@ class Lab:
         return {**kept, **WORKER_SETTINGS,
                 "STILLHOUSE_REDIS_URL": f"redis://{USER}:{PASSWORD}@127.0.0.1:{redis_port}/0",
                 "STILLHOUSE_CHROMA_URL": f"http://127.0.0.1:{chroma_port}",
-                "STILLHOUSE_EMBED_URL": f"http://127.0.0.1:{self.embedder_proxy_port}/v1"}
+                "STILLHOUSE_EMBED_URL": f"http://127.0.0.1:{self.embedder_proxy_port}/v1",
+                "STILLHOUSE_LEARN": str(self.disk.store)}
 
     def build_shim(self):
         source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib/preload/clock_shim.c")
@@ -275,16 +342,17 @@ class Lab:
         done = self.stillhouse("init")
         if done.returncode != 0:
             raise Broken(f"stillhouse init: {done.stdout}{done.stderr}")
-        for worker in self.workers:
+        fleet = (*self.workers, *self.recorders)
+        for worker in fleet:
             worker.start()
-        if not wait_until(lambda: self.direct.zcard("sh:workers") == len(self.workers), START_S):
+        if not wait_until(lambda: self.direct.zcard("sh:workers") == len(fleet), START_S):
             raise Broken(f"the workers do not register within {START_S} s")
         threading.Thread(target=self.supervise, daemon=True).start()
 
     def supervise(self):
         """Restarts a worker that ended by itself, as any supervisor would, and remembers it."""
         while not self.stopping.wait(0.5):
-            for worker in self.workers:
+            for worker in (*self.workers, *self.recorders):
                 if worker.process.poll() is None or not worker.lock.acquire(blocking=False):
                     continue
                 try:
@@ -304,6 +372,6 @@ class Lab:
 
     def stop(self):
         self.stopping.set()
-        for program in (*self.workers, *self.proxies, self.embedder, self.chroma, self.redis):
+        for program in (*self.workers, *self.recorders, *self.proxies, self.embedder, self.chroma, self.redis):
             program.kill()
         self.spawner.shutdown()

@@ -303,6 +303,7 @@ int main(int argc, char **argv)
     log_set_level(settings.log_level);
     share_heap();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error to whoever writes it */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
