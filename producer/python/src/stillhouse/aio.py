@@ -14,23 +14,24 @@ import contextvars
 import functools
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Coroutine
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _arguments as arguments
-from ._arguments import Document, Metadata, Priority
+from ._arguments import Metadata
 from ._clients import after_fork
 from ._questions import ForMessages, ForPrompt, Question
 from .client import Stillhouse, _again, form_of
 from .errors import ClosedError, NotFoundError, Status, UnreachableError
-from .records import RecordFields, RecordKind
-from .results import JobId, Messages, Prompt, Result, Stats
+from .results import Messages, Prompt, Result, Stats
 from .tasks import AsyncTask, Form, Learner
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Concatenate, ParamSpec
+
+    P = ParamSpec("P")
 
 T = TypeVar("T")
 
@@ -94,6 +95,20 @@ class _Threads:
 
     def close(self) -> None:
         self._short.shutdown(wait=False)
+
+
+def _awaited(
+    call: Callable[Concatenate[Stillhouse, P], T], pool: str = "short"
+) -> Callable[Concatenate[AsyncStillhouse, P], Coroutine[Any, Any, T]]:
+    """A call of Stillhouse's as one of AsyncStillhouse's, with its arguments and what it says of them."""
+
+    @functools.wraps(call)
+    async def awaited(self: AsyncStillhouse, /, *args: P.args, **keywords: P.kwargs) -> T:
+        return await self._submit(pool, call, self.sync, *args, **keywords)
+
+    awaited.__qualname__ = f"AsyncStillhouse.{call.__name__}"
+    awaited.__doc__ = f"As Stillhouse.{call.__name__}(), awaited. {call.__doc__ or ''}"
+    return awaited
 
 
 class AsyncStillhouse:
@@ -169,95 +184,22 @@ class AsyncStillhouse:
         except (NotFoundError, UnreachableError) as late:
             return self.sync._none(question, Status.UNREACHABLE, str(late))
 
-    # ---- jobs -------------------------------------------------------------------------------
+    # ---- jobs and results -------------------------------------------------------------------
 
-    async def enrich(
-        self,
-        domain: str,
-        query: str,
-        k: int = 3,
-        *,
-        priority: Priority = "normal",
-        delay_ms: int = 0,
-        deadline_ms: int = 0,
-        reply: bool = False,
-    ) -> JobId:
-        """As Stillhouse.enrich()."""
-        options = {"priority": priority, "delay_ms": delay_ms, "deadline_ms": deadline_ms, "reply": reply}
-        return await self._run("short", self.sync.enrich, domain, query, k, **options)
-
-    async def distill(
-        self,
-        domain: str,
-        *,
-        task_id: str,
-        prompt: str,
-        result: str,
-        success: bool = True,
-        quality: float | None = None,
-        model: str | None = None,
-        metadata: Metadata | None = None,
-        priority: Priority = "normal",
-        delay_ms: int = 0,
-        deadline_ms: int = 0,
-        reply: bool = False,
-    ) -> JobId:
-        """As Stillhouse.distill()."""
-        experience = {name: value for name, value in locals().items() if name not in ("self", "domain")}
-        return await self._run("short", self.sync.distill, domain, **experience)
-
-    async def index(
-        self,
-        domain: str,
-        documents: Iterable[Document],
-        *,
-        priority: Priority = "normal",
-        delay_ms: int = 0,
-        deadline_ms: int = 0,
-        reply: bool = False,
-    ) -> JobId:
-        """As Stillhouse.index()."""
-        options = {"priority": priority, "delay_ms": delay_ms, "deadline_ms": deadline_ms, "reply": reply}
-        return await self._run("short", self.sync.index, domain, documents, **options)
-
-    async def record(
-        self,
-        domain: str,
-        *,
-        kind: RecordKind,
-        task_id: str | None = None,
-        at_ms: int | None = None,
-        metadata: Metadata | None = None,
-        **fields: Unpack[RecordFields],
-    ) -> JobId:
-        """As Stillhouse.record()."""
-        given = functools.partial(self.sync.record, domain, kind=kind, task_id=task_id, at_ms=at_ms)
-        return await self._run("short", functools.partial(given, metadata=metadata, **fields))
-
-    async def feedback(
-        self,
-        domain: str,
-        task_id: str,
-        *,
-        rating: int | None = None,
-        accepted: bool | None = None,
-        comment: str | None = None,
-        type: str | None = None,
-        user: str | None = None,
-    ) -> JobId:
-        """As Stillhouse.feedback()."""
-        said = {name: value for name, value in locals().items() if name not in ("self", "domain", "task_id")}
-        return await self._run("short", functools.partial(self.sync.feedback, domain, task_id, **said))
-
-    async def flush(self, timeout_ms: int = 0) -> int:
-        """As Stillhouse.flush()."""
-        return await self._run("waiting", self.sync.flush, timeout_ms)
-
-    # ---- results ----------------------------------------------------------------------------
-
-    async def lookup(self, domain: str, query: str, k: int = 3) -> Result:
-        """As Stillhouse.lookup()."""
-        return await self._run("short", self.sync.lookup, domain, query, k)
+    enrich = _awaited(Stillhouse.enrich)
+    """As Stillhouse.enrich()."""
+    distill = _awaited(Stillhouse.distill)
+    """As Stillhouse.distill()."""
+    index = _awaited(Stillhouse.index)
+    """As Stillhouse.index()."""
+    record = _awaited(Stillhouse.record)
+    """As Stillhouse.record()."""
+    feedback = _awaited(Stillhouse.feedback)
+    """As Stillhouse.feedback()."""
+    lookup = _awaited(Stillhouse.lookup)
+    """As Stillhouse.lookup()."""
+    flush = _awaited(Stillhouse.flush, "waiting")
+    """As Stillhouse.flush()."""
 
     async def await_result(self, id: str, *, wait_ms: int, queue: str = "enrich") -> Result:
         """As Stillhouse.await_result()."""
@@ -311,7 +253,7 @@ class AsyncStillhouse:
     async def close(self) -> None:
         """As Stillhouse.close()."""
         if not self.sync.closed:
-            await self._run("short", self.sync.close)
+            await self._submit("short", self.sync.close)
             self._threads.close()
 
     @property
@@ -349,9 +291,6 @@ class AsyncStillhouse:
             return loop.run_in_executor(self._threads.pool(pool), run)
         except RuntimeError as error:  # a thread that is busy may take it yet
             raise UnreachableError(f"no thread for the call: {error}") from None
-
-    async def _run(self, pool: str, call: Callable[..., T], *args: Any, **keywords: Any) -> T:
-        return await self._submit(pool, call, *args, **keywords)
 
     async def _in_time(self, wait_ms: int, call: Callable[..., T], *args: Any) -> T:
         """The same, bounded from now on; NotFoundError where it is not over then."""
