@@ -22,11 +22,10 @@ def needs(extra: str, error: ImportError) -> ImportError:
 
 def both(client: Client) -> tuple[Stillhouse, AsyncStillhouse]:
     """The client for threads and the one for event loops, over the same connections and memory."""
-    if isinstance(client, AsyncStillhouse):
-        return client.sync, client
-    if isinstance(client, Stillhouse):
-        return client, client._beside
-    raise arguments.refuse("client", client, "Stillhouse or AsyncStillhouse")
+    if not isinstance(client, (Stillhouse, AsyncStillhouse)):
+        raise arguments.refuse("client", client, "Stillhouse or AsyncStillhouse")
+    sync, beside = client._both()
+    return sync, beside()
 
 
 def askable(question: str) -> str | None:

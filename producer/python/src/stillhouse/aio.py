@@ -26,7 +26,7 @@ from ._questions import ForMessages, ForPrompt, Question
 from .client import Stillhouse, _again, form_of
 from .errors import ClosedError, NotFoundError, Status, UnreachableError
 from .results import Messages, Prompt, Result, Stats
-from .tasks import AsyncTask, Form, Learner
+from .tasks import AsyncTask, Form, Learns
 
 if TYPE_CHECKING:
     from typing_extensions import Concatenate, ParamSpec
@@ -111,7 +111,7 @@ def _awaited(
     return awaited
 
 
-class AsyncStillhouse:
+class AsyncStillhouse(Learns):
     """Stillhouse with every call awaited.
 
         async with AsyncStillhouse() as sh:
@@ -225,24 +225,8 @@ class AsyncStillhouse:
         form = form_of(self.sync.form if examples is None else examples)
         return AsyncTask(self, domain, task_id, query, k, wait_ms, form, model, metadata)
 
-    def learn(
-        self,
-        domain: str,
-        *,
-        query: Callable[..., str] | None = None,
-        task_id: Callable[..., str] | None = None,
-        result: Callable[[Any], str | None] | None = None,
-        quality: Callable[[Any], float | None] | float | None = None,
-        k: int = 3,
-        wait_ms: int = 0,
-        examples: Form | None = None,
-        model: str | None = None,
-        metadata: Metadata | None = None,
-    ) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """As Stillhouse.learn()."""
-        form = form_of(self.sync.form if examples is None else examples)
-        learner = Learner(domain, query, task_id, result, quality, k, wait_ms, form, model, metadata)
-        return learner.decorator(self.sync, lambda: self)
+    def _both(self) -> tuple[Stillhouse, Callable[[], AsyncStillhouse]]:
+        return self.sync, lambda: self
 
     # ---- the client -------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from .results import (
     job_id_of,
     take_result,
 )
-from .tasks import Form, Learner, Task
+from .tasks import Form, Learns, Task
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -40,7 +40,7 @@ log.addHandler(logging.NullHandler())  # what a program does not listen to is no
 lib = c.lib
 
 
-class Stillhouse:
+class Stillhouse(Learns):
     """Asks for examples, hands in finished tasks, and never waits longer than its bounds.
 
         sh = Stillhouse()
@@ -358,31 +358,8 @@ class Stillhouse:
         form = form_of(self.form if examples is None else examples)
         return Task(self, domain, task_id, query, k, wait_ms, form, model, metadata)
 
-    def learn(
-        self,
-        domain: str,
-        *,
-        query: Callable[..., str] | None = None,
-        task_id: Callable[..., str] | None = None,
-        result: Callable[[Any], str | None] | None = None,
-        quality: Callable[[Any], float | None] | float | None = None,
-        k: int = 3,
-        wait_ms: int = 0,
-        examples: Form | None = None,
-        model: str | None = None,
-        metadata: Metadata | None = None,
-    ) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """task() around a function, which gets `examples` by keyword; sync or async.
-
-            @sh.learn("legal", query=lambda q: q)
-            def answer(q, *, examples): ...
-
-        query and task_id are called with the function's arguments (without them: its first argument,
-        and a new id a call); result and quality with what it returns (a str, or None: nothing is learnt).
-        """
-        form = form_of(self.form if examples is None else examples)
-        learner = Learner(domain, query, task_id, result, quality, k, wait_ms, form, model, metadata)
-        return learner.decorator(self, lambda: self._beside)
+    def _both(self) -> tuple[Stillhouse, Callable[[], AsyncStillhouse]]:
+        return self, lambda: self._beside
 
     @functools.cached_property
     def _beside(self) -> AsyncStillhouse:

@@ -9,7 +9,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, Literal, TypeVar
 
 from . import _arguments as arguments
 from ._arguments import Metadata
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 Form = Literal["block", "messages"]
 T = TypeVar("T")
+C = TypeVar("C")  # a client
 log = logging.getLogger("stillhouse")
 _METADATA_MAX = 64  # keys, as the contract has it
 
 
-class _Outcome:
+class _Outcome(Generic[C]):
     """What both kinds of task have: who it is, and what is to be handed in."""
 
     job: JobId | None = None
@@ -39,6 +40,7 @@ class _Outcome:
 
     def __init__(
         self,
+        client: C,
         domain: str,
         task_id: str,
         query: str,
@@ -52,6 +54,7 @@ class _Outcome:
             arguments.text(field, value)
         arguments.text_or_none("model", model)
         arguments.metadata("metadata", metadata)
+        self._client = client
         self.domain, self.task_id, self.query = domain, task_id, query
         self.k = arguments.number("k", k, 1)
         self.wait_ms = arguments.number("wait_ms", wait_ms)
@@ -168,12 +171,8 @@ def _front(block: Prompt, base: str) -> Prompt:
     return prompt_of(block + base, block.kind, block.examples, block.id, block.status, block.reason)
 
 
-class Task(_Outcome):
+class Task(_Outcome["Stillhouse"]):
     """What Stillhouse.task() gives to its block. The examples are fetched when they are asked for."""
-
-    def __init__(self, client: Stillhouse, *given: Any) -> None:
-        super().__init__(*given)
-        self._client = client
 
     @property
     def examples(self) -> Prompt | Messages:
@@ -217,12 +216,8 @@ class Task(_Outcome):
                 self._unrecorded(lost)
 
 
-class AsyncTask(_Outcome):
+class AsyncTask(_Outcome["AsyncStillhouse"]):
     """What AsyncStillhouse.task() gives to its block: a Task whose examples are awaited."""
-
-    def __init__(self, client: AsyncStillhouse, *given: Any) -> None:
-        super().__init__(*given)
-        self._client = client
 
     @property
     async def examples(self) -> Prompt | Messages:
@@ -267,7 +262,7 @@ class AsyncTask(_Outcome):
 
 
 @dataclass(frozen=True)
-class Learner:
+class _Learner:
     """What learn() was told, and how it goes around a function."""
 
     domain: str
@@ -275,30 +270,14 @@ class Learner:
     task_id: Callable[..., str] | None
     result: Callable[[Any], str | None] | None
     quality: Callable[[Any], float | None] | float | None
-    k: int
-    wait_ms: int
-    form: Form
-    model: str | None
-    metadata: Metadata | None
-
-    def decorator(
-        self, client: Stillhouse, beside: Callable[[], AsyncStillhouse]
-    ) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """Around a function: with `client`, or with what beside() gives where it is one of asyncio."""
-
-        def decorate(function: Callable[..., T]) -> Callable[..., T]:
-            if inspect.iscoroutinefunction(function):
-                return self.around_async(beside(), function)
-            return self.around(client, function)
-
-        return decorate
+    told: dict[str, Any]  # of task(), the same in each call
 
     def around(self, client: Stillhouse, function: Callable[..., Any]) -> Callable[..., Any]:
         _check_takes_examples(function)
 
         @functools.wraps(function)
         def learning(*args: Any, **keywords: Any) -> Any:
-            with Task(client, *self._task(args, keywords)) as task:
+            with client.task(self.domain, **self._task(args, keywords)) as task:
                 answer = function(*args, **keywords, examples=task.examples)
                 finish(task, answer, self.result, self.quality)
                 return answer
@@ -310,15 +289,15 @@ class Learner:
 
         @functools.wraps(function)
         async def learning(*args: Any, **keywords: Any) -> Any:
-            async with AsyncTask(client, *self._task(args, keywords)) as task:
+            async with client.task(self.domain, **self._task(args, keywords)) as task:
                 answer = await function(*args, **keywords, examples=await task.examples)
                 finish(task, answer, self.result, self.quality)
                 return answer
 
         return learning
 
-    def _task(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
-        """What a task is made of, for a call with these arguments."""
+    def _task(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
+        """What task() is told, for a call with these arguments."""
         if self.query is not None:
             query = self.query(*args, **keywords)
         elif args:
@@ -326,11 +305,53 @@ class Learner:
         else:
             raise InvalidError("query: expected a function that makes it, or a first argument")
         task_id = str(uuid.uuid4()) if self.task_id is None else self.task_id(*args, **keywords)
-        return self.domain, task_id, query, self.k, self.wait_ms, self.form, self.model, self.metadata
+        return {"task_id": task_id, "query": query, **self.told}
+
+
+class Learns:
+    """What both clients have around their tasks."""
+
+    def _both(self) -> tuple[Stillhouse, Callable[[], AsyncStillhouse]]:
+        """The client for threads, and what gives the one for event loops."""
+        raise NotImplementedError
+
+    def learn(
+        self,
+        domain: str,
+        *,
+        query: Callable[..., str] | None = None,
+        task_id: Callable[..., str] | None = None,
+        result: Callable[[Any], str | None] | None = None,
+        quality: Callable[[Any], float | None] | float | None = None,
+        k: int = 3,
+        wait_ms: int = 0,
+        examples: Form | None = None,
+        model: str | None = None,
+        metadata: Metadata | None = None,
+    ) -> Callable[[Callable[..., T]], Callable[..., T]]:
+        """task() around a function, which gets `examples` by keyword; sync or async.
+
+            @sh.learn("legal", query=lambda q: q)
+            def answer(q, *, examples): ...
+
+        query and task_id are called with the function's arguments (without them: its first argument,
+        and a new id a call); result and quality with what it returns (a str, or None: nothing is learnt).
+        """
+        sync, beside = self._both()
+        told: dict[str, Any] = {"k": k, "wait_ms": wait_ms, "examples": examples, "model": model, "metadata": metadata}
+        sync.task(domain, "", query="", **told)  # refuses now what is wrong
+        learner = _Learner(domain, query, task_id, result, quality, told)
+
+        def decorate(function: Callable[..., T]) -> Callable[..., T]:
+            if inspect.iscoroutinefunction(function):
+                return learner.around_async(beside(), function)
+            return learner.around(sync, function)
+
+        return decorate
 
 
 def finish(
-    task: _Outcome,
+    task: Task | AsyncTask,
     answer: Any,
     result: Callable[[Any], str | None] | None,
     quality: Callable[[Any], float | None] | float | None,
