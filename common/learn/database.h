@@ -153,4 +153,9 @@ enum status database_shrink(struct database *database, struct error *err) MUSTCH
  * and the text says how. */
 enum status database_copy(struct database *database, const char *to, struct error *err) MUSTCHECK;
 
+/* The file `with` takes the place of the one at `where`, which nobody may be writing, in one step
+ * and synced. What stood there, damaged or not, is kept as `where`.before-restore, with its log as
+ * ...-wal; who reads it reads on. INVALID where the place is a server. */
+enum status database_replace(const char *where, const char *with, struct error *err) MUSTCHECK;
+
 #endif

@@ -107,7 +107,9 @@ enum status schema_version(struct database *database, const struct schema_list *
                            : error_set(err, STATUS_INVALID,
                                        "the database has tables and is no learning store");
     }
-    TRY(database_find(database, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'version'",
+    TRY(database_find(database,
+                      "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'version'"
+                      " AND EXISTS (SELECT 1 FROM meta WHERE key = 'store_id')",
                       NULL, 0, &found, err));
     if (found.type != VALUE_INTEGER || found.integer < 1) {
         return error_set(err, STATUS_INVALID, "the database has no version of a learning store");

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +59,7 @@ struct sqlite {
 };
 
 enum {
+    PATH_BYTES = 4096,
     OLDEST_VERSION = 3038000, /* 3.38, of which Debian 12 has 3.40 */
     BUSY_MS = 2000,
     STATEMENTS_MAX = 96,
@@ -200,22 +202,37 @@ static enum status run(struct database *database, const char *sql, struct error 
                                                                          : failed(file, err);
 }
 
+/* What another program made is not changed, not even before it is refused. */
+static enum status may_change(struct file *file, bool *may, struct error *err)
+{
+    static const char sql[] =
+        "SELECT (SELECT count(*) FROM sqlite_master) = 0 OR (SELECT count(*) FROM sqlite_master"
+        " WHERE name IN ('meta', 'executions_key')) = 2";
+    struct value found;
+
+    TRY(database_find(&file->base, sql, NULL, 0, &found, err));
+    *may = found.integer != 0;
+    return STATUS_OK;
+}
+
 static enum status set_up(struct file *file, enum database_mode mode, struct error *err)
 {
+    bool may = false;
     struct stat at;
 
     sqlite.busy_timeout(file->handle, BUSY_MS);
+    /* Names the file as no database, if it is none, before anything else is asked of it. */
+    TRY(may_change(file, &may, err));
     if (mode == DATABASE_READ) {
         TRY(run(&file->base, "PRAGMA cache_size = -8000", err));
-    } else { /* auto_vacuum counts only before the first table: a file that shrinks again */
+    } else if (may) { /* auto_vacuum counts only before the first table: a file that shrinks again
+                       */
         TRY(run(&file->base,
                 "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
                 "PRAGMA synchronous = FULL; PRAGMA cache_size = -32000;"
                 "PRAGMA journal_size_limit = 67108864",
                 err));
     }
-    /* Names the file as no database, if it is none, before anything else is asked of it. */
-    TRY(run(&file->base, "SELECT 1 FROM sqlite_master LIMIT 1", err));
     if (stat(file->path, &at) != 0) {
         return error_set(err, STATUS_UNAVAILABLE, "\"%s\": %s", file->path, strerror(errno));
     }
@@ -507,6 +524,7 @@ static enum status shrink(struct database *database, struct error *err)
     return run(database, "PRAGMA incremental_vacuum(2000)", err);
 }
 
+/* To "" or ":memory:" the library copies too, and nobody will see it again. */
 static enum status copy(struct database *database, const char *to, struct error *err)
 {
     const struct value with = value_str(to);
@@ -514,7 +532,70 @@ static enum status copy(struct database *database, const char *to, struct error 
     if (access(to, F_OK) == 0) {
         return error_set(err, STATUS_FAILED, "\"%s\": a file is there already", to);
     }
-    return database_do(database, "VACUUM INTO $1", &with, 1, NULL, err);
+    TRY(database_do(database, "VACUUM INTO $1", &with, 1, NULL, err));
+    return access(to, F_OK) == 0
+               ? STATUS_OK
+               : error_set(err, STATUS_INVALID, "\"%s\": expected the path of a file", to);
+}
+
+/* ---- one file in the place of another -------------------------------------------------------- */
+
+static enum status failed_at(const char *path, struct error *err)
+{
+    return error_set(err, STATUS_FAILED, "\"%s\": %s", path, strerror(errno));
+}
+
+static enum status sync_path(const char *path, struct error *err)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    const bool is_synced = fd >= 0 && fsync(fd) == 0;
+    const enum status status = is_synced ? STATUS_OK : failed_at(path, err);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return status;
+}
+
+/* A log that stays beside another file would be read as that one's. Who still reads the old file
+ * reads on. After a crash in between, the same again does the rest. */
+static enum status put_aside(const char *path, struct error *err)
+{
+    static const char *const parts[] = {"", "-wal", "-shm"};
+    const bool stands = access(path, F_OK) == 0;
+    char from[PATH_BYTES];
+    char to[PATH_BYTES];
+
+    for (size_t i = 0; stands && i < sizeof parts / sizeof parts[0]; i++) {
+        snprintf(to, sizeof to, "%s.before-restore%s", path, parts[i]);
+        if (unlink(to) != 0 && errno != ENOENT) {
+            return failed_at(to, err);
+        }
+    }
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        snprintf(from, sizeof from, "%s%s", path, parts[i]);
+        snprintf(to, sizeof to, "%s.before-restore%s", path, parts[i]);
+        if (rename(from, to) != 0 && errno != ENOENT) {
+            return failed_at(from, err);
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status replace(const char *path, const char *with, struct error *err)
+{
+    char folder[PATH_BYTES];
+
+    if (strlen(path) + sizeof ".before-restore-wal" > sizeof folder) {
+        return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
+    }
+    TRY(sync_path(with, err));
+    TRY(put_aside(path, err));
+    if (rename(with, path) != 0) {
+        return failed_at(path, err);
+    }
+    snprintf(folder, sizeof folder, "%s", path);
+    return sync_path(dirname(folder), err);
 }
 
 const struct driver driver_sqlite = {
@@ -536,4 +617,5 @@ const struct driver driver_sqlite = {
     .verify = verify,
     .shrink = shrink,
     .copy = copy,
+    .replace = replace,
 };

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -884,48 +885,54 @@ enum status store_migrate(const char *where, int to, bool is_trial, int *from, s
     return status;
 }
 
-/* The copy is a whole file in the same folder before it takes the place, in one step. */
-static enum status replace(const char *where, const char *from, struct error *err)
+/* INVALID: a database of something else, or of a newer program. One that is damaged is ours to
+ * replace: that is what copies are for. */
+static enum status check_standing(const char *where, struct error *err)
 {
-    char name[4096];
-    struct store *copy_store = NULL;
+    struct database *standing = NULL;
+    size_t version = 0;
 
-    TRY(store_open(from, STORE_READ, &copy_store, err));
-    enum status status = database_verify(copy_store->database, err);
-    snprintf(name, sizeof name, "%s.restoring", where);
-    unlink(name);
+    enum status status = database_open(where, DATABASE_WRITE, &standing, err);
     if (status == STATUS_OK) {
-        status = store_backup(copy_store, name, err);
+        status = schema_version(standing, &schema_steps, &version, err);
     }
-    store_close(copy_store);
-    if (status != STATUS_OK) {
-        unlink(name);
-        return error_wrap(err, "\"%s\"", from);
+    database_close(standing); /* the last to close it takes the log away */
+    return status == STATUS_GARBLED || status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+/* A whole file in the same folder: it takes the place in one step. */
+static enum status fetch(const char *from, const char *to, struct error *err)
+{
+    struct store *store = NULL;
+
+    TRY(store_open(from, STORE_READ, &store, err));
+    enum status status = database_verify(store->database, err);
+    if (status == STATUS_OK) {
+        unlink(to);
+        status = store_backup(store, to, err);
     }
-    return rename(name, where) == 0
-               ? STATUS_OK
-               : error_set(err, STATUS_FAILED, "\"%s\": %s", where, strerror(errno));
+    store_close(store);
+    return status == STATUS_OK ? STATUS_OK : error_wrap(err, "\"%s\"", from);
 }
 
 enum status store_restore(const char *where, const char *from, struct error *err)
 {
-    char old[4096];
-    struct store *standing = NULL;
+    char place[PATH_MAX];
+    char name[PATH_MAX + 16];
     int lock = -1;
 
+    if (realpath(where, place) == NULL) { /* a link stays, and what it names is replaced */
+        snprintf(place, sizeof place, "%s", where);
+    }
+    snprintf(name, sizeof name, "%s.restoring", place);
     enum status status = database_own(where, &lock, err);
-    if (status == STATUS_OK && access(where, F_OK) == 0) {
-        /* A copy of its own, since what was written last may stand in the log beside the file. */
-        snprintf(old, sizeof old, "%s.before-restore", where);
-        unlink(old);
-        status = store_open(where, STORE_CHANGE, &standing, err);
-        if (status == STATUS_OK) {
-            status = store_backup(standing, old, err);
-        }
-        store_close(standing); /* the last to close it takes the log away */
+    if (status == STATUS_OK) {
+        status = check_standing(where, err);
     }
     if (status == STATUS_OK) {
-        status = replace(where, from, err);
+        status = fetch(from, name, err);
+        status = status == STATUS_OK ? database_replace(place, name, err) : status;
+        unlink(name);
     }
     database_disown(lock);
     return status;

@@ -52,3 +52,13 @@ enum status database_open(const char *where, enum database_mode mode, struct dat
     TRY(choose(where, &driver, err));
     return driver->open(where, mode, out, err);
 }
+
+enum status database_replace(const char *where, const char *with, struct error *err)
+{
+    const struct driver *driver = NULL;
+
+    TRY(choose(where, &driver, err));
+    return driver->replace != NULL
+               ? driver->replace(where, with, err)
+               : error_set(err, STATUS_INVALID, "a server's copies are put back by its own tools");
+}

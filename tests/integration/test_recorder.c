@@ -278,6 +278,42 @@ Test(recorder, a_worker_without_a_store_or_with_a_file_that_is_none_does_not_sta
     cr_assert_not_null(strstr(said, path), "%s", said);
 }
 
+/* The recorder deletes in its first round, behind what it counts. */
+Test(recorder, a_redis_whose_clock_is_a_year_ahead_deletes_nothing)
+{
+    const int64_t clock[2] = {INT64_C(365) * 24 * 60 * 60 * 1000, 0};
+    const struct record_body part = {
+        .kind = text("execution"), .task_id = text("t-1"), .at_ms = {clock_unix_ms(), true}};
+    char folder[300];
+    char name[400];
+    char shim[512];
+    int port = 0;
+
+    test_folder_make(folder, sizeof folder);
+    snprintf(name, sizeof name, "%s/clock", folder);
+    FILE *file = fopen(name, "wb");
+    cr_assert_eq(fwrite(clock, sizeof clock, 1, file), 1);
+    fclose(file);
+    teardown();
+    setenv("CLOCK_FILE", name, 1);
+    setenv("LD_PRELOAD", test_program("../tests/clock_shim.so", shim), 1);
+    setup();
+    unsetenv("LD_PRELOAD");
+    int64_t now_unix_ms = 0;
+    OK(redis_conn_time(conn, &now_unix_ms, &err));
+    cr_assert_gt(now_unix_ms, clock_unix_ms() + clock[0] / 2);
+
+    pid_t pid = start_recorder("one", path, &port);
+    push_record("of-now", &part);
+    wait_for_done(1);
+    end_recorder(pid, SIGTERM);
+    pid = start_recorder("two", path, &port);
+    wait_for_page(port, "/metrics", "stillhouse_learn_executions 1");
+    end_recorder(pid, SIGTERM);
+    cr_assert_eq(state_of(path).executions, 1);
+    test_folder_remove(folder);
+}
+
 /* ---- whose store it is ----------------------------------------------------------------------- */
 
 Test(recorder, a_second_one_on_the_same_file_waits_until_the_first_is_gone)

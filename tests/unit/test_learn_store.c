@@ -412,3 +412,105 @@ Test(learn_store, a_copy_is_put_back_and_what_stood_there_is_kept)
     cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
     check_is_whole();
 }
+
+/* Its log must not be read as that of the copy. */
+Test(learn_store, a_copy_is_put_back_while_somebody_reads_who_reads_on)
+{
+    char copy[300];
+    char id[32];
+    struct store *reader = NULL;
+    struct value found;
+
+    snprintf(copy, sizeof copy, "%s/copy.db", learn_folder);
+    OK(store_backup(learn_store, copy, &err));
+    for (int i = 0; i < 300; i++) {
+        snprintf(id, sizeof id, "t%d", i);
+        const struct part part = learn_part("execution", id, "j", DAY);
+        learn_put(&part);
+    }
+    OK(store_open(learn_path, STORE_READ, &reader, &err));
+    OK(database_run(store_database(reader), "BEGIN; SELECT count(*) FROM executions", &err));
+    store_close(learn_store);
+    learn_store = NULL;
+    OK(store_restore(learn_path, copy, &err));
+
+    OK(store_open(learn_path, STORE_WRITE, &learn_store, &err));
+    OK(database_verify(store_database(learn_store), &err));
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 0);
+    OK(database_find(store_database(reader), "SELECT count(*) FROM executions", NULL, 0, &found,
+                     &err));
+    cr_assert_eq(found.integer, 300);
+    const struct part part = learn_part("execution", "t0", "j", DAY);
+    learn_put(&part);
+    store_close(reader);
+    learn_put(&part);
+    store_close(learn_store);
+    OK(store_open(learn_path, STORE_WRITE, &learn_store, &err));
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
+}
+
+Test(learn_store, a_copy_takes_the_place_of_what_is_damaged_or_lost_but_of_nobody_elses_database)
+{
+    const struct part part = learn_part("execution", "t1", "j1", DAY);
+    char copy[300];
+    char old[300];
+    struct database *other = NULL;
+
+    snprintf(copy, sizeof copy, "%s/copy.db", learn_folder);
+    snprintf(old, sizeof old, "%s.before-restore", learn_path);
+    learn_put(&part);
+    OK(store_backup(learn_store, copy, &err));
+    store_close(learn_store);
+    learn_store = NULL;
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(i == 0 ? truncate(learn_path, 5000) : unlink(learn_path), 0);
+        OK(store_restore(learn_path, copy, &err));
+        cr_assert_eq(access(old, F_OK), 0); /* the damaged one, and it still stays */
+        OK(store_open(learn_path, STORE_READ, &learn_store, &err));
+        cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
+        store_close(learn_store);
+        learn_store = NULL;
+    }
+
+    cr_assert_eq(unlink(learn_path), 0);
+    OK(database_open(learn_path, DATABASE_MAKE, &other, &err));
+    OK(database_run(other, "CREATE TABLE theirs (a)", &err));
+    database_close(other);
+    cr_assert_eq(store_restore(learn_path, copy, &err), STATUS_INVALID);
+    OK(store_open(copy, STORE_READ, &learn_store, &err));
+    cr_assert_eq(store_backup(learn_store, "", &err), STATUS_INVALID);
+}
+
+static void read_file(const char *name, char *bytes, size_t size)
+{
+    FILE *file = fopen(name, "rb");
+
+    memset(bytes, 0, size);
+    cr_assert_gt(fread(bytes, 1, size, file), 0);
+    fclose(file);
+}
+
+/* Another program's may have a table `meta` with a version, as browsers' do. */
+Test(learn_store, another_programs_database_is_refused_and_not_a_byte_of_it_is_changed)
+{
+    enum { BYTES = 1 << 16 };
+    static char before[BYTES];
+    static char after[BYTES];
+    char theirs[300];
+    char sql[600];
+    struct store *other = NULL;
+    int version = 0;
+
+    snprintf(theirs, sizeof theirs, "%s/theirs.db", learn_folder);
+    snprintf(sql, sizeof sql,
+             "ATTACH '%s' AS theirs; CREATE TABLE theirs.meta (key TEXT, value TEXT);"
+             "INSERT INTO theirs.meta VALUES ('version', '1'); DETACH theirs",
+             theirs);
+    OK(database_run(store_database(learn_store), sql, &err));
+    read_file(theirs, before, BYTES);
+    cr_assert_eq(store_open(theirs, STORE_WRITE, &other, &err), STATUS_INVALID);
+    cr_assert_eq(store_open(theirs, STORE_CHANGE, &other, &err), STATUS_INVALID);
+    cr_assert_eq(store_migrate(theirs, 0, false, &version, &err), STATUS_INVALID);
+    read_file(theirs, after, BYTES);
+    cr_assert_arr_eq(before, after, BYTES);
+}

@@ -298,9 +298,18 @@ static void put_down(struct recorder *recorder)
 
 /* ---- chores ---------------------------------------------------------------------------------- */
 
+/* By this clock figures leave their windows and executions are deleted: of two that differ the one
+ * that is ahead is not believed. */
+static int64_t earlier_unix_ms(int64_t redis_unix_ms)
+{
+    const int64_t own_unix_ms = clock_unix_ms();
+
+    return redis_unix_ms < own_unix_ms ? redis_unix_ms : own_unix_ms;
+}
+
 static int64_t now_unix_ms(const struct recorder *recorder)
 {
-    return clock_now_ms() + atomic_load(recorder->config.redis_clock_ms);
+    return earlier_unix_ms(clock_now_ms() + atomic_load(recorder->config.redis_clock_ms));
 }
 
 static enum status keep_claim(struct recorder *recorder, struct error *err)
@@ -358,8 +367,7 @@ static enum status show_figures(struct recorder *recorder, struct error *err)
     struct store_state state = {0};
 
     TRY(store_look(recorder->store, &state, err));
-    const int64_t lag_ms =
-        state.oldest_dirty_ms == 0 ? 0 : now_unix_ms(recorder) - state.oldest_dirty_ms;
+    const int64_t lag_ms = state.oldest_dirty_ms == 0 ? 0 : clock_unix_ms() - state.oldest_dirty_ms;
     metrics_set(metrics, METRICS_LEARN_EXECUTIONS, 0, 0, state.executions);
     metrics_set(metrics, METRICS_LEARN_INCOMPLETE, 0, 0, state.incomplete);
     metrics_set(metrics, METRICS_LEARN_DIRTY, 0, 0, state.dirty_groups);
@@ -392,8 +400,8 @@ static enum status expire(struct recorder *recorder, struct error *err)
     if (redis_conn_time(recorder->conn, &now, NULL) != STATUS_OK) {
         return STATUS_OK;
     }
-    TRY(store_expire(recorder->store, now - settings->learn_ttl_ms, settings->learn_max_bytes,
-                     EXPIRE_ROWS, &deleted, err));
+    TRY(store_expire(recorder->store, earlier_unix_ms(now) - settings->learn_ttl_ms,
+                     settings->learn_max_bytes, EXPIRE_ROWS, &deleted, err));
     metrics_add(recorder->config.metrics, METRICS_LEARN_EXPIRED, 0, 0, deleted);
     if (deleted > 0) {
         recorder->wait_ms = EXPIRE_NEXT_MS;
