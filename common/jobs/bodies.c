@@ -44,6 +44,16 @@ enum status bodies_check_id(const char *name, struct slice text, struct error *e
     return STATUS_OK;
 }
 
+static enum status check_length(const struct kind_field *field, struct slice text,
+                                struct error *err)
+{
+    return field->most == 0 || text.bytes <= (size_t)field->most
+               ? STATUS_OK
+               : error_set(err, STATUS_INVALID,
+                           "field \"%s\": expected at most %" PRId64 " bytes, found %zu",
+                           field->name.data, field->most, text.bytes);
+}
+
 static enum status read_text(const struct kind_field *field, const struct mp_value *value,
                              const struct reading *how, struct slice *out, struct error *err)
 {
@@ -74,7 +84,7 @@ static enum status read_text(const struct kind_field *field, const struct mp_val
         if (out->bytes == 0 && !named.required) {
             *out = (struct slice){NULL, 0};
         }
-        return STATUS_OK;
+        return check_length(field, *out, err);
     }
 }
 

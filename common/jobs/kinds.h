@@ -57,7 +57,7 @@ struct kind_field {
     struct slice name;
     enum kind_field_type type;
     unsigned rules;
-    int64_t least, most;              /* INTEGER, NUMBER; LIST: how many elements */
+    int64_t least, most; /* INTEGER, NUMBER; LIST: how many elements; TEXT: bytes, 0 = any number */
     const char *fallback;             /* "" = none */
     const char *when;                 /* "" = always */
     const char *words;                /* WORD: which; METADATA: keys that are ours */

@@ -1,6 +1,7 @@
 /* A recorder, the real program on a Redis and a file of the test's own: what it keeps through
  * deaths, second recorders, files that are not its own, and what it tells. */
 #include <arpa/inet.h>
+#include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -259,6 +260,76 @@ Test(recorder, a_clock_a_year_off_is_a_dead_letter_that_names_field_value_and_ex
     cr_assert_not_null(strstr(letter, expected), "%s", letter);
     cr_assert_not_null(strstr(letter, "expected at most a day after now"), "%s", letter);
     end_recorder(pid, SIGTERM);
+}
+
+static struct record_body outcome_of(const char *task_id)
+{
+    return (struct record_body){.kind = text("outcome"), .task_id = text(task_id)};
+}
+
+Test(recorder, what_no_field_can_hold_is_a_dead_letter_and_never_half_a_row)
+{
+    enum { BAD = 8 };
+    static char description[65537];
+    static const char *const said[BAD] = {
+        "field \"user_rating\": expected an integer from 1 to 5, found 6",
+        "field \"quality_score\": expected a number from 0 to 100, found -1",
+        "field \"actual_cost\": expected a number from 0 to 1000000000, found ",
+        "field \"cost_estimate\": expected a number from 0 to 1000000000, found ",
+        "field \"model\"",
+        "field \"error_message\"",
+        "field \"task_description\": expected at most 65536 bytes, found 65537",
+        "field \"kind\": expected one of routing",
+    };
+    struct record_body parts[BAD];
+    struct record_body good = outcome_of("'; DROP TABLE executions; -- $(reboot)");
+    char letters[16384] = "";
+    int port = 0;
+
+    for (size_t i = 0; i < BAD; i++) {
+        parts[i] = outcome_of("t-1");
+    }
+    memset(description, 'x', sizeof description);
+    parts[0].kind = text("feedback");
+    parts[0].user_rating = (struct maybe_integer){6, true};
+    parts[1].quality_score = (struct maybe_number){-1, true};
+    parts[2].actual_cost = (struct maybe_number){NAN, true};
+    parts[3].kind = parts[6].kind = text("routing");
+    parts[3].cost_estimate = (struct maybe_number){INFINITY, true};
+    parts[4].model = (struct slice){"a\0b", 3};
+    parts[5].error_message = text("\xff\xfe");
+    parts[6].task_description = (struct slice){description, sizeof description};
+    parts[7].kind = text("refund");
+    good.error_message = text("\"quoted\", `ticked` and \\ slashed; rm -rf / %s");
+    const pid_t pid = start_recorder("one", path, &port);
+    for (size_t i = 0; i < BAD; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "bad-%zu", i);
+        push_record(id, &parts[i]);
+    }
+    push_record("good", &good);
+    push_record("good", &good);
+    wait_for_done(1);
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    while (counter_of("record", "buried") < BAD) {
+        cr_assert_lt(clock_now_ms(), until_ms);
+        clock_sleep_ms(POLL_MS);
+    }
+    redisReply *dead = good_reply("XRANGE", "sh:{record}:dead", "-", "+", NULL);
+    for (size_t i = 0; i < dead->elements; i++) { /* their bodies are long */
+        redisReply *fields = dead->element[i]->element[1];
+        for (size_t k = 0; k + 1 < fields->elements; k += 2) {
+            if (strcmp(fields->element[k]->str, "error") == 0) {
+                flatten(fields->element[k + 1], letters, sizeof letters);
+            }
+        }
+    }
+    redis_reply_free(dead);
+    for (size_t i = 0; i < BAD; i++) {
+        cr_assert_not_null(strstr(letters, said[i]), "%s is not in %s", said[i], letters);
+    }
+    end_recorder(pid, SIGTERM);
+    cr_assert_eq(state_of(path).executions, 1);
 }
 
 Test(recorder, a_worker_without_a_store_or_with_a_file_that_is_none_does_not_start)

@@ -119,7 +119,9 @@ def test_each_field_is_taken_and_refused_with_its_value_and_what_was_expected(re
         "NUMBER": [("1", 'a number, found the string "1"'), (True, "a number, found true")],
         "TRUTH": [(1, "true or false, found 1"), ("yes", 'true or false, found the string "yes"')],
     }[kind]
-    if most > 0:
+    if kind == "TEXT":
+        wrong.append(("x" * (most + 1), f"at most {most} bytes, found {most + 1}"))
+    elif most > 0:
         bounds = f"from {least} to {most}, found "
         wrong += [(most + 1, bounds), (least - 1, f"{bounds}{least - 1}$")]
     for value, text in wrong:

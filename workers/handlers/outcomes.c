@@ -11,7 +11,13 @@
 #include "queue/take.h"
 #include "rules/metadata.h"
 
-enum { CALL_JOBS = 100, QUALITY_SCALE = 100 };
+enum { CALL_JOBS = 100, QUALITY_SCALE = 100, NAME_BYTES = 256 };
+
+/* A lesson's names are of any length, a record's are not (kinds.def). */
+static struct slice shortened(struct slice name)
+{
+    return (struct slice){name.data, text_utf8_cut(name.data, name.bytes, NAME_BYTES)};
+}
 
 /* What a distill job's metadata may say of its execution, and the body of an outcome has a field
  * for. */
@@ -19,7 +25,8 @@ static struct slice text_in(const struct metadata *metadata, const char *key)
 {
     const struct meta_value *value = metadata_find(metadata->pairs, metadata->count, key);
 
-    return value != NULL && value->type == META_STRING ? value->string : (struct slice){NULL, 0};
+    return value != NULL && value->type == META_STRING ? shortened(value->string)
+                                                       : (struct slice){NULL, 0};
 }
 
 /* What is left of a job. */
@@ -39,7 +46,7 @@ static struct slice encode(struct context *ctx, const struct outcome *outcome)
         .user = text_in(metadata, "user"),
         .task_type = text_in(metadata, "task_type"),
         .model_tier = text_in(metadata, "model_tier"),
-        .model = task->model,
+        .model = shortened(task->model),
         .success = task->success,
         .quality_score = {task->quality.value * QUALITY_SCALE, task->quality.given},
         .arm = text_in(metadata, "arm"),
