@@ -204,6 +204,14 @@ enum status schema_migrate(struct database *database, const struct schema_list *
     return STATUS_OK;
 }
 
+enum status schema_note_writer(struct database *database, struct error *err)
+{
+    char when[32];
+
+    snprintf(when, sizeof when, "%" PRId64, clock_unix_ms());
+    return note(database, "opened_ms", when, err);
+}
+
 enum status schema_store_id(struct database *database, char out[STORE_ID_BYTES], struct error *err)
 {
     struct rows rows;

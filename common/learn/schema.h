@@ -34,6 +34,10 @@ enum status schema_version(struct database *database, const struct schema_list *
 enum status schema_migrate(struct database *database, const struct schema_list *list, size_t to,
                            struct error *err) MUSTCHECK;
 
+/* Notes that somebody opened the store to write to it. So a full disk or a file that may not be
+ * written is found out at once, and not by the first part. */
+enum status schema_note_writer(struct database *database, struct error *err) MUSTCHECK;
+
 /* "" where there is none. */
 enum status schema_store_id(struct database *database, char out[STORE_ID_BYTES],
                             struct error *err) MUSTCHECK;

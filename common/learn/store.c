@@ -96,6 +96,9 @@ static enum status open_database(struct store *store, const char *path, enum sto
          schema_migrate(store->database, &schema_steps, schema_steps.count, err) != STATUS_OK)) {
         return error_wrap(err, "\"%s\"", path);
     }
+    if (mode == STORE_WRITE) {
+        TRY(schema_note_writer(store->database, err));
+    }
     if (mode != STORE_WRITE && version != schema_steps.count) {
         return error_set(err, STATUS_INVALID,
                          "\"%s\": the learning store has version %zu, expected %zu: its recorder "

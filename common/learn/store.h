@@ -35,7 +35,8 @@ struct store;
 
 enum store_mode {
     STORE_READ,   /* never changes anything; a file that is not there is NOT_FOUND */
-    STORE_WRITE,  /* makes the file, migrates it up, holds its lock; UNAVAILABLE names who has it */
+    STORE_WRITE,  /* makes the file, migrates it up, holds its lock; UNAVAILABLE names who has it;
+                     not OK where it cannot be written to, as something is */
     STORE_CHANGE, /* a short change by a person beside the writer: no lock; NOT_FOUND as above */
 };
 

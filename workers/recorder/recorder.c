@@ -35,6 +35,7 @@ enum {
     TELL_DOMAINS = 16, /* a slice */
     LIFTS_MS = 300000, /* between two rounds through the domains */
     LIFTS_NEXT_MS = 20,
+    CHORE_CLAIM = 0, /* the first of the chores */
     CHORES = 8,
 };
 
@@ -122,6 +123,7 @@ static bool is_claimed(const struct recorder *recorder)
            clock_now_ms() - recorder->claimed_ms < OWNER_LEASE_MS / 2;
 }
 
+/* UNAVAILABLE while another worker writes or another store is registered. */
 static enum status try_claim(struct recorder *recorder, struct error *err)
 {
     const int64_t asked_ms = clock_now_ms();
@@ -135,8 +137,9 @@ static enum status try_claim(struct recorder *recorder, struct error *err)
     return STATUS_OK;
 }
 
-/* Opens the store where it is not, and claims it. While Redis is away an older claim lasts. */
-static enum status claim(struct recorder *recorder, struct error *err)
+/* A chore: opens the store where it is not, and claims it. While Redis is away an older claim
+ * lasts. A failure is said, and is none to the chores. */
+static enum status keep_claim(struct recorder *recorder, struct error *err)
 {
     const enum status status = try_claim(recorder, err);
     const bool was_open = recorder->is_open; /* nobody else sets it */
@@ -152,148 +155,18 @@ static enum status claim(struct recorder *recorder, struct error *err)
         upstreams_report(recorder->config.upstreams, OPERATION_LEARN, status, err);
         say(recorder, false, err->text);
     }
-    return status;
+    if (!is_claimed(recorder)) {
+        recorder->wait_ms = CLOSED_MS;
+    }
+    return STATUS_OK;
 }
 
-/* A store that failed is opened anew: its file may be another one by now. */
+/* A store that failed is opened anew, but not at once: its file may be another one by then. */
 static void give_store_up(struct recorder *recorder, const struct error *err)
 {
     close_store(recorder);
     say(recorder, false, err->text);
-    recorder->due_ms[0] = clock_now_ms() + CLOSED_MS;
-}
-
-/* ---- the line -------------------------------------------------------------------------------- */
-
-/* Under the lock: the orders of one transaction, the first of them however large it is. */
-static size_t take_orders(struct recorder *recorder)
-{
-    struct order **end = &recorder->hand;
-    size_t count = 0;
-
-    while (recorder->first != NULL && (count == 0 || count + recorder->first->count <= PARTS_MAX)) {
-        struct order *order = recorder->first;
-        recorder->first = order->next;
-        order->next = NULL;
-        order->from = count;
-        count += order->count;
-        *end = order;
-        end = &order->next;
-    }
-    return count;
-}
-
-static void refuse(const struct recorder *recorder, size_t which, const struct error *err)
-{
-    struct order *order = recorder->hand;
-
-    while (which >= order->from + order->count) {
-        order = order->next;
-    }
-    order->refused[which - order->from] = *err;
-}
-
-/* What the store refuses for its data is found by halves. */
-static enum status put(struct recorder *recorder, const struct part *parts, size_t from,
-                       size_t count, struct error *err)
-{
-    const int64_t started_ns = clock_now_ns();
-    const enum status status = store_put(recorder->store, parts + from, count, err);
-
-    metrics_observe(recorder->config.metrics, METRICS_UPSTREAM_SECONDS,
-                    metrics_call_of(METRICS_LEARN, "write"),
-                    (double)(clock_now_ns() - started_ns) / 1e9, 1);
-    if (status != STATUS_INVALID) {
-        return status;
-    }
-    if (count == 1) {
-        refuse(recorder, from, err);
-        *err = (struct error){0};
-        return STATUS_OK;
-    }
-    TRY(put(recorder, parts, from, count / 2, err));
-    return put(recorder, parts, from + count / 2, count - count / 2, err);
-}
-
-static const struct part *gather(struct recorder *recorder)
-{
-    if (recorder->hand->next == NULL) {
-        return recorder->hand->parts;
-    }
-    if (recorder->parts == NULL) {
-        recorder->parts = must_alloc(PARTS_MAX, sizeof *recorder->parts);
-    }
-    for (const struct order *order = recorder->hand; order != NULL; order = order->next) {
-        memcpy(recorder->parts + order->from, order->parts, order->count * sizeof *order->parts);
-    }
-    return recorder->parts;
-}
-
-/* The word's place in kinds.def, which is the metric's column. */
-static size_t word_index(const char *words, struct slice word)
-{
-    size_t index = 0;
-
-    while (strncmp(words, word.data, word.bytes) != 0 ||
-           (words[word.bytes] != ' ' && words[word.bytes] != '\0')) {
-        words += strcspn(words, " ");
-        if (*words == '\0') {
-            return 0;
-        }
-        words++;
-        index++;
-    }
-    return index;
-}
-
-/* What stands now is counted, and its domains are to be told. */
-static void note_parts(struct recorder *recorder)
-{
-    const char *words = job_kinds[KIND_record].shape->fields[0].words;
-
-    for (const struct order *order = recorder->hand; order != NULL; order = order->next) {
-        for (size_t i = 0; i < order->count; i++) {
-            if (order->refused[i].status == STATUS_OK) {
-                metrics_add(recorder->config.metrics, METRICS_LEARN_PARTS,
-                            word_index(words, order->parts[i].body.kind), 0, 1);
-                tiers_touch(recorder->tiers, order->parts[i].domain);
-            }
-        }
-    }
-}
-
-static void write_hand(struct recorder *recorder, size_t count)
-{
-    struct error err = {0};
-    enum status status = is_claimed(recorder) ? STATUS_OK : claim(recorder, &err);
-
-    if (status == STATUS_OK) {
-        status = put(recorder, gather(recorder), 0, count, &err);
-        if (status == STATUS_OK) {
-            note_parts(recorder);
-        } else {
-            metrics_add(recorder->config.metrics, METRICS_UPSTREAM_ERRORS, METRICS_LEARN, status,
-                        1);
-            give_store_up(recorder, &err);
-        }
-    }
-    for (struct order *order = recorder->hand; status != STATUS_OK && order != NULL;
-         order = order->next) {
-        order->error = err;
-        order->error.status = STATUS_UNAVAILABLE;
-    }
-}
-
-/* Under the lock. An order is its lane's again once it is done. */
-static void put_down(struct recorder *recorder)
-{
-    for (struct order *order = recorder->hand; order != NULL;) {
-        struct order *next = order->next;
-        order->done = true;
-        order = next;
-    }
-    recorder->hand = NULL;
-    pthread_cond_broadcast(&recorder->changed);
+    recorder->due_ms[CHORE_CLAIM] = clock_now_ms() + CLOSED_MS;
 }
 
 /* ---- chores ---------------------------------------------------------------------------------- */
@@ -310,17 +183,6 @@ static int64_t earlier_unix_ms(int64_t redis_unix_ms)
 static int64_t now_unix_ms(const struct recorder *recorder)
 {
     return earlier_unix_ms(clock_now_ms() + atomic_load(recorder->config.redis_clock_ms));
-}
-
-static enum status keep_claim(struct recorder *recorder, struct error *err)
-{
-    const enum status status = claim(recorder, err);
-
-    if (recorder->store == NULL) {
-        recorder->wait_ms = CLOSED_MS;
-    }
-    (void)status; /* it is said */
-    return STATUS_OK;
 }
 
 /* A slice; the next one comes as soon as the line was looked at. */
@@ -424,12 +286,11 @@ static enum status look_at_lifts(struct recorder *recorder, struct error *err)
     return STATUS_OK;
 }
 
-/* The claim is the first: without it there is nothing else to do. */
 static const struct chore {
     int64_t every_ms; /* 0: STILLHOUSE_LEARN_REFRESH */
     enum status (*run)(struct recorder *recorder, struct error *err);
 } chores[CHORES] = {
-    {CLAIM_MS, keep_claim},
+    [CHORE_CLAIM] = {CLAIM_MS, keep_claim},
     {0, refresh},
     {0, tell_tiers},
     {TIERS_AGAIN_MS, touch_all},
@@ -452,20 +313,168 @@ static void run_chore(struct recorder *recorder, size_t which)
     }
 }
 
+/* Without the claim there is nothing else to do. */
+static bool may_run(const struct recorder *recorder, size_t which)
+{
+    return which == CHORE_CLAIM || is_claimed(recorder);
+}
+
 /* A slice of each that is due; returns when the next one is. */
 static int64_t run_chores(struct recorder *recorder)
 {
     int64_t next_ms = INT64_MAX;
 
     for (size_t i = 0; i < CHORES; i++) {
-        if (clock_now_ms() >= recorder->due_ms[i] && (i == 0 || is_claimed(recorder))) {
+        if (clock_now_ms() >= recorder->due_ms[i] && may_run(recorder, i)) {
             run_chore(recorder, i);
         }
-        if ((i == 0 || is_claimed(recorder)) && recorder->due_ms[i] < next_ms) {
+        if (may_run(recorder, i) && recorder->due_ms[i] < next_ms) {
             next_ms = recorder->due_ms[i];
         }
     }
     return next_ms;
+}
+
+/* ---- the line -------------------------------------------------------------------------------- */
+
+/* Under the lock: the orders of one transaction, the first of them however large it is. */
+static size_t take_orders(struct recorder *recorder)
+{
+    struct order **end = &recorder->hand;
+    size_t count = 0;
+
+    while (recorder->first != NULL && (count == 0 || count + recorder->first->count <= PARTS_MAX)) {
+        struct order *order = recorder->first;
+        recorder->first = order->next;
+        order->next = NULL;
+        order->from = count;
+        count += order->count;
+        *end = order;
+        end = &order->next;
+    }
+    return count;
+}
+
+static void refuse(const struct recorder *recorder, size_t which, const struct error *err)
+{
+    struct order *order = recorder->hand;
+
+    while (which >= order->from + order->count) {
+        order = order->next;
+    }
+    order->refused[which - order->from] = *err;
+}
+
+/* What the store refuses for its data is found by halves. */
+static enum status put(struct recorder *recorder, const struct part *parts, size_t from,
+                       size_t count, struct error *err)
+{
+    const int64_t started_ns = clock_now_ns();
+    const enum status status = store_put(recorder->store, parts + from, count, err);
+
+    metrics_observe(recorder->config.metrics, METRICS_UPSTREAM_SECONDS,
+                    metrics_call_of(METRICS_LEARN, "write"),
+                    (double)(clock_now_ns() - started_ns) / 1e9, 1);
+    if (status != STATUS_INVALID) {
+        return status;
+    }
+    if (count == 1) {
+        refuse(recorder, from, err);
+        *err = (struct error){0};
+        return STATUS_OK;
+    }
+    TRY(put(recorder, parts, from, count / 2, err));
+    return put(recorder, parts, from + count / 2, count - count / 2, err);
+}
+
+static const struct part *gather(struct recorder *recorder)
+{
+    if (recorder->hand->next == NULL) {
+        return recorder->hand->parts;
+    }
+    if (recorder->parts == NULL) {
+        recorder->parts = must_alloc(PARTS_MAX, sizeof *recorder->parts);
+    }
+    for (const struct order *order = recorder->hand; order != NULL; order = order->next) {
+        memcpy(recorder->parts + order->from, order->parts, order->count * sizeof *order->parts);
+    }
+    return recorder->parts;
+}
+
+/* The word's place in kinds.def, which is the metric's column. */
+static size_t word_index(const char *words, struct slice word)
+{
+    size_t index = 0;
+
+    while (strncmp(words, word.data, word.bytes) != 0 ||
+           (words[word.bytes] != ' ' && words[word.bytes] != '\0')) {
+        words += strcspn(words, " ");
+        if (*words == '\0') {
+            return 0;
+        }
+        words++;
+        index++;
+    }
+    return index;
+}
+
+/* What stands now is counted, and its domains are to be told. */
+static void note_parts(struct recorder *recorder)
+{
+    const char *words = job_kinds[KIND_record].shape->fields[0].words;
+
+    for (const struct order *order = recorder->hand; order != NULL; order = order->next) {
+        for (size_t i = 0; i < order->count; i++) {
+            if (order->refused[i].status == STATUS_OK) {
+                metrics_add(recorder->config.metrics, METRICS_LEARN_PARTS,
+                            word_index(words, order->parts[i].body.kind), 0, 1);
+                tiers_touch(recorder->tiers, order->parts[i].domain);
+            }
+        }
+    }
+}
+
+/* Where the store is not ours to write to, nobody asks for it more often than the chore does. */
+static enum status try_write(struct recorder *recorder, size_t count, struct error *err)
+{
+    if (!is_claimed(recorder) && clock_now_ms() >= recorder->due_ms[CHORE_CLAIM]) {
+        run_chore(recorder, CHORE_CLAIM);
+    }
+    if (!is_claimed(recorder)) {
+        return error_set(err, STATUS_UNAVAILABLE, "%s", recorder->trouble);
+    }
+    const enum status status = put(recorder, gather(recorder), 0, count, err);
+    if (status != STATUS_OK) {
+        metrics_add(recorder->config.metrics, METRICS_UPSTREAM_ERRORS, METRICS_LEARN, status, 1);
+        give_store_up(recorder, err);
+    }
+    return status;
+}
+
+static void write_hand(struct recorder *recorder, size_t count)
+{
+    struct error err = {0};
+
+    if (try_write(recorder, count, &err) == STATUS_OK) {
+        note_parts(recorder);
+        return;
+    }
+    for (struct order *order = recorder->hand; order != NULL; order = order->next) {
+        order->error = err;
+        order->error.status = STATUS_UNAVAILABLE;
+    }
+}
+
+/* Under the lock. An order is its lane's again once it is done. */
+static void put_down(struct recorder *recorder)
+{
+    for (struct order *order = recorder->hand; order != NULL;) {
+        struct order *next = order->next;
+        order->done = true;
+        order = next;
+    }
+    recorder->hand = NULL;
+    pthread_cond_broadcast(&recorder->changed);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
