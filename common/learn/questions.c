@@ -256,10 +256,8 @@ const struct store_question questions[] = {
      "success by the arm of the prompt: with examples, and held out",
      {DOMAIN, {"days", true, "90", "how many days back"}},
      true,
-     "SELECT arm, count(*), count(success), coalesce(sum(success), 0),"
-     " coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0),"
-     " coalesce(sum(actual_cost), 0) FROM executions"
-     " WHERE domain = $1 AND arm IS NOT NULL AND at_ms >= $3 - 86400000 * $2"
+     "SELECT arm, sum(executions), sum(finished), sum(successes), sum(tokens), sum(cost)"
+     " FROM arm_performance WHERE domain = $1 AND day > $3 / 86400000 - $2"
      " GROUP BY arm ORDER BY arm",
      lift},
     {"task",

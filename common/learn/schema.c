@@ -89,6 +89,32 @@ static const struct schema_step steps[] = {
          " incomplete INTEGER NOT NULL);"
          "INSERT INTO counts VALUES (1, 0, 0);",
      .down = NULL},
+    /* `lift` reads a view, a solution's figures one index; what is old is found by its age. */
+    {.up = "CREATE TABLE arm_performance (domain TEXT NOT NULL, task_type TEXT NOT NULL,"
+           " day INTEGER NOT NULL, arm TEXT NOT NULL, executions INTEGER NOT NULL,"
+           " finished INTEGER NOT NULL, successes INTEGER NOT NULL, tokens INTEGER NOT NULL,"
+           " cost REAL NOT NULL, PRIMARY KEY (domain, day, task_type, arm));"
+           "INSERT INTO arm_performance SELECT domain, task_type, at_ms / 86400000, arm, count(*),"
+           " count(success), coalesce(sum(success), 0),"
+           " coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0),"
+           " coalesce(sum(actual_cost), 0) FROM executions WHERE arm IS NOT NULL"
+           " GROUP BY 1, 2, 3, 4;"
+           "DROP INDEX executions_by_arm;"
+           "DROP INDEX executions_by_solution;"
+           "CREATE INDEX executions_by_solution ON executions (domain, solution_hash, at_ms,"
+           " success, task_type) WHERE solution_hash IS NOT NULL;"
+           "CREATE INDEX forgotten_by_age ON forgotten (at_ms);"
+           "CREATE INDEX pools_by_task ON pools (domain, task_id) WHERE task_id IS NOT NULL;"
+           "CREATE INDEX policies_by_age ON policies (at_ms);",
+     .down = "DROP INDEX policies_by_age;"
+             "DROP INDEX pools_by_task;"
+             "DROP INDEX forgotten_by_age;"
+             "DROP INDEX executions_by_solution;"
+             "CREATE INDEX executions_by_solution ON executions (domain, solution_hash, at_ms)"
+             " WHERE solution_hash IS NOT NULL;"
+             "CREATE INDEX executions_by_arm ON executions (domain, arm, at_ms, success,"
+             " tokens_in, tokens_out, actual_cost) WHERE arm IS NOT NULL;"
+             "DROP TABLE arm_performance;"},
 };
 
 const struct schema_list schema_steps = {steps, sizeof steps / sizeof steps[0]};

@@ -28,6 +28,14 @@ enum { KEYS_MAX = 4, EDGE_MS = VIEWS_HOUR_MS };
                       "AND at_ms < $4)"                                                            \
                       " AS placed GROUP BY 1, 2, 3, 4"
 
+#define ARM_COLUMNS "domain, task_type, day, arm, executions, finished, successes, tokens, cost"
+#define ARM_ROWS                                                                                   \
+    "SELECT domain, task_type, at_ms / 86400000, arm, count(*), count(success),"                   \
+    " coalesce(sum(success), 0),"                                                                  \
+    " coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0),"                         \
+    " coalesce(sum(actual_cost), 0) FROM executions WHERE domain = $1 AND task_type = $2"          \
+    " AND at_ms >= $3 AND at_ms < $4 AND arm IS NOT NULL GROUP BY 1, 2, 3, 4"
+
 #define POOL_COLUMNS                                                                               \
     "domain, hour, pool_type, executions, finished, successes, waited, wait, timed, duration,"     \
     " duration_p95, peak_memory_mb"
@@ -43,57 +51,86 @@ enum { KEYS_MAX = 4, EDGE_MS = VIEWS_HOUR_MS };
 
 #define SOLUTION_COLUMNS                                                                           \
     "domain, hash, summary, uses, finished, successes, task_types, first_ms, last_ms"
+/* One summary stands for all that have its hash: the first. All else is in one index. */
 #define SOLUTION_ROWS                                                                              \
-    "SELECT domain, solution_hash, min(solution_summary), count(*), count(success),"               \
-    " coalesce(sum(success), 0),"                                                                  \
+    "SELECT domain, solution_hash, (SELECT min(solution_summary) FROM executions"                  \
+    "  WHERE domain = $1 AND solution_hash = $2 AND at_ms = first_ms), uses, finished, successes," \
     " coalesce((SELECT group_concat(task_type, ', ') FROM (SELECT DISTINCT task_type"              \
     "  FROM executions WHERE domain = $1 AND solution_hash = $2 AND at_ms >= $3"                   \
-    "  AND task_type <> '' ORDER BY task_type LIMIT 20) AS types), ''), min(at_ms), max(at_ms)"    \
-    " FROM executions WHERE domain = $1 AND solution_hash = $2 AND at_ms >= $3 GROUP BY 1, 2"
+    "  AND task_type <> '' ORDER BY task_type LIMIT 20) AS types), ''), first_ms, last_ms"         \
+    " FROM (SELECT domain, solution_hash, count(*) AS uses, count(success) AS finished,"           \
+    "  coalesce(sum(success), 0) AS successes, min(at_ms) AS first_ms, max(at_ms) AS last_ms"      \
+    "  FROM executions WHERE domain = $1 AND solution_hash = $2 AND at_ms >= $3 GROUP BY 1, 2)"    \
+    " AS figures"
 
 /* Of groups that are not marked. */
 #define UNMARKED(name) " EXCEPT SELECT domain, name, bucket FROM dirty WHERE view = '" name "'"
 
-static const struct shape {
-    const char *name;
-    const char *table;
+/* A table that a group has rows in. */
+struct kept {
+    const char *table; /* NULL: there is none more */
     const char *columns;
     const char *clear;
     const char *fill;
     const char *stands, *computed; /* in one order */
+    int keys;                      /* so many of the columns say which row it is */
+};
+
+enum { KEPT_MAX = 2 };
+
+static const struct shape {
+    const char *name;
+    struct kept kept[KEPT_MAX];
     const char *groups;
-    int keys;          /* so many of the columns say which row it is */
     bool is_named;     /* its groups have names */
     int64_t bucket_ms; /* 0: no buckets, but a window */
 } shapes[VIEWS] = {
-    [VIEW_TIER] = {"tier", "tier_performance", TIER_COLUMNS,
-                   "DELETE FROM tier_performance WHERE domain = $1 AND task_type = $2 AND day = $3",
-                   "INSERT INTO tier_performance (" TIER_COLUMNS ") " TIER_ROWS,
-                   "SELECT " TIER_COLUMNS " FROM tier_performance"
-                   " WHERE domain = $1 AND task_type = $2 AND day = $3 ORDER BY model_tier",
-                   TIER_ROWS " ORDER BY 4",
-                   "SELECT domain, task_type, at_ms / 86400000 FROM executions UNION"
-                   " SELECT domain, task_type, day FROM tier_performance" UNMARKED("tier"),
-                   4, true, VIEWS_DAY_MS},
-    [VIEW_POOL] = {"pool", "pool_performance", POOL_COLUMNS,
-                   "DELETE FROM pool_performance WHERE domain = $1 AND hour = $2",
-                   "INSERT INTO pool_performance (" POOL_COLUMNS ") " POOL_ROWS,
-                   "SELECT " POOL_COLUMNS " FROM pool_performance WHERE domain = $1 AND hour = $2"
-                   " ORDER BY pool_type",
-                   POOL_ROWS " ORDER BY 3",
+    [VIEW_TIER] =
+        {"tier",
+         {{"tier_performance", TIER_COLUMNS,
+           "DELETE FROM tier_performance WHERE domain = $1 AND task_type = $2 AND day = $3",
+           "INSERT INTO tier_performance (" TIER_COLUMNS ") " TIER_ROWS,
+           "SELECT " TIER_COLUMNS " FROM tier_performance"
+           " WHERE domain = $1 AND task_type = $2 AND day = $3 ORDER BY model_tier",
+           TIER_ROWS " ORDER BY 4", 4},
+          {"arm_performance", ARM_COLUMNS,
+           "DELETE FROM arm_performance WHERE domain = $1 AND task_type = $2 AND day = $3",
+           "INSERT INTO arm_performance (" ARM_COLUMNS ") " ARM_ROWS,
+           "SELECT " ARM_COLUMNS " FROM arm_performance"
+           " WHERE domain = $1 AND task_type = $2 AND day = $3 ORDER BY arm",
+           ARM_ROWS " ORDER BY 4", 4}},
+         "SELECT domain, task_type, at_ms / 86400000 FROM executions UNION"
+         " SELECT domain, task_type, day FROM tier_performance UNION"
+         " SELECT domain, task_type, day FROM arm_performance" UNMARKED("tier"),
+         true,
+         VIEWS_DAY_MS},
+    [VIEW_POOL] = {"pool",
+                   {{"pool_performance", POOL_COLUMNS,
+                     "DELETE FROM pool_performance WHERE domain = $1 AND hour = $2",
+                     "INSERT INTO pool_performance (" POOL_COLUMNS ") " POOL_ROWS,
+                     "SELECT " POOL_COLUMNS " FROM pool_performance WHERE domain = $1 AND hour = $2"
+                     " ORDER BY pool_type",
+                     POOL_ROWS " ORDER BY 3", 3}},
                    "SELECT domain, '', at_ms / 3600000 FROM executions WHERE pool_type <> '' UNION"
                    " SELECT domain, '', hour FROM pool_performance" UNMARKED("pool"),
-                   3, false, VIEWS_HOUR_MS},
+                   false,
+                   VIEWS_HOUR_MS},
     [VIEW_SOLUTION] =
-        {"solution", "solutions", SOLUTION_COLUMNS,
-         "DELETE FROM solutions WHERE domain = $1 AND hash = $2",
-         "INSERT INTO solutions (" SOLUTION_COLUMNS ") " SOLUTION_ROWS,
-         "SELECT " SOLUTION_COLUMNS " FROM solutions WHERE domain = $1 AND hash = $2",
-         SOLUTION_ROWS,
+        {"solution",
+         {{"solutions", SOLUTION_COLUMNS, "DELETE FROM solutions WHERE domain = $1 AND hash = $2",
+           "INSERT INTO solutions (" SOLUTION_COLUMNS ") " SOLUTION_ROWS,
+           "SELECT " SOLUTION_COLUMNS " FROM solutions WHERE domain = $1 AND hash = $2",
+           SOLUTION_ROWS, 2}},
          "SELECT domain, solution_hash, 0 FROM executions WHERE solution_hash IS NOT NULL UNION"
          " SELECT domain, hash, 0 FROM solutions" UNMARKED("solution"),
-         2, true, 0},
+         true,
+         0},
 };
+
+static bool is_kept(const struct shape *shape, size_t i)
+{
+    return i < KEPT_MAX && shape->kept[i].table != NULL;
+}
 
 const char *views_name(enum view view)
 {
@@ -175,8 +212,10 @@ enum status views_compute(struct database *database, const struct view_group *gr
     const struct value mark[] = {value_str(shape->name), value_text(group->domain),
                                  value_text(group->name), value_integer(group->bucket)};
 
-    TRY(database_do(database, shape->clear, key.each, key.count, NULL, err));
-    TRY(database_do(database, shape->fill, range.each, range.count, NULL, err));
+    for (size_t i = 0; is_kept(shape, i); i++) {
+        TRY(database_do(database, shape->kept[i].clear, key.each, key.count, NULL, err));
+        TRY(database_do(database, shape->kept[i].fill, range.each, range.count, NULL, err));
+    }
     return database_do(database,
                        "DELETE FROM dirty WHERE view = $1 AND domain = $2 AND name = $3"
                        " AND bucket = $4",
@@ -217,19 +256,19 @@ static void print_value(const struct value *value, char *out, size_t size)
     }
 }
 
-static int columns_of(const struct shape *shape)
+static int columns_of(const struct kept *kept)
 {
     int count = 1;
 
-    for (const char *at = shape->columns; *at != '\0'; at++) {
+    for (const char *at = kept->columns; *at != '\0'; at++) {
         count += *at == ',';
     }
     return count;
 }
 
-static struct slice column_name(const struct shape *shape, int column)
+static struct slice column_name(const struct kept *kept, int column)
 {
-    const char *at = shape->columns;
+    const char *at = kept->columns;
 
     for (; column > 0; column--) {
         at += strcspn(at, ",") + 2; /* ", " */
@@ -242,18 +281,17 @@ struct sides {
     const struct rows *view, *computed;
 };
 
-static void describe(const struct view_group *group, const struct sides *sides, int column,
+static void describe(const struct kept *kept, const struct sides *sides, int column,
                      char apart[VIEWS_APART_BYTES])
 {
-    const struct shape *shape = &shapes[group->view];
     const struct rows *any = sides->view == NULL ? sides->computed : sides->view;
     char at[KEYS_MAX][64];
     char found[64] = "missing";
     char expected[64] = "none";
     size_t used = 0;
 
-    used += (size_t)snprintf(apart, VIEWS_APART_BYTES, "%s (", shape->table);
-    for (int i = 0; i < shape->keys; i++) {
+    used += (size_t)snprintf(apart, VIEWS_APART_BYTES, "%s (", kept->table);
+    for (int i = 0; i < kept->keys; i++) {
         const struct value key = rows_value(any, i);
         print_value(&key, at[i], sizeof at[i]);
         used += (size_t)snprintf(apart + used, VIEWS_APART_BYTES - used, "%s%s", i > 0 ? ", " : "",
@@ -264,7 +302,7 @@ static void describe(const struct view_group *group, const struct sides *sides, 
                  sides->view == NULL ? "is missing" : "has no executions");
         return;
     }
-    const struct slice name = column_name(shape, column);
+    const struct slice name = column_name(kept, column);
     const struct value has = rows_value(sides->view, column);
     const struct value is = rows_value(sides->computed, column);
     print_value(&has, found, sizeof found);
@@ -273,20 +311,20 @@ static void describe(const struct view_group *group, const struct sides *sides, 
              (int)name.bytes, name.data, found, expected);
 }
 
-static void compare_row(const struct view_group *group, const struct sides *sides,
+static void compare_row(const struct kept *kept, const struct sides *sides,
                         char apart[VIEWS_APART_BYTES])
 {
-    const int columns = columns_of(&shapes[group->view]);
+    const int columns = columns_of(kept);
 
     if (sides->view == NULL || sides->computed == NULL) {
-        describe(group, sides, 0, apart);
+        describe(kept, sides, 0, apart);
         return;
     }
     for (int i = 0; i < columns && apart[0] == '\0'; i++) {
         const struct value has = rows_value(sides->view, i);
         const struct value is = rows_value(sides->computed, i);
         if (!is_same(&has, &is)) {
-            describe(group, sides, i, apart);
+            describe(kept, sides, i, apart);
         }
     }
 }
@@ -313,24 +351,16 @@ static enum status is_at_edge(struct database *database, const struct view_group
     return STATUS_OK;
 }
 
-enum status views_compare(struct database *database, const struct view_group *group, int64_t now_ms,
-                          char apart[VIEWS_APART_BYTES], struct error *err)
+static enum status compare_table(struct database *database, const struct kept *kept,
+                                 const struct with *key, const struct with *range,
+                                 char apart[VIEWS_APART_BYTES], struct error *err)
 {
-    const struct shape *shape = &shapes[group->view];
-    const struct with key = key_of(group);
-    const struct with range = range_of(group, now_ms);
     struct rows view;
     struct rows computed;
-    bool is_moving = false;
 
-    apart[0] = '\0';
-    TRY(is_at_edge(database, group, now_ms, &is_moving, err));
-    if (is_moving) {
-        return STATUS_OK;
-    }
-    TRY(database_ask(database, shape->stands, key.each, key.count, &view, err));
+    TRY(database_ask(database, kept->stands, key->each, key->count, &view, err));
     const enum status asked =
-        database_ask(database, shape->computed, range.each, range.count, &computed, err);
+        database_ask(database, kept->computed, range->each, range->count, &computed, err);
     if (asked != STATUS_OK) {
         (void)!rows_end(&view);
         return asked;
@@ -340,12 +370,28 @@ enum status views_compare(struct database *database, const struct view_group *gr
         const bool is = rows_next(&computed, err) == ROWS_ONE;
         more = (has || is) && view.status == STATUS_OK && computed.status == STATUS_OK;
         if (more) {
-            compare_row(group, &(struct sides){has ? &view : NULL, is ? &computed : NULL}, apart);
+            compare_row(kept, &(struct sides){has ? &view : NULL, is ? &computed : NULL}, apart);
         }
     }
     const enum status ended = rows_end(&view);
     const enum status also = rows_end(&computed);
     return ended != STATUS_OK ? ended : also;
+}
+
+enum status views_compare(struct database *database, const struct view_group *group, int64_t now_ms,
+                          char apart[VIEWS_APART_BYTES], struct error *err)
+{
+    const struct shape *shape = &shapes[group->view];
+    const struct with key = key_of(group);
+    const struct with range = range_of(group, now_ms);
+    bool is_moving = false;
+
+    apart[0] = '\0';
+    TRY(is_at_edge(database, group, now_ms, &is_moving, err));
+    for (size_t i = 0; !is_moving && apart[0] == '\0' && is_kept(shape, i); i++) {
+        TRY(compare_table(database, &shape->kept[i], &key, &range, apart, err));
+    }
+    return STATUS_OK;
 }
 
 enum status views_list(struct database *database, enum view view, struct rows *rows,

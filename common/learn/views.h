@@ -19,7 +19,7 @@
 enum { VIEWS_DAY_MS = 86400000, VIEWS_HOUR_MS = 3600000, VIEWS_SOLUTION_DAYS = 90 };
 
 enum view {
-    VIEW_TIER,     /* tier_performance, by domain, task type and day */
+    VIEW_TIER,     /* tier_performance and arm_performance, by domain, task type and day */
     VIEW_POOL,     /* pool_performance, by domain and hour */
     VIEW_SOLUTION, /* solutions, by domain and hash */
     VIEWS

@@ -129,7 +129,7 @@ Test(cli_learn, a_copy_brings_back_what_was_forgotten_after_it)
     RUN(0, "learn", "task", "--domain", "acme.shop", "--task-id", "t-0", "--json");
     PRINTS("\"task_id\":\"t-0\"");
     RUN(0, "learn", "migrate", "--dry-run");
-    PRINTS("would go from version 1");
+    PRINTS("would go from version 2");
 }
 
 Test(cli_learn, a_store_is_adopted_as_the_fleets)

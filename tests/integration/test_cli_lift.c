@@ -53,6 +53,9 @@ static void setup(void)
     put("open", "enriched", 40, 24);
     put("open", "holdout", 10, 5);
     put("alone", "enriched", 3, 3);
+    for (size_t left = 1; left > 0;) {
+        OK(store_refresh(store, clock_unix_ms(), 100, &left, &err));
+    }
     store_close(store);
 }
 

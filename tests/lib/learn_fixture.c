@@ -169,6 +169,9 @@ void learn_dump(struct strbuf *out)
          "SELECT domain, task_type, day, model_tier, executions, finished, successes, costed, cost,"
          " rated, quality, tokens, timed, duration, duration_p95 FROM tier_performance"
          " ORDER BY domain, task_type, day, model_tier"},
+        {"arm_performance", 9,
+         "SELECT domain, task_type, day, arm, executions, finished, successes, tokens, cost"
+         " FROM arm_performance ORDER BY 1, 2, 3, 4"},
         {"pool_performance", 12,
          "SELECT domain, hour, pool_type, executions, finished, successes, waited, wait, timed,"
          " duration, duration_p95, peak_memory_mb FROM pool_performance"
