@@ -38,6 +38,10 @@ class Recorder:
         )
         return json.loads(done.stdout)
 
+    def tasks_compared(self, domain):
+        said = self.ask("lift", "--domain", domain)
+        return said["with"]["tasks"] + said["without"]["tasks"]
+
 
 @pytest.fixture
 def recorder(fleet, tmp_path):
@@ -90,9 +94,8 @@ def test_lift_says_whom_examples_help_and_whom_they_hurt_with_the_right_interval
         for domain in domains.values():
             sh.messages(domain, "notice period for tenants", wait_ms=10000)
         seen = {name: live_through(sh, domains[name], name) for name in WORLDS}
-    until(lambda: recorder.ask("learn", "stats")[0]["executions"] == len(WORLDS) * TASKS, "all outcomes")
-
     for name, arms in seen.items():
+        until(lambda name=name: recorder.tasks_compared(domains[name]) == TASKS, "all outcomes")
         said = recorder.ask("lift", "--domain", domains[name])
         assert [said["with"]["successes"], said["with"]["tasks"]] == arms["with"]
         assert [said["without"]["successes"], said["without"]["tasks"]] == arms["without"]
