@@ -38,9 +38,11 @@
     CALL(column_double)                                                                            \
     CALL(column_int64)                                                                             \
     CALL(column_type)                                                                              \
+    CALL(db_filename)                                                                              \
     CALL(errmsg)                                                                                   \
     CALL(exec)                                                                                     \
     CALL(extended_errcode)                                                                         \
+    CALL(filename_wal)                                                                             \
     CALL(finalize)                                                                                 \
     CALL(get_autocommit)                                                                           \
     CALL(libversion)                                                                               \
@@ -80,7 +82,7 @@ struct file {
     sqlite3 *handle;
     char *path;
     dev_t device;
-    ino_t inode;
+    ino_t inode, log_inode; /* of the log beside it; 0: not known yet */
     struct statement statements[STATEMENTS_MAX];
     size_t count;
     int64_t limit_ms; /* of a statement; 0 = none */
@@ -284,9 +286,26 @@ static enum status open_file(const char *path, enum database_mode mode, struct d
     return STATUS_OK;
 }
 
+/* What stands in a log that nobody will see again goes into the file before it is too late. */
+static enum status check_log(struct file *file, struct error *err)
+{
+    const char *name = sqlite.filename_wal(sqlite.db_filename(file->handle, "main"));
+    struct stat at;
+
+    const ino_t inode = stat(name, &at) == 0 ? at.st_ino : 0;
+    if (file->log_inode == 0) {
+        file->log_inode = inode;
+    }
+    if (inode == file->log_inode) {
+        return STATUS_OK;
+    }
+    (void)sqlite.exec(file->handle, "PRAGMA wal_checkpoint(FULL)", NULL, NULL, NULL);
+    return error_set(err, STATUS_UNAVAILABLE, "\"%s\" was deleted or replaced", name);
+}
+
 static enum status check(struct database *database, struct error *err)
 {
-    const struct file *file = file_of(database);
+    struct file *file = file_of(database);
     struct stat at;
 
     if (stat(file->path, &at) != 0) {
@@ -299,7 +318,7 @@ static enum status check(struct database *database, struct error *err)
                          "was opened",
                          file->path);
     }
-    return STATUS_OK;
+    return check_log(file, err);
 }
 
 /* Of the library: whether to end the statement. */

@@ -491,6 +491,30 @@ static void read_file(const char *name, char *bytes, size_t size)
     fclose(file);
 }
 
+/* What a careless hand takes for rubbish beside the file. */
+Test(learn_store, a_log_that_is_deleted_takes_nothing_with_it)
+{
+    const struct part first = learn_part("execution", "t1", "j1", DAY);
+    const struct part second = learn_part("execution", "t2", "j2", DAY);
+    struct store *reader = NULL;
+    char log[320];
+
+    learn_put(&first);
+    OK(store_open(learn_path, STORE_READ, &reader, &err)); /* the writer is not the last to close */
+    snprintf(log, sizeof log, "%s-wal", learn_path);
+    cr_assert_eq(unlink(log), 0);
+    cr_assert_eq(store_put(learn_store, &second, 1, &err), STATUS_UNAVAILABLE);
+    cr_assert_not_null(strstr(err.text, log), "%s", err.text);
+    learn_reopen(learn_path);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
+    learn_put(&second);
+    store_close(reader);
+    learn_put(&second);
+    learn_reopen(learn_path);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 2);
+    check_is_whole();
+}
+
 /* Another program's may have a table `meta` with a version, as browsers' do. */
 Test(learn_store, another_programs_database_is_refused_and_not_a_byte_of_it_is_changed)
 {
