@@ -175,4 +175,36 @@ Test(cli_learn, what_is_missing_or_wrong_is_named)
     SAYS("expected the path of a file");
     RUN(2, "learn", "stats", "--learn", "");
     SAYS("no learning store is named");
+    RUN(2, "learn", "backup", "");
+    SAYS("expected the path of a file");
+    RUN(2, "learn", "fly");
+    SAYS("migrate, adopt or forget");
+}
+
+/* More than a buffer, so that it is not the end of the program that sees it. */
+Test(cli_learn, a_full_disk_behind_an_export_is_told)
+{
+    struct store *store = NULL;
+    struct error err = {0};
+    char text[60000];
+    char line[800];
+    char program[512];
+    char said[400] = "";
+
+    memset(text, 'x', sizeof text);
+    OK(store_open(path, STORE_CHANGE, &store, &err));
+    const struct part part = {.domain = slice_of("acme.shop"),
+                              .job_id = slice_of("j"),
+                              .at_ms = 1,
+                              .body = {.kind = slice_of("routing"),
+                                       .task_id = slice_of("t-1"),
+                                       .task_description = {text, sizeof text}}};
+    OK(store_put(store, &part, 1, &err));
+    store_close(store);
+    snprintf(line, sizeof line, "%s learn export 2>&1 >/dev/full",
+             test_program("stillhouse", program));
+    FILE *shell = popen(line, "r");
+    cr_assert_gt(fread(said, 1, sizeof said - 1, shell), 0);
+    cr_assert_neq(pclose(shell), 0);
+    cr_assert_str_eq(said, "stillhouse: standard output: No space left on device\n");
 }

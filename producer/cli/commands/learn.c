@@ -110,13 +110,14 @@ static void show_table(const struct store_question *question, struct rows *rows,
     table_free(&table);
 }
 
-/* Prints and empties it; false once nobody reads. */
-static bool print_text(struct strbuf *text)
+/* Prints and empties it. Ends the program where that fails: later nothing says why any more. */
+static void print_text(struct strbuf *text)
 {
     strbuf_must(text);
-    fwrite(text->data, 1, text->bytes, stdout);
+    if (fwrite(text->data, 1, text->bytes, stdout) != text->bytes) {
+        cli_exit(CLI_FAILED);
+    }
     strbuf_reset(text);
-    return !ferror(stdout);
 }
 
 /* For programs, a row at a time: CSV, or a line of JSON. */
@@ -127,14 +128,16 @@ static void show_lines(const struct store_question *question, bool csv, struct r
 
     if (csv) {
         question_csv(question, NULL, &text);
+        print_text(&text);
     }
-    while (print_text(&text) && rows_next(rows, err) == ROWS_ONE) {
+    while (rows_next(rows, err) == ROWS_ONE) {
         if (csv) {
             question_csv(question, rows, &text);
         } else {
             question_json(question, rows, &text);
             strbuf_append_char(&text, '\n');
         }
+        print_text(&text);
     }
     strbuf_free(&text);
 }

@@ -164,11 +164,13 @@ static bool is_among(const char *list, const char *word)
  * word, what stands behind it, "QUEUE ID ... or QUEUE --all". */
 static const char *describe(const struct command *command, const char *word, char out[256])
 {
-    const char *texts[16];
+    enum { TEXTS_MAX = 32 };
+    const char *texts[TEXTS_MAX];
     size_t count = 0;
     size_t bytes = 0;
 
-    for (const struct cli_form *form = command->forms; form->run != NULL && count < 16; form++) {
+    for (const struct cli_form *form = command->forms; form->run != NULL && count < TEXTS_MAX;
+         form++) {
         const char *text = word == NULL && form->word != NULL ? form->word : form->usage;
         bool said = word != NULL && !is_same(word, form->word);
         for (size_t i = 0; i < count; i++) {
