@@ -854,34 +854,48 @@ enum status store_mend(struct store *store, int64_t now_unix_ms, struct store_ch
     return STATUS_OK;
 }
 
-enum status store_migrate(const char *where, int to, bool is_trial, int *from, struct error *err)
+/* Before a step down, since what a version knows is lost with it. */
+static enum status keep_copy(struct database *database, const char *where,
+                             struct store_migration *migration, struct error *err)
 {
-    const size_t aim = to == 0 ? schema_steps.count : (size_t)to;
-    struct database *database = NULL;
+    if (snprintf(migration->copy, sizeof migration->copy, "%s.version-%d", where,
+                 migration->from) >= (int)sizeof migration->copy) {
+        return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
+    }
+    return migration->is_trial ? STATUS_OK : database_copy(database, migration->copy, err);
+}
+
+static enum status migrate(struct database *database, const char *where,
+                           struct store_migration *migration, struct error *err)
+{
+    const int newest = (int)schema_steps.count;
     size_t version = 0;
-    char copy_path[4096];
+
+    TRY(schema_version(database, &schema_steps, &version, err));
+    migration->from = (int)version;
+    migration->to = migration->to == 0 ? newest : migration->to;
+    if (migration->to < 1 || migration->to > newest) {
+        return error_set(err, STATUS_INVALID, "version %d: expected 1 to %d", migration->to,
+                         newest);
+    }
+    if (migration->to < migration->from) {
+        TRY(keep_copy(database, where, migration, err));
+    }
+    return migration->is_trial
+               ? STATUS_OK
+               : schema_migrate(database, &schema_steps, (size_t)migration->to, err);
+}
+
+enum status store_migrate(const char *where, struct store_migration *migration, struct error *err)
+{
+    struct database *database = NULL;
     int lock = -1;
 
-    *from = 0;
-    enum status status = database_open(where, DATABASE_WRITE, &database, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = database_own(where, &lock, err);
+    migration->copy[0] = '\0';
+    TRY(database_open(where, DATABASE_WRITE, &database, err));
+    enum status status = database_own(where, &lock, err);
     if (status == STATUS_OK) {
-        status = schema_version(database, &schema_steps, &version, err);
-        *from = (int)version;
-    }
-    if (status == STATUS_OK && !is_trial && aim < version) {
-        snprintf(copy_path, sizeof copy_path, "%s.version-%zu", where, version);
-        status = database_copy(database, copy_path, err);
-    }
-    if (status == STATUS_OK && (aim < 1 || aim > schema_steps.count)) {
-        status = error_set(err, STATUS_INVALID, "version %zu: expected 1 to %zu", aim,
-                           schema_steps.count);
-    }
-    if (status == STATUS_OK && !is_trial) {
-        status = schema_migrate(database, &schema_steps, aim, err);
+        status = migrate(database, where, migration, err);
     }
     database_close(database);
     database_disown(lock);
@@ -903,18 +917,26 @@ static enum status check_standing(const char *where, struct error *err)
     return status == STATUS_GARBLED || status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
-/* A whole file in the same folder: it takes the place in one step. */
+/* A whole file in the same folder: it takes the place in one step. One of an older version goes up
+ * when its recorder opens it. */
 static enum status fetch(const char *from, const char *to, struct error *err)
 {
-    struct store *store = NULL;
+    struct database *copy = NULL;
+    size_t version = 0;
 
-    TRY(store_open(from, STORE_READ, &store, err));
-    enum status status = database_verify(store->database, err);
+    TRY(database_open(from, DATABASE_READ, &copy, err));
+    enum status status = schema_version(copy, &schema_steps, &version, err);
+    if (status == STATUS_OK && version == 0) {
+        status = error_set(err, STATUS_INVALID, "the file is empty");
+    }
+    if (status == STATUS_OK) {
+        status = database_verify(copy, err);
+    }
     if (status == STATUS_OK) {
         unlink(to);
-        status = store_backup(store, to, err);
+        status = database_copy(copy, to, err);
     }
-    store_close(store);
+    database_close(copy);
     return status == STATUS_OK ? STATUS_OK : error_wrap(err, "\"%s\"", from);
 }
 

@@ -104,10 +104,16 @@ enum status store_backup(struct store *store, const char *to, struct error *err)
  * UNAVAILABLE names who writes. */
 enum status store_restore(const char *where, const char *from, struct error *err) MUSTCHECK;
 
-/* Brings a store that nobody writes to version `to` (0: the newest). Before the first step down a
- * copy is made beside it, `where`.version-N. With `is_trial` nothing is changed; *from: the version
- * that it has. */
-enum status store_migrate(const char *where, int to, bool is_trial, int *from,
+/* Brings a store that nobody writes to another version, a step and a transaction after the other.
+ * Before the first step down a copy is made beside it; FAILED where there is a file of that name
+ * already. With is_trial nothing is changed, and the rest is as it would be. */
+struct store_migration {
+    bool is_trial;
+    int to;         /* 0: the newest; set to that */
+    int from;       /* set: the version that it has */
+    char copy[512]; /* set: `where`.version-N, "" where no step goes down */
+};
+enum status store_migrate(const char *where, struct store_migration *migration,
                           struct error *err) MUSTCHECK;
 
 /* Reads the whole file and recomputes every group of the views, as of one moment, while others

@@ -129,7 +129,21 @@ Test(cli_learn, a_copy_brings_back_what_was_forgotten_after_it)
     RUN(0, "learn", "task", "--domain", "acme.shop", "--task-id", "t-0", "--json");
     PRINTS("\"task_id\":\"t-0\"");
     RUN(0, "learn", "migrate", "--dry-run");
-    PRINTS("would go from version 2");
+    PRINTS("has version 2");
+    RUN(0, "learn", "migrate", "--to", "1", "--dry-run");
+    PRINTS("would be copied to ");
+    PRINTS(".version-2");
+    PRINTS("would go from version 2 to 1");
+    RUN(0, "learn", "migrate", "--to", "1");
+    PRINTS("went from version 2 to 1");
+    RUN(1, "learn", "stats");
+    SAYS("has version 1, expected 2");
+    RUN(0, "learn", "migrate");
+    PRINTS("went from version 1 to 2");
+    RUN(1, "learn", "migrate", "--to", "1");
+    SAYS("a file is there already");
+    RUN(1, "learn", "migrate", "--to", "3");
+    SAYS("version 3: expected 1 to 2");
 }
 
 Test(cli_learn, a_store_is_adopted_as_the_fleets)

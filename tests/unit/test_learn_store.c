@@ -388,7 +388,7 @@ Test(learn_store, a_copy_is_put_back_and_what_stood_there_is_kept)
     const struct part second = learn_part("execution", "t2", "j2", DAY);
     char copy[260];
     char old[260];
-    int version = 0;
+    struct store_migration trial = {.is_trial = true};
 
     learn_put(&first);
     snprintf(copy, sizeof copy, "%s/copy.db", learn_folder);
@@ -397,13 +397,12 @@ Test(learn_store, a_copy_is_put_back_and_what_stood_there_is_kept)
     cr_assert_eq(store_backup(learn_store, copy, &err), STATUS_FAILED);
     learn_put(&second);
     cr_assert_eq(store_restore(learn_path, copy, &err), STATUS_UNAVAILABLE);
-    cr_assert_eq(store_migrate(learn_path, 0, true, &version, &err), STATUS_UNAVAILABLE);
+    cr_assert_eq(store_migrate(learn_path, &trial, &err), STATUS_UNAVAILABLE);
     store_close(learn_store);
     learn_store = NULL;
 
-    OK(store_migrate(learn_path, 0, true, &version, &err));
-    cr_assert_eq(version, (int)schema_steps.count);
-    cr_assert_eq(store_migrate(learn_path, 99, false, &version, &err), STATUS_INVALID);
+    OK(store_migrate(learn_path, &trial, &err));
+    cr_assert_eq(trial.from, (int)schema_steps.count);
     cr_assert_eq(store_restore(learn_path, learn_folder, &err), STATUS_FAILED);
     OK(store_restore(learn_path, copy, &err));
     OK(store_open(old, STORE_READ, &learn_store, &err));
@@ -524,7 +523,7 @@ Test(learn_store, another_programs_database_is_refused_and_not_a_byte_of_it_is_c
     char theirs[300];
     char sql[600];
     struct store *other = NULL;
-    int version = 0;
+    struct store_migration up = {.to = 0};
 
     snprintf(theirs, sizeof theirs, "%s/theirs.db", learn_folder);
     snprintf(sql, sizeof sql,
@@ -535,7 +534,7 @@ Test(learn_store, another_programs_database_is_refused_and_not_a_byte_of_it_is_c
     read_file(theirs, before, BYTES);
     cr_assert_eq(store_open(theirs, STORE_WRITE, &other, &err), STATUS_INVALID);
     cr_assert_eq(store_open(theirs, STORE_CHANGE, &other, &err), STATUS_INVALID);
-    cr_assert_eq(store_migrate(theirs, 0, false, &version, &err), STATUS_INVALID);
+    cr_assert_eq(store_migrate(theirs, &up, &err), STATUS_INVALID);
     read_file(theirs, after, BYTES);
     cr_assert_arr_eq(before, after, BYTES);
 }

@@ -261,18 +261,23 @@ int cmd_learn_restore(struct cli *cli)
 
 int cmd_learn_migrate(struct cli *cli)
 {
-    const bool is_trial = cli_has(cli, "dry-run");
-    const int to = (int)cli_int(cli, "to", 1, INT32_MAX, 0);
+    struct store_migration migration = {.is_trial = cli_has(cli, "dry-run"),
+                                        .to = (int)cli_int(cli, "to", 1, INT32_MAX, 0)};
     struct error err = {0};
-    int from = 0;
 
-    if (store_migrate(cli_store_path(cli), to, is_trial, &from, &err) != STATUS_OK) {
+    if (store_migrate(cli_store_path(cli), &migration, &err) != STATUS_OK) {
         return cli_fail(&err);
     }
-    if (to == 0) {
-        printf("%s version %d to the newest\n", is_trial ? "would go from" : "went from", from);
-    } else {
-        printf("%s version %d to %d\n", is_trial ? "would go from" : "went from", from, to);
+    if (migration.from == migration.to) {
+        printf("has version %d\n", migration.to);
+    }
+    if (migration.copy[0] != '\0') {
+        printf("%s to \"%s\"\n", migration.is_trial ? "would be copied" : "copied", migration.copy);
+    }
+    for (int at = migration.from; at != migration.to;) {
+        const int next = at < migration.to ? at + 1 : at - 1;
+        printf("%s from version %d to %d\n", migration.is_trial ? "would go" : "went", at, next);
+        at = next;
     }
     return CLI_DONE;
 }
