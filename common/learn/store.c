@@ -892,8 +892,8 @@ enum status store_migrate(const char *where, struct store_migration *migration, 
     int lock = -1;
 
     migration->copy[0] = '\0';
-    TRY(database_open(where, DATABASE_WRITE, &database, err));
-    enum status status = database_own(where, &lock, err);
+    TRY(database_open(where, migration->is_trial ? DATABASE_READ : DATABASE_WRITE, &database, err));
+    enum status status = migration->is_trial ? STATUS_OK : database_own(where, &lock, err);
     if (status == STATUS_OK) {
         status = migrate(database, where, migration, err);
     }

@@ -106,7 +106,9 @@ enum status store_restore(const char *where, const char *from, struct error *err
 
 /* Brings a store that nobody writes to another version, a step and a transaction after the other.
  * Before the first step down a copy is made beside it; FAILED where there is a file of that name
- * already. With is_trial nothing is changed, and the rest is as it would be. */
+ * already. With is_trial nothing is changed, somebody may be writing, and the rest is as it would
+ * be.
+ */
 struct store_migration {
     bool is_trial;
     int to;         /* 0: the newest; set to that */

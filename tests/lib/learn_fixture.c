@@ -172,6 +172,9 @@ void learn_dump(struct strbuf *out)
         {"arm_performance", 9,
          "SELECT domain, task_type, day, arm, executions, finished, successes, tokens, cost"
          " FROM arm_performance ORDER BY 1, 2, 3, 4"},
+        {"arm_performance", 9,
+         "SELECT domain, task_type, day, arm, executions, finished, successes, tokens, cost"
+         " FROM arm_performance ORDER BY domain, task_type, day, arm"},
         {"pool_performance", 12,
          "SELECT domain, hour, pool_type, executions, finished, successes, waited, wait, timed,"
          " duration, duration_p95, peak_memory_mb FROM pool_performance"
