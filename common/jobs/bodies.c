@@ -77,8 +77,11 @@ static enum status read_text(const struct kind_field *field, const struct mp_val
         return check_full(field->name.data, *out, err);
     case FIELD_WORD: {
         char expected[160];
+        if (kind_is_word(field->words, *out)) {
+            return STATUS_OK;
+        }
         snprintf(expected, sizeof expected, "one of %s", field->words);
-        return kind_is_word(field->words, *out) ? STATUS_OK : mp_wrong(named, expected, value, err);
+        return mp_wrong(named, expected, value, err);
     }
     default:
         if (out->bytes == 0 && !named.required) {
@@ -109,17 +112,14 @@ static enum status read_number(const struct kind_field *field, const struct mp_v
     if (!out->given && !named.required) {
         return STATUS_OK;
     }
+    if (mp_number(value, &number) && number >= (double)field->least &&
+        number <= (double)field->most) {
+        out->value = number;
+        return STATUS_OK;
+    }
     snprintf(expected, sizeof expected, "a number from %" PRId64 " to %" PRId64, field->least,
              field->most);
-    if (!out->given) {
-        return mp_missing(named, expected, err);
-    }
-    if (!mp_number(value, &number) || number < (double)field->least ||
-        number > (double)field->most) {
-        return mp_wrong(named, expected, value, err);
-    }
-    out->value = number;
-    return STATUS_OK;
+    return out->given ? mp_wrong(named, expected, value, err) : mp_missing(named, expected, err);
 }
 
 static enum status read_truth(const struct kind_field *field, const struct mp_value *value,
@@ -178,27 +178,40 @@ static enum status read_list(const struct kind_field *field, const struct mp_val
     return STATUS_OK;
 }
 
-/* A map that is read by a shape: the value of each field, and what its WORD says. */
+/* A map that is read by a shape: the value of each field, what its WORD says, and which fields
+ * belong to such a body. */
 struct found {
     const struct mp_value *map;
     const struct kind_shape *shape;
     struct mp_value values[SHAPE_FIELDS_MAX];
+    bool belongs[SHAPE_FIELDS_MAX];
     struct slice word;
+    size_t next; /* the field that is looked at next */
 };
 
-static size_t find_field(const struct kind_shape *shape, const struct mp_value *key)
+/* Looked for behind the one that was found last: there it stands where the map has the order of
+ * the table. */
+static size_t find_field(struct found *found, const struct mp_value *key)
 {
-    size_t i = 0;
+    const struct kind_shape *shape = found->shape;
 
-    if (key->type != MP_STR) {
-        return shape->count;
+    for (size_t tried = 0; key->type == MP_STR && tried < shape->count; tried++) {
+        const size_t i = found->next < shape->count ? found->next : 0;
+        found->next = i + 1;
+        if (shape->fields[i].name.bytes == key->bytes.bytes &&
+            memcmp(shape->fields[i].name.data, key->bytes.data, key->bytes.bytes) == 0) {
+            return i;
+        }
     }
-    while (i < shape->count &&
-           (shape->fields[i].name.bytes != key->bytes.bytes ||
-            memcmp(shape->fields[i].name.data, key->bytes.data, key->bytes.bytes) != 0)) {
-        i++;
+    return shape->count;
+}
+
+static void note_word(struct found *found, struct slice word)
+{
+    found->word = word;
+    for (size_t i = 0; i < found->shape->count; i++) {
+        found->belongs[i] = kind_has(&found->shape->fields[i], word);
     }
-    return i;
 }
 
 /* nil counts as absent; of equal keys the last one counts. */
@@ -212,7 +225,7 @@ static void find_values(struct found *found, const struct mp_value *map)
         found->values[i].type = MP_NONE;
     }
     while (mp_next(&cursor, &key) && mp_next(&cursor, &value)) {
-        const size_t i = find_field(found->shape, &key);
+        const size_t i = find_field(found, &key);
         if (i < found->shape->count) {
             value.type = value.type == MP_NIL ? MP_NONE : value.type;
             found->values[i] = value;
@@ -221,15 +234,15 @@ static void find_values(struct found *found, const struct mp_value *map)
 }
 
 /* False for what goes to metadata where a kind takes the rest. */
-static bool is_field(const void *context, const struct mp_value *key)
+static bool is_field(void *context, const struct mp_value *key)
 {
-    const struct found *found = context;
-    const size_t i = find_field(found->shape, key);
+    struct found *found = context;
+    const size_t i = find_field(found, key);
 
-    return i < found->shape->count && kind_has(&found->shape->fields[i], found->word);
+    return i < found->shape->count && found->belongs[i];
 }
 
-static enum status read_metadata(const struct kind_field *field, const struct found *found,
+static enum status read_metadata(const struct kind_field *field, struct found *found,
                                  const struct reading *how, struct metadata *out, struct error *err)
 {
     const struct mp_field named = {field->name, false};
@@ -286,7 +299,7 @@ static enum status check_either(const struct found *found, struct error *err)
 
     for (size_t i = 0; i < found->shape->count; i++) {
         const struct kind_field *field = &found->shape->fields[i];
-        if ((field->rules & FIELD_EITHER) == 0 || !kind_has(field, found->word)) {
+        if ((field->rules & FIELD_EITHER) == 0 || !found->belongs[i]) {
             continue;
         }
         if (found->values[i].type != MP_NONE) {
@@ -308,12 +321,13 @@ enum status bodies_read(const struct kind_shape *shape, const struct mp_value *m
     memset(out, 0, shape->bytes);
     found.map = map;
     found.shape = shape;
-    found.word = (struct slice){NULL, 0};
+    found.next = 0;
+    note_word(&found, (struct slice){NULL, 0});
     find_values(&found, map);
     for (size_t i = 0; status == STATUS_OK && i < shape->count; i++) {
         const struct kind_field *field = &shape->fields[i];
         void *member = (char *)out + field->at;
-        if (!kind_has(field, found.word)) {
+        if (!found.belongs[i]) {
             continue;
         }
         if (field->type == FIELD_METADATA) {
@@ -322,7 +336,7 @@ enum status bodies_read(const struct kind_shape *shape, const struct mp_value *m
         }
         status = read_field(field, &found.values[i], how, member, err);
         if (status == STATUS_OK && field->type == FIELD_WORD && found.word.data == NULL) {
-            found.word = *(const struct slice *)member;
+            note_word(&found, *(const struct slice *)member);
         }
     }
     return status == STATUS_OK ? check_either(&found, err) : status;

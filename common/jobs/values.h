@@ -39,8 +39,8 @@ struct metadata_source {
     const struct mp_value *map;  /* MP_NONE: there is none */
     const char *reserved;        /* keys that are ours; words with single spaces between */
     const struct mp_value *body; /* NULL: takes no rest */
-    bool (*is_field)(const void *context, const struct mp_value *key);
-    const void *context;
+    bool (*is_field)(void *context, const struct mp_value *key);
+    void *context;
 };
 
 /* Strictly: INVALID names the key that cannot be kept, or that there are too many. Leniently: what
