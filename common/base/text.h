@@ -58,6 +58,11 @@ bool text_is_id(const char *text, size_t bytes) MUSTCHECK;
 /* A new UUIDv7 as text (36 bytes and NUL) from `unix_ms` and the kernel's random numbers. */
 void text_make_id(int64_t unix_ms, char out[37]);
 
+/* The id of a job that follows from another: "<id><suffix>"; where that is too long, with the hash
+ * of the id in its place. `suffix` of a few bytes. Returns `out`. */
+const char *text_derive_id(const char *id, size_t bytes, const char *suffix,
+                           char out[TEXT_ID_MAX + 1]);
+
 /* "250ms", "5s", "2m", "1h", "7d" or a bare number of milliseconds "0" (only zero may lack a unit).
  * False when it is anything else, negative, or over INT64_MAX / 2. */
 bool text_parse_duration(const char *text, int64_t *out_ms) MUSTCHECK;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <nettle/sha2.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -100,6 +101,20 @@ void text_hash_raw(const void *data, size_t bytes, char out[TEXT_HASH_CHARS + 1]
     sha256_init(&context);
     sha256_update(&context, bytes, data);
     hash_end(&context, out);
+}
+
+const char *text_derive_id(const char *id, size_t bytes, const char *suffix,
+                           char out[TEXT_ID_MAX + 1])
+{
+    char hash[TEXT_HASH_CHARS + 1];
+
+    if (bytes + strlen(suffix) > TEXT_ID_MAX) {
+        text_hash(id, bytes, hash);
+        id = hash;
+        bytes = TEXT_HASH_CHARS;
+    }
+    snprintf(out, TEXT_ID_MAX + 1, "%.*s%s", (int)bytes, id, suffix);
+    return out;
 }
 
 void text_make_id(int64_t unix_ms, char out[37])

@@ -23,7 +23,7 @@
 enum { KEEP_BYTES = 64 * 1024, TOKEN_HEADER_BYTES = 2048 };
 
 struct chroma_collection {
-    char domain[TEXT_DOMAIN_MAX + 1];
+    char domain[CHROMA_DOMAIN_BYTES]; /* as it is asked for */
     char id[CHROMA_ID_BYTES];
     UT_hash_handle hh;
 };
@@ -209,9 +209,14 @@ void chroma_set_url(struct chroma *chroma, const char *base, const char *path)
 
 /* ---- the collection of a domain ---- */
 
-static void collection_name(const char *domain, char out[CHROMA_NAME_BYTES])
+/* False: it is no domain. */
+static bool collection_name(const char *domain, char out[CHROMA_NAME_BYTES])
 {
-    snprintf(out, CHROMA_NAME_BYTES, "sh-%s", domain);
+    const bool is_tasks = strncmp(domain, CHROMA_TASKS, strlen(CHROMA_TASKS)) == 0;
+    const char *of = is_tasks ? domain + strlen(CHROMA_TASKS) : domain;
+
+    snprintf(out, CHROMA_NAME_BYTES, "%s%s", is_tasks ? CHROMA_TASKS_NAME : CHROMA_NAME, of);
+    return text_is_domain(of, strlen(of));
 }
 
 static void write_create_request(const struct chroma *chroma, const char *name, struct strbuf *out)
@@ -282,18 +287,16 @@ static enum status resolve(struct chroma *chroma, const char *domain, bool creat
                            struct chroma_collection **out, struct error *err)
 {
     char name[CHROMA_NAME_BYTES];
-    size_t bytes = strlen(domain);
 
-    if (!text_is_domain(domain, bytes)) {
+    if (!collection_name(domain, name)) {
         char excerpt[48];
         return error_set(err, STATUS_INVALID, "\"%s\" is not a domain",
-                         text_excerpt(domain, bytes, excerpt));
+                         text_excerpt(domain, strlen(domain), excerpt));
     }
     HASH_FIND_STR(chroma->collections, domain, *out);
     if (*out != NULL) {
         return STATUS_OK;
     }
-    collection_name(domain, name);
     enum status status =
         create ? create_collection(chroma, name, err) : find_collection(chroma, name, err);
     if (status == STATUS_OK) {
@@ -331,10 +334,12 @@ enum status chroma_open_collection(struct chroma *chroma, const char *domain, bo
 static enum status call_collection(struct chroma *chroma, const struct chroma_action *action,
                                    const struct chroma_collection *collection, struct error *err)
 {
+    char name[CHROMA_NAME_BYTES];
     char what[CHROMA_NAME_BYTES + 32];
     const bool has_body = strcmp(action->method, "POST") == 0;
 
-    snprintf(what, sizeof what, "%s \"sh-%s\"", action->name, action->domain);
+    (void)collection_name(action->domain, name); /* it was looked up by it */
+    snprintf(what, sizeof what, "%s \"%s\"", action->name, name);
     chroma_set_url(chroma, chroma->database_url, "/collections/");
     strbuf_append_str(&chroma->url, collection->id);
     strbuf_append_char(&chroma->url, '/');

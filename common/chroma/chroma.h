@@ -5,14 +5,15 @@
  *     status = chroma_get(chroma, &(struct chroma_select){.domain = "legal", .limit = 10}, &arena,
  *                         &hits, &err);
  *
- * Collections are named by domain ("sh-" + domain). The name -> UUID map is cached in the handle;
- * on a 404 it is forgotten and the call is made once more. Created with space cosine and the HNSW
- * settings of our design, carrying the embedder's identity in their metadata; one made by another
- * embedder, of another dimension or another space is refused: STATUS_MISMATCH with both named.
- * Statuses: UNREACHABLE, TIMEOUT, UNAVAILABLE (429/503/504, retry_after_ms), REFUSED (401/403 and
- * other 4xx), INVALID (the server refused the data: 400/413/422), NOT_FOUND (no such collection),
- * MISMATCH, GARBLED.
- * One thread per handle.
+ * Collections are named by domain: "sh-" + domain. Where a call takes a domain it also takes
+ * CHROMA_TASKS and a domain: the collection of the vectors of its tasks, "sh_tasks-" + domain,
+ * which no domain's own can be named. The name -> UUID map is cached in the handle; on a 404 it is
+ * forgotten and the call is made once more. Created with space cosine and the HNSW settings of our
+ * design, carrying the embedder's identity in their metadata; one made by another embedder, of
+ * another dimension or another space is refused: STATUS_MISMATCH with both named. Statuses:
+ * UNREACHABLE, TIMEOUT, UNAVAILABLE (429/503/504, retry_after_ms), REFUSED (401/403 and other 4xx),
+ * INVALID (the server refused the data: 400/413/422), NOT_FOUND (no such collection), MISMATCH,
+ * GARBLED. One thread per handle.
  */
 #ifndef STILLHOUSE_CHROMA_CHROMA_H
 #define STILLHOUSE_CHROMA_CHROMA_H
@@ -23,8 +24,12 @@
 
 #include "base/arena.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "http/client.h"
 #include "jobs/bodies.h"
+
+#define CHROMA_TASKS "tasks:" /* CHROMA_TASKS "legal" */
+enum { CHROMA_DOMAIN_BYTES = sizeof CHROMA_TASKS + TEXT_DOMAIN_MAX };
 
 struct chroma; /* opaque */
 
@@ -156,7 +161,9 @@ enum status chroma_delete(struct chroma *chroma, const char *domain, const struc
 enum status chroma_count(struct chroma *chroma, const char *domain, int64_t *count,
                          struct error *err) MUSTCHECK;
 
-/* A page of collections: the domains of those that are named like ours. */
+/* A page of collections: the domains of those that are named like ours, of tasks' with
+ * CHROMA_TASKS.
+ */
 struct chroma_domains {
     size_t offset;        /* in: collections of all names */
     size_t limit;         /* in */

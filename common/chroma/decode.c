@@ -8,6 +8,7 @@
  * a time.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "chroma/internal.h"
@@ -372,17 +373,33 @@ enum status chroma_walk_next(struct chroma_walk *walk, struct arena *arena,
                                            : STATUS_OK;
 }
 
-/* The domain in the name of a collection of ours; NULL: it is somebody else's. */
-static const char *domain_of(const cJSON *collection)
+/* What a name of ours has behind `start`; NULL: it is none. */
+static const char *domain_behind(const char *start, const char *name)
 {
-    static const char ours[] = "sh-";
-    const cJSON *name = cJSON_GetObjectItemCaseSensitive(collection, "name");
+    const size_t bytes = strlen(start);
 
-    if (!cJSON_IsString(name) || strncmp(name->valuestring, ours, sizeof ours - 1) != 0) {
+    return strncmp(name, start, bytes) == 0 && text_is_domain(name + bytes, strlen(name + bytes))
+               ? name + bytes
+               : NULL;
+}
+
+/* A collection of ours as the calls name it; NULL: it is somebody else's. */
+static const char *domain_of(const cJSON *collection, struct arena *arena)
+{
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(collection, "name");
+    char text[CHROMA_DOMAIN_BYTES];
+
+    if (!cJSON_IsString(name)) {
         return NULL;
     }
-    const char *domain = name->valuestring + sizeof ours - 1;
-    return text_is_domain(domain, strlen(domain)) ? domain : NULL;
+    const char *domain = domain_behind(CHROMA_NAME, name->valuestring);
+    const char *tasks = domain_behind(CHROMA_TASKS_NAME, name->valuestring);
+    if (domain == NULL && tasks == NULL) {
+        return NULL;
+    }
+    const int bytes = snprintf(text, sizeof text, "%s%s", tasks == NULL ? "" : CHROMA_TASKS,
+                               tasks == NULL ? domain : tasks);
+    return arena_copy(arena, text, (size_t)bytes);
 }
 
 enum status chroma_decode_domains(const cJSON *root, struct arena *arena,
@@ -399,9 +416,9 @@ enum status chroma_decode_domains(const cJSON *root, struct arena *arena,
     out->domains = arena_array(arena, out->answered, sizeof *out->domains);
     cJSON_ArrayForEach(collection, root)
     {
-        const char *domain = domain_of(collection);
+        const char *domain = domain_of(collection, arena);
         if (domain != NULL) {
-            out->domains[out->count++] = arena_copy(arena, domain, strlen(domain));
+            out->domains[out->count++] = domain;
         }
     }
     return STATUS_OK;

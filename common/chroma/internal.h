@@ -21,10 +21,13 @@
 #include "http/client.h"
 #include "json/walk.h"
 
+#define CHROMA_NAME "sh-"             /* and a domain: the name of its collection */
+#define CHROMA_TASKS_NAME "sh_tasks-" /* and a domain: of that of its tasks */
+
 enum {
     CHROMA_BATCH_MAX = 100, /* records a write: more make other clients' queries stall */
     CHROMA_ID_BYTES = 64,   /* of a collection's UUID, with room to spare */
-    CHROMA_NAME_BYTES = TEXT_DOMAIN_MAX + 4,
+    CHROMA_NAME_BYTES = sizeof CHROMA_TASKS_NAME + TEXT_DOMAIN_MAX,
 };
 
 struct chroma_collection; /* chroma.c */

@@ -122,7 +122,11 @@ const struct settings_row settings_rows[] = {
     ROW(WORKER, QUEUES, queues, "queues", "QUEUES", "enrich,distill,index,echo", "",
         "queues this worker serves"),
     ROW(ALL, TEXT, learn, "learn", "LEARN", "", "",
-        "the learning store, a file; queue \"record\" needs one; empty = none"),
+        "the learning store, a file; queues \"record\" and \"vector\" need one; empty = none"),
+    ROW(ALL, CHOICE, learn_similar, "learn-similar", "LEARN_SIMILAR", "off", "off|on",
+        "on: what executions were about becomes vectors, by the queue vector, for `stillhouse "
+        "learn "
+        "similar`"),
     ROW(WORKER, DURATION, learn_refresh_ms, "learn-refresh", "LEARN_REFRESH", "5s", "100ms..1h",
         "how often a recorder refreshes the store's figures"),
     ROW(WORKER, DURATION, learn_ttl_ms, "learn-ttl", "LEARN_TTL", "90d", "1h..36500d",
@@ -450,7 +454,8 @@ static enum status check_learn(const struct settings *settings, struct error *er
         const size_t bytes = strcspn(name, ",");
         const enum kind_id kind = kind_of(name, bytes);
         if (settings->learn[0] == '\0' && kind != KINDS &&
-            (job_kinds[kind].needs & 1u << OPERATION_LEARN) != 0) {
+            ((job_kinds[kind].needs & 1u << OPERATION_LEARN) != 0 ||
+             (job_kinds[kind].traits & KIND_READS_STORE) != 0)) {
             return error_set(
                 err, STATUS_INVALID,
                 "queues has \"%.*s\", which needs a learning store: set learn to a file "

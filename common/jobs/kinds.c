@@ -14,7 +14,12 @@ enum {
     REST = FIELD_REST,
     EITHER = FIELD_EITHER,
 };
-enum { ASKS_HTTP = KIND_ASKS_HTTP, IS_KEPT = KIND_IS_KEPT, GIVES_WAY = KIND_GIVES_WAY };
+enum {
+    ASKS_HTTP = KIND_ASKS_HTTP,
+    IS_KEPT = KIND_IS_KEPT,
+    GIVES_WAY = KIND_GIVES_WAY,
+    READS_STORE = KIND_READS_STORE,
+};
 enum { NEEDS_NOTHING = 0 };
 #define NEEDS(operation) (1u << OPERATION_##operation)
 

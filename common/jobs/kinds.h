@@ -24,9 +24,10 @@ enum kind_id {
 };
 
 enum {
-    KIND_ASKS_HTTP = 1, /* its handler asks Chroma or an embedder */
-    KIND_IS_KEPT = 2,   /* what Redis does not take may wait in a spool */
-    KIND_GIVES_WAY = 4, /* it matters less than other jobs: half of a spool is left to those */
+    KIND_ASKS_HTTP = 1,   /* its handler asks Chroma or an embedder */
+    KIND_IS_KEPT = 2,     /* what Redis does not take may wait in a spool */
+    KIND_GIVES_WAY = 4,   /* it matters less than other jobs: half of a spool is left to those */
+    KIND_READS_STORE = 8, /* its handler reads the learning store */
 };
 
 enum kind_field_type {
@@ -92,7 +93,7 @@ bool kind_is_word(const char *words, struct slice text) MUSTCHECK;
 /* Whether a field belongs to a body whose WORD field says `word`. */
 bool kind_has(const struct kind_field *field, struct slice word) MUSTCHECK;
 
-/* "enrich, distill, index, echo or record": for messages and help. Returns `out`. */
+/* "enrich, distill, index, echo, record or vector": for messages and help. Returns `out`. */
 enum { KIND_LIST_BYTES = 256 };
 const char *kind_list(char out[KIND_LIST_BYTES]);
 

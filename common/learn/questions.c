@@ -153,6 +153,22 @@ static const struct question_column execution[] = {
     {NULL, 0},
 };
 
+static const struct question_column similar[] = {
+    {"distance", VALUE_NUMBER},
+    {"task_id", VALUE_TEXT},
+    {"at_ms", VALUE_INTEGER},
+    {"task_type", VALUE_TEXT},
+    {"model_tier", VALUE_TEXT},
+    {"model", VALUE_TEXT},
+    {"success", VALUE_INTEGER},
+    {"quality_score", VALUE_NUMBER},
+    {"actual_cost", VALUE_NUMBER},
+    {"duration_seconds", VALUE_NUMBER},
+    {"solution_summary", VALUE_TEXT},
+    {"task_description", VALUE_TEXT},
+    {NULL, 0},
+};
+
 static const struct question_column feedback[] = {
     {"at_ms", VALUE_INTEGER},       {"type", VALUE_TEXT},
     {"user_rating", VALUE_INTEGER}, {"user_accepted", VALUE_INTEGER},
@@ -260,6 +276,12 @@ const struct store_question questions[] = {
      " FROM arm_performance WHERE domain = $1 AND day > $3 / 86400000 - $2"
      " GROUP BY arm ORDER BY arm",
      lift},
+    {"similar",
+     "past tasks about the same, nearest first",
+     {DOMAIN, {"task", false, NULL, "what about"}, {"limit", true, "5", "rows, at most 20"}},
+     false,
+     NULL,
+     similar},
     {"task",
      "all that is known of one task",
      {DOMAIN, {"task-id", false, NULL, "which"}},

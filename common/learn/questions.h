@@ -43,7 +43,7 @@ struct store_question {
     const char *help;
     struct question_parameter parameters[QUESTION_PARAMETERS_MAX]; /* $1, $2 ... */
     bool takes_now;                                                /* the parameter behind them */
-    const char *sql;
+    const char *sql; /* NULL: learn/similar.h asks it */
     const struct question_column *columns;
 };
 
@@ -62,7 +62,7 @@ enum status question_take(const struct store_question *question,
                           const struct slice given[QUESTION_PARAMETERS_MAX],
                           struct value with[QUESTION_PARAMETERS_MAX], struct error *err) MUSTCHECK;
 
-/* The rows; rows_end must follow where this is OK. */
+/* The rows; rows_end must follow where this is OK. Not for one without a statement. */
 enum status question_ask(struct database *database, const struct store_question *question,
                          const struct value with[QUESTION_PARAMETERS_MAX], int64_t now_unix_ms,
                          struct rows *rows, struct error *err) MUSTCHECK;

@@ -234,7 +234,7 @@ def is_result(result, domain, query, k):
 
 
 def books():
-    for queue in ("enrich", "distill", "index", "echo", "record"):
+    for queue in ("enrich", "distill", "index", "echo", "record", "vector"):
         n = stats(queue)
         left = n["enqueued"] + n["requeued"]
         right = (n["done"] + n["buried"] + n["expired"] + n["waiting"] + n["running"]
@@ -476,7 +476,7 @@ def endpoints():
 # ---- the page itself: what a running fleet has, and what the page names ----
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "producer/CONTRACT.md"
-HOLES = {"{Q}": r"\{(?:enrich|distill|index|echo|record)(?:\.\d{1,4})?\}", "{<domain>}": r"\{[a-z0-9._-]+\}"}
+HOLES = {"{Q}": r"\{(?:enrich|distill|index|echo|record|vector)(?:\.\d{1,4})?\}", "{<domain>}": r"\{[a-z0-9._-]+\}"}
 
 
 def section(number):
@@ -512,7 +512,7 @@ def page():
     unknown = [key for key in (key.decode() for key in db.scan_iter("*", count=1000))
                if not any(re.fullmatch(pattern, key) for pattern in patterns.values())]
     check(not unknown, "the page names every key that the fleet made", unknown[:5])
-    counters = {name.decode() for queue in ("enrich", "distill", "index", "echo", "record")
+    counters = {name.decode() for queue in ("enrich", "distill", "index", "echo", "record", "vector")
                 for name in db.hgetall(base(queue) + ":counters")}
     named = set(re.findall(r"`(\w+)`", section(7)))
     check(counters <= named and set(stats("echo")) <= set(re.findall(r"\w+", section(7))),
@@ -530,7 +530,7 @@ def main():
             part()
         except Exception as error:  # one broken promise must not hide the others
             check(False, part.__name__, repr(error))
-    for queue in ("enrich", "distill", "index", "echo", "record"):
+    for queue in ("enrich", "distill", "index", "echo", "record", "vector"):
         wait_until(lambda: outstanding(queue) == 0, 20)
     books()
     print(f"{time.monotonic() - start:.1f} s")

@@ -26,6 +26,7 @@ PAGE = pathlib.Path(__file__).resolve().parents[2] / "producer/CONTRACT.md"
 TABLE = re.search(r"^\| field \| type \| of the kinds \|\n.*\n((?:\|.*\n)+)", PAGE.read_text(encoding="utf-8"), re.M)[1]
 RECORD = re.findall(r"^\| `(\w+)` \| (\w+)", TABLE, re.M)
 ORDER["record"] = ["kind"] + [name for name, _ in RECORD] + ["metadata"]
+ORDER["vector"] = ["task_id"]
 FLOATS |= {name for name, kind in RECORD if kind == "number"}
 
 db = redis.Redis.from_url(os.environ["STILLHOUSE_REDIS_URL"])

@@ -153,6 +153,22 @@ static void try_record(const void *data, size_t size, struct arena *arena, struc
     strbuf_free(&second);
 }
 
+static void try_vector(const void *data, size_t size, struct arena *arena, struct error *err)
+{
+    struct vector_body body;
+    struct vector_body again;
+    struct strbuf first = {0};
+
+    if (bodies_decode_vector(data, size, arena, &body, err) == STATUS_OK) {
+        check_text(body.task_id);
+        must(body.task_id.bytes > 0 && body.task_id.bytes <= BODIES_ID_MAX);
+        bodies_encode_vector(&body, &first);
+        must(bodies_decode_vector(first.data, first.bytes, arena, &again, err) == STATUS_OK);
+        must(again.task_id.bytes == body.task_id.bytes);
+    }
+    strbuf_free(&first);
+}
+
 static void try_result(const void *data, size_t size, struct arena *arena, struct error *err)
 {
     struct enrich_result result;
@@ -203,6 +219,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_accepting(data, size, &arena, &err);
     try_index(data, size, &arena, &err);
     try_record(data, size, &arena, &err);
+    try_vector(data, size, &arena, &err);
     try_result(data, size, &arena, &err);
     arena_free(&arena);
     return 0;

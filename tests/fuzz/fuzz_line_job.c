@@ -21,6 +21,7 @@ static void must_be_taken(const char *queue, const struct strbuf *body, struct a
     struct distill_body distill;
     struct index_body index;
     struct record_body record;
+    struct vector_body vector;
     struct error err = {0};
     enum status status = mp_check(body->data, body->bytes, NULL, &err);
 
@@ -34,6 +35,9 @@ static void must_be_taken(const char *queue, const struct strbuf *body, struct a
     }
     if (strcmp(queue, "record") == 0) {
         status = bodies_decode_record(body->data, body->bytes, arena, &record, &err);
+    }
+    if (strcmp(queue, "vector") == 0) {
+        status = bodies_decode_vector(body->data, body->bytes, arena, &vector, &err);
     }
     must(status == STATUS_OK);
 }
@@ -62,7 +66,7 @@ static void try_queue(const char *queue, const char *domain, const char *text, s
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const queues[] = {"enrich", "distill", "index", "echo", "record"};
+    static const char *const queues[] = {"enrich", "distill", "index", "echo", "record", "vector"};
 
     for (size_t i = 0; i < sizeof queues / sizeof queues[0]; i++) {
         try_queue(queues[i], i % 2 == 0 ? "legal" : NULL, (const char *)data, size);

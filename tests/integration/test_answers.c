@@ -40,12 +40,13 @@ static bool yes(void *context)
 
 static void start_health(const char *learn)
 {
+    snprintf(settings.learn, sizeof settings.learn, "%s", learn == NULL ? "" : learn);
     const struct health_config config = {.bind = "127.0.0.1:0",
                                          .metrics = metrics,
                                          .upstreams = upstreams,
                                          .alive = yes,
                                          .redis_ready = yes,
-                                         .learn = learn,
+                                         .learn = learn == NULL ? NULL : &settings,
                                          .redis_clock_ms = &redis_clock_ms};
     OK(health_start(&config, &health, &err));
 }

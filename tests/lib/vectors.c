@@ -177,6 +177,7 @@ static void answer_body(const cJSON *vector, cJSON *answer)
     struct distill_body distill;
     struct index_body index;
     struct record_body record;
+    struct vector_body about;
     cJSON *fields = cJSON_CreateObject();
     cJSON *worker = cJSON_CreateObject();
     enum status status = STATUS_OK;
@@ -210,6 +211,12 @@ static void answer_body(const cJSON *vector, cJSON *answer)
             if (accepted == STATUS_OK) {
                 add_index(worker, &index);
             }
+        }
+    } else if (strcmp(kind, "vector") == 0) {
+        status = bodies_decode_vector(bytes.data, bytes.bytes, &arena, &about, &err);
+        if (status == STATUS_OK) {
+            add_text(fields, "task_id", about.task_id);
+            bodies_encode_vector(&about, &canonical);
         }
     } else if (strcmp(kind, "record") == 0) {
         status = bodies_decode_record(bytes.data, bytes.bytes, &arena, &record, &err);

@@ -66,6 +66,7 @@ static const struct sample {
     {"drain", "0", "0"},
     {"queues", "echo,enrich.3,enrich.12", "echo,enrich.3,enrich.12"},
     {"learn", "/srv/learn.db", "/srv/learn.db"},
+    {"learn-similar", "on", "on"},
     {"learn-refresh", "100ms", "100ms"},
     {"learn-ttl", "365d", "365d"},
     {"learn-max", "0", "0"},

@@ -82,6 +82,9 @@ Test(learn_questions, none_reads_a_table_from_end_to_end)
         struct rows rows;
         size_t count = 0;
 
+        if (question->sql == NULL) {
+            continue; /* see test_learn_similar.c */
+        }
         for (; count < QUESTION_PARAMETERS_MAX && question->parameters[count].name != NULL;
              count++) {
             with[count] =

@@ -262,6 +262,24 @@ Test(text, ids_are_those_of_the_contract)
     cr_assert_not(text_is_id("a\0", 2));
 }
 
+Test(text, the_id_of_a_job_that_follows_another_is_an_id_too_however_long_the_other_is)
+{
+    static const char longest[] =
+        "0123456789012345678901234567890123456789012345678901234567890123";
+    char id[TEXT_ID_MAX + 1];
+    char other[TEXT_ID_MAX + 1];
+
+    cr_assert_str_eq(text_derive_id("job-1", 5, ".v", id), "job-1.v");
+    cr_assert_str_eq(text_derive_id(longest, 62, ".v", id) + 60, "01.v");
+    for (size_t bytes = 1; bytes <= TEXT_ID_MAX; bytes++) {
+        text_derive_id(longest, bytes, ".v", id);
+        cr_assert(text_is_id(id, strlen(id)), "%s", id);
+        cr_assert_str_eq(id + strlen(id) - 2, ".v");
+        text_derive_id(longest, bytes - 1, ".v", other);
+        cr_assert_str_neq(id, other);
+    }
+}
+
 Test(text, a_new_id_is_a_uuid_of_version_7_with_its_time)
 {
     char id[37];

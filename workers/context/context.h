@@ -54,17 +54,19 @@ enum phase {
     PHASE_FINISH, /* committing to the queue */
 };
 
-struct writer;   /* chroma_writer/writer.h */
-struct recorder; /* recorder/recorder.h */
+struct writer;       /* chroma_writer/writer.h */
+struct recorder;     /* recorder/recorder.h */
+struct descriptions; /* recorder/descriptions.h */
 
 struct context {
-    const struct settings *settings; /* shared, read-only */
-    struct metrics *metrics;         /* shared, atomics */
-    struct upstreams *upstreams;     /* shared, locks inside */
-    struct writer *writer;           /* shared, locks inside */
-    struct recorder *recorder;       /* shared, locks inside; NULL where no queue needs one */
-    atomic_llong *redis_clock_ms;    /* shared: Redis' Unix time minus our monotonic one */
-    const char *consumer;            /* this lane's name in the queues */
+    const struct settings *settings;   /* shared, read-only */
+    struct metrics *metrics;           /* shared, atomics */
+    struct upstreams *upstreams;       /* shared, locks inside */
+    struct writer *writer;             /* shared, locks inside */
+    struct recorder *recorder;         /* shared, locks inside; NULL where no queue needs one */
+    struct descriptions *descriptions; /* shared, locks inside; NULL likewise */
+    atomic_llong *redis_clock_ms;      /* shared: Redis' Unix time minus our monotonic one */
+    const char *consumer;              /* this lane's name in the queues */
     void (*before_wait)(void *lane); /* called before each use of a connection; NULL = nobody is */
     void *lane;
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "base/text.h"
+#include "chroma/chroma.h"
 #include "json/write.h"
 
 enum { NEVER = -1, WRITTEN_DOMAINS = 256, TELL_AGAIN_MS = 60 * 1000, PATIENCE_STEPS = 3 };
@@ -29,7 +30,7 @@ struct upstream {
 /* When a domain was written to last. Two of one slot forget each other, which makes nobody guilty.
  */
 struct written {
-    char domain[TEXT_DOMAIN_MAX + 1];
+    char domain[CHROMA_DOMAIN_BYTES];
     int64_t unix_ms;
 };
 

@@ -65,19 +65,11 @@ static struct slice encode(struct context *ctx, const struct outcome *outcome)
     return out;
 }
 
-/* "<job id>.o"; of an id that leaves no room for that, its hash. */
 static struct slice name(struct context *ctx, const struct job *job)
 {
     char *id = arena_array(&ctx->arena, TEXT_ID_MAX + 1, 1);
-    char hash[TEXT_HASH_CHARS + 1];
 
-    if (job->id.bytes + 2 <= TEXT_ID_MAX) {
-        snprintf(id, TEXT_ID_MAX + 1, "%.*s.o", (int)job->id.bytes, job->id.data);
-    } else {
-        text_hash(job->id.data, job->id.bytes, hash);
-        snprintf(id, TEXT_ID_MAX + 1, "%s.o", hash);
-    }
-    return slice_of(id);
+    return slice_of(text_derive_id(job->id.data, job->id.bytes, ".o", id));
 }
 
 /* Up to CALL_JOBS of them in one call. */

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "context/asking.h"
 #include "handlers/handler.h"
+#include "recorder/descriptions.h"
 #include "recorder/events.h"
 #include "recorder/recorder.h"
 
@@ -101,7 +102,8 @@ static void put(struct record_batch *batch)
         judge_all(batch, OPERATION_LEARN, &err);
         return;
     }
-    if (is_untold(batch, &err)) {
+    if (is_untold(batch, &err) || descriptions_order(batch->ctx, batch->parts, batch->refused,
+                                                     batch->count, &err) != STATUS_OK) {
         judge_all(batch, OPERATION_REDIS, &err);
         return;
     }

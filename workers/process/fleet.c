@@ -12,6 +12,7 @@
 #include "process/janitor.h"
 #include "process/lane.h"
 #include "queue/queue.h"
+#include "recorder/descriptions.h"
 #include "recorder/recorder.h"
 
 struct fleet {
@@ -81,6 +82,16 @@ static bool needs_recorder(const struct worker *worker)
     return false;
 }
 
+static bool reads_store(const struct worker *worker)
+{
+    for (size_t i = 0; i < worker->queue_count; i++) {
+        if ((job_kinds[worker->queues[i].kind].traits & KIND_READS_STORE) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum status init_shared(struct worker *worker, struct error *err)
 {
     const struct settings *settings = worker->settings;
@@ -103,6 +114,7 @@ static enum status init_shared(struct worker *worker, struct error *err)
         .fleet_size = &worker->fleet_size,
     };
     TRY(reader_new(&config, &worker->reader, err));
+    worker->descriptions = reads_store(worker) ? descriptions_new(settings->learn) : NULL;
     return !needs_recorder(worker) ? STATUS_OK
                                    : recorder_start(
                                          &(struct recorder_config){
@@ -188,6 +200,7 @@ void fleet_free(struct fleet *fleet)
     reader_free(worker->reader);
     writer_free(worker->writer);
     recorder_stop(worker->recorder);
+    descriptions_free(worker->descriptions);
     upstreams_free(worker->upstreams);
     families_free(&worker->families);
     free(fleet);

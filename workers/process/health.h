@@ -37,7 +37,7 @@ struct health_config {
     bool (*describe)(void *context, struct strbuf *out); /* more for /readyz; NULL = nothing */
     void (*measure)(void *context); /* sets gauges of `metrics` for /metrics; NULL = nothing */
     void *context;
-    const char *learn; /* where the learning store is; NULL = it answers no question */
+    const struct settings *learn; /* that name a learning store; NULL = it answers no question */
     const atomic_llong *redis_clock_ms; /* see context.h; for `learn` */
 };
 

@@ -539,6 +539,7 @@ enum status lane_new(struct worker *worker, size_t index, struct lane **out, str
     lane->ctx.upstreams = worker->upstreams;
     lane->ctx.writer = worker->writer;
     lane->ctx.recorder = worker->recorder;
+    lane->ctx.descriptions = worker->descriptions;
     lane->ctx.redis_clock_ms = &worker->redis_clock_ms;
     lane->ctx.consumer = lane->consumer;
     lane->takes.consumer = lane->consumer;

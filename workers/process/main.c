@@ -207,7 +207,7 @@ static int run(const struct settings *settings, const sigset_t *signals)
             .describe = fleet_describe,
             .measure = fleet_measure,
             .context = fleet,
-            .learn = worker->recorder == NULL ? NULL : settings->learn,
+            .learn = worker->recorder == NULL ? NULL : settings,
             .redis_clock_ms = &worker->redis_clock_ms,
         };
         status = health_start(&config, &health, &err);

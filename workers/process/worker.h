@@ -36,7 +36,8 @@ struct worker {
     struct metrics *metrics;
     struct upstreams *upstreams;
     struct writer *writer;
-    struct recorder *recorder; /* NULL where no queue needs a learning store */
+    struct recorder *recorder;         /* NULL where no queue needs a learning store */
+    struct descriptions *descriptions; /* NULL likewise, where none reads one */
     struct reader *reader;
     struct families families;
 

@@ -1,9 +1,8 @@
-/* See recorder/answers.h. The reading connection stays open from question to question; one that
+/* See recorder/answers.h. A reading connection stays open from question to question; one that
  * failed, or whose file was replaced, is closed and opened anew with the next.
  */
 #include "recorder/answers.h"
 
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -12,7 +11,9 @@
 #include "base/clock.h"
 #include "base/must.h"
 #include "base/text.h"
+#include "config/clients.h"
 #include "learn/questions.h"
+#include "learn/similar.h"
 #include "learn/store.h"
 
 enum { CODE_OK = 200, CODE_INVALID = 400, CODE_NOT_FOUND = 404, CODE_UNAVAILABLE = 503 };
@@ -24,18 +25,30 @@ struct guest {
     int64_t since_ms;
 };
 
-struct answers {
-    const char *where;
-    const atomic_llong *redis_clock_ms;
+/* Who waits for a thread, and what is the thread's own. */
+struct line {
+    struct answers *answers;
     pthread_t thread;
+    bool is_started;
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t asked; /* for the thread: the line, or the end */
-    struct guest line[ANSWERS_LINE];
+    struct guest guests[ANSWERS_LINE];
     size_t first, count;
     bool ends;
 
-    struct store *store; /* the thread's own; NULL while it is not open */
+    struct similar_clients clients; /* NULL while they are not open */
+    struct store *store;            /* likewise; the database is this one's */
+    struct arena arena;             /* of one answer */
+};
+
+/* Questions that the store alone answers do not wait behind those that ask servers too. */
+enum { OF_STORE, OF_SERVERS, LINES };
+
+struct answers {
+    struct settings settings;
+    const atomic_llong *redis_clock_ms;
+    struct line lines[LINES];
 };
 
 /* ---- replies --------------------------------------------------------------------------------- */
@@ -108,36 +121,66 @@ static enum status take_fields(const struct store_question *question,
     return question_take(question, given, with, err);
 }
 
-static enum status open_store(struct answers *answers, struct error *err)
+static void close_clients(struct line *line)
 {
-    if (answers->store != NULL &&
-        database_check(store_database(answers->store), err) != STATUS_OK) {
-        store_close(answers->store);
-        answers->store = NULL;
+    chroma_free(line->clients.chroma);
+    embedder_free(line->clients.embedder);
+    store_close(line->store);
+    line->clients = (struct similar_clients){0};
+    line->store = NULL;
+}
+
+static enum status open_store(struct line *line, struct error *err)
+{
+    if (line->store != NULL && database_check(line->clients.database, err) != STATUS_OK) {
+        close_clients(line);
     }
-    if (answers->store == NULL) {
-        TRY(store_open(answers->where, STORE_READ, &answers->store, err));
-        return database_limit(store_database(answers->store), ANSWERS_LIMIT_MS, err);
+    if (line->store == NULL) {
+        TRY(store_open(line->answers->settings.learn, STORE_READ, &line->store, err));
+        line->clients.database = store_database(line->store);
+        return database_limit(line->clients.database, ANSWERS_LIMIT_MS, err);
     }
     return STATUS_OK;
 }
 
-/* FULL: the answer is too long. */
-static enum status ask(struct answers *answers, const struct store_question *question,
+static enum status open_servers(struct line *line, struct error *err)
+{
+    const struct settings *settings = &line->answers->settings;
+
+    if (line->clients.embedder == NULL) {
+        TRY(clients_open_embedder(settings, NULL, NULL, &line->clients.embedder, err));
+        line->clients.chroma = clients_open_chroma(settings, line->clients.embedder, NULL, NULL);
+        line->clients.text_bytes_max = (size_t)settings->embed_max_chars;
+    }
+    return STATUS_OK;
+}
+
+static enum status ask_rows(struct line *line, const struct store_question *question,
+                            const struct value *with, struct rows *rows, struct error *err)
+{
+    const int64_t now_unix_ms = clock_now_ms() + atomic_load(line->answers->redis_clock_ms);
+
+    TRY(open_store(line, err));
+    if (question->sql != NULL) {
+        return question_ask(line->clients.database, question, with, now_unix_ms, rows, err);
+    }
+    TRY(open_servers(line, err));
+    return similar_ask(&line->clients, with, &line->arena, rows, err);
+}
+
+/* FULL: the answer is too long. INVALID: something of the question is wrong. */
+static enum status ask(struct line *line, const struct store_question *question,
                        const struct value *with, struct strbuf *out, struct error *err)
 {
-    const int64_t now_unix_ms = clock_now_ms() + atomic_load(answers->redis_clock_ms);
     struct rows rows;
 
-    TRY(open_store(answers, err));
-    TRY(question_ask(store_database(answers->store), question, with, now_unix_ms, &rows, err));
+    TRY(ask_rows(line, question, with, &rows, err));
     const enum status listed = question_list(question, &rows, ANSWERS_BYTES_MAX, out, err);
     const enum status ended = rows_end(&rows);
     return ended != STATUS_OK ? ended : listed;
 }
 
-static void answer(struct answers *answers, const struct guest *guest,
-                   struct http_server_reply *reply)
+static void answer(struct line *line, const struct guest *guest, struct http_server_reply *reply)
 {
     const char *name = guest->path + strlen(ANSWERS_PATH);
     const struct store_question *question = question_find(slice_of(name));
@@ -152,11 +195,12 @@ static void answer(struct answers *answers, const struct guest *guest,
         say(reply, CODE_INVALID, err.text);
         return;
     }
-    switch (ask(answers, question, with, &reply->body, &err)) {
+    switch (ask(line, question, with, &reply->body, &err)) {
     case STATUS_OK:
         reply->code = CODE_OK;
         reply->type = "application/json";
         break;
+    case STATUS_INVALID:
     case STATUS_FULL:
         say(reply, CODE_INVALID, err.text);
         break;
@@ -164,30 +208,30 @@ static void answer(struct answers *answers, const struct guest *guest,
         say(reply, CODE_UNAVAILABLE, "the question took too long");
         break;
     default:
-        store_close(answers->store);
-        answers->store = NULL;
+        close_clients(line);
         say(reply, CODE_UNAVAILABLE, err.text);
         break;
     }
+    arena_reset(&line->arena, 0);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
 static void *run(void *argument)
 {
-    struct answers *answers = argument;
+    struct line *line = argument;
 
-    pthread_mutex_lock(&answers->lock);
-    while (!answers->ends || answers->count > 0) {
-        if (answers->count == 0) {
-            pthread_cond_wait(&answers->asked, &answers->lock);
+    pthread_mutex_lock(&line->lock);
+    while (!line->ends || line->count > 0) {
+        if (line->count == 0) {
+            pthread_cond_wait(&line->asked, &line->lock);
             continue;
         }
-        const struct guest guest = answers->line[answers->first];
-        const bool ends = answers->ends;
-        answers->first = (answers->first + 1) % ANSWERS_LINE;
-        answers->count--;
-        pthread_mutex_unlock(&answers->lock);
+        const struct guest guest = line->guests[line->first];
+        const bool ends = line->ends;
+        line->first = (line->first + 1) % ANSWERS_LINE;
+        line->count--;
+        pthread_mutex_unlock(&line->lock);
 
         struct http_server_reply reply = {0};
         if (ends) {
@@ -195,44 +239,65 @@ static void *run(void *argument)
         } else if (clock_now_ms() - guest.since_ms > ANSWERS_LIMIT_MS) {
             say(&reply, CODE_UNAVAILABLE, "the questions before this one took too long");
         } else {
-            answer(answers, &guest, &reply);
+            answer(line, &guest, &reply);
         }
         http_server_send(guest.request, &reply);
-        pthread_mutex_lock(&answers->lock);
+        pthread_mutex_lock(&line->lock);
     }
-    pthread_mutex_unlock(&answers->lock);
+    pthread_mutex_unlock(&line->lock);
     return NULL;
+}
+
+static struct line *line_of(struct answers *answers, const char *path)
+{
+    const struct store_question *question = question_find(slice_of(path + strlen(ANSWERS_PATH)));
+
+    return &answers->lines[question != NULL && question->sql == NULL ? OF_SERVERS : OF_STORE];
 }
 
 void answers_ask(struct answers *answers, const char *path, struct http_server_request *request)
 {
+    struct line *line = line_of(answers, path);
     struct http_server_reply reply = {0};
 
-    pthread_mutex_lock(&answers->lock);
-    const bool ends = answers->ends;
-    const bool fits = !ends && answers->count < ANSWERS_LINE;
+    pthread_mutex_lock(&line->lock);
+    const bool ends = line->ends;
+    const bool fits = !ends && line->count < ANSWERS_LINE;
     if (fits) {
-        answers->line[(answers->first + answers->count++) % ANSWERS_LINE] =
+        line->guests[(line->first + line->count++) % ANSWERS_LINE] =
             (struct guest){path, request, clock_now_ms()};
-        pthread_cond_signal(&answers->asked);
+        pthread_cond_signal(&line->asked);
     }
-    pthread_mutex_unlock(&answers->lock);
+    pthread_mutex_unlock(&line->lock);
     if (!fits) {
         say(&reply, CODE_UNAVAILABLE, ends ? "this worker is ending" : "too many questions wait");
         http_server_send(request, &reply);
     }
 }
 
-enum status answers_start(const char *where, const atomic_llong *redis_clock_ms,
+/* ---- life ------------------------------------------------------------------------------------ */
+
+enum status answers_start(const struct settings *settings, const atomic_llong *redis_clock_ms,
                           struct answers **out, struct error *err)
 {
     struct answers *answers = must_alloc(1, sizeof *answers);
 
-    answers->where = where;
+    answers->settings = *settings;
+    answers->settings.chroma_timeout_ms = ANSWERS_LIMIT_MS;
+    answers->settings.embed_timeout_ms = ANSWERS_LIMIT_MS;
     answers->redis_clock_ms = redis_clock_ms;
-    pthread_mutex_init(&answers->lock, NULL);
-    pthread_cond_init(&answers->asked, NULL);
-    if (pthread_create(&answers->thread, NULL, run, answers) != 0) {
+    bool is_whole = true;
+    for (size_t i = 0; i < LINES; i++) {
+        struct line *line = &answers->lines[i];
+        line->answers = answers;
+        line->arena.is_must = true;
+        pthread_mutex_init(&line->lock, NULL);
+        pthread_cond_init(&line->asked, NULL);
+        line->is_started = pthread_create(&line->thread, NULL, run, line) == 0;
+        is_whole = is_whole && line->is_started;
+    }
+    if (!is_whole) {
+        answers_stop(answers);
         answers_free(answers);
         return error_set(err, STATUS_OOM, "questions over HTTP: no thread to be had");
     }
@@ -242,11 +307,18 @@ enum status answers_start(const char *where, const atomic_llong *redis_clock_ms,
 
 void answers_stop(struct answers *answers)
 {
-    pthread_mutex_lock(&answers->lock);
-    answers->ends = true;
-    pthread_cond_signal(&answers->asked);
-    pthread_mutex_unlock(&answers->lock);
-    pthread_join(answers->thread, NULL);
+    for (size_t i = 0; i < LINES; i++) {
+        struct line *line = &answers->lines[i];
+        pthread_mutex_lock(&line->lock);
+        line->ends = true;
+        pthread_cond_signal(&line->asked);
+        pthread_mutex_unlock(&line->lock);
+    }
+    for (size_t i = 0; i < LINES; i++) {
+        if (answers->lines[i].is_started) {
+            pthread_join(answers->lines[i].thread, NULL);
+        }
+    }
 }
 
 void answers_free(struct answers *answers)
@@ -254,8 +326,13 @@ void answers_free(struct answers *answers)
     if (answers == NULL) {
         return;
     }
-    store_close(answers->store);
-    pthread_cond_destroy(&answers->asked);
-    pthread_mutex_destroy(&answers->lock);
+    for (size_t i = 0; i < LINES; i++) {
+        struct line *line = &answers->lines[i];
+        close_clients(line);
+        arena_free(&line->arena);
+        pthread_cond_destroy(&line->asked);
+        pthread_mutex_destroy(&line->lock);
+    }
+    explicit_bzero(&answers->settings, sizeof answers->settings);
     free(answers);
 }

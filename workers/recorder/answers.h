@@ -4,14 +4,16 @@
  *
  * GET /learn/tiers?domain=acme.shop&days=7 gets what `stillhouse learn tiers --json` prints; names,
  * parameters and rows are those of learn/questions.h. A thread with a reading connection of its own
- * asks, so that neither the endpoint's other pages nor the recorder wait for a question:
+ * asks, so that neither the endpoint's other pages nor the recorder wait for a question; a second
+ * one asks `similar`, which needs the embedder and Chroma:
  *
  *     endpoint --requests--> line --one by one--> reading connection --> http_server_send
  *
  * Answers: 200 and a JSON list. 404: no such question, with those that there are. 400: a parameter
  * that there is none of, that is wrong, missing or given twice, or an answer of more than
- * ANSWERS_BYTES_MAX; the sentence names it. 503: the store cannot be read now, the question took
- * longer than ANSWERS_LIMIT_MS, or waited as long behind others, of which ANSWERS_LINE may wait.
+ * ANSWERS_BYTES_MAX; the sentence names it. 503: the store, the embedder or Chroma is away,
+ * or took longer than ANSWERS_LIMIT_MS, or the question waited as long behind others, of which
+ * ANSWERS_LINE may wait.
  *
  * Whoever reaches the endpoint may ask: there is no login.
  */
@@ -21,6 +23,7 @@
 #include <stdatomic.h>
 
 #include "base/status.h"
+#include "config/settings.h"
 #include "http/server.h"
 
 enum { ANSWERS_LIMIT_MS = 2000, ANSWERS_LINE = 32, ANSWERS_BYTES_MAX = 4 << 20 };
@@ -29,9 +32,10 @@ enum { ANSWERS_LIMIT_MS = 2000, ANSWERS_LINE = 32, ANSWERS_BYTES_MAX = 4 << 20 }
 
 struct answers; /* opaque */
 
-/* Of the learning store at `where`, which is opened with the first question; the time is
- * `redis_clock_ms` (context.h) and our monotonic clock's. Both are borrowed. OOM: no thread. */
-enum status answers_start(const char *where, const atomic_llong *redis_clock_ms,
+/* Of the learning store that the settings name, which is opened with the first question, as are the
+ * embedder and Chroma; the time is `redis_clock_ms` (context.h), borrowed, and our monotonic
+ * clock's. OOM: no thread. */
+enum status answers_start(const struct settings *settings, const atomic_llong *redis_clock_ms,
                           struct answers **out, struct error *err) MUSTCHECK;
 
 /* Whoever waits is told 503, and so is at once who asks from now on. From another thread than the

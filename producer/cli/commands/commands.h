@@ -46,11 +46,13 @@ int cmd_resume(struct cli *cli);
 int cmd_release_parked(struct cli *cli);
 int cmd_purge(struct cli *cli);
 
+/* forget.c */
+int cmd_learn_forget(struct cli *cli);
+
 /* learn.c */
 int cmd_learn_ask(struct cli *cli);
 int cmd_learn_backup(struct cli *cli);
 int cmd_learn_check(struct cli *cli);
-int cmd_learn_forget(struct cli *cli);
 int cmd_learn_restore(struct cli *cli);
 int cmd_learn_migrate(struct cli *cli);
 int cmd_learn_adopt(struct cli *cli);

@@ -12,8 +12,10 @@
 #include "cli/commands/commands.h"
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
+#include "config/clients.h"
 #include "learn/owner.h"
 #include "learn/questions.h"
+#include "learn/similar.h"
 #include "learn/store.h"
 
 enum { TABLE_MOST = 12, BAR_CHARS = 20, CELL_BYTES = 64 };
@@ -151,12 +153,28 @@ static void show_list(const struct store_question *question, struct rows *rows, 
     strbuf_free(&text);
 }
 
+static enum status ask_chroma(const struct cli *cli, struct database *database,
+                              const struct value *with, struct arena *arena, struct rows *rows,
+                              struct error *err)
+{
+    struct similar_clients clients = {.database = database,
+                                      .text_bytes_max = (size_t)cli->settings.embed_max_chars};
+
+    TRY(clients_open_embedder(&cli->settings, NULL, NULL, &clients.embedder, err));
+    clients.chroma = clients_open_chroma(&cli->settings, clients.embedder, NULL, NULL);
+    const enum status status = similar_ask(&clients, with, arena, rows, err);
+    chroma_free(clients.chroma);
+    embedder_free(clients.embedder);
+    return status;
+}
+
 int cmd_learn_ask(struct cli *cli)
 {
     const struct store_question *question = question_find(slice_of(cli->form->word));
     const bool is_export = strcmp(question->name, "export") == 0;
     struct slice given[QUESTION_PARAMETERS_MAX] = {{NULL, 0}};
     struct value with[QUESTION_PARAMETERS_MAX];
+    struct arena arena = {.is_must = true};
     struct rows rows;
     struct error err = {0};
 
@@ -168,8 +186,10 @@ int cmd_learn_ask(struct cli *cli)
         cli_usage(cli->command, "%s", err.text);
     }
     struct store *store = cli_store(cli, STORE_READ);
-    enum status status =
-        question_ask(store_database(store), question, with, clock_unix_ms(), &rows, &err);
+    struct database *database = store_database(store);
+    enum status status = question->sql == NULL
+                             ? ask_chroma(cli, database, with, &arena, &rows, &err)
+                             : question_ask(database, question, with, clock_unix_ms(), &rows, &err);
     if (status == STATUS_OK) {
         if (cli_has(cli, "csv") || is_export) {
             show_lines(question, cli_has(cli, "csv"), &rows, &err);
@@ -180,6 +200,7 @@ int cmd_learn_ask(struct cli *cli)
         }
         status = rows_end(&rows);
     }
+    arena_free(&arena);
     store_close(store);
     return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
 }
@@ -216,38 +237,6 @@ int cmd_learn_check(struct cli *cli)
                checked.apart);
     }
     return CLI_DONE;
-}
-
-int cmd_learn_forget(struct cli *cli)
-{
-    enum { ROWS_AT_ONCE = 500 };
-    struct forget what = {.now_unix_ms = clock_unix_ms(), .rows = ROWS_AT_ONCE};
-    struct error err = {0};
-    size_t deleted = ROWS_AT_ONCE;
-    size_t all = 0;
-
-    if (cli_has(cli, "task-id") == cli_has(cli, "user")) {
-        cli_usage(cli->command, "expected one of --task-id and --user");
-    }
-    if (cli_has(cli, "task-id")) {
-        what.task_id = slice_of(cli_text(cli, "task-id"));
-    } else {
-        what.user = slice_of(cli_text(cli, "user"));
-    }
-    const char *domain = cli_domain(cli, cli_has(cli, "task-id"));
-    what.domain = domain == NULL ? (struct slice){NULL, 0} : slice_of(domain);
-
-    struct store *store = cli_store(cli, STORE_CHANGE);
-    enum status status = STATUS_OK;
-    while (status == STATUS_OK && deleted == ROWS_AT_ONCE) {
-        status = store_forget(store, &what, &deleted, &err);
-        all += status == STATUS_OK ? deleted : 0;
-    }
-    store_close(store);
-    if (all > 0 || status == STATUS_OK) {
-        output_count(cli, "forgotten", all);
-    }
-    return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
 }
 
 int cmd_learn_restore(struct cli *cli)

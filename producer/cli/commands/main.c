@@ -171,15 +171,19 @@ static const struct command commands[] = {
      "whether\n"
      "its recorder is at work or not. `adopt` makes this file the fleet's history where Redis "
      "knows\n"
-     "another.",
+     "another. `similar` asks the embedder and Chroma too, and finds what a worker of the queue "
+     "vector\n"
+     "has embedded (STILLHOUSE_LEARN_SIMILAR=on).",
      (const struct cli_option[]){
          {"domain", "D", "whose executions",
-          "tiers types pools solutions trend route lift task feedback policy forget"},
+          "tiers types pools solutions trend route lift similar task feedback policy forget"},
          {"task-type", "T", "of one task type only", "tiers trend route"},
          {"days", "N", "how many days back (default 30; lift 90)", "tiers types trend route lift"},
          {"hours", "N", "how many hours back (default 168)", "pools"},
          {"uses", "N", "used so often at least (default 5)", "solutions"},
-         {"limit", "N", "so many rows at most", "solutions domains"},
+         {"task", "TEXT", "what it is about", "similar"},
+         {"limit", "N", "so many rows at most (default 5 of similar, which has at most 20)",
+          "solutions domains similar"},
          {"least", "N", "finished executions, below which wider figures are taken (default 10)",
           "route"},
          {"task-id", "T", "which execution", "task feedback forget"},
@@ -190,7 +194,8 @@ static const struct command commands[] = {
          {"dry-run", NULL, "change nothing, only say what would be", "migrate"},
          {"mend", NULL, "what is not as its executions make it is computed again", "check"},
          {"csv", NULL, "lines of CSV with a head",
-          "tiers types pools solutions trend route lift task feedback policy stats domains export"},
+          "tiers types pools solutions trend route lift similar task feedback policy stats domains "
+          "export"},
          {NULL, NULL, NULL, NULL}},
      (const struct cli_form[]){
          {"tiers", NULL, "--domain D [--task-type T] [--days N]", 0, 0, cmd_learn_ask},
@@ -200,6 +205,7 @@ static const struct command commands[] = {
          {"trend", NULL, "--domain D [--task-type T] [--days N]", 0, 0, cmd_learn_ask},
          {"route", NULL, "--domain D [--task-type T] [--days N] [--least N]", 0, 0, cmd_learn_ask},
          {"lift", NULL, "--domain D [--days N]", 0, 0, cmd_learn_ask},
+         {"similar", NULL, "--domain D --task TEXT [--limit N]", 0, 0, cmd_learn_ask},
          {"task", NULL, "--domain D --task-id T", 0, 0, cmd_learn_ask},
          {"feedback", NULL, "--domain D --task-id T", 0, 0, cmd_learn_ask},
          {"policy", NULL, "--domain D", 0, 0, cmd_learn_ask},
