@@ -602,3 +602,35 @@ Test(recorder, a_domains_tiers_stand_in_redis_with_what_is_surely_true_of_them)
     cr_assert_gt(integer_of(good_reply("PTTL", "sh:learn:{acme.shop}", NULL)), 0);
     end_recorder(pid, SIGTERM);
 }
+
+/* A name a task, where a name a tier was meant. */
+Test(recorder, tiers_without_end_make_no_key_without_end)
+{
+    enum { NAMES = 1100, TOLD = 1000 };
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    char id[32];
+    int port = 0;
+    size_t count = 0;
+    const pid_t pid = start_recorder("one", path, &port);
+
+    for (size_t i = 0; i < NAMES; i++) {
+        snprintf(id, sizeof id, "t-%zu", i);
+        const struct record_body part = {
+            .kind = text("execution"), .task_id = text(id), .model_tier = text(id)};
+        push_record(id, &part);
+    }
+    wait_for_done(NAMES);
+    wait_for_page(port, "/metrics", "stillhouse_learn_dirty_groups 0");
+    while (count < TOLD) {
+        redisReply *told = good_reply("GET", "sh:learn:{acme.shop}", NULL);
+        cr_assert(clock_now_ms() < until_ms, "%zu tiers are told", count);
+        count = 0;
+        for (const char *at = told->str; at != NULL; at = strstr(at + 1, "\"tier\":")) {
+            count += at != told->str;
+        }
+        redis_reply_free(told);
+        clock_sleep_ms(POLL_MS);
+    }
+    cr_assert_eq(count, TOLD);
+    end_recorder(pid, SIGTERM);
+}

@@ -10,7 +10,12 @@
 #include "queue/keys.h"
 #include "json/write.h"
 
-enum { FIRST_SLOTS = 64, LIFE_MS = 24 * 60 * 60 * 1000, PAGE = 1000 };
+enum {
+    FIRST_SLOTS = 64,
+    LIFE_MS = 24 * 60 * 60 * 1000,
+    PAGE = 1000,
+    ROWS_MAX = 1000 /* names that never end make no key that never ends */
+};
 
 /* A set of names: open addressing, at most half full. */
 struct names {
@@ -180,6 +185,7 @@ static enum status write_tiers(const struct tiers_telling *telling, const char *
     const struct value with[QUESTION_PARAMETERS_MAX] = {value_str(domain),
                                                         value_integer(QUESTIONS_WINDOW_DAYS)};
     const char *separator = "";
+    size_t count = 0;
     struct rows rows;
 
     strbuf_append_str(out, "{\"domain\":");
@@ -188,10 +194,11 @@ static enum status write_tiers(const struct tiers_telling *telling, const char *
                   (int)QUESTIONS_WINDOW_DAYS);
     TRY(question_ask(store_database(telling->store), question, with, telling->now_unix_ms, &rows,
                      err));
-    while (rows_next(&rows, err) == ROWS_ONE) {
+    while (count < ROWS_MAX && rows_next(&rows, err) == ROWS_ONE) {
         strbuf_append_str(out, separator);
         question_json(question, &rows, out);
         separator = ",";
+        count++;
     }
     strbuf_append_str(out, "]}");
     strbuf_must(out);
