@@ -1,6 +1,6 @@
 # Finds every library, then stops once with all that is missing and the Debian package of each.
 # Leaves interface targets: dep_hiredis dep_msgpack dep_cjson dep_curl dep_curl_linked dep_sqlite
-# dep_sqlite_linked dep_nettle dep_microhttpd dep_criterion; HAVE_HIREDIS_SSL; and for stillhouse.pc:
+# dep_sqlite_linked dep_pq dep_pq_linked dep_nettle dep_microhttpd dep_criterion; HAVE_HIREDIS_SSL; and for stillhouse.pc:
 # MSGPACK_PC_REQUIRES, MSGPACK_PC_LIBS.
 find_package(PkgConfig)
 if(NOT PKG_CONFIG_FOUND)
@@ -46,6 +46,11 @@ dependency(sqlite_linked "sqlite3>=3.38" libsqlite3-dev)
 add_library(dep_sqlite INTERFACE)
 target_include_directories(dep_sqlite SYSTEM INTERFACE ${PC_sqlite_linked_INCLUDE_DIRS})
 target_link_libraries(dep_sqlite INTERFACE ${CMAKE_DL_LIBS})
+
+# libpq is loaded with the first store on a server (common/learn/postgres.c): its header is enough.
+dependency(pq_linked "libpq>=14" libpq-dev)
+add_library(dep_pq INTERFACE)
+target_include_directories(dep_pq SYSTEM INTERFACE ${PC_pq_linked_INCLUDE_DIRS})
 
 dependency(nettle "nettle>=3.7" nettle-dev)
 dependency(microhttpd "libmicrohttpd>=0.9.75" libmicrohttpd-dev)

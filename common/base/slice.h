@@ -21,6 +21,15 @@ static inline bool slice_equal(struct slice a, struct slice b)
     return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);
 }
 
+/* By their bytes; of one that begins the other, the shorter is before. */
+static inline int slice_compare(struct slice a, struct slice b)
+{
+    const size_t least = a.bytes < b.bytes ? a.bytes : b.bytes;
+    const int order = least == 0 ? 0 : memcmp(a.data, b.data, least);
+
+    return order != 0 ? order : (a.bytes > b.bytes) - (a.bytes < b.bytes);
+}
+
 /* Of a text that ends with NUL. */
 static inline struct slice slice_of(const char *text)
 {

@@ -204,9 +204,8 @@ enum status check_counts(struct database *database, struct check *check, struct 
     struct rows rows;
 
     TRY(database_ask(database,
-                     "SELECT executions, incomplete, (SELECT count(*) FROM executions),"
-                     " (SELECT count(*) FROM executions WHERE incomplete <> 0)"
-                     " FROM counts WHERE id = 1",
+                     "SELECT sum(executions), sum(incomplete), (SELECT count(*) FROM executions),"
+                     " (SELECT count(*) FROM executions WHERE incomplete <> 0) FROM counts",
                      NULL, 0, &rows, err));
     const bool is_there = rows_next(&rows, err) == ROWS_ONE;
     for (int i = 0; is_there && i < 2; i++) {

@@ -139,7 +139,7 @@ int database_place(const struct database *database);
 enum status database_tables(struct database *database, int64_t *tables, bool *has_meta,
                             struct error *err) MUSTCHECK;
 
-/* Bytes of the file, and those of them that hold something. */
+/* Bytes of it, and those of them that hold something (NULL: nobody asks, which is cheaper). */
 enum status database_bytes(struct database *database, int64_t *bytes, int64_t *used,
                            struct error *err) MUSTCHECK;
 

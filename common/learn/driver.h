@@ -9,8 +9,8 @@
 #include "learn/database.h"
 
 struct driver {
-    bool is_shared; /* many may write at once */
-    enum status (*own)(const char *where, int *lock, struct error *err); /* NULL where is_shared */
+    /* NULL: many may write at once */
+    enum status (*own)(const char *where, int *lock, struct error *err);
     enum status (*open)(const char *where, enum database_mode mode, struct database **out,
                         struct error *err);
     void (*close)(struct database *database);
@@ -49,6 +49,7 @@ struct database {
     const struct driver *driver;
 };
 
-extern const struct driver driver_sqlite; /* a file: sqlite.c */
+extern const struct driver driver_postgres; /* a server: postgres.c */
+extern const struct driver driver_sqlite;   /* a file: sqlite.c */
 
 #endif

@@ -14,21 +14,13 @@
 
 enum { STAMPS_VERSION = 1, JOB_ID_MAX = 255 };
 
-static int compare_bytes(struct slice a, struct slice b)
-{
-    const size_t least = a.bytes < b.bytes ? a.bytes : b.bytes;
-    const int order = least == 0 ? 0 : memcmp(a.data, b.data, least);
-
-    return order != 0 ? order : (a.bytes > b.bytes) - (a.bytes < b.bytes);
-}
-
 static int compare_stamps(const void *left, const void *right)
 {
     const struct stamp *a = left;
     const struct stamp *b = right;
 
     return a->at_ms != b->at_ms ? (a->at_ms > b->at_ms) - (a->at_ms < b->at_ms)
-                                : compare_bytes(a->job_id, b->job_id);
+                                : slice_compare(a->job_id, b->job_id);
 }
 
 /* Whether a part may set what an older one, or none, has set. */
@@ -299,7 +291,7 @@ static int compare_pairs(const void *left, const void *right)
     const struct merge_pair *a = left;
     const struct merge_pair *b = right;
 
-    return compare_bytes(a->key, b->key);
+    return slice_compare(a->key, b->key);
 }
 
 /* The pairs of a part as they stand in JSON, sorted by key; no two keys of one map are equal. */

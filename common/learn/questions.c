@@ -216,7 +216,8 @@ const struct store_question questions[] = {
                                "sum(successes)") " FROM tier_performance"
                                                  " WHERE domain = $1 AND day > $3 / 86400000 - $2 "
                                                  "AND task_type <> ''"
-                                                 " GROUP BY task_type, model_tier ORDER BY 1, 2",
+                                                 " GROUP BY task_type, model_tier ORDER BY 1 NULLS "
+                                                 "FIRST, 2",
      types},
     {"pools",
      "how each type of pool did",
@@ -306,9 +307,9 @@ const struct store_question questions[] = {
      "how much there is, and since when the oldest figure that is not computed again waits",
      {{NULL, false, NULL, NULL}},
      false,
-     "SELECT executions, incomplete, (SELECT min(at_ms) FROM executions),"
-     " (SELECT max(at_ms) FROM executions), (SELECT min(since_ms) FROM dirty)"
-     " FROM counts WHERE id = 1",
+     "SELECT sum(executions), sum(incomplete), (SELECT min(at_ms) FROM executions),"
+     " (SELECT max(at_ms) FROM executions), (SELECT min(since_ms) FROM dirty) FROM counts"
+     " WHERE id > 0",
      stats},
     {"domains",
      "of which domains there are executions",

@@ -65,6 +65,11 @@ static const struct schema_step steps[] = {
          "CREATE TABLE dirty (view TEXT NOT NULL, domain TEXT NOT NULL, name TEXT NOT NULL,"
          " bucket INTEGER NOT NULL, since_ms INTEGER NOT NULL,"
          " PRIMARY KEY (view, domain, name, bucket));"
+         /* On a server each who writes adds marks of its own: none waits for another's. */
+         "/*+ ALTER TABLE dirty DROP CONSTRAINT dirty_pkey;"
+         " CREATE INDEX dirty_by_group ON dirty (view, domain, name, bucket);"
+         " ALTER TABLE dirty SET (autovacuum_vacuum_scale_factor = 0,"
+         "  autovacuum_vacuum_threshold = 5000); */"
          "CREATE INDEX dirty_by_age ON dirty (since_ms);"
          "CREATE TABLE tier_performance (domain TEXT NOT NULL, task_type TEXT NOT NULL,"
          " day INTEGER NOT NULL, model_tier TEXT NOT NULL, executions INTEGER NOT NULL,"

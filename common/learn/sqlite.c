@@ -517,7 +517,9 @@ static enum status bytes(struct database *database, int64_t *all, int64_t *used,
     TRY(database_find(database, "PRAGMA page_count", NULL, 0, &pages, err));
     TRY(database_find(database, "PRAGMA freelist_count", NULL, 0, &empty, err));
     *all = pages.integer * size.integer;
-    *used = (pages.integer - empty.integer) * size.integer;
+    if (used != NULL) {
+        *used = (pages.integer - empty.integer) * size.integer;
+    }
     return STATUS_OK;
 }
 

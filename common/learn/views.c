@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { KEYS_MAX = 4, EDGE_MS = VIEWS_HOUR_MS };
@@ -64,7 +65,8 @@ enum { KEYS_MAX = 4, EDGE_MS = VIEWS_HOUR_MS };
     " AS figures"
 
 /* Of groups that are not marked. */
-#define UNMARKED(name) " EXCEPT SELECT domain, name, bucket FROM dirty WHERE view = '" name "'"
+#define UNMARKED(name)                                                                             \
+    " EXCEPT SELECT domain, name, bucket FROM dirty WHERE view = '" name "' ORDER BY 1, 2, 3"
 
 /* A table that a group has rows in. */
 struct kept {
@@ -190,19 +192,89 @@ static struct with range_of(const struct view_group *group, int64_t now_ms)
 
 /* ---- refresh --------------------------------------------------------------------------------- */
 
+enum { MARK_VALUES = 5, MARKS_AT_ONCE = 256 };
+
+static int compare_groups(const void *left, const void *right)
+{
+    const struct view_group *a = left;
+    const struct view_group *b = right;
+    int order = (int)a->view - (int)b->view;
+
+    order = order != 0 ? order : slice_compare(a->domain, b->domain);
+    order = order != 0 ? order : slice_compare(a->name, b->name);
+    return order != 0 ? order : (a->bucket > b->bucket) - (a->bucket < b->bucket);
+}
+
+size_t views_sort(struct view_group *groups, size_t count)
+{
+    size_t once = 0;
+
+    if (count > 0) {
+        qsort(groups, count, sizeof *groups, compare_groups);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (once == 0 || compare_groups(&groups[i], &groups[once - 1]) != 0) {
+            groups[once++] = groups[i];
+        }
+    }
+    return once;
+}
+
+enum status views_mark_all(struct database *database, struct view_group *groups, size_t count,
+                           int64_t now_ms, struct error *err)
+{
+    struct value with[MARKS_AT_ONCE * MARK_VALUES];
+
+    count = views_sort(groups, count);
+    for (size_t from = 0; from < count; from += MARKS_AT_ONCE) {
+        struct many many = {
+            .sql = "INSERT INTO dirty (view, domain, name, bucket, since_ms)"
+                   " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            .with = with,
+            .count = MARK_VALUES,
+            .sets = count - from < MARKS_AT_ONCE ? count - from : MARKS_AT_ONCE,
+        };
+        for (size_t i = 0; i < many.sets; i++) {
+            const struct view_group *group = &groups[from + i];
+            struct value *set = with + i * MARK_VALUES;
+            set[0] = value_str(shapes[group->view].name);
+            set[1] = value_text(group->domain);
+            set[2] = value_text(group->name);
+            set[3] = value_integer(group->bucket);
+            set[4] = value_integer(now_ms);
+        }
+        TRY(database_many(database, &many, NULL, err));
+    }
+    return STATUS_OK;
+}
+
 enum status views_mark(struct database *database, const struct view_group *group, int64_t now_ms,
                        struct error *err)
 {
-    const struct value with[] = {value_str(shapes[group->view].name), value_text(group->domain),
-                                 value_text(group->name), value_integer(group->bucket),
-                                 value_integer(now_ms)};
+    struct view_group one = *group;
 
-    return database_do(database,
-                       "INSERT INTO dirty (view, domain, name, bucket, since_ms)"
-                       " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-                       with, 5, NULL, err);
+    return views_mark_all(database, &one, 1, now_ms, err);
 }
 
+/* Who has it computes the group. */
+static int64_t lock_key(const struct view_group *group)
+{
+    const struct slice texts[] = {group->domain, group->name};
+    uint64_t hash =
+        UINT64_C(14695981039346656037) ^ (uint64_t)group->bucket ^ (uint64_t)group->view << 60;
+
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t k = 0; k < texts[i].bytes; k++) {
+            hash = (hash ^ (unsigned char)texts[i].data[k]) * UINT64_C(1099511628211);
+        }
+        hash = (hash ^ 0xff) * UINT64_C(1099511628211);
+    }
+    return (int64_t)hash;
+}
+
+/* On a server each who writes adds marks of its own, and a mark stands with the rows that it is of:
+ * so what is computed after marks were taken away has seen their rows, and marks that come later
+ * stay. Those that another process has in its hand are left to it. */
 enum status views_compute(struct database *database, const struct view_group *group, int64_t now_ms,
                           struct error *err)
 {
@@ -211,15 +283,23 @@ enum status views_compute(struct database *database, const struct view_group *gr
     const struct with range = range_of(group, now_ms);
     const struct value mark[] = {value_str(shape->name), value_text(group->domain),
                                  value_text(group->name), value_integer(group->bucket)};
+    bool is_ours = false;
 
+    TRY(database_lock(database, lock_key(group), LOCK_TRY, &is_ours, err));
+    if (!is_ours) {
+        return STATUS_OK;
+    }
+    TRY(database_do(database,
+                    "DELETE FROM dirty WHERE view = $1 AND domain = $2 AND name = $3"
+                    " AND bucket = $4 /*+ AND ctid = ANY (ARRAY(SELECT ctid FROM dirty"
+                    " WHERE view = $1 AND domain = $2 AND name = $3 AND bucket = $4"
+                    " FOR UPDATE SKIP LOCKED)) */",
+                    mark, 4, NULL, err));
     for (size_t i = 0; is_kept(shape, i); i++) {
         TRY(database_do(database, shape->kept[i].clear, key.each, key.count, NULL, err));
         TRY(database_do(database, shape->kept[i].fill, range.each, range.count, NULL, err));
     }
-    return database_do(database,
-                       "DELETE FROM dirty WHERE view = $1 AND domain = $2 AND name = $3"
-                       " AND bucket = $4",
-                       mark, 4, NULL, err);
+    return STATUS_OK;
 }
 
 /* ---- check ----------------------------------------------------------------------------------- */

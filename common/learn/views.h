@@ -41,7 +41,16 @@ enum view views_find(struct slice name);
 enum status views_mark(struct database *database, const struct view_group *group, int64_t now_ms,
                        struct error *err) MUSTCHECK;
 
-/* Replaces the group's rows of the view, of which there may be none, and takes its mark away. */
+/* The same of many, of which some may be there several times. They come out in the order of their
+ * keys. */
+enum status views_mark_all(struct database *database, struct view_group *groups, size_t count,
+                           int64_t now_ms, struct error *err) MUSTCHECK;
+
+/* Leaves each group once, in the order of their keys; returns how many. */
+size_t views_sort(struct view_group *groups, size_t count);
+
+/* Replaces the group's rows of the view, of which there may be none, and takes its mark away; what
+ * is marked meanwhile stays so. Where another process computes the same group, nothing is done. */
 enum status views_compute(struct database *database, const struct view_group *group, int64_t now_ms,
                           struct error *err) MUSTCHECK;
 

@@ -9,22 +9,24 @@ static bool begins_with(const char *text, const char *begin)
     return strncmp(text, begin, strlen(begin)) == 0;
 }
 
-static enum status choose(const char *where, const struct driver **driver, struct error *err)
-{
-    const char *mark = strstr(where, "://");
-
-    *driver = &driver_sqlite;
-    if (mark != NULL) { /* a URL may hold a password: no more of it is shown */
-        return error_set(err, STATUS_INVALID,
-                         "\"%.*s://...\" is no learning store: expected the path of a file",
-                         (int)(mark - where), where);
-    }
-    return STATUS_OK;
-}
-
 bool database_is_shared(const char *where)
 {
     return begins_with(where, "postgresql://") || begins_with(where, "postgres://");
+}
+
+static enum status choose(const char *where, const struct driver **driver, struct error *err)
+{
+    const char *mark = strstr(where, "://");
+    const bool is_server = database_is_shared(where);
+
+    *driver = is_server ? &driver_postgres : &driver_sqlite;
+    if (mark != NULL && !is_server) { /* a URL may hold a password: no more of it is shown */
+        return error_set(err, STATUS_INVALID,
+                         "\"%.*s://...\" is no learning store: expected the path of a file or "
+                         "postgresql://user@host/database",
+                         (int)(mark - where), where);
+    }
+    return STATUS_OK;
 }
 
 enum status database_own(const char *where, int *lock, struct error *err)

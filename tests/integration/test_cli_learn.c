@@ -185,7 +185,7 @@ Test(cli_learn, what_is_missing_or_wrong_is_named)
     SAYS("expected one of --task-id and --user");
     RUN(4, "learn", "stats", "--learn", "/nowhere/learn.db");
     SAYS("/nowhere/learn.db");
-    RUN(2, "learn", "stats", "--learn", "postgresql://host/db");
+    RUN(2, "learn", "stats", "--learn", "mysql://u:secret@host/db");
     SAYS("expected the path of a file");
     RUN(2, "learn", "stats", "--learn", "");
     SAYS("no learning store is named");

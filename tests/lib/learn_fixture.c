@@ -1,26 +1,68 @@
 #include "learn_fixture.h"
 
+#include <criterion/hooks.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "folder.h"
 #include "learn/columns.h"
 #include "ok.h"
 
 char learn_folder[200];
-char learn_path[300];
+char learn_path[TEST_POSTGRES_URL];
 struct store *learn_store;
 
 static struct error err;
+static struct test_postgres
+    server; /* its folder is told to the tests' processes by the environment */
 
 /* ---- life ---------------------------------------------------------------------------------- */
+
+ReportHook(PRE_ALL)(struct criterion_test_set *tests)
+{
+    const char *kind = getenv("STILLHOUSE_TEST_STORE");
+
+    (void)tests;
+    if (kind == NULL || strcmp(kind, "postgres") != 0) {
+        return;
+    }
+    if (!test_postgres_start(&server)) {
+        exit(77);
+    }
+    setenv("STILLHOUSE_TEST_POSTGRES", server.folder, 1);
+    setenv("STILLHOUSE_TEST_POSTGRES_BIN", server.programs, 1);
+}
+
+ReportHook(POST_ALL)(struct criterion_global_stats *stats)
+{
+    (void)stats;
+    if (server.pid > 0) {
+        test_postgres_stop(&server);
+    }
+}
+
+void learn_place(const char *name, char where[TEST_POSTGRES_URL])
+{
+    const char *at = getenv("STILLHOUSE_TEST_POSTGRES");
+    char database[60];
+
+    if (at == NULL) {
+        snprintf(where, TEST_POSTGRES_URL, "%s/%s.db", learn_folder, name);
+        return;
+    }
+    snprintf(server.folder, sizeof server.folder, "%s", at);
+    snprintf(server.programs, sizeof server.programs, "%s", getenv("STILLHOUSE_TEST_POSTGRES_BIN"));
+    snprintf(database, sizeof database, "%s_%d", name, (int)getpid());
+    test_postgres_database(&server, database, where);
+}
 
 void learn_setup(void)
 {
     test_folder_make(learn_folder, sizeof learn_folder);
-    snprintf(learn_path, sizeof learn_path, "%s/learn.db", learn_folder);
+    learn_place("learn", learn_path);
     learn_reopen(learn_path);
 }
 
@@ -161,10 +203,10 @@ void learn_dump(struct strbuf *out)
         {"feedback", 10,
          "SELECT domain, job_id, task_id, at_ms, feedback_type, user_rating, user_accepted, "
          "comment,"
-         " \"user\", metadata FROM feedback ORDER BY domain, job_id"},
+         " user, metadata FROM feedback ORDER BY domain, job_id"},
         {"forgotten", 3, "SELECT what, hash, at_ms FROM forgotten ORDER BY what, hash"},
-        {"counts", 2, "SELECT executions, incomplete FROM counts"},
-        {"dirty", 4, "SELECT view, domain, name, bucket FROM dirty ORDER BY 1, 2, 3, 4"},
+        {"counts", 2, "SELECT sum(executions), sum(incomplete) FROM counts"},
+        {"dirty", 4, "SELECT DISTINCT view, domain, name, bucket FROM dirty ORDER BY 1, 2, 3, 4"},
         {"tier_performance", 15,
          "SELECT domain, task_type, day, model_tier, executions, finished, successes, costed, cost,"
          " rated, quality, tokens, timed, duration, duration_p95 FROM tier_performance"

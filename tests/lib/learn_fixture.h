@@ -3,6 +3,9 @@
  *
  *     TestSuite(learn_store, .init = learn_setup, .fini = learn_teardown);
  *
+ * With STILLHOUSE_TEST_STORE=postgres the program has a server of PostgreSQL, and each test a
+ * database on it; where none is installed it says so and exits with 77.
+ *
  * Anything unexpected fails the test at once.
  */
 #ifndef STILLHOUSE_TESTS_LEARN_FIXTURE_H
@@ -11,17 +14,21 @@
 #include "base/strbuf.h"
 #include "learn/database.h"
 #include "learn/store.h"
+#include "postgres.h"
 
 static const int64_t LEARN_DAY = 20000 * INT64_C(86400000); /* a midnight, Unix ms */
 
 extern char learn_folder[200];
-extern char learn_path[300];      /* of the store, in the folder */
-extern struct store *learn_store; /* open to be written */
+extern char learn_path[TEST_POSTGRES_URL]; /* of the store, in the folder or on the server */
+extern struct store *learn_store;          /* open to be written */
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
 void learn_setup(void);
 void learn_teardown(void);
+
+/* A place where no store is yet. */
+void learn_place(const char *name, char where[TEST_POSTGRES_URL]);
 
 /* Closes the store, and opens the one that is there, or there from now on. */
 void learn_reopen(const char *where);

@@ -327,8 +327,8 @@ static void any_order_makes_the_same_store(const char *first, const char *second
 
 Test(learn_order, any_order_and_any_repetition_makes_the_same_file)
 {
-    char second[320];
+    char second[TEST_POSTGRES_URL];
 
-    snprintf(second, sizeof second, "%s.second", learn_path);
+    learn_place("second", second);
     any_order_makes_the_same_store(learn_path, second);
 }

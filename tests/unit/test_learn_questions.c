@@ -13,6 +13,7 @@ static struct error err;
 static const int64_t DAY = LEARN_DAY;
 
 TestSuite(learn_questions, .init = learn_setup, .fini = learn_teardown);
+TestSuite(learn_file, .init = learn_setup, .fini = learn_teardown); /* what a server has not */
 
 struct sample {
     const char *domain, *type, *tier, *arm;
@@ -73,7 +74,7 @@ static void holds(const char *text, const char *part)
     cr_assert_not_null(strstr(text, part), "no %s in %s", part, text);
 }
 
-Test(learn_questions, none_reads_a_table_from_end_to_end)
+Test(learn_file, none_reads_a_table_from_end_to_end)
 {
     for (size_t i = 0; i < questions_count; i++) {
         static char sql[32][8000]; /* a statement is known by its address */

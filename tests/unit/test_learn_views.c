@@ -14,6 +14,7 @@ static const int64_t DAY = LEARN_DAY;
 static const int64_t NOW = LEARN_DAY + 100000;
 
 TestSuite(learn_views, .init = learn_setup, .fini = learn_teardown);
+TestSuite(learn_file, .init = learn_setup, .fini = learn_teardown); /* what a server has not */
 
 /* Executions of one domain and day, a second apart. */
 static void put_executions(const char *domain, int count)
@@ -197,7 +198,7 @@ Test(learn_views, a_solution_whose_executions_grow_old_is_computed_again_and_is_
 
 /* Of statements that run again and again; a check reads all there is. SQLite counts the rows that a
  * statement steps over in a table or index from end to end. */
-Test(learn_views, no_statement_of_the_store_reads_a_table_from_end_to_end)
+Test(learn_file, no_statement_of_the_store_reads_a_table_from_end_to_end)
 {
     struct store_state state;
     struct store_checked checked;

@@ -1,0 +1,200 @@
+/* Of learn/store.h: what is deleted, by age or on request, with all that hangs on it; and the
+ * hashes of the names that were forgotten, so that late parts do not bring them back.
+ */
+#include "base/strbuf.h"
+#include "base/text.h"
+#include "learn/internal.h"
+
+enum { SLICE_MAX = 1000 };
+
+/* ---- deletion -------------------------------------------------------------------------------- */
+
+struct doomed {
+    int64_t id, at_ms;
+    bool incomplete;
+    struct slice domain, task_id, task_type, hash;
+};
+#define DOOMED                                                                                     \
+    "SELECT id, at_ms, incomplete, domain, task_id, task_type, solution_hash FROM executions "
+
+static enum status list_doomed(struct store *store, const char *sql, const struct value *with,
+                               size_t with_count, struct doomed *list, size_t *count,
+                               struct error *err)
+{
+    const size_t most = *count;
+    struct rows rows;
+    enum status status = STATUS_OK;
+
+    *count = 0;
+    TRY(database_ask(store->database, sql, with, with_count, &rows, err));
+    while (status == STATUS_OK && *count < most && rows_next(&rows, err) == ROWS_ONE) {
+        struct doomed *row = &list[(*count)++];
+        *row = (struct doomed){rows_value(&rows, 0).integer,      rows_value(&rows, 1).integer,
+                               rows_value(&rows, 2).integer != 0, rows_value(&rows, 3).text,
+                               rows_value(&rows, 4).text,         rows_value(&rows, 5).text,
+                               rows_value(&rows, 6).text};
+        struct slice *const texts[] = {&row->domain, &row->task_id, &row->task_type, &row->hash};
+        for (size_t i = 0; status == STATUS_OK && i < sizeof texts / sizeof texts[0]; i++) {
+            status = transaction_keep(store, texts[i], err);
+        }
+    }
+    const enum status ended = rows_end(&rows);
+    return ended != STATUS_OK ? ended : status;
+}
+
+static enum status delete_row(struct store *store, const struct doomed *row, struct error *err)
+{
+    const struct value id = value_integer(row->id);
+    const struct value key[] = {value_text(row->domain), value_text(row->task_id)};
+
+    TRY(transaction_mark_all(store, row->domain, row->at_ms, row->task_type, row->hash, err));
+    TRY(database_do(store->database, "DELETE FROM feedback WHERE domain = $1 AND task_id = $2", key,
+                    2, NULL, err));
+    store->added--;
+    store->added_incomplete -= row->incomplete;
+    return database_do(store->database, "DELETE FROM executions WHERE id = $1", &id, 1, NULL, err);
+}
+
+/* What is kept of a forgotten name is a hash. */
+static void hash_name(struct slice domain, struct slice name, char out[TEXT_HASH_CHARS + 1])
+{
+    struct strbuf text = {0};
+
+    strbuf_append(&text, domain.data, domain.bytes);
+    strbuf_append_char(&text, '\0');
+    strbuf_append(&text, name.data, name.bytes);
+    text_hash_raw(text.data, text.bytes, out);
+    strbuf_free(&text);
+}
+
+static enum status remember(struct store *store, const char *what, struct slice domain,
+                            struct slice name, int64_t now_ms, struct error *err)
+{
+    char hash[TEXT_HASH_CHARS + 1];
+
+    hash_name(domain, name, hash);
+    const struct value with[] = {value_str(what), value_str(hash), value_integer(now_ms)};
+    return database_do(store->database,
+                       "INSERT INTO forgotten (what, hash, at_ms) VALUES ($1, $2, $3)"
+                       " ON CONFLICT (what, hash) DO UPDATE SET at_ms = excluded.at_ms"
+                       " WHERE excluded.at_ms > forgotten.at_ms",
+                       with, 3, NULL, err);
+}
+
+enum status removal_when(struct store *store, const char *what, struct slice domain,
+                         struct slice name, struct value *when, struct error *err)
+{
+    char hash[TEXT_HASH_CHARS + 1];
+
+    *when = value_null();
+    if (name.data == NULL) {
+        return STATUS_OK;
+    }
+    hash_name(domain, name, hash);
+    const struct value with[] = {value_str(what), value_str(hash)};
+    return database_find(store->database,
+                         "SELECT at_ms FROM forgotten WHERE what = $1 AND hash = $2", with, 2, when,
+                         err);
+}
+
+enum status removal_forget_task(struct store *store, struct slice domain, struct slice task_id,
+                                int64_t now_ms, size_t *deleted, struct error *err)
+{
+    const struct value key[] = {value_text(domain), value_text(task_id)};
+    struct doomed row;
+    size_t count = 1;
+
+    TRY(list_doomed(store, DOOMED "WHERE domain = $1 AND task_id = $2", key, 2, &row, &count, err));
+    if (count > 0) {
+        TRY(delete_row(store, &row, err));
+    }
+    *deleted += count;
+    TRY(database_do(store->database,
+                    "UPDATE pools SET task_id = '' WHERE domain = $1 AND task_id = $2", key, 2,
+                    NULL, err));
+    return remember(store, "task", domain, task_id, now_ms, err);
+}
+
+/* ---- expire and forget ----------------------------------------------------------------------- */
+
+enum status store_expire(struct store *store, int64_t before_ms, int64_t most_bytes, size_t rows,
+                         size_t *deleted, struct error *err)
+{
+    size_t count = rows < SLICE_MAX ? rows : SLICE_MAX;
+    int64_t bytes = 0;
+    int64_t used = 0;
+
+    *deleted = 0;
+    TRY(transaction_begin_rows(store, LOCK_TOGETHER, err));
+    struct doomed *list = arena_array(&store->arena, count + 1, sizeof *list);
+    enum status status = list == NULL ? error_set(err, STATUS_OOM, "out of memory")
+                                      : database_bytes(store->database, &bytes, &used, err);
+    const bool is_over = most_bytes > 0 && used > most_bytes;
+    const struct value with[] = {value_integer(is_over ? INT64_MAX : before_ms),
+                                 value_integer((int64_t)count)};
+    if (status == STATUS_OK) {
+        status = list_doomed(store,
+                             DOOMED "WHERE at_ms < $1 ORDER BY at_ms LIMIT $2"
+                                    " /*+ FOR UPDATE SKIP LOCKED */",
+                             with, 2, list, &count, err);
+    }
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+        status = delete_row(store, &list[i], err);
+    }
+    if (status == STATUS_OK) {
+        const struct value old[] = {value_integer(before_ms), value_integer((int64_t)rows)};
+        status = database_do(store->database,
+                             "DELETE FROM pools WHERE id IN"
+                             " (SELECT id FROM pools WHERE at_ms < $1 ORDER BY at_ms LIMIT $2"
+                             " /*+ FOR UPDATE SKIP LOCKED */)",
+                             old, 2, NULL, err);
+    }
+    status = transaction_end(store, status, err);
+    if (status == STATUS_OK && count > 0) {
+        *deleted = count;
+        status = database_shrink(store->database, err);
+    }
+    return status;
+}
+
+static enum status forget_user(struct store *store, const struct forget *what, struct slice domain,
+                               size_t *deleted, struct error *err)
+{
+    static const char feedback[] =
+        "DELETE FROM feedback WHERE user = $2 AND ($1 = '' OR domain = $1)";
+    const struct value with[] = {value_text(domain), value_text(what->user)};
+    size_t count = what->rows < SLICE_MAX ? what->rows : SLICE_MAX;
+    struct doomed *list = arena_array(&store->arena, count + 1, sizeof *list);
+
+    if (list == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory");
+    }
+    TRY(remember(store, "user", domain, what->user, what->now_unix_ms, err));
+    TRY(list_doomed(store, DOOMED "WHERE user = $2 AND ($1 = '' OR domain = $1)", with, 2, list,
+                    &count, err));
+    for (size_t i = 0; i < count; i++) {
+        TRY(removal_forget_task(store, list[i].domain, list[i].task_id, what->now_unix_ms, deleted,
+                                err));
+    }
+    return database_do(store->database, feedback, with, 2, NULL, err);
+}
+
+enum status store_forget(struct store *store, const struct forget *what, size_t *deleted,
+                         struct error *err)
+{
+    const bool is_user = what->user.data != NULL;
+    const struct slice domain = what->domain.data == NULL ? (struct slice){"", 0} : what->domain;
+    size_t count = 0;
+
+    *deleted = 0;
+    if (!is_user && (what->task_id.data == NULL || domain.bytes == 0)) {
+        return error_set(err, STATUS_INVALID, "expected a user, or a domain and a task id");
+    }
+    TRY(transaction_begin_rows(store, LOCK_ALONE, err));
+    enum status status =
+        is_user ? forget_user(store, what, domain, &count, err)
+                : removal_forget_task(store, domain, what->task_id, what->now_unix_ms, &count, err);
+    status = transaction_end(store, status, err);
+    *deleted = status == STATUS_OK ? count : 0;
+    return status;
+}

@@ -1,0 +1,111 @@
+/* Of learn/internal.h. The path is looked at after the commit too: what was written into a file
+ * that nobody will see again does not count.
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "learn/internal.h"
+
+enum { KEEP_BYTES = 4 << 20 };
+
+enum status transaction_begin(struct store *store, struct error *err)
+{
+    arena_reset(&store->arena, KEEP_BYTES);
+    store->marked_count = 0;
+    store->added = store->added_incomplete = 0;
+    store->is_alone = false;
+    TRY(database_check(store->database, err));
+    return database_begin(store->database, err);
+}
+
+enum status transaction_begin_rows(struct store *store, enum database_lock how, struct error *err)
+{
+    TRY(transaction_begin(store, err));
+    const enum status status = database_lock(store->database, ROWS_LOCK, how, NULL, err);
+    if (status != STATUS_OK) {
+        database_rollback(store->database);
+    }
+    store->is_alone = how == LOCK_ALONE;
+    return status;
+}
+
+enum status transaction_keep(struct store *store, struct slice *text, struct error *err)
+{
+    if (text->data != NULL) {
+        text->data = arena_copy(&store->arena, text->data, text->bytes);
+    }
+    return text->data == NULL && text->bytes > 0 ? error_set(err, STATUS_OOM, "out of memory")
+                                                 : STATUS_OK;
+}
+
+/* ---- groups ---------------------------------------------------------------------------------- */
+
+enum status transaction_mark(struct store *store, const struct view_group *group, struct error *err)
+{
+    if (store->marked_count == store->marked_room) {
+        const size_t room = store->marked_room == 0 ? 256 : store->marked_room * 2;
+        struct view_group *more = realloc(store->marked, room * sizeof *more);
+        if (more == NULL) {
+            return error_set(err, STATUS_OOM, "out of memory");
+        }
+        store->marked = more;
+        store->marked_room = room;
+    }
+    store->marked[store->marked_count++] = *group;
+    return STATUS_OK;
+}
+
+enum status transaction_mark_all(struct store *store, struct slice domain, int64_t at_ms,
+                                 struct slice task_type, struct slice solution_hash,
+                                 struct error *err)
+{
+    const struct slice none = {"", 0};
+    const struct slice type = task_type.data == NULL ? none : task_type;
+
+    TRY(transaction_mark(store, &(struct view_group){VIEW_TIER, domain, type, at_ms / VIEWS_DAY_MS},
+                         err));
+    TRY(transaction_mark(
+        store, &(struct view_group){VIEW_POOL, domain, none, at_ms / VIEWS_HOUR_MS}, err));
+    return solution_hash.data == NULL
+               ? STATUS_OK
+               : transaction_mark(
+                     store, &(struct view_group){VIEW_SOLUTION, domain, solution_hash, 0}, err);
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+/* Each who writes has a row of the sums, mostly, so that none waits for another's commit. */
+static enum status write_counts(struct store *store, struct error *err)
+{
+    const struct value with[] = {value_integer(database_place(store->database)),
+                                 value_integer(store->added),
+                                 value_integer(store->added_incomplete)};
+
+    return store->added == 0 && store->added_incomplete == 0
+               ? STATUS_OK
+               : database_do(store->database,
+                             "INSERT INTO counts (id, executions, incomplete) VALUES ($1, $2, $3)"
+                             " ON CONFLICT (id) DO UPDATE SET"
+                             " executions = counts.executions + excluded.executions,"
+                             " incomplete = counts.incomplete + excluded.incomplete",
+                             with, 3, NULL, err);
+}
+
+enum status transaction_end(struct store *store, enum status status, struct error *err)
+{
+    if (status == STATUS_OK) {
+        status = views_mark_all(store->database, store->marked, store->marked_count,
+                                clock_unix_ms(), err);
+    }
+    if (status == STATUS_OK) {
+        status = write_counts(store, err);
+    }
+    if (status == STATUS_OK) {
+        status = database_commit(store->database, err);
+    }
+    if (status != STATUS_OK) {
+        database_rollback(store->database);
+        return status;
+    }
+    return database_check(store->database, err);
+}
