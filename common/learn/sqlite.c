@@ -3,8 +3,9 @@
  * Happy path: the library is loaded once (base/library.h says why), the file is opened in WAL mode
  * with synchronous=FULL: a commit that has returned is on the disk. Statements are kept prepared.
  * Failure modes: each code of the library becomes one status, in `status_of`; the words are the
- * library's with the path in front. A file that was deleted or replaced under the process is found
- * by its inode: the library itself would write on into the file that nobody sees any more.
+ * library's with the path in front. A file that was deleted or replaced under the process, or its
+ * log, is found by its inode: the library itself would write on into the file that nobody sees any
+ * more.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -243,12 +244,25 @@ static enum status set_up(struct file *file, enum database_mode mode, struct err
     return STATUS_OK;
 }
 
+/* Then the library leaves the log where it is, and whoever opens what stands at the path now would
+ * have it written over that. */
+static bool is_moved(const struct file *file)
+{
+    struct stat at;
+
+    return file->inode != 0 &&
+           (stat(file->path, &at) != 0 || at.st_dev != file->device || at.st_ino != file->inode);
+}
+
 static void close_file(struct database *database)
 {
     struct file *file = file_of(database);
 
     for (size_t i = 0; i < file->count; i++) {
         sqlite.finalize(file->statements[i].prepared);
+    }
+    if (is_moved(file)) {
+        (void)sqlite.exec(file->handle, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL);
     }
     sqlite.close(file->handle);
     free(file->path);
@@ -268,6 +282,11 @@ static enum status open_file(const char *path, enum database_mode mode, struct d
     TRY(load(err));
     if (mode != DATABASE_MAKE && stat(path, &at) != 0 && errno == ENOENT) {
         return error_set(err, STATUS_NOT_FOUND, "\"%s\" does not exist", path);
+    }
+    /* The library would open it to be read, and make a log that nobody may write to later on. */
+    if (mode != DATABASE_READ && access(path, W_OK) != 0 && errno != ENOENT) {
+        return error_set(err, STATUS_FAILED, "\"%s\" may not be written: %s", path,
+                         strerror(errno));
     }
     struct file *file = calloc(1, sizeof *file);
     if (file == NULL || (file->path = strdup(path)) == NULL) {

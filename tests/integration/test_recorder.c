@@ -1,186 +1,20 @@
 /* A recorder, the real program on a Redis and a file of the test's own: what it keeps through
  * deaths, second recorders, files that are not its own, and what it tells. */
-#include <arpa/inet.h>
 #include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "jobs/bodies.h"
 #include "learn/owner.h"
-#include "learn/store.h"
 #include "queue/enqueue.h"
-#include "redis_fixture.h"
+#include "recorder_fixture.h"
 
-enum { PATIENCE_MS = 20000, POLL_MS = 20, PAGE_BYTES = 64 * 1024 };
+enum { PATIENCE_MS = RECORDER_PATIENCE_MS, POLL_MS = RECORDER_POLL_MS };
 
-static char path[300]; /* of the store */
 static struct error err;
-
-static void setup(void)
-{
-    redis_setup();
-    snprintf(path, sizeof path, "%s/learn.db", redis.folder);
-}
-
-static void teardown(void)
-{
-    redis_teardown();
-}
-
-/* ---- recorders ------------------------------------------------------------------------------- */
-
-static pid_t start_recorder(const char *id, const char *file, int *port)
-{
-    char program[512];
-    char http[32];
-    char log[300];
-
-    *port = test_free_port();
-    snprintf(http, sizeof http, "127.0.0.1:%d", *port);
-    snprintf(log, sizeof log, "%s/%s.log", redis.folder, id);
-    const char *const argv[] = {test_program("stillhouse-worker", program),
-                                "--queues",
-                                "record",
-                                "--learn",
-                                file,
-                                "--worker-id",
-                                id,
-                                "--redis-url",
-                                redis.url,
-                                "--http",
-                                http,
-                                "--lanes",
-                                "2",
-                                "--batch",
-                                "16",
-                                "--visibility",
-                                "1s",
-                                "--retry-base",
-                                "20ms",
-                                "--retry-max",
-                                "200ms",
-                                "--breaker-pause",
-                                "200ms",
-                                "--learn-refresh",
-                                "100ms",
-                                NULL};
-    return test_spawn(argv, log);
-}
-
-static void end_recorder(pid_t pid, int signal)
-{
-    int state = 0;
-
-    cr_assert_eq(kill(pid, signal), 0);
-    cr_assert_eq(waitpid(pid, &state, 0), pid);
-    cr_assert(signal == SIGKILL || (WIFEXITED(state) && WEXITSTATUS(state) == 0), "state %d",
-              state);
-}
-
-/* A page of its endpoint; "" while nobody listens. */
-static const char *page(int port, const char *name)
-{
-    static char answer[PAGE_BYTES];
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    char request[128];
-    size_t used = 0;
-    ssize_t got = 0;
-    const int socket_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    answer[0] = '\0';
-    if (connect(socket_fd, (const struct sockaddr *)&at, sizeof at) == 0) {
-        const int bytes = snprintf(request, sizeof request,
-                                   "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", name);
-        cr_assert_eq(write(socket_fd, request, (size_t)bytes), bytes);
-        while (used + 1 < sizeof answer &&
-               (got = read(socket_fd, answer + used, sizeof answer - 1 - used)) > 0) {
-            used += (size_t)got;
-        }
-        answer[used] = '\0';
-    }
-    close(socket_fd);
-    return answer;
-}
-
-static void wait_for_page(int port, const char *name, const char *words)
-{
-    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
-
-    while (strstr(page(port, name), words) == NULL) {
-        cr_assert(clock_now_ms() < until_ms, "%s never says %s: %s", name, words, page(port, name));
-        clock_sleep_ms(POLL_MS);
-    }
-}
-
-static void wait_for_done(int64_t count)
-{
-    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
-    struct queue_stats stats = stats_of("record");
-
-    while (counter_in(&stats, "done") < count) {
-        cr_assert(clock_now_ms() < until_ms, "done stays at %lld",
-                  (long long)counter_in(&stats, "done"));
-        clock_sleep_ms(POLL_MS);
-        stats = stats_of("record");
-    }
-    check_balance(&stats);
-}
-
-/* ---- records --------------------------------------------------------------------------------- */
-
-static void push_record(const char *id, const struct record_body *record)
-{
-    const struct queue queue = queue_named("record");
-    struct strbuf body = {0};
-    struct queue_answer answer;
-
-    bodies_encode_record(record, &body);
-    const struct queue_item item = {text(id), text("acme.shop"), text(""), {body.data, body.bytes}};
-    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
-    strbuf_free(&body);
-}
-
-/* One of the three parts of task `number`. */
-static void push_part(size_t number, size_t which, size_t times)
-{
-    static const char *const kinds[] = {"routing", "outcome", "feedback"};
-    char id[64];
-    char task_id[32];
-    struct record_body part = {.kind = text(kinds[which])};
-
-    snprintf(id, sizeof id, "t-%zu.%zu.%zu", number, which, times);
-    snprintf(task_id, sizeof task_id, "t-%zu", number);
-    part.task_id = text(task_id);
-    if (which == 0) {
-        part.task_type = text("bugfix");
-        part.model_tier = text("small");
-        part.cost_estimate = (struct maybe_number){0.5, true};
-    } else if (which == 1) {
-        part.success = (struct maybe_truth){number % 4 != 0, true};
-        part.duration_seconds = (struct maybe_number){(double)number, true};
-        part.actual_cost = (struct maybe_number){0.25, true};
-    } else {
-        part.user_rating = (struct maybe_integer){4, true};
-    }
-    push_record(id, &part);
-}
-
-static struct store_state state_of(const char *file)
-{
-    struct store *store = NULL;
-    struct store_state state;
-
-    OK(store_open(file, STORE_READ, &store, &err));
-    OK(store_look(store, &state, &err));
-    store_close(store);
-    return state;
-}
 
 static int exit_code_of(const char *const *extra, char *said, size_t size)
 {
@@ -199,7 +33,7 @@ static int exit_code_of(const char *const *extra, char *said, size_t size)
     return test_run(argv, NULL, NULL, 0, said, size);
 }
 
-TestSuite(recorder, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(recorder, .init = recorder_setup, .fini = recorder_teardown, .timeout = 120);
 
 /* ---- what is kept ---------------------------------------------------------------------------- */
 
@@ -216,18 +50,18 @@ Test(recorder, parts_in_any_order_and_twice_make_one_row_a_task_through_deaths)
         order[i] = order[j];
         order[j] = i;
     }
-    pid_t pid = start_recorder("one", path, &port);
+    pid_t pid = start_recorder("one", store_path, &port);
     for (size_t i = 0; i < PARTS; i++) {
         push_part(order[i] / 6, order[i] % 3, order[i] % 6 / 3);
         if (i % 200 == 150) {
             end_recorder(pid, SIGKILL);
-            pid = start_recorder("one", path, &port);
+            pid = start_recorder("one", store_path, &port);
         }
     }
     wait_for_done(PARTS);
     wait_for_page(port, "/metrics", "stillhouse_learn_dirty_groups 0");
     end_recorder(pid, SIGTERM);
-    const struct store_state state = state_of(path);
+    const struct store_state state = state_of(store_path);
     cr_assert_eq(state.executions, TASKS);
     cr_assert_eq(state.incomplete, 0);
     cr_assert_eq(state.dirty_groups, 0);
@@ -241,7 +75,7 @@ Test(recorder, a_clock_a_year_off_is_a_dead_letter_that_names_field_value_and_ex
     const int64_t year_ms = INT64_C(365) * 24 * 60 * 60 * 1000;
     char expected[64];
     int port = 0;
-    const pid_t pid = start_recorder("one", path, &port);
+    const pid_t pid = start_recorder("one", store_path, &port);
     const struct record_body part = {.kind = text("routing"),
                                      .task_id = text("t-1"),
                                      .at_ms = {clock_unix_ms() + year_ms, true}};
@@ -301,7 +135,7 @@ Test(recorder, what_no_field_can_hold_is_a_dead_letter_and_never_half_a_row)
     parts[6].task_description = (struct slice){description, sizeof description};
     parts[7].kind = text("refund");
     good.error_message = text("\"quoted\", `ticked` and \\ slashed; rm -rf / %s");
-    const pid_t pid = start_recorder("one", path, &port);
+    const pid_t pid = start_recorder("one", store_path, &port);
     for (size_t i = 0; i < BAD; i++) {
         char id[16];
         snprintf(id, sizeof id, "bad-%zu", i);
@@ -329,24 +163,24 @@ Test(recorder, what_no_field_can_hold_is_a_dead_letter_and_never_half_a_row)
         cr_assert_not_null(strstr(letters, said[i]), "%s is not in %s", said[i], letters);
     }
     end_recorder(pid, SIGTERM);
-    cr_assert_eq(state_of(path).executions, 1);
+    cr_assert_eq(state_of(store_path).executions, 1);
 }
 
 Test(recorder, a_worker_without_a_store_or_with_a_file_that_is_none_does_not_start)
 {
     const char *const none[] = {NULL};
-    const char *const other[] = {"--learn", path, NULL};
+    const char *const other[] = {"--learn", store_path, NULL};
     char said[1024] = "";
 
     cr_assert_eq(exit_code_of(none, said, sizeof said), 2);
     cr_assert_not_null(strstr(said, "needs a learning store: set learn"), "%s", said);
-    FILE *file = fopen(path, "w");
+    FILE *file = fopen(store_path, "w");
     for (int i = 0; i < 100; i++) {
         fputs("this is somebody's diary and no database\n", file);
     }
     fclose(file);
     cr_assert_eq(exit_code_of(other, said, sizeof said), 2, "%s", said);
-    cr_assert_not_null(strstr(said, path), "%s", said);
+    cr_assert_not_null(strstr(said, store_path), "%s", said);
 }
 
 /* The recorder deletes in its first round, behind what it counts. */
@@ -365,23 +199,23 @@ Test(recorder, a_redis_whose_clock_is_a_year_ahead_deletes_nothing)
     FILE *file = fopen(name, "wb");
     cr_assert_eq(fwrite(clock, sizeof clock, 1, file), 1);
     fclose(file);
-    teardown();
+    recorder_teardown();
     setenv("CLOCK_FILE", name, 1);
     setenv("LD_PRELOAD", test_program("../tests/clock_shim.so", shim), 1);
-    setup();
+    recorder_setup();
     unsetenv("LD_PRELOAD");
     int64_t now_unix_ms = 0;
     OK(redis_conn_time(conn, &now_unix_ms, &err));
     cr_assert_gt(now_unix_ms, clock_unix_ms() + clock[0] / 2);
 
-    pid_t pid = start_recorder("one", path, &port);
+    pid_t pid = start_recorder("one", store_path, &port);
     push_record("of-now", &part);
     wait_for_done(1);
     end_recorder(pid, SIGTERM);
-    pid = start_recorder("two", path, &port);
+    pid = start_recorder("two", store_path, &port);
     wait_for_page(port, "/metrics", "stillhouse_learn_executions 1");
     end_recorder(pid, SIGTERM);
-    cr_assert_eq(state_of(path).executions, 1);
+    cr_assert_eq(state_of(store_path).executions, 1);
     test_folder_remove(folder);
 }
 
@@ -391,10 +225,10 @@ Test(recorder, a_second_one_on_the_same_file_waits_until_the_first_is_gone)
 {
     int first_port = 0;
     int second_port = 0;
-    const pid_t first = start_recorder("first", path, &first_port);
+    const pid_t first = start_recorder("first", store_path, &first_port);
 
     wait_for_page(first_port, "/readyz", "\"state\":\"open\"");
-    const pid_t second = start_recorder("second", path, &second_port);
+    const pid_t second = start_recorder("second", store_path, &second_port);
     wait_for_page(second_port, "/readyz", "is being written by process");
     wait_for_page(second_port, "/readyz", "\"status\":\"degraded\"");
     end_recorder(first, SIGKILL);
@@ -408,7 +242,7 @@ Test(recorder, another_history_is_not_begun_unless_it_is_adopted)
 {
     char other[320];
     int port = 0;
-    pid_t pid = start_recorder("first", path, &port);
+    pid_t pid = start_recorder("first", store_path, &port);
 
     push_part(1, 0, 0);
     wait_for_done(1);
@@ -427,19 +261,19 @@ Test(recorder, another_history_is_not_begun_unless_it_is_adopted)
     wait_for_done(2);
     end_recorder(pid, SIGTERM);
     cr_assert_eq(state_of(other).executions, 1);
-    cr_assert_eq(state_of(path).executions, 1);
+    cr_assert_eq(state_of(store_path).executions, 1);
 }
 
 Test(recorder, a_file_that_is_deleted_under_the_process_takes_nothing_with_it)
 {
     char away[320];
     int port = 0;
-    const pid_t pid = start_recorder("one", path, &port);
+    const pid_t pid = start_recorder("one", store_path, &port);
 
     push_part(1, 0, 0);
     wait_for_done(1);
-    snprintf(away, sizeof away, "%s.away", path);
-    cr_assert_eq(rename(path, away), 0);
+    snprintf(away, sizeof away, "%s.away", store_path);
+    cr_assert_eq(rename(store_path, away), 0);
     push_part(2, 0, 0);
     wait_for_page(port, "/readyz", "\"state\":\"parked\"");
     wait_for_page(port, "/readyz", "another history");
@@ -452,7 +286,7 @@ Test(recorder, a_file_that_is_deleted_under_the_process_takes_nothing_with_it)
 Test(recorder, while_another_worker_has_the_lease_nothing_is_written)
 {
     int port = 0;
-    const pid_t pid = start_recorder("one", path, &port);
+    const pid_t pid = start_recorder("one", store_path, &port);
 
     push_part(1, 0, 0);
     wait_for_done(1);
@@ -509,7 +343,7 @@ Test(recorder, who_follows_is_told_of_decisions_and_of_what_came_of_them)
 {
     char told[2048] = "";
     int port = 0;
-    const pid_t pid = start_recorder("one", path, &port);
+    const pid_t pid = start_recorder("one", store_path, &port);
 
     push_part(1, 0, 0);
     wait_for_done(1);
@@ -541,7 +375,7 @@ Test(recorder, domains_that_examples_surely_hurt_stand_in_redis_and_are_counted)
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
     const char *told = "";
     int port = 0;
-    pid_t pid = start_recorder("one", path, &port);
+    pid_t pid = start_recorder("one", store_path, &port);
 
     for (size_t i = 0; i < TASKS; i++) { /* 40 of 100 with examples, 80 of 100 without */
         char id[32];
@@ -557,7 +391,7 @@ Test(recorder, domains_that_examples_surely_hurt_stand_in_redis_and_are_counted)
     wait_for_page(port, "/metrics", "stillhouse_learn_hurt_domains 0");
     end_recorder(pid, SIGTERM);
 
-    pid = start_recorder("one", path, &port); /* looks at all domains when it begins */
+    pid = start_recorder("one", store_path, &port); /* looks at all domains when it begins */
     while (strstr(told, "\"hurt\":1") == NULL) {
         cr_assert(clock_now_ms() < until_ms, "sh:learn:lift says %s", told);
         clock_sleep_ms(POLL_MS);
@@ -580,7 +414,7 @@ Test(recorder, a_domains_tiers_stand_in_redis_with_what_is_surely_true_of_them)
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
     const char *told = "";
     int port = 0;
-    const pid_t pid = start_recorder("one", path, &port);
+    const pid_t pid = start_recorder("one", store_path, &port);
 
     for (size_t i = 1; i <= 20; i++) {
         push_part(i, 0, 0);
@@ -611,7 +445,7 @@ Test(recorder, tiers_without_end_make_no_key_without_end)
     char id[32];
     int port = 0;
     size_t count = 0;
-    const pid_t pid = start_recorder("one", path, &port);
+    const pid_t pid = start_recorder("one", store_path, &port);
 
     for (size_t i = 0; i < NAMES; i++) {
         snprintf(id, sizeof id, "t-%zu", i);
