@@ -192,7 +192,7 @@ Test(cli_learn, what_is_missing_or_wrong_is_named)
     RUN(2, "learn", "backup", "");
     SAYS("expected the path of a file");
     RUN(2, "learn", "fly");
-    SAYS("migrate, adopt or forget");
+    SAYS("migrate, adopt, embed or forget");
 }
 
 /* More than a buffer, so that it is not the end of the program that sees it. */

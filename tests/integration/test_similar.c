@@ -398,3 +398,38 @@ Test(similar, a_vector_expires_with_its_row)
     cr_assert_not_null(strstr(similar_to("what stays"), "t-new"));
     end(pid);
 }
+
+Test(similar, what_was_recorded_before_is_embedded_when_it_is_asked_for)
+{
+    enum { TASKS = 250 };
+    char out[4096];
+    const char *const one[] = {"embed", "--domain", "acme.shop", "--max-backlog", "40", NULL};
+    const char *const none[] = {"embed", "--domain", "nobody", NULL};
+    const char *const all[] = {"embed", NULL};
+    pid_t pid = start_worker("record", "--learn-similar", "off");
+
+    for (int i = 0; i < TASKS; i++) {
+        char name[16];
+        char about[64];
+        snprintf(name, sizeof name, "t-%d", i);
+        snprintf(about, sizeof about, "What number %d was about", i);
+        record(name, about);
+    }
+    record("t-none", "");
+    wait_for("record", "done", TASKS + 1);
+    end(pid);
+    cr_assert_eq(counter_of("vector", "enqueued"), 0);
+    pid = start("vector");
+    cr_assert_eq(learn(out, sizeof out, none), 0, "%s", out);
+    cr_assert_str_eq(out, "0 enqueued\n");
+    cr_assert_eq(learn(out, sizeof out, one), 0, "%s", out);
+    cr_assert_str_eq(out, "250 enqueued\n");
+    wait_for("vector", "done", TASKS);
+    cr_assert_eq(vectors(), TASKS);
+    cr_assert_eq(learn(out, sizeof out, all), 0, "%s", out);
+    cr_assert_str_eq(out, "250 enqueued\n");
+    wait_for("vector", "done", 2 * TASKS);
+    cr_assert_eq(vectors(), TASKS);
+    check_queue("vector");
+    end(pid);
+}

@@ -46,7 +46,8 @@ int cmd_resume(struct cli *cli);
 int cmd_release_parked(struct cli *cli);
 int cmd_purge(struct cli *cli);
 
-/* forget.c */
+/* vectors.c */
+int cmd_learn_embed(struct cli *cli);
 int cmd_learn_forget(struct cli *cli);
 
 /* learn.c */

@@ -173,10 +173,11 @@ static const struct command commands[] = {
      "knows\n"
      "another. `similar` asks the embedder and Chroma too, and finds what a worker of the queue "
      "vector\n"
-     "has embedded (STILLHOUSE_LEARN_SIMILAR=on).",
+     "has embedded (STILLHOUSE_LEARN_SIMILAR=on); `embed` has it embed what was recorded before.",
      (const struct cli_option[]){
          {"domain", "D", "whose executions",
-          "tiers types pools solutions trend route lift similar task feedback policy forget"},
+          "tiers types pools solutions trend route lift similar task feedback policy forget "
+          "embed"},
          {"task-type", "T", "of one task type only", "tiers trend route"},
          {"days", "N", "how many days back (default 30; lift 90)", "tiers types trend route lift"},
          {"hours", "N", "how many hours back (default 168)", "pools"},
@@ -217,6 +218,7 @@ static const struct command commands[] = {
          {"check", NULL, "[--mend]", 0, 0, cmd_learn_check},
          {"migrate", NULL, "[--to N] [--dry-run]", 0, 0, cmd_learn_migrate},
          {"adopt", NULL, "", 0, 0, cmd_learn_adopt},
+         {"embed", NULL, "[--domain D]", 0, 0, cmd_learn_embed},
          {"forget", NULL, "--domain D --task-id T", 0, 0, cmd_learn_forget},
          {"forget", "user", "--user U [--domain D]", 0, 0, cmd_learn_forget},
          {.run = NULL}}},
