@@ -249,12 +249,13 @@ static const struct value *column_of(const struct merge_row *row, size_t at)
 }
 #define VALUE(row, field) column_of(row, offsetof(struct record_body, field))
 
+/* Whatever came, neither said how the task was routed. */
 static bool is_incomplete(const struct merge_row *row)
 {
     const unsigned told =
         merge_kind_bit(slice_of("routing")) | merge_kind_bit(slice_of("execution"));
 
-    return (row->seen & merge_kind_bit(slice_of("outcome"))) != 0 && (row->seen & told) == 0;
+    return row->seen != 0 && (row->seen & told) == 0;
 }
 
 static enum status hash_of_solution(struct store *store, const struct merge_row *row,

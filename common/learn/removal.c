@@ -5,7 +5,8 @@
 #include "base/text.h"
 #include "learn/internal.h"
 
-enum { SLICE_MAX = 1000 };
+/* AHEAD_MS: so far ahead of its time a part may be that comes before its name is forgotten. */
+enum { SLICE_MAX = 1000, AHEAD_MS = VIEWS_DAY_MS };
 
 /* ---- deletion -------------------------------------------------------------------------------- */
 
@@ -117,44 +118,98 @@ enum status removal_forget_task(struct store *store, struct slice domain, struct
 
 /* ---- expire and forget ----------------------------------------------------------------------- */
 
-enum status store_expire(struct store *store, int64_t before_ms, int64_t most_bytes, size_t rows,
-                         size_t *deleted, struct error *err)
+/* What is to be deleted: up to `rows` of what is older than this. */
+struct horizon {
+    int64_t executions_ms, others_ms;
+    size_t rows;
+};
+
+static enum status expire_executions(struct store *store, struct horizon *horizon, bool is_over,
+                                     size_t *deleted, struct error *err)
 {
-    size_t count = rows < SLICE_MAX ? rows : SLICE_MAX;
+    size_t count = horizon->rows;
+    struct doomed *list = arena_array(&store->arena, count + 1, sizeof *list);
+    const struct value with[] = {value_integer(is_over ? INT64_MAX : horizon->executions_ms),
+                                 value_integer((int64_t)count)};
+
+    if (list == NULL) {
+        return error_set(err, STATUS_OOM, "out of memory");
+    }
+    TRY(list_doomed(store,
+                    DOOMED "WHERE at_ms < $1 ORDER BY at_ms LIMIT $2"
+                           " /*+ FOR UPDATE SKIP LOCKED */",
+                    with, 2, list, &count, err));
+    for (size_t i = 0; i < count; i++) {
+        TRY(delete_row(store, &list[i], err));
+    }
+    *deleted = count;
+    /* Of a store that is too large the pools go as far as the executions do, or alone. */
+    if (is_over && count == 0) {
+        horizon->executions_ms = INT64_MAX;
+    } else if (is_over && list[count - 1].at_ms > horizon->executions_ms) {
+        horizon->executions_ms = list[count - 1].at_ms;
+    }
+    return STATUS_OK;
+}
+
+static enum status expire_others(struct store *store, const struct horizon *horizon,
+                                 size_t *deleted, struct error *err)
+{
+    static const char pools[] = "DELETE FROM pools WHERE id IN"
+                                " (SELECT id FROM pools WHERE at_ms < $1 ORDER BY at_ms LIMIT $2"
+                                " /*+ FOR UPDATE SKIP LOCKED */)";
+    static const char policies[] =
+        "DELETE FROM policies WHERE id IN"
+        " (SELECT id FROM policies WHERE at_ms < $1 AND NOT EXISTS"
+        "  (SELECT 1 FROM executions WHERE executions.domain = policies.domain)"
+        " ORDER BY at_ms LIMIT $2 /*+ FOR UPDATE SKIP LOCKED */)";
+    static const char names[] =
+        "DELETE FROM forgotten WHERE (what, hash) IN"
+        " (SELECT what, hash FROM forgotten WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
+    const struct {
+        const char *sql;
+        int64_t before_ms;
+    } all[] = {
+        {pools, horizon->executions_ms},
+        {policies, horizon->others_ms},
+        {names, horizon->others_ms - AHEAD_MS},
+    };
+
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        const struct value with[] = {value_integer(all[i].before_ms),
+                                     value_integer((int64_t)horizon->rows)};
+        int64_t changed = 0;
+        TRY(database_do(store->database, all[i].sql, with, 2, &changed, err));
+        *deleted += (size_t)changed;
+    }
+    return STATUS_OK;
+}
+
+enum status store_expire(struct store *store, int64_t before_ms, int64_t most_bytes, size_t rows,
+                         struct store_expired *expired, struct error *err)
+{
+    struct horizon horizon = {before_ms, before_ms, rows < SLICE_MAX ? rows : SLICE_MAX};
+    struct store_expired found = {0};
     int64_t bytes = 0;
     int64_t used = 0;
 
-    *deleted = 0;
+    *expired = found;
     TRY(transaction_begin_rows(store, LOCK_TOGETHER, err));
-    struct doomed *list = arena_array(&store->arena, count + 1, sizeof *list);
-    enum status status = list == NULL ? error_set(err, STATUS_OOM, "out of memory")
-                                      : database_bytes(store->database, &bytes, &used, err);
+    enum status status = database_bytes(store->database, &bytes, &used, err);
     const bool is_over = most_bytes > 0 && used > most_bytes;
-    const struct value with[] = {value_integer(is_over ? INT64_MAX : before_ms),
-                                 value_integer((int64_t)count)};
     if (status == STATUS_OK) {
-        status = list_doomed(store,
-                             DOOMED "WHERE at_ms < $1 ORDER BY at_ms LIMIT $2"
-                                    " /*+ FOR UPDATE SKIP LOCKED */",
-                             with, 2, list, &count, err);
-    }
-    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
-        status = delete_row(store, &list[i], err);
+        status = expire_executions(store, &horizon, is_over, &found.executions, err);
     }
     if (status == STATUS_OK) {
-        const struct value old[] = {value_integer(before_ms), value_integer((int64_t)rows)};
-        status = database_do(store->database,
-                             "DELETE FROM pools WHERE id IN"
-                             " (SELECT id FROM pools WHERE at_ms < $1 ORDER BY at_ms LIMIT $2"
-                             " /*+ FOR UPDATE SKIP LOCKED */)",
-                             old, 2, NULL, err);
+        status = expire_others(store, &horizon, &found.others, err);
     }
     status = transaction_end(store, status, err);
-    if (status == STATUS_OK && count > 0) {
-        *deleted = count;
-        status = database_shrink(store->database, err);
+    if (status == STATUS_OK) {
+        *expired = found;
     }
-    return status;
+    return status == STATUS_OK && found.executions + found.others > 0
+               ? database_shrink(store->database, err)
+               : status;
 }
 
 static enum status forget_user(struct store *store, const struct forget *what, struct slice domain,

@@ -65,10 +65,18 @@ enum status store_put(struct store *store, const struct part *parts, size_t coun
 enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t groups, size_t *left,
                           struct error *err) MUSTCHECK;
 
-/* Deletes up to `rows` executions that are older than `before_ms`, or the oldest while the store
- * has more than `most_bytes` (0 = no bound), with all that hangs on them; *deleted: how many. */
+/* Deletes up to `rows` each of what is older than `before_ms`: executions, by the row's at_ms, with
+ * their feedback and what they are in the views; pools likewise; policies of domains that have no
+ * execution any more; and the hashes of names that were forgotten more than a day before that: what
+ * came before its name was forgotten, a day ahead of its time at most, is then too old itself, and
+ * goes with the next call. While the store has more than `most_bytes` (0 = no bound) the oldest
+ * executions and pools go, whatever their age. The file shrinks with what is deleted. */
+struct store_expired {
+    size_t executions;
+    size_t others; /* pools, policies, hashes */
+};
 enum status store_expire(struct store *store, int64_t before_ms, int64_t most_bytes, size_t rows,
-                         size_t *deleted, struct error *err) MUSTCHECK;
+                         struct store_expired *expired, struct error *err) MUSTCHECK;
 
 /* What was held against the rows. `first`: the first difference in words, "" where there is none.
  */
@@ -133,7 +141,7 @@ struct database *store_database(struct store *store);
 
 /* For metrics and /readyz. */
 struct store_state {
-    int64_t executions, incomplete; /* incomplete: an outcome without its routing */
+    int64_t executions, incomplete; /* incomplete: their routing has not come */
     int64_t dirty_groups;
     int64_t oldest_dirty_ms; /* Unix ms; 0 = none is dirty */
     int64_t bytes;

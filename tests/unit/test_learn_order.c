@@ -247,10 +247,10 @@ static void forget(size_t tasks)
 
 static void expire(void)
 {
-    size_t deleted = 1;
+    struct store_expired expired = {.executions = 1};
 
-    while (deleted > 0) {
-        OK(store_expire(learn_store, HORIZON, 0, 200, &deleted, &err));
+    while (expired.executions + expired.others > 0) {
+        OK(store_expire(learn_store, HORIZON, 0, 200, &expired, &err));
     }
 }
 

@@ -179,7 +179,7 @@ Test(learn_store, the_views_are_those_of_the_rows_and_p95_is_exact)
 
 Test(learn_store, what_is_old_goes_in_slices_with_all_that_hangs_on_it)
 {
-    size_t deleted = 0;
+    struct store_expired expired;
 
     for (int i = 0; i < 10; i++) {
         char name[16];
@@ -190,18 +190,141 @@ Test(learn_store, what_is_old_goes_in_slices_with_all_that_hangs_on_it)
         learn_put(&feedback);
     }
     learn_refresh(DAY + 1000);
-    OK(store_expire(learn_store, DAY + 7, 0, 5, &deleted, &err));
-    cr_assert_eq(deleted, 5);
-    OK(store_expire(learn_store, DAY + 7, 0, 5, &deleted, &err));
-    cr_assert_eq(deleted, 2);
+    OK(store_expire(learn_store, DAY + 7, 0, 5, &expired, &err));
+    cr_assert_eq(expired.executions, 5);
+    OK(store_expire(learn_store, DAY + 7, 0, 5, &expired, &err));
+    cr_assert_eq(expired.executions, 2);
     cr_assert_eq(learn_number("SELECT count(*) FROM feedback"), 3);
     learn_refresh(DAY + 1000);
     cr_assert_eq(learn_number("SELECT sum(executions) FROM tier_performance"), 3);
-    OK(store_expire(learn_store, 0, 1, 100, &deleted, &err));
-    cr_assert_eq(deleted, 3);
+    OK(store_expire(learn_store, 0, 1, 100, &expired, &err));
+    cr_assert_eq(expired.executions, 3);
     learn_refresh(DAY + 1000);
     cr_assert_eq(learn_number("SELECT count(*) FROM tier_performance"), 0);
     check_is_whole();
+}
+
+static void put_pool(const char *pool, int64_t at_ms)
+{
+    struct part part = learn_part("pool_start", "", pool, at_ms);
+
+    part.body.task_id = (struct slice){NULL, 0};
+    part.body.pool_id = slice_of(pool);
+    learn_put(&part);
+}
+
+static void put_policy(const char *domain, const char *job, int64_t at_ms)
+{
+    struct part part = learn_part("policy", "", job, at_ms);
+
+    part.domain = slice_of(domain);
+    part.body.strictness = slice_of("high");
+    learn_put(&part);
+}
+
+Test(learn_store, pools_policies_and_names_that_were_forgotten_expire_too)
+{
+    const int64_t day = 86400000;
+    const struct part kept = learn_part("execution", "t", "j", DAY);
+    struct store_expired expired;
+    size_t deleted = 0;
+
+    put_pool("old", DAY - 5 * day);
+    put_pool("new", DAY);
+    put_policy("acme.shop", "p1", DAY - 5 * day); /* stands as long as its domain has executions */
+    put_policy("gone", "p2", DAY - 5 * day);
+    put_policy("new", "p3", DAY);
+    learn_put(&kept);
+    for (int i = 0; i < 3; i++) { /* a part may be a day ahead of the time it is forgotten at */
+        const struct forget what = {.domain = slice_of("acme.shop"),
+                                    .task_id = slice_of(i == 0   ? "f1"
+                                                        : i == 1 ? "f2"
+                                                                 : "f3"),
+                                    .now_unix_ms = DAY - (3 - i) * day,
+                                    .rows = 1};
+        OK(store_forget(learn_store, &what, &deleted, &err));
+    }
+    OK(store_expire(learn_store, DAY - day, 0, 100, &expired, &err));
+    cr_assert_eq(expired.executions, 0);
+    cr_assert_eq(expired.others, 3, "%zu", expired.others);
+    cr_assert_eq(learn_number("SELECT count(*) FROM pools WHERE pool_id = 'new'"), 1);
+    cr_assert_eq(learn_number("SELECT count(*) FROM pools"), 1);
+    cr_assert_eq(learn_number("SELECT count(*) FROM policies WHERE domain = 'gone'"), 0);
+    cr_assert_eq(learn_number("SELECT count(*) FROM policies"), 2);
+    cr_assert_eq(learn_number("SELECT count(*) FROM forgotten"), 2);
+    OK(store_expire(learn_store, DAY - day, 0, 100, &expired, &err));
+    cr_assert_eq(expired.executions + expired.others, 0);
+    check_is_whole();
+}
+
+Test(learn_store, a_late_part_of_a_name_whose_hash_has_expired_goes_with_the_next_expiry)
+{
+    const int64_t before = DAY;
+    const struct forget what = {.domain = slice_of("acme.shop"),
+                                .task_id = slice_of("t"),
+                                .now_unix_ms = before - 86400001,
+                                .rows = 1};
+    const struct part latest = learn_part("outcome", "t", "j", what.now_unix_ms + 86400000);
+    struct store_expired expired;
+    size_t deleted = 0;
+
+    OK(store_forget(learn_store, &what, &deleted, &err));
+    OK(store_expire(learn_store, before, 0, 100, &expired, &err));
+    cr_assert_eq(expired.others, 1);
+    learn_put(&latest);
+    OK(store_expire(learn_store, before, 0, 100, &expired, &err));
+    cr_assert_eq(expired.executions, 1);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 0);
+}
+
+static int64_t file_bytes(void)
+{
+    struct store_state state;
+
+    OK(store_look(learn_store, &state, &err));
+    return state.bytes;
+}
+
+Test(learn_file, above_its_bytes_a_store_loses_its_oldest_and_the_file_shrinks)
+{
+    enum { ROWS = 1000, TEXT = 2000, MOST = 1500000 };
+    static char text[TEXT];
+    struct store_expired expired = {.executions = 1};
+    size_t gone = 0;
+
+    memset(text, 'x', sizeof text);
+    for (int i = 0; i < ROWS; i += 100) {
+        struct part parts[100];
+        char names[100][16];
+        for (int k = 0; k < 100; k++) {
+            snprintf(names[k], sizeof names[k], "t%d", i + k);
+            parts[k] = learn_part(k % 10 == 0 ? "pool_start" : "execution", names[k], names[k],
+                                  DAY + i + k);
+            parts[k].body.pool_id = k % 10 == 0 ? slice_of(names[k]) : parts[k].body.pool_id;
+            parts[k].body.task_description = (struct slice){text, sizeof text};
+        }
+        OK(store_put(learn_store, parts, 100, &err));
+    }
+    const int64_t before = file_bytes();
+    cr_assert_gt(before, MOST);
+    for (int i = 0; i < 1000 && expired.executions > 0; i++) {
+        OK(store_expire(learn_store, 0, MOST, 50, &expired, &err));
+        gone += expired.executions;
+        cr_assert_leq(expired.executions, 50);
+    }
+    cr_assert_eq(expired.executions, 0);
+    cr_assert_leq(file_bytes(), MOST);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), (int64_t)(ROWS - gone));
+    cr_assert_gt(learn_number("SELECT count(*) FROM executions"), 0);
+    cr_assert_eq(learn_number("SELECT min(at_ms) FROM executions"), DAY + (int64_t)gone);
+    cr_assert_geq(learn_number("SELECT min(at_ms) FROM pools"), DAY + (int64_t)gone - 1);
+    check_is_whole();
+
+    /* Where only pools are left they are the oldest. */
+    for (int i = 0; i < 1000 && learn_number("SELECT count(*) FROM pools") > 0; i++) {
+        OK(store_expire(learn_store, 0, 1, 100, &expired, &err));
+    }
+    cr_assert_eq(learn_number("SELECT count(*) FROM pools"), 0);
 }
 
 Test(learn_store, a_forgotten_task_and_user_do_not_come_back)
@@ -270,6 +393,63 @@ Test(learn_store, a_late_part_that_names_a_forgotten_user_takes_its_task_along)
     cr_assert_eq(learn_number("SELECT user_rating FROM executions WHERE task_id = 'of-bob'"), 5);
     cr_assert_eq(learn_number("SELECT count(*) FROM feedback"), 0);
     learn_refresh(DAY + 1000);
+    check_is_whole();
+}
+
+/* ---- incomplete ------------------------------------------------------------------------------ */
+
+/* Every order of five parts, of which one is the routing. */
+Test(learn_store, what_came_without_its_routing_is_counted_until_it_comes_in_every_order)
+{
+    enum { EACH = 5, ORDERS = 120 };
+    static const char *const kinds[EACH] = {"routing", "outcome", "feedback", "pool_end",
+                                            "solution"};
+    char tasks[ORDERS][16];
+    char jobs[ORDERS * EACH][16];
+    struct store_state state;
+    int64_t expected = 0;
+    size_t deleted = 0;
+
+    for (int order = 0; order < ORDERS; order++) {
+        int left[EACH] = {0, 1, 2, 3, 4};
+        bool told = false;
+        snprintf(tasks[order], sizeof tasks[order], "t%d", order);
+        for (int i = 0, code = order; i < EACH; code /= EACH - i, i++) {
+            const int at = code % (EACH - i);
+            const int kind = left[at];
+            memmove(&left[at], &left[at + 1], (size_t)(EACH - i - at - 1) * sizeof left[0]);
+            snprintf(jobs[order * EACH + i], sizeof jobs[0], "j%d.%d", order, kind);
+            const struct part part =
+                learn_part(kinds[kind], tasks[order], jobs[order * EACH + i], DAY + kind);
+            learn_put(&part);
+            expected += i == 0 && kind != 0;
+            expected -= i > 0 && kind == 0 && !told;
+            told = told || kind == 0;
+            OK(store_look(learn_store, &state, &err));
+            cr_assert_eq(state.incomplete, expected, "order %d, part %d", order, i);
+        }
+    }
+    cr_assert_eq(state.incomplete, 0);
+    check_is_whole();
+
+    const struct part alone[] = {
+        learn_part("outcome", "a", "ja", DAY - 5), learn_part("feedback", "b", "jb", DAY - 5),
+        learn_part("pool_start", "c", "jc", DAY - 5), learn_part("execution", "d", "jd", DAY - 5)};
+    OK(store_put(learn_store, alone, 4, &err));
+    OK(store_put(learn_store, alone, 4, &err));
+    cr_assert_eq(learn_number("SELECT sum(incomplete) FROM counts"), 3);
+    OK(store_forget(learn_store,
+                    &(struct forget){.domain = slice_of("acme.shop"),
+                                     .task_id = slice_of("b"),
+                                     .now_unix_ms = DAY,
+                                     .rows = 1},
+                    &deleted, &err));
+    cr_assert_eq(learn_number("SELECT sum(incomplete) FROM counts"), 2);
+    check_is_whole();
+    struct store_expired expired;
+    OK(store_expire(learn_store, DAY, 0, 100, &expired, &err));
+    cr_assert_eq(expired.executions, 3);
+    cr_assert_eq(learn_number("SELECT sum(incomplete) FROM counts"), 0);
     check_is_whole();
 }
 

@@ -202,6 +202,7 @@ Test(learn_file, no_statement_of_the_store_reads_a_table_from_end_to_end)
 {
     struct store_state state;
     struct store_checked checked;
+    struct store_expired expired;
     struct rows rows;
     size_t deleted = 0;
     size_t seen = 0;
@@ -227,8 +228,23 @@ Test(learn_file, no_statement_of_the_store_reads_a_table_from_end_to_end)
                                      .rows = 1},
                     &deleted, &err));
     OK(store_put(learn_store, parts, 6, &err));
-    OK(store_expire(learn_store, DAY + 20000, 0, 5, &deleted, &err));
-    cr_assert_eq(deleted, 5);
+    for (int i = 0; i < 50; i++) { /* that are not old */
+        char name[16];
+        snprintf(name, sizeof name, "n%d", i);
+        struct part pool = learn_part("pool_start", name, name, NOW);
+        struct part policy = learn_part("policy", "", name, NOW);
+        pool.body.pool_id = policy.body.repo = slice_of(name);
+        learn_put(&pool);
+        learn_put(&policy);
+        OK(store_forget(learn_store,
+                        &(struct forget){.domain = slice_of("acme.shop"),
+                                         .task_id = slice_of(name),
+                                         .now_unix_ms = NOW,
+                                         .rows = 1},
+                        &deleted, &err));
+    }
+    OK(store_expire(learn_store, DAY + 20000, 0, 5, &expired, &err));
+    cr_assert_eq(expired.executions, 5);
     learn_refresh(NOW);
     OK(store_check_day(learn_store, 1, NOW, &checked, &err));
     OK(store_look(learn_store, &state, &err));

@@ -257,15 +257,15 @@ static enum status expire(struct recorder *recorder, struct error *err)
 {
     const struct settings *settings = recorder->config.settings;
     int64_t now = 0;
-    size_t deleted = 0;
+    struct store_expired expired;
 
     if (redis_conn_time(recorder->conn, &now, NULL) != STATUS_OK) {
         return STATUS_OK;
     }
     TRY(store_expire(recorder->store, earlier_unix_ms(now) - settings->learn_ttl_ms,
-                     settings->learn_max_bytes, EXPIRE_ROWS, &deleted, err));
-    metrics_add(recorder->config.metrics, METRICS_LEARN_EXPIRED, 0, 0, deleted);
-    if (deleted > 0) {
+                     settings->learn_max_bytes, EXPIRE_ROWS, &expired, err));
+    metrics_add(recorder->config.metrics, METRICS_LEARN_EXPIRED, 0, 0, expired.executions);
+    if (expired.executions + expired.others > 0) {
         recorder->wait_ms = EXPIRE_NEXT_MS;
     }
     return STATUS_OK;
