@@ -5,7 +5,8 @@
  *          file of their own (--bare 0: without them, for a large store)
  *   ask    each question by one asker, once all views are computed
  *   load   executions come in at a steady rate through the queue and a worker, while askers,
- *          each on a connection of its own, ask one question after the other, without pauses
+ *          each on a connection of its own, ask one question after the other, without pauses:
+ *          first of the file, then of the recorder over HTTP
  *   drain  a full queue through one worker into the same store, then as many bare upserts into
  *          the other file
  *
@@ -20,6 +21,7 @@
 #include <sys/stat.h>
 
 #include "bare.h"
+#include "bare_http.h"
 #include "bare_learn.h"
 #include "base/clock.h"
 #include "drain.h"
@@ -56,6 +58,7 @@ static const char *group = "learn";
 #define RECORDER "--queues", "record", "--learn-ttl", "3650d", "--learn"
 
 static struct executions executions;
+static long sent_count; /* of this round, behind those that were put */
 static struct test_server redis;
 
 static void must(enum status status, const struct error *err)
@@ -178,7 +181,8 @@ static void measure_views(const char *path, long round)
 
 struct asker {
     pthread_t thread;
-    const char *path;
+    const char *path; /* of the file */
+    const char *url;  /* of the recorder's endpoint; NULL: the file is asked */
     long number;
     atomic_bool *ends;
     struct bench_samples *samples; /* one a question */
@@ -202,26 +206,60 @@ static bool give(const struct store_question *question, const struct execution *
     return strcmp(question->name, "export") != 0;
 }
 
-/* Its time goes into its samples. */
-static void ask(struct store *store, size_t which, long i, struct bench_samples *samples)
+static void ask_store(struct store *store, const struct store_question *question,
+                      const struct slice given[QUESTION_PARAMETERS_MAX])
 {
-    const struct store_question *question = &questions[which];
-    struct slice given[QUESTION_PARAMETERS_MAX] = {{NULL, 0}};
     struct value with[QUESTION_PARAMETERS_MAX];
-    struct execution of = {0};
     struct error err = {0};
     struct rows rows;
 
-    execution_make(&of, &executions, i % record_count);
-    if (!give(question, &of, given)) {
-        return;
-    }
     must(question_take(question, given, with, &err), &err);
-    const int64_t begin_ns = clock_now_ns();
     must(question_ask(store_database(store), question, with, clock_unix_ms(), &rows, &err), &err);
     while (rows_next(&rows, &err) == ROWS_ONE) {
     }
     must(rows_end(&rows), &err);
+}
+
+/* Nothing that is asked with needs to be escaped. */
+static void ask_endpoint(struct bare_http *http, const char *url,
+                         const struct store_question *question,
+                         const struct slice given[QUESTION_PARAMETERS_MAX])
+{
+    char asked[400];
+    size_t used = (size_t)snprintf(asked, sizeof asked, "%s/learn/%s", url, question->name);
+    char separator = '?';
+
+    for (size_t i = 0; i < QUESTION_PARAMETERS_MAX && given[i].data != NULL; i++) {
+        used += (size_t)snprintf(asked + used, sizeof asked - used, "%c%s=%.*s", separator,
+                                 question->parameters[i].name, (int)given[i].bytes, given[i].data);
+        separator = '&';
+    }
+    (void)bare_http_call(http, "GET", asked, NULL);
+}
+
+/* Whom an asker asks: one of the two. */
+struct asked {
+    struct store *store;
+    struct bare_http *http;
+    const char *url;
+};
+
+/* Its time goes into its samples. */
+static void ask(const struct asked *whom, size_t which, long i, struct bench_samples *samples)
+{
+    struct slice given[QUESTION_PARAMETERS_MAX] = {{NULL, 0}};
+    struct execution of = {0};
+
+    execution_make(&of, &executions, i % record_count);
+    if (!give(&questions[which], &of, given)) {
+        return;
+    }
+    const int64_t begin_ns = clock_now_ns();
+    if (whom->http != NULL) {
+        ask_endpoint(whom->http, whom->url, &questions[which], given);
+    } else {
+        ask_store(whom->store, &questions[which], given);
+    }
     bench_add(&samples[which], (double)(clock_now_ns() - begin_ns) / 1e3);
 }
 
@@ -259,16 +297,16 @@ static struct bench_samples *new_samples(void)
 static void measure_questions(const char *path, long round)
 {
     struct bench_samples *samples = new_samples();
-    struct store *store = NULL;
+    struct asked whom = {0};
     struct error err = {0};
 
-    must(store_open(path, STORE_READ, &store, &err), &err);
+    must(store_open(path, STORE_READ, &whom.store, &err), &err);
     for (size_t which = 0; which < questions_count; which++) {
         for (long i = 0; i < asks; i++) {
-            ask(store, which, i * 7919, samples);
+            ask(&whom, which, i * 7919, samples);
         }
     }
-    store_close(store);
+    store_close(whom.store);
     print_asked(samples, "", round);
     free(samples);
 }
@@ -278,23 +316,31 @@ static void measure_questions(const char *path, long round)
 static void *run_asker(void *argument)
 {
     struct asker *asker = argument;
-    struct store *store = NULL;
+    struct asked whom = {.url = asker->url};
     struct error err = {0};
 
-    must(store_open(asker->path, STORE_READ, &store, &err), &err);
+    if (whom.url != NULL) {
+        whom.http = bare_http_new();
+    } else {
+        must(store_open(asker->path, STORE_READ, &whom.store, &err), &err);
+    }
     for (long i = 0; !atomic_load(asker->ends); i++) {
-        ask(store, (size_t)(i + asker->number) % questions_count, i * 7919 + asker->number,
+        ask(&whom, (size_t)(i + asker->number) % questions_count, i * 7919 + asker->number,
             asker->samples);
     }
-    store_close(store);
+    if (whom.http != NULL) {
+        bare_http_free(whom.http);
+    }
+    store_close(whom.store);
     return NULL;
 }
 
-/* Records that are sent: number i of them is record_count + i. */
+/* Records that are sent: number i of them is record_count + first + i. */
 struct traffic {
     struct redis_conn *conn;
     redisContext *bare;
     struct queue queue;
+    long first;
     int64_t begin_ms;
     char last_event[32];
     long stood;
@@ -313,7 +359,7 @@ static void send(struct traffic *traffic, long from, long count)
 
     executions.now_ms = clock_unix_ms();
     for (long i = 0; i < count; i++) {
-        execution_make(&sent[i], &executions, record_count + from + i);
+        execution_make(&sent[i], &executions, record_count + traffic->first + from + i);
         bodies_encode_record(&sent[i].part.body, &bodies[i]);
         items[i] = (struct queue_item){
             sent[i].part.job_id, sent[i].part.domain, {"", 0}, {bodies[i].data, bodies[i].bytes}};
@@ -341,7 +387,8 @@ static void read_event(struct traffic *traffic, const redisReply *entry)
     for (size_t i = 0; i + 1 < fields->elements; i += 2) {
         if (strcmp(fields->element[i]->str, "job_id") == 0) {
             const char *job = fields->element[i + 1]->str;
-            const long number = strtol(strrchr(job, '-') + 1, NULL, 10) - record_count;
+            const long number =
+                strtol(strrchr(job, '-') + 1, NULL, 10) - record_count - traffic->first;
             bench_add(&traffic->late, 1e3 * (double)(strtoll(traffic->last_event, NULL, 10) -
                                                      due_ms(traffic, number)));
             traffic->stood++;
@@ -405,16 +452,18 @@ static void send_all(struct traffic *traffic)
     }
 }
 
-static void print_traffic(struct traffic *traffic, long round, bool checked)
+static void print_traffic(struct traffic *traffic, const char *when, long round, bool checked)
 {
-    print("record, due to standing, p50", round, bench_quantile(&traffic->late, .5) / 1e3, "ms",
-          checked);
-    print("record, due to standing, p95", round, bench_quantile(&traffic->late, .95) / 1e3, "ms",
-          checked);
-    print("record, due to standing, p99", round, bench_quantile(&traffic->late, .99) / 1e3, "ms",
-          checked);
-    print("age of the oldest stale figure, p95", round, bench_quantile(&traffic->stale, .95) / 1e6,
-          "s", checked);
+    static const double quantiles[] = {.5, .95, .99};
+    char series[120];
+
+    for (size_t i = 0; i < sizeof quantiles / sizeof quantiles[0]; i++) {
+        snprintf(series, sizeof series, "record, due to standing%s, p%.0f", when,
+                 100 * quantiles[i]);
+        print(series, round, bench_quantile(&traffic->late, quantiles[i]) / 1e3, "ms", checked);
+    }
+    snprintf(series, sizeof series, "age of the oldest stale figure%s, p95", when);
+    print(series, round, bench_quantile(&traffic->stale, .95) / 1e6, "s", checked);
     bench_reset(&traffic->late);
     bench_reset(&traffic->stale);
 }
@@ -426,14 +475,16 @@ static void add_all(struct bench_samples *to, const struct bench_samples *from)
     }
 }
 
-static void ask_meanwhile(struct traffic *traffic, const char *path, struct bench_samples *samples)
+/* `url` NULL: the file is asked. */
+static void ask_meanwhile(struct traffic *traffic, const char *path, const char *url,
+                          struct bench_samples *samples)
 {
     struct asker askers[ASKERS_MAX];
     atomic_bool ends = false;
 
     for (long i = 0; i < asker_count; i++) {
-        askers[i] =
-            (struct asker){.path = path, .number = i, .ends = &ends, .samples = new_samples()};
+        askers[i] = (struct asker){
+            .path = path, .url = url, .number = i, .ends = &ends, .samples = new_samples()};
         if (pthread_create(&askers[i].thread, NULL, run_asker, &askers[i]) != 0) {
             bench_fail("no thread");
         }
@@ -450,30 +501,38 @@ static void ask_meanwhile(struct traffic *traffic, const char *path, struct benc
     }
 }
 
-static void measure_load(const char *path, long round)
+static void measure_load(const char *path, bool over_http, long round)
 {
-    const char *const flags[] = {RECORDER, path, NULL};
+    char endpoint[40];
+    char url[60];
+    char when[80];
+    const char *const flags[] = {RECORDER, path, over_http ? "--http" : NULL, endpoint, NULL};
     struct drain drain = {.redis = &redis, .flags = flags, .workers = 1};
-    struct traffic traffic = {
-        .conn = bench_connect(&redis), .bare = bare_connect(&redis), .last_event = "0"};
+    struct traffic traffic = {.conn = bench_connect(&redis),
+                              .bare = bare_connect(&redis),
+                              .first = sent_count,
+                              .last_event = "0"};
     struct bench_samples *samples = new_samples();
     struct error err = {0};
-    char when[80];
     pid_t worker = 0;
 
+    snprintf(endpoint, sizeof endpoint, "127.0.0.1:%d", test_free_port());
+    snprintf(url, sizeof url, "http://%s", endpoint);
+    snprintf(when, sizeof when, ", %ld at once%s, %ld records/s", asker_count,
+             over_http ? " over HTTP" : "", rate);
     bare_run(traffic.bare, "FLUSHALL SYNC");
     must(queue_init(&traffic.queue, "sh", "record", &err), &err);
     drain_start_workers(&drain, traffic.bare, &worker);
     must(store_open(path, STORE_READ, &traffic.store, &err), &err);
-    ask_meanwhile(&traffic, path, samples);
+    ask_meanwhile(&traffic, path, over_http ? url : NULL, samples);
     store_close(traffic.store);
     bench_worker_stop(worker);
+    sent_count += rate * seconds;
     const struct queue_stats stats = bench_stats(traffic.conn, &traffic.queue);
     const bool checked = stats.counters[QUEUE_DONE] == rate * seconds &&
-                         executions_in(path) == record_count + rate * seconds;
-    snprintf(when, sizeof when, ", %ld at once, %ld records/s", asker_count, rate);
+                         executions_in(path) == record_count + sent_count;
     print_asked(samples, when, round);
-    print_traffic(&traffic, round, checked);
+    print_traffic(&traffic, when, round, checked);
     free(samples);
     redisFree(traffic.bare);
     redis_conn_free(traffic.conn);
@@ -483,19 +542,17 @@ static void measure_load(const char *path, long round)
 
 static void fill(void *context)
 {
-    const long from = rate * seconds;
-
     for (long at = 0; at < drain_count; at += CALL) {
-        send(context, from + at, drain_count - at < CALL ? drain_count - at : CALL);
+        send(context, at, drain_count - at < CALL ? drain_count - at : CALL);
     }
 }
 
 static void measure_drain(const char *path, struct bare_learn *bare, long round)
 {
     const char *const flags[] = {RECORDER, path, NULL};
-    struct traffic traffic = {.conn = bench_connect(&redis)};
+    struct traffic traffic = {.conn = bench_connect(&redis), .first = sent_count};
     struct error err = {0};
-    const int64_t before = executions_in(path);
+    const long first = record_count + sent_count;
 
     must(queue_init(&traffic.queue, "sh", "record", &err), &err);
     struct drain drain = {.redis = &redis,
@@ -507,7 +564,8 @@ static void measure_drain(const char *path, struct bare_learn *bare, long round)
                           .context = &traffic};
     drain_run(&drain);
     redis_conn_free(traffic.conn);
-    const bool checked = drain.checked && executions_in(path) == before + drain_count;
+    sent_count += drain_count;
+    const bool checked = drain.checked && executions_in(path) == first + drain_count;
     print("recorder, 1 worker", round, (double)drain_count / drain.seconds, "records/s", checked);
     print("recorder CPU a 1,000 records", round, drain.worker_cpu_s * 1e6 / (double)drain_count,
           "ms", checked);
@@ -518,8 +576,7 @@ static void measure_drain(const char *path, struct bare_learn *bare, long round)
     }
     int64_t bare_ns = 0;
     for (long at = 0; at < drain_count;) {
-        const size_t count = make_batch(record_count + rate * seconds + at,
-                                        record_count + rate * seconds + drain_count);
+        const size_t count = make_batch(first + at, first + drain_count);
         const int64_t begin_ns = clock_now_ns();
         bare_learn_put(bare, parts, count);
         bare_ns += clock_now_ns() - begin_ns;
@@ -541,6 +598,7 @@ static void measure(const char *folder, long round)
 
     snprintf(path, sizeof path, "%s/learn-%ld.db", folder, round);
     snprintf(bare_path, sizeof bare_path, "%s/bare-%ld.db", folder, round);
+    sent_count = 0;
     executions = (struct executions){record_count, days, domains, clock_unix_ms()};
     if (with_bare != 0) {
         must(store_open(bare_path, STORE_WRITE, &empty, &err), &err); /* the same tables */
@@ -551,7 +609,8 @@ static void measure(const char *folder, long round)
     measure_views(path, round);
     measure_questions(path, round);
     if (rate > 0 && seconds > 0) {
-        measure_load(path, round);
+        measure_load(path, false, round);
+        measure_load(path, true, round);
     }
     if (drain_count > 0) {
         measure_drain(path, bare, round);
