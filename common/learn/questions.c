@@ -259,7 +259,7 @@ const struct store_question questions[] = {
      "  sum(timed) FROM tier_performance WHERE domain = $1"
      "  AND day > $5 / 86400000 - $3 GROUP BY model_tier UNION ALL"
      " SELECT model_tier, 3, sum(finished), sum(successes), sum(cost), sum(costed), sum(duration),"
-     "  sum(timed) FROM tier_performance WHERE day > $5 / 86400000 - $3 GROUP BY model_tier),"
+     "  sum(timed) FROM tier_totals WHERE day > $5 / 86400000 - $3 GROUP BY model_tier),"
      " chosen AS (SELECT *, row_number() OVER (PARTITION BY tier"
      "  ORDER BY CASE WHEN n >= $4 THEN level ELSE 9 - level END) AS place FROM found)"
      " SELECT tier, CASE level WHEN 1 THEN 'type' WHEN 2 THEN 'domain' ELSE 'all' END, n, s,"

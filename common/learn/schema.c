@@ -94,7 +94,8 @@ static const struct schema_step steps[] = {
          " incomplete INTEGER NOT NULL);"
          "INSERT INTO counts VALUES (1, 0, 0);",
      .down = NULL},
-    /* `lift` reads a view, a solution's figures one index; what is old is found by its age. */
+    /* `lift` and `route` read small views, a solution's figures one index; what is old is found by
+       its age. */
     {.up = "CREATE TABLE arm_performance (domain TEXT NOT NULL, task_type TEXT NOT NULL,"
            " day INTEGER NOT NULL, arm TEXT NOT NULL, executions INTEGER NOT NULL,"
            " finished INTEGER NOT NULL, successes INTEGER NOT NULL, tokens INTEGER NOT NULL,"
@@ -104,6 +105,13 @@ static const struct schema_step steps[] = {
            " coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0),"
            " coalesce(sum(actual_cost), 0) FROM executions WHERE arm IS NOT NULL"
            " GROUP BY 1, 2, 3, 4;"
+           "CREATE TABLE tier_totals (day INTEGER NOT NULL, model_tier TEXT NOT NULL,"
+           " finished INTEGER NOT NULL, successes INTEGER NOT NULL, costed INTEGER NOT NULL,"
+           " cost REAL NOT NULL, timed INTEGER NOT NULL, duration REAL NOT NULL,"
+           " PRIMARY KEY (day, model_tier));"
+           "INSERT INTO tier_totals SELECT day, model_tier, sum(finished), sum(successes),"
+           " sum(costed), sum(cost), sum(timed), sum(duration) FROM tier_performance"
+           " GROUP BY 1, 2;"
            "DROP INDEX executions_by_arm;"
            "DROP INDEX executions_by_solution;"
            "CREATE INDEX executions_by_solution ON executions (domain, solution_hash, at_ms,"
@@ -119,6 +127,8 @@ static const struct schema_step steps[] = {
              " WHERE solution_hash IS NOT NULL;"
              "CREATE INDEX executions_by_arm ON executions (domain, arm, at_ms, success,"
              " tokens_in, tokens_out, actual_cost) WHERE arm IS NOT NULL;"
+             "DROP TABLE tier_totals;"
+             "DELETE FROM dirty WHERE view = 'total';"
              "DROP TABLE arm_performance;"},
 };
 

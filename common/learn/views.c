@@ -37,6 +37,12 @@ enum { KEYS_MAX = 4, EDGE_MS = VIEWS_HOUR_MS };
     " coalesce(sum(actual_cost), 0) FROM executions WHERE domain = $1 AND task_type = $2"          \
     " AND at_ms >= $3 AND at_ms < $4 AND arm IS NOT NULL GROUP BY 1, 2, 3, 4"
 
+/* Of all domains and types. */
+#define TOTAL_COLUMNS "day, model_tier, finished, successes, costed, cost, timed, duration"
+#define TOTAL_ROWS                                                                                 \
+    "SELECT day, model_tier, sum(finished), sum(successes), sum(costed), sum(cost), sum(timed),"   \
+    " sum(duration) FROM tier_performance WHERE day = $1 GROUP BY 1, 2"
+
 #define POOL_COLUMNS                                                                               \
     "domain, hour, pool_type, executions, finished, successes, waited, wait, timed, duration,"     \
     " duration_p95, peak_memory_mb"
@@ -86,6 +92,7 @@ static const struct shape {
     const char *groups;
     bool is_named;     /* its groups have names */
     int64_t bucket_ms; /* 0: no buckets, but a window */
+    bool is_of_all;    /* its groups are of no domain, and made of another view */
 } shapes[VIEWS] = {
     [VIEW_TIER] =
         {"tier",
@@ -105,7 +112,19 @@ static const struct shape {
          " SELECT domain, task_type, day FROM tier_performance UNION"
          " SELECT domain, task_type, day FROM arm_performance" UNMARKED("tier"),
          true,
-         VIEWS_DAY_MS},
+         VIEWS_DAY_MS,
+         false},
+    [VIEW_TOTAL] = {"total",
+                    {{"tier_totals", TOTAL_COLUMNS, "DELETE FROM tier_totals WHERE day = $1",
+                      "INSERT INTO tier_totals (" TOTAL_COLUMNS ") " TOTAL_ROWS,
+                      "SELECT " TOTAL_COLUMNS
+                      " FROM tier_totals WHERE day = $1 ORDER BY model_tier",
+                      TOTAL_ROWS " ORDER BY 2", 2}},
+                    "SELECT '', '', day FROM tier_performance UNION"
+                    " SELECT '', '', day FROM tier_totals" UNMARKED("total"),
+                    false,
+                    VIEWS_DAY_MS,
+                    true},
     [VIEW_POOL] = {"pool",
                    {{"pool_performance", POOL_COLUMNS,
                      "DELETE FROM pool_performance WHERE domain = $1 AND hour = $2",
@@ -116,7 +135,8 @@ static const struct shape {
                    "SELECT domain, '', at_ms / 3600000 FROM executions WHERE pool_type <> '' UNION"
                    " SELECT domain, '', hour FROM pool_performance" UNMARKED("pool"),
                    false,
-                   VIEWS_HOUR_MS},
+                   VIEWS_HOUR_MS,
+                   false},
     [VIEW_SOLUTION] =
         {"solution",
          {{"solutions", SOLUTION_COLUMNS, "DELETE FROM solutions WHERE domain = $1 AND hash = $2",
@@ -126,7 +146,8 @@ static const struct shape {
          "SELECT domain, solution_hash, 0 FROM executions WHERE solution_hash IS NOT NULL UNION"
          " SELECT domain, hash, 0 FROM solutions" UNMARKED("solution"),
          true,
-         0},
+         0,
+         false},
 };
 
 static bool is_kept(const struct shape *shape, size_t i)
@@ -156,29 +177,39 @@ struct with {
     size_t count;
 };
 
-/* What the group's rows of the view are found by. */
-static struct with key_of(const struct view_group *group)
+static struct with name_of(const struct view_group *group)
 {
     const struct shape *shape = &shapes[group->view];
-    struct with with = {.each = {value_text(group->domain)}, .count = 1};
+    struct with with = {.count = 0};
 
+    if (!shape->is_of_all) {
+        with.each[with.count++] = value_text(group->domain);
+    }
     if (shape->is_named) {
         with.each[with.count++] = value_text(group->name);
     }
-    if (shape->bucket_ms > 0) {
+    return with;
+}
+
+/* What the group's rows of the view are found by. */
+static struct with key_of(const struct view_group *group)
+{
+    struct with with = name_of(group);
+
+    if (shapes[group->view].bucket_ms > 0) {
         with.each[with.count++] = value_integer(group->bucket);
     }
     return with;
 }
 
-/* What its executions are found by. */
+/* What the rows are found by that it is made of. */
 static struct with range_of(const struct view_group *group, int64_t now_ms)
 {
     const struct shape *shape = &shapes[group->view];
-    struct with with = {.each = {value_text(group->domain)}, .count = 1};
+    struct with with = name_of(group);
 
-    if (shape->is_named) {
-        with.each[with.count++] = value_text(group->name);
+    if (shape->is_of_all) {
+        return key_of(group);
     }
     if (shape->bucket_ms > 0) {
         with.each[with.count++] = value_integer(group->bucket * shape->bucket_ms);
@@ -299,7 +330,12 @@ enum status views_compute(struct database *database, const struct view_group *gr
         TRY(database_do(database, shape->kept[i].clear, key.each, key.count, NULL, err));
         TRY(database_do(database, shape->kept[i].fill, range.each, range.count, NULL, err));
     }
-    return STATUS_OK;
+    if (group->view != VIEW_TIER) {
+        return STATUS_OK;
+    }
+    const struct slice none = {"", 0};
+    return views_mark(database, &(struct view_group){VIEW_TOTAL, none, none, group->bucket}, now_ms,
+                      err);
 }
 
 /* ---- check ----------------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@ enum { VIEWS_DAY_MS = 86400000, VIEWS_HOUR_MS = 3600000, VIEWS_SOLUTION_DAYS = 9
 
 enum view {
     VIEW_TIER,     /* tier_performance and arm_performance, by domain, task type and day */
+    VIEW_TOTAL,    /* tier_totals, by day: tier_performance of all domains */
     VIEW_POOL,     /* pool_performance, by domain and hour */
     VIEW_SOLUTION, /* solutions, by domain and hash */
     VIEWS
@@ -27,12 +28,12 @@ enum view {
 
 struct view_group {
     enum view view;
-    struct slice domain;
-    struct slice name; /* the task type or hash; of a pool's "" */
-    int64_t bucket;    /* the day or hour since 1970; of a solution's 0 */
+    struct slice domain; /* of a total's "" */
+    struct slice name;   /* the task type or hash; of a pool's and a total's "" */
+    int64_t bucket;      /* the day or hour since 1970; of a solution's 0 */
 };
 
-/* "tier", "pool" or "solution": what `dirty` calls it. */
+/* "tier", "total", "pool" or "solution": what `dirty` calls it. */
 const char *views_name(enum view view);
 /* VIEWS: none is called so. */
 enum view views_find(struct slice name);
@@ -50,7 +51,8 @@ enum status views_mark_all(struct database *database, struct view_group *groups,
 size_t views_sort(struct view_group *groups, size_t count);
 
 /* Replaces the group's rows of the view, of which there may be none, and takes its mark away; what
- * is marked meanwhile stays so. Where another process computes the same group, nothing is done. */
+ * is marked meanwhile stays so. Marks what is made of them. Where another process computes the same
+ * group, nothing is done. */
 enum status views_compute(struct database *database, const struct view_group *group, int64_t now_ms,
                           struct error *err) MUSTCHECK;
 
