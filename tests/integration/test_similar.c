@@ -9,13 +9,14 @@
 #include "jobs/bodies.h"
 #include "learn/store.h"
 #include "pages.h"
+#include "postgres.h"
 #include "queue/enqueue.h"
 #include "redis_fixture.h"
 
 enum { PATIENCE_MS = 30000, POLL_MS = 20 };
 
-static char path[300]; /* of the store */
-static int port;       /* of the last worker's endpoint */
+static char path[TEST_POSTGRES_URL]; /* of the store, or its URL */
+static int port;                     /* of the last worker's endpoint */
 static struct test_server chroma;
 static struct error err;
 
@@ -432,4 +433,34 @@ Test(similar, what_was_recorded_before_is_embedded_when_it_is_asked_for)
     cr_assert_eq(vectors(), TASKS);
     check_queue("vector");
     end(pid);
+}
+
+Test(similar, on_a_server_it_is_as_in_a_file)
+{
+    char out[4096];
+    const char *const user[] = {"forget", "--user", "anna", NULL};
+    const char *const embed[] = {"embed", NULL};
+    struct test_postgres server;
+
+    if (!test_postgres_start(&server)) {
+        cr_skip_test("no PostgreSQL is installed");
+    }
+    test_postgres_database(&server, "tasks", path);
+    const pid_t pid = start("record,vector");
+    record("t-cart", "The shopping cart is empty after a login");
+    record("t-mail", "Send the invoice by mail");
+    wait_for("vector", "done", 2);
+    const char *found = similar_to("cart is empty after login");
+    cr_assert_eq(strstr(found, "\"task_id\":\"t-cart\","), strstr(found, "\"task_id\""), "%s",
+                 found);
+    cr_assert_not_null(strstr(found, "t-mail"), "%s", found);
+    const char *page = test_page(port, "/learn/similar?domain=acme.shop&task=invoice&limit=1");
+    cr_assert_not_null(strstr(page, ",\"task_id\":\"t-mail\","), "%s", page);
+    cr_assert_eq(learn(out, sizeof out, embed), 0, "%s", out);
+    cr_assert_str_eq(out, "2 enqueued\n");
+    cr_assert_eq(learn(out, sizeof out, user), 0, "%s", out);
+    wait_for("vector", "done", 6);
+    cr_assert_eq(vectors(), 0);
+    end(pid);
+    test_postgres_stop(&server);
 }

@@ -108,13 +108,13 @@ static enum status order_some(struct context *ctx, const struct queue_items *ite
 enum status descriptions_order(struct context *ctx, const struct part *parts,
                                const struct error *refused, size_t count, struct error *err)
 {
-    struct queue_item *each = arena_array(&ctx->arena, count, sizeof *each);
     struct queue queue;
     size_t wanted = 0;
 
     if (!ctx->settings->learn_similar) {
         return STATUS_OK;
     }
+    struct queue_item *each = arena_array(&ctx->arena, count, sizeof *each);
     TRY(queue_init(&queue, ctx->settings->prefix, job_kinds[KIND_vector].name, err));
     for (size_t i = 0; i < count; i++) {
         if (refused[i].status == STATUS_OK && parts[i].body.task_description.bytes > 0) {
