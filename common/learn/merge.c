@@ -414,7 +414,8 @@ static struct value value_of(const struct column *column, const struct record_bo
     }
     case FIELD_NUMBER: {
         const struct maybe_number *number = member;
-        return number->given ? value_number(number->value) : value_null();
+        /* -0.0 becomes 0.0: not every database tells them apart. */
+        return number->given ? value_number(number->value + 0.0) : value_null();
     }
     case FIELD_TRUTH: {
         const struct maybe_truth *truth = member;

@@ -302,7 +302,9 @@ enum status store_mend(struct store *store, int64_t now_unix_ms, struct store_ch
 static enum status keep_copy(struct database *database, const char *where,
                              struct store_migration *migration, struct error *err)
 {
-    if (snprintf(migration->copy, sizeof migration->copy, "%s.version-%d", where,
+    /* A URL may hold a password: no part of it becomes the name of a file. */
+    if (snprintf(migration->copy, sizeof migration->copy, "%s.version-%d",
+                 database_is_shared(where) ? "stillhouse" : where,
                  migration->from) >= (int)sizeof migration->copy) {
         return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
     }
@@ -390,6 +392,11 @@ enum status store_restore(const char *where, const char *from, struct error *err
     char name[PATH_MAX + 16];
     int lock = -1;
 
+    if (database_is_shared(where)) {
+        return error_set(err, STATUS_INVALID,
+                         "a store on a server is put back by its own tools: pg_restore --clean "
+                         "--if-exists --dbname=URL FILE");
+    }
     if (realpath(where, place) == NULL) { /* a link stays, and what it names is replaced */
         snprintf(place, sizeof place, "%s", where);
     }

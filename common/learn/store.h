@@ -121,7 +121,8 @@ struct store_migration {
     bool is_trial;
     int to;         /* 0: the newest; set to that */
     int from;       /* set: the version that it has */
-    char copy[512]; /* set: `where`.version-N, "" where no step goes down */
+    char copy[512]; /* set: `where`.version-N, of a server stillhouse.version-N; "" where no step
+                       goes down */
 };
 enum status store_migrate(const char *where, struct store_migration *migration,
                           struct error *err) MUSTCHECK;

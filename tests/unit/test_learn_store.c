@@ -1,6 +1,7 @@
 /* The learning store on a file of its own: what is put comes out, in whatever order it came. */
 #include <cJSON.h>
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -695,4 +696,32 @@ Test(learn_file, another_programs_database_is_refused_and_not_a_byte_of_it_is_ch
     cr_assert_eq(store_migrate(theirs, &up, &err), STATUS_INVALID);
     read_file(theirs, after, BYTES);
     cr_assert_arr_eq(before, after, BYTES);
+}
+
+/* ---- what both kinds of stores say alike ------------------------------------------------------
+ */
+
+Test(learn_store, minus_zero_is_zero)
+{
+    struct part part = learn_part("execution", "t1", "j1", DAY);
+    struct value found;
+
+    part.body.actual_cost = (struct maybe_number){-0.0, true};
+    learn_put(&part);
+    OK(database_find(store_database(learn_store), "SELECT actual_cost FROM executions", NULL, 0,
+                     &found, &err));
+    cr_assert_eq(found.type, VALUE_NUMBER);
+    cr_assert_not(signbit(found.number));
+}
+
+Test(learn_store, no_part_of_a_servers_url_becomes_the_name_of_a_file)
+{
+    struct store_migration migration = {.to = 1, .is_trial = true};
+
+    OK(store_migrate(learn_path, &migration, &err));
+    cr_assert_null(strstr(migration.copy, "://"), "%s", migration.copy);
+    cr_assert_eq(store_restore("postgresql://user:secret@host/base", learn_path, &err),
+                 STATUS_INVALID);
+    cr_assert_null(strstr(err.text, "secret"), "%s", err.text);
+    cr_assert_not_null(strstr(err.text, "pg_restore"), "%s", err.text);
 }
