@@ -79,6 +79,12 @@ enum kind_id kind_of(const char *queue, size_t bytes)
     return (enum kind_id)id;
 }
 
+bool kind_wants_store(enum kind_id kind)
+{
+    return (job_kinds[kind].needs & 1u << OPERATION_LEARN) != 0 ||
+           (job_kinds[kind].traits & KIND_READS_STORE) != 0;
+}
+
 bool kind_is_word(const char *words, struct slice text)
 {
     while (*words != '\0') {

@@ -87,6 +87,9 @@ enum { KIND_PARTITION_DIGITS = 4 };
 /* The kind of a queue, "enrich" or a partition such as "enrich.3"; KINDS for a stranger. */
 enum kind_id kind_of(const char *queue, size_t bytes) MUSTCHECK;
 
+/* Whether who serves it must name a learning store, to write it or to read it. Not KINDS. */
+bool kind_wants_store(enum kind_id kind) MUSTCHECK;
+
 /* True for one of the words, which single spaces separate. */
 bool kind_is_word(const char *words, struct slice text) MUSTCHECK;
 

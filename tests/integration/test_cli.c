@@ -220,7 +220,8 @@ Test(cli, a_queue_whose_jobs_wait_for_nobody_is_said_to_be_served_by_nobody)
     cr_assert_eq(stat_of("queues.enrich.workers"), 1);
     cr_assert_eq(stat_of("queues.record.workers"), 0);
     RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1");
-    PRINTS("nobody serves it: 1 jobs wait: start `stillhouse-worker --queues record --learn FILE`");
+    PRINTS("nobody serves it: 1 jobs wait: start a worker with it in STILLHOUSE_QUEUES and the "
+           "store in STILLHOUSE_LEARN");
 
     DO("HSET", "sh:worker:w-2", "queues", "record,enrich.3");
     RUN(0, "stats");

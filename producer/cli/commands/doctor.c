@@ -220,13 +220,12 @@ static void check_parked(struct doctor *doctor, const char *check,
 static void check_served(struct doctor *doctor, const char *check, const struct fleet_view *view,
                          const struct queue_view *one)
 {
-    const bool is_record = one->queue.kind == KIND_record;
-
     if (fleet_is_unserved(view, one)) {
+        const bool wants_store = kind_wants_store(one->queue.kind);
         note(doctor, STATE_WARNING, check,
-             is_record ? "start `stillhouse-worker --queues record --learn FILE`; or nobody shall "
-                         "read it: tell the producers, then `stillhouse purge record`"
-                       : "start a worker with it in STILLHOUSE_QUEUES",
+             wants_store ? "start a worker with it in STILLHOUSE_QUEUES and the store in "
+                           "STILLHOUSE_LEARN"
+                         : "start a worker with it in STILLHOUSE_QUEUES",
              "nobody serves it: %" PRId64 " jobs wait", one->stats.waiting + one->stats.delayed);
     }
 }
