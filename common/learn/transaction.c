@@ -1,5 +1,6 @@
 /* Of learn/internal.h. The path is looked at after the commit too: what was written into a file
- * that nobody will see again does not count.
+ * that nobody will see again does not count. Nor does what went into another history: what is
+ * behind an open connection may have been dropped, and made anew by the next who came.
  */
 #include <stdlib.h>
 
@@ -8,6 +9,21 @@
 
 enum { KEEP_BYTES = 4 << 20 };
 
+static enum status check_history(struct store *store, struct error *err)
+{
+    const struct value with = value_str(store->id);
+    struct value found;
+
+    TRY(database_find(store->database,
+                      "SELECT count(*) FROM meta WHERE key = 'store_id' AND value = $1", &with, 1,
+                      &found, err));
+    return found.integer > 0
+               ? STATUS_OK
+               : error_set(err, STATUS_UNAVAILABLE,
+                           "the learning store %s is gone, and another stands in its place",
+                           store->id);
+}
+
 enum status transaction_begin(struct store *store, struct error *err)
 {
     arena_reset(&store->arena, KEEP_BYTES);
@@ -15,7 +31,12 @@ enum status transaction_begin(struct store *store, struct error *err)
     store->added = store->added_incomplete = 0;
     store->is_alone = false;
     TRY(database_check(store->database, err));
-    return database_begin(store->database, err);
+    TRY(database_begin(store->database, err));
+    const enum status status = check_history(store, err);
+    if (status != STATUS_OK) {
+        database_rollback(store->database);
+    }
+    return status;
 }
 
 enum status transaction_begin_rows(struct store *store, enum database_lock how, struct error *err)

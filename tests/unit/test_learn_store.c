@@ -725,3 +725,17 @@ Test(learn_store, no_part_of_a_servers_url_becomes_the_name_of_a_file)
     cr_assert_null(strstr(err.text, "secret"), "%s", err.text);
     cr_assert_not_null(strstr(err.text, "pg_restore"), "%s", err.text);
 }
+
+/* As where a schema is dropped, or a file written over, and the next who comes begins anew. */
+Test(learn_store, another_history_behind_an_open_store_takes_nothing)
+{
+    const struct part part = learn_part("execution", "t1", "j1", DAY);
+
+    learn_run("UPDATE meta SET value = 'another' WHERE key = 'store_id'");
+    cr_assert_eq(store_put(learn_store, &part, 1, &err), STATUS_UNAVAILABLE);
+    cr_assert_not_null(strstr(err.text, store_id(learn_store)), "%s", err.text);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 0);
+    learn_reopen(learn_path);
+    learn_put(&part);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
+}
