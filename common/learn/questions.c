@@ -29,7 +29,8 @@
     "CASE WHEN " n " > 0 THEN (1.0 * " s " / " n " + 1.9208 / " n " - 1.96 * sqrt((1.0 * " s       \
     " / " n " * (1 - 1.0 * " s " / " n ") + 0.9604 / " n ") / " n ")) / (1 + 3.8416 / " n ") END"
 
-/* Sums of tier_performance. p95: the days' exact ones, by how many executions they stand for. */
+/* Sums of tier_performance. p95: the groups' exact ones, weighted by how many executions they stand
+ * for. An exact one over days would read every execution of them. */
 #define TIER_FIGURES                                                                               \
     " sum(executions), sum(finished), sum(successes),"                                             \
     " 1.0 * sum(successes) / nullif(sum(finished), 0), sum(cost) / nullif(sum(costed), 0),"        \

@@ -172,6 +172,25 @@ Test(learn_questions, the_figures_are_those_of_the_executions)
     cr_assert_str_eq(answer("tiers", "nobody", NULL), "");
 }
 
+/* 1, 2 ... 20 seconds on one day, 101 ... 140 on the next. */
+Test(learn_questions, p95_is_exact_for_a_day_and_of_days_the_mean_by_their_executions)
+{
+    for (int i = 1; i <= 60; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "t%d", i);
+        const bool is_first = i <= 20;
+        struct part part = learn_part("execution", name, name, DAY - (is_first ? 86400000 : 0));
+        part.body.model_tier = slice_of("small");
+        part.body.duration_seconds = (struct maybe_number){is_first ? i : 80 + i, true};
+        learn_put(&part);
+    }
+    learn_refresh(DAY + 1000);
+    holds(answer("trend", "acme.shop", NULL), "\"duration_p95_seconds\":19.0");
+    holds(answer("trend", "acme.shop", NULL), "\"duration_p95_seconds\":138.0");
+    /* (20 * 19 + 40 * 138) / 60 */
+    holds(answer("tiers", "acme.shop", NULL), "\"duration_p95_seconds\":98.33");
+}
+
 Test(learn_questions, csv_doubles_quotes_and_leaves_out_what_is_not_known)
 {
     const struct store_question *question = question_find(slice_of("export"));

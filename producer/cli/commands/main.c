@@ -173,7 +173,10 @@ static const struct command commands[] = {
      "knows\n"
      "another. `similar` asks the embedder and Chroma too, and finds what a worker of the queue "
      "vector\n"
-     "has embedded (STILLHOUSE_LEARN_SIMILAR=on); `embed` has it embed what was recorded before.",
+     "has embedded (STILLHOUSE_LEARN_SIMILAR=on); `embed` has it embed what was recorded before.\n"
+     "duration_p95_seconds is exact for one day, type and tier, or one hour and pool; of several "
+     "it\n"
+     "is the mean of theirs, weighted by their executions.",
      (const struct cli_option[]){
          {"domain", "D", "whose executions",
           "tiers types pools solutions trend route lift similar task feedback policy forget "
