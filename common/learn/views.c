@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 enum { KEYS_MAX = 4, EDGE_MS = VIEWS_HOUR_MS };
 
 #define PLACES(key)                                                                                \
@@ -365,8 +367,8 @@ static void print_value(const struct value *value, char *out, size_t size)
     } else if (value->type == VALUE_NUMBER) {
         snprintf(out, size, "%.17g", value->number);
     } else if (value->type == VALUE_TEXT) {
-        const size_t bytes = value->text.bytes < size - 3 ? value->text.bytes : size - 3;
-        snprintf(out, size, "\"%.*s\"", (int)bytes, value->text.data);
+        char shown[48];
+        snprintf(out, size, "\"%s\"", text_excerpt(value->text.data, value->text.bytes, shown));
     } else {
         snprintf(out, size, "nothing");
     }
