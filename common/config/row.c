@@ -498,11 +498,11 @@ const char *settings_row_format(const struct settings_row *row, const void *valu
 const char *settings_row_word(const struct settings_row *row)
 {
     static const char *const words[SETTINGS_TYPE_COUNT] = {
-        [SETTINGS_TEXT] = "TEXT",       [SETTINGS_SECRET] = "TEXT",   [SETTINGS_URL] = "URL",
-        [SETTINGS_ID] = "ID",           [SETTINGS_PREFIX] = "TEXT",   [SETTINGS_QUEUES] = "NAMES",
-        [SETTINGS_ADDRESS] = "ADDRESS", [SETTINGS_CHOICE] = "WORD",   [SETTINGS_INTEGER] = "N",
-        [SETTINGS_NUMBER] = "N",        [SETTINGS_DURATION] = "TIME", [SETTINGS_SIZE] = "SIZE",
-        [SETTINGS_RATE] = "RATE",       [SETTINGS_SHARE] = "SHARE",
+        [SETTINGS_TEXT] = "TEXT",    [SETTINGS_SECRET] = "TEXT",     [SETTINGS_URL] = "URL",
+        [SETTINGS_PLACE] = "PLACE",  [SETTINGS_ID] = "ID",           [SETTINGS_PREFIX] = "TEXT",
+        [SETTINGS_QUEUES] = "NAMES", [SETTINGS_ADDRESS] = "ADDRESS", [SETTINGS_CHOICE] = "WORD",
+        [SETTINGS_INTEGER] = "N",    [SETTINGS_NUMBER] = "N",        [SETTINGS_DURATION] = "TIME",
+        [SETTINGS_SIZE] = "SIZE",    [SETTINGS_RATE] = "RATE",       [SETTINGS_SHARE] = "SHARE",
     };
 
     return words[row->type];

@@ -22,6 +22,7 @@ enum settings_type {
     SETTINGS_TEXT,      /* char[]: printable */
     SETTINGS_SECRET,    /* char[]: printable, never shown */
     SETTINGS_URL,       /* char[]: printable; a password in it is never shown */
+    SETTINGS_PLACE,     /* char[]: the path of a file, or a URL likewise */
     SETTINGS_ID,        /* char[]: [A-Za-z0-9._:-] */
     SETTINGS_PREFIX,    /* char[]: printable, without spaces and braces */
     SETTINGS_QUEUES,    /* char[]: comma list of known queues */

@@ -121,8 +121,9 @@ const struct settings_row settings_rows[] = {
         "that did not succeed is no dead letter"),
     ROW(WORKER, QUEUES, queues, "queues", "QUEUES", "enrich,distill,index,echo", "",
         "queues this worker serves"),
-    ROW(ALL, TEXT, learn, "learn", "LEARN", "", "",
-        "the learning store, a file; queues \"record\" and \"vector\" need one; empty = none"),
+    ROW(ALL, PLACE, learn, "learn", "LEARN", "", "",
+        "the learning store: a file, or postgresql://user@host/name; queues \"record\" and "
+        "\"vector\" need one; empty = none"),
     ROW(ALL, CHOICE, learn_similar, "learn-similar", "LEARN_SIMILAR", "off", "off|on",
         "on: what executions were about becomes vectors, by the queue vector, for `stillhouse "
         "learn "
@@ -202,12 +203,18 @@ enum status settings_set(struct settings *settings, const char *name, const char
                        : settings_row_parse(row, value, source, settings, err);
 }
 
+static bool may_be_secret(const struct settings_row *row)
+{
+    return row->info.secret || row->type == SETTINGS_URL || row->type == SETTINGS_PLACE;
+}
+
 void settings_blank(const char *name, char *value)
 {
     for (size_t i = 0; i < ROWS; i++) {
         const struct settings_row *row = &settings_rows[i];
-        if (strcmp(row->info.flag, name) == 0 && (row->info.secret || row->type == SETTINGS_URL)) {
-            char *scheme = row->info.secret ? NULL : strstr(value, "://");
+        char *scheme = row->info.secret ? NULL : strstr(value, "://");
+        const bool is_path = row->type == SETTINGS_PLACE && scheme == NULL;
+        if (strcmp(row->info.flag, name) == 0 && may_be_secret(row) && !is_path) {
             char *from = scheme == NULL ? value : scheme + strlen("://");
             memset(from, '*', strlen(from));
         }
@@ -305,7 +312,7 @@ static enum status load_row(const struct settings_row *row, bool library, struct
     char file_env[80];
 
     snprintf(file_env, sizeof file_env, "%s_FILE", row->info.env);
-    if (library || row->info.secret || row->type == SETTINGS_URL) {
+    if (library || may_be_secret(row)) {
         path = getenv(file_env);
     }
     const bool given = value != NULL && value[0] != '\0'; /* compose writes NAME= for unset ones */
@@ -348,7 +355,7 @@ static bool is_setting(const char *name, size_t bytes)
         if (bytes < own || strncmp(name, row->info.env, own) != 0) {
             continue;
         }
-        const bool from_file = row->info.secret || row->type == SETTINGS_URL;
+        const bool from_file = may_be_secret(row);
         if (bytes == own ||
             (from_file && bytes == own + 5 && memcmp(name + own, "_FILE", 5) == 0)) {
             return true;
@@ -459,8 +466,7 @@ static enum status check_learn(const struct settings *settings, struct error *er
             return error_set(
                 err, STATUS_INVALID,
                 "queues has \"%.*s\", which needs a learning store: set learn to a file "
-                "(--learn /var/lib/stillhouse/learn.db, STILLHOUSE_LEARN), or take the queue "
-                "out",
+                "or postgresql://user@host/name (--learn, STILLHOUSE_LEARN), or take the queue out",
                 (int)bytes, name);
         }
         name += bytes;
@@ -508,8 +514,9 @@ static const char *shown_value(const struct settings_row *row, const struct sett
     if (strcmp(value, settings_row_format(row, defaults, usual)) == 0) {
         return row->info.default_text;
     }
-    return row->type == SETTINGS_URL ? redis_url_hide(value, out, SETTINGS_VALUE_BYTES)
-                                     : strcpy(out, value);
+    const bool is_path = row->type == SETTINGS_PLACE && strstr(value, "://") == NULL;
+    return may_be_secret(row) && !is_path ? redis_url_hide(value, out, SETTINGS_VALUE_BYTES)
+                                          : strcpy(out, value);
 }
 
 void settings_print(FILE *out, const struct settings *settings, enum settings_scope scope)

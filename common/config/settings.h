@@ -50,7 +50,7 @@ struct settings {
     int64_t embed_rate_window_ms;    /* ... 60000 */
     struct tls_files tls;            /* STILLHOUSE_CA_FILE, _CLIENT_CERT, _CLIENT_KEY */
     bool examples_as_messages;       /* STILLHOUSE_EXAMPLES=messages */
-    char learn[SETTINGS_TEXT_BYTES]; /* STILLHOUSE_LEARN, a path; "" = none */
+    char learn[SETTINGS_TEXT_BYTES]; /* STILLHOUSE_LEARN, a path or a URL; "" = none */
     bool learn_similar;              /* STILLHOUSE_LEARN_SIMILAR=on */
     int64_t learn_refresh_ms;        /* STILLHOUSE_LEARN_REFRESH 5s */
     int64_t learn_ttl_ms;            /* STILLHOUSE_LEARN_TTL 90d */

@@ -10,6 +10,11 @@ void database_close(struct database *database)
     }
 }
 
+const char *database_name(const struct database *database)
+{
+    return database->driver->name(database);
+}
+
 enum status database_check(struct database *database, struct error *err)
 {
     return database->driver->check(database, err);

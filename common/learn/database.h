@@ -59,6 +59,9 @@ enum status database_open(const char *where, enum database_mode mode, struct dat
                           struct error *err) MUSTCHECK;
 void database_close(struct database *database);
 
+/* As it may be shown: a server's has no password. Valid as long as it is open. */
+const char *database_name(const struct database *database);
+
 /* UNAVAILABLE where the path names another file than the open one, or none. */
 enum status database_check(struct database *database, struct error *err) MUSTCHECK;
 

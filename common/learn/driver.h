@@ -14,6 +14,7 @@ struct driver {
     enum status (*open)(const char *where, enum database_mode mode, struct database **out,
                         struct error *err);
     void (*close)(struct database *database);
+    const char *(*name)(const struct database *database);
     enum status (*check)(struct database *database, struct error *err);
     enum status (*limit)(struct database *database, int64_t limit_ms, struct error *err);
 

@@ -73,6 +73,9 @@ enum status owner_claim(struct redis_conn *conn, const struct owner *owner, stru
         owner_release(conn, owner);
     }
     TRY(status);
+    if (owner->is_shared) {
+        return STATUS_OK;
+    }
     TRY(lease_take(conn,
                    &(struct lease){lease_key(owner->prefix, key), owner->worker, OWNER_LEASE_MS},
                    &taken, err));
@@ -84,6 +87,9 @@ void owner_release(struct redis_conn *conn, const struct owner *owner)
     struct error err = {0};
     char key[KEYS_BYTES];
 
+    if (owner->is_shared) {
+        return;
+    }
     if (lease_release(conn, lease_key(owner->prefix, key), owner->worker, &err) != STATUS_OK) {
         log_debug("lease \"%s\" ends by itself: %s", key, err.text);
     }

@@ -32,6 +32,7 @@
     CALL(PQconninfoFree)                                                                           \
     CALL(PQconninfoParse)                                                                          \
     CALL(PQconsumeInput)                                                                           \
+    CALL(PQcopyResult)                                                                             \
     CALL(PQenterPipelineMode)                                                                      \
     CALL(PQerrorMessage)                                                                           \
     CALL(PQexitPipelineMode)                                                                       \
@@ -44,6 +45,7 @@
     CALL(PQgetResult)                                                                              \
     CALL(PQgetvalue)                                                                               \
     CALL(PQisBusy)                                                                                 \
+    CALL(PQnfields)                                                                                \
     CALL(PQnparams)                                                                                \
     CALL(PQntuples)                                                                                \
     CALL(PQparameterStatus)                                                                        \
@@ -57,6 +59,7 @@
     CALL(PQsendQueryPrepared)                                                                      \
     CALL(PQserverVersion)                                                                          \
     CALL(PQsetnonblocking)                                                                         \
+    CALL(PQsetvalue)                                                                               \
     CALL(PQsetSingleRowMode)                                                                       \
     CALL(PQsocket)                                                                                 \
     CALL(PQstatus)                                                                                 \
@@ -90,9 +93,9 @@ struct statement {
     bool is_busy;
 
     /* While it is. */
-    PGresult *row;
-    PGresult **kept; /* rows that were read ahead of their being asked for */
-    size_t kept_count, kept_at;
+    PGresult *rows;    /* the one that is read, or all that are kept */
+    int at;            /* which of them */
+    PGresult *kept;    /* rows that were read ahead of their being asked for */
     enum status ended; /* what the server said behind the last row, */
     struct error error;
     int64_t changed;
@@ -114,6 +117,11 @@ struct server {
 static struct server *server_of(struct database *database)
 {
     return (struct server *)database;
+}
+
+static const char *name_of(const struct database *database)
+{
+    return ((const struct server *)database)->name;
 }
 
 /* ---- failures -------------------------------------------------------------------------------- */
@@ -299,30 +307,35 @@ static enum status check(struct database *database, struct error *err)
                : STATUS_OK;
 }
 
+static bool keep_row(struct statement *statement, const PGresult *row)
+{
+    if (statement->kept == NULL) {
+        statement->kept = pq.PQcopyResult(row, PG_COPYRES_ATTRS);
+    }
+    const int at = statement->kept == NULL ? 0 : pq.PQntuples(statement->kept);
+    for (int i = 0; statement->kept != NULL && i < pq.PQnfields(row); i++) {
+        const bool is_null = pq.PQgetisnull(row, 0, i) != 0;
+        if (pq.PQsetvalue(statement->kept, at, i, is_null ? NULL : pq.PQgetvalue(row, 0, i),
+                          is_null ? -1 : pq.PQgetlength(row, 0, i)) == 0) {
+            return false;
+        }
+    }
+    return statement->kept != NULL;
+}
+
 /* The connection is free for another statement: what is still to come of the last is kept. */
 static enum status gather(struct server *server, struct error *err)
 {
     struct statement *statement = server->streaming;
-    size_t room = 0;
+    bool is_kept = true;
 
     TRY(check(&server->base, err));
     while (server->streaming != NULL) {
         PGresult *row = receive(server);
-        if (row == NULL) {
-            break;
-        }
-        if (statement->kept_count == room) {
-            room = room == 0 ? 64 : room * 2;
-            PGresult **more = realloc(statement->kept, room * sizeof(PGresult *));
-            if (more == NULL) {
-                pq.PQclear(row);
-                return error_set(err, STATUS_OOM, "out of memory");
-            }
-            statement->kept = more;
-        }
-        statement->kept[statement->kept_count++] = row;
+        is_kept = is_kept && (row == NULL || keep_row(statement, row));
+        pq.PQclear(row);
     }
-    return STATUS_OK;
+    return is_kept ? STATUS_OK : error_set(err, STATUS_OOM, "out of memory");
 }
 
 static enum rows_step next(struct rows *rows, struct error *err)
@@ -330,16 +343,17 @@ static enum rows_step next(struct rows *rows, struct error *err)
     struct server *server = server_of(rows->database);
     struct statement *statement = rows->statement;
 
-    pq.PQclear(statement->row);
-    statement->row = NULL;
-    if (statement->kept_at < statement->kept_count) {
-        statement->row = statement->kept[statement->kept_at++];
+    if (statement->rows != NULL && ++statement->at < pq.PQntuples(statement->rows)) {
         return ROWS_ONE;
     }
-    if (server->streaming == statement) {
-        statement->row = receive(server);
+    pq.PQclear(statement->rows);
+    statement->at = 0;
+    statement->rows = statement->kept;
+    statement->kept = NULL;
+    if (statement->rows == NULL && server->streaming == statement) {
+        statement->rows = receive(server);
     }
-    if (statement->row != NULL) {
+    if (statement->rows != NULL) {
         return ROWS_ONE;
     }
     rows->status = statement->ended;
@@ -349,17 +363,23 @@ static enum rows_step next(struct rows *rows, struct error *err)
     return ROWS_END;
 }
 
-static struct value value_at(const PGresult *row, int column)
-{
-    return pq.PQgetisnull(row, 0, column) != 0
-               ? value_null()
-               : wire_read(pq.PQftype(row, column), pq.PQgetvalue(row, 0, column),
-                           (size_t)pq.PQgetlength(row, 0, column));
-}
-
 static struct value value(const struct rows *rows, int column)
 {
-    return value_at(rows->statement->row, column);
+    const PGresult *from = rows->statement->rows;
+    const int at = rows->statement->at;
+
+    return pq.PQgetisnull(from, at, column) != 0
+               ? value_null()
+               : wire_read(pq.PQftype(from, column), pq.PQgetvalue(from, at, column),
+                           (size_t)pq.PQgetlength(from, at, column));
+}
+
+static void drop_rows(struct statement *statement)
+{
+    pq.PQclear(statement->rows);
+    pq.PQclear(statement->kept);
+    statement->rows = statement->kept = NULL;
+    statement->at = 0;
 }
 
 /* What nobody asked for is read and dropped. */
@@ -371,14 +391,7 @@ static enum status end(struct rows *rows, int64_t *changed)
     while (server->streaming == statement) {
         pq.PQclear(receive(server));
     }
-    pq.PQclear(statement->row);
-    while (statement->kept_at < statement->kept_count) {
-        pq.PQclear(statement->kept[statement->kept_at++]);
-    }
-    free(statement->kept);
-    statement->row = NULL;
-    statement->kept = NULL;
-    statement->kept_count = statement->kept_at = 0;
+    drop_rows(statement);
     statement->is_busy = false;
     if (changed != NULL) {
         *changed = statement->changed;
@@ -525,11 +538,12 @@ static enum status take_set(struct server *server, struct statement *statement,
         const ExecStatusType said = pq.PQresultStatus(result);
         if (said == PGRES_SINGLE_TUPLE || (said == PGRES_TUPLES_OK && many->take != NULL)) {
             for (int i = 0; status == STATUS_OK && i < pq.PQntuples(result); i++) {
-                statement->row = result;
-                status = i == 0 ? many->take(many->context, set, &rows, err)
-                                : error_set(err, STATUS_FAILED, "more than one row of a set");
-                statement->row = NULL;
+                statement->rows = result;
+                statement->at = i;
+                status = many->take(many->context, set, &rows, err);
             }
+            statement->rows = NULL;
+            statement->at = 0;
         } else if (said == PGRES_PIPELINE_ABORTED) {
             status = STATUS_FAILED; /* what failed before it is told */
         } else if (said != PGRES_TUPLES_OK && said != PGRES_COMMAND_OK) {
@@ -736,12 +750,7 @@ static void close_server(struct database *database)
     struct server *server = server_of(database);
 
     for (size_t i = 0; i < server->count; i++) {
-        struct statement *statement = &server->statements[i];
-        pq.PQclear(statement->row);
-        while (statement->kept_at < statement->kept_count) {
-            pq.PQclear(statement->kept[statement->kept_at++]);
-        }
-        free(statement->kept);
+        drop_rows(&server->statements[i]);
     }
     pq.PQfinish(server->conn);
     free(server);
@@ -867,6 +876,7 @@ static enum status copy(struct database *database, const char *to, struct error 
 const struct driver driver_postgres = {
     .open = open_server,
     .close = close_server,
+    .name = name_of,
     .limit = limit,
     .check = check,
     .run = run,

@@ -164,6 +164,11 @@ static struct file *file_of(struct database *database)
     return (struct file *)database;
 }
 
+static const char *name_of(const struct database *database)
+{
+    return ((const struct file *)database)->path;
+}
+
 /* ---- open and close -------------------------------------------------------------------------- */
 
 /* The lock's file stays: to delete it would let two in. It says who holds it. */
@@ -642,6 +647,7 @@ const struct driver driver_sqlite = {
     .own = own,
     .open = open_file,
     .close = close_file,
+    .name = name_of,
     .check = check,
     .limit = limit,
     .run = run,

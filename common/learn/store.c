@@ -36,7 +36,7 @@ static enum status open_database(struct store *store, const char *path, enum sto
     if (schema_version(store->database, &schema_steps, &version, err) != STATUS_OK ||
         (mode == STORE_WRITE &&
          schema_migrate(store->database, &schema_steps, schema_steps.count, err) != STATUS_OK)) {
-        return error_wrap(err, "\"%s\"", path);
+        return error_wrap(err, "\"%s\"", database_name(store->database));
     }
     if (mode == STORE_WRITE) {
         TRY(schema_note_writer(store->database, err));
@@ -45,7 +45,7 @@ static enum status open_database(struct store *store, const char *path, enum sto
         return error_set(err, STATUS_INVALID,
                          "\"%s\": the learning store has version %zu, expected %zu: its recorder "
                          "migrates it",
-                         path, version, schema_steps.count);
+                         database_name(store->database), version, schema_steps.count);
     }
     return schema_store_id(store->database, store->id, err);
 }
@@ -298,13 +298,11 @@ enum status store_mend(struct store *store, int64_t now_unix_ms, struct store_ch
     return STATUS_OK;
 }
 
-/* Before a step down, since what a version knows is lost with it. */
+/* Before a step down in a file, since what a version knows is lost with it. */
 static enum status keep_copy(struct database *database, const char *where,
                              struct store_migration *migration, struct error *err)
 {
-    /* A URL may hold a password: no part of it becomes the name of a file. */
-    if (snprintf(migration->copy, sizeof migration->copy, "%s.version-%d",
-                 database_is_shared(where) ? "stillhouse" : where,
+    if (snprintf(migration->copy, sizeof migration->copy, "%s.version-%d", where,
                  migration->from) >= (int)sizeof migration->copy) {
         return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
     }
@@ -324,7 +322,7 @@ static enum status migrate(struct database *database, const char *where,
         return error_set(err, STATUS_INVALID, "version %d: expected 1 to %d", migration->to,
                          newest);
     }
-    if (migration->to < migration->from) {
+    if (migration->to < migration->from && !database_is_shared(where)) {
         TRY(keep_copy(database, where, migration, err));
     }
     return migration->is_trial
@@ -393,9 +391,7 @@ enum status store_restore(const char *where, const char *from, struct error *err
     int lock = -1;
 
     if (database_is_shared(where)) {
-        return error_set(err, STATUS_INVALID,
-                         "a store on a server is put back by its own tools: pg_restore --clean "
-                         "--if-exists --dbname=URL FILE");
+        return database_replace(where, from, err);
     }
     if (realpath(where, place) == NULL) { /* a link stays, and what it names is replaced */
         snprintf(place, sizeof place, "%s", where);

@@ -11,8 +11,9 @@
  * from: of two the later (at_ms, then job id) stands. So any order and any repetition of the same
  * parts makes the same row.
  *
- * It is a file of SQLite, which one writer at a time owns. The library comes into the process with
- * the first store.
+ * It is a file of SQLite, which one writer at a time owns, or a database of PostgreSQL
+ * (postgresql://user@host/name), to which any number may write at once; both give the same rows.
+ * The library comes into the process with the first store. A password is in no error text.
  *
  * A store belongs to one thread at a time. Statuses: INVALID: the place, a file that is no store of
  * ours, or one newer than this program, both versions named. UNAVAILABLE, UNREACHABLE, FAILED: the
@@ -104,7 +105,8 @@ struct forget {
 enum status store_forget(struct store *store, const struct forget *what, size_t *deleted,
                          struct error *err) MUSTCHECK;
 
-/* A copy as of now, at a path where no file is yet. Others go on reading and writing. */
+/* A copy as of now, at a path where no file is yet. Others go on reading and writing. INVALID: a
+ * server's copies are made and put back by its own tools, and the text says how. */
 enum status store_backup(struct store *store, const char *to, struct error *err) MUSTCHECK;
 
 /* Puts the copy at `from`, of which every page is read before, in the place of the store at
@@ -121,8 +123,7 @@ struct store_migration {
     bool is_trial;
     int to;         /* 0: the newest; set to that */
     int from;       /* set: the version that it has */
-    char copy[512]; /* set: `where`.version-N, of a server stillhouse.version-N; "" where no step
-                       goes down */
+    char copy[512]; /* set: `where`.version-N; "" where no step goes down, or on a server */
 };
 enum status store_migrate(const char *where, struct store_migration *migration,
                           struct error *err) MUSTCHECK;

@@ -62,5 +62,8 @@ enum status database_replace(const char *where, const char *with, struct error *
     TRY(choose(where, &driver, err));
     return driver->replace != NULL
                ? driver->replace(where, with, err)
-               : error_set(err, STATUS_INVALID, "a server's copies are put back by its own tools");
+               : error_set(err, STATUS_INVALID,
+                           "a store on a server is put back by its own tools: pg_restore --clean "
+                           "--if-exists --dbname=postgresql://... %s",
+                           with);
 }

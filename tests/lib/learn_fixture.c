@@ -44,6 +44,11 @@ ReportHook(POST_ALL)(struct criterion_global_stats *stats)
     }
 }
 
+const struct test_postgres *learn_server(void)
+{
+    return &server;
+}
+
 void learn_place(const char *name, char where[TEST_POSTGRES_URL])
 {
     const char *at = getenv("STILLHOUSE_TEST_POSTGRES");

@@ -27,6 +27,9 @@ extern struct store *learn_store;          /* open to be written */
 void learn_setup(void);
 void learn_teardown(void);
 
+/* The server, where there is one. */
+const struct test_postgres *learn_server(void);
+
 /* A place where no store is yet. */
 void learn_place(const char *name, char where[TEST_POSTGRES_URL]);
 

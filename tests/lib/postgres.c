@@ -139,16 +139,21 @@ static int psql(const struct test_postgres *server, const char *name, const char
     return test_run(argv, NULL, out, size, said, said_size);
 }
 
-static void await_ready(const struct test_postgres *server)
+/* What an end by SIGKILL left of its processes may keep it from starting for a moment. */
+static void start_until_ready(struct test_postgres *server)
 {
     const int64_t until_ms = clock_now_ms() + READY_MS;
     char said[4000] = "";
 
+    start(server);
     while (psql(server, "postgres", "SELECT 1", NULL, 0, said, sizeof said) != 0) {
-        if (clock_now_ms() > until_ms || waitpid(server->pid, NULL, WNOHANG) != 0) {
+        if (clock_now_ms() > until_ms) {
             test_fail("postgres in \"%s\" is not ready, see its .log: %s", server->folder, said);
         }
         clock_sleep_ms(20);
+        if (waitpid(server->pid, NULL, WNOHANG) != 0) {
+            start(server);
+        }
     }
 }
 
@@ -162,8 +167,7 @@ bool test_postgres_start(struct test_postgres *server)
     }
     make_folder(server);
     init(server);
-    start(server);
-    await_ready(server);
+    start_until_ready(server);
     return true;
 }
 
@@ -190,22 +194,16 @@ void test_postgres_database(const struct test_postgres *server, const char *name
     snprintf(url, TEST_POSTGRES_URL, "postgresql://stillhouse@/%s?host=%s", name, server->folder);
 }
 
-void test_postgres_freeze(struct test_postgres *server, bool frozen)
-{
-    kill(-server->pid, frozen ? SIGSTOP : SIGCONT);
-}
-
 void test_postgres_kill(struct test_postgres *server)
 {
-    kill(-server->pid, SIGKILL);
+    kill(server->pid, SIGKILL);
     waitpid(server->pid, NULL, 0);
     server->pid = 0;
 }
 
 void test_postgres_restart(struct test_postgres *server)
 {
-    start(server);
-    await_ready(server);
+    start_until_ready(server);
 }
 
 void test_postgres_stop(struct test_postgres *server)

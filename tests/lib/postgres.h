@@ -39,12 +39,10 @@ void test_postgres_database(const struct test_postgres *server, const char *name
 void test_postgres_ask(const struct test_postgres *server, const char *name, const char *sql,
                        char *out, size_t size);
 
-/* SIGKILL to all of its processes. */
+/* SIGKILL to the first of its processes; the others see that and end by themselves. */
 void test_postgres_kill(struct test_postgres *server);
 /* Starts it again on its folder. */
 void test_postgres_restart(struct test_postgres *server);
-/* SIGSTOP / SIGCONT to all of its processes. */
-void test_postgres_freeze(struct test_postgres *server, bool frozen);
 /* Kills it and removes its folder. */
 void test_postgres_stop(struct test_postgres *server);
 

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "config/clients.h"
+#include "learn/database.h"
 #include "learn/owner.h"
 #include "recorder/lifts.h"
 #include "json/write.h"
@@ -112,8 +113,10 @@ static void close_store(struct recorder *recorder)
 
 static struct owner owner_of(const struct recorder *recorder)
 {
-    return (struct owner){recorder->config.settings->prefix, store_id(recorder->store),
-                          recorder->config.worker_id};
+    const struct settings *settings = recorder->config.settings;
+
+    return (struct owner){settings->prefix, store_id(recorder->store), recorder->config.worker_id,
+                          database_is_shared(settings->learn)};
 }
 
 /* Half a lease, so that a transaction begun now ends within it. */
