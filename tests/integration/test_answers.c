@@ -223,6 +223,7 @@ Test(answers, what_is_asked_wrongly_is_named_with_what_was_expected)
     fill(1, 40);
     start_health(path);
     ANSWERS(404, "/learn/tierz?domain=a", "no question \"tierz\", expected one of tiers, types,");
+    ANSWERS(404, "/learn/similar?domain=a&task=x", "a recorder with STILLHOUSE_LEARN_SIMILAR=on");
     ANSWERS(404, "/learn/", "no question \"\", expected one of tiers,");
     ANSWERS(404, "/learn/tiers/", "no question \"tiers/\"");
     ANSWERS(404, "/learn/..%2f..%2fetc%2fpasswd", "no question \"../../etc/passwd\"");

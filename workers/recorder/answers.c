@@ -191,6 +191,11 @@ static void answer(struct line *line, const struct guest *guest, struct http_ser
         say_no_question(reply, name);
         return;
     }
+    if (question->sql == NULL && !line->answers->settings.learn_similar) {
+        say(reply, CODE_NOT_FOUND, /* it would cost embeddings, and find nothing */
+            "similar is not answered here, expected a recorder with STILLHOUSE_LEARN_SIMILAR=on");
+        return;
+    }
     if (take_fields(question, guest->request, with, &err) != STATUS_OK) {
         say(reply, CODE_INVALID, err.text);
         return;
