@@ -15,7 +15,7 @@
 #include "learn/check.h"
 #include "learn/internal.h"
 
-enum { GROUPS_MAX = 256, CHECK_BYTES = 1 << 20, CHECK_DAY_MS = 40, LEFT_WAIT_MS = 20 };
+enum { GROUPS_MAX = 256, CHECK_BYTES = 1 << 20, LEFT_WAIT_MS = 20 };
 
 /* ---- open and close -------------------------------------------------------------------------- */
 
@@ -207,7 +207,7 @@ static enum status mend_listed(struct store *store, const struct check *check, b
 }
 
 /* As of one moment, while others write; then what was found is marked. */
-enum status store_check_day(struct store *store, uint64_t random, int64_t now_unix_ms,
+enum status store_check_day(struct store *store, uint64_t random, int most_ms, int64_t now_unix_ms,
                             struct store_checked *checked, struct error *err)
 {
     struct check check = {.now_ms = now_unix_ms};
@@ -216,7 +216,7 @@ enum status store_check_day(struct store *store, uint64_t random, int64_t now_un
     arena_reset(&store->arena, CHECK_BYTES);
     TRY(database_begin_read(store->database, err));
     const enum status status =
-        check_day(store->database, random, CHECK_DAY_MS, &store->arena, &check, err);
+        check_day(store->database, random, most_ms, &store->arena, &check, err);
     database_rollback(store->database);
     TRY(status);
     tell(&check, checked);

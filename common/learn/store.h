@@ -87,9 +87,9 @@ struct store_checked {
     char first[400];
 };
 
-/* Recomputes the groups of one execution, chosen by `random`, and of its domain's day, for some
- * 40 ms; marks those that are apart. Groups that are marked already are not judged. */
-enum status store_check_day(struct store *store, uint64_t random, int64_t now_unix_ms,
+/* Recomputes the groups of one execution, chosen by `random`, and of its domain's day, for
+ * `most_ms` at most; marks those that are apart. Groups that are marked already are not judged. */
+enum status store_check_day(struct store *store, uint64_t random, int most_ms, int64_t now_unix_ms,
                             struct store_checked *checked, struct error *err) MUSTCHECK;
 
 /* Deletes all that is known of a task, or with `user` of whoever it names (the other is {NULL, 0};

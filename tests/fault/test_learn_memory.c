@@ -98,7 +98,7 @@ static enum status check_day(void)
 {
     struct store_checked checked;
 
-    return store_check_day(learn_store, 1, NOW, &checked, &err);
+    return store_check_day(learn_store, 1, 60000, NOW, &checked, &err);
 }
 
 static enum status forget(void)

@@ -12,6 +12,7 @@ static struct error err;
 
 static const int64_t DAY = LEARN_DAY;
 static const int64_t NOW = LEARN_DAY + 100000;
+enum { LONG_MS = 600000 }; /* a look that no slow machine cuts short */
 
 TestSuite(learn_views, .init = learn_setup, .fini = learn_teardown);
 TestSuite(learn_file, .init = learn_setup, .fini = learn_teardown); /* what a server has not */
@@ -163,22 +164,22 @@ Test(learn_views, a_random_day_finds_what_is_false_in_each_view_and_marks_it)
     };
     struct store_checked checked;
 
-    OK(store_check_day(learn_store, 5, NOW, &checked, &err));
+    OK(store_check_day(learn_store, 5, LONG_MS, NOW, &checked, &err));
     cr_assert_eq(checked.groups, 0, "there is nothing yet");
     put_executions("acme", 100);
-    OK(store_check_day(learn_store, 5, NOW, &checked, &err));
+    OK(store_check_day(learn_store, 5, LONG_MS, NOW, &checked, &err));
     cr_assert_eq(checked.groups, 0, "what is marked is not judged");
     learn_refresh(NOW);
     for (size_t i = 0; i < sizeof damage / sizeof damage[0]; i++) {
         const uint64_t random = UINT64_C(0xfffffff0) + i; /* the last of the solutions */
-        OK(store_check_day(learn_store, random, NOW, &checked, &err));
+        OK(store_check_day(learn_store, random, LONG_MS, NOW, &checked, &err));
         cr_assert_geq(checked.groups, 3);
         cr_assert_eq(checked.apart, 0, "%s", checked.first);
         learn_run(damage[i]);
-        OK(store_check_day(learn_store, random, NOW, &checked, &err));
+        OK(store_check_day(learn_store, random, LONG_MS, NOW, &checked, &err));
         cr_assert_geq(checked.apart, 1, "%s", damage[i]);
         cr_assert_neq(checked.first[0], '\0');
-        OK(store_check_day(learn_store, random, NOW, &checked, &err));
+        OK(store_check_day(learn_store, random, LONG_MS, NOW, &checked, &err));
         cr_assert_eq(checked.apart, 0, "it is marked, and waits");
         learn_refresh(NOW);
         is_whole();
@@ -252,7 +253,7 @@ Test(learn_file, no_statement_of_the_store_reads_a_table_from_end_to_end)
     OK(store_expire(learn_store, DAY + 20000, 0, 5, &expired, &err));
     cr_assert_eq(expired.executions, 5);
     learn_refresh(NOW);
-    OK(store_check_day(learn_store, 1, NOW, &checked, &err));
+    OK(store_check_day(learn_store, 1, LONG_MS, NOW, &checked, &err));
     OK(store_look(learn_store, &state, &err));
 
     OK(database_ask(store_database(learn_store),

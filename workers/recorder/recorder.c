@@ -23,6 +23,7 @@ enum {
     CLOSED_MS = 1000,  /* and how often a store that is not open is tried */
     FIGURES_MS = 2000, /* how often the store's figures go to /metrics */
     CHECK_MS = 60000,
+    CHECK_SLICE_MS = 40,
     EXPIRE_MS = 60000,
     EXPIRE_NEXT_MS = 50, /* behind a slice, where there is more */
     EXPIRE_ROWS = 200,
@@ -245,7 +246,7 @@ static enum status check_day(struct recorder *recorder, struct error *err)
 {
     struct store_checked checked;
 
-    TRY(store_check_day(recorder->store, retry_random_next(&recorder->random),
+    TRY(store_check_day(recorder->store, retry_random_next(&recorder->random), CHECK_SLICE_MS,
                         now_unix_ms(recorder), &checked, err));
     metrics_add(recorder->config.metrics, METRICS_LEARN_CHECKED, 0, 0, checked.groups);
     metrics_add(recorder->config.metrics, METRICS_LEARN_DRIFTED, 0, 0, checked.apart);
