@@ -85,16 +85,26 @@ bool kind_wants_store(enum kind_id kind)
            (job_kinds[kind].traits & KIND_READS_STORE) != 0;
 }
 
-bool kind_is_word(const char *words, struct slice text)
+int kind_word_at(const char *words, struct slice text)
 {
-    while (*words != '\0') {
+    for (int place = 0; *words != '\0'; place++) {
         const size_t bytes = strcspn(words, " ");
         if (bytes == text.bytes && memcmp(words, text.data, bytes) == 0) {
-            return true;
+            return place;
         }
         words += bytes + (words[bytes] == ' ');
     }
-    return false;
+    return -1;
+}
+
+const char *kind_words(const struct kind_shape *shape)
+{
+    for (size_t i = 0; i < shape->count; i++) {
+        if (shape->fields[i].type == FIELD_WORD) {
+            return shape->fields[i].words;
+        }
+    }
+    return "";
 }
 
 bool kind_has(const struct kind_field *field, struct slice word)

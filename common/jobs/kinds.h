@@ -90,8 +90,17 @@ enum kind_id kind_of(const char *queue, size_t bytes) MUSTCHECK;
 /* Whether who serves it must name a learning store, to write it or to read it. Not KINDS. */
 bool kind_wants_store(enum kind_id kind) MUSTCHECK;
 
-/* True for one of the words, which single spaces separate. */
-bool kind_is_word(const char *words, struct slice text) MUSTCHECK;
+/* The place of `text` among the words, which single spaces separate; -1: it is none of them. */
+int kind_word_at(const char *words, struct slice text) MUSTCHECK;
+
+/* True for one of the words. */
+static inline bool kind_is_word(const char *words, struct slice text)
+{
+    return kind_word_at(words, text) >= 0;
+}
+
+/* What a shape's WORD field may say; "" where it has none. */
+const char *kind_words(const struct kind_shape *shape) MUSTCHECK;
 
 /* Whether a field belongs to a body whose WORD field says `word`. */
 bool kind_has(const struct kind_field *field, struct slice word) MUSTCHECK;

@@ -365,31 +365,11 @@ static enum status merge_pairs(struct merge_row *row, const struct metadata *met
 
 /* ---- a part ---------------------------------------------------------------------------------- */
 
-static const struct kind_field *kind_field_of_record(void)
-{
-    const struct kind_shape *shape = job_kinds[KIND_record].shape;
-    size_t i = 0;
-
-    while (shape->fields[i].type != FIELD_WORD) {
-        i++;
-    }
-    return &shape->fields[i];
-}
-
 unsigned merge_kind_bit(struct slice kind)
 {
-    unsigned bit = 1;
+    const int place = kind_word_at(kind_words(job_kinds[KIND_record].shape), kind);
 
-    for (const char *word = kind_field_of_record()->words;; bit <<= 1) {
-        const size_t bytes = strcspn(word, " ");
-        if (slice_equal(kind, (struct slice){word, bytes})) {
-            return bit;
-        }
-        if (word[bytes] == '\0') {
-            return 0;
-        }
-        word += bytes + 1;
-    }
+    return place < 0 ? 0 : 1U << place;
 }
 
 static bool is_kind(const struct part *part, const char *kind)

@@ -405,33 +405,16 @@ static const struct part *gather(struct recorder *recorder)
     return recorder->parts;
 }
 
-/* The word's place in kinds.def, which is the metric's column. */
-static size_t word_index(const char *words, struct slice word)
-{
-    size_t index = 0;
-
-    while (strncmp(words, word.data, word.bytes) != 0 ||
-           (words[word.bytes] != ' ' && words[word.bytes] != '\0')) {
-        words += strcspn(words, " ");
-        if (*words == '\0') {
-            return 0;
-        }
-        words++;
-        index++;
-    }
-    return index;
-}
-
 /* What stands now is counted, and its domains are to be told. */
 static void note_parts(struct recorder *recorder)
 {
-    const char *words = job_kinds[KIND_record].shape->fields[0].words;
+    const char *words = kind_words(job_kinds[KIND_record].shape);
 
     for (const struct order *order = recorder->hand; order != NULL; order = order->next) {
         for (size_t i = 0; i < order->count; i++) {
             if (order->refused[i].status == STATUS_OK) {
                 metrics_add(recorder->config.metrics, METRICS_LEARN_PARTS,
-                            word_index(words, order->parts[i].body.kind), 0, 1);
+                            (size_t)kind_word_at(words, order->parts[i].body.kind), 0, 1);
                 tiers_touch(recorder->tiers, order->parts[i].domain);
             }
         }
