@@ -99,6 +99,22 @@ Test(recorder_faults, a_batch_whose_recorder_dies_between_commit_and_finish_leav
     check_kept(store_path, 10);
 }
 
+Test(recorder_faults, who_comes_after_a_recorder_that_was_killed_parks_nothing_for_its_lease)
+{
+    int port = 0;
+    const pid_t first = start_recorder("first", store_path, &port);
+
+    push_tasks(1, 2);
+    wait_for_done(2);
+    end_recorder(first, SIGKILL);
+    const pid_t second = start_recorder("second", store_path, &port);
+    push_tasks(2, 12);
+    wait_for_done(22);
+    cr_assert_eq(counter_of("record", "parked"), 0);
+    end_recorder(second, SIGTERM);
+    check_kept(store_path, 11);
+}
+
 /* As on another machine, which has a copy of the file: there no lock on it keeps the first out. */
 Test(recorder_faults, a_recorder_that_slept_through_its_lease_never_writes_beside_its_heir)
 {

@@ -72,6 +72,7 @@ struct recorder {
     struct store *store; /* NULL while it is not open */
     struct redis_conn *conn;
     int64_t claimed_ms; /* since when the claim holds; 0 = it does not */
+    int64_t patient_until_ms;
     struct part *parts; /* of a transaction of several orders: room for PARTS_MAX */
     struct order *hand; /* the orders of this transaction */
     size_t groups;      /* that a slice refreshes */
@@ -495,13 +496,20 @@ static void leave(struct recorder *recorder)
     close_store(recorder);
 }
 
+/* One that has just begun waits for the lease of one that died before it lets parts be parked: that
+ * is over in a moment, and a park is longer. */
+static bool holds(const struct recorder *recorder)
+{
+    return !is_claimed(recorder) && clock_now_ms() < recorder->patient_until_ms && !recorder->ends;
+}
+
 static void *run(void *argument)
 {
     struct recorder *recorder = argument;
 
     pthread_mutex_lock(&recorder->lock);
     while (!recorder->ends || recorder->first != NULL) {
-        const size_t count = take_orders(recorder);
+        const size_t count = holds(recorder) ? 0 : take_orders(recorder);
         pthread_mutex_unlock(&recorder->lock);
         atomic_store(&recorder->moved_ms, clock_now_ms());
         if (count > 0) {
@@ -513,7 +521,8 @@ static void *run(void *argument)
         const int64_t next_ms = run_chores(recorder);
         const struct timespec until = clock_in_ms(next_ms - clock_now_ms());
         pthread_mutex_lock(&recorder->lock);
-        if (recorder->first == NULL && !recorder->ends && next_ms > clock_now_ms()) {
+        if ((recorder->first == NULL || holds(recorder)) && !recorder->ends &&
+            next_ms > clock_now_ms()) {
             (void)pthread_cond_clockwait(&recorder->ordered, &recorder->lock, CLOCK_MONOTONIC,
                                          &until);
         }
@@ -574,6 +583,7 @@ enum status recorder_start(const struct recorder_config *config, struct recorder
     recorder->tiers = tiers_new(config->settings->prefix);
     recorder->lifts = lifts_new(config->settings->prefix);
     recorder->random.state = (uint64_t)clock_now_ns();
+    recorder->patient_until_ms = clock_now_ms() + OWNER_LEASE_MS + CLOSED_MS;
     pthread_cond_init(&recorder->changed, NULL);
     pthread_cond_init(&recorder->ordered, NULL);
     pthread_mutex_init(&recorder->lock, NULL);

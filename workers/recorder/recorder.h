@@ -17,7 +17,8 @@
  * second, until that works. Another worker writes, or Redis knows another store: the same, until
  * that has changed. All of it is said in /readyz, and once in the log. Data that the store refuses:
  * those parts alone are refused, whatever came with them stands. A process that was stopped
- * (SIGSTOP) renews its claim before it writes, if that is older than half a lease.
+ * (SIGSTOP) renews its claim before it writes, if that is older than half a lease. One that has
+ * just begun lets its lanes wait for as long as the lease of one that was killed may last.
  *
  * On close: what is in the line is written, what was touched is refreshed if that is a matter of a
  * second, the store is closed, the lease ended.
