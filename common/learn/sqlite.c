@@ -569,18 +569,29 @@ static enum status shrink(struct database *database, struct error *err)
     return run(database, "PRAGMA incremental_vacuum(2000)", err);
 }
 
-/* To "" or ":memory:" the library copies too, and nobody will see it again. */
+/* The file is made here, so that what is deleted after a failure is ours. To ":memory:" the library
+ * copies too, and nobody will see it again: then the file stays empty. */
 static enum status copy(struct database *database, const char *to, struct error *err)
 {
     const struct value with = value_str(to);
+    struct stat made;
 
-    if (access(to, F_OK) == 0) {
-        return error_set(err, STATUS_FAILED, "\"%s\": a file is there already", to);
+    const int fd = open(to, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        return errno == EEXIST
+                   ? error_set(err, STATUS_FAILED, "\"%s\": a file is there already", to)
+                   : error_set(err, STATUS_INVALID, "\"%s\": expected the path of a file: %s", to,
+                               strerror(errno));
     }
-    TRY(database_do(database, "VACUUM INTO $1", &with, 1, NULL, err));
-    return access(to, F_OK) == 0
-               ? STATUS_OK
-               : error_set(err, STATUS_INVALID, "\"%s\": expected the path of a file", to);
+    close(fd);
+    enum status status = database_do(database, "VACUUM INTO $1", &with, 1, NULL, err);
+    if (status == STATUS_OK && (stat(to, &made) != 0 || made.st_size == 0)) {
+        status = error_set(err, STATUS_INVALID, "\"%s\": expected the path of a file", to);
+    }
+    if (status != STATUS_OK) {
+        unlink(to);
+    }
+    return status;
 }
 
 /* ---- one file in the place of another -------------------------------------------------------- */

@@ -2,9 +2,11 @@
 #include <cJSON.h>
 #include <criterion/criterion.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "learn/columns.h"
@@ -671,6 +673,23 @@ Test(learn_file, a_log_that_is_deleted_takes_nothing_with_it)
     learn_reopen(learn_path);
     cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 2);
     check_is_whole();
+}
+
+Test(learn_file, a_copy_that_fails_leaves_no_file)
+{
+    char copy[300];
+    const struct rlimit little = {64 * 1024, RLIM_INFINITY};
+    const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+
+    snprintf(copy, sizeof copy, "%s/copy.db", learn_folder);
+    signal(SIGXFSZ, SIG_IGN);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &little), 0);
+    cr_assert_eq(store_backup(learn_store, copy, &err), STATUS_FAILED, "%s", err.text);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &all), 0);
+    cr_assert_eq(access(copy, F_OK), -1);
+    cr_assert_eq(store_backup(learn_store, ":memory:", &err), STATUS_INVALID);
+    cr_assert_eq(access(":memory:", F_OK), -1);
+    OK(store_backup(learn_store, copy, &err));
 }
 
 /* Another program's may have a table `meta` with a version, as browsers' do. */
