@@ -219,9 +219,6 @@ void learn_dump(struct strbuf *out)
         {"arm_performance", 9,
          "SELECT domain, task_type, day, arm, executions, finished, successes, tokens, cost"
          " FROM arm_performance ORDER BY 1, 2, 3, 4"},
-        {"arm_performance", 9,
-         "SELECT domain, task_type, day, arm, executions, finished, successes, tokens, cost"
-         " FROM arm_performance ORDER BY domain, task_type, day, arm"},
         {"tier_totals", 8,
          "SELECT day, model_tier, finished, successes, costed, cost, timed, duration"
          " FROM tier_totals ORDER BY 1, 2"},
