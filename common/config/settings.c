@@ -460,9 +460,7 @@ static enum status check_learn(const struct settings *settings, struct error *er
     for (const char *name = settings->queues; *name != '\0'; name += strspn(name, ",")) {
         const size_t bytes = strcspn(name, ",");
         const enum kind_id kind = kind_of(name, bytes);
-        if (settings->learn[0] == '\0' && kind != KINDS &&
-            ((job_kinds[kind].needs & 1u << OPERATION_LEARN) != 0 ||
-             (job_kinds[kind].traits & KIND_READS_STORE) != 0)) {
+        if (settings->learn[0] == '\0' && kind != KINDS && kind_wants_store(kind)) {
             return error_set(
                 err, STATUS_INVALID,
                 "queues has \"%.*s\", which needs a learning store: set learn to a file "
