@@ -189,7 +189,7 @@ class Row:
 
     @property
     def is_incomplete(self):
-        return "outcome" in self.kinds and not self.kinds & {"routing", "execution"}
+        return not self.kinds & {"routing", "execution"}
 
 
 def merged(parts):
