@@ -24,17 +24,19 @@
         "days", true, "30", "how many days back"                                                   \
     }
 
-/* With its parts n and s: z = 1.96. */
+/* With its parts n and s: z = 1.96. Of no success it is nought, which rounding would miss. */
 #define WILSON(n, s)                                                                               \
-    "CASE WHEN " n " > 0 THEN (1.0 * " s " / " n " + 1.9208 / " n " - 1.96 * sqrt((1.0 * " s       \
-    " / " n " * (1 - 1.0 * " s " / " n ") + 0.9604 / " n ") / " n ")) / (1 + 3.8416 / " n ") END"
+    "CASE WHEN " s " = 0 AND " n " > 0 THEN 0.0 WHEN " n " > 0 THEN (1.0 * " s " / " n             \
+    " + 1.9208 / " n " - 1.96 * sqrt((1.0 * " s " / " n " * (1 - 1.0 * " s " / " n                 \
+    ") + 0.9604 / " n ") / " n ")) / (1 + 3.8416 / " n ") END"
 
 /* Sums of tier_performance. p95: the groups' exact ones, weighted by how many executions they stand
  * for. An exact one over days would read every execution of them. */
 #define TIER_FIGURES                                                                               \
     " sum(executions), sum(finished), sum(successes),"                                             \
     " 1.0 * sum(successes) / nullif(sum(finished), 0), sum(cost) / nullif(sum(costed), 0),"        \
-    " sum(quality) / nullif(sum(rated), 0), 1.0 * sum(tokens) / nullif(sum(executions), 0),"       \
+    " sum(quality) / nullif(sum(rated), 0), 1.0 * nullif(sum(tokens), 0) / "                       \
+    "nullif(sum(executions), 0),"                                                                  \
     " sum(duration) / nullif(sum(timed), 0),"                                                      \
     " sum(duration_p95 * timed) / nullif(sum(timed), 0)"
 #define TIER_COLUMNS                                                                               \

@@ -33,10 +33,13 @@ static enum status open_database(struct store *store, const char *path, enum sto
         TRY(database_own(path, &store->lock, err));
     }
     TRY(database_open(path, modes[mode], &store->database, err));
-    if (schema_version(store->database, &schema_steps, &version, err) != STATUS_OK ||
-        (mode == STORE_WRITE &&
-         schema_migrate(store->database, &schema_steps, schema_steps.count, err) != STATUS_OK)) {
-        return error_wrap(err, "\"%s\"", database_name(store->database));
+    enum status status = schema_version(store->database, &schema_steps, &version, err);
+    if (status == STATUS_OK && mode == STORE_WRITE) {
+        status = schema_migrate(store->database, &schema_steps, schema_steps.count, err);
+    }
+    if (status != STATUS_OK) { /* what the database says names the file already */
+        return status == STATUS_INVALID ? error_wrap(err, "\"%s\"", database_name(store->database))
+                                        : status;
     }
     if (mode == STORE_WRITE) {
         TRY(schema_note_writer(store->database, err));
@@ -44,7 +47,7 @@ static enum status open_database(struct store *store, const char *path, enum sto
     if (mode != STORE_WRITE && version != schema_steps.count) {
         return error_set(err, STATUS_INVALID,
                          "\"%s\": the learning store has version %zu, expected %zu: its recorder "
-                         "migrates it",
+                         "brings it there, or `stillhouse learn migrate`",
                          database_name(store->database), version, schema_steps.count);
     }
     return schema_store_id(store->database, store->id, err);

@@ -227,7 +227,7 @@ Test(answers, what_is_asked_wrongly_is_named_with_what_was_expected)
     ANSWERS(404, "/learn/", "no question \"\", expected one of tiers,");
     ANSWERS(404, "/learn/tiers/", "no question \"tiers/\"");
     ANSWERS(404, "/learn/..%2f..%2fetc%2fpasswd", "no question \"../../etc/passwd\"");
-    ANSWERS(404, "/learning", "there are /healthz, /readyz and /metrics");
+    ANSWERS(404, "/learning", "there are /healthz, /readyz and /metrics, and /learn/QUESTION");
     ANSWERS(400, "/learn/tiers", "tiers: domain is missing");
     ANSWERS(400, "/learn/tiers?domain=", "domain is empty, expected text");
     ANSWERS(400, "/learn/tiers?domain", "domain is empty, expected text");

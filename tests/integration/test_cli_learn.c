@@ -88,6 +88,12 @@ Test(cli_learn, the_same_rows_are_a_table_a_list_or_csv)
     PRINTS("\"small\",20,20,12,0.6,");
     RUN(0, "learn", "tiers", "--domain", "nobody", "--json");
     cr_assert_str_eq(out, "[]\n");
+    cr_assert_str_empty(err_out);
+    RUN(0, "learn", "tiers", "--domain", "nobody");
+    cr_assert_str_empty(out);
+    SAYS("nothing found, `stillhouse learn domains` lists the domains");
+    RUN(4, "learn", "task", "--domain", "nobody", "--task-id", "t-0", "--json");
+    cr_assert_str_eq(out, "[]\n");
 }
 
 Test(cli_learn, an_export_is_a_line_of_json_an_execution)
@@ -125,7 +131,11 @@ Test(cli_learn, a_copy_brings_back_what_was_forgotten_after_it)
     RUN(1, "learn", "backup", copy);
     SAYS(copy);
     RUN(0, "learn", "forget", "--domain", "acme.shop", "--task-id", "t-0");
+    RUN(4, "learn", "task", "--domain", "acme.shop", "--task-id", "t-0");
+    SAYS("no execution of task \"t-0\" in domain \"acme.shop\"");
     RUN(0, "learn", "restore", copy);
+    PRINTS("what stood there is kept as ");
+    PRINTS(".before-restore");
     RUN(0, "learn", "task", "--domain", "acme.shop", "--task-id", "t-0", "--json");
     PRINTS("\"task_id\":\"t-0\"");
     RUN(0, "learn", "migrate", "--dry-run");

@@ -148,6 +148,25 @@ Test(learn_questions, where_a_type_has_too_few_a_router_gets_the_domain_and_then
           "{\"tier\":\"small\",\"from\":\"type\",\"finished\":20,");
 }
 
+Test(learn_questions, what_never_succeeded_surely_succeeds_never)
+{
+    put(&(struct sample){"acme", "fix", "small", "enriched", 3, 0, 1});
+    holds(answer("types", "acme", NULL), "\"success_at_least\":0.0}");
+    holds(answer("route", "acme", "fix"), "\"success_at_least\":0.0,\"mean_cost\":1.0,");
+}
+
+Test(learn_questions, tokens_that_nobody_told_are_not_known)
+{
+    struct part part = {.domain = slice_of("acme"), .job_id = slice_of("one"), .at_ms = LEARN_DAY};
+
+    part.body.kind = slice_of("execution");
+    part.body.task_id = slice_of("one");
+    part.body.model_tier = slice_of("small");
+    learn_put(&part);
+    learn_refresh(LEARN_DAY + 1000);
+    holds(answer("tiers", "acme", NULL), "\"mean_tokens\":null,");
+}
+
 Test(learn_questions, the_figures_are_those_of_the_executions)
 {
     put(&(struct sample){"acme", "fix", "small", "enriched", 8, 6, 2});

@@ -143,10 +143,12 @@ static void answer(void *context, const char *path, struct http_server_request *
         }
     }
     reply->code = CODE_NOT_FOUND;
-    strbuf_append_str(&reply->body,
-                      is_question ? "this worker has no learning store: expected one that serves "
-                                    "the queue record\n"
-                                  : "not found: there are /healthz, /readyz and /metrics\n");
+    strbuf_append_str(
+        &reply->body,
+        is_question ? "this worker has no learning store: expected one that serves "
+                      "the queue record\n"
+                    : "not found: there are /healthz, /readyz and /metrics, and /learn/QUESTION "
+                      "of a recorder\n");
 }
 
 static enum status listen_at(const struct http_server_config *config, struct health *health,

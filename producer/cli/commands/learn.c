@@ -4,9 +4,11 @@
  * A read needs no leave of the recorder that writes the store, which may be at work or not.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "cli/commands/commands.h"
@@ -78,38 +80,52 @@ static size_t columns_of(const struct store_question *question)
     return count;
 }
 
-/* A line a row, or where that is too wide a line a value that is known. */
-static void show_table(const struct store_question *question, struct rows *rows, struct error *err)
+/* A moment is shown as a date, so what it is called says no unit. */
+static int title_bytes(const char *column)
+{
+    return (int)(strlen(column) - (ends_with(column, "_ms") ? strlen("_ms") : 0));
+}
+
+/* A line a row, or where that is too wide a line a value that is known. How many rows there were.
+ */
+static size_t show_table(const struct store_question *question, struct rows *rows,
+                         struct error *err)
 {
     const size_t columns = columns_of(question);
     const bool is_wide = columns > TABLE_MOST;
     const char *titles[TABLE_MOST + 1] = {"column", "value", NULL};
     char aligned[TABLE_MOST][CELL_BYTES];
     struct table table;
+    size_t count = 0;
 
     for (size_t i = 0; !is_wide && i < columns; i++) {
         const struct question_column *column = &question->columns[i];
         const bool is_left =
             column->type == VALUE_TEXT || strcmp(column->name, "success_rate") == 0;
-        snprintf(aligned[i], CELL_BYTES, "%s%s", is_left ? "" : ">", column->name);
+        snprintf(aligned[i], CELL_BYTES, "%s%.*s", is_left ? "" : ">", title_bytes(column->name),
+                 column->name);
         titles[i] = aligned[i];
         titles[i + 1] = NULL;
     }
     table_init(&table, titles);
-    while (rows_next(rows, err) == ROWS_ONE) {
+    for (; rows_next(rows, err) == ROWS_ONE; count++) {
         for (size_t i = 0; i < columns; i++) {
+            const char *name = question->columns[i].name;
             const struct value value = rows_value(rows, (int)i);
             if (is_wide && value.type == VALUE_NULL) {
                 continue;
             }
             if (is_wide) {
-                table_text(&table, question->columns[i].name);
+                table_slice(&table, (struct slice){name, (size_t)title_bytes(name)});
             }
-            put_cell(&table, question->columns[i].name, &value);
+            put_cell(&table, name, &value);
         }
     }
-    table_print(&table);
+    if (count > 0) {
+        table_print(&table);
+    }
     table_free(&table);
+    return count;
 }
 
 /* Prints and empties it. Ends the program where that fails: later nothing says why any more. */
@@ -122,17 +138,18 @@ static void print_text(struct strbuf *text)
     strbuf_reset(text);
 }
 
-/* For programs, a row at a time: CSV, or a line of JSON. */
-static void show_lines(const struct store_question *question, bool csv, struct rows *rows,
-                       struct error *err)
+/* For programs, a row at a time: CSV, or a line of JSON. How many there were. */
+static size_t show_lines(const struct store_question *question, bool csv, struct rows *rows,
+                         struct error *err)
 {
     struct strbuf text = {0};
+    size_t count = 0;
 
     if (csv) {
         question_csv(question, NULL, &text);
         print_text(&text);
     }
-    while (rows_next(rows, err) == ROWS_ONE) {
+    for (; rows_next(rows, err) == ROWS_ONE; count++) {
         if (csv) {
             question_csv(question, rows, &text);
         } else {
@@ -142,15 +159,39 @@ static void show_lines(const struct store_question *question, bool csv, struct r
         print_text(&text);
     }
     strbuf_free(&text);
+    return count;
 }
 
-static void show_list(const struct store_question *question, struct rows *rows, struct error *err)
+/* Whether there is a row in it. */
+static bool show_list(const struct store_question *question, struct rows *rows, struct error *err)
 {
     struct strbuf text = {0};
 
     (void)!question_list(question, rows, SIZE_MAX, &text, err);
+    const bool is_any = text.bytes > strlen("[]\n");
     print_text(&text);
     strbuf_free(&text);
+    return is_any;
+}
+
+/* An empty table says nothing, so that a mistyped name is not taken for one without executions. */
+static int say_nothing_found(const struct cli *cli, const struct store_question *question,
+                             bool is_table)
+{
+    if (strcmp(question->name, "task") == 0) {
+        cli_message(
+            "no execution of task \"%s\" in domain \"%s\"; `stillhouse learn domains` lists "
+            "the domains",
+            cli_value(cli, "task-id"), cli_value(cli, "domain"));
+        return CLI_NOT_FOUND;
+    }
+    if (is_table) {
+        cli_message("nothing found%s; `stillhouse help learn` says how far it looks",
+                    strcmp(question->name, "domains") == 0
+                        ? ""
+                        : ", `stillhouse learn domains` lists the domains");
+    }
+    return CLI_DONE;
 }
 
 static enum status ask_chroma(const struct cli *cli, struct database *database,
@@ -177,6 +218,7 @@ int cmd_learn_ask(struct cli *cli)
     struct arena arena = {.is_must = true};
     struct rows rows;
     struct error err = {0};
+    bool is_any = false;
 
     for (size_t i = 0; i < QUESTION_PARAMETERS_MAX && question->parameters[i].name != NULL; i++) {
         const char *value = cli_value(cli, question->parameters[i].name);
@@ -192,17 +234,21 @@ int cmd_learn_ask(struct cli *cli)
                              : question_ask(database, question, with, clock_unix_ms(), &rows, &err);
     if (status == STATUS_OK) {
         if (cli_has(cli, "csv") || is_export) {
-            show_lines(question, cli_has(cli, "csv"), &rows, &err);
+            is_any = show_lines(question, cli_has(cli, "csv"), &rows, &err) > 0;
         } else if (cli->json) {
-            show_list(question, &rows, &err);
+            is_any = show_list(question, &rows, &err);
         } else {
-            show_table(question, &rows, &err);
+            is_any = show_table(question, &rows, &err) > 0;
         }
         status = rows_end(&rows);
     }
     arena_free(&arena);
     store_close(store);
-    return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
+    if (status != STATUS_OK) {
+        return cli_fail(&err);
+    }
+    const bool is_table = !cli->json && !cli_has(cli, "csv") && !is_export;
+    return is_any ? CLI_DONE : say_nothing_found(cli, question, is_table);
 }
 
 /* ---- what is done to a store ----------------------------------------------------------------- */
@@ -228,10 +274,17 @@ int cmd_learn_check(struct cli *cli)
                                      : store_check(store, clock_unix_ms(), &checked, &err);
     store_close(store);
     if (status != STATUS_OK) {
-        return cli_fail(&err);
+        const int code = cli_fail(&err);
+        if (checked.apart > 0) {
+            cli_message("`stillhouse learn check --mend` has what is wrong computed again");
+            return CLI_FAILED;
+        }
+        return code;
     }
     if (checked.apart == 0) {
-        printf("whole: %zu groups of the views are what the executions make\n", checked.groups);
+        printf("whole: the file, and the figures of %zu groups, which are what their executions "
+               "make\n",
+               checked.groups);
     } else {
         printf("%s\n%zu differences are mended with the next refresh\n", checked.first,
                checked.apart);
@@ -241,11 +294,20 @@ int cmd_learn_check(struct cli *cli)
 
 int cmd_learn_restore(struct cli *cli)
 {
+    const char *path = cli_store_path(cli);
+    char kept[PATH_MAX];
     struct error err = {0};
 
-    return store_restore(cli_store_path(cli), cli->arguments[0], &err) == STATUS_OK
-               ? CLI_DONE
-               : cli_fail(&err);
+    if (store_restore(path, cli->arguments[0], &err) != STATUS_OK) {
+        return cli_fail(&err);
+    }
+    snprintf(kept, sizeof kept, "%s.before-restore", path);
+    if (access(kept, F_OK) == 0) {
+        printf("restored; what stood there is kept as \"%s\"\n", kept);
+    } else {
+        printf("restored\n");
+    }
+    return CLI_DONE;
 }
 
 int cmd_learn_migrate(struct cli *cli)
@@ -258,7 +320,7 @@ int cmd_learn_migrate(struct cli *cli)
         return cli_fail(&err);
     }
     if (migration.from == migration.to) {
-        printf("has version %d\n", migration.to);
+        printf("has version %d: nothing to do\n", migration.to);
     }
     if (migration.copy[0] != '\0') {
         printf("%s to \"%s\"\n", migration.is_trial ? "would be copied" : "copied", migration.copy);

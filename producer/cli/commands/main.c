@@ -174,9 +174,17 @@ static const struct command commands[] = {
      "another. `similar` asks the embedder and Chroma too, and finds what a worker of the queue "
      "vector\n"
      "has embedded (STILLHOUSE_LEARN_SIMILAR=on); `embed` has it embed what was recorded before.\n"
-     "duration_p95_seconds is exact for one day, type and tier, or one hour and pool; of several "
-     "it\n"
-     "is the mean of theirs, weighted by their executions.",
+     "\n"
+     "`finished` are the executions whose success is known, and `success_rate` is of these;\n"
+     "`success_at_least` is what it surely is (95 %), low while few are finished. Costs are in "
+     "the\n"
+     "unit that was recorded, quality is 0 to 100, tokens are those of in and out together. "
+     "`from`\n"
+     "is where the figures of `route` come from: this `type` of task in the domain; or, where too\n"
+     "few of these are finished (--least), the whole `domain`; or `all` domains. `pools` are of\n"
+     "executions that name their pool_type. duration_p95_seconds is exact for one day, type and\n"
+     "tier, or one hour and pool; of several it is the mean of theirs, weighted by their\n"
+     "executions. `-` is not known.",
      (const struct cli_option[]){
          {"domain", "D", "whose executions",
           "tiers types pools solutions trend route lift similar task feedback policy forget "

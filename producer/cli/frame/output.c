@@ -271,6 +271,10 @@ const char *cli_advice(const struct error *err)
         strstr(err->text, "stillhouse init") == NULL) {
         return "run `stillhouse init` first";
     }
+    if (strstr(err->text, "disk image is malformed") != NULL ||
+        strstr(err->text, "the learning store is damaged") != NULL) {
+        return "put a copy in its place: `stillhouse learn restore FILE`";
+    }
     return "";
 }
 
