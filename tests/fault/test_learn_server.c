@@ -249,7 +249,7 @@ Test(learn_server, a_server_that_is_killed_between_and_in_batches_has_every_part
     struct store_checked checked;
     pthread_t thread;
 
-    cr_assert(test_postgres_start(&server));
+    cr_assert(test_postgres_start(&server, false));
     test_postgres_database(&server, "fresh", where);
     cr_assert_eq(pthread_create(&thread, NULL, put_until_the_end, &stream), 0);
     for (int i = 0; i < 3; i++) {

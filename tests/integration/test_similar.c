@@ -442,7 +442,7 @@ Test(similar, on_a_server_it_is_as_in_a_file)
     const char *const embed[] = {"embed", NULL};
     struct test_postgres server;
 
-    if (!test_postgres_start(&server)) {
+    if (!test_postgres_start(&server, false)) {
         cr_skip_test("no PostgreSQL is installed");
     }
     test_postgres_database(&server, "tasks", path);

@@ -29,7 +29,7 @@ ReportHook(PRE_ALL)(struct criterion_test_set *tests)
     if (kind == NULL || strcmp(kind, "postgres") != 0) {
         return;
     }
-    if (!test_postgres_start(&server)) {
+    if (!test_postgres_start(&server, false)) {
         exit(77);
     }
     setenv("STILLHOUSE_TEST_POSTGRES", server.folder, 1);

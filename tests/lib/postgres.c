@@ -108,9 +108,9 @@ static void start(struct test_postgres *server)
                                  "-c",
                                  sockets,
                                  "-c",
-                                 "fsync=off",
+                                 server->syncs ? "fsync=on" : "fsync=off",
                                  "-c",
-                                 "full_page_writes=off",
+                                 server->syncs ? "full_page_writes=on" : "full_page_writes=off",
                                  "-c",
                                  "shared_buffers=64MB",
                                  "-c",
@@ -157,9 +157,9 @@ static void start_until_ready(struct test_postgres *server)
     }
 }
 
-bool test_postgres_start(struct test_postgres *server)
+bool test_postgres_start(struct test_postgres *server, bool syncs)
 {
-    *server = (struct test_postgres){0};
+    *server = (struct test_postgres){.syncs = syncs};
     if (!find_programs(server)) {
         fprintf(stderr, "skipped: no PostgreSQL in /usr/lib/postgresql "
                         "(deploy/install-dependencies test)\n");

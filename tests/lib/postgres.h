@@ -1,7 +1,7 @@
 /* postgres.h - a server of PostgreSQL of the test's own, where one is installed.
  *
  *     struct test_postgres server;
- *     if (test_postgres_start(&server)) {
+ *     if (test_postgres_start(&server, false)) {
  *         char url[TEST_POSTGRES_URL];
  *         test_postgres_database(&server, "one", url);
  *         ...
@@ -25,11 +25,12 @@ struct test_postgres {
     pid_t pid;
     char programs[200]; /* the folder of initdb and postgres */
     char folder[200];
+    bool syncs;
 };
 
 /* False where none is installed, which is said on standard error; what else goes wrong is a failed
  * test. */
-bool test_postgres_start(struct test_postgres *server);
+bool test_postgres_start(struct test_postgres *server, bool syncs);
 
 /* A new database, empty, and its URL. */
 void test_postgres_database(const struct test_postgres *server, const char *name,
