@@ -20,15 +20,16 @@ import threading
 import time
 
 from books import Books, Sampler, audit
-from faults import KINDS, OUTAGES, Faults, Thin
+from faults import KINDS, OUTAGES, Faults, Thin, without
 from load import DOMAINS, Jobs, Producer
 from records import Outbox, Records
 from report import Progress, checks, details, markdown
-from servers import Broken, Lab
+from servers import Broken, Lab, Skipped
 
 DRAIN_MAX_S = 120
 CALM_JOBS, CALM_S, CALM_MAX_S = 500, 3, 20
 OUTBOX_EVERY_S = 1.5
+SKIPPED = 77
 # A worker may end by itself where it cannot reach Redis at its start: 3 is for that.
 CODES_TO_EXPECT = (3,)
 
@@ -54,6 +55,8 @@ def parse_arguments():
                         metavar="N", help="of jobs and faults; random by itself")
     parser.add_argument("--only", metavar="KIND,...",
                         help="only these kinds of fault: " + ", ".join(KINDS))
+    parser.add_argument("--postgres", action="store_true",
+                        help="the learning store on a server, which is killed, and two recorders")
     parser.add_argument("--appendfsync", choices=("always", "everysec", "no"), default="always",
                         help="of Redis; everysec may lose what it acknowledged in the last two "
                              "seconds when it is killed while a slow fsync is under way")
@@ -63,8 +66,9 @@ def parse_arguments():
                         help=argparse.SUPPRESS)
     parser.add_argument("--chroma-server", required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.kinds = tuple(options.only.split(",")) if options.only else tuple(KINDS)
-    unknown = set(options.kinds) - set(KINDS)
+    kinds = [kind for kind in KINDS if kind not in without(options.postgres)]
+    options.kinds = tuple(options.only.split(",")) if options.only else tuple(kinds)
+    unknown = set(options.kinds) - set(kinds)
     if unknown:
         parser.error(f"no such fault: {', '.join(sorted(unknown))}")
     if options.faults < len(options.kinds):
@@ -209,7 +213,12 @@ def main():
     options = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = pathlib.Path(tempfile.mkdtemp(prefix="stillhouse-chaos-"))
-    run = Run(options, folder)
+    try:
+        run = Run(options, folder)
+    except Skipped as missing:
+        print(f"chaos: skipped: {missing}")
+        shutil.rmtree(folder, ignore_errors=True)
+        sys.exit(SKIPPED)
     code = 1
     try:
         code = run.run()

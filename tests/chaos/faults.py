@@ -368,6 +368,23 @@ def store_read_only(faults, chance):
         return f"{at.name} for {length:.1f} s"
 
 
+def postgres_killed(faults, chance):
+    lab = faults.lab
+    with lab.disk.program.lock, lab.store_weather:
+        began = time.monotonic()
+        lab.disk.program.kill()
+        time.sleep(chance.uniform(0, 1.5))
+        lab.disk.start()
+        return f"answers again after {time.monotonic() - began:.1f} s"
+
+
+def postgres_away(lab, length, _chance):
+    with lab.disk.program.lock, lab.store_weather:
+        lab.disk.program.kill()
+        time.sleep(length)
+        lab.disk.start()
+
+
 def store_locked(faults, chance):
     length = chance.uniform(1, 4)
     with no_recorder_touched(faults):
@@ -488,7 +505,15 @@ OUTAGES = {
     "embedder's answers wrong": said(lambda lab: lab.embedder_proxy, tuple(FORMS)),
     "embedder's vectors of another length": wrong_length,
     "the store's disk full": disk_full,
+    "the store's server away": postgres_away,
 }
+OF_FILES = ("store's disk full", "store read-only", "store locked", "the store's disk full")
+OF_SERVERS = ("store's server killed", "the store's server away")
+
+
+def without(postgres):
+    """The kinds that do not befall a store that stands there."""
+    return OF_FILES if postgres else OF_SERVERS
 
 
 class Thin:
@@ -499,7 +524,7 @@ class Thin:
         self.chance = random.Random(f"thin {seed}")
         self.length = seconds / max(1, count) * 0.8
         self.gap = seconds / max(1, count) - self.length
-        kinds = list(OUTAGES)
+        kinds = [kind for kind in OUTAGES if kind not in without(lab.options.postgres)]
         self.chance.shuffle(kinds)
         self.plan = [kinds[i % len(kinds)] for i in range(count)]
         self.counts = dict.fromkeys(kinds, 0)
@@ -523,6 +548,7 @@ KINDS = {
     "store's disk full": store_full,
     "store read-only": store_read_only,
     "store locked": store_locked,
+    "store's server killed": postgres_killed,
     "redis killed": redis_killed,
     "redis stopped": redis_stopped,
     "redis out of memory": out_of_memory,

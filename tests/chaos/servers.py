@@ -13,9 +13,11 @@ ends.
 import concurrent.futures
 import contextlib
 import ctypes
+import glob
 import os
 import random
 import resource
+import shutil
 import signal
 import socket
 import struct
@@ -62,6 +64,10 @@ CLONE_NEWNS = 0x20000
 
 class Broken(Exception):
     """The run cannot go on; the text says why."""
+
+
+class Skipped(Exception):
+    """There is nothing to run it with; the text says what is missing."""
 
 
 def free_ports(count):
@@ -119,6 +125,7 @@ class Disk:
         self.folder = folder / "store"
         self.folder.mkdir()
         self.store = self.folder / "learn.db"
+        self.where = str(self.store)
         self.is_mounted = self.try_mount()
         self.what = "a file system of its own" if self.is_mounted else "RLIMIT_FSIZE"
 
@@ -158,6 +165,51 @@ class Disk:
     def used(self):
         found = os.statvfs(self.folder)
         return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+class Postgres:
+    """The learning store on a server of our own, on a socket in our folder; where we are root it is
+    nobody's, since it refuses to be root's."""
+
+    what = "nobody: it is on a server"
+
+    def __init__(self, lab, folder):
+        found = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+        if not found:
+            raise Skipped("no PostgreSQL in /usr/lib/postgresql (deploy/install-dependencies test)")
+        self.bin, self.folder = found[-1], folder / "postgres"
+        self.folder.mkdir()
+        self.as_nobody = []
+        if os.getuid() == 0:
+            folder.chmod(0o711)
+            shutil.chown(self.folder, "nobody", "nogroup")
+            self.as_nobody = ["setpriv", "--reuid", "nobody", "--regid", "nogroup",
+                              "--clear-groups", "--pdeathsig", "KILL", "--"]
+        self.run("initdb", "-D", self.folder / "data", "--auth=trust", "--username=stillhouse",
+                 "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
+        self.program = Program(lab, "postgres", [
+            *self.as_nobody, f"{self.bin}/postgres", "-D", f"{self.folder}/data",
+            "-c", "listen_addresses=", "-c", f"unix_socket_directories={self.folder}"])
+        self.where = f"postgresql://stillhouse@/learn?host={self.folder}"
+
+    def run(self, program, *arguments, check=True):
+        return subprocess.run([*self.as_nobody, f"{self.bin}/{program}", *map(str, arguments)],
+                              check=check, capture_output=True, cwd="/").returncode == 0
+
+    def answers(self):
+        """What the processes of one that was killed hold keeps the next from its start."""
+        if self.program.process.poll() is not None:
+            self.program.start()
+        return self.run("pg_isready", "-h", self.folder, "-U", "stillhouse", check=False)
+
+    def start(self):
+        self.program.start()
+        if not wait_until(self.answers, START_S, 0.2):
+            raise Broken(f"PostgreSQL does not answer within {START_S} s")
+
+    def make(self):
+        self.start()
+        self.run("createdb", "-h", self.folder, "-U", "stillhouse", "learn")
 
 
 class Clock:
@@ -239,7 +291,7 @@ class Lab:
         self.spawner = concurrent.futures.ThreadPoolExecutor(1)
         self.weather = Weather()
         self.store_weather = Weather()  # which only records wait for
-        self.disk = Disk(folder)
+        self.disk = Postgres(self, folder) if options.postgres else Disk(folder)
         self.stopping = threading.Event()
         self.ended = []  # (worker, exit code) of workers that ended though nobody told them to
         self.strangers = dict.fromkeys(QUEUES, 0)  # entries put into its stream by hand
@@ -262,8 +314,11 @@ class Lab:
                     self.clocked(name, self.environment(self.redis_proxy_port,
                                                         self.chroma_proxy_port)))
             for name in (f"worker-{i + 1}" for i in range(options.workers))]
-        self.recorders = [Program(self, "recorder", self.recorder_argv(), dict(
-            self.environment(self.redis_proxy_port, self.chroma_port), STILLHOUSE_QUEUES="record"))]
+        self.recorders = [
+            Program(self, name, self.recorder_argv(), dict(
+                self.environment(self.redis_proxy_port, self.chroma_port),
+                STILLHOUSE_QUEUES="record"))
+            for name in (("recorder-1", "recorder-2") if options.postgres else ("recorder",))]
         self.direct = self.connect(self.redis_port)
 
     def recorder_argv(self):
@@ -290,7 +345,7 @@ class Lab:
                 "STILLHOUSE_REDIS_URL": f"redis://{USER}:{PASSWORD}@127.0.0.1:{redis_port}/0",
                 "STILLHOUSE_CHROMA_URL": f"http://127.0.0.1:{chroma_port}",
                 "STILLHOUSE_EMBED_URL": f"http://127.0.0.1:{self.embedder_proxy_port}/v1",
-                "STILLHOUSE_LEARN": str(self.disk.store)}
+                "STILLHOUSE_LEARN": self.disk.where}
 
     def build_shim(self):
         source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib/preload/clock_shim.c")
@@ -336,6 +391,8 @@ class Lab:
     def start(self):
         self.start_redis()
         self.start_chroma()
+        if self.options.postgres:
+            self.disk.make()
         self.embedder.start()
         for proxy in self.proxies:
             proxy.start()
@@ -374,4 +431,6 @@ class Lab:
         self.stopping.set()
         for program in (*self.workers, *self.recorders, *self.proxies, self.embedder, self.chroma, self.redis):
             program.kill()
+        if self.options.postgres:
+            self.disk.program.kill()
         self.spawner.shutdown()
