@@ -96,7 +96,7 @@ def test_the_router_pays_less_than_any_tier_that_is_fixed(redis, recorder):
                     task_id=f"t-{told[seed]}",
                     task_type=task_type,
                     model_tier=tier,
-                    success=str(success).lower(),
+                    success=success,
                     actual_cost=COST[tier],
                 )
         for seed in SEEDS:
