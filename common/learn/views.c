@@ -60,13 +60,15 @@ enum { KEYS_MAX = 4, EDGE_MS = VIEWS_HOUR_MS };
 
 #define SOLUTION_COLUMNS                                                                           \
     "domain, hash, summary, uses, finished, successes, task_types, first_ms, last_ms"
-/* One summary stands for all that have its hash: the first. All else is in one index. */
+/* One summary stands for all that have its hash: the first. All else is in one index, which the
+ * types are read from only where no other could sort them: hence task_type || ''. */
 #define SOLUTION_ROWS                                                                              \
     "SELECT domain, solution_hash, (SELECT min(solution_summary) FROM executions"                  \
     "  WHERE domain = $1 AND solution_hash = $2 AND at_ms = first_ms), uses, finished, successes," \
-    " coalesce((SELECT group_concat(task_type, ', ') FROM (SELECT DISTINCT task_type"              \
-    "  FROM executions WHERE domain = $1 AND solution_hash = $2 AND at_ms >= $3"                   \
-    "  AND task_type <> '' ORDER BY task_type LIMIT 20) AS types), ''), first_ms, last_ms"         \
+    " coalesce((SELECT group_concat(task_type, ', ') FROM (SELECT DISTINCT"                        \
+    "  task_type || '' AS task_type FROM executions WHERE domain = $1 AND solution_hash = $2 AND " \
+    "at_ms >= $3"                                                                                  \
+    "  AND task_type <> '' ORDER BY 1 LIMIT 20) AS types), ''), first_ms, last_ms"                 \
     " FROM (SELECT domain, solution_hash, count(*) AS uses, count(success) AS finished,"           \
     "  coalesce(sum(success), 0) AS successes, min(at_ms) AS first_ms, max(at_ms) AS last_ms"      \
     "  FROM executions WHERE domain = $1 AND solution_hash = $2 AND at_ms >= $3 GROUP BY 1, 2)"    \
