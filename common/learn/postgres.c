@@ -158,9 +158,10 @@ static enum status lost(struct server *server, struct error *err)
 
     server->is_broken = true;
     for (const char *from = pq.PQerrorMessage(server->conn); *from != '\0'; from++) {
-        const bool is_end = *from == '\n';
-        if (used + 2 < sizeof text && !(is_end && from[1] == '\0')) {
-            text[used++] = is_end ? ' ' : *from;
+        const bool is_space = *from == '\n' || *from == '\t' || *from == ' ';
+        const bool is_wanted = !is_space || (from[1] != '\0' && used > 0 && text[used - 1] != ' ');
+        if (used + 1 < sizeof text && is_wanted) {
+            text[used++] = is_space ? ' ' : *from;
         }
     }
     text[used] = '\0';

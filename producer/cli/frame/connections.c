@@ -127,8 +127,8 @@ int client_fail(const stillhouse_client *client, stillhouse_status status)
 const char *cli_store_path(const struct cli *cli)
 {
     if (cli->settings.learn[0] == '\0') {
-        cli_usage(cli->command, "no learning store is named: expected --learn FILE, or "
-                                "STILLHOUSE_LEARN");
+        cli_usage(cli->command, "no learning store is named: expected --learn with a file "
+                                "or postgresql://user@host/name, or STILLHOUSE_LEARN");
     }
     return cli->settings.learn;
 }
