@@ -483,11 +483,10 @@ enum status question_list(const struct store_question *question, struct rows *ro
                           size_t bytes_max, struct strbuf *out, struct error *err)
 {
     const size_t from = out->bytes;
-    size_t end = from;
 
     strbuf_append_char(out, '[');
     for (size_t row = 0; rows_next(rows, err) == ROWS_ONE; row++) {
-        end = out->bytes;
+        const size_t end = out->bytes;
         strbuf_append_str(out, row == 0 ? "" : ",\n ");
         question_json(question, rows, out);
         if (out->bytes - from > bytes_max) {

@@ -329,13 +329,15 @@ static struct mp_value shown_value(const stillhouse_meta *from)
 {
     switch (from->type) {
     case STILLHOUSE_META_STRING:
-        return from->string == NULL
-                   ? (struct mp_value){.type = MP_NIL}
-                   : (struct mp_value){.type = MP_STR, .bytes = slice_of(from->string)};
+        if (from->string == NULL) {
+            return (struct mp_value){.type = MP_NIL};
+        }
+        return (struct mp_value){.type = MP_STR, .bytes = slice_of(from->string)};
     case STILLHOUSE_META_INT:
-        return from->integer < 0
-                   ? (struct mp_value){.type = MP_NEGATIVE, .negative = from->integer}
-                   : (struct mp_value){.type = MP_WHOLE, .whole = (uint64_t)from->integer};
+        if (from->integer < 0) {
+            return (struct mp_value){.type = MP_NEGATIVE, .negative = from->integer};
+        }
+        return (struct mp_value){.type = MP_WHOLE, .whole = (uint64_t)from->integer};
     case STILLHOUSE_META_FLOAT:
         return (struct mp_value){.type = MP_FLOAT, .number = from->number};
     case STILLHOUSE_META_BOOL:
