@@ -354,8 +354,9 @@ def store_read_only(faults, chance):
     """As it is found by a recorder that starts: what is open stays open."""
     disk = faults.lab.disk
     at = chance.choice((disk.store, disk.folder))
-    usual, length = at.stat().st_mode, chance.uniform(1, 4)
+    length = chance.uniform(1, 4)
     with no_recorder_touched(faults) as recorders:
+        usual = at.stat().st_mode  # now that no other fault has changed it
         for recorder in recorders:
             recorder.kill()
         at.chmod(0o444 if at == disk.store else 0o555)
