@@ -5,8 +5,7 @@
 #include "base/text.h"
 #include "learn/internal.h"
 
-/* AHEAD_MS: so far ahead of its time a part may be that comes before its name is forgotten. */
-enum { SLICE_MAX = 1000, AHEAD_MS = VIEWS_DAY_MS };
+enum { SLICE_MAX = 1000 }; /* rows of one transaction */
 
 /* ---- deletion -------------------------------------------------------------------------------- */
 
@@ -172,7 +171,7 @@ static enum status expire_others(struct store *store, const struct horizon *hori
     } all[] = {
         {pools, horizon->executions_ms},
         {policies, horizon->others_ms},
-        {names, horizon->others_ms - AHEAD_MS},
+        {names, horizon->others_ms - STORE_AHEAD_MS},
     };
 
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {

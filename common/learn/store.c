@@ -15,7 +15,7 @@
 #include "learn/check.h"
 #include "learn/internal.h"
 
-enum { GROUPS_MAX = 256, CHECK_BYTES = 1 << 20, LEFT_WAIT_MS = 20 };
+enum { CHECK_BYTES = 1 << 20, LEFT_WAIT_MS = 20 };
 
 /* ---- open and close -------------------------------------------------------------------------- */
 
@@ -117,7 +117,7 @@ static enum status list_groups(struct store *store, const char *sql, struct valu
 
     *count = 0;
     TRY(database_ask(store->database, sql, &with, 1, &rows, err));
-    while (status == STATUS_OK && *count < GROUPS_MAX && rows_next(&rows, err) == ROWS_ONE) {
+    while (status == STATUS_OK && *count < STORE_REFRESH_MAX && rows_next(&rows, err) == ROWS_ONE) {
         struct view_group *group = &groups[(*count)++];
         *group =
             (struct view_group){views_find(rows_value(&rows, 0).text), rows_value(&rows, 1).text,
@@ -132,7 +132,8 @@ static enum status list_groups(struct store *store, const char *sql, struct valu
 enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t groups, size_t *left,
                           struct error *err)
 {
-    struct view_group list[GROUPS_MAX];
+    struct view_group list[STORE_REFRESH_MAX];
+    const size_t most = groups < STORE_REFRESH_MAX ? groups : STORE_REFRESH_MAX;
     struct value count;
     size_t found = 0;
     const int64_t window_ms = now_unix_ms - (int64_t)VIEWS_SOLUTION_DAYS * VIEWS_DAY_MS;
@@ -149,14 +150,14 @@ enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t group
         status = list_groups(store,
                              "SELECT view, domain, name, bucket FROM dirty ORDER BY since_ms"
                              " LIMIT $1 /*+ FOR UPDATE SKIP LOCKED */",
-                             value_integer((int64_t)groups), list, &found, err);
+                             value_integer((int64_t)most), list, &found, err);
     }
     found = views_sort(list, found);
     for (size_t i = 0; status == STATUS_OK && i < found; i++) {
         status = views_compute(store->database, &list[i], now_unix_ms, err);
     }
     if (status == STATUS_OK) {
-        status = database_find(store->database, "SELECT COUNT(*) FROM dirty", NULL, 0, &count, err);
+        status = database_find(store->database, "SELECT count(*) FROM dirty", NULL, 0, &count, err);
         *left = status == STATUS_OK ? (size_t)count.integer : 0;
     }
     status = transaction_end(store, status, err);
@@ -165,6 +166,8 @@ enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t group
     }
     return status;
 }
+
+/* ---- held against the rows, and mended ------------------------------------------------------- */
 
 static void tell(const struct check *check, struct store_checked *checked)
 {
@@ -226,33 +229,6 @@ enum status store_check_day(struct store *store, uint64_t random, int most_ms, i
     return check.listed == 0 ? STATUS_OK : mend_listed(store, &check, false, err);
 }
 
-/* ---- the whole file -------------------------------------------------------------------------- */
-
-enum status store_look(struct store *store, struct store_state *state, struct error *err)
-{
-    struct value found;
-
-    *state = (struct store_state){.version = (int)schema_steps.count};
-    TRY(database_check(store->database, err));
-    TRY(database_find(store->database, "SELECT sum(executions) FROM counts", NULL, 0, &found, err));
-    state->executions = found.integer;
-    TRY(database_find(store->database, "SELECT sum(incomplete) FROM counts", NULL, 0, &found, err));
-    state->incomplete = found.integer;
-    TRY(database_find(store->database,
-                      "SELECT count(*) FROM (SELECT DISTINCT view, domain, name,"
-                      " bucket FROM dirty) AS groups",
-                      NULL, 0, &found, err));
-    state->dirty_groups = found.integer;
-    TRY(database_find(store->database, "SELECT min(since_ms) FROM dirty", NULL, 0, &found, err));
-    state->oldest_dirty_ms = found.integer;
-    return database_bytes(store->database, &state->bytes, NULL, err);
-}
-
-enum status store_backup(struct store *store, const char *to, struct error *err)
-{
-    return database_copy(store->database, to, err);
-}
-
 /* As of one moment, while others write. */
 static enum status check_all(struct store *store, struct check *check, struct error *err)
 {
@@ -300,6 +276,35 @@ enum status store_mend(struct store *store, int64_t now_unix_ms, struct store_ch
     *checked = all;
     return STATUS_OK;
 }
+
+/* ---- the whole file -------------------------------------------------------------------------- */
+
+enum status store_look(struct store *store, struct store_state *state, struct error *err)
+{
+    struct value found;
+
+    *state = (struct store_state){.version = (int)schema_steps.count};
+    TRY(database_check(store->database, err));
+    TRY(database_find(store->database, "SELECT sum(executions) FROM counts", NULL, 0, &found, err));
+    state->executions = found.integer;
+    TRY(database_find(store->database, "SELECT sum(incomplete) FROM counts", NULL, 0, &found, err));
+    state->incomplete = found.integer;
+    TRY(database_find(store->database,
+                      "SELECT count(*) FROM (SELECT DISTINCT view, domain, name,"
+                      " bucket FROM dirty) AS groups",
+                      NULL, 0, &found, err));
+    state->dirty_groups = found.integer;
+    TRY(database_find(store->database, "SELECT min(since_ms) FROM dirty", NULL, 0, &found, err));
+    state->oldest_dirty_ms = found.integer;
+    return database_bytes(store->database, &state->bytes, NULL, err);
+}
+
+enum status store_backup(struct store *store, const char *to, struct error *err)
+{
+    return database_copy(store->database, to, err);
+}
+
+/* ---- a place whose store nobody has open ----------------------------------------------------- */
 
 /* Before a step down in a file, since what a version knows is lost with it. */
 static enum status keep_copy(struct database *database, const char *where,

@@ -50,6 +50,10 @@ void store_close(struct store *store);
  * Valid as long as the store is open. */
 const char *store_id(const struct store *store);
 
+/* So far ahead of its time a part may be: the caller refuses what is more. It is also for how long
+ * a forgotten name is remembered beyond the executions of its time (store_expire). */
+#define STORE_AHEAD_MS INT64_C(86400000)
+
 /* A record job. The slices must outlive the call; `body` is as bodies_accept_record gave it. */
 struct part {
     struct slice domain;
@@ -62,16 +66,20 @@ struct part {
 enum status store_put(struct store *store, const struct part *parts, size_t count,
                       struct error *err) MUSTCHECK;
 
-/* Recomputes up to `groups` of the touched groups of the views; *left: how many are left. */
+/* Recomputes up to `groups` of the touched groups of the views, the longest touched first, and
+ * STORE_REFRESH_MAX at most; *left: how many marks are left, of which a group on a server may have
+ * several. */
+enum { STORE_REFRESH_MAX = 256 };
 enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t groups, size_t *left,
                           struct error *err) MUSTCHECK;
 
-/* Deletes up to `rows` each of what is older than `before_ms`: executions, by the row's at_ms, with
- * their feedback and what they are in the views; pools likewise; policies of domains that have no
- * execution any more; and the hashes of names that were forgotten more than a day before that: what
- * came before its name was forgotten, a day ahead of its time at most, is then too old itself, and
- * goes with the next call. While the store has more than `most_bytes` (0 = no bound) the oldest
- * executions and pools go, whatever their age. The file shrinks with what is deleted. */
+/* Deletes up to `rows` (1 to 1,000) each of what is older than `before_ms`: executions, by the
+ * row's at_ms, with their feedback and what they are in the views; pools likewise; policies of
+ * domains that have no execution any more; and the hashes of names that were forgotten more than a
+ * day before that: what came before its name was forgotten, a day ahead of its time at most, is
+ * then too old itself, and goes with the next call. While the store has more than `most_bytes` (0 =
+ * no bound) the oldest executions and pools go, whatever their age. The file shrinks with what is
+ * deleted. */
 struct store_expired {
     size_t executions;
     size_t others; /* pools, policies, hashes */
@@ -93,10 +101,10 @@ enum status store_check_day(struct store *store, uint64_t random, int most_ms, i
                             struct store_checked *checked, struct error *err) MUSTCHECK;
 
 /* Deletes all that is known of a task, or with `user` of whoever it names (the other is {NULL, 0};
- * `domain` {NULL, 0}: a user's in all domains), up to `rows` executions a call, and remembers a
- * hash: parts that come late or again do not bring it back; of a user, those until `now_unix_ms`,
- * with the tasks that they name. What a user rated of others' tasks stays, as a number.
- * *deleted < rows: that was all. */
+ * `domain` {NULL, 0}: a user's in all domains), up to `rows` (1 to 1,000) executions a call, and
+ * remembers a hash: parts that come late or again do not bring it back; of a user, those until
+ * `now_unix_ms`, with the tasks that they name. What a user rated of others' tasks stays, as a
+ * number. *deleted < rows: that was all. */
 struct forget {
     struct slice domain, task_id, user;
     int64_t now_unix_ms;

@@ -13,8 +13,6 @@
 #include "recorder/events.h"
 #include "recorder/recorder.h"
 
-enum { AHEAD_MS = 24 * 60 * 60 * 1000 };
-
 /* The parts of a batch, and whose they are. Arrays in the arena. */
 struct record_batch {
     struct context *ctx;
@@ -31,14 +29,14 @@ static bool is_past(struct context *ctx, int64_t at_ms, struct task *task)
     int64_t now_unix_ms = context_now_unix_ms(ctx);
     struct error err = {0};
 
-    if (at_ms - now_unix_ms <= AHEAD_MS) {
+    if (at_ms - now_unix_ms <= STORE_AHEAD_MS) {
         return true;
     }
     if (context_ask_time(ctx, &now_unix_ms, &err) != STATUS_OK) {
         asking_judge_failure(task, OPERATION_REDIS, &err);
         return false;
     }
-    if (at_ms - now_unix_ms <= AHEAD_MS) {
+    if (at_ms - now_unix_ms <= STORE_AHEAD_MS) {
         return true;
     }
     task_judge(task, VERDICT_REJECT,

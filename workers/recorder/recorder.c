@@ -27,9 +27,8 @@ enum {
     EXPIRE_MS = 60000,
     EXPIRE_NEXT_MS = 50, /* behind a slice, where there is more */
     EXPIRE_ROWS = 200,
-    SLICE_SHORT_MS = 10, /* a slice that took less may be twice as large, */
-    SLICE_LONG_MS = 40,  /* one that took longer is halved: lanes wait meanwhile */
-    SLICE_GROUPS_MAX = 1024,
+    SLICE_SHORT_MS = 10,    /* a slice that took less may be twice as large, */
+    SLICE_LONG_MS = 40,     /* one that took longer is halved: lanes wait meanwhile */
     LAST_REFRESH_MS = 1000, /* what a worker that ends still gives the groups that were touched */
     CONNECT_MS = 2000,
     COMMAND_MS = 3000,
@@ -200,7 +199,7 @@ static enum status refresh(struct recorder *recorder, struct error *err)
     const int64_t took_ms = clock_now_ms() - started_ms;
     if (took_ms > SLICE_LONG_MS && recorder->groups > 1) {
         recorder->groups /= 2;
-    } else if (took_ms < SLICE_SHORT_MS && recorder->groups < SLICE_GROUPS_MAX) {
+    } else if (took_ms < SLICE_SHORT_MS && recorder->groups < STORE_REFRESH_MAX) {
         recorder->groups *= 2;
     }
     if (left > 0) {
