@@ -48,10 +48,8 @@ enum status transaction_end(struct store *store, enum status status, struct erro
 
 /* A copy that lives as long as the transaction. */
 enum status transaction_keep(struct store *store, struct slice *text, struct error *err) MUSTCHECK;
-/* The texts live as long as the transaction. */
-enum status transaction_mark(struct store *store, const struct view_group *group,
-                             struct error *err) MUSTCHECK;
-/* The groups of an execution. */
+/* The groups of the views that an execution is in: the end marks them. The texts live as long as
+ * the transaction. */
 enum status transaction_mark_all(struct store *store, struct slice domain, int64_t at_ms,
                                  struct slice task_type, struct slice solution_hash,
                                  struct error *err) MUSTCHECK;

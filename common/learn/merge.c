@@ -137,8 +137,8 @@ enum status merge_open(const struct merged *table, const struct value *values, s
     row->at_stamp = take_index(&bytes, &list);
     row->at_ms = row->at_stamp.at_ms;
     const size_t columns = (size_t)take(&bytes, 1);
-    for (size_t i = 0; i < columns;
-         i++) { /* a newer schema may have had more, an older one fewer */
+    /* A newer schema may have had more, an older one fewer. */
+    for (size_t i = 0; i < columns; i++) {
         const struct stamp stamp = take_index(&bytes, &list);
         if (i < table->count) {
             row->stamps[i] = stamp;
@@ -372,14 +372,11 @@ unsigned merge_kind_bit(struct slice kind)
     return place < 0 ? 0 : 1U << place;
 }
 
-static bool is_kind(const struct part *part, const char *kind)
-{
-    return slice_equal(part->body.kind, slice_of(kind));
-}
-
 static unsigned rank_of(const struct part *part)
 {
-    return is_kind(part, "outcome") || is_kind(part, "execution") ? 2 : !is_kind(part, "feedback");
+    return kind_is_word("outcome execution", part->body.kind)
+               ? 2
+               : !kind_is_word("feedback", part->body.kind);
 }
 
 /* VALUE_NULL: the body has none. */
@@ -410,7 +407,7 @@ enum status merge_part(struct merge_row *row, const struct part *part, struct ar
                        bool *changed, struct error *err)
 {
     const struct stamp stamp = {part->at_ms, part->job_id};
-    const bool is_feedback = is_kind(part, "feedback");
+    const bool is_feedback = kind_is_word("feedback", part->body.kind);
     const unsigned rank = rank_of(part);
     const unsigned seen = row->seen | merge_kind_bit(part->body.kind);
 

@@ -113,18 +113,13 @@ static int compare_wishes(const void *left, const void *right)
     return order != 0 ? order : (a->part > b->part) - (a->part < b->part);
 }
 
-static bool is_of_kind(const struct part *part, const char *kind)
-{
-    return slice_equal(part->body.kind, slice_of(kind));
-}
-
 static void list_wishes(struct batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
         const struct part *part = &batch->parts[i];
         const struct record_body *body = &part->body;
         struct wish *next = &batch->wishes[batch->wish_count];
-        if (is_of_kind(part, "policy")) {
+        if (kind_is_word("policy", part->body.kind)) {
             const struct slice repo = body->repo.data == NULL ? (struct slice){"", 0} : body->repo;
             *next++ = (struct wish){TABLE_POLICIES, part->domain, repo, part};
         } else {
@@ -348,6 +343,7 @@ static enum status list_values(struct store *store, const struct target *target,
     return STATUS_OK;
 }
 
+/* MISMATCH: another began one of the new rows meanwhile. */
 static enum status write_sets(struct store *store, const struct many *many, bool is_new,
                               struct error *err)
 {
@@ -359,7 +355,7 @@ static enum status write_sets(struct store *store, const struct many *many, bool
                : error_set(err, STATUS_MISMATCH, "others began the same rows at the same time");
 }
 
-/* New ones, or those that were there. MISMATCH: another began one of the new ones meanwhile. */
+/* New ones, or those that were there. */
 static enum status write_rows(struct store *store, const struct target *targets, size_t count,
                               bool is_new, struct error *err)
 {
@@ -492,7 +488,7 @@ static enum status leave_out_all(struct store *store, const struct part *parts, 
         found = false;
         for (size_t i = 0; i < batch->count; i++) {
             batch->parts[i] = parts[i];
-            batch->has_feedback[i] = is_of_kind(&parts[i], "feedback");
+            batch->has_feedback[i] = kind_is_word("feedback", parts[i].body.kind);
             if (any.type == VALUE_INTEGER) {
                 TRY(leave_out(store, &batch->parts[i], &batch->has_feedback[i], &found, err));
             }

@@ -24,7 +24,10 @@
 #include "base/strbuf.h"
 #include "learn/database.h"
 
-enum { QUESTION_PARAMETERS_MAX = 4, QUESTION_COLUMNS_MAX = 48, QUESTIONS_WINDOW_DAYS = 30 };
+enum {
+    QUESTION_PARAMETERS_MAX = 4,
+    QUESTIONS_WINDOW_DAYS = 30, /* what the recorder tells of on its own looks back so far */
+};
 
 struct question_parameter {
     const char *name;     /* NULL: there are no more */

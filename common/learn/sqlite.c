@@ -174,7 +174,7 @@ static const char *name_of(const struct database *database)
 /* The lock's file stays: to delete it would let two in. It says who holds it. */
 static enum status own(const char *path, int *lock, struct error *err)
 {
-    char name[4096];
+    char name[PATH_BYTES];
     char who[64] = "";
 
     if (snprintf(name, sizeof name, "%s.lock", path) >= (int)sizeof name) {
@@ -233,8 +233,8 @@ static enum status set_up(struct file *file, enum database_mode mode, struct err
     TRY(may_change(file, &may, err));
     if (mode == DATABASE_READ) {
         TRY(run(&file->base, "PRAGMA cache_size = -8000", err));
-    } else if (may) { /* auto_vacuum counts only before the first table: a file that shrinks again
-                       */
+    } else if (may) {
+        /* auto_vacuum counts only before the first table: a file that shrinks again. */
         TRY(run(&file->base,
                 "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
                 "PRAGMA synchronous = FULL; PRAGMA cache_size = -32000;"

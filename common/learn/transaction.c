@@ -61,7 +61,7 @@ enum status transaction_keep(struct store *store, struct slice *text, struct err
 
 /* ---- groups ---------------------------------------------------------------------------------- */
 
-enum status transaction_mark(struct store *store, const struct view_group *group, struct error *err)
+static enum status mark(struct store *store, const struct view_group *group, struct error *err)
 {
     if (store->marked_count == store->marked_room) {
         const size_t room = store->marked_room == 0 ? 256 : store->marked_room * 2;
@@ -83,14 +83,11 @@ enum status transaction_mark_all(struct store *store, struct slice domain, int64
     const struct slice none = {"", 0};
     const struct slice type = task_type.data == NULL ? none : task_type;
 
-    TRY(transaction_mark(store, &(struct view_group){VIEW_TIER, domain, type, at_ms / VIEWS_DAY_MS},
-                         err));
-    TRY(transaction_mark(
-        store, &(struct view_group){VIEW_POOL, domain, none, at_ms / VIEWS_HOUR_MS}, err));
+    TRY(mark(store, &(struct view_group){VIEW_TIER, domain, type, at_ms / VIEWS_DAY_MS}, err));
+    TRY(mark(store, &(struct view_group){VIEW_POOL, domain, none, at_ms / VIEWS_HOUR_MS}, err));
     return solution_hash.data == NULL
                ? STATUS_OK
-               : transaction_mark(
-                     store, &(struct view_group){VIEW_SOLUTION, domain, solution_hash, 0}, err);
+               : mark(store, &(struct view_group){VIEW_SOLUTION, domain, solution_hash, 0}, err);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */

@@ -405,17 +405,16 @@ static void describe(const struct kept *kept, const struct sides *sides, int col
                      char apart[VIEWS_APART_BYTES])
 {
     const struct rows *any = sides->view == NULL ? sides->computed : sides->view;
-    char at[KEYS_MAX][64];
-    char found[64] = "missing";
-    char expected[64] = "none";
+    char found[64];
+    char expected[64];
     size_t used = 0;
 
     used += (size_t)snprintf(apart, VIEWS_APART_BYTES, "%s (", kept->table);
     for (int i = 0; i < kept->keys; i++) {
         const struct value key = rows_value(any, i);
-        print_value(&key, at[i], sizeof at[i]);
+        print_value(&key, found, sizeof found);
         used += (size_t)snprintf(apart + used, VIEWS_APART_BYTES - used, "%s%s", i > 0 ? ", " : "",
-                                 at[i]);
+                                 found);
     }
     if (sides->view == NULL || sides->computed == NULL) {
         snprintf(apart + used, VIEWS_APART_BYTES - used, ") %s",

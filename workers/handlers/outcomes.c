@@ -1,8 +1,5 @@
 #include "handlers/outcomes.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "base/log.h"
 #include "base/must.h"
 #include "base/text.h"
@@ -55,14 +52,10 @@ static struct slice encode(struct context *ctx, const struct outcome *outcome)
     struct strbuf bytes = {0};
 
     bodies_encode_record(&body, &bytes);
-    if (!strbuf_ok(&bytes)) {
-        must_die();
-    }
-    char *kept = arena_array(&ctx->arena, bytes.bytes, 1);
-    memcpy(kept, bytes.data, bytes.bytes);
-    const struct slice out = {kept, bytes.bytes};
+    strbuf_must(&bytes);
+    const struct slice kept = {arena_copy(&ctx->arena, bytes.data, bytes.bytes), bytes.bytes};
     strbuf_free(&bytes);
-    return out;
+    return kept;
 }
 
 static struct slice name(struct context *ctx, const struct job *job)

@@ -74,19 +74,14 @@ static void put_outcome(struct entry *entry, const struct record_body *body)
     add_text(entry, "arm", body->arm);
 }
 
-static bool is_kind(const struct part *part, const char *words)
-{
-    return kind_is_word(words, part->body.kind);
-}
-
 static void send_one(struct redis_pipeline *pipeline, const char *key, const struct part *part)
 {
     struct entry entry = {0};
 
-    if (is_kind(part, "routing")) {
+    if (kind_is_word("routing", part->body.kind)) {
         begin(&entry, key, "routing_decision", part);
         put_decision(&entry, &part->body);
-    } else if (is_kind(part, "outcome execution")) {
+    } else if (kind_is_word("outcome execution", part->body.kind)) {
         begin(&entry, key, "execution_recorded", part);
         put_outcome(&entry, &part->body);
     } else {
