@@ -209,18 +209,16 @@ const struct store_question questions[] = {
      "how each tier did by task type; the rows without one: all types together",
      {DOMAIN, DAYS},
      true,
-     "SELECT NULL AS of, model_tier AS tier," TIER_FIGURES ", " WILSON(
-         "sum(finished)",
-         "sum(successes)") " FROM tier_performance"
-                           " WHERE domain = $1 AND day > $3 / 86400000 - $2 GROUP BY model_tier "
-                           "UNION ALL"
-                           " SELECT task_type, model_tier," TIER_FIGURES ", " WILSON(
-                               "sum(finished)",
-                               "sum(successes)") " FROM tier_performance"
-                                                 " WHERE domain = $1 AND day > $3 / 86400000 - $2 "
-                                                 "AND task_type <> ''"
-                                                 " GROUP BY task_type, model_tier ORDER BY 1 NULLS "
-                                                 "FIRST, 2",
+     /* clang-format off */
+     "SELECT NULL AS of, model_tier AS tier," TIER_FIGURES ", "
+     WILSON("sum(finished)", "sum(successes)")
+     " FROM tier_performance WHERE domain = $1 AND day > $3 / 86400000 - $2"
+     " GROUP BY model_tier UNION ALL"
+     " SELECT task_type, model_tier," TIER_FIGURES ", "
+     WILSON("sum(finished)", "sum(successes)")
+     " FROM tier_performance WHERE domain = $1 AND day > $3 / 86400000 - $2 AND task_type <> ''"
+     " GROUP BY task_type, model_tier ORDER BY 1 NULLS FIRST, 2",
+     /* clang-format on */
      types},
     {"pools",
      "how each type of pool did",
@@ -237,10 +235,12 @@ const struct store_question questions[] = {
      "what solved tasks again and again",
      {DOMAIN, {"uses", true, "5", "used so often at least"}, {"limit", true, "20", "rows"}},
      false,
-     "SELECT summary, uses, finished, successes, 1.0 * successes / nullif(finished, 0),"
-     " " WILSON("finished",
-                "successes") ", task_types, first_ms, last_ms FROM solutions"
-                             " WHERE domain = $1 AND uses >= $2 ORDER BY uses DESC, hash LIMIT $3",
+     /* clang-format off */
+     "SELECT summary, uses, finished, successes, 1.0 * successes / nullif(finished, 0), "
+     WILSON("finished", "successes")
+     ", task_types, first_ms, last_ms FROM solutions"
+     " WHERE domain = $1 AND uses >= $2 ORDER BY uses DESC, hash LIMIT $3",
+     /* clang-format on */
      solutions},
     {"trend",
      "how it went day by day",
@@ -266,11 +266,11 @@ const struct store_question questions[] = {
      " chosen AS (SELECT *, row_number() OVER (PARTITION BY tier"
      "  ORDER BY CASE WHEN n >= $4 THEN level ELSE 9 - level END) AS place FROM found)"
      " SELECT tier, CASE level WHEN 1 THEN 'type' WHEN 2 THEN 'domain' ELSE 'all' END, n, s,"
-     " 1.0 * s / nullif(n, 0), " WILSON(
-         "n", "s") " AS at_least, cost / nullif(costed, 0),"
-                   " cost / nullif(costed, 0) / nullif(1.0 * s / nullif(n, 0), 0), duration / "
-                   "nullif(timed, 0)"
-                   " FROM chosen WHERE place = 1 AND tier <> '' ORDER BY at_least DESC, tier",
+     /* clang-format off */
+     " 1.0 * s / nullif(n, 0), " WILSON("n", "s") " AS at_least, cost / nullif(costed, 0),"
+     " cost / nullif(costed, 0) / nullif(1.0 * s / nullif(n, 0), 0), duration / nullif(timed, 0)"
+     " FROM chosen WHERE place = 1 AND tier <> '' ORDER BY at_least DESC, tier",
+     /* clang-format on */
      route},
     {"lift",
      "success by the arm of the prompt: with examples, and held out",

@@ -7,24 +7,19 @@
 
 /* $1 is the domain, $42 the limit, and between them the ids and their distances. */
 #define NEAR(id, distance) "($" #id ", CAST($" #distance " AS REAL))"
+/* clang-format off */
 static const char rows_of_near[] =
-    "WITH near (task_id, distance) AS (VALUES " NEAR(2, 3) "," NEAR(4, 5) "," NEAR(6, 7) "," NEAR(8, 9) "," NEAR(10, 11) "," NEAR(12, 13) "," NEAR(14, 15) "," NEAR(16, 17) "," NEAR(
-        18,
-        19) "," NEAR(20,
-                     21) "," NEAR(22,
-                                  23) "," NEAR(24,
-                                               25) "," NEAR(26,
-                                                            27) "," NEAR(28,
-                                                                         29) "," NEAR(30,
-                                                                                      31) "," NEAR(32,
-                                                                                                   33) "," NEAR(34,
-                                                                                                                35) "," NEAR(36,
-                                                                                                                             37) "," NEAR(38,
-                                                                                                                                          39) "," NEAR(40,
-                                                                                                                                                       41) ") SELECT near.distance, e.task_id, e.at_ms, e.task_type, e.model_tier, e.model, e.success,"
-                                                                                                                                                           " e.quality_score, e.actual_cost, e.duration_seconds, e.solution_summary, e.task_description"
-                                                                                                                                                           " FROM near JOIN executions e ON e.domain = $1 AND e.task_id = near.task_id"
-                                                                                                                                                           " ORDER BY near.distance, e.task_id LIMIT $42";
+    "WITH near (task_id, distance) AS (VALUES "
+    NEAR(2, 3) ", " NEAR(4, 5) ", " NEAR(6, 7) ", " NEAR(8, 9) ", "
+    NEAR(10, 11) ", " NEAR(12, 13) ", " NEAR(14, 15) ", " NEAR(16, 17) ", "
+    NEAR(18, 19) ", " NEAR(20, 21) ", " NEAR(22, 23) ", " NEAR(24, 25) ", "
+    NEAR(26, 27) ", " NEAR(28, 29) ", " NEAR(30, 31) ", " NEAR(32, 33) ", "
+    NEAR(34, 35) ", " NEAR(36, 37) ", " NEAR(38, 39) ", " NEAR(40, 41) ")"
+    " SELECT near.distance, e.task_id, e.at_ms, e.task_type, e.model_tier, e.model, e.success,"
+    " e.quality_score, e.actual_cost, e.duration_seconds, e.solution_summary, e.task_description"
+    " FROM near JOIN executions e ON e.domain = $1 AND e.task_id = near.task_id"
+    " ORDER BY near.distance, e.task_id LIMIT $42";
+/* clang-format on */
 
 enum { DOMAIN, TEXT, LIMIT }; /* the question's parameters */
 enum { FIRST_NEAR = 1, VALUES = FIRST_NEAR + 2 * SIMILAR_MAX + 1 };
