@@ -9,12 +9,11 @@
  *
  *     endpoint --requests--> line --one by one--> reading connection --> http_server_send
  *
- * Answers: 200 and a JSON list. 404: no such question, with those that there are, or
- * `similar` where STILLHOUSE_LEARN_SIMILAR is off. 400: a parameter
- * that there is none of, that is wrong, missing or given twice, or an answer of more than
- * ANSWERS_BYTES_MAX; the sentence names it. 503: the store, the embedder or Chroma is away,
- * or took longer than ANSWERS_LIMIT_MS, or the question waited as long behind others, of which
- * ANSWERS_LINE may wait.
+ * Answers: 200 and a JSON list. 404: no such question, with those that there are, or `similar`
+ * where STILLHOUSE_LEARN_SIMILAR is off. 400: a parameter that there is none of, that is wrong,
+ * missing or given twice, or an answer of more than ANSWERS_BYTES_MAX; the sentence names it. 503:
+ * the store, the embedder or Chroma is away, or took longer than ANSWERS_LIMIT_MS, or the question
+ * waited as long behind others, of which ANSWERS_LINE may wait for either thread.
  *
  * Whoever reaches the endpoint may ask: there is no login.
  */

@@ -1,8 +1,9 @@
 /* recorder/recorder.h - the learning store of a worker that serves its queue: one thread owns it,
  * lanes hand it their parts.
  *
- *     lane:    status = recorder_put(ctx, parts, count, refused, &err);   // OK: they stand, on
- * disk
+ *     status = recorder_put(ctx, parts, count, refused, &err);   // a lane; OK: they are on disk
+ *
+ * How they get there:
  *
  *     lanes --parts--> line --all that is in it, one transaction--> store --synced--> lanes go on
  *
@@ -10,7 +11,7 @@
  * what else there is to do, a short slice at a time: it renews its claim (learn/owner.h), refreshes
  * the views' groups that were touched, tells the cache's Redis of tiers that have changed
  * (recorder/tiers.h), looks which domains examples hurt (recorder/lifts.h), checks a random day,
- * deletes what has expired, counts.
+ * deletes what has expired, sets the metrics.
  *
  * Failure modes. The store is away, locked, read-only or full, or its file was replaced: what was
  * handed in is UNAVAILABLE, nothing of it stands, and the thread opens the store anew, once a
