@@ -13,8 +13,9 @@
 #include "learn/store.h"
 #include "learn/views.h"
 
-/* Advisory locks on a server. Whoever adds executions or deletes them has ROWS_LOCK together with
- * others, alone where it also sees to it that something does not come back. */
+/* Advisory lock on a server, besides that of schema.h. Whoever adds executions or deletes them has
+ * ROWS_LOCK together with others, alone where it also sees to it that something does not come back.
+ */
 enum { ROWS_LOCK = 2 };
 
 /* Statements of a merged table. */

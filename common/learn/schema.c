@@ -11,8 +11,6 @@
 #include "base/clock.h"
 #include "base/text.h"
 
-enum { SCHEMA_LOCK = 1 }; /* who changes the tables */
-
 static const struct schema_step steps[] = {
     {.up =
          "CREATE TABLE executions (id INTEGER PRIMARY KEY, domain TEXT NOT NULL,"

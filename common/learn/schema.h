@@ -25,6 +25,9 @@ extern const struct schema_list schema_steps;
 
 enum { STORE_ID_BYTES = 33 };
 
+/* Advisory lock on a server. A step has it alone; who writes has it together with others. */
+enum { SCHEMA_LOCK = 1 };
+
 /* 0: an empty database. INVALID: tables that are not ours, or a version above the list's, both
  * named. */
 enum status schema_version(struct database *database, const struct schema_list *list,

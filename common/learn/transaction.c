@@ -2,6 +2,7 @@
  * that nobody will see again does not count. Nor does what went into another history: what is
  * behind an open connection may have been dropped, and made anew by the next who came.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -9,19 +10,29 @@
 
 enum { KEEP_BYTES = 4 << 20 };
 
+/* Until the end of the transaction nobody changes the version: on a server another program may
+ * have done so since the store was opened. */
 static enum status check_history(struct store *store, struct error *err)
 {
     const struct value with = value_str(store->id);
-    struct value found;
+    struct value version;
 
+    TRY(database_lock(store->database, SCHEMA_LOCK, LOCK_TOGETHER, NULL, err));
     TRY(database_find(store->database,
-                      "SELECT count(*) FROM meta WHERE key = 'store_id' AND value = $1", &with, 1,
-                      &found, err));
-    return found.integer > 0
+                      "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'version'"
+                      " AND EXISTS (SELECT 1 FROM meta WHERE key = 'store_id' AND value = $1)",
+                      &with, 1, &version, err));
+    if (version.type != VALUE_INTEGER) {
+        return error_set(err, STATUS_UNAVAILABLE,
+                         "the learning store %s is gone, and another stands in its place",
+                         store->id);
+    }
+    return version.integer == (int64_t)schema_steps.count
                ? STATUS_OK
                : error_set(err, STATUS_UNAVAILABLE,
-                           "the learning store %s is gone, and another stands in its place",
-                           store->id);
+                           "the learning store has version %" PRId64
+                           " by now, this program writes version %zu",
+                           version.integer, schema_steps.count);
 }
 
 enum status transaction_begin(struct store *store, struct error *err)

@@ -404,6 +404,20 @@ Test(learn_server, a_version_goes_down_and_up_and_keeps_its_rows)
     cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
 }
 
+Test(learn_server, who_has_it_open_writes_nothing_into_another_version)
+{
+    const struct part part = learn_part("execution", "t", "j", DAY);
+    struct store_migration down = {.to = 1};
+
+    OK(store_migrate(learn_path, &down, &err));
+    cr_assert_eq(store_put(learn_store, &part, 1, &err), STATUS_UNAVAILABLE);
+    cr_assert_not_null(strstr(err.text, "version 1 by now"), "%s", err.text);
+    store_close(learn_store);
+    OK(store_open(learn_path, STORE_WRITE, &learn_store, &err));
+    learn_put(&part);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
+}
+
 /* ---- plans ----------------------------------------------------------------------------------- */
 
 Test(learn_server, no_question_reads_the_executions_from_end_to_end)
