@@ -376,6 +376,12 @@ static enum status take_text(const struct question_parameter *parameter, struct 
         return error_set(err, STATUS_INVALID, "%s is \"%s\", expected UTF-8 without NUL",
                          parameter->name, text_excerpt(text.data, text.bytes, found));
     }
+    if (strcmp(parameter->name, "domain") == 0 && !text_is_domain(text.data, text.bytes)) {
+        return error_set(err, STATUS_INVALID,
+                         "domain is \"%s\", expected 1 to %d of a-z0-9._- with a letter or digit at"
+                         " both ends",
+                         text_excerpt(text.data, text.bytes, found), TEXT_DOMAIN_MAX);
+    }
     *out = value_text(text);
     return STATUS_OK;
 }

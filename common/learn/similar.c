@@ -26,14 +26,6 @@ enum { FIRST_NEAR = 1, VALUES = FIRST_NEAR + 2 * SIMILAR_MAX + 1 };
 
 static enum status check(const struct value *with, struct error *err)
 {
-    char found[48];
-    const struct slice domain = with[DOMAIN].text;
-
-    if (!text_is_domain(domain.data, domain.bytes)) {
-        return error_set(err, STATUS_INVALID,
-                         "domain is \"%s\", expected up to %d letters, digits, '.', '_' or '-'",
-                         text_excerpt(domain.data, domain.bytes, found), TEXT_DOMAIN_MAX);
-    }
     if (text_is_blank(with[TEXT].text.data, with[TEXT].text.bytes)) {
         return error_set(err, STATUS_INVALID, "task is blank, expected what it is about");
     }

@@ -218,7 +218,7 @@ Test(answers, each_question_is_answered_as_the_shell_answers_it)
 
 Test(answers, what_is_asked_wrongly_is_named_with_what_was_expected)
 {
-    static char long_query[20000] = "/learn/tiers?domain=";
+    static char long_query[20000] = "/learn/tiers?domain=a&task-type=";
 
     fill(1, 40);
     start_health(path);
@@ -243,8 +243,9 @@ Test(answers, what_is_asked_wrongly_is_named_with_what_was_expected)
     ANSWERS(400, "/learn/tiers?domain=acme%00.shop", "domain is \"acme?.shop\", expected UTF-8");
     ANSWERS(400, "/learn/tiers?domain=%ff%fe", "domain is \"??\", expected UTF-8 without NUL");
     ANSWERS(400, "/learn/tiers?&=&a%00=1&&%", "expected one of domain");
-    ANSWERS(200, "/learn/tiers?domain=%zz%", "[]");
-    ANSWERS(200, "/learn/tiers?domain=a'%20OR%201=1;--", "[]");
+    ANSWERS(400, "/learn/tiers?domain=%zz%", "domain is \"%zz%\", expected 1 to 63 of a-z0-9._-");
+    ANSWERS(200, "/learn/tiers?domain=a&task-type=%zz%", "[]");
+    ANSWERS(200, "/learn/tiers?domain=a&task-type=a'%20OR%201=1;--", "[]");
     ANSWERS(200, "/learn/tiers?domain=a&days=999999999999999", "[]");
     for (size_t i = strlen(long_query); i < 7000; i++) {
         long_query[i] = 'd';

@@ -238,6 +238,9 @@ Test(learn_questions, what_is_missing_or_no_number_is_named)
 
     cr_assert_eq(question_take(question, given, with, &err), STATUS_INVALID);
     holds(err.text, "domain is missing");
+    given[0] = slice_of("Acme Corp");
+    cr_assert_eq(question_take(question, given, with, &err), STATUS_INVALID);
+    holds(err.text, "domain is \"Acme Corp\", expected 1 to 63 of a-z0-9._-");
     given[0] = slice_of("acme");
     OK(question_take(question, given, with, &err));
     cr_assert_eq(with[2].integer, 30);
