@@ -17,6 +17,11 @@ const char *status_text(enum status status)
     return texts[status];
 }
 
+bool status_may_pass(enum status status)
+{
+    return status == STATUS_TIMEOUT || status == STATUS_UNREACHABLE || status == STATUS_UNAVAILABLE;
+}
+
 enum status error_set(struct error *err, enum status status, const char *fmt, ...)
 {
     if (err != NULL) {

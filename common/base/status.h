@@ -14,6 +14,7 @@
 #define STILLHOUSE_BASE_STATUS_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 
 #define MUSTCHECK __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -61,6 +62,9 @@ struct error {
 
 /* "not found" for STATUS_NOT_FOUND. A static string; any thread. */
 const char *status_text(enum status status);
+
+/* TIMEOUT, UNREACHABLE, UNAVAILABLE: what was asked is not at fault, the same may succeed later. */
+bool status_may_pass(enum status status) MUSTCHECK;
 
 /* Fills *err (which may be NULL) and returns `status`, so that failing is one line. Truncates. */
 enum status error_set(struct error *err, enum status status, const char *fmt, ...)

@@ -83,8 +83,8 @@ static bool served_queues(size_t row, size_t column)
 static bool usual_reasons(size_t row, size_t column)
 {
     (void)row;
-    return column == STATUS_UNREACHABLE || column == STATUS_TIMEOUT ||
-           column == STATUS_UNAVAILABLE || column == STATUS_FAILED || column == STATUS_GARBLED;
+    return status_may_pass((enum status)column) || column == STATUS_FAILED ||
+           column == STATUS_GARBLED;
 }
 
 /* Redis and the learning store speak no HTTP. */

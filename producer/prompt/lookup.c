@@ -250,8 +250,7 @@ static enum status wait_for_reply(struct redis_conn *conn, void *context, struct
 static bool may_pass(const struct waiting *waiting, enum status status)
 {
     return waiting->begun &&
-           (status == STATUS_UNREACHABLE || status == STATUS_UNAVAILABLE ||
-            status == STATUS_TIMEOUT || status == STATUS_OOM || status == STATUS_NOT_FOUND);
+           (status_may_pass(status) || status == STATUS_OOM || status == STATUS_NOT_FOUND);
 }
 
 /* Until the link tries again, but not beyond the wait. False when that is over. */

@@ -79,7 +79,7 @@ static bool is_untold(struct record_batch *batch, struct error *err)
     const enum status status = events_send(context_redis(batch->ctx), batch->ctx->queue,
                                            batch->parts, batch->refused, batch->count, err);
 
-    if (status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT || status == STATUS_UNAVAILABLE) {
+    if (status_may_pass(status)) {
         return true;
     }
     if (status != STATUS_OK && log_kind_allow("events", &suppressed)) {

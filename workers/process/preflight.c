@@ -68,11 +68,6 @@ static enum status look(struct redis_conn *conn, struct error *err)
     return status;
 }
 
-static bool is_passing(enum status status)
-{
-    return status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT || status == STATUS_UNAVAILABLE;
-}
-
 /* It is there, and it takes as long as it takes. */
 static bool is_loading(const struct error *err)
 {
@@ -92,7 +87,7 @@ enum status preflight_redis(const struct settings *settings, const sigset_t *sig
     *stopped = false;
     for (;;) {
         status = look(conn, err);
-        if (!is_passing(status) || (clock_now_ms() >= until_ms && !is_loading(err))) {
+        if (!status_may_pass(status) || (clock_now_ms() >= until_ms && !is_loading(err))) {
             break;
         }
         if (is_loading(err) && log_kind_allow("loading", &suppressed)) {

@@ -153,8 +153,7 @@ static bool has_library(struct context *ctx)
  * too, but of everything. */
 static bool is_outage(const struct context *ctx, enum status status)
 {
-    return status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT ||
-           status == STATUS_UNAVAILABLE || !redis_conn_is_open(ctx->clients.redis);
+    return status_may_pass(status) || !redis_conn_is_open(ctx->clients.redis);
 }
 
 static void complain(const char *queue, const struct ending *ending, const struct error *err)

@@ -91,7 +91,7 @@ static enum status order_some(struct context *ctx, const struct queue_items *ite
     long long suppressed = 0;
     size_t left_out = 0;
 
-    if (status == STATUS_UNREACHABLE || status == STATUS_TIMEOUT || status == STATUS_UNAVAILABLE) {
+    if (status_may_pass(status)) {
         return status;
     }
     for (size_t i = 0; i < items->count; i++) {

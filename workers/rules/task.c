@@ -41,8 +41,7 @@ bool failure_may_be_text(const struct error *err)
 
 bool failure_is_outage(const struct error *err)
 {
-    return !failure_may_be_text(err) || err->status == STATUS_TIMEOUT ||
-           err->status == STATUS_UNREACHABLE || err->status == STATUS_UNAVAILABLE;
+    return !failure_may_be_text(err) || status_may_pass(err->status);
 }
 
 enum verdict failure_verdict(const struct failure *failure)
