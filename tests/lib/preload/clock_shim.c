@@ -46,6 +46,9 @@ static void add_ms(struct timespec *now, int64_t ms)
     }
 }
 
+/* libc's names for these parameters are its own.
+ * NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
+
 /* By the system call, since an allocator asks for the time before any constructor has run. */
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
@@ -84,3 +87,5 @@ time_t time(time_t *out)
     }
     return now.tv_sec;
 }
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
