@@ -294,15 +294,12 @@ enum status views_mark(struct database *database, const struct view_group *group
 /* Who has it computes the group. */
 static int64_t lock_key(const struct view_group *group)
 {
-    const struct slice texts[] = {group->domain, group->name};
-    uint64_t hash =
-        UINT64_C(14695981039346656037) ^ (uint64_t)group->bucket ^ (uint64_t)group->view << 60;
+    const struct slice end = {"\xff", 1};
+    const struct slice texts[] = {group->domain, end, group->name, end};
+    uint64_t hash = SLICE_HASH ^ (uint64_t)group->bucket ^ (uint64_t)group->view << 60;
 
-    for (size_t i = 0; i < 2; i++) {
-        for (size_t k = 0; k < texts[i].bytes; k++) {
-            hash = (hash ^ (unsigned char)texts[i].data[k]) * UINT64_C(1099511628211);
-        }
-        hash = (hash ^ 0xff) * UINT64_C(1099511628211);
+    for (size_t i = 0; i < 4; i++) {
+        hash = slice_hash(hash, texts[i]);
     }
     return (int64_t)hash;
 }

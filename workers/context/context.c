@@ -200,13 +200,25 @@ const char *context_text(struct context *ctx, struct slice slice)
     return arena_copy(&ctx->arena, slice.data, slice.bytes);
 }
 
+struct slice context_keep(struct context *ctx, struct strbuf *bytes)
+{
+    strbuf_must(bytes);
+    const struct slice kept = {arena_copy(&ctx->arena, bytes->data, bytes->bytes), bytes->bytes};
+    strbuf_free(bytes);
+    return kept;
+}
+
+struct slice context_derive_id(struct context *ctx, struct slice id, const char *suffix)
+{
+    char *derived = arena_array(&ctx->arena, TEXT_ID_MAX + 1, 1);
+
+    return slice_of(text_derive_id(id.data, id.bytes, suffix, derived));
+}
+
 struct slice context_encode_result(struct context *ctx, const struct enrich_result *result)
 {
     struct strbuf packed = {0};
 
     bodies_encode_result(result, &packed);
-    strbuf_must(&packed);
-    const struct slice out = {arena_copy(&ctx->arena, packed.data, packed.bytes), packed.bytes};
-    strbuf_free(&packed);
-    return out;
+    return context_keep(ctx, &packed);
 }

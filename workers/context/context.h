@@ -35,6 +35,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/strbuf.h"
 #include "chroma/chroma.h"
 #include "config/settings.h"
 #include "context/upstreams.h"
@@ -118,6 +119,12 @@ enum status context_ask_time(struct context *ctx, int64_t *unix_ms, struct error
 
 /* NUL-terminated copy in the arena. */
 const char *context_text(struct context *ctx, struct slice slice);
+
+/* The bytes in the arena; empties the buffer. */
+struct slice context_keep(struct context *ctx, struct strbuf *bytes);
+
+/* text_derive_id, in the arena. */
+struct slice context_derive_id(struct context *ctx, struct slice id, const char *suffix);
 
 /* A result's body in the arena. */
 struct slice context_encode_result(struct context *ctx,

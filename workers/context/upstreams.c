@@ -377,12 +377,7 @@ bool upstreams_take_change(struct upstreams *upstreams, enum operation operation
 
 static struct written *written_of(struct upstreams *upstreams, const char *domain)
 {
-    uint64_t hash = 14695981039346656037u;
-
-    for (const char *c = domain; *c != '\0'; c++) {
-        hash = (hash ^ (unsigned char)*c) * 1099511628211u;
-    }
-    return &upstreams->written[hash % WRITTEN_DOMAINS];
+    return &upstreams->written[slice_hash(SLICE_HASH, slice_of(domain)) % WRITTEN_DOMAINS];
 }
 
 void upstreams_note_written(struct upstreams *upstreams, const char *domain, int64_t now_unix_ms)

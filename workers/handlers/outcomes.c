@@ -52,17 +52,7 @@ static struct slice encode(struct context *ctx, const struct outcome *outcome)
     struct strbuf bytes = {0};
 
     bodies_encode_record(&body, &bytes);
-    strbuf_must(&bytes);
-    const struct slice kept = {arena_copy(&ctx->arena, bytes.data, bytes.bytes), bytes.bytes};
-    strbuf_free(&bytes);
-    return kept;
-}
-
-static struct slice name(struct context *ctx, const struct job *job)
-{
-    char *id = arena_array(&ctx->arena, TEXT_ID_MAX + 1, 1);
-
-    return slice_of(text_derive_id(job->id.data, job->id.bytes, ".o", id));
+    return context_keep(ctx, &bytes);
 }
 
 /* Up to CALL_JOBS of them in one call. */
@@ -76,8 +66,9 @@ static void leave_some(struct context *ctx, const struct queue *queue,
     size_t full = 0;
 
     for (size_t i = 0; i < count; i++) {
-        items[i] = (struct queue_item){.id = name(ctx, outcomes[i].task->job),
-                                       .domain = outcomes[i].task->job->domain,
+        const struct job *job = outcomes[i].task->job;
+        items[i] = (struct queue_item){.id = context_derive_id(ctx, job->id, ".o"),
+                                       .domain = job->domain,
                                        .options = slice_of("priority=low"),
                                        .body = encode(ctx, &outcomes[i])};
     }

@@ -68,17 +68,7 @@ static struct slice encode(struct context *ctx, const struct part *part)
     struct strbuf bytes = {0};
 
     bodies_encode_vector(&body, &bytes);
-    strbuf_must(&bytes);
-    const struct slice kept = {arena_copy(&ctx->arena, bytes.data, bytes.bytes), bytes.bytes};
-    strbuf_free(&bytes);
-    return kept;
-}
-
-static struct slice name(struct context *ctx, const struct part *part)
-{
-    char *id = arena_array(&ctx->arena, TEXT_ID_MAX + 1, 1);
-
-    return slice_of(text_derive_id(part->job_id.data, part->job_id.bytes, ".v", id));
+    return context_keep(ctx, &bytes);
 }
 
 /* What Redis refuses now it would refuse again: only where it was not to be had is it asked again.
@@ -118,10 +108,11 @@ enum status descriptions_order(struct context *ctx, const struct part *parts,
     TRY(queue_init(&queue, ctx->settings->prefix, job_kinds[KIND_vector].name, err));
     for (size_t i = 0; i < count; i++) {
         if (refused[i].status == STATUS_OK && parts[i].body.task_description.bytes > 0) {
-            each[wanted++] = (struct queue_item){.id = name(ctx, &parts[i]),
-                                                 .domain = parts[i].domain,
-                                                 .options = slice_of("priority=low"),
-                                                 .body = encode(ctx, &parts[i])};
+            each[wanted++] =
+                (struct queue_item){.id = context_derive_id(ctx, parts[i].job_id, ".v"),
+                                    .domain = parts[i].domain,
+                                    .options = slice_of("priority=low"),
+                                    .body = encode(ctx, &parts[i])};
         }
     }
     for (size_t from = 0; from < wanted; from += CALL_JOBS) {

@@ -66,12 +66,8 @@ void tiers_free(struct tiers *tiers)
 /* Where it stands, or would. */
 static char **slot_of(const struct names *names, struct slice domain)
 {
-    uint64_t hash = 14695981039346656037u;
+    size_t at = (size_t)slice_hash(SLICE_HASH, domain) & (names->slot_count - 1);
 
-    for (size_t i = 0; i < domain.bytes; i++) {
-        hash = (hash ^ (unsigned char)domain.data[i]) * 1099511628211u;
-    }
-    size_t at = (size_t)hash & (names->slot_count - 1);
     while (names->slots[at] != NULL && !slice_equal(slice_of(names->slots[at]), domain)) {
         at = (at + 1) & (names->slot_count - 1);
     }
