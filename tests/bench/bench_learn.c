@@ -188,24 +188,6 @@ struct asker {
     struct bench_samples *samples; /* one a question */
 };
 
-/* What a question is asked with: of the execution, else what it falls back to. False: it needs
- * something else. */
-static bool give(const struct store_question *question, const struct execution *of,
-                 struct slice given[QUESTION_PARAMETERS_MAX])
-{
-    for (size_t i = 0; i < QUESTION_PARAMETERS_MAX && question->parameters[i].name != NULL; i++) {
-        const char *name = question->parameters[i].name;
-        given[i] = strcmp(name, "domain") == 0      ? slice_of(of->domain)
-                   : strcmp(name, "task-id") == 0   ? slice_of(of->task)
-                   : strcmp(name, "task-type") == 0 ? slice_of(of->type)
-                                                    : (struct slice){NULL, 0};
-        if (given[i].data == NULL && question->parameters[i].fallback == NULL) {
-            return false;
-        }
-    }
-    return strcmp(question->name, "export") != 0;
-}
-
 static void ask_store(struct store *store, const struct store_question *question,
                       const struct slice given[QUESTION_PARAMETERS_MAX])
 {
@@ -251,7 +233,7 @@ static void ask(const struct asked *whom, size_t which, long i, struct bench_sam
     struct execution of = {0};
 
     execution_make(&of, &executions, i % record_count);
-    if (!give(&questions[which], &of, given)) {
+    if (!execution_give(&questions[which], &of, given)) {
         return;
     }
     const int64_t begin_ns = clock_now_ns();

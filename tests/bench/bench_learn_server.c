@@ -216,23 +216,6 @@ static void measure_copy(const char *name)
 
 /* ---- ask ------------------------------------------------------------------------------------- */
 
-/* False: it needs something that an execution does not say, or reads all there is. */
-static bool give(const struct store_question *question, const struct execution *of,
-                 struct slice given[QUESTION_PARAMETERS_MAX])
-{
-    for (size_t i = 0; i < QUESTION_PARAMETERS_MAX && question->parameters[i].name != NULL; i++) {
-        const char *name = question->parameters[i].name;
-        given[i] = strcmp(name, "domain") == 0      ? slice_of(of->domain)
-                   : strcmp(name, "task-id") == 0   ? slice_of(of->task)
-                   : strcmp(name, "task-type") == 0 ? slice_of(of->type)
-                                                    : (struct slice){NULL, 0};
-        if (given[i].data == NULL && question->parameters[i].fallback == NULL) {
-            return false;
-        }
-    }
-    return question->sql != NULL && strcmp(question->name, "export") != 0;
-}
-
 static void ask(struct store *store, const struct store_question *question,
                 const struct execution *of, struct bench_samples *samples)
 {
@@ -241,7 +224,7 @@ static void ask(struct store *store, const struct store_question *question,
     struct error err = {0};
     struct rows rows;
 
-    if (!give(question, of, given)) {
+    if (!execution_give(question, of, given)) {
         return;
     }
     const int64_t began_ns = clock_now_ns();

@@ -125,3 +125,19 @@ void execution_demand(struct execution *out, const struct executions *of, long i
     out->part.body.strictness = slice_of("high");
     out->part.body.reason = slice_of("it is what others build on");
 }
+
+bool execution_give(const struct store_question *question, const struct execution *of,
+                    struct slice given[QUESTION_PARAMETERS_MAX])
+{
+    for (size_t i = 0; i < QUESTION_PARAMETERS_MAX && question->parameters[i].name != NULL; i++) {
+        const char *name = question->parameters[i].name;
+        given[i] = strcmp(name, "domain") == 0      ? slice_of(of->domain)
+                   : strcmp(name, "task-id") == 0   ? slice_of(of->task)
+                   : strcmp(name, "task-type") == 0 ? slice_of(of->type)
+                                                    : (struct slice){NULL, 0};
+        if (given[i].data == NULL && question->parameters[i].fallback == NULL) {
+            return false;
+        }
+    }
+    return question->sql != NULL && strcmp(question->name, "export") != 0;
+}

@@ -5,6 +5,7 @@
 #ifndef STILLHOUSE_TESTS_BENCH_EXECUTIONS_H
 #define STILLHOUSE_TESTS_BENCH_EXECUTIONS_H
 
+#include "learn/questions.h"
 #include "learn/store.h"
 
 struct executions {
@@ -30,5 +31,10 @@ void execution_rate(struct execution *out, const struct executions *of, long i);
 
 /* What is asked of quality in the domain of number i. */
 void execution_demand(struct execution *out, const struct executions *of, long i);
+
+/* What a question is asked with: of the execution, else what it falls back to. False: it needs what
+ * no execution says, or reads all there is. */
+bool execution_give(const struct store_question *question, const struct execution *of,
+                    struct slice given[QUESTION_PARAMETERS_MAX]);
 
 #endif

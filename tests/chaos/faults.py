@@ -92,13 +92,17 @@ class Faults:
 
 # ---- workers ----
 
+def kill_and_start(worker, chance, shortest):
+    worker.kill()
+    away = chance.uniform(shortest, 1.5)
+    time.sleep(away)
+    worker.start()
+    return f"{worker.name}, started again after {away:.1f} s"
+
+
 def worker_killed(faults, chance):
     with faults.some_worker(chance) as worker:
-        worker.kill()
-        away = chance.uniform(0.1, 1.5)
-        time.sleep(away)
-        worker.start()
-        return f"{worker.name}, started again after {away:.1f} s"
+        return kill_and_start(worker, chance, 0.1)
 
 
 def worker_terminated(faults, chance):
@@ -319,11 +323,7 @@ def some_recorder(faults, chance):
 
 def recorder_killed(faults, chance):
     with some_recorder(faults, chance) as recorder:
-        recorder.kill()
-        away = chance.uniform(0, 1.5)
-        time.sleep(away)
-        recorder.start()
-        return f"{recorder.name}, started again after {away:.1f} s"
+        return kill_and_start(recorder, chance, 0)
 
 
 def recorder_stopped(faults, chance):

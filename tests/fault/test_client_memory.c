@@ -3,39 +3,9 @@
  * to fail. No call crashes, leaks (the sanitizers say), or half does its work: what it returns with
  * another status than OK is nothing, and the next call is a good one. */
 #include "client_fixture.h"
+#include "short_memory.h"
 
 enum { FAILURES_MAX = 3000 };
-
-/* ---- allocations that fail ----------------------------------------------------------------- */
-
-static _Thread_local int until_failure; /* 0 = none does; this thread only */
-
-static bool fails(void)
-{
-    return until_failure > 0 && --until_failure == 0;
-}
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-
-void *__wrap_malloc(size_t bytes)
-{
-    return fails() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return fails() ? NULL : __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *old, size_t bytes)
-{
-    return fails() ? NULL : __real_realloc(old, bytes);
-}
 
 /* ---- the calls ----------------------------------------------------------------------------- */
 
@@ -293,10 +263,10 @@ static void try_call(const char *name, stillhouse_status (*call)(void), stillhou
 
     for (; failed && n < FAILURES_MAX; n++) {
         client = open_client(&options);
-        until_failure = n;
+        short_memory = n;
         const stillhouse_status status = call();
-        failed = until_failure == 0;
-        until_failure = 0;
+        failed = short_memory == 0;
+        short_memory = 0;
         cr_assert(status == good || status == STILLHOUSE_FAILED ||
                       status == STILLHOUSE_UNREACHABLE ||
                       (with_outbox && status == STILLHOUSE_KEPT),
@@ -363,10 +333,10 @@ Test(client_memory, what_waits_in_an_outbox_goes_or_stays)
         url = redis.url;
         stillhouse_options back = options_now();
         client = open_client(&back);
-        until_failure = n;
+        short_memory = n;
         (void)a_flush();
-        failed = until_failure == 0;
-        until_failure = 0;
+        failed = short_memory == 0;
+        short_memory = 0;
         clock_sleep_ms(2);
         IS(a_flush(), STILLHOUSE_OK);
         uint64_t aside = 99;
@@ -389,17 +359,17 @@ Test(client_memory, opening_and_closing)
     with_outbox = true;
     for (; failed && n < FAILURES_MAX; n++) {
         const stillhouse_options options = options_now();
-        until_failure = n;
+        short_memory = n;
         const stillhouse_status status = stillhouse_open(&options, &client);
-        failed = until_failure == 0;
-        until_failure = 0;
+        failed = short_memory == 0;
+        short_memory = 0;
         cr_assert(status == STILLHOUSE_OK || (failed && status != STILLHOUSE_OK && client == NULL));
         cr_assert(status == STILLHOUSE_OK || stillhouse_open_error()[0] != '\0');
         if (client != NULL) { /* what a prompt counted goes out in close */
             (void)a_prompt_of("known");
-            until_failure = n;
+            short_memory = n;
             stillhouse_close(client);
-            until_failure = 0;
+            short_memory = 0;
         }
         client = NULL;
     }

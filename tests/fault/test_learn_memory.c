@@ -9,41 +9,11 @@
 
 #include "learn_fixture.h"
 #include "ok.h"
+#include "short_memory.h"
 
 enum { FAILURES_MAX = 400 };
 
 static const int64_t NOW = LEARN_DAY + 1000;
-
-/* ---- allocations that fail ------------------------------------------------------------------- */
-
-static int until_failure; /* 0 = none does */
-
-static bool fails(void)
-{
-    return until_failure > 0 && --until_failure == 0;
-}
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-
-void *__wrap_malloc(size_t bytes)
-{
-    return fails() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return fails() ? NULL : __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *old, size_t bytes)
-{
-    return fails() ? NULL : __real_realloc(old, bytes);
-}
 
 /* ---- what is done ---------------------------------------------------------------------------- */
 
@@ -140,11 +110,11 @@ static enum status restore(void)
     store_close(learn_store);
     learn_store = NULL;
     enum status status = store_restore(learn_path, copy, &err);
-    const int failures = until_failure;
-    until_failure = 0;
+    const int failures = short_memory;
+    short_memory = 0;
     struct error nobody = {0};
     const enum status opened = store_open(learn_path, STORE_WRITE, &learn_store, &nobody);
-    until_failure = failures;
+    short_memory = failures;
     return status != STATUS_OK ? status : opened;
 }
 
@@ -176,9 +146,9 @@ Test(learn_memory, whatever_fails_for_want_of_memory_leaves_nothing_and_may_be_d
             if (is_open) {
                 learn_dump(&before);
             }
-            until_failure = failure;
+            short_memory = failure;
             status = all[i]();
-            until_failure = 0;
+            short_memory = 0;
             cr_assert(status == STATUS_OK || status == STATUS_OOM, "call %zu, allocation %d: %s", i,
                       failure, err.text);
             failed += status == STATUS_OOM;

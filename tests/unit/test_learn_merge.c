@@ -84,6 +84,20 @@ Test(learn_merge, every_kind_of_value_has_its_json)
     }
 }
 
+/* A part of its own with one key more. */
+static void merge_key(struct stored *stored, int i)
+{
+    char key[16];
+    char job[16];
+
+    snprintf(key, sizeof key, "k%03d", i);
+    snprintf(job, sizeof job, "j%d", i);
+    char *kept = arena_copy(&arena, key, sizeof key);
+    struct part part = outcome(arena_copy(&arena, job, sizeof job), 1);
+    put_pair(&part, kept, (struct meta_value){.type = META_INT, .integer = i});
+    merge(stored, &part);
+}
+
 Test(learn_merge, of_more_keys_than_a_row_keeps_the_first_stay_whatever_the_order)
 {
     enum { KEYS = 300 };
@@ -91,24 +105,10 @@ Test(learn_merge, of_more_keys_than_a_row_keeps_the_first_stay_whatever_the_orde
     struct stored down = {0};
 
     for (int i = 0; i < KEYS; i++) {
-        char key[16];
-        char job[16];
-        snprintf(key, sizeof key, "k%03d", i);
-        snprintf(job, sizeof job, "j%d", i);
-        char *kept = arena_copy(&arena, key, sizeof key);
-        struct part part = outcome(arena_copy(&arena, job, sizeof job), 1);
-        put_pair(&part, kept, (struct meta_value){.type = META_INT, .integer = i});
-        merge(&up, &part);
+        merge_key(&up, i);
     }
     for (int i = KEYS - 1; i >= 0; i--) {
-        char key[16];
-        char job[16];
-        snprintf(key, sizeof key, "k%03d", i);
-        snprintf(job, sizeof job, "j%d", i);
-        char *kept = arena_copy(&arena, key, sizeof key);
-        struct part part = outcome(arena_copy(&arena, job, sizeof job), 1);
-        put_pair(&part, kept, (struct meta_value){.type = META_INT, .integer = i});
-        merge(&down, &part);
+        merge_key(&down, i);
     }
     cr_assert(slice_equal(up.metadata, down.metadata));
     cr_assert_not_null(memmem(up.metadata.data, up.metadata.bytes, "\"k255\":", 7));
