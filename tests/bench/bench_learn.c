@@ -6,9 +6,12 @@
  *   ask    each question by one asker, once all views are computed
  *   load   executions come in at a steady rate through the queue and a worker, while askers,
  *          each on a connection of its own, ask one question after the other, without pauses:
- *          first of the file, then of the recorder over HTTP
- *   drain  a full queue through one worker into the same store, then as many bare upserts into
+ *          first of the store, then of the recorder over HTTP
+ *   drain  a full queue through workers into the same store, then as many bare upserts into
  *          the other file
+ *
+ * --postgres 1: all of it in a database on a server of its own, which syncs each commit, beside no
+ * bare upserts (bench_learn_server has them).
  *
  * How late a record stands is counted from when it was due to be sent to the event that follows
  * it; how stale the views are is what the store says ten times a second.
@@ -18,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "bare.h"
 #include "bare_http.h"
@@ -28,6 +30,7 @@
 #include "executions.h"
 #include "flags.h"
 #include "learn/questions.h"
+#include "postgres.h"
 #include "queue/enqueue.h"
 #include "support.h"
 
@@ -52,6 +55,8 @@ static long rate = 500;
 static long seconds = 30;
 static long asker_count = 4;
 static long drain_count = 20000;
+static struct flag_list drain_workers = {{1}, 1};
+static long on_server = 0;
 static const char *group = "learn";
 
 /* Nothing expires while it is counted. */
@@ -60,6 +65,7 @@ static const char *group = "learn";
 static struct executions executions;
 static long sent_count; /* of this round, behind those that were put */
 static struct test_server redis;
+static struct test_postgres server;
 
 static void must(enum status status, const struct error *err)
 {
@@ -161,7 +167,7 @@ static void measure_views(const char *path, long round)
 {
     struct store *store = NULL;
     struct error err = {0};
-    struct stat at;
+    int64_t bytes = 0;
     size_t left = 1;
 
     must(store_open(path, STORE_WRITE, &store, &err), &err);
@@ -170,19 +176,17 @@ static void measure_views(const char *path, long round)
         must(store_refresh(store, clock_unix_ms(), 200, &left, &err), &err);
     }
     print("all views computed", round, (double)(clock_now_ns() - begin_ns) / 1e9, "s", true);
-    store_close(store); /* which moves all of the log into the file */
-    if (stat(path, &at) != 0) {
-        bench_fail("no %s", path);
-    }
-    print("file", round, (double)at.st_size / 1e6, "MB", true);
+    must(database_bytes(store_database(store), &bytes, NULL, &err), &err);
+    store_close(store);
+    print(on_server ? "database" : "file", round, (double)bytes / 1e6, "MB", true);
 }
 
 /* ---- ask ------------------------------------------------------------------------------------- */
 
 struct asker {
     pthread_t thread;
-    const char *path; /* of the file */
-    const char *url;  /* of the recorder's endpoint; NULL: the file is asked */
+    const char *path; /* of the store */
+    const char *url;  /* of the recorder's endpoint; NULL: the store is asked */
     long number;
     atomic_bool *ends;
     struct bench_samples *samples; /* one a question */
@@ -457,7 +461,7 @@ static void add_all(struct bench_samples *to, const struct bench_samples *from)
     }
 }
 
-/* `url` NULL: the file is asked. */
+/* `url` NULL: the store is asked. */
 static void ask_meanwhile(struct traffic *traffic, const char *path, const char *url,
                           struct bench_samples *samples)
 {
@@ -529,33 +533,39 @@ static void fill(void *context)
     }
 }
 
-static void measure_drain(const char *path, struct bare_learn *bare, long round)
+static void measure_drain(const char *path, long workers, long round)
 {
     const char *const flags[] = {RECORDER, path, NULL};
     struct traffic traffic = {.conn = bench_connect(&redis), .first = sent_count};
     struct error err = {0};
-    const long first = record_count + sent_count;
+    char series[60];
 
     must(queue_init(&traffic.queue, "sh", "record", &err), &err);
     struct drain drain = {.redis = &redis,
                           .flags = flags,
                           .queue = &traffic.queue,
-                          .workers = 1,
+                          .workers = workers,
                           .jobs = drain_count,
                           .fill = fill,
                           .context = &traffic};
     drain_run(&drain);
     redis_conn_free(traffic.conn);
     sent_count += drain_count;
-    const bool checked = drain.checked && executions_in(path) == first + drain_count;
-    print("recorder, 1 worker", round, (double)drain_count / drain.seconds, "records/s", checked);
-    print("recorder CPU a 1,000 records", round, drain.worker_cpu_s * 1e6 / (double)drain_count,
-          "ms", checked);
-    print("recorder, resident, loaded", round, (double)drain.worker_peak_kib / 1024, "MiB",
-          checked);
-    if (bare == NULL) {
-        return;
+    const bool checked = drain.checked && executions_in(path) == record_count + sent_count;
+    snprintf(series, sizeof series, "recorder, %ld worker%s", workers, workers == 1 ? "" : "s");
+    print(series, round, (double)drain_count / drain.seconds, "records/s", checked);
+    if (workers == 1) {
+        print("recorder CPU a 1,000 records", round, drain.worker_cpu_s * 1e6 / (double)drain_count,
+              "ms", checked);
+        print("recorder, resident, loaded", round, (double)drain.worker_peak_kib / 1024, "MiB",
+              checked);
     }
+}
+
+/* As many as a drain has. */
+static void measure_bare(struct bare_learn *bare, long round)
+{
+    const long first = record_count + sent_count;
     int64_t bare_ns = 0;
     for (long at = 0; at < drain_count;) {
         const size_t count = make_batch(first + at, first + drain_count);
@@ -572,17 +582,23 @@ static void measure_drain(const char *path, struct bare_learn *bare, long round)
 
 static void measure(const char *folder, long round)
 {
-    char path[300];
+    char path[TEST_POSTGRES_URL];
     char bare_path[300];
+    char name[40];
     struct bare_learn *bare = NULL;
     struct store *empty = NULL;
     struct error err = {0};
 
-    snprintf(path, sizeof path, "%s/learn-%ld.db", folder, round);
+    if (on_server) {
+        snprintf(name, sizeof name, "learn_%ld", round);
+        test_postgres_database(&server, name, path);
+    } else {
+        snprintf(path, sizeof path, "%s/learn-%ld.db", folder, round);
+    }
     snprintf(bare_path, sizeof bare_path, "%s/bare-%ld.db", folder, round);
     sent_count = 0;
     executions = (struct executions){record_count, days, domains, clock_unix_ms()};
-    if (with_bare != 0) {
+    if (with_bare && !on_server) {
         must(store_open(bare_path, STORE_WRITE, &empty, &err), &err); /* the same tables */
         store_close(empty);
         bare = bare_learn_open(bare_path);
@@ -594,10 +610,11 @@ static void measure(const char *folder, long round)
         measure_load(path, false, round);
         measure_load(path, true, round);
     }
-    if (drain_count > 0) {
-        measure_drain(path, bare, round);
+    for (size_t i = 0; drain_count > 0 && i < drain_workers.count; i++) {
+        measure_drain(path, drain_workers.values[i], round);
     }
     if (bare != NULL) {
+        measure_bare(bare, round);
         bare_learn_close(bare);
     }
 }
@@ -614,7 +631,9 @@ int main(int argc, char **argv)
         {"--rate", FLAG_NUMBER, &rate, "records a second that come in while one asks; 0: none"},
         {"--seconds", FLAG_NUMBER, &seconds, "for how long"},
         {"--askers", FLAG_NUMBER, &asker_count, "that ask at once, up to 16"},
-        {"--drain", FLAG_NUMBER, &drain_count, "records that one worker drains; 0: none"},
+        {"--drain", FLAG_NUMBER, &drain_count, "records that workers drain; 0: none"},
+        {"--workers", FLAG_LIST, &drain_workers, "that drain them at once"},
+        {"--postgres", FLAG_NUMBER, &on_server, "1: on a server, not in a file"},
         {"--rounds", FLAG_NUMBER, &rounds, "rounds"},
         {"--round", FLAG_NUMBER, &first_round, "number of the first round"},
         {"--group", FLAG_TEXT, &group, "name of the group in the figures"},
@@ -629,6 +648,9 @@ int main(int argc, char **argv)
                    "or more",
                    BATCH_MAX, ASKERS_MAX);
     }
+    if (on_server && !test_postgres_start(&server, true)) {
+        return BENCH_SKIPPED;
+    }
     test_folder_make(folder, sizeof folder);
     test_redis_start(&redis, NULL);
     for (long round = first_round; round < first_round + rounds; round++) {
@@ -636,5 +658,6 @@ int main(int argc, char **argv)
     }
     test_server_stop(&redis);
     test_folder_remove(folder);
+    test_postgres_stop(&server);
     return 0;
 }

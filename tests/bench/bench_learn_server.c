@@ -1,9 +1,10 @@
-/* The learning store on a server of PostgreSQL of its own, which syncs each commit.
+/* What goes into the learning store on a server of PostgreSQL in a second, which syncs each commit
+ * (bench_learn --postgres 1: what a recorder puts, and what questions take).
  *
- *   put      executions by store_put, by 1, 2 and 4 writers at once that share them
- *   upsert   the same rows, read from the store, by prepared upserts in pipelines of a batch, into
- * a table with the same columns and indexes copy     all of them by one COPY into such a table ask
- * each question, once all views are computed
+ *   put     executions by store_put, by 1, 2 and 4 writers at once that share them
+ *   upsert  the same rows, read from the store, by prepared upserts in pipelines of a batch into a
+ *           table with the same columns and indexes
+ *   copy    the same rows by COPY, a slice at a time, into such a table
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -14,15 +15,18 @@
 #include "base/clock.h"
 #include "executions.h"
 #include "flags.h"
-#include "learn/questions.h"
+#include "learn/store.h"
 #include "postgres.h"
 #include "support.h"
 
-enum { BATCH_MAX = 1024, WRITERS_MAX = 16, COLUMNS_MOST = 64 };
+enum { BATCH_MAX = 1024, WRITERS_MAX = 16, COLUMNS_MOST = 64, COPIED = 100000 };
 
 static long record_count = 100000;
 static long batch = 64;
-static long asks = 200;
+static long rounds = 1;
+static long first_round = 0;
+static long round_now;
+static const char *group = "learn-server";
 static struct flag_list writer_counts = {{1, 2, 4}, 3};
 
 static struct test_postgres server;
@@ -35,17 +39,17 @@ static void must(enum status status, const struct error *err)
     }
 }
 
-static void print(const char *series, const char *variant, double value, const char *unit)
+static void print(const char *series, double per_second)
 {
-    const struct bench_figure figure = {"learn_server", series, variant,      0,
-                                        value,          unit,   record_count, true};
+    const struct bench_figure figure = {group,      series,      series,       round_now,
+                                        per_second, "records/s", record_count, true};
 
     bench_print(&figure, "\"batch\": %ld", batch);
 }
 
-static double per_second(int64_t began_ns)
+static double records_per_second(int64_t took_ns)
 {
-    return (double)record_count * 1e9 / (double)(clock_now_ns() - began_ns);
+    return (double)record_count * 1e9 / (double)took_ns;
 }
 
 /* ---- put ------------------------------------------------------------------------------------- */
@@ -82,7 +86,7 @@ static void *write_share(void *argument)
 static void measure_put(const char *url, long writers)
 {
     struct writer list[WRITERS_MAX];
-    char variant[60];
+    char series[60];
     const int64_t began_ns = clock_now_ns();
 
     for (long i = 0; i < writers; i++) {
@@ -96,8 +100,8 @@ static void measure_put(const char *url, long writers)
     for (long i = 0; i < writers; i++) {
         pthread_join(list[i].thread, NULL);
     }
-    snprintf(variant, sizeof variant, "put, %ld at once", writers);
-    print("put", variant, per_second(began_ns), "records/s");
+    snprintf(series, sizeof series, "store_put, %ld at once", writers);
+    print(series, records_per_second(clock_now_ns() - began_ns));
 }
 
 /* ---- bare ------------------------------------------------------------------------------------ */
@@ -188,7 +192,7 @@ static void measure_upsert(const char *url)
     }
     must(rows_end(&rows), &err);
     took_ns += upsert_batch(&bare, with, sets);
-    print("upsert", "bare upserts", (double)record_count * 1e9 / (double)took_ns, "records/s");
+    print("bare upserts", records_per_second(took_ns));
     store_close(bare.store);
     store_close(bare.to);
     arena_free(&bare.arena);
@@ -198,70 +202,46 @@ static void measure_copy(const char *name)
 {
     char columns[2000];
     char sql[5000];
+    int64_t took_ns = 0;
 
     test_postgres_ask(&server, name,
                       "SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute"
                       " WHERE attrelid = 'stillhouse.executions'::regclass AND attnum > 0"
                       " AND NOT attisdropped AND attgenerated = '' AND attname <> 'id'",
                       columns, sizeof columns);
-    snprintf(sql, sizeof sql, "COPY stillhouse.executions (%s) TO '%s/copied'", columns,
-             server.folder);
-    test_postgres_ask(&server, name, sql, NULL, 0);
     test_postgres_ask(&server, name, "TRUNCATE stillhouse.bare", NULL, 0);
-    snprintf(sql, sizeof sql, "COPY stillhouse.bare (%s) FROM '%s/copied'", columns, server.folder);
-    const int64_t began_ns = clock_now_ns();
-    test_postgres_ask(&server, name, sql, NULL, 0);
-    print("copy", "one COPY", per_second(began_ns), "records/s");
+    for (long from = 0; from < record_count; from += COPIED) {
+        snprintf(sql, sizeof sql,
+                 "COPY (SELECT %s FROM stillhouse.executions ORDER BY id OFFSET %ld LIMIT %d)"
+                 " TO '%s/copied'",
+                 columns, from, COPIED, server.folder);
+        test_postgres_ask(&server, name, sql, NULL, 0);
+        snprintf(sql, sizeof sql, "COPY stillhouse.bare (%s) FROM '%s/copied'", columns,
+                 server.folder);
+        const int64_t began_ns = clock_now_ns();
+        test_postgres_ask(&server, name, sql, NULL, 0);
+        took_ns += clock_now_ns() - began_ns;
+    }
+    print("COPY", records_per_second(took_ns));
 }
 
-/* ---- ask ------------------------------------------------------------------------------------- */
-
-static void ask(struct store *store, const struct store_question *question,
-                const struct execution *of, struct bench_samples *samples)
+static void measure(void)
 {
-    struct slice given[QUESTION_PARAMETERS_MAX] = {{NULL, 0}};
-    struct value with[QUESTION_PARAMETERS_MAX];
-    struct error err = {0};
-    struct rows rows;
+    char url[TEST_POSTGRES_URL];
+    char name[40];
 
-    if (!execution_give(question, of, given)) {
-        return;
-    }
-    const int64_t began_ns = clock_now_ns();
-    must(question_take(question, given, with, &err), &err);
-    must(question_ask(store_database(store), question, with, clock_unix_ms(), &rows, &err), &err);
-    while (rows_next(&rows, &err) == ROWS_ONE) {
-    }
-    must(rows_end(&rows), &err);
-    bench_add(samples, (double)(clock_now_ns() - began_ns) / 1e3);
-}
-
-static void measure_questions(const char *url)
-{
-    struct bench_samples samples = {0};
-    struct store *store = NULL;
-    struct execution of;
-    struct error err = {0};
-    size_t left = 1;
-    const int64_t began_ns = clock_now_ns();
-
-    must(store_open(url, STORE_WRITE, &store, &err), &err);
-    while (left > 0) {
-        must(store_refresh(store, executions.now_ms, 256, &left, &err), &err);
-    }
-    print("views", "all groups of the views", (double)(clock_now_ns() - began_ns) / 1e9, "s");
-    for (size_t which = 0; which < questions_count; which++) {
-        bench_reset(&samples);
-        for (long i = 0; i < asks; i++) {
-            execution_make(&of, &executions, i * 7919 % record_count);
-            ask(store, &questions[which], &of, &samples);
+    executions = (struct executions){record_count, 30, 10, clock_unix_ms()};
+    for (size_t i = 0; i < writer_counts.count; i++) {
+        if (writer_counts.values[i] < 1 || writer_counts.values[i] > WRITERS_MAX) {
+            bench_fail("--writers: expected 1 to %d", WRITERS_MAX);
         }
-        if (samples.count > 0) {
-            print(questions[which].name, "p95", bench_quantile(&samples, .95) / 1e3, "ms");
-        }
+        snprintf(name, sizeof name, "put_%ld_%zu", round_now, i);
+        test_postgres_database(&server, name, url);
+        measure_put(url, writer_counts.values[i]);
     }
-    store_close(store);
-    free(samples.us);
+    test_postgres_ask(&server, name, "ANALYZE", NULL, 0);
+    measure_upsert(url);
+    measure_copy(name);
 }
 
 int main(int argc, char **argv)
@@ -270,10 +250,10 @@ int main(int argc, char **argv)
         {"--records", FLAG_NUMBER, &record_count, "executions that are put"},
         {"--batch", FLAG_NUMBER, &batch, "records a transaction, up to 1024"},
         {"--writers", FLAG_LIST, &writer_counts, "that put at once, up to 16"},
-        {"--asks", FLAG_NUMBER, &asks, "times a question"},
+        {"--rounds", FLAG_NUMBER, &rounds, "rounds"},
+        {"--round", FLAG_NUMBER, &first_round, "number of the first round"},
+        {"--group", FLAG_TEXT, &group, "name of the group in the figures"},
     };
-    char url[TEST_POSTGRES_URL];
-    char name[40];
 
     flags_parse(argc, argv, "The learning store on a server of PostgreSQL.", flags,
                 sizeof flags / sizeof flags[0]);
@@ -281,21 +261,11 @@ int main(int argc, char **argv)
         bench_fail("--batch: expected 1 to %d; --records: 1 or more", BATCH_MAX);
     }
     if (!test_postgres_start(&server, true)) {
-        return 0;
+        return BENCH_SKIPPED;
     }
-    executions = (struct executions){record_count, 30, 10, clock_unix_ms()};
-    for (size_t i = 0; i < writer_counts.count; i++) {
-        if (writer_counts.values[i] < 1 || writer_counts.values[i] > WRITERS_MAX) {
-            bench_fail("--writers: expected 1 to %d", WRITERS_MAX);
-        }
-        snprintf(name, sizeof name, "put_%zu", i);
-        test_postgres_database(&server, name, url);
-        measure_put(url, writer_counts.values[i]);
+    for (round_now = first_round; round_now < first_round + rounds; round_now++) {
+        measure();
     }
-    test_postgres_ask(&server, name, "ANALYZE", NULL, 0);
-    measure_upsert(url);
-    measure_copy(name);
-    measure_questions(url);
     test_postgres_stop(&server);
     return 0;
 }

@@ -148,10 +148,17 @@ def executions(size):
     kinds = ([("90 days", dict(records=315000, days=90)),
               ("1,000,000, 10 domains", dict(records=1000000)),
               ("1,000,000, 1 domain", dict(records=1000000, domains=1)),
-              ("1,000,000, 100 domains", dict(records=1000000, domains=100))] if size == FULL else
+              ("1,000,000, 100 domains", dict(records=1000000, domains=100)),
+              ("1,000,000, on a server", dict(records=1000000, postgres=1))] if size == FULL else
              [("90 days", dict(records=1000, days=90, asks=5, seconds=1, drain=0))])
     return [Command("bench_learn", flags(bare=0, batch=1024, **values), label)
             for label, values in kinds]
+
+
+def learn_server(size):
+    records, drain = (100000, dict()) if size == FULL else (1000, dict(asks=5, seconds=1, drain=1000))
+    return [Command("bench_learn_server", flags(records=records)),
+            Command("bench_learn", flags(records=records, postgres=1, workers=[1, 2, 4], **drain))]
 
 
 CHROMA_FULL = dict(queries=5120, records=6000)
@@ -249,6 +256,14 @@ GROUPS = [
                   Ratio("recorder, 1 worker / bare upserts", "recorder, 1 worker",
                         "bare upserts, behind those")],
           plots=[bars("learn", "Executions into the learning store", "records/s")]),
+    Group("learn-server", "the same on a server of PostgreSQL that syncs each commit, by 1, 2 and 4 "
+          "recorders, next to bare upserts and COPY", group_flag(learn_server, "learn-server"),
+          rounds=1,
+          ratios=[Ratio(f"{who} / {bare}", who, bare)
+                  for who in ("recorder, 1 worker", "recorder, 2 workers", "recorder, 4 workers")
+                  for bare in ("bare upserts", "COPY")],
+          plots=[bars("learn-server", "Executions into the learning store on a server",
+                      "records/s")]),
     Group("outbox", "jobs that wait on the disk while Redis is away, and are sent when it is back",
           one("bench_outbox", dict(single=2000, many=100000), dict(single=20, many=500)),
           ratios=[Ratio("kept one by one / bare append", "kept one by one", "bare append")],
@@ -359,12 +374,18 @@ TARGETS = [
            "slowest question, 4 at once over HTTP, 500 records/s, p95", "<", 100),
     Target("age of the oldest stale figure meanwhile, p95 (s)", "learn",
            "age of the oldest stale figure, 4 at once, 500 records/s, p95", "<", 10),
+    Target("slowest question at 100,000 executions on a server, p95 (ms)", "learn-server",
+           "slowest question, p95", "<", 20),
+    Target("the same, 4 at once, 500 records/s coming in (ms)", "learn-server",
+           "slowest question, 4 at once, 500 records/s, p95", "<", 100),
+    Target("age of the oldest stale figure meanwhile, p95 (s)", "learn-server",
+           "age of the oldest stale figure, 4 at once, 500 records/s, p95", "<", 10),
     Target("file of 100,000 executions (MB)", "learn", "file", "<", 150),
     Target("file of 90 days at 3,500 executions a day (MB)", "growth-learn", "file, 90 days", "<",
            500),
-    *(Target(f"slowest question at 1,000,000 executions of {of}, p95 (ms)", "growth-learn",
+    *(Target(f"slowest question at 1,000,000 executions, {of}, p95 (ms)", "growth-learn",
              f"slowest question, p95, 1,000,000, {of}", "<", 100)
-      for of in ("1 domain", "10 domains", "100 domains")),
+      for of in ("1 domain", "10 domains", "100 domains", "on a server")),
     Target("prompt from Redis cache / bare GET", "lookup", "prompt from Redis / bare GET", ">=", 0.9),
     Target("prompts from memory a second, one core", "lookup", "prompt from memory", ">", 2000000),
     Target("resident memory of a worker, idle (MiB)", "size", "worker, resident, idle", "<=", 6),

@@ -11,6 +11,9 @@
 #include "queue/queue.h"
 #include "servers.h"
 
+/* What a benchmark ends with that lacks what it measures; the reason is on standard error. */
+enum { BENCH_SKIPPED = 77 };
+
 /* Prints what went wrong and ends the program. */
 void bench_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 
