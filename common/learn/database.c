@@ -179,3 +179,9 @@ enum status database_copy(struct database *database, const char *to, struct erro
 {
     return database->driver->copy(database, to, err);
 }
+
+enum status database_keep(struct database *database, int version, bool is_trial,
+                          char kept[DATABASE_KEPT_BYTES], struct error *err)
+{
+    return database->driver->keep(database, version, is_trial, kept, err);
+}

@@ -156,6 +156,14 @@ enum status database_shrink(struct database *database, struct error *err) MUSTCH
  * and the text says how. */
 enum status database_copy(struct database *database, const char *to, struct error *err) MUSTCHECK;
 
+/* A copy of all that stands, beside it and named after the version: a file's is `where`.version-N,
+ * a server's the schema stillhouse_version_N. *kept gets its name; with is_trial that is all.
+ * FAILED where there is one of that name already. Takes minutes where millions of rows are on a
+ * server. */
+enum { DATABASE_KEPT_BYTES = 512 };
+enum status database_keep(struct database *database, int version, bool is_trial,
+                          char kept[DATABASE_KEPT_BYTES], struct error *err) MUSTCHECK;
+
 /* The file `with` takes the place of the one at `where`, which nobody may be writing, in one step
  * and synced. What stood there, damaged or not, is kept as `where`.before-restore, with its log as
  * ...-wal; who reads it reads on. INVALID where the place is a server. */

@@ -42,6 +42,8 @@ struct driver {
     enum status (*verify)(struct database *database, struct error *err);
     enum status (*shrink)(struct database *database, struct error *err);
     enum status (*copy)(struct database *database, const char *to, struct error *err);
+    enum status (*keep)(struct database *database, int version, bool is_trial,
+                        char kept[DATABASE_KEPT_BYTES], struct error *err);
     /* NULL: a server has its own. */
     enum status (*replace)(const char *where, const char *with, struct error *err);
 };

@@ -75,7 +75,8 @@ enum {
     OLDEST_SERVER = 130000,
     WRITE_LIMIT_MS = 30000, /* a statement's, which the server keeps */
     READ_LIMIT_MS = 600000,
-    ANSWER_MS = 60000, /* what is waited for one answer, or for the next row */
+    ANSWER_MS = 60000, /* what is waited for one answer, or for the next row, at least */
+    KEEP_MS = 3600000,
     STATEMENTS_MAX = 128,
     PARAMETERS_MAX = 64,
     AT_ONCE = 256, /* sets of a pipeline */
@@ -104,11 +105,12 @@ struct statement {
 struct server {
     struct database base;
     PGconn *conn;
-    char name[200];              /* as it may be shown */
+    char name[600];              /* as it may be shown */
     struct statement *streaming; /* whose rows are still to come; NULL: none's */
     bool is_broken;              /* nothing more is to be had of the connection */
     bool was_crossed;
-    int64_t limit_ms; /* of a statement, where nobody has set another */
+    int64_t limit_ms;  /* of a statement, where nobody has set another */
+    int64_t answer_ms; /* what is waited for one answer, or for the next row */
     size_t count;
     struct statement statements[STATEMENTS_MAX];
     struct wire_value wire[PARAMETERS_MAX];
@@ -190,7 +192,7 @@ static enum status failed(struct server *server, const PGresult *result, struct 
 /* Sends what is still to be sent, and returns when an answer is whole. */
 static enum status await(struct server *server, struct error *err)
 {
-    const int64_t until_ms = clock_now_ms() + ANSWER_MS;
+    const int64_t until_ms = clock_now_ms() + server->answer_ms;
     int unsent = pq.PQflush(server->conn);
 
     while (unsent >= 0 && (unsent > 0 || pq.PQisBusy(server->conn))) {
@@ -199,8 +201,8 @@ static enum status await(struct server *server, struct error *err)
         const int64_t left_ms = until_ms - clock_now_ms();
         if (left_ms <= 0) {
             server->is_broken = true;
-            return error_set(err, STATUS_UNREACHABLE, "\"%s\" has not answered for %d s",
-                             server->name, ANSWER_MS / 1000);
+            return error_set(err, STATUS_UNREACHABLE, "\"%s\" has not answered for %" PRId64 " s",
+                             server->name, server->answer_ms / 1000);
         }
         if (poll(&wait, 1, (int)left_ms) < 0 && errno != EINTR) {
             return lost(server, err);
@@ -649,8 +651,13 @@ static enum status read_url(struct server *server, const char *url, struct error
 {
     static const struct {
         const char *keyword, *before;
-    } parts[] = {{"user", "postgresql://"}, {"host", "@"}, {"port", ":"}, {"dbname", "/"}};
+    } parts[] = {{"user", "postgresql://"},
+                 {"host", "@"},
+                 {"port", ":"},
+                 {"dbname", "/"},
+                 {"host", "?host="}}; /* a socket's folder */
     PQconninfoOption *options = pq.PQconninfoParse(url, NULL);
+    enum { FOLDER = 4 };
     size_t used = 0;
 
     if (options == NULL) {
@@ -663,8 +670,12 @@ static enum status read_url(struct server *server, const char *url, struct error
         for (const PQconninfoOption *option = options; option->keyword != NULL; option++) {
             if (strcmp(option->keyword, parts[i].keyword) == 0 && used < sizeof server->name) {
                 const char *text = option->val == NULL ? "" : option->val;
-                used += (size_t)snprintf(server->name + used, sizeof server->name - used, "%s%.60s",
-                                         i == 0 || text[0] != '\0' ? parts[i].before : "", text);
+                const bool is_elsewhere =
+                    strcmp(option->keyword, "host") == 0 && (text[0] == '/') != (i == FOLDER);
+                if (i == 0 || (text[0] != '\0' && !is_elsewhere)) {
+                    used += (size_t)snprintf(server->name + used, sizeof server->name - used,
+                                             "%s%.107s", parts[i].before, text);
+                }
             }
         }
     }
@@ -704,10 +715,12 @@ static enum status connect_to(struct server *server, const char *url, struct err
 
 static enum status limit(struct database *database, int64_t limit_ms, struct error *err)
 {
+    struct server *server = server_of(database);
     char sql[60];
 
+    server->answer_ms = limit_ms > ANSWER_MS ? limit_ms : ANSWER_MS;
     snprintf(sql, sizeof sql, "SET statement_timeout = %" PRId64,
-             limit_ms > 0 ? limit_ms : server_of(database)->limit_ms);
+             limit_ms > 0 ? limit_ms : server->limit_ms);
     return run(database, sql, err);
 }
 
@@ -766,6 +779,7 @@ static enum status open_server(const char *url, enum database_mode mode, struct 
         return error_set(err, STATUS_OOM, "out of memory");
     }
     server->base.driver = &driver_postgres;
+    server->answer_ms = ANSWER_MS;
     enum status status = connect_to(server, url, err);
     if (status == STATUS_OK) {
         status = set_up(server, mode, err);
@@ -874,6 +888,45 @@ static enum status copy(struct database *database, const char *to, struct error 
                      to, server_of(database)->name);
 }
 
+/* With its indexes, and its ids go on where they were: to put it back is to rename two schemas. */
+static enum status keep(struct database *database, int version, bool is_trial,
+                        char kept[DATABASE_KEPT_BYTES], struct error *err)
+{
+    static const char all[] =
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; DO $keep$"
+        " DECLARE name text; columns text; options text; ids text; BEGIN CREATE SCHEMA %1$s;"
+        " FOR name, columns, options IN SELECT relname, (SELECT string_agg(quote_ident(attname),"
+        "   ', ') FROM pg_attribute WHERE attrelid = pg_class.oid AND attnum > 0"
+        "   AND NOT attisdropped AND attgenerated = ''), array_to_string(reloptions, ', ')"
+        "  FROM pg_class WHERE relkind = 'r' AND " OURS " LOOP"
+        "  EXECUTE format('CREATE TABLE %1$s.%%1$I (LIKE stillhouse.%%1$I INCLUDING ALL)', name);"
+        "  EXECUTE format('INSERT INTO %1$s.%%1$I (%%2$s) SELECT %%2$s FROM stillhouse.%%1$I',"
+        "   name, columns);"
+        "  IF options IS NOT NULL THEN"
+        "   EXECUTE format('ALTER TABLE %1$s.%%I SET (%%s)', name, options);"
+        "  END IF;"
+        "  FOR ids IN SELECT pg_get_serial_sequence(format('%1$s.%%I', name), 'id')"
+        "   WHERE 'id' = ANY (string_to_array(columns, ', ')) LOOP"
+        "   EXECUTE format('SELECT setval(%%L, coalesce(max(id), 0) + 1, false) FROM %1$s.%%I',"
+        "    ids, name);"
+        "  END LOOP;"
+        " END LOOP; END $keep$; COMMIT";
+    char sql[sizeof all + 8 * DATABASE_KEPT_BYTES];
+
+    snprintf(kept, DATABASE_KEPT_BYTES, "stillhouse_version_%d", version);
+    if (is_trial) {
+        return STATUS_OK;
+    }
+    TRY(limit(database, KEEP_MS, err));
+    snprintf(sql, sizeof sql, all, kept);
+    const enum status status = run(database, sql, err);
+    if (status != STATUS_OK) {
+        rollback(database);
+        return status;
+    }
+    return limit(database, 0, err);
+}
+
 const struct driver driver_postgres = {
     .open = open_server,
     .close = close_server,
@@ -897,4 +950,5 @@ const struct driver driver_postgres = {
     .verify = nothing,
     .shrink = nothing,
     .copy = copy,
+    .keep = keep,
 };

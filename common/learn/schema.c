@@ -11,6 +11,8 @@
 #include "base/clock.h"
 #include "base/text.h"
 
+enum { STEP_MS = 3600000 }; /* of a statement of a step: millions of rows may be read */
+
 static const struct schema_step steps[] = {
     {.up =
          "CREATE TABLE executions (id INTEGER PRIMARY KEY, domain TEXT NOT NULL,"
@@ -229,6 +231,9 @@ enum status schema_migrate(struct database *database, const struct schema_list *
         return error_set(err, STATUS_INVALID, "version %zu: expected 1 to %zu", to, list->count);
     }
     TRY(schema_version(database, list, &at, err));
+    if (at != to) {
+        TRY(database_limit(database, STEP_MS, err));
+    }
     while (at != to) {
         TRY(database_begin(database, err));
         enum status status = step(database, list, to, &at, err);
@@ -240,7 +245,7 @@ enum status schema_migrate(struct database *database, const struct schema_list *
             return status;
         }
     }
-    return STATUS_OK;
+    return database_limit(database, 0, err);
 }
 
 enum status schema_note_writer(struct database *database, struct error *err)

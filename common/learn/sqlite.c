@@ -594,6 +594,16 @@ static enum status copy(struct database *database, const char *to, struct error 
     return status;
 }
 
+static enum status keep(struct database *database, int version, bool is_trial,
+                        char kept[DATABASE_KEPT_BYTES], struct error *err)
+{
+    if (snprintf(kept, DATABASE_KEPT_BYTES, "%s.version-%d", file_of(database)->path, version) >=
+        DATABASE_KEPT_BYTES) {
+        return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
+    }
+    return is_trial ? STATUS_OK : copy(database, kept, err);
+}
+
 /* ---- one file in the place of another -------------------------------------------------------- */
 
 static enum status failed_at(const char *path, struct error *err)
@@ -674,5 +684,6 @@ const struct driver driver_sqlite = {
     .verify = verify,
     .shrink = shrink,
     .copy = copy,
+    .keep = keep,
     .replace = replace,
 };

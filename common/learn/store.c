@@ -306,19 +306,8 @@ enum status store_backup(struct store *store, const char *to, struct error *err)
 
 /* ---- a place whose store nobody has open ----------------------------------------------------- */
 
-/* Before a step down in a file, since what a version knows is lost with it. */
-static enum status keep_copy(struct database *database, const char *where,
-                             struct store_migration *migration, struct error *err)
-{
-    if (snprintf(migration->copy, sizeof migration->copy, "%s.version-%d", where,
-                 migration->from) >= (int)sizeof migration->copy) {
-        return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
-    }
-    return migration->is_trial ? STATUS_OK : database_copy(database, migration->copy, err);
-}
-
-static enum status migrate(struct database *database, const char *where,
-                           struct store_migration *migration, struct error *err)
+static enum status migrate(struct database *database, struct store_migration *migration,
+                           struct error *err)
 {
     const int newest = (int)schema_steps.count;
     size_t version = 0;
@@ -330,8 +319,8 @@ static enum status migrate(struct database *database, const char *where,
         return error_set(err, STATUS_INVALID, "version %d: expected 1 to %d", migration->to,
                          newest);
     }
-    if (migration->to < migration->from && !database_is_shared(where)) {
-        TRY(keep_copy(database, where, migration, err));
+    if (migration->to < migration->from) { /* what a version knows is lost with it */
+        TRY(database_keep(database, migration->from, migration->is_trial, migration->copy, err));
     }
     return migration->is_trial
                ? STATUS_OK
@@ -347,7 +336,7 @@ enum status store_migrate(const char *where, struct store_migration *migration, 
     TRY(database_open(where, migration->is_trial ? DATABASE_READ : DATABASE_WRITE, &database, err));
     enum status status = migration->is_trial ? STATUS_OK : database_own(where, &lock, err);
     if (status == STATUS_OK) {
-        status = migrate(database, where, migration, err);
+        status = migrate(database, migration, err);
     }
     database_close(database);
     database_disown(lock);

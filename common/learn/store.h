@@ -31,6 +31,7 @@
 #include "base/slice.h"
 #include "base/status.h"
 #include "jobs/bodies.h"
+#include "learn/database.h"
 
 struct store;
 
@@ -123,15 +124,15 @@ enum status store_backup(struct store *store, const char *to, struct error *err)
 enum status store_restore(const char *where, const char *from, struct error *err) MUSTCHECK;
 
 /* Brings a store that nobody writes to another version, a step and a transaction after the other.
- * Before the first step down a copy is made beside it; FAILED where there is a file of that name
+ * Before the first step down a copy is made beside it; FAILED where there is one of that name
  * already. With is_trial nothing is changed, somebody may be writing, and the rest is as it would
  * be.
  */
 struct store_migration {
     bool is_trial;
-    int to;         /* 0: the newest; set to that */
-    int from;       /* set: the version that it has */
-    char copy[512]; /* set: `where`.version-N; "" where no step goes down, or on a server */
+    int to;                         /* 0: the newest; set to that */
+    int from;                       /* set: the version that it has */
+    char copy[DATABASE_KEPT_BYTES]; /* set: its name (database_keep); "" where no step goes down */
 };
 enum status store_migrate(const char *where, struct store_migration *migration,
                           struct error *err) MUSTCHECK;

@@ -290,7 +290,7 @@ Test(learn_server, what_cannot_be_opened_is_named_without_its_password)
     char where[TEST_POSTGRES_URL];
 
     refuses("postgresql://me:s3cret@/x?host=/nowhere", STATUS_UNREACHABLE,
-            "\"postgresql://me@/nowhere");
+            "\"postgresql://me/x?host=/nowhere\"");
     refuses("postgresql://me:s3cret@127.0.0.1:1/x", STATUS_UNREACHABLE, "127.0.0.1");
     refuses("postgresql://me:s3cret@[::1/x", STATUS_INVALID, "expected postgresql://");
     refuses("postgresql://me:s3cret@h/x?nothing=1", STATUS_INVALID, "cannot be read");
@@ -387,6 +387,8 @@ Test(learn_server, copies_and_their_return_are_said_to_be_the_servers)
     cr_assert_not_null(strstr(err.text, "pg_restore"), "%s", err.text);
 }
 
+#define THINGS "SELECT count(*) FROM pg_class WHERE relnamespace = 'stillhouse'::regnamespace"
+
 Test(learn_server, a_version_goes_down_and_up_and_keeps_its_rows)
 {
     const struct part part = learn_part("execution", "t", "j", DAY);
@@ -397,11 +399,46 @@ Test(learn_server, a_version_goes_down_and_up_and_keeps_its_rows)
     store_close(learn_store);
     learn_store = NULL;
     OK(store_migrate(learn_path, &down, &err));
-    cr_assert_str_eq(down.copy, "");
     OK(store_migrate(learn_path, &up, &err));
     cr_assert_eq(up.from, 1);
     learn_reopen(learn_path);
     cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
+}
+
+/* To put it back, two schemas are renamed. */
+Test(learn_server, a_step_down_keeps_a_copy_that_is_a_whole_store_and_never_one_over_another)
+{
+    const struct part before = learn_part("execution", "t", "j", DAY);
+    const struct part after = learn_part("execution", "t2", "j2", DAY);
+    struct store_migration trial = {.to = 1, .is_trial = true};
+    struct store_migration down = {.to = 1};
+    struct store_migration again = {.to = 1};
+    struct store_migration up = {.to = 0};
+    struct store_checked checked;
+
+    learn_put(&before);
+    const int64_t tables = learn_number(THINGS);
+    store_close(learn_store);
+    learn_store = NULL;
+    OK(store_migrate(learn_path, &trial, &err));
+    OK(store_migrate(learn_path, &down, &err));
+    cr_assert_str_eq(down.copy, "stillhouse_version_2");
+    cr_assert_str_eq(trial.copy, down.copy);
+    OK(store_migrate(learn_path, &up, &err));
+    cr_assert_eq(store_migrate(learn_path, &again, &err), STATUS_FAILED);
+    cr_assert_not_null(strstr(err.text, down.copy), "%s", err.text);
+
+    learn_reopen(learn_path);
+    learn_run("DELETE FROM executions; DELETE FROM counts;"
+              "ALTER SCHEMA stillhouse RENAME TO stillhouse_after;"
+              "ALTER SCHEMA stillhouse_version_2 RENAME TO stillhouse");
+    learn_reopen(learn_path);
+    cr_assert_eq(learn_number(THINGS), tables);
+    learn_put(&after);
+    learn_refresh(DAY);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 2);
+    OK(store_check(learn_store, DAY, &checked, &err));
+    cr_assert_gt(checked.groups, 0);
 }
 
 Test(learn_server, who_has_it_open_writes_nothing_into_another_version)
