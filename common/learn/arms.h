@@ -1,6 +1,6 @@
 /* learn/arms.h - how a domain's tasks ended, by what became of their prompts: what lift.h compares.
  *
- *     const struct arms_question asked = {slice_of("acme.shop"), 30, clock_unix_ms()};
+ *     const struct arms_question asked = {slice_of("acme.shop"), 30, now_unix_ms};
  *     struct arms arms;
  *     if (arms_ask(store_database(store), &asked, &arms, &err) == STATUS_OK) {
  *         const struct lift lift = lift_of(&arms.with.tasks, &arms.without.tasks);

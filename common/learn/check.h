@@ -1,6 +1,6 @@
 /* learn/check.h - what is kept beside the rows, held against the rows: the views and the counts.
  *
- *     struct check check = {.now_ms = clock_unix_ms()};
+ *     struct check check = {.now_ms = now_unix_ms};
  *     if (check_views(database, &arena, &check, &err) == STATUS_OK && check.apart > 0) {
  *         puts(check.first);
  *     }

@@ -1,6 +1,7 @@
 /* See learn/database.h. What the drivers (driver.h) have in common. */
 #include "learn/database.h"
 
+#include "base/clock.h"
 #include "learn/driver.h"
 
 void database_close(struct database *database)
@@ -23,6 +24,17 @@ enum status database_check(struct database *database, struct error *err)
 enum status database_limit(struct database *database, int64_t limit_ms, struct error *err)
 {
     return database->driver->limit(database, limit_ms, err);
+}
+
+enum status database_now(struct database *database, int64_t *unix_ms, struct error *err)
+{
+    struct value now = {.integer = clock_unix_ms()};
+
+    if (database->driver->now != NULL) {
+        TRY(database_find(database, database->driver->now, NULL, 0, &now, err));
+    }
+    *unix_ms = now.integer;
+    return STATUS_OK;
 }
 
 /* ---- statements ------------------------------------------------------------------------------ */

@@ -70,6 +70,12 @@ enum status database_check(struct database *database, struct error *err) MUSTCHE
 enum status database_limit(struct database *database, int64_t limit_ms,
                            struct error *err) MUSTCHECK;
 
+/* Unix ms by the store's own clock, which is what "now" means to it: "the last 30 days" of a
+ * question, the 90 of a solution, "until now" of who is forgotten. A file's is that of its machine,
+ * where all who open it are, a server's the server's own: so one question has one answer, whoever
+ * asks and over whatever way, and no other server is needed for it. */
+enum status database_now(struct database *database, int64_t *unix_ms, struct error *err) MUSTCHECK;
+
 /* ---- statements ------------------------------------------------------------------------------ */
 
 /* Statements without parameters and rows, separated by ';'. */

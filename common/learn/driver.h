@@ -28,6 +28,7 @@ struct driver {
     enum status (*many)(struct database *database, const struct many *many, int64_t *changed,
                         struct error *err);
 
+    const char *now; /* asks for Unix ms; NULL: this machine's clock is the store's */
     const char *begin, *begin_read;
     void (*rollback)(struct database *database);
     enum status (*lock)(struct database *database, int64_t key, enum database_lock how, bool *got,

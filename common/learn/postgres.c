@@ -940,6 +940,7 @@ const struct driver driver_postgres = {
     .end = end,
     .many = many_sets,
     .begin = "BEGIN",
+    .now = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
     .begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     .rollback = rollback,
     .lock = lock,

@@ -31,6 +31,22 @@ static void ask_server(const char *sql, char *out, size_t size)
     test_postgres_ask(server, name, sql, out, size);
 }
 
+/* The server's own function is replaced in the test's database: its clock is a year ahead. */
+Test(learn_server, the_time_of_a_store_is_its_servers_and_not_that_of_whoever_asks)
+{
+    static const char ahead[] =
+        "CREATE OR REPLACE FUNCTION pg_catalog.clock_timestamp() RETURNS timestamptz LANGUAGE sql"
+        " AS $$SELECT statement_timestamp() + interval '365 days'$$";
+    char out[100];
+    int64_t now_unix_ms = 0;
+
+    ask_server(ahead, out, sizeof out);
+    learn_reopen(learn_path);
+    OK(database_now(store_database(learn_store), &now_unix_ms, &err));
+    const int64_t ahead_ms = now_unix_ms - clock_unix_ms() - 365 * INT64_C(86400000);
+    cr_assert(ahead_ms > -60000 && ahead_ms < 60000, "%lld", (long long)ahead_ms);
+}
+
 /* ---- many at once ---------------------------------------------------------------------------- */
 
 static void *open_store(void *where)

@@ -27,7 +27,6 @@ static struct settings settings;
 static struct metrics *metrics;
 static struct upstreams *upstreams;
 static struct health *health;
-static atomic_llong redis_clock_ms;
 
 /* ---- the store, and the endpoint over it ------------------------------------------------------
  */
@@ -46,8 +45,7 @@ static void start_health(const char *learn)
                                          .upstreams = upstreams,
                                          .alive = yes,
                                          .redis_ready = yes,
-                                         .learn = learn == NULL ? NULL : &settings,
-                                         .redis_clock_ms = &redis_clock_ms};
+                                         .learn = learn == NULL ? NULL : &settings};
     OK(health_start(&config, &health, &err));
 }
 
@@ -91,7 +89,6 @@ static void setup(void)
     metrics = metrics_new();
     upstreams = upstreams_new(&settings, metrics);
     signal(SIGPIPE, SIG_IGN);
-    redis_clock_ms = clock_unix_ms() - clock_now_ms();
 }
 
 static void teardown(void)

@@ -183,12 +183,24 @@ Test(recorder, a_worker_without_a_store_or_with_a_file_that_is_none_does_not_sta
     cr_assert_not_null(strstr(said, store_path), "%s", said);
 }
 
-/* The recorder deletes in its first round, behind what it counts. */
-Test(recorder, a_redis_whose_clock_is_a_year_ahead_deletes_nothing)
+/* The recorder deletes in its first round, behind what it counts. And the days that a question
+ * looks back count from the store's own time, whoever asks. */
+Test(recorder, a_redis_whose_clock_is_a_year_ahead_deletes_nothing_and_changes_no_answer)
 {
     const int64_t clock[2] = {INT64_C(365) * 24 * 60 * 60 * 1000, 0};
     const struct record_body part = {
         .kind = text("execution"), .task_id = text("t-1"), .at_ms = {clock_unix_ms(), true}};
+    char program[512];
+    const char *argv[] = {test_program("stillhouse", program),
+                          "learn",
+                          "tiers",
+                          "--domain",
+                          "acme.shop",
+                          "--learn",
+                          store_path,
+                          "--json",
+                          NULL};
+    char said[1024];
     char folder[300];
     char name[400];
     char shim[512];
@@ -214,6 +226,10 @@ Test(recorder, a_redis_whose_clock_is_a_year_ahead_deletes_nothing)
     end_recorder(pid, SIGTERM);
     pid = start_recorder("two", store_path, &port);
     wait_for_page(port, "/metrics", "stillhouse_learn_executions 1");
+    wait_for_page(port, "/learn/tiers?domain=acme.shop", "\"executions\":1");
+    cr_assert_eq(test_run(argv, NULL, said, sizeof said, NULL, 0), 0, "%s", said);
+    cr_assert_not_null(strstr(page(port, "/learn/tiers?domain=acme.shop"), said), "%s", said);
+    cr_assert_not_null(strstr(ask("GET", "sh:learn:{acme.shop}", NULL), "\"executions\":1"));
     end_recorder(pid, SIGTERM);
     cr_assert_eq(state_of(store_path).executions, 1);
     test_folder_remove(folder);

@@ -79,7 +79,6 @@ static void *ask_often(void *argument)
 int main(void)
 {
     static struct settings settings;
-    static atomic_llong redis_clock_ms;
     struct metrics *metrics = metrics_new();
     pthread_t askers[ASKERS];
     char folder[200];
@@ -96,8 +95,7 @@ int main(void)
                                          .upstreams = upstreams,
                                          .alive = yes,
                                          .redis_ready = yes,
-                                         .learn = &settings,
-                                         .redis_clock_ms = &redis_clock_ms};
+                                         .learn = &settings};
     for (size_t i = 0; i < ASKERS; i++) {
         expect(pthread_create(&askers[i], NULL, ask_often, (void *)i) == 0, "no thread");
     }

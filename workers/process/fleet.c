@@ -121,7 +121,6 @@ static enum status init_shared(struct worker *worker, struct error *err)
                                              .settings = settings,
                                              .metrics = worker->metrics,
                                              .upstreams = worker->upstreams,
-                                             .redis_clock_ms = &worker->redis_clock_ms,
                                              .worker_id = worker->id,
                                          },
                                          &worker->recorder, err);

@@ -180,7 +180,7 @@ enum status health_start(const struct health_config *config, struct health **out
     server.context = health;
     enum status status = STATUS_OK;
     if (config->learn != NULL) {
-        status = answers_start(config->learn, config->redis_clock_ms, &health->answers, err);
+        status = answers_start(config->learn, &health->answers, err);
     }
     if (status == STATUS_OK) {
         status = listen_at(&server, health, err);

@@ -16,7 +16,6 @@
 #ifndef STILLHOUSE_PROCESS_HEALTH_H
 #define STILLHOUSE_PROCESS_HEALTH_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/status.h"
@@ -38,7 +37,6 @@ struct health_config {
     void (*measure)(void *context); /* sets gauges of `metrics` for /metrics; NULL = nothing */
     void *context;
     const struct settings *learn; /* that name a learning store; NULL = it answers no question */
-    const atomic_llong *redis_clock_ms; /* see context.h; for `learn` */
 };
 
 /* STATUS_INVALID for an address that cannot be parsed, STATUS_FAILED when it cannot be listened on;

@@ -208,7 +208,6 @@ static int run(const struct settings *settings, const sigset_t *signals)
             .measure = fleet_measure,
             .context = fleet,
             .learn = worker->recorder == NULL ? NULL : settings,
-            .redis_clock_ms = &worker->redis_clock_ms,
         };
         status = health_start(&config, &health, &err);
     }

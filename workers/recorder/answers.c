@@ -47,7 +47,6 @@ enum { OF_STORE, OF_SERVERS, LINES };
 
 struct answers {
     struct settings settings;
-    const atomic_llong *redis_clock_ms;
     struct line lines[LINES];
 };
 
@@ -158,10 +157,11 @@ static enum status open_servers(struct line *line, struct error *err)
 static enum status ask_rows(struct line *line, const struct store_question *question,
                             const struct value *with, struct rows *rows, struct error *err)
 {
-    const int64_t now_unix_ms = clock_now_ms() + atomic_load(line->answers->redis_clock_ms);
+    int64_t now_unix_ms = 0;
 
     TRY(open_store(line, err));
     if (question->sql != NULL) {
+        TRY(database_now(line->clients.database, &now_unix_ms, err));
         return question_ask(line->clients.database, question, with, now_unix_ms, rows, err);
     }
     TRY(open_servers(line, err));
@@ -282,15 +282,13 @@ void answers_ask(struct answers *answers, const char *path, struct http_server_r
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-enum status answers_start(const struct settings *settings, const atomic_llong *redis_clock_ms,
-                          struct answers **out, struct error *err)
+enum status answers_start(const struct settings *settings, struct answers **out, struct error *err)
 {
     struct answers *answers = must_alloc(1, sizeof *answers);
 
     answers->settings = *settings;
     answers->settings.chroma_timeout_ms = ANSWERS_LIMIT_MS;
     answers->settings.embed_timeout_ms = ANSWERS_LIMIT_MS;
-    answers->redis_clock_ms = redis_clock_ms;
     bool is_whole = true;
     for (size_t i = 0; i < LINES; i++) {
         struct line *line = &answers->lines[i];

@@ -20,8 +20,6 @@
 #ifndef STILLHOUSE_RECORDER_ANSWERS_H
 #define STILLHOUSE_RECORDER_ANSWERS_H
 
-#include <stdatomic.h>
-
 #include "base/status.h"
 #include "config/settings.h"
 #include "http/server.h"
@@ -33,10 +31,9 @@ enum { ANSWERS_LIMIT_MS = 2000, ANSWERS_LINE = 32, ANSWERS_BYTES_MAX = 4 << 20 }
 struct answers; /* opaque */
 
 /* Of the learning store that the settings name, which is opened with the first question, as are the
- * embedder and Chroma; the time is `redis_clock_ms` (context.h), borrowed, and our monotonic
- * clock's. OOM: no thread. */
-enum status answers_start(const struct settings *settings, const atomic_llong *redis_clock_ms,
-                          struct answers **out, struct error *err) MUSTCHECK;
+ * embedder and Chroma. OOM: no thread. */
+enum status answers_start(const struct settings *settings, struct answers **out,
+                          struct error *err) MUSTCHECK;
 
 /* Whoever waits is told 503, and so is at once who asks from now on. From another thread than the
  * endpoint's, which may still be running. */

@@ -175,27 +175,15 @@ static void give_store_up(struct recorder *recorder, const struct error *err)
 
 /* ---- chores ---------------------------------------------------------------------------------- */
 
-/* By this clock figures leave their windows and executions are deleted: of two that differ the one
- * that is ahead is not believed. */
-static int64_t earlier_unix_ms(int64_t redis_unix_ms)
-{
-    const int64_t own_unix_ms = clock_unix_ms();
-
-    return redis_unix_ms < own_unix_ms ? redis_unix_ms : own_unix_ms;
-}
-
-static int64_t now_unix_ms(const struct recorder *recorder)
-{
-    return earlier_unix_ms(clock_now_ms() + atomic_load(recorder->config.redis_clock_ms));
-}
-
 /* A slice; the next one comes as soon as the line was looked at. */
 static enum status refresh(struct recorder *recorder, struct error *err)
 {
     const int64_t started_ms = clock_now_ms();
+    int64_t now_unix_ms = 0;
     size_t left = 0;
 
-    TRY(store_refresh(recorder->store, now_unix_ms(recorder), recorder->groups, &left, err));
+    TRY(database_now(store_database(recorder->store), &now_unix_ms, err));
+    TRY(store_refresh(recorder->store, now_unix_ms, recorder->groups, &left, err));
     const int64_t took_ms = clock_now_ms() - started_ms;
     if (took_ms > SLICE_LONG_MS && recorder->groups > 1) {
         recorder->groups /= 2;
@@ -212,9 +200,10 @@ static enum status refresh(struct recorder *recorder, struct error *err)
 
 static enum status tell_tiers(struct recorder *recorder, struct error *err)
 {
-    const struct tiers_telling telling = {recorder->store, recorder->cache, now_unix_ms(recorder)};
+    struct tiers_telling telling = {recorder->store, recorder->cache, 0};
     size_t left = 0;
 
+    TRY(database_now(store_database(recorder->store), &telling.now_unix_ms, err));
     TRY(tiers_tell(recorder->tiers, &telling, TELL_DOMAINS, &left, err));
     if (left > 0) {
         recorder->wait_ms = 0;
@@ -245,9 +234,11 @@ static enum status show_figures(struct recorder *recorder, struct error *err)
 static enum status check_day(struct recorder *recorder, struct error *err)
 {
     struct store_checked checked;
+    int64_t now_unix_ms = 0;
 
+    TRY(database_now(store_database(recorder->store), &now_unix_ms, err));
     TRY(store_check_day(recorder->store, retry_random_next(&recorder->random), CHECK_SLICE_MS,
-                        now_unix_ms(recorder), &checked, err));
+                        now_unix_ms, &checked, err));
     metrics_add(recorder->config.metrics, METRICS_LEARN_CHECKED, 0, 0, checked.groups);
     metrics_add(recorder->config.metrics, METRICS_LEARN_DRIFTED, 0, 0, checked.apart);
     if (checked.apart > 0) {
@@ -256,17 +247,21 @@ static enum status check_day(struct recorder *recorder, struct error *err)
     return STATUS_OK;
 }
 
-/* What is deleted is gone: Redis is asked for its time at this moment. */
+/* What is deleted is gone: two clocks are asked, the store's and Redis', and of two that differ the
+ * one that is ahead is not believed. */
 static enum status expire(struct recorder *recorder, struct error *err)
 {
     const struct settings *settings = recorder->config.settings;
-    int64_t now = 0;
+    int64_t now_unix_ms = 0;
+    int64_t redis_unix_ms = 0;
     struct store_expired expired;
 
-    if (redis_conn_time(recorder->conn, &now, NULL) != STATUS_OK) {
+    if (redis_conn_time(recorder->conn, &redis_unix_ms, NULL) != STATUS_OK) {
         return STATUS_OK;
     }
-    TRY(store_expire(recorder->store, earlier_unix_ms(now) - settings->learn_ttl_ms,
+    TRY(database_now(store_database(recorder->store), &now_unix_ms, err));
+    now_unix_ms = redis_unix_ms < now_unix_ms ? redis_unix_ms : now_unix_ms;
+    TRY(store_expire(recorder->store, now_unix_ms - settings->learn_ttl_ms,
                      settings->learn_max_bytes, EXPIRE_ROWS, &expired, err));
     metrics_add(recorder->config.metrics, METRICS_LEARN_EXPIRED, 0, 0, expired.executions);
     if (expired.executions + expired.others > 0) {
@@ -278,9 +273,10 @@ static enum status expire(struct recorder *recorder, struct error *err)
 /* A domain; the next one comes soon. */
 static enum status look_at_lifts(struct recorder *recorder, struct error *err)
 {
-    const struct tiers_telling telling = {recorder->store, recorder->cache, now_unix_ms(recorder)};
+    struct tiers_telling telling = {recorder->store, recorder->cache, 0};
     struct lifts_round round = {false, 0};
 
+    TRY(database_now(store_database(recorder->store), &telling.now_unix_ms, err));
     TRY(lifts_look(recorder->lifts, &telling, &round, err));
     if (round.is_done) {
         metrics_set(recorder->config.metrics, METRICS_LEARN_HURT, 0, 0, (int64_t)round.hurt);
@@ -471,21 +467,22 @@ static void put_down(struct recorder *recorder)
 static void leave(struct recorder *recorder)
 {
     const int64_t until_ms = clock_now_ms() + LAST_REFRESH_MS;
+    struct tiers_telling telling = {recorder->store, recorder->cache, 0};
     struct error err = {0};
 
     if (recorder->store == NULL) {
         return;
     }
-    const bool was_claimed = is_claimed(recorder);
+    const bool may_write =
+        is_claimed(recorder) &&
+        database_now(store_database(recorder->store), &telling.now_unix_ms, &err) == STATUS_OK;
     size_t left = 1;
-    while (was_claimed && left > 0 && clock_now_ms() < until_ms &&
-           store_refresh(recorder->store, now_unix_ms(recorder), recorder->groups, &left, &err) ==
+    while (may_write && left > 0 && clock_now_ms() < until_ms &&
+           store_refresh(recorder->store, telling.now_unix_ms, recorder->groups, &left, &err) ==
                STATUS_OK) {
     }
-    if (was_claimed && left == 0) {
+    if (may_write && left == 0) {
         tiers_ready(recorder->tiers);
-        const struct tiers_telling telling = {recorder->store, recorder->cache,
-                                              now_unix_ms(recorder)};
         (void)!tiers_tell(recorder->tiers, &telling, TELL_DOMAINS, &left, &err);
     }
     if (recorder->claimed_ms != 0) {

@@ -27,7 +27,6 @@
 #ifndef STILLHOUSE_RECORDER_RECORDER_H
 #define STILLHOUSE_RECORDER_RECORDER_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/strbuf.h"
@@ -41,7 +40,6 @@ struct recorder_config {
     const struct settings *settings;
     struct metrics *metrics;
     struct upstreams *upstreams;
-    atomic_llong *redis_clock_ms; /* see context.h */
     const char *worker_id;
 };
 

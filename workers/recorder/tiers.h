@@ -1,9 +1,9 @@
 /* recorder/tiers.h - a domain's tiers as the cache's Redis knows them, so that a router in any
  * language decides by one GET: sh:learn:{<domain>} (producer/CONTRACT.md, section 6).
  *
- *     const struct tiers_telling telling = {store, conn, clock_unix_ms()};
+ *     const struct tiers_telling telling = {store, conn, now_unix_ms};
  *     tiers_touch(tiers, slice_of("acme.shop"));                     // something of it was written
- *     if (store_refresh(store, clock_unix_ms(), 64, &left, &err) == STATUS_OK && left == 0) {
+ *     if (store_refresh(store, now_unix_ms, 64, &left, &err) == STATUS_OK && left == 0) {
  *         tiers_ready(tiers);                                        // the views say so by now
  *     }
  *     status = tiers_tell(tiers, &telling, 16, &left, &err);

@@ -10,7 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "cli/commands/commands.h"
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
@@ -209,6 +208,19 @@ static enum status ask_chroma(const struct cli *cli, struct database *database,
     return status;
 }
 
+static enum status ask(const struct cli *cli, struct database *database,
+                       const struct store_question *question, const struct value *with,
+                       struct arena *arena, struct rows *rows, struct error *err)
+{
+    int64_t now_unix_ms = 0;
+
+    if (question->sql == NULL) {
+        return ask_chroma(cli, database, with, arena, rows, err);
+    }
+    TRY(database_now(database, &now_unix_ms, err));
+    return question_ask(database, question, with, now_unix_ms, rows, err);
+}
+
 int cmd_learn_ask(struct cli *cli)
 {
     const struct store_question *question = question_find(slice_of(cli->form->word));
@@ -228,10 +240,7 @@ int cmd_learn_ask(struct cli *cli)
         cli_usage(cli->command, "%s", err.text);
     }
     struct store *store = cli_store(cli, STORE_READ);
-    struct database *database = store_database(store);
-    enum status status = question->sql == NULL
-                             ? ask_chroma(cli, database, with, &arena, &rows, &err)
-                             : question_ask(database, question, with, clock_unix_ms(), &rows, &err);
+    enum status status = ask(cli, store_database(store), question, with, &arena, &rows, &err);
     if (status == STATUS_OK) {
         if (cli_has(cli, "csv") || is_export) {
             is_any = show_lines(question, cli_has(cli, "csv"), &rows, &err) > 0;
@@ -267,11 +276,14 @@ int cmd_learn_check(struct cli *cli)
 {
     const bool mends = cli_has(cli, "mend");
     struct store *store = cli_store(cli, mends ? STORE_CHANGE : STORE_READ);
-    struct store_checked checked;
+    struct store_checked checked = {0};
+    int64_t now_unix_ms = 0;
     struct error err = {0};
 
-    const enum status status = mends ? store_mend(store, clock_unix_ms(), &checked, &err)
-                                     : store_check(store, clock_unix_ms(), &checked, &err);
+    enum status status = database_now(store_database(store), &now_unix_ms, &err);
+    if (status == STATUS_OK) {
+        status = (mends ? store_mend : store_check)(store, now_unix_ms, &checked, &err);
+    }
     store_close(store);
     if (status != STATUS_OK) {
         const int code = cli_fail(&err);

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/clock.h"
 #include "cli/commands/commands.h"
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
@@ -105,16 +104,18 @@ static void print_table(const struct arms *arms, const struct lift *lift)
 int cmd_lift(struct cli *cli)
 {
     const int64_t since_ms = cli_duration(cli, "since", SINCE_MAX_MS, 30 * DAY_MS);
-    const struct arms_question asked = {
+    struct arms_question asked = {
         .domain = slice_of(cli_domain(cli, true)),
         .days = (since_ms + DAY_MS - 1) / DAY_MS,
-        .now_unix_ms = clock_unix_ms(),
     };
     struct arms arms;
     struct error err = {0};
 
     struct store *store = cli_store(cli, STORE_READ);
-    const enum status status = arms_ask(store_database(store), &asked, &arms, &err);
+    enum status status = database_now(store_database(store), &asked.now_unix_ms, &err);
+    if (status == STATUS_OK) {
+        status = arms_ask(store_database(store), &asked, &arms, &err);
+    }
     store_close(store);
     if (status != STATUS_OK) {
         return cli_fail(&err);

@@ -143,7 +143,7 @@ static enum status enqueue_all(const struct cli *cli, const struct tasks *tasks,
 
 static struct forget read_arguments(struct cli *cli)
 {
-    struct forget what = {.now_unix_ms = clock_unix_ms(), .rows = ROWS_AT_ONCE};
+    struct forget what = {.rows = ROWS_AT_ONCE};
 
     if (cli_has(cli, "task-id") == cli_has(cli, "user")) {
         cli_usage(cli->command, "expected one of --task-id and --user");
@@ -160,15 +160,17 @@ static struct forget read_arguments(struct cli *cli)
 
 int cmd_learn_forget(struct cli *cli)
 {
-    const struct forget what = read_arguments(cli);
+    struct forget what = read_arguments(cli);
     struct tasks tasks = {.arena = {.is_must = true}};
     struct error err = {0};
     size_t deleted = ROWS_AT_ONCE;
     size_t all = 0;
 
     struct store *store = cli_store(cli, STORE_CHANGE);
-    enum status status =
-        cli->settings.learn_similar ? find_tasks(store, &what, &tasks, &err) : STATUS_OK;
+    enum status status = database_now(store_database(store), &what.now_unix_ms, &err);
+    if (status == STATUS_OK && cli->settings.learn_similar) {
+        status = find_tasks(store, &what, &tasks, &err);
+    }
     while (status == STATUS_OK && deleted == ROWS_AT_ONCE) {
         status = store_forget(store, &what, &deleted, &err);
         all += status == STATUS_OK ? deleted : 0;
