@@ -311,8 +311,7 @@ const struct store_question questions[] = {
      {{NULL, false, NULL, NULL}},
      false,
      "SELECT sum(executions), sum(incomplete), (SELECT min(at_ms) FROM executions),"
-     " (SELECT max(at_ms) FROM executions), (SELECT min(since_ms) FROM dirty) FROM counts"
-     " WHERE id > 0",
+     " (SELECT max(at_ms) FROM executions), (SELECT min(since_ms) FROM dirty) FROM counts",
      stats},
     {"domains",
      "of which domains there are executions",

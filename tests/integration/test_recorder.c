@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "learn/owner.h"
+#include "pages.h"
 #include "queue/enqueue.h"
 #include "recorder_fixture.h"
 
@@ -228,7 +229,7 @@ Test(recorder, a_redis_whose_clock_is_a_year_ahead_deletes_nothing_and_changes_n
     wait_for_page(port, "/metrics", "stillhouse_learn_executions 1");
     wait_for_page(port, "/learn/tiers?domain=acme.shop", "\"executions\":1");
     cr_assert_eq(test_run(argv, NULL, said, sizeof said, NULL, 0), 0, "%s", said);
-    cr_assert_not_null(strstr(page(port, "/learn/tiers?domain=acme.shop"), said), "%s", said);
+    cr_assert_not_null(strstr(test_page(port, "/learn/tiers?domain=acme.shop"), said), "%s", said);
     cr_assert_not_null(strstr(ask("GET", "sh:learn:{acme.shop}", NULL), "\"executions\":1"));
     end_recorder(pid, SIGTERM);
     cr_assert_eq(state_of(store_path).executions, 1);
@@ -380,7 +381,8 @@ Test(recorder, who_follows_is_told_of_decisions_and_of_what_came_of_them)
     wait_for_page(port, "/metrics", "stillhouse_learn_parts_total{kind=\"feedback\"} 1");
     wait_for_page(port, "/metrics", "stillhouse_learn_executions 1");
     wait_for_page(port, "/metrics", "stillhouse_learn_dirty_groups 0");
-    cr_assert_not_null(strstr(page(port, "/metrics"), "stillhouse_learn_drifted_groups_total 0"));
+    cr_assert_not_null(
+        strstr(test_page(port, "/metrics"), "stillhouse_learn_drifted_groups_total 0"));
     end_recorder(pid, SIGTERM);
 }
 

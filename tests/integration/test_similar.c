@@ -2,35 +2,28 @@
  * workers on a Redis and a Chroma of the test's own, and `stillhouse learn similar` finds them. No
  * record waits for a vector, and what was forgotten has none. */
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "config/clients.h"
-#include "jobs/bodies.h"
-#include "learn/store.h"
 #include "pages.h"
-#include "postgres.h"
-#include "queue/enqueue.h"
-#include "redis_fixture.h"
+#include "recorder_fixture.h"
 
 enum { PATIENCE_MS = 30000, POLL_MS = 20 };
 
-static char path[TEST_POSTGRES_URL]; /* of the store, or its URL */
-static int port;                     /* of the last worker's endpoint */
+static int port; /* of the last worker's endpoint */
 static struct test_server chroma;
 static struct error err;
 
 static void setup(void)
 {
-    redis_setup();
+    recorder_setup();
     test_chroma_start(&chroma);
-    snprintf(path, sizeof path, "%s/learn.db", redis.folder);
 }
 
 static void teardown(void)
 {
     test_server_stop(&chroma);
-    redis_teardown();
+    recorder_teardown();
 }
 
 TestSuite(similar, .init = setup, .fini = teardown, .timeout = 120);
@@ -38,60 +31,30 @@ TestSuite(similar, .init = setup, .fini = teardown, .timeout = 120);
 /* ---- programs -------------------------------------------------------------------------------- */
 
 /* A worker of these queues, with one more setting. */
-static pid_t start_worker(const char *queues, const char *name, const char *value)
+static pid_t start_with(const char *queues, const char *name, const char *value)
 {
-    char program[512];
-    char log[300];
-    char http[32];
+    const char *const flags[] = {"--queues",
+                                 queues,
+                                 "--learn",
+                                 store_path,
+                                 "--learn-similar",
+                                 "on",
+                                 "--redis-url",
+                                 redis.url,
+                                 "--chroma-url",
+                                 chroma.url,
+                                 "--chroma-timeout",
+                                 "1s",
+                                 name,
+                                 value,
+                                 NULL};
 
-    snprintf(log, sizeof log, "%s/%s.log", redis.folder, queues);
-    port = test_free_port();
-    snprintf(http, sizeof http, "127.0.0.1:%d", port);
-    const char *const argv[] = {test_program("stillhouse-worker", program),
-                                "--queues",
-                                queues,
-                                "--learn",
-                                path,
-                                "--learn-similar",
-                                "on",
-                                "--redis-url",
-                                redis.url,
-                                "--chroma-url",
-                                chroma.url,
-                                "--http",
-                                http,
-                                "--lanes",
-                                "2",
-                                "--batch",
-                                "16",
-                                "--visibility",
-                                "1s",
-                                "--retry-base",
-                                "20ms",
-                                "--retry-max",
-                                "200ms",
-                                "--breaker-pause",
-                                "200ms",
-                                "--chroma-timeout",
-                                "1s",
-                                name,
-                                value,
-                                NULL};
-    return test_spawn(argv, log);
+    return spawn_recorder(strchr(queues, ',') == NULL ? queues : "both", flags, &port);
 }
 
 static pid_t start(const char *queues)
 {
-    return start_worker(queues, "--log-level", "info");
-}
-
-static void end(pid_t pid)
-{
-    int state = 0;
-
-    cr_assert_eq(kill(pid, SIGTERM), 0);
-    cr_assert_eq(waitpid(pid, &state, 0), pid);
-    cr_assert(WIFEXITED(state) && WEXITSTATUS(state) == 0, "state %d", state);
+    return start_with(queues, "--log-level", "info");
 }
 
 /* What `stillhouse learn ...` prints; its exit code. */
@@ -102,7 +65,7 @@ static int learn(char *out, size_t size, const char *const *words)
                             "learn",
                             words[0],
                             "--learn",
-                            path,
+                            store_path,
                             "--redis-url",
                             redis.url,
                             "--chroma-url",
@@ -129,21 +92,11 @@ static const char *similar_to(const char *what)
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
-static void push(const char *queue_name, const char *id, struct slice body)
-{
-    const struct queue queue = queue_named(queue_name);
-    const struct queue_item item = {text(id), text("acme.shop"), text(""), body};
-    struct queue_answer answer;
-
-    OK(queue_enqueue(conn, &(struct queue_items){&queue, 0, &item, 1}, &answer, &err));
-}
-
 /* A record of a task that is about this, by a job of its own; at_ms 0: of now. */
 static void record_at(int64_t at_ms, const char *task_id, const char *about)
 {
     static size_t number;
     char id[32];
-    struct strbuf body = {0};
     const struct record_body part = {.kind = text("routing"),
                                      .task_id = text(task_id),
                                      .at_ms = {at_ms, at_ms > 0},
@@ -153,9 +106,7 @@ static void record_at(int64_t at_ms, const char *task_id, const char *about)
                                      .task_description = text(about)};
 
     snprintf(id, sizeof id, "j-%zu", ++number);
-    bodies_encode_record(&part, &body);
-    push("record", id, (struct slice){body.data, body.bytes});
-    strbuf_free(&body);
+    push_record(id, &part);
 }
 
 static void record(const char *task_id, const char *about)
@@ -253,7 +204,7 @@ Test(similar, a_record_becomes_a_row_and_a_vector_and_is_found_by_what_it_was_ab
     cr_assert_eq(vectors(), 3);
     check_queue("record");
     check_queue("vector");
-    end(pid);
+    end_recorder(pid, SIGTERM);
 }
 
 Test(similar, while_chroma_is_away_records_go_on_and_vectors_follow)
@@ -280,7 +231,7 @@ Test(similar, while_chroma_is_away_records_go_on_and_vectors_follow)
     cr_assert_eq(vectors(), 12);
     check_queue("record");
     check_queue("vector");
-    end(pid);
+    end_recorder(pid, SIGTERM);
 }
 
 Test(similar, what_is_forgotten_has_no_vector_and_a_job_that_comes_late_brings_none)
@@ -304,13 +255,13 @@ Test(similar, what_is_forgotten_has_no_vector_and_a_job_that_comes_late_brings_n
     cr_assert_str_eq(similar_to("secret"), "[]\n");
     cr_assert_null(strstr(ask("XRANGE", "sh:{vector}:jobs", "-", "+", NULL), "secret"));
     check_queue("vector");
-    end(recorder);
-    end(vectors_pid);
+    end_recorder(recorder, SIGTERM);
+    end_recorder(vectors_pid, SIGTERM);
 }
 
 Test(similar, a_queue_that_nobody_serves_stays_within_its_bound_and_holds_up_no_record)
 {
-    const pid_t pid = start_worker("record", "--max-backlog", "5");
+    const pid_t pid = start_with("record", "--max-backlog", "5");
 
     for (int i = 0; i < 20; i++) {
         char name[16];
@@ -321,7 +272,7 @@ Test(similar, a_queue_that_nobody_serves_stays_within_its_bound_and_holds_up_no_
     cr_assert_eq(counter_of("vector", "enqueued"), 5);
     check_queue("record");
     check_queue("vector");
-    end(pid);
+    end_recorder(pid, SIGTERM);
 }
 
 /* From about a hundred of one vector on Chroma finds others no more. */
@@ -341,7 +292,7 @@ Test(similar, of_the_same_description_only_the_newest_few_stay)
     cr_assert_geq(vectors(), 2);
     cr_assert_not_null(strstr(similar_to("cheese"), "\"task_id\":\"t-other\""));
     check_queue("vector");
-    end(pid);
+    end_recorder(pid, SIGTERM);
 }
 
 Test(similar, where_the_store_cannot_be_read_vectors_wait_for_it)
@@ -352,16 +303,16 @@ Test(similar, where_the_store_cannot_be_read_vectors_wait_for_it)
 
     record("t-1", "What waits for its store");
     wait_for("record", "done", 1);
-    end(recorder);
-    snprintf(away, sizeof away, "%s.away", path);
-    cr_assert_eq(rename(path, away), 0);
+    end_recorder(recorder, SIGTERM);
+    snprintf(away, sizeof away, "%s.away", store_path);
+    cr_assert_eq(rename(store_path, away), 0);
     reader = start("vector");
     wait_for("vector", "parked", 1);
-    cr_assert_eq(rename(away, path), 0);
+    cr_assert_eq(rename(away, store_path), 0);
     wait_for("vector", "done", 1);
     cr_assert_eq(vectors(), 1);
     check_queue("vector");
-    end(reader);
+    end_recorder(reader, SIGTERM);
 }
 
 /* Lanes run the jobs of one task in any order and at once: the last word is the row's. */
@@ -380,14 +331,14 @@ Test(similar, however_often_a_description_changes_its_vector_is_that_of_the_row)
     cr_assert(is_trains ? distance < 0.01 : distance > 0.5, "the row says: %s", found);
     cr_assert_eq(vectors(), 1);
     check_queue("vector");
-    end(pid);
+    end_recorder(pid, SIGTERM);
 }
 
 Test(similar, a_vector_expires_with_its_row)
 {
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
     const int64_t long_ago_ms = clock_unix_ms() - INT64_C(200) * 24 * 60 * 60 * 1000;
-    const pid_t pid = start_worker("record,vector", "--sweep", "1s");
+    const pid_t pid = start_with("record,vector", "--sweep", "1s");
 
     record("t-new", "What stays for a while");
     record_at(long_ago_ms, "t-old", "What is older than ninety days");
@@ -397,7 +348,7 @@ Test(similar, a_vector_expires_with_its_row)
         clock_sleep_ms(POLL_MS);
     }
     cr_assert_not_null(strstr(similar_to("what stays"), "t-new"));
-    end(pid);
+    end_recorder(pid, SIGTERM);
 }
 
 Test(similar, what_was_recorded_before_is_embedded_when_it_is_asked_for)
@@ -407,7 +358,7 @@ Test(similar, what_was_recorded_before_is_embedded_when_it_is_asked_for)
     const char *const one[] = {"embed", "--domain", "acme.shop", "--max-backlog", "40", NULL};
     const char *const none[] = {"embed", "--domain", "nobody", NULL};
     const char *const all[] = {"embed", NULL};
-    pid_t pid = start_worker("record", "--learn-similar", "off");
+    pid_t pid = start_with("record", "--learn-similar", "off");
 
     for (int i = 0; i < TASKS; i++) {
         char name[16];
@@ -418,7 +369,7 @@ Test(similar, what_was_recorded_before_is_embedded_when_it_is_asked_for)
     }
     record("t-none", "");
     wait_for("record", "done", TASKS + 1);
-    end(pid);
+    end_recorder(pid, SIGTERM);
     cr_assert_eq(counter_of("vector", "enqueued"), 0);
     pid = start("vector");
     cr_assert_eq(learn(out, sizeof out, none), 0, "%s", out);
@@ -432,7 +383,7 @@ Test(similar, what_was_recorded_before_is_embedded_when_it_is_asked_for)
     wait_for("vector", "done", 2 * TASKS);
     cr_assert_eq(vectors(), TASKS);
     check_queue("vector");
-    end(pid);
+    end_recorder(pid, SIGTERM);
 }
 
 Test(similar, on_a_server_it_is_as_in_a_file)
@@ -445,7 +396,7 @@ Test(similar, on_a_server_it_is_as_in_a_file)
     if (!test_postgres_start(&server, false)) {
         cr_skip_test("no PostgreSQL is installed");
     }
-    test_postgres_database(&server, "tasks", path);
+    test_postgres_database(&server, "tasks", store_path);
     const pid_t pid = start("record,vector");
     record("t-cart", "The shopping cart is empty after a login");
     record("t-mail", "Send the invoice by mail");
@@ -461,6 +412,6 @@ Test(similar, on_a_server_it_is_as_in_a_file)
     cr_assert_eq(learn(out, sizeof out, user), 0, "%s", out);
     wait_for("vector", "done", 6);
     cr_assert_eq(vectors(), 0);
-    end(pid);
+    end_recorder(pid, SIGTERM);
     test_postgres_stop(&server);
 }

@@ -1,16 +1,12 @@
 #include "recorder_fixture.h"
 
-#include <arpa/inet.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
+#include "pages.h"
 #include "queue/enqueue.h"
 
-enum { PAGE_BYTES = 64 * 1024 };
-
-char store_path[300];
+char store_path[TEST_POSTGRES_URL];
 static struct error err;
 
 void recorder_setup(void)
@@ -26,7 +22,7 @@ void recorder_teardown(void)
 
 /* ---- recorders ------------------------------------------------------------------------------- */
 
-pid_t start_recorder_at(const char *redis_url, const char *id, const char *file, int *port)
+pid_t spawn_recorder(const char *id, const char *const *flags, int *port)
 {
     char program[512];
     char http[32];
@@ -35,33 +31,37 @@ pid_t start_recorder_at(const char *redis_url, const char *id, const char *file,
     *port = test_free_port();
     snprintf(http, sizeof http, "127.0.0.1:%d", *port);
     snprintf(log, sizeof log, "%s/%s.log", redis.folder, id);
-    const char *const argv[] = {test_program("stillhouse-worker", program),
-                                "--queues",
-                                "record",
-                                "--learn",
-                                file,
-                                "--worker-id",
-                                id,
-                                "--redis-url",
-                                redis_url,
-                                "--http",
-                                http,
-                                "--lanes",
-                                "2",
-                                "--batch",
-                                "16",
-                                "--visibility",
-                                "1s",
-                                "--retry-base",
-                                "20ms",
-                                "--retry-max",
-                                "200ms",
-                                "--breaker-pause",
-                                "200ms",
-                                "--learn-refresh",
-                                "100ms",
-                                NULL};
+    const char *argv[48] = {test_program("stillhouse-worker", program),
+                            "--worker-id",
+                            id,
+                            "--http",
+                            http,
+                            "--lanes",
+                            "2",
+                            "--batch",
+                            "16",
+                            "--visibility",
+                            "1s",
+                            "--retry-base",
+                            "20ms",
+                            "--retry-max",
+                            "200ms",
+                            "--breaker-pause",
+                            "200ms",
+                            "--learn-refresh",
+                            "100ms"};
+    for (size_t i = 0; flags[i] != NULL; i++) {
+        argv[19 + i] = flags[i];
+    }
     return test_spawn(argv, log);
+}
+
+pid_t start_recorder_at(const char *redis_url, const char *id, const char *file, int *port)
+{
+    const char *const flags[] = {"--queues",    "record",  "--learn", file,
+                                 "--redis-url", redis_url, NULL};
+
+    return spawn_recorder(id, flags, port);
 }
 
 pid_t start_recorder(const char *id, const char *file, int *port)
@@ -79,38 +79,13 @@ void end_recorder(pid_t pid, int signal)
               state);
 }
 
-/* A page of its endpoint; "" while nobody listens. */
-const char *page(int port, const char *name)
-{
-    static char answer[PAGE_BYTES];
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    char request[128];
-    size_t used = 0;
-    ssize_t got = 0;
-    const int socket_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    answer[0] = '\0';
-    if (connect(socket_fd, (const struct sockaddr *)&at, sizeof at) == 0) {
-        const int bytes = snprintf(request, sizeof request,
-                                   "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", name);
-        cr_assert_eq(write(socket_fd, request, (size_t)bytes), bytes);
-        while (used + 1 < sizeof answer &&
-               (got = read(socket_fd, answer + used, sizeof answer - 1 - used)) > 0) {
-            used += (size_t)got;
-        }
-        answer[used] = '\0';
-    }
-    close(socket_fd);
-    return answer;
-}
-
 void wait_for_page(int port, const char *name, const char *words)
 {
     const int64_t until_ms = clock_now_ms() + RECORDER_PATIENCE_MS;
 
-    while (strstr(page(port, name), words) == NULL) {
-        cr_assert(clock_now_ms() < until_ms, "%s never says %s: %s", name, words, page(port, name));
+    while (strstr(test_page(port, name), words) == NULL) {
+        cr_assert(clock_now_ms() < until_ms, "%s never says %s: %s", name, words,
+                  test_page(port, name));
         clock_sleep_ms(RECORDER_POLL_MS);
     }
 }

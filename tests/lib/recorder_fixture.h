@@ -16,11 +16,12 @@
 
 #include "jobs/bodies.h"
 #include "learn/store.h"
+#include "postgres.h"
 #include "redis_fixture.h"
 
 enum { RECORDER_PATIENCE_MS = 20000, RECORDER_POLL_MS = 20 };
 
-extern char store_path[300]; /* where no store is yet */
+extern char store_path[TEST_POSTGRES_URL]; /* where no store is yet */
 
 void recorder_setup(void);
 void recorder_teardown(void);
@@ -29,11 +30,12 @@ void recorder_teardown(void);
 pid_t start_recorder(const char *id, const char *file, int *port);
 /* The same on another address of Redis, as a proxy's. */
 pid_t start_recorder_at(const char *redis_url, const char *id, const char *file, int *port);
+/* A worker of these flags, which win over the short times and two lanes. */
+pid_t spawn_recorder(const char *id, const char *const *flags, int *port);
 /* Ends and reaps it; but for SIGKILL its exit code must be 0. */
 void end_recorder(pid_t pid, int signal);
 
-/* A page of its endpoint, good until the next one; "" while nobody listens. */
-const char *page(int port, const char *name);
+/* Until a page of its endpoint (pages.h) has these words. */
 void wait_for_page(int port, const char *name, const char *words);
 
 /* Until so many records are done; the books must balance then. */

@@ -84,7 +84,7 @@ Test(learn_file, none_reads_a_table_from_end_to_end)
         size_t count = 0;
 
         if (question->sql == NULL) {
-            continue; /* see test_learn_similar.c */
+            continue; /* see test_similar.c */
         }
         for (; count < QUESTION_PARAMETERS_MAX && question->parameters[count].name != NULL;
              count++) {
@@ -104,7 +104,9 @@ Test(learn_file, none_reads_a_table_from_end_to_end)
                                      strstr(text, "SCAN chosen") != NULL ||
                                      strstr(text, "SCAN (subquery") != NULL ||
                                      strstr(text, "SCAN CONSTANT ROW") != NULL;
-            cr_assert(strstr(text, "SCAN") == NULL || is_of_steps, "%s: %s", question->name, text);
+            const bool is_short = strcmp(text, "SCAN counts") == 0; /* a row for each who writes */
+            cr_assert(strstr(text, "SCAN") == NULL || is_of_steps || is_short, "%s: %s",
+                      question->name, text);
         }
         OK(rows_end(&rows));
     }

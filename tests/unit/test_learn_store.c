@@ -152,32 +152,6 @@ Test(learn_store, texts_come_out_as_they_went_in)
     OK(rows_end(&rows));
 }
 
-/* ---- views ----------------------------------------------------------------------------------- */
-
-Test(learn_store, the_views_are_those_of_the_rows_and_p95_is_exact)
-{
-    for (int i = 1; i <= 100; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "t%d", (i * 37) % 101);
-        struct part part = learn_part("execution", name, name, DAY + i);
-        part.body.model_tier = slice_of("small");
-        part.body.task_type = slice_of("fix");
-        part.body.pool_type = slice_of("warm");
-        part.body.solution_summary = slice_of("add an index");
-        part.body.success = (struct maybe_truth){i % 4 != 0, true};
-        part.body.duration_seconds = (struct maybe_number){(i * 37) % 101, true};
-        learn_put(&part);
-    }
-    learn_refresh(DAY + 1000);
-    cr_assert_eq(learn_number("SELECT executions = 100 AND successes = 75 FROM tier_performance"),
-                 1);
-    cr_assert_eq(learn_number("SELECT duration_p95 FROM tier_performance"), 95);
-    cr_assert_eq(learn_number("SELECT duration_p95 FROM pool_performance"), 95);
-    cr_assert_eq(
-        learn_number("SELECT uses = 100 AND successes = 75 AND task_types = 'fix' FROM solutions"),
-        1);
-}
-
 /* ---- deletion -------------------------------------------------------------------------------- */
 
 Test(learn_store, what_is_old_goes_in_slices_with_all_that_hangs_on_it)

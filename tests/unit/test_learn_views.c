@@ -53,6 +53,9 @@ Test(learn_views, they_are_those_of_the_rows_and_p95_is_exact)
     cr_assert_eq(
         learn_number("SELECT sum(executions) = 100 AND sum(successes) = 75 FROM tier_performance"),
         1);
+    cr_assert_eq(learn_number("SELECT count(*) FROM tier_performance WHERE executions = 50 AND"
+                              " duration_p95 = CASE model_tier WHEN 'small' THEN 98 ELSE 95 END"),
+                 2);
     cr_assert_eq(learn_number("SELECT duration_p95 FROM pool_performance"), 95);
     cr_assert_eq(learn_number("SELECT uses = 100 AND successes = 75 AND task_types = 'fix'"
                               " FROM solutions"),

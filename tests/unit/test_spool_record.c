@@ -1,4 +1,4 @@
-/* The bytes of a job on the disk, whole and not. */
+/* A record of the spool: the bytes of a job on the disk, whole and not. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,14 +10,14 @@ static struct slice text(const char *chars)
     return (struct slice){chars, strlen(chars)};
 }
 
-Test(record, the_checksum_is_the_one_that_everybody_means)
+Test(spool_record, the_checksum_is_the_one_that_everybody_means)
 {
     cr_assert_eq(record_crc32c(0, "123456789", 9), 0xe3069283);
     cr_assert_eq(record_crc32c(0, "", 0), 0);
     cr_assert_eq(record_crc32c(record_crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
 }
 
-Test(record, a_record_that_breaks_a_rule_is_not_written)
+Test(spool_record, a_record_that_breaks_a_rule_is_not_written)
 {
     static const struct {
         const char *base, *id, *domain, *options;
@@ -58,7 +58,7 @@ static struct strbuf three(size_t ends[3])
     return out;
 }
 
-Test(record, what_is_written_reads_back)
+Test(spool_record, what_is_written_reads_back)
 {
     size_t ends[3];
     struct strbuf file = three(ends);
@@ -77,7 +77,7 @@ Test(record, what_is_written_reads_back)
 }
 
 /* Also where it hits a length: the next record is found by its checksum. */
-Test(record, every_flipped_bit_costs_its_record_alone_and_every_walk_ends)
+Test(spool_record, every_flipped_bit_costs_its_record_alone_and_every_walk_ends)
 {
     size_t ends[3];
     struct strbuf file = three(ends);
@@ -103,7 +103,7 @@ Test(record, every_flipped_bit_costs_its_record_alone_and_every_walk_ends)
     strbuf_free(&file);
 }
 
-Test(record, a_file_that_was_cut_has_the_records_before)
+Test(spool_record, a_file_that_was_cut_has_the_records_before)
 {
     size_t ends[3];
     struct strbuf file = three(ends);
