@@ -13,7 +13,7 @@
 #include "config/clients.h"
 #include "learn/database.h"
 #include "learn/owner.h"
-#include "recorder/lifts.h"
+#include "recorder/telling.h"
 #include "json/write.h"
 
 enum {
@@ -33,7 +33,6 @@ enum {
     CONNECT_MS = 2000,
     COMMAND_MS = 3000,
     CACHE_MS = 250,    /* lanes wait meanwhile, and what is told there can be told later */
-    TELL_DOMAINS = 16, /* a slice */
     LIFTS_MS = 300000, /* between two rounds through the domains */
     LIFTS_NEXT_MS = 20,
     CHORE_CLAIM = 0, /* the first of the chores */
@@ -75,8 +74,7 @@ struct recorder {
     struct part *parts; /* of a transaction of several orders: room for PARTS_MAX */
     struct order *hand; /* the orders of this transaction */
     size_t groups;      /* that a slice refreshes */
-    struct tiers *tiers;
-    struct lifts *lifts;
+    struct telling *telling;
     struct redis_conn *cache; /* the cache's; the same object where there is only one */
     struct retry_random random;
     int64_t due_ms[CHORES];
@@ -193,19 +191,17 @@ static enum status refresh(struct recorder *recorder, struct error *err)
     if (left > 0) {
         recorder->wait_ms = 0;
     } else {
-        tiers_ready(recorder->tiers);
+        telling_ready(recorder->telling);
     }
     return STATUS_OK;
 }
 
 static enum status tell_tiers(struct recorder *recorder, struct error *err)
 {
-    struct tiers_telling telling = {recorder->store, recorder->cache, 0};
-    size_t left = 0;
+    bool more = false;
 
-    TRY(database_now(store_database(recorder->store), &telling.now_unix_ms, err));
-    TRY(tiers_tell(recorder->tiers, &telling, TELL_DOMAINS, &left, err));
-    if (left > 0) {
+    TRY(telling_tiers(recorder->telling, recorder->store, &more, err));
+    if (more) {
         recorder->wait_ms = 0;
     }
     return STATUS_OK;
@@ -213,7 +209,7 @@ static enum status tell_tiers(struct recorder *recorder, struct error *err)
 
 static enum status touch_all(struct recorder *recorder, struct error *err)
 {
-    return tiers_touch_all(recorder->tiers, recorder->store, err);
+    return telling_touch_all(recorder->telling, recorder->store, err);
 }
 
 static enum status show_figures(struct recorder *recorder, struct error *err)
@@ -271,13 +267,11 @@ static enum status expire(struct recorder *recorder, struct error *err)
 }
 
 /* A domain; the next one comes soon. */
-static enum status look_at_lifts(struct recorder *recorder, struct error *err)
+static enum status tell_lifts(struct recorder *recorder, struct error *err)
 {
-    struct tiers_telling telling = {recorder->store, recorder->cache, 0};
-    struct lifts_round round = {false, 0};
+    struct telling_round round = {false, 0};
 
-    TRY(database_now(store_database(recorder->store), &telling.now_unix_ms, err));
-    TRY(lifts_look(recorder->lifts, &telling, &round, err));
+    TRY(telling_lifts(recorder->telling, recorder->store, &round, err));
     if (round.is_done) {
         metrics_set(recorder->config.metrics, METRICS_LEARN_HURT, 0, 0, (int64_t)round.hurt);
     } else {
@@ -293,11 +287,11 @@ static const struct chore {
     [CHORE_CLAIM] = {CLAIM_MS, keep_claim},
     {0, refresh},
     {0, tell_tiers},
-    {TIERS_AGAIN_MS, touch_all},
+    {TELLING_AGAIN_MS, touch_all},
     {FIGURES_MS, show_figures},
     {CHECK_MS, check_day},
     {EXPIRE_MS, expire},
-    {LIFTS_MS, look_at_lifts},
+    {LIFTS_MS, tell_lifts},
 };
 
 static void run_chore(struct recorder *recorder, size_t which)
@@ -411,7 +405,7 @@ static void note_parts(struct recorder *recorder)
             if (order->refused[i].status == STATUS_OK) {
                 metrics_add(recorder->config.metrics, METRICS_LEARN_PARTS,
                             (size_t)kind_word_at(words, order->parts[i].body.kind), 0, 1);
-                tiers_touch(recorder->tiers, order->parts[i].domain);
+                telling_touch(recorder->telling, order->parts[i].domain);
             }
         }
     }
@@ -467,23 +461,23 @@ static void put_down(struct recorder *recorder)
 static void leave(struct recorder *recorder)
 {
     const int64_t until_ms = clock_now_ms() + LAST_REFRESH_MS;
-    struct tiers_telling telling = {recorder->store, recorder->cache, 0};
+    int64_t now_unix_ms = 0;
     struct error err = {0};
 
     if (recorder->store == NULL) {
         return;
     }
-    const bool may_write =
-        is_claimed(recorder) &&
-        database_now(store_database(recorder->store), &telling.now_unix_ms, &err) == STATUS_OK;
+    const bool may_write = is_claimed(recorder) && database_now(store_database(recorder->store),
+                                                                &now_unix_ms, &err) == STATUS_OK;
     size_t left = 1;
     while (may_write && left > 0 && clock_now_ms() < until_ms &&
-           store_refresh(recorder->store, telling.now_unix_ms, recorder->groups, &left, &err) ==
+           store_refresh(recorder->store, now_unix_ms, recorder->groups, &left, &err) ==
                STATUS_OK) {
     }
     if (may_write && left == 0) {
-        tiers_ready(recorder->tiers);
-        (void)!tiers_tell(recorder->tiers, &telling, TELL_DOMAINS, &left, &err);
+        bool more = false;
+        telling_ready(recorder->telling);
+        (void)!telling_tiers(recorder->telling, recorder->store, &more, &err);
     }
     if (recorder->claimed_ms != 0) {
         const struct owner owner = owner_of(recorder);
@@ -531,8 +525,7 @@ static void *run(void *argument)
 static void free_all(struct recorder *recorder)
 {
     store_close(recorder->store);
-    tiers_free(recorder->tiers);
-    lifts_free(recorder->lifts);
+    telling_free(recorder->telling);
     if (recorder->cache != recorder->conn) {
         redis_conn_free(recorder->cache);
     }
@@ -556,6 +549,7 @@ static enum status open_all(struct recorder *recorder, struct error *err)
         recorder->cache = NULL;
         TRY(clients_open_redis(settings->cache_url, short_timeouts, &recorder->cache, err));
     }
+    recorder->telling = telling_new(settings->prefix, recorder->cache);
     const enum status status = store_open(settings->learn, STORE_WRITE, &recorder->store, err);
     if (status == STATUS_INVALID) {
         return error_wrap(err, "learn");
@@ -576,8 +570,6 @@ enum status recorder_start(const struct recorder_config *config, struct recorder
 
     recorder->config = *config;
     recorder->groups = 1;
-    recorder->tiers = tiers_new(config->settings->prefix);
-    recorder->lifts = lifts_new(config->settings->prefix);
     recorder->random.state = (uint64_t)clock_now_ns();
     recorder->patient_until_ms = clock_now_ms() + OWNER_LEASE_MS + CLOSED_MS;
     pthread_cond_init(&recorder->changed, NULL);

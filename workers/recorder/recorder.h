@@ -9,9 +9,9 @@
  *
  * So the parts of several lanes share one sync of the disk. Between transactions the thread does
  * what else there is to do, a short slice at a time: it renews its claim (learn/owner.h), refreshes
- * the views' groups that were touched, tells the cache's Redis of tiers that have changed
- * (recorder/tiers.h), looks which domains examples hurt (recorder/lifts.h), checks a random day,
- * deletes what has expired, sets the metrics.
+ * the views' groups that were touched, tells the cache's Redis of tiers that have changed and of
+ * domains that examples hurt (recorder/telling.h), checks a random day, deletes what has expired,
+ * sets the metrics.
  *
  * Failure modes. The store is away, locked, read-only or full, or its file was replaced: what was
  * handed in is UNAVAILABLE, nothing of it stands, and the thread opens the store anew, once a
