@@ -6,6 +6,7 @@
  */
 #include "learn/merge.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,8 @@
 #include "json/write.h"
 
 enum { STAMPS_VERSION = 1, JOB_ID_MAX = 255 };
+
+#define NUMBER_LEAST 1e-200
 
 static int compare_stamps(const void *left, const void *right)
 {
@@ -379,6 +382,13 @@ static unsigned rank_of(const struct part *part)
                : !kind_is_word("feedback", part->body.kind);
 }
 
+/* -0.0 becomes 0.0, since not every database tells them apart; and so does what is next to nothing,
+ * since a server that finds the mean of it too small for a double answers with an error. */
+static double number_of(double given)
+{
+    return fabs(given) < NUMBER_LEAST ? 0.0 : given;
+}
+
 /* VALUE_NULL: the body has none. */
 static struct value value_of(const struct column *column, const struct record_body *body)
 {
@@ -391,8 +401,7 @@ static struct value value_of(const struct column *column, const struct record_bo
     }
     case FIELD_NUMBER: {
         const struct maybe_number *number = member;
-        /* -0.0 becomes 0.0: not every database tells them apart. */
-        return number->given ? value_number(number->value + 0.0) : value_null();
+        return number->given ? value_number(number_of(number->value)) : value_null();
     }
     case FIELD_TRUTH: {
         const struct maybe_truth *truth = member;

@@ -169,6 +169,16 @@ Test(learn_questions, tokens_that_nobody_told_are_not_known)
     holds(answer("tiers", "acme", NULL), "\"mean_tokens\":null,");
 }
 
+Test(learn_questions, numbers_next_to_nothing_have_a_mean)
+{
+    put(&(struct sample){"acme", "fix", "small", "enriched", 1, 1, 5e-324});
+    put(&(struct sample){"acme", "fix", "small", "enriched", 2, 1, 0});
+    holds(answer("types", "acme", NULL), "\"mean_cost\":0.0,");
+    holds(answer("tiers", "acme", NULL), "\"mean_cost\":0.0,");
+    holds(answer("route", "acme", "fix"), "\"mean_cost\":0.0,");
+    holds(answer("lift", "acme", NULL), "\"cost\":0.0}");
+}
+
 Test(learn_questions, the_figures_are_those_of_the_executions)
 {
     put(&(struct sample){"acme", "fix", "small", "enriched", 8, 6, 2});
