@@ -115,6 +115,30 @@ Test(recorder_faults, who_comes_after_a_recorder_that_was_killed_parks_nothing_f
     check_kept(store_path, 11);
 }
 
+/* Redis answers the claim so late that it runs out before the next one is due; one is each 2 s, and
+ * a recorder that began 7 s ago has no patience any more. */
+Test(recorder_faults, a_claim_that_took_long_parks_nothing)
+{
+    enum { BEFORE_MS = 7300, SLOW_MS = 2600, PUSHES = 60, EVERY_MS = 50 };
+    redisReply *reply = NULL;
+    int port = 0;
+    const pid_t pid = start_recorder("one", store_path, &port);
+
+    push_tasks(1, 2);
+    wait_for_done(2);
+    clock_sleep_ms(BEFORE_MS);
+    OK(redis_commandf(conn, &reply, &err, "CLIENT PAUSE %d ALL", SLOW_MS));
+    redis_reply_free(reply);
+    for (size_t i = 2; i < 2 + PUSHES; i++) {
+        push_tasks(i, i + 1);
+        clock_sleep_ms(EVERY_MS);
+    }
+    wait_for_done(2 + 2 * PUSHES);
+    cr_assert_eq(counter_of("record", "parked"), 0);
+    end_recorder(pid, SIGTERM);
+    check_kept(store_path, 1 + PUSHES);
+}
+
 /* As on another machine, which has a copy of the file: there no lock on it keeps the first out. */
 Test(recorder_faults, a_recorder_that_slept_through_its_lease_never_writes_beside_its_heir)
 {

@@ -128,12 +128,11 @@ static bool is_claimed(const struct recorder *recorder)
 /* UNAVAILABLE while another worker writes or another store is registered. */
 static enum status try_claim(struct recorder *recorder, struct error *err)
 {
-    const int64_t asked_ms = clock_now_ms();
-
     if (recorder->store == NULL) {
         TRY(store_open(recorder->config.settings->learn, STORE_WRITE, &recorder->store, err));
     }
     const struct owner owner = owner_of(recorder);
+    const int64_t asked_ms = clock_now_ms();
     TRY(owner_claim(recorder->conn, &owner, err));
     recorder->claimed_ms = asked_ms;
     return STATUS_OK;
@@ -411,10 +410,12 @@ static void note_parts(struct recorder *recorder)
     }
 }
 
-/* Where the store is not ours to write to, nobody asks for it more often than the chore does. */
+/* A claim that ran out, since the last one took Redis long, is renewed at once. Where the store is
+ * not ours to write to, nobody asks for it more often than the chore does. */
 static enum status try_write(struct recorder *recorder, size_t count, struct error *err)
 {
-    if (!is_claimed(recorder) && clock_now_ms() >= recorder->due_ms[CHORE_CLAIM]) {
+    if (!is_claimed(recorder) &&
+        (recorder->is_open || clock_now_ms() >= recorder->due_ms[CHORE_CLAIM])) {
         run_chore(recorder, CHORE_CLAIM);
     }
     if (!is_claimed(recorder)) {
