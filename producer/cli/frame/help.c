@@ -31,17 +31,58 @@ void help_all(const struct command *commands)
          "reached, 4 not found or timed out, 5 queue full");
 }
 
+enum { LINE_CHARS = 80, FLAG_CHARS = 22 };
+
+/* Word by word, with a line end where the next one has no room. */
+static void print_words(const char *text, size_t at)
+{
+    for (bool is_first = true; *text != '\0'; is_first = false) {
+        const size_t bytes = strcspn(text, " ");
+        if (!is_first && at + 1 + bytes > LINE_CHARS) {
+            printf("\n%*s", FLAG_CHARS, "");
+            at = FLAG_CHARS;
+            is_first = true;
+        }
+        at += (size_t)printf("%s%.*s", is_first ? "" : " ", (int)bytes, text);
+        text += bytes + (text[bytes] == ' ');
+    }
+    putchar('\n');
+}
+
 static void print_flag(const struct cli_option *option)
 {
     char flag[48];
+    char text[512];
+    size_t used = 0;
 
     snprintf(flag, sizeof flag, "--%s %s", option->name,
              option->argument == NULL ? "" : option->argument);
-    printf("  %-18s  ", flag);
-    for (const char *c = option->only; c != NULL && *c != '\0'; c++) {
-        *c == ' ' ? fputs(", ", stdout) : putchar(*c);
+    for (const char *c = option->only; c != NULL && *c != '\0' && used < sizeof text / 2; c++) {
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%c", *c == ' ' ? "," : "", *c);
     }
-    printf("%s%s\n", option->only == NULL ? "" : ": ", option->help);
+    snprintf(text + used, sizeof text - used, "%s%s", option->only == NULL ? "" : ": ",
+             option->help);
+    print_words(text, (size_t)printf("  %-18s  ", flag));
+}
+
+/* Their names alone: what they are is in the program's own help. */
+static void print_settings(void)
+{
+    size_t used = LINE_CHARS;
+
+    fputs("\nflags of every command, which `stillhouse help` explains:", stdout);
+    for (size_t i = 0; i < settings_count(); i++) {
+        const struct settings_row_info row = settings_row(i);
+        const size_t chars = strlen(" --") + strlen(row.flag);
+        if ((row.scope & SETTINGS_CLI) == 0) {
+            continue;
+        }
+        fputs(used + chars > LINE_CHARS ? "\n " : "", stdout);
+        used = used + chars > LINE_CHARS ? 1 : used;
+        printf(" --%s", row.flag);
+        used += chars;
+    }
+    putchar('\n');
 }
 
 void help_command(const struct command *command)
@@ -64,8 +105,7 @@ void help_command(const struct command *command)
         print_flag(option);
     }
     print_flag(&json);
-    puts("\nsettings:");
-    settings_print_help(stdout, SETTINGS_CLI);
+    print_settings();
 }
 
 int cli_help(struct cli *cli)

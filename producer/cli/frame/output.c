@@ -107,16 +107,78 @@ void table_init(struct table *table, const char *const *titles)
     }
 }
 
+static void print_cell(const struct table *table, const int *widths, size_t column,
+                       struct slice cell, int width)
+{
+    const int space = widths[column] - width;
+    const bool last = column + 1 == table->columns;
+
+    printf("%s%*s%.*s%*s", column == 0 ? "" : "  ", table->right[column] ? space : 0, "",
+           (int)cell.bytes, cell.data, table->right[column] || last ? 0 : space, "");
+}
+
 static void print_row(const struct table *table, const int *widths, size_t row)
 {
     for (size_t column = 0; column < table->columns; column++) {
         const char *cell = table->cells[row * table->columns + column];
-        const int space = widths[column] - (int)table_width(cell);
-        const bool last = column + 1 == table->columns;
-        printf("%s%*s%s%*s", column == 0 ? "" : "  ", table->right[column] ? space : 0, "", cell,
-               table->right[column] || last ? 0 : space, "");
+        print_cell(table, widths, column, slice_of(cell), (int)table_width(cell));
     }
     putchar('\n');
+}
+
+/* Takes a line of a title, which is broken at a '_' where it is wider than its column. */
+static struct slice take_line(struct slice *title, int width)
+{
+    size_t bytes = title->bytes;
+
+    while (bytes > (size_t)width) {
+        const char *mark = memrchr(title->data, '_', bytes);
+        if (mark == NULL) {
+            break;
+        }
+        bytes = (size_t)(mark - title->data);
+    }
+    const struct slice line = {title->data, bytes};
+    const size_t taken = bytes < title->bytes ? bytes + 1 : bytes;
+    *title = (struct slice){title->data + taken, title->bytes - taken};
+    return line;
+}
+
+/* The titles end in the same line. */
+static void print_titles(const struct table *table, const int *widths)
+{
+    struct slice lines[TABLE_COLUMNS_MAX][TITLE_LINES_MAX];
+    size_t counts[TABLE_COLUMNS_MAX] = {0};
+    size_t most = 0;
+
+    for (size_t column = 0; column < table->columns; column++) {
+        struct slice rest = slice_of(table->cells[column]);
+        while (rest.bytes > 0 && counts[column] < TITLE_LINES_MAX) {
+            lines[column][counts[column]++] = take_line(&rest, widths[column]);
+        }
+        most = counts[column] > most ? counts[column] : most;
+    }
+    for (size_t line = 0; line < most; line++) {
+        for (size_t column = 0; column < table->columns; column++) {
+            const size_t above = most - counts[column];
+            const struct slice text = line < above ? slice_of("") : lines[column][line - above];
+            print_cell(table, widths, column, text, (int)text.bytes);
+        }
+        putchar('\n');
+    }
+}
+
+/* Of a title its longest word: it can be broken at each '_'. */
+static int title_width(const char *title)
+{
+    size_t widest = 0;
+
+    for (const char *word = title; *word != '\0'; word += *word == '_') {
+        const size_t bytes = strcspn(word, "_");
+        widest = bytes > widest ? bytes : widest;
+        word += bytes;
+    }
+    return (int)widest;
 }
 
 void table_print(const struct table *table)
@@ -124,11 +186,14 @@ void table_print(const struct table *table)
     int widths[TABLE_COLUMNS_MAX] = {0};
 
     for (size_t i = 0; i < table->count; i++) {
-        const int width = (int)table_width(table->cells[i]);
+        const bool is_title = i < table->columns;
+        const int width =
+            is_title ? title_width(table->cells[i]) : (int)table_width(table->cells[i]);
         int *widest = &widths[i % table->columns];
         *widest = width > *widest ? width : *widest;
     }
-    for (size_t row = 0; row < table->count / table->columns; row++) {
+    print_titles(table, widths);
+    for (size_t row = 1; row < table->count / table->columns; row++) {
         print_row(table, widths, row);
     }
 }

@@ -50,7 +50,7 @@ void output_count(const struct cli *cli, const char *name, size_t count);
 
 /* ---- tables -------------------------------------------------------------------------------- */
 
-enum { TABLE_COLUMNS_MAX = 16 };
+enum { TABLE_COLUMNS_MAX = 16, TITLE_LINES_MAX = 8 };
 
 struct table {
     size_t columns;
@@ -59,7 +59,9 @@ struct table {
     size_t count;
 };
 
-/* `titles` ends with NULL; a title that begins with '>' stands for a right-aligned column. */
+/* `titles` ends with NULL; a title that begins with '>' stands for a right-aligned column. Where a
+ * title is wider than all below it, it is broken at its underscores, into TITLE_LINES_MAX at most.
+ */
 void table_init(struct table *table, const char *const *titles);
 
 /* The next cell, left to right and then in the next row. */
