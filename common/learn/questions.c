@@ -172,6 +172,25 @@ static const struct question_column similar[] = {
     {NULL, 0},
 };
 
+static const struct question_column latest[] = {
+    {"at_ms", VALUE_INTEGER},         {"task_id", VALUE_TEXT},
+    {"task_type", VALUE_TEXT},        {"model_tier", VALUE_TEXT},
+    {"success", VALUE_INTEGER},       {"quality_score", VALUE_NUMBER},
+    {"actual_cost", VALUE_NUMBER},    {"duration_seconds", VALUE_NUMBER},
+    {"user_rating", VALUE_INTEGER},   {"error_type", VALUE_TEXT},
+    {"task_description", VALUE_TEXT}, {NULL, 0},
+};
+
+static const struct question_column errors[] = {
+    {"error_type", VALUE_TEXT},
+    {"failures", VALUE_INTEGER},
+    {"share", VALUE_NUMBER},
+    {"last_ms", VALUE_INTEGER},
+    {"last_task_id", VALUE_TEXT},
+    {"last_message", VALUE_TEXT},
+    {NULL, 0},
+};
+
 static const struct question_column feedback[] = {
     {"at_ms", VALUE_INTEGER},       {"type", VALUE_TEXT},
     {"user_rating", VALUE_INTEGER}, {"user_accepted", VALUE_INTEGER},
@@ -194,7 +213,8 @@ static const struct question_column stats[] = {
     {"last_ms", VALUE_INTEGER},    {"stale_since_ms", VALUE_INTEGER}, {NULL, 0},
 };
 
-static const struct question_column domains[] = {{"domain", VALUE_TEXT}, {NULL, 0}};
+static const struct question_column domains[] = {
+    {"domain", VALUE_TEXT}, {"last_ms", VALUE_INTEGER}, {NULL, 0}};
 
 const struct store_question questions[] = {
     {"tiers",
@@ -206,7 +226,7 @@ const struct store_question questions[] = {
      " GROUP BY model_tier ORDER BY model_tier",
      tiers},
     {"types",
-     "how each tier did by task type; the rows without one: all types together",
+     "how each tier did by task type; without a type: all together",
      {DOMAIN, DAYS},
      true,
      /* clang-format off */
@@ -250,8 +270,7 @@ const struct store_question questions[] = {
      " AND ($2 = '' OR task_type = $2) AND day > $4 / 86400000 - $3 GROUP BY day ORDER BY day",
      trend},
     {"route",
-     "what a router asks: each tier's success and cost, from the task type, else the domain, else "
-     "all",
+     "what a router asks: each tier's success and what it costs",
      {DOMAIN, TYPE, DAYS, {"least", true, "10", "finished executions, else the wider figures"}},
      true,
      "WITH found (tier, level, n, s, cost, costed, duration, timed) AS ("
@@ -286,6 +305,27 @@ const struct store_question questions[] = {
      false,
      NULL,
      similar},
+    {"latest",
+     "the last executions, newest first",
+     {DOMAIN, {"limit", true, "20", "rows"}},
+     false,
+     "SELECT at_ms, task_id, task_type, model_tier, success, quality_score, actual_cost,"
+     " duration_seconds, user_rating, error_type, task_description FROM executions"
+     " WHERE domain = $1 ORDER BY at_ms DESC LIMIT $2",
+     latest},
+    /* Of so many that it reads no more of a large domain. */
+    {"errors",
+     "what the last executions failed of, by type, with the newest of each",
+     {DOMAIN, {"last", true, "1000", "of how many executions"}},
+     false,
+     "WITH found (error, message, task, at_ms, success) AS (SELECT coalesce(error_type, ''),"
+     "  error_message, task_id, at_ms, success FROM executions WHERE domain = $1"
+     "  ORDER BY at_ms DESC LIMIT $2),"
+     " chosen AS (SELECT *, count(*) OVER (PARTITION BY error) AS n, row_number() OVER"
+     "  (PARTITION BY error ORDER BY at_ms DESC, task) AS place FROM found WHERE success = 0)"
+     " SELECT error, n, 1.0 * n / (SELECT count(success) FROM found), at_ms, task, message"
+     " FROM chosen WHERE place = 1 ORDER BY n DESC, error",
+     errors},
     {"task",
      "all that is known of one task",
      {DOMAIN, {"task-id", false, NULL, "which"}},
@@ -307,20 +347,21 @@ const struct store_question questions[] = {
      " WHERE domain = $1 ORDER BY repo",
      policy},
     {"stats",
-     "how much there is, and since when the oldest figure that is not computed again waits",
+     "how many executions, of when, and since when figures are stale, if any are",
      {{NULL, false, NULL, NULL}},
      false,
      "SELECT sum(executions), sum(incomplete), (SELECT min(at_ms) FROM executions),"
      " (SELECT max(at_ms) FROM executions), (SELECT min(since_ms) FROM dirty) FROM counts",
      stats},
     {"domains",
-     "of which domains there are executions",
+     "of which domains there are executions, and when the last was",
      {{"after", false, "", "those that sort behind this one"}, {"limit", true, "1000", "rows"}},
      false,
      "WITH RECURSIVE found (domain) AS (SELECT min(domain) FROM tier_performance WHERE domain > $1"
      " UNION ALL SELECT (SELECT min(domain) FROM tier_performance WHERE domain > found.domain)"
      "  FROM found WHERE found.domain IS NOT NULL)"
-     " SELECT domain FROM found WHERE domain IS NOT NULL LIMIT $2",
+     " SELECT domain, (SELECT max(at_ms) FROM executions WHERE domain = found.domain)"
+     " FROM found WHERE domain IS NOT NULL LIMIT $2",
      domains},
     {"export",
      "every execution since a moment, oldest first",
@@ -398,6 +439,11 @@ static enum status take_integer(const struct question_parameter *parameter, stru
                              parameter->name, text_excerpt(text.data, text.bytes, found));
         }
         number = number * 10 + (text.data[i] - '0');
+    }
+    if (text.bytes > 0 && number == 0 &&
+        (strcmp(parameter->name, "days") == 0 || strcmp(parameter->name, "hours") == 0)) {
+        return error_set(err, STATUS_INVALID, "%s is 0, expected a whole number from 1 on",
+                         parameter->name);
     }
     *out = value_integer(number);
     return text.bytes > 0 ? STATUS_OK

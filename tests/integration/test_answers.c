@@ -183,6 +183,8 @@ Test(answers, each_question_is_answered_as_the_shell_answers_it)
          "domain=acme%2eshop&task-type=50%25+%2B%20off%2F%C3%BC",
          {"--domain", "acme.shop", "--task-type", "50% + off/\xc3\xbc"}},
         {"lift", "domain=acme.shop", {"--domain", "acme.shop"}},
+        {"latest", "domain=acme.shop&limit=3", {"--domain", "acme.shop", "--limit", "3"}},
+        {"errors", "domain=acme.shop&last=30", {"--domain", "acme.shop", "--last", "30"}},
         {"task", "domain=acme.shop&task-id=t-3", {"--domain", "acme.shop", "--task-id", "t-3"}},
         {"feedback", "domain=acme.shop&task-id=t-3", {"--domain", "acme.shop", "--task-id", "t-3"}},
         {"policy", "domain=acme.shop", {"--domain", "acme.shop"}},

@@ -96,6 +96,35 @@ Test(cli_learn, the_same_rows_are_a_table_a_list_or_csv)
     cr_assert_str_eq(out, "[]\n");
 }
 
+Test(cli_learn, a_table_is_for_people_and_its_title_no_wider_than_it_must)
+{
+    RUN(0, "learn", "tiers", "--domain", "acme.shop");
+    PRINTS(" duration\n"); /* of mean_duration_seconds and duration_p95_seconds */
+    cr_assert_null(strstr(out, "mean_duration_seconds"), "%s", out);
+    RUN(0, "learn", "trend", "--domain", "acme.shop");
+    cr_assert_null(strstr(out, "00:00:00Z"), "%s", out);
+    RUN(0, "learn", "latest", "--domain", "acme.shop", "--limit", "1");
+    PRINTS("  true ");
+    RUN(0, "learn", "errors", "--domain", "acme.shop");
+    PRINTS("-             8   20 %");
+    RUN(0, "learn", "errors", "--domain", "nobody");
+    SAYS("none of the last executions of domain \"nobody\" failed");
+    RUN(0, "learn", "policy", "--domain", "acme.shop");
+    SAYS("no policy of domain \"acme.shop\" is recorded");
+    RUN(0, "learn", "feedback", "--domain", "acme.shop", "--task-id", "t-0");
+    SAYS("no feedback of task \"t-0\" in domain \"acme.shop\"");
+}
+
+Test(cli_learn, its_help_says_what_each_question_is)
+{
+    RUN(0, "help", "learn");
+    PRINTS("  errors     what the last executions failed of");
+    PRINTS("Days and times are UTC");
+    PRINTS(" --learn ");
+    RUN(2, "learn", "tiers", "--domain", "d", "--days", "0");
+    SAYS("days is 0, expected a whole number from 1 on");
+}
+
 Test(cli_learn, an_export_is_a_line_of_json_an_execution)
 {
     size_t lines = 0;

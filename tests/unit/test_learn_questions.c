@@ -198,12 +198,50 @@ Test(learn_questions, the_figures_are_those_of_the_executions)
                                         "\"successes\":6,\"tokens\":80,\"cost\":16.0}");
     holds(answer("stats", NULL, NULL),
           "{\"executions\":10,\"incomplete\":0,\"first_ms\":1728000000000,");
-    cr_assert_str_eq(answer("domains", NULL, NULL), "{\"domain\":\"acme\"}\n");
+    cr_assert_str_eq(answer("domains", NULL, NULL),
+                     "{\"domain\":\"acme\",\"last_ms\":1728000000007}\n");
     cr_assert_str_eq(answer("domains", "acme", NULL), "");
     cr_assert_str_eq(answer("tiers", "nobody", NULL), "");
 }
 
 /* 1, 2 ... 20 seconds on one day, 101 ... 140 on the next. */
+static void put_failure(const char *task, const char *type, const char *message, int64_t at_ms)
+{
+    struct part part = {.domain = slice_of("acme"), .job_id = slice_of(task), .at_ms = at_ms};
+
+    part.body.kind = slice_of("outcome");
+    part.body.task_id = slice_of(task);
+    part.body.success = (struct maybe_truth){false, true};
+    part.body.error_type = slice_of(type);
+    part.body.error_message = slice_of(message);
+    learn_put(&part);
+}
+
+Test(learn_questions, the_latest_come_first_and_errors_name_the_newest_of_each_type)
+{
+    put(&(struct sample){"acme", "fix", "small", "enriched", 6, 6, 2});
+    put(&(struct sample){"other", "fix", "small", "enriched", 1, 0, 2});
+    put_failure("old", "timeout", "first", DAY + 100);
+    put_failure("new", "timeout", "second", DAY + 200);
+    put_failure("mute", "", "", DAY + 300);
+
+    const char *found = answer("latest", "acme", "2");
+    cr_assert_eq(strncmp(found, "{\"at_ms\":1728000000300,\"task_id\":\"mute\",", 40), 0, "%s",
+                 found);
+    cr_assert_not_null(strstr(found, "}\n{\"at_ms\":1728000000200,\"task_id\":\"new\","));
+    holds(found, "\"success\":0,");
+    holds(found, "\"error_type\":\"timeout\",");
+    cr_assert_null(strstr(found, "\"old\""));
+
+    found = answer("errors", "acme", NULL);
+    holds(found, "{\"error_type\":\"timeout\",\"failures\":2,\"share\":0.2222222222222222,"
+                 "\"last_ms\":1728000000200,\"last_task_id\":\"new\",\"last_message\":\"second\"}\n"
+                 "{\"error_type\":\"\",\"failures\":1,");
+    found = answer("errors", "acme", "2"); /* of the last two */
+    holds(found, "{\"error_type\":\"timeout\",\"failures\":1,\"share\":0.5,");
+    cr_assert_str_eq(answer("errors", "nobody", NULL), "");
+}
+
 Test(learn_questions, p95_is_exact_for_a_day_and_of_days_the_mean_by_their_executions)
 {
     for (int i = 1; i <= 60; i++) {
@@ -246,7 +284,7 @@ Test(learn_questions, what_is_missing_or_no_number_is_named)
     const struct store_question *question = question_find(slice_of("tiers"));
     struct slice given[QUESTION_PARAMETERS_MAX] = {{NULL, 0}};
     struct value with[QUESTION_PARAMETERS_MAX];
-    static const char *const bad[] = {"", "-1", "x", "1.5", "9999999999999999"};
+    static const char *const bad[] = {"", "-1", "0", "x", "1.5", "9999999999999999"};
 
     cr_assert_eq(question_take(question, given, with, &err), STATUS_INVALID);
     holds(err.text, "domain is missing");

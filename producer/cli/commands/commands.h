@@ -50,7 +50,10 @@ int cmd_purge(struct cli *cli);
 int cmd_learn_embed(struct cli *cli);
 int cmd_learn_forget(struct cli *cli);
 
-/* learn.c */
+/* learn.c; its details are made from the table of questions */
+enum { LEARN_DETAILS_BYTES = 4096 };
+extern char learn_details[LEARN_DETAILS_BYTES];
+void learn_make_details(void);
 int cmd_learn_ask(struct cli *cli);
 int cmd_learn_backup(struct cli *cli);
 int cmd_learn_check(struct cli *cli);

@@ -242,7 +242,7 @@ static void describe_flags(enum kind_id kind, char *out, size_t size)
                                  field->type == FIELD_METADATA ? " ..." : "");
     }
     if (count > MANY && used < size) {
-        snprintf(out + used, size - used, " [--FIELD VALUE ...]");
+        snprintf(out + used, size - used, " [FLAG VALUE ...]");
     }
 }
 
@@ -297,17 +297,19 @@ void enqueue_make_forms(void)
         used += (size_t)snprintf(fields + used, sizeof fields - used, "  %-8s %s\n",
                                  job_kinds[kind].name, list);
     }
-    snprintf(enqueue_details, sizeof enqueue_details,
-             "Prints the id that stands for the job. Fields of a line: domain priority delay "
-             "deadline and\n"
-             "%s"
-             "Other fields are left out; the first is named, all are counted.\n"
-             "A bad line is reported with its number; the rest goes on and the exit code is 1.\n"
-             "With --outbox DIR whatever Redis does not take, enrichments apart, is kept in that "
-             "folder:\n"
-             "the exit code is 0, a message says so, and the next enqueue or `stillhouse flush` "
-             "sends it.",
-             fields);
+    snprintf(
+        enqueue_details, sizeof enqueue_details,
+        "Prints the id that stands for the job. Fields of a line: domain priority delay "
+        "deadline and\n"
+        "%s"
+        "Other fields are left out; the first is named, all are counted. A field that has no flag\n"
+        "goes by --jsonl.\n"
+        "A bad line is reported with its number; the rest goes on and the exit code is 1.\n"
+        "With --outbox DIR whatever Redis does not take, enrichments apart, is kept in that "
+        "folder:\n"
+        "the exit code is 0, a message says so, and the next enqueue or `stillhouse flush` "
+        "sends it.",
+        fields);
 }
 
 /* ---- one job ------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,7 +20,43 @@
 #include "learn/similar.h"
 #include "learn/store.h"
 
-enum { TABLE_MOST = 12, BAR_CHARS = 20, CELL_BYTES = 64 };
+enum { BARS_FROM = 115 }; /* columns of a terminal */
+enum { TABLE_MOST = 12, BAR_CHARS = 20, CELL_BYTES = 64, TEXT_SHOWN = 48 };
+
+/* ---- help ------------------------------------------------------------------------------------ */
+
+char learn_details[LEARN_DETAILS_BYTES];
+
+void learn_make_details(void)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < questions_count; i++) {
+        used += (size_t)snprintf(learn_details + used, sizeof learn_details - used, "  %-9s  %s\n",
+                                 questions[i].name, questions[i].help);
+    }
+    snprintf(
+        learn_details + used, sizeof learn_details - used,
+        "\n"
+        "A question is answered with a table for people, with --json with a list, with --csv\n"
+        "with lines of CSV; `export` gives a line of JSON an execution. It reads the store\n"
+        "itself, whether its recorder is at work or not; figures are at most\n"
+        "STILLHOUSE_LEARN_REFRESH old. Days and times are UTC. Tables show the start of a long\n"
+        "text. `similar` asks the embedder and Chroma too, and finds what a worker of the\n"
+        "queue vector has embedded (STILLHOUSE_LEARN_SIMILAR=on); `embed` has it embed what\n"
+        "was recorded before. `adopt` makes this store the fleet's history where Redis knows\n"
+        "another.\n"
+        "\n"
+        "`finished` are the executions whose success is known, and `success_rate` is of these;\n"
+        "`success_at_least` is what it surely is (95 %%), low while few are finished. Costs are\n"
+        "in the unit that was recorded, quality is 0 to 100, tokens are those of in and out\n"
+        "together. `from` is where the figures of `route` come from: this `type` of task in\n"
+        "the domain; or, where too few of these are finished (--least), the whole `domain`; or\n"
+        "`all` domains. `pools` are of executions that name their pool_type; the `share` of an\n"
+        "error is of the --last executions that are finished. duration_p95_seconds is exact\n"
+        "for one day, type and tier, or one hour and pool; of several it is the mean of\n"
+        "theirs, weighted by their executions. `-` is not known.");
+}
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
@@ -31,35 +68,68 @@ static bool ends_with(const char *text, const char *end)
     return bytes > least && strcmp(text + bytes - least, end) == 0;
 }
 
-/* A number as people read it; a share of success with a bar, a moment as a date. */
+/* A narrow terminal has no room for a bar beside the figures. */
+static bool has_bars(void)
+{
+    struct winsize size;
+
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col >= BARS_FROM;
+}
+
+static bool is_truth(const char *name)
+{
+    return strcmp(name, "success") == 0 || strcmp(name, "user_accepted") == 0;
+}
+
+/* A number as people read it; a share of success with a bar, a moment as a date in UTC. */
 static void format_number(const char *name, const struct value *value, char out[CELL_BYTES])
 {
     const double number = value->type == VALUE_INTEGER ? (double)value->integer : value->number;
 
     if (strcmp(name, "success_rate") == 0) {
-        const int full = (int)(number * BAR_CHARS + 0.5);
+        const int full = has_bars() ? (int)(number * BAR_CHARS + 0.5) : 0;
         snprintf(out, CELL_BYTES, "%3.0f %% %.*s", number * 100, full, "####################");
-    } else if (strcmp(name, "success_at_least") == 0) {
+    } else if (strcmp(name, "success_at_least") == 0 || strcmp(name, "share") == 0) {
         snprintf(out, CELL_BYTES, "%.0f %%", number * 100);
+    } else if (is_truth(name)) {
+        snprintf(out, CELL_BYTES, "%s", number != 0 ? "true" : "false");
     } else if (ends_with(name, "_ms") && value->type == VALUE_INTEGER) {
         const time_t seconds = (time_t)(value->integer / 1000);
+        const char *form = strcmp(name, "day_ms") == 0 ? "%Y-%m-%d" : "%Y-%m-%d %H:%M:%SZ";
         struct tm when;
-        if (gmtime_r(&seconds, &when) == NULL ||
-            strftime(out, CELL_BYTES, "%Y-%m-%d %H:%M:%SZ", &when) == 0) {
+        if (gmtime_r(&seconds, &when) == NULL || strftime(out, CELL_BYTES, form, &when) == 0) {
             snprintf(out, CELL_BYTES, "%" PRId64, value->integer);
         }
     } else if (value->type == VALUE_INTEGER) {
         snprintf(out, CELL_BYTES, "%" PRId64, value->integer);
+    } else if (strcmp(name, "distance") == 0) {
+        snprintf(out, CELL_BYTES, "%.4f", number);
     } else {
-        snprintf(out, CELL_BYTES, "%.4g", number);
+        snprintf(out, CELL_BYTES, number >= 1000 ? "%.0f" : "%.4g", number);
     }
 }
 
-static void put_cell(struct table *table, const char *name, const struct value *value)
+/* The start of a text that is too long for a cell, in whole characters. */
+static void put_start(struct table *table, struct slice text)
+{
+    char start[TEXT_SHOWN + 4];
+    size_t bytes = TEXT_SHOWN - 3;
+
+    while (bytes > 0 && ((unsigned char)text.data[bytes] & 0xC0) == 0x80) {
+        bytes--;
+    }
+    snprintf(start, sizeof start, "%.*s...", (int)bytes, text.data);
+    table_text(table, start);
+}
+
+static void put_cell(struct table *table, const char *name, const struct value *value,
+                     size_t bytes_max)
 {
     char text[CELL_BYTES];
 
-    if (value->type == VALUE_TEXT) {
+    if (value->type == VALUE_TEXT && value->text.bytes > bytes_max) {
+        put_start(table, value->text);
+    } else if (value->type == VALUE_TEXT && value->text.bytes > 0) {
         table_slice(table, value->text);
     } else if (value->type == VALUE_INTEGER || value->type == VALUE_NUMBER) {
         format_number(name, value, text);
@@ -99,8 +169,8 @@ static size_t show_table(const struct store_question *question, struct rows *row
 
     for (size_t i = 0; !is_wide && i < columns; i++) {
         const struct question_column *column = &question->columns[i];
-        const bool is_left =
-            column->type == VALUE_TEXT || strcmp(column->name, "success_rate") == 0;
+        const bool is_left = column->type == VALUE_TEXT || is_truth(column->name) ||
+                             strcmp(column->name, "success_rate") == 0;
         snprintf(aligned[i], CELL_BYTES, "%s%.*s", is_left ? "" : ">", title_bytes(column->name),
                  column->name);
         titles[i] = aligned[i];
@@ -111,13 +181,14 @@ static size_t show_table(const struct store_question *question, struct rows *row
         for (size_t i = 0; i < columns; i++) {
             const char *name = question->columns[i].name;
             const struct value value = rows_value(rows, (int)i);
-            if (is_wide && value.type == VALUE_NULL) {
+            if (is_wide &&
+                (value.type == VALUE_NULL || (value.type == VALUE_TEXT && value.text.bytes == 0))) {
                 continue;
             }
             if (is_wide) {
                 table_slice(&table, (struct slice){name, (size_t)title_bytes(name)});
             }
-            put_cell(&table, name, &value);
+            put_cell(&table, name, &value, is_wide ? SIZE_MAX : TEXT_SHOWN);
         }
     }
     if (count > 0) {
@@ -184,7 +255,22 @@ static int say_nothing_found(const struct cli *cli, const struct store_question 
             cli_value(cli, "task-id"), cli_value(cli, "domain"));
         return CLI_NOT_FOUND;
     }
-    if (is_table) {
+    if (is_table && strcmp(question->name, "similar") == 0) {
+        cli_message(
+            "nothing found in domain \"%s\": expected executions with a task_description, a "
+            "worker of the queue vector and STILLHOUSE_LEARN_SIMILAR=on; `stillhouse learn "
+            "embed` sees to older ones",
+            cli_value(cli, "domain"));
+    } else if (is_table && strcmp(question->name, "policy") == 0) {
+        cli_message("no policy of domain \"%s\" is recorded", cli_value(cli, "domain"));
+    } else if (is_table && strcmp(question->name, "feedback") == 0) {
+        cli_message("no feedback of task \"%s\" in domain \"%s\"", cli_value(cli, "task-id"),
+                    cli_value(cli, "domain"));
+    } else if (is_table && strcmp(question->name, "errors") == 0) {
+        cli_message("none of the last executions of domain \"%s\" failed; `stillhouse learn "
+                    "domains` lists the domains",
+                    cli_value(cli, "domain"));
+    } else if (is_table) {
         cli_message("nothing found%s; `stillhouse help learn` says how far it looks",
                     strcmp(question->name, "domains") == 0
                         ? ""
@@ -294,7 +380,7 @@ int cmd_learn_check(struct cli *cli)
         return code;
     }
     if (checked.apart == 0) {
-        printf("whole: the file, and the figures of %zu groups, which are what their executions "
+        printf("whole: the store, and the figures of %zu groups, which are what their executions "
                "make\n",
                checked.groups);
     } else {

@@ -165,37 +165,19 @@ static const struct command commands[] = {
                                {.run = NULL}}},
 
     {"learn", "what executions taught: questions to the learning store, and its care",
-     "Figures are at most STILLHOUSE_LEARN_REFRESH old. Tables for people, with --json a list, "
-     "with\n"
-     "--csv lines of CSV; `export` gives a line of JSON an execution. Reads the store itself, "
-     "whether\n"
-     "its recorder is at work or not. `adopt` makes this file the fleet's history where Redis "
-     "knows\n"
-     "another. `similar` asks the embedder and Chroma too, and finds what a worker of the queue "
-     "vector\n"
-     "has embedded (STILLHOUSE_LEARN_SIMILAR=on); `embed` has it embed what was recorded before.\n"
-     "\n"
-     "`finished` are the executions whose success is known, and `success_rate` is of these;\n"
-     "`success_at_least` is what it surely is (95 %), low while few are finished. Costs are in "
-     "the\n"
-     "unit that was recorded, quality is 0 to 100, tokens are those of in and out together. "
-     "`from`\n"
-     "is where the figures of `route` come from: this `type` of task in the domain; or, where too\n"
-     "few of these are finished (--least), the whole `domain`; or `all` domains. `pools` are of\n"
-     "executions that name their pool_type. duration_p95_seconds is exact for one day, type and\n"
-     "tier, or one hour and pool; of several it is the mean of theirs, weighted by their\n"
-     "executions. `-` is not known.",
+     learn_details,
      (const struct cli_option[]){
          {"domain", "D", "whose executions",
-          "tiers types pools solutions trend route lift similar task feedback policy forget "
-          "embed"},
+          "tiers types pools solutions trend route lift similar latest errors task feedback policy "
+          "forget embed"},
          {"task-type", "T", "of one task type only", "tiers trend route"},
          {"days", "N", "how many days back (default 30; lift 90)", "tiers types trend route lift"},
          {"hours", "N", "how many hours back (default 168)", "pools"},
          {"uses", "N", "used so often at least (default 5)", "solutions"},
          {"task", "TEXT", "what it is about", "similar"},
          {"limit", "N", "so many rows at most (default 5 of similar, which has at most 20)",
-          "solutions domains similar"},
+          "solutions latest domains similar"},
+         {"last", "N", "of how many executions, the newest first (default 1000)", "errors"},
          {"least", "N", "finished executions, below which wider figures are taken (default 10)",
           "route"},
          {"task-id", "T", "which execution", "task feedback forget"},
@@ -206,8 +188,8 @@ static const struct command commands[] = {
          {"dry-run", NULL, "change nothing, only say what would be", "migrate"},
          {"mend", NULL, "what is not as its executions make it is computed again", "check"},
          {"csv", NULL, "lines of CSV with a head",
-          "tiers types pools solutions trend route lift similar task feedback policy stats domains "
-          "export"},
+          "tiers types pools solutions trend route lift similar latest errors task feedback policy "
+          "stats domains export"},
          {NULL, NULL, NULL, NULL}},
      (const struct cli_form[]){
          {"tiers", NULL, "--domain D [--task-type T] [--days N]", 0, 0, cmd_learn_ask},
@@ -218,6 +200,8 @@ static const struct command commands[] = {
          {"route", NULL, "--domain D [--task-type T] [--days N] [--least N]", 0, 0, cmd_learn_ask},
          {"lift", NULL, "--domain D [--days N]", 0, 0, cmd_learn_ask},
          {"similar", NULL, "--domain D --task TEXT [--limit N]", 0, 0, cmd_learn_ask},
+         {"latest", NULL, "--domain D [--limit N]", 0, 0, cmd_learn_ask},
+         {"errors", NULL, "--domain D [--last N]", 0, 0, cmd_learn_ask},
          {"task", NULL, "--domain D --task-id T", 0, 0, cmd_learn_ask},
          {"feedback", NULL, "--domain D --task-id T", 0, 0, cmd_learn_ask},
          {"policy", NULL, "--domain D", 0, 0, cmd_learn_ask},
@@ -259,6 +243,7 @@ int main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is seen as a failed write */
     enqueue_make_forms();
+    learn_make_details();
     cli_parse(&cli, commands, argc, argv);
     log_set_level(cli.settings.log_level);
     const int code = cli.form->run(&cli);
