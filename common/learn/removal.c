@@ -211,6 +211,19 @@ enum status store_expire(struct store *store, int64_t before_ms, int64_t most_by
                : status;
 }
 
+static enum status forget_execution(struct store *store, const struct forget *what,
+                                    struct slice domain, struct slice task_id, size_t *deleted,
+                                    struct error *err)
+{
+    const size_t before = *deleted;
+
+    TRY(removal_forget_task(store, domain, task_id, what->now_unix_ms, deleted, err));
+    if (*deleted > before && what->take != NULL) {
+        what->take(what->context, domain, task_id);
+    }
+    return STATUS_OK;
+}
+
 static enum status forget_user(struct store *store, const struct forget *what, struct slice domain,
                                size_t *deleted, struct error *err)
 {
@@ -227,8 +240,7 @@ static enum status forget_user(struct store *store, const struct forget *what, s
     TRY(list_doomed(store, DOOMED "WHERE user = $2 AND ($1 = '' OR domain = $1)", with, 2, list,
                     &count, err));
     for (size_t i = 0; i < count; i++) {
-        TRY(removal_forget_task(store, list[i].domain, list[i].task_id, what->now_unix_ms, deleted,
-                                err));
+        TRY(forget_execution(store, what, list[i].domain, list[i].task_id, deleted, err));
     }
     return database_do(store->database, feedback, with, 2, NULL, err);
 }
@@ -245,9 +257,9 @@ enum status store_forget(struct store *store, const struct forget *what, size_t 
         return error_set(err, STATUS_INVALID, "expected a user, or a domain and a task id");
     }
     TRY(transaction_begin_rows(store, LOCK_ALONE, err));
-    enum status status =
-        is_user ? forget_user(store, what, domain, &count, err)
-                : removal_forget_task(store, domain, what->task_id, what->now_unix_ms, &count, err);
+    enum status status = is_user
+                             ? forget_user(store, what, domain, &count, err)
+                             : forget_execution(store, what, domain, what->task_id, &count, err);
     status = transaction_end(store, status, err);
     *deleted = status == STATUS_OK ? count : 0;
     return status;

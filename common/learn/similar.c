@@ -100,6 +100,21 @@ enum status similar_ask(const struct similar_clients *clients,
 
 /* ---- descriptions ---------------------------------------------------------------------------- */
 
+enum status similar_list(struct database *database, const struct described *behind,
+                         struct rows *rows, struct error *err)
+{
+    static const char of_domain[] =
+        "SELECT domain, task_id FROM executions WHERE domain = $1 AND task_id > $2"
+        " AND task_description IS NOT NULL ORDER BY domain, task_id LIMIT $3";
+    static const char of_all[] =
+        "SELECT domain, task_id FROM executions WHERE (domain, task_id) > ($1, $2)"
+        " AND task_description IS NOT NULL ORDER BY domain, task_id LIMIT $3";
+    const struct value with[] = {value_text(behind->domain), value_text(behind->task_id),
+                                 value_integer(behind->most)};
+
+    return database_ask(database, behind->is_one_domain ? of_domain : of_all, with, 3, rows, err);
+}
+
 static enum status read_one(struct database *database, struct description *one, struct arena *arena,
                             struct error *err)
 {

@@ -50,6 +50,16 @@ struct description {
     int64_t at_ms;     /* of the row */
 };
 
+/* Asks for the executions with a description, as domain and task id, in the order of these: up to
+ * `most` that stand behind `domain` and `task_id`. rows_end must follow where this is OK. */
+struct described {
+    struct slice domain, task_id; /* "" and "": from the first on */
+    bool is_one_domain;           /* no other than `domain` */
+    int64_t most;
+};
+enum status similar_list(struct database *database, const struct described *behind,
+                         struct rows *rows, struct error *err) MUSTCHECK;
+
 /* Reads `count` of them. */
 enum status similar_describe(struct database *database, struct description *each, size_t count,
                              struct arena *arena, struct error *err) MUSTCHECK;

@@ -110,6 +110,10 @@ struct forget {
     struct slice domain, task_id, user;
     int64_t now_unix_ms;
     size_t rows;
+    /* Gets each execution that is deleted, before it is known whether the call goes well; may not
+     * use the store. NULL: nobody does. */
+    void (*take)(void *context, struct slice domain, struct slice task_id);
+    void *context;
 };
 enum status store_forget(struct store *store, const struct forget *what, size_t *deleted,
                          struct error *err) MUSTCHECK;

@@ -9,71 +9,53 @@
  * the rows that were there before the setting was on. Where the queue is full it waits for room;
  * begun anew it does no harm, since what stands is not written again.
  */
-#include <string.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/must.h"
 #include "base/text.h"
 #include "cli/commands/commands.h"
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
 #include "jobs/bodies.h"
-#include "learn/database.h"
-#include "learn/store.h"
+#include "learn/similar.h"
 #include "queue/enqueue.h"
 
 enum { ROWS_AT_ONCE = 500, JOBS_AT_ONCE = 100, FULL_MS = 30000, POLL_MS = 100 };
 
-/* ---- whose rows ------------------------------------------------------------------------------ */
+/* ---- whose vectors --------------------------------------------------------------------------- */
 
-/* Domain and task id of each, by turns. */
+struct task {
+    struct slice domain, task_id;
+};
+
 struct tasks {
-    struct arena arena;
-    struct slice *each;
+    struct arena arena; /* of the texts */
+    struct task *each;
     size_t count, room;
 };
 
-static void add_text(struct tasks *tasks, struct slice text)
+static void add_task(void *context, struct slice domain, struct slice task_id)
 {
+    struct tasks *tasks = context;
+    struct arena *arena = &tasks->arena;
+
     if (tasks->count == tasks->room) {
-        const size_t room = tasks->room == 0 ? 2 * JOBS_AT_ONCE : 2 * tasks->room;
-        struct slice *each = arena_array(&tasks->arena, room, sizeof *each);
-        if (tasks->count > 0) {
-            memcpy(each, tasks->each, tasks->count * sizeof *each);
-        }
-        tasks->each = each;
-        tasks->room = room;
+        tasks->room = tasks->room == 0 ? JOBS_AT_ONCE : 2 * tasks->room;
+        tasks->each = must_grow(tasks->each, tasks->room * sizeof *tasks->each);
     }
     tasks->each[tasks->count++] =
-        (struct slice){arena_copy(&tasks->arena, text.data, text.bytes), text.bytes};
+        (struct task){{arena_copy(arena, domain.data, domain.bytes), domain.bytes},
+                      {arena_copy(arena, task_id.data, task_id.bytes), task_id.bytes}};
 }
 
-static enum status find_tasks(struct store *store, const struct forget *what, struct tasks *tasks,
-                              struct error *err)
+static void free_tasks(struct tasks *tasks)
 {
-    static const char of_task[] =
-        "SELECT domain, task_id FROM executions WHERE domain = $1 AND task_id = $2";
-    static const char of_user[] = "SELECT domain, task_id FROM executions WHERE user = $1";
-    static const char of_both[] =
-        "SELECT domain, task_id FROM executions WHERE user = $1 AND domain = $2";
-    const bool is_task = what->task_id.data != NULL;
-    const struct value with[] = {value_text(is_task ? what->domain : what->user),
-                                 value_text(is_task ? what->task_id : what->domain)};
-    const bool has_both = what->domain.data != NULL;
-    struct rows rows;
-
-    TRY(database_ask(store_database(store),
-                     is_task    ? of_task
-                     : has_both ? of_both
-                                : of_user,
-                     with, has_both ? 2 : 1, &rows, err));
-    while (rows_next(&rows, err) == ROWS_ONE) {
-        add_text(tasks, rows_value(&rows, 0).text);
-        add_text(tasks, rows_value(&rows, 1).text);
-    }
-    return rows_end(&rows);
+    arena_free(&tasks->arena);
+    free(tasks->each);
 }
 
-/* ---- their vectors --------------------------------------------------------------------------- */
+/* ---- their jobs ------------------------------------------------------------------------------ */
 
 struct vector_queue {
     struct redis_conn *conn;
@@ -89,10 +71,12 @@ static enum status open_queue(const struct cli *cli, int64_t max_backlog, struct
     return open_redis(cli->settings.redis_url, &to->conn, err);
 }
 
-/* Those that the queue has no room for come to stand first in `tasks`: *left of them. */
-static enum status enqueue_some(const struct vector_queue *to, struct slice *tasks, size_t count,
-                                size_t *left, struct error *err)
+/* The last of them, a call's worth; those that the queue has no room for stay in the list. */
+static enum status enqueue_some(const struct vector_queue *to, struct tasks *tasks,
+                                struct error *err)
 {
+    const size_t count = tasks->count < JOBS_AT_ONCE ? tasks->count : JOBS_AT_ONCE;
+    struct task *last = tasks->each + tasks->count - count;
     char ids[JOBS_AT_ONCE][37];
     struct strbuf bodies[JOBS_AT_ONCE] = {{0}};
     struct queue_item items[JOBS_AT_ONCE];
@@ -100,43 +84,46 @@ static enum status enqueue_some(const struct vector_queue *to, struct slice *tas
     const struct queue_items given = {&to->queue, to->max_backlog, items, count};
 
     for (size_t i = 0; i < count; i++) {
-        const struct vector_body body = {.task_id = tasks[2 * i + 1]};
+        const struct vector_body body = {.task_id = last[i].task_id};
         text_make_id(clock_unix_ms(), ids[i]);
         bodies_encode_vector(&body, &bodies[i]);
         strbuf_must(&bodies[i]);
         items[i] = (struct queue_item){.id = slice_of(ids[i]),
-                                       .domain = tasks[2 * i],
+                                       .domain = last[i].domain,
                                        .options = slice_of("priority=low"),
                                        .body = {bodies[i].data, bodies[i].bytes}};
     }
     const enum status status = queue_enqueue(to->conn, &given, answers, err);
-    *left = 0;
+    tasks->count -= count;
     for (size_t i = 0; i < count; i++) {
         if (status == STATUS_OK && answers[i].full) {
-            tasks[2 * *left] = tasks[2 * i];
-            tasks[2 * *left + 1] = tasks[2 * i + 1];
-            ++*left;
+            tasks->each[tasks->count++] = last[i];
         }
         strbuf_free(&bodies[i]);
     }
     return status;
 }
 
-/* Without a bound, so none is left. */
-static enum status enqueue_all(const struct cli *cli, const struct tasks *tasks, struct error *err)
+/* All of them; waits as long as the queue moves. */
+static enum status enqueue_all(const struct vector_queue *to, struct tasks *tasks,
+                               struct error *err)
 {
-    struct vector_queue to = {0};
-    const size_t count = tasks->count / 2;
-    size_t left = 0;
-    enum status status = open_queue(cli, 0, &to, err);
+    int64_t until_ms = clock_now_ms() + FULL_MS;
 
-    for (size_t from = 0; from < count && status == STATUS_OK; from += JOBS_AT_ONCE) {
-        const size_t more = count - from;
-        status = enqueue_some(&to, tasks->each + 2 * from,
-                              more < JOBS_AT_ONCE ? more : JOBS_AT_ONCE, &left, err);
+    while (tasks->count > 0) {
+        const size_t before = tasks->count;
+        TRY(enqueue_some(to, tasks, err));
+        if (tasks->count < before) {
+            until_ms = clock_now_ms() + FULL_MS;
+        } else if (clock_now_ms() > until_ms) {
+            return error_set(err, STATUS_FULL,
+                             "queue \"%s\" is full for %d s: does a worker serve it?",
+                             to->queue.name, FULL_MS / 1000);
+        } else {
+            clock_sleep_ms(POLL_MS);
+        }
     }
-    redis_conn_free(to.conn);
-    return status;
+    return STATUS_OK;
 }
 
 /* ---- learn forget ---------------------------------------------------------------------------- */
@@ -158,6 +145,21 @@ static struct forget read_arguments(struct cli *cli)
     return what;
 }
 
+/* Without a bound, so that none has to wait. */
+static enum status enqueue_forgotten(const struct cli *cli, struct tasks *tasks, struct error *err)
+{
+    struct vector_queue to = {0};
+
+    enum status status = open_queue(cli, 0, &to, err);
+    if (status == STATUS_OK) {
+        status = enqueue_all(&to, tasks, err);
+    }
+    redis_conn_free(to.conn);
+    return status == STATUS_OK
+               ? STATUS_OK
+               : error_wrap(err, "their vectors stay until they expire, without text");
+}
+
 int cmd_learn_forget(struct cli *cli)
 {
     struct forget what = read_arguments(cli);
@@ -168,8 +170,9 @@ int cmd_learn_forget(struct cli *cli)
 
     struct store *store = cli_store(cli, STORE_CHANGE);
     enum status status = database_now(store_database(store), &what.now_unix_ms, &err);
-    if (status == STATUS_OK && cli->settings.learn_similar) {
-        status = find_tasks(store, &what, &tasks, &err);
+    if (cli->settings.learn_similar) {
+        what.take = add_task;
+        what.context = &tasks;
     }
     while (status == STATUS_OK && deleted == ROWS_AT_ONCE) {
         status = store_forget(store, &what, &deleted, &err);
@@ -179,97 +182,60 @@ int cmd_learn_forget(struct cli *cli)
     if (all > 0 || status == STATUS_OK) {
         output_count(cli, "forgotten", all);
     }
-    if (all > 0 && tasks.count > 0) {
-        const struct error first = err;
-        if (enqueue_all(cli, &tasks, &err) != STATUS_OK) {
-            status = err.status;
-            (void)error_wrap(&err, "their vectors stay until they expire, without text");
-        } else {
-            err = first;
-        }
+    struct error later = {0};
+    if (tasks.count > 0 && enqueue_forgotten(cli, &tasks, &later) != STATUS_OK) {
+        status = later.status;
+        err = later;
     }
-    arena_free(&tasks.arena);
+    free_tasks(&tasks);
     return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
 }
 
 /* ---- learn embed ----------------------------------------------------------------------------- */
 
-/* The next executions with a description behind a key; of one domain where `one` is set. */
-static enum status read_page(struct store *store, bool one, const struct slice behind[2],
+static enum status read_page(struct store *store, const struct described *behind,
                              struct tasks *page, struct error *err)
 {
-    static const char of_domain[] =
-        "SELECT domain, task_id FROM executions WHERE domain = $1 AND task_id > $2"
-        " AND task_description IS NOT NULL ORDER BY domain, task_id LIMIT $3";
-    static const char of_all[] =
-        "SELECT domain, task_id FROM executions WHERE (domain, task_id) > ($1, $2)"
-        " AND task_description IS NOT NULL ORDER BY domain, task_id LIMIT $3";
-    const struct value with[] = {value_text(behind[0]), value_text(behind[1]),
-                                 value_integer(JOBS_AT_ONCE)};
     struct rows rows;
 
-    TRY(database_ask(store_database(store), one ? of_domain : of_all, with, 3, &rows, err));
+    TRY(similar_list(store_database(store), behind, &rows, err));
     while (rows_next(&rows, err) == ROWS_ONE) {
-        add_text(page, rows_value(&rows, 0).text);
-        add_text(page, rows_value(&rows, 1).text);
+        add_task(page, rows_value(&rows, 0).text, rows_value(&rows, 1).text);
     }
     return rows_end(&rows);
-}
-
-/* Waits as long as the queue moves. */
-static enum status enqueue_page(const struct vector_queue *to, const struct tasks *page,
-                                struct error *err)
-{
-    size_t left = page->count / 2;
-    int64_t until_ms = clock_now_ms() + FULL_MS;
-
-    while (left > 0) {
-        const size_t before = left;
-        TRY(enqueue_some(to, page->each, before, &left, err));
-        if (left < before) {
-            until_ms = clock_now_ms() + FULL_MS;
-        } else if (clock_now_ms() > until_ms) {
-            return error_set(err, STATUS_FULL,
-                             "queue \"%s\" is full for %d s: does a worker serve it?",
-                             to->queue.name, FULL_MS / 1000);
-        }
-        if (left > 0) {
-            clock_sleep_ms(POLL_MS);
-        }
-    }
-    return STATUS_OK;
 }
 
 int cmd_learn_embed(struct cli *cli)
 {
     const char *domain = cli_domain(cli, false);
+    struct described behind = {.domain = slice_of(domain == NULL ? "" : domain),
+                               .task_id = slice_of(""),
+                               .is_one_domain = domain != NULL,
+                               .most = JOBS_AT_ONCE};
     struct tasks pages[2] = {{.arena = {.is_must = true}}, {.arena = {.is_must = true}}};
-    struct slice behind[2] = {slice_of(domain == NULL ? "" : domain), {"", 0}};
     struct vector_queue to = {0};
     struct error err = {0};
     size_t all = 0;
+    size_t count = JOBS_AT_ONCE;
 
     struct store *store = cli_store(cli, STORE_READ);
     enum status status = open_queue(cli, cli->settings.max_backlog, &to, &err);
-    for (size_t turn = 0; status == STATUS_OK; turn = 1 - turn) {
+    for (size_t turn = 0; status == STATUS_OK && count == JOBS_AT_ONCE; turn = 1 - turn) {
         struct tasks *page = &pages[turn]; /* the other one holds the key that it begins behind */
         arena_reset(&page->arena, SIZE_MAX);
-        page->each = NULL;
-        page->count = page->room = 0;
-        status = read_page(store, domain != NULL, behind, page, &err);
-        if (status != STATUS_OK || page->count == 0) {
-            break;
+        status = read_page(store, &behind, page, &err);
+        count = page->count;
+        if (status == STATUS_OK && count > 0) {
+            behind.domain = page->each[count - 1].domain;
+            behind.task_id = page->each[count - 1].task_id;
+            status = enqueue_all(&to, page, &err);
+            all += status == STATUS_OK ? count : 0;
         }
-        const size_t count = page->count / 2;
-        behind[0] = page->each[page->count - 2];
-        behind[1] = page->each[page->count - 1];
-        status = enqueue_page(&to, page, &err);
-        all += status == STATUS_OK ? count : 0;
     }
     redis_conn_free(to.conn);
     store_close(store);
-    arena_free(&pages[0].arena);
-    arena_free(&pages[1].arena);
+    free_tasks(&pages[0]);
+    free_tasks(&pages[1]);
     output_count(cli, "enqueued", all);
     return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
 }
