@@ -99,6 +99,8 @@ struct janitor {
     uint64_t registered_times;
     uint64_t looked_opened;            /* for the eviction policy: on which connection, */
     int64_t look_at_ms;                /* and when to look again */
+    int64_t stale_at_ms;               /* when to look for stale jobs again, */
+    uint64_t stale_change;             /* or when duty.changes is another */
     int64_t old_ms[READER_QUEUES_MAX]; /* when an old entry was seen in the queue; 0 = never */
     int64_t call_at_ms;                /* when other workers may be called again */
     int64_t install_at_ms;             /* when the library may be loaded again */
@@ -116,6 +118,7 @@ struct chore {
 
 enum {
     MOVING_MS = 10000,
+    STALE_EVERY_MS = 4000,
     STALE_OTHERS_MS = 18000, /* how often those look who have no lease, and as much later at most */
     STALE_SPREAD_MS = 250,
     OTHERS_EVERY_MS = 60000, /* how often those look at the server who have no lease */
@@ -234,25 +237,35 @@ static enum status find_old(struct janitor *janitor, bool *found, struct error *
 }
 
 /* Who has leases looks often, the others seldom, so that jobs are taken over also when its lanes
- * are all busy. What cannot be looked at from here (a key of another type) the reader looks at. */
+ * are all busy; whose leases came or went looks at once, since their last holder may have died with
+ * jobs. What cannot be looked at from here (a key of another type) the reader looks at. */
 static enum status look_for_stale(struct janitor *janitor, struct error *err)
 {
     struct worker *worker = janitor->worker;
+    const int64_t now_ms = clock_now_ms();
     bool found = false;
 
-    if (!duty_holds_any(&janitor->duty)) {
-        int64_t spread_ms = atomic_load(&worker->fleet_size) * (int64_t)STALE_SPREAD_MS + 1;
-        spread_ms = spread_ms > STALE_OTHERS_MS ? STALE_OTHERS_MS : spread_ms;
-        janitor->turn.wait_ms =
-            STALE_OTHERS_MS +
-            (int64_t)(retry_random_next(&janitor->duty.random) % (uint64_t)spread_ms);
+    if (now_ms < janitor->stale_at_ms && janitor->duty.changes == janitor->stale_change) {
+        return STATUS_OK;
     }
     enum status status = find_old(janitor, &found, err);
     if (found || status == STATUS_REFUSED) {
         reader_call(worker->reader);
         status = STATUS_OK;
     }
-    return status;
+    if (status != STATUS_OK) {
+        return status;
+    }
+    int64_t wait_ms = STALE_EVERY_MS;
+    if (!duty_holds_any(&janitor->duty)) {
+        int64_t spread_ms = atomic_load(&worker->fleet_size) * (int64_t)STALE_SPREAD_MS + 1;
+        spread_ms = spread_ms > STALE_OTHERS_MS ? STALE_OTHERS_MS : spread_ms;
+        wait_ms = STALE_OTHERS_MS +
+                  (int64_t)(retry_random_next(&janitor->duty.random) % (uint64_t)spread_ms);
+    }
+    janitor->stale_at_ms = now_ms + wait_ms;
+    janitor->stale_change = janitor->duty.changes;
+    return STATUS_OK;
 }
 
 /* Sees to it that the reader heeds what it is told, and when the worker stops; where all lanes are
@@ -357,7 +370,7 @@ static const struct chore own_chores[] = {
     {"lanes", 200, look_after_lanes, false},      {"writers", 1000, renew_writers, false},
     {"register", 2000, register_worker, false},   {"leases", 3000, beat_duty, false},
     {"holders", 3000, look_for_duty, false},      {"library", 6000, look_for_library, false},
-    {"eviction", 1000, look_for_eviction, false}, {"stale", 4000, look_for_stale, false},
+    {"eviction", 1000, look_for_eviction, false}, {"stale", 1000, look_for_stale, false},
     {"reader", 200, nudge_reader, false},         {"upstreams", 5000, hear_of_upstreams, false},
     {"forget", 600000, forget_workers, false},    {"sweep", 200, tick_sweep, false},
 };
