@@ -1,6 +1,6 @@
 /* learn/internal.h - the store's own: what its files have in common. A transaction is begun, things
- * are done to rows (put.c, removal.c), each says which groups of the views it touched and how many
- * executions are more or fewer, and the end writes that down and commits.
+ * are done to rows (put.c, removal.c) or marked (check.c), each says which groups of the views it
+ * touched and how many executions are more or fewer, and the end writes that down and commits.
  */
 #ifndef STILLHOUSE_LEARN_INTERNAL_H
 #define STILLHOUSE_LEARN_INTERNAL_H

@@ -1,5 +1,5 @@
-/* See learn/store.h: a store is opened, its views are kept and checked, it is copied and put back.
- * What goes into it is in put.c, what is deleted in removal.c.
+/* See learn/store.h: a store is opened, its views are kept, it is copied and put back. What goes
+ * into it is in put.c, what is deleted in removal.c, how it is checked in check.c.
  */
 #include "learn/store.h"
 
@@ -12,10 +12,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "learn/check.h"
 #include "learn/internal.h"
 
-enum { CHECK_BYTES = 1 << 20, LEFT_WAIT_MS = 20 };
+enum { LEFT_WAIT_MS = 20 };
 
 /* ---- open and close -------------------------------------------------------------------------- */
 
@@ -165,116 +164,6 @@ enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t group
         clock_sleep_ms(LEFT_WAIT_MS);
     }
     return status;
-}
-
-/* ---- held against the rows, and mended ------------------------------------------------------- */
-
-static void tell(const struct check *check, struct store_checked *checked)
-{
-    *checked = (struct store_checked){.groups = check->groups, .apart = check->apart};
-    snprintf(checked->first, sizeof checked->first, "%s", check->first);
-}
-
-static enum status mark_listed(struct store *store, const struct check *check, struct error *err)
-{
-    for (size_t i = 0; i < check->listed; i++) {
-        TRY(views_mark(store->database, &check->list[i], check->now_ms, err));
-    }
-    return STATUS_OK;
-}
-
-/* While nobody adds or deletes rows. */
-static enum status mend_counts(struct store *store, struct error *err)
-{
-    TRY(database_lock(store->database, ROWS_LOCK, LOCK_ALONE, NULL, err));
-    TRY(database_do(store->database, "DELETE FROM counts WHERE id <> 1", NULL, 0, NULL, err));
-    return database_do(store->database,
-                       "UPDATE counts SET executions = (SELECT count(*) FROM executions),"
-                       " incomplete = (SELECT count(*) FROM executions WHERE incomplete <> 0)",
-                       NULL, 0, NULL, err);
-}
-
-/* transaction_begin would let the arena go, in which the list is. */
-static enum status mend_listed(struct store *store, const struct check *check, bool is_count_too,
-                               struct error *err)
-{
-    TRY(database_begin(store->database, err));
-    enum status status = mark_listed(store, check, err);
-    if (status == STATUS_OK && is_count_too) {
-        status = mend_counts(store, err);
-    }
-    if (status == STATUS_OK) {
-        status = database_commit(store->database, err);
-    }
-    if (status != STATUS_OK) {
-        database_rollback(store->database);
-    }
-    return status;
-}
-
-/* As of one moment, while others write; then what was found is marked. */
-enum status store_check_day(struct store *store, uint64_t random, int most_ms, int64_t now_unix_ms,
-                            struct store_checked *checked, struct error *err)
-{
-    struct check check = {.now_ms = now_unix_ms};
-
-    *checked = (struct store_checked){0};
-    arena_reset(&store->arena, CHECK_BYTES);
-    TRY(database_begin_read(store->database, err));
-    const enum status status =
-        check_day(store->database, random, most_ms, &store->arena, &check, err);
-    database_rollback(store->database);
-    TRY(status);
-    tell(&check, checked);
-    return check.listed == 0 ? STATUS_OK : mend_listed(store, &check, false, err);
-}
-
-/* As of one moment, while others write. */
-static enum status check_all(struct store *store, struct check *check, struct error *err)
-{
-    arena_reset(&store->arena, CHECK_BYTES);
-    TRY(database_begin_read(store->database, err));
-    enum status status = check_counts(store->database, check, err);
-    if (status == STATUS_OK) {
-        status = check_views(store->database, &store->arena, check, err);
-    }
-    database_rollback(store->database);
-    return status;
-}
-
-enum status store_check(struct store *store, int64_t now_unix_ms, struct store_checked *checked,
-                        struct error *err)
-{
-    struct check check = {.now_ms = now_unix_ms};
-
-    *checked = (struct store_checked){0};
-    TRY(database_verify(store->database, err));
-    TRY(check_all(store, &check, err));
-    tell(&check, checked);
-    return check.apart == 0
-               ? STATUS_OK
-               : error_set(err, STATUS_INVALID, "%s (%zu differences)", check.first, check.apart);
-}
-
-enum status store_mend(struct store *store, int64_t now_unix_ms, struct store_checked *checked,
-                       struct error *err)
-{
-    struct store_checked all = {0};
-    size_t listed = CHECK_GROUPS_MAX;
-
-    while (listed == CHECK_GROUPS_MAX) { /* what is marked is not compared again */
-        struct check check = {.now_ms = now_unix_ms};
-        TRY(check_all(store, &check, err));
-        listed = check.listed;
-        if (check.apart > 0) {
-            TRY(mend_listed(store, &check, true, err));
-        }
-        if (all.groups == 0) {
-            tell(&check, &all);
-        }
-    }
-    *checked = all;
-    return STATUS_OK;
 }
 
 /* ---- the whole file -------------------------------------------------------------------------- */
