@@ -19,12 +19,12 @@
 
 #include "base/clock.h"
 #include "base/library.h"
+#include "base/text.h"
 #include "learn/driver.h"
 #include "learn/wire.h"
 #include "learn/words.h"
 
 #define PQ_CALLS(CALL)                                                                             \
-    CALL(PQbackendPID)                                                                             \
     CALL(PQclear)                                                                                  \
     CALL(PQcmdStatus)                                                                              \
     CALL(PQcmdTuples)                                                                              \
@@ -80,6 +80,7 @@ enum {
     STATEMENTS_MAX = 128,
     PARAMETERS_MAX = 64,
     AT_ONCE = 256, /* sets of a pipeline */
+    MARK_BYTES = 12,
 };
 
 /* Advisory locks are of the whole database, which others may use too. */
@@ -88,7 +89,7 @@ enum {
 
 struct statement {
     const char *sql; /* by its address */
-    char name[12];
+    char name[MARK_BYTES + 12];
     unsigned types[PARAMETERS_MAX];
     size_t parameters;
     bool is_busy;
@@ -106,6 +107,7 @@ struct server {
     struct database base;
     PGconn *conn;
     char name[600];              /* as it may be shown */
+    char mark[MARK_BYTES + 1];   /* hex digits that no other connection has */
     struct statement *streaming; /* whose rows are still to come; NULL: none's */
     bool is_broken;              /* nothing more is to be had of the connection */
     bool was_crossed;
@@ -152,6 +154,8 @@ static const struct {
     {"", STATUS_FAILED, false},           /* disk_full, read_only, privileges, syntax ... */
 };
 
+#define NO_SUCH_STATEMENT "26000" /* invalid_sql_statement_name */
+
 /* The library's words for a connection, in one line. */
 static enum status lost(struct server *server, struct error *err)
 {
@@ -184,7 +188,10 @@ static enum status failed(struct server *server, const PGresult *result, struct 
         i++;
     }
     server->was_crossed = server->was_crossed || states[i].is_crossed;
-    return error_set(err, states[i].status, "\"%s\": %s (%s)", server->name, text, state);
+    return error_set(err, states[i].status, "\"%s\": %s (%s)%s", server->name, text, state,
+                     strcmp(state, NO_SUCH_STATEMENT) != 0
+                         ? ""
+                         : ": a pooler in between must keep a connection for a whole session");
 }
 
 /* ---- one answer after another ---------------------------------------------------------------- */
@@ -437,7 +444,8 @@ static enum status describe(struct server *server, struct statement *statement, 
     return status;
 }
 
-/* A number that is not told where a statement is first asked gets its type from its place. */
+/* A number that is not told where a statement is first asked gets its type from its place. Behind a
+ * pooler the server may keep statements of others too: none has the name of one of ours. */
 static enum status make_statement(struct server *server, struct statement *statement,
                                   const struct value *with, size_t count, struct error *err)
 {
@@ -450,7 +458,7 @@ static enum status make_statement(struct server *server, struct statement *state
     if (!strbuf_ok(&text)) {
         return error_set(err, STATUS_OOM, "out of memory");
     }
-    snprintf(statement->name, sizeof statement->name, "s%zu", server->count);
+    snprintf(statement->name, sizeof statement->name, "s%zu_%s", server->count, server->mark);
     const int sent =
         pq.PQsendPrepare(server->conn, statement->name, text.data, (int)count, statement->types);
     strbuf_free(&text);
@@ -770,6 +778,14 @@ static void close_server(struct database *database)
     free(server);
 }
 
+static void make_mark(char mark[MARK_BYTES + 1])
+{
+    char id[37];
+
+    text_make_id(clock_unix_ms(), id);
+    memcpy(mark, id + sizeof id - 1 - MARK_BYTES, MARK_BYTES + 1);
+}
+
 static enum status open_server(const char *url, enum database_mode mode, struct database **out,
                                struct error *err)
 {
@@ -780,6 +796,7 @@ static enum status open_server(const char *url, enum database_mode mode, struct 
     }
     server->base.driver = &driver_postgres;
     server->answer_ms = ANSWER_MS;
+    make_mark(server->mark);
     enum status status = connect_to(server, url, err);
     if (status == STATUS_OK) {
         status = set_up(server, mode, err);
@@ -829,7 +846,9 @@ static bool was_crossed(const struct database *database)
 
 static int place(const struct database *database)
 {
-    return 1 + pq.PQbackendPID(((const struct server *)database)->conn) % DATABASE_PLACES;
+    const struct server *server = (const struct server *)database;
+
+    return 1 + (int)(strtoul(server->mark, NULL, 16) % DATABASE_PLACES);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */

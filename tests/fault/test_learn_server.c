@@ -392,6 +392,37 @@ Test(learn_server, a_text_that_no_server_holds_is_the_parts_fault_and_not_the_se
     cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
 }
 
+/* As behind a pooler that gives each transaction another connection. */
+Test(learn_server, no_statement_has_the_name_of_anothers_and_one_that_is_lost_says_why)
+{
+    const struct part part = learn_part("execution", "t", "j", DAY);
+    static const char names[] = "SELECT min(substr(name, strpos(name, '_') + 1)) AS mark,"
+                                " count(DISTINCT substr(name, strpos(name, '_'))) AS marks"
+                                " FROM pg_prepared_statements";
+    struct store *other = NULL;
+    struct rows rows;
+    char marks[2][40];
+
+    OK(store_open(learn_path, STORE_WRITE, &other, &err));
+    struct store *const stores[] = {learn_store, other};
+    for (int i = 0; i < 2; i++) {
+        OK(store_put(stores[i], &part, 1, &err));
+        OK(database_ask(store_database(stores[i]), names, NULL, 0, &rows, &err));
+        cr_assert_eq(rows_next(&rows, &err), ROWS_ONE);
+        const struct slice mark = rows_value(&rows, 0).text;
+        snprintf(marks[i], sizeof marks[i], "%.*s", (int)mark.bytes, mark.data);
+        cr_assert_eq(rows_value(&rows, 1).integer, 1);
+        OK(rows_end(&rows));
+        const int place = database_place(store_database(stores[i]));
+        cr_assert(place >= 1 && place <= DATABASE_PLACES, "%d", place);
+    }
+    cr_assert_str_neq(marks[0], marks[1]);
+    OK(database_run(store_database(other), "DEALLOCATE ALL", &err));
+    cr_assert_eq(store_put(other, &part, 1, &err), STATUS_FAILED);
+    cr_assert_not_null(strstr(err.text, "a pooler in between"), "%s", err.text);
+    store_close(other);
+}
+
 Test(learn_server, copies_and_their_return_are_said_to_be_the_servers)
 {
     char copy[260];
