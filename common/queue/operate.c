@@ -210,6 +210,19 @@ enum status queue_get_parked(struct redis_conn *conn, const struct queue *queue,
     return status;
 }
 
+enum status queue_unpark_some(struct redis_conn *conn, const struct queue *queue, int64_t *passed,
+                              int64_t *released, struct error *err)
+{
+    redisReply *reply = NULL;
+
+    *released = 0;
+    TRY(redis_fetchf(conn, "ii", &reply, err, "FCALL sh_unpark 1 %s %jd", queue->base, *passed));
+    *passed = reply->element[0]->integer;
+    *released = reply->element[1]->integer;
+    redis_reply_free(reply);
+    return STATUS_OK;
+}
+
 enum status queue_unpark(struct redis_conn *conn, const struct queue *queue, int64_t *released,
                          struct error *err)
 {
@@ -217,11 +230,9 @@ enum status queue_unpark(struct redis_conn *conn, const struct queue *queue, int
 
     *released = 0;
     while (passed >= 0) {
-        redisReply *reply = NULL;
-        TRY(redis_fetchf(conn, "ii", &reply, err, "FCALL sh_unpark 1 %s %jd", queue->base, passed));
-        passed = reply->element[0]->integer;
-        *released += reply->element[1]->integer;
-        redis_reply_free(reply);
+        int64_t more = 0;
+        TRY(queue_unpark_some(conn, queue, &passed, &more, err));
+        *released += more;
     }
     return STATUS_OK;
 }

@@ -59,6 +59,10 @@ enum status queue_get_parked(struct redis_conn *conn, const struct queue *queue,
 /* Makes all parked jobs due now, in calls of a bounded size; *released says how many. */
 enum status queue_unpark(struct redis_conn *conn, const struct queue *queue, int64_t *released,
                          struct error *err) MUSTCHECK;
+/* One such call, which takes those first that are due last. *passed is 0 for the first one, and
+ * where the next one goes on, or -1 where there are no more. */
+enum status queue_unpark_some(struct redis_conn *conn, const struct queue *queue, int64_t *passed,
+                              int64_t *released, struct error *err) MUSTCHECK;
 
 /* left - right of the two conservation laws; both 0 when the books balance. Pure. */
 struct queue_balance {

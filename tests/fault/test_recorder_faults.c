@@ -305,6 +305,48 @@ Test(recorder_faults, a_folder_that_is_gone_begins_no_second_history)
     check_kept(store_path, 10);
 }
 
+/* Each waits for half a minute at least, and would come back by itself after it. */
+Test(recorder_faults, what_was_parked_comes_back_within_seconds_of_the_store_being_well)
+{
+    enum { TASKS = 50, SOON_MS = 5000 };
+    const char *const flags[] = {"--queues",
+                                 "record",
+                                 "--learn",
+                                 store_path,
+                                 "--redis-url",
+                                 redis.url,
+                                 "--breaker-pause",
+                                 "60s",
+                                 "--retry-base",
+                                 "60s",
+                                 "--retry-max",
+                                 "60s",
+                                 NULL};
+    const int64_t until_ms = clock_now_ms() + RECORDER_PATIENCE_MS;
+    char away[TEST_POSTGRES_URL + 8];
+    int port = 0;
+
+    snprintf(away, sizeof away, "%s.away", store_path);
+    const pid_t pid = spawn_recorder("one", flags, &port);
+    push_tasks(1, 2);
+    wait_for_done(2);
+    cr_assert_eq(rename(store_path, away), 0);
+    cr_assert_eq(mkdir(store_path, 0700), 0); /* no file can be made there */
+    push_tasks(2, TASKS + 2);
+    wait_for_parked(port, "Is a directory");
+    while (integer_of(good_reply("ZCARD", "sh:{record}:delayed", NULL)) == 0) {
+        cr_assert(clock_now_ms() < until_ms, "nothing is parked");
+        clock_sleep_ms(RECORDER_POLL_MS);
+    }
+    cr_assert_eq(rmdir(store_path), 0);
+    cr_assert_eq(rename(away, store_path), 0);
+    const int64_t well_ms = clock_now_ms();
+    wait_for_done(2 * TASKS + 2);
+    cr_assert_lt(clock_now_ms() - well_ms, SOON_MS);
+    end_recorder(pid, SIGTERM);
+    check_kept(store_path, TASKS + 1);
+}
+
 /* Of the file that the fleet knows: what is not its bytes any more is not written to. */
 Test(recorder_faults, a_damaged_file_parks_and_a_copy_that_is_put_back_goes_on)
 {

@@ -121,6 +121,8 @@ static enum status init_shared(struct worker *worker, struct error *err)
                                              .settings = settings,
                                              .metrics = worker->metrics,
                                              .upstreams = worker->upstreams,
+                                             .queues = worker->queues,
+                                             .queue_count = worker->queue_count,
                                              .worker_id = worker->id,
                                          },
                                          &worker->recorder, err);

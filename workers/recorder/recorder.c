@@ -13,6 +13,7 @@
 #include "config/clients.h"
 #include "learn/database.h"
 #include "learn/owner.h"
+#include "queue/operate.h"
 #include "recorder/telling.h"
 #include "json/write.h"
 
@@ -35,8 +36,13 @@ enum {
     CACHE_MS = 250,    /* lanes wait meanwhile, and what is told there can be told later */
     LIFTS_MS = 300000, /* between two rounds through the domains */
     LIFTS_NEXT_MS = 20,
-    CHORE_CLAIM = 0, /* the first of the chores */
-    CHORES = 8,
+    UNPARK_AFTER_MS = 300, /* until what lanes hold of a store that was closed is parked, too */
+    UNPARK_NEXT_MS = 20,
+    UNPARK_LOOK_MS = 500,   /* while it is not known whether the store takes anything */
+    UNPARK_IDLE_MS = 60000, /* there is nothing to do until the store was closed again */
+    CHORE_CLAIM = 0,        /* the first of the chores */
+    CHORE_UNPARK,
+    CHORES = 9,
 };
 
 /* What a lane hands in. */
@@ -79,6 +85,12 @@ struct recorder {
     struct retry_random random;
     int64_t due_ms[CHORES];
     int64_t wait_ms; /* of the chore that is run: until its next run */
+    struct {
+        size_t queue;   /* of the worker's, whose parked jobs are to come back */
+        int64_t passed; /* see queue_unpark */
+        bool is_tried;  /* some are on their way */
+    } unpark;
+    bool is_proven; /* something was written since the store was opened */
 };
 
 /* ---- is the store ours to write to? ---------------------------------------------------------- */
@@ -138,6 +150,13 @@ static enum status try_claim(struct recorder *recorder, struct error *err)
     return STATUS_OK;
 }
 
+static void begin_unpark(struct recorder *recorder)
+{
+    memset(&recorder->unpark, 0, sizeof recorder->unpark);
+    recorder->is_proven = false;
+    recorder->due_ms[CHORE_UNPARK] = clock_now_ms() + UNPARK_AFTER_MS;
+}
+
 /* A chore: opens the store where it is not, and claims it. While Redis is away an older claim
  * lasts. A failure is said, and is none to the chores. */
 static enum status keep_claim(struct recorder *recorder, struct error *err)
@@ -149,6 +168,7 @@ static enum status keep_claim(struct recorder *recorder, struct error *err)
     if (status == STATUS_OK) {
         if (!was_open) {
             upstreams_recover(recorder->config.upstreams, OPERATION_LEARN);
+            begin_unpark(recorder);
         }
         say(recorder, true, "");
     } else if (status == STATUS_MISMATCH || status == STATUS_UNAVAILABLE || !is_claimed(recorder)) {
@@ -171,6 +191,46 @@ static void give_store_up(struct recorder *recorder, const struct error *err)
 }
 
 /* ---- chores ---------------------------------------------------------------------------------- */
+
+static const struct queue *unpark_next(struct recorder *recorder)
+{
+    const struct recorder_config *config = &recorder->config;
+
+    for (; recorder->unpark.queue < config->queue_count; recorder->unpark.queue++) {
+        const struct queue *queue = &config->queues[recorder->unpark.queue];
+        if ((job_kinds[queue->kind].needs & 1u << OPERATION_LEARN) != 0) {
+            return queue;
+        }
+    }
+    return NULL;
+}
+
+/* What was parked while the store was away would wait for up to a minute more. A slice of it shows
+ * whether the store takes something, which one that is full does not though it opens; then comes
+ * the rest. What Redis does not do now is done with the next try. */
+static enum status unpark(struct recorder *recorder, struct error *err)
+{
+    const struct queue *queue = unpark_next(recorder);
+    int64_t released = 0;
+
+    (void)err;
+    if (queue == NULL) {
+        recorder->wait_ms = UNPARK_IDLE_MS;
+        return STATUS_OK;
+    }
+    if ((recorder->unpark.is_tried && !recorder->is_proven) ||
+        queue_unpark_some(recorder->conn, queue, &recorder->unpark.passed, &released, NULL) !=
+            STATUS_OK) {
+        return STATUS_OK;
+    }
+    recorder->unpark.is_tried = recorder->unpark.is_tried || released > 0;
+    if (recorder->unpark.passed < 0) {
+        recorder->unpark.passed = 0;
+        recorder->unpark.queue++;
+    }
+    recorder->wait_ms = UNPARK_NEXT_MS;
+    return STATUS_OK;
+}
 
 /* A slice; the next one comes as soon as the line was looked at. */
 static enum status refresh(struct recorder *recorder, struct error *err)
@@ -284,6 +344,7 @@ static const struct chore {
     enum status (*run)(struct recorder *recorder, struct error *err);
 } chores[CHORES] = {
     [CHORE_CLAIM] = {CLAIM_MS, keep_claim},
+    [CHORE_UNPARK] = {UNPARK_LOOK_MS, unpark},
     {0, refresh},
     {0, tell_tiers},
     {TELLING_AGAIN_MS, touch_all},
@@ -434,6 +495,7 @@ static void write_hand(struct recorder *recorder, size_t count)
     struct error err = {0};
 
     if (try_write(recorder, count, &err) == STATUS_OK) {
+        recorder->is_proven = true;
         note_parts(recorder);
         return;
     }

@@ -15,11 +15,12 @@
  *
  * Failure modes. The store is away, locked, read-only or full, or its file was replaced: what was
  * handed in is UNAVAILABLE, nothing of it stands, and the thread opens the store anew, once a
- * second, until that works. Another worker writes, or Redis knows another store: the same, until
- * that has changed. All of it is said in /readyz, and once in the log. Data that the store refuses:
- * those parts alone are refused, whatever came with them stands. A process that was stopped
- * (SIGSTOP) renews its claim before it writes, if that is older than half a lease. One that has
- * just begun lets its lanes wait for as long as the lease of one that was killed may last.
+ * second, until that works. Then it has the jobs that were parked meanwhile come back at once: a
+ * few, and all once parts are written. Another worker writes, or Redis knows another store: the
+ * same, until that has changed. All of it is said in /readyz, and once in the log. Data that the
+ * store refuses: those parts alone are refused, whatever came with them stands. A process that was
+ * stopped (SIGSTOP) renews its claim before it writes, if that is older than half a lease. One that
+ * has just begun lets its lanes wait for as long as the lease of one that was killed may last.
  *
  * On close: what is in the line is written, what was touched is refreshed if that is a matter of a
  * second, the store is closed, the lease ended.
@@ -40,6 +41,8 @@ struct recorder_config {
     const struct settings *settings;
     struct metrics *metrics;
     struct upstreams *upstreams;
+    const struct queue *queues; /* the worker's */
+    size_t queue_count;
     const char *worker_id;
 };
 
