@@ -168,15 +168,13 @@ static void embed(struct vector_batch *batch)
 
 /* ---- Chroma ---------------------------------------------------------------------------------- */
 
+/* Our keys are literals, and end with NUL. */
 static bool is_same(const struct chroma_record *record, const struct example *stored)
 {
     for (size_t i = 0; i < record->metadata_count; i++) {
         const struct meta_pair *pair = &record->metadata[i];
-        const struct meta_value *old = NULL;
-        for (size_t j = 0; j < stored->metadata_count && old == NULL; j++) {
-            old =
-                slice_equal(stored->metadata[j].key, pair->key) ? &stored->metadata[j].value : NULL;
-        }
+        const struct meta_value *old =
+            metadata_find(stored->metadata, stored->metadata_count, pair->key.data);
         if (old == NULL || old->type != META_INT || old->integer != pair->value.integer) {
             return false;
         }
@@ -184,104 +182,74 @@ static bool is_same(const struct chroma_record *record, const struct example *st
     return true;
 }
 
-/* Some items of one collection. */
-struct group {
-    struct vector_item **items;
-    struct record_group records;
-};
-
-/* Groups the items that `wanted` chooses; returns how many groups there are. */
-static size_t group_items(struct vector_batch *batch, bool (*wanted)(const struct vector_item *),
-                          struct group **groups)
+/* Those that are to be written, or else deleted, by their collections. */
+static struct by_domain *choose(struct vector_batch *batch, bool is_written, size_t *count)
 {
-    struct arena *arena = &batch->ctx->arena;
-    struct by_domain *each = arena_array(arena, batch->count, sizeof *each);
-    size_t left = 0;
-    size_t count = 0;
+    struct by_domain *each = arena_array(&batch->ctx->arena, batch->count, sizeof *each);
 
-    *groups = arena_array(arena, batch->count, sizeof **groups);
+    *count = 0;
     for (size_t i = 0; i < batch->count; i++) {
-        if (wanted(&batch->items[i])) {
-            each[left++] = (struct by_domain){.domain = batch->items[i].collection, .index = i};
+        const struct vector_item *item = &batch->items[i];
+        if (is_open(item) && (item->embedding != NULL) == is_written) {
+            each[(*count)++] = (struct by_domain){.domain = item->collection, .index = i};
         }
     }
-    by_domain_sort(each, left);
-    for (size_t from = 0, size; from < left; from += size) {
-        size = by_domain_size(each + from, left - from);
-        struct group *group = &(*groups)[count++];
-        group->items = arena_array(arena, size, sizeof(void *));
-        group->records.domain = each[from].domain;
-        group->records.count = size;
-        for (size_t i = 0; i < size; i++) {
-            group->items[i] = &batch->items[each[from + i].index];
-        }
-    }
-    return count;
-}
-
-static bool is_to_write(const struct vector_item *item)
-{
-    return is_open(item) && item->embedding != NULL;
-}
-
-static bool is_to_delete(const struct vector_item *item)
-{
-    return is_open(item) && item->embedding == NULL;
+    by_domain_sort(each, *count);
+    return each;
 }
 
 static void write_all(struct vector_batch *batch)
 {
     struct arena *arena = &batch->ctx->arena;
-    struct group *groups = NULL;
-    const size_t count = group_items(batch, is_to_write, &groups);
-    struct record_group *records = arena_array(arena, count, sizeof *records);
+    size_t count = 0;
+    size_t groups = 0;
 
+    const struct by_domain *each = choose(batch, true, &count);
+    struct record_write *writes = arena_array(arena, count, sizeof *writes);
+    struct record_group *records = arena_array(arena, count, sizeof *records);
     for (size_t i = 0; i < count; i++) {
-        struct record_group *group = &groups[i].records;
-        group->writes = arena_array(arena, group->count, sizeof *group->writes);
-        for (size_t j = 0; j < group->count; j++) {
-            struct vector_item *item = groups[i].items[j];
-            group->writes[j] = (struct record_write){
-                .record = {item->about.task_id,
-                           item->embedding->vector,
-                           {"", 0},
-                           item->metadata.pairs,
-                           item->metadata.count},
-                .prompt = &item->prompt,
-                .task = item->task,
-            };
-        }
-        records[i] = *group;
+        struct vector_item *item = &batch->items[each[i].index];
+        writes[i] = (struct record_write){
+            .record = {item->about.task_id,
+                       item->embedding->vector,
+                       {"", 0},
+                       item->metadata.pairs,
+                       item->metadata.count},
+            .prompt = &item->prompt,
+            .task = item->task,
+        };
+    }
+    for (size_t from = 0, size; from < count; from += size) {
+        size = by_domain_size(each + from, count - from);
+        records[groups++] = (struct record_group){each[from].domain, writes + from, size};
     }
     if (count > 0) {
-        records_write(batch->ctx, records, count, is_same);
+        records_write(batch->ctx, records, groups, is_same);
     }
     for (size_t i = 0; i < count; i++) {
-        for (size_t j = 0; j < groups[i].records.count; j++) {
-            groups[i].items[j]->failed = groups[i].records.writes[j].failed;
-        }
+        batch->items[each[i].index].failed = writes[i].failed;
     }
 }
 
 static void delete_all(struct vector_batch *batch)
 {
     struct context *ctx = batch->ctx;
-    struct group *groups = NULL;
-    const size_t count = group_items(batch, is_to_delete, &groups);
+    size_t count = 0;
 
+    const struct by_domain *each = choose(batch, false, &count);
+    struct slice *ids = arena_array(&ctx->arena, count, sizeof *ids);
     for (size_t i = 0; i < count; i++) {
-        const struct record_group *group = &groups[i].records;
-        struct slice *ids = arena_array(&ctx->arena, group->count, sizeof *ids);
+        ids[i] = batch->items[each[i].index].about.task_id;
+    }
+    for (size_t from = 0, size; from < count; from += size) {
         struct asked asked = {0};
-        for (size_t j = 0; j < group->count; j++) {
-            ids[j] = groups[i].items[j]->about.task_id;
-        }
-        if (asking_delete(ctx, group->domain, ids, group->count, &asked) == STATUS_OK) {
+        size = by_domain_size(each + from, count - from);
+        if (asking_delete(ctx, each[from].domain, ids + from, size, &asked) == STATUS_OK) {
             continue;
         }
-        for (size_t j = 0; j < group->count; j++) {
-            asking_judge(groups[i].items[j]->task, &asked);
-            groups[i].items[j]->failed = true;
+        for (size_t i = from; i < from + size; i++) {
+            asking_judge(batch->items[each[i].index].task, &asked);
+            batch->items[each[i].index].failed = true;
         }
     }
 }
