@@ -524,23 +524,20 @@ static void put_down(struct recorder *recorder)
 static void leave(struct recorder *recorder)
 {
     const int64_t until_ms = clock_now_ms() + LAST_REFRESH_MS;
-    int64_t now_unix_ms = 0;
+    enum status status = STATUS_OK;
     struct error err = {0};
 
     if (recorder->store == NULL) {
         return;
     }
-    const bool may_write = is_claimed(recorder) && database_now(store_database(recorder->store),
-                                                                &now_unix_ms, &err) == STATUS_OK;
-    size_t left = 1;
-    while (may_write && left > 0 && clock_now_ms() < until_ms &&
-           store_refresh(recorder->store, now_unix_ms, recorder->groups, &left, &err) ==
-               STATUS_OK) {
-    }
-    if (may_write && left == 0) {
-        bool more = false;
-        telling_ready(recorder->telling);
-        (void)!telling_tiers(recorder->telling, recorder->store, &more, &err);
+    if (is_claimed(recorder)) {
+        do {
+            recorder->wait_ms = LAST_REFRESH_MS;
+            status = refresh(recorder, &err);
+        } while (status == STATUS_OK && recorder->wait_ms == 0 && clock_now_ms() < until_ms);
+        if (status == STATUS_OK && recorder->wait_ms > 0) {
+            (void)!tell_tiers(recorder, &err);
+        }
     }
     if (recorder->claimed_ms != 0) {
         const struct owner owner = owner_of(recorder);
