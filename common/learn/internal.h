@@ -58,12 +58,13 @@ enum status transaction_mark_all(struct store *store, struct slice domain, int64
 /* put.c: false where there is no memory. */
 bool put_prepare(struct store *store) MUSTCHECK;
 
-/* removal.c. When the name was forgotten; VALUE_NULL: it was not. */
-enum status removal_when(struct store *store, const char *what, struct slice domain,
-                         struct slice name, struct value *when, struct error *err) MUSTCHECK;
-/* A pool that had the task has "" in its place, which is as late as the task's name was: the row
- * that it makes is the same, whether its parts came before or after. */
-enum status removal_forget_task(struct store *store, struct slice domain, struct slice task_id,
-                                int64_t now_ms, size_t *deleted, struct error *err) MUSTCHECK;
+/* removal.c: what is kept of parts, which may be all: of a name that was forgotten nothing comes
+ * back. MISMATCH: a task has to be forgotten for that, and the transaction is not alone. */
+struct kept_part {
+    struct part part;  /* task_id "": that of no execution */
+    bool has_feedback; /* a row of its own for what somebody said */
+};
+enum status removal_leave_out(struct store *store, const struct part *parts, struct kept_part *kept,
+                              size_t count, struct error *err) MUSTCHECK;
 
 #endif

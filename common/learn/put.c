@@ -93,8 +93,7 @@ struct target {
 };
 
 struct batch {
-    struct part *parts; /* without what was forgotten */
-    bool *has_feedback;
+    struct kept_part *parts;
     size_t count;
     struct wish *wishes; /* in the order of table and key */
     size_t wish_count;
@@ -116,7 +115,7 @@ static int compare_wishes(const void *left, const void *right)
 static void list_wishes(struct batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
-        const struct part *part = &batch->parts[i];
+        const struct part *part = &batch->parts[i].part;
         const struct record_body *body = &part->body;
         struct wish *next = &batch->wishes[batch->wish_count];
         if (kind_is_word("policy", part->body.kind)) {
@@ -429,8 +428,9 @@ static enum status write_feedback(struct store *store, const struct batch *batch
         return error_set(err, STATUS_OOM, "out of memory");
     }
     for (size_t i = 0; i < batch->count; i++) {
-        if (batch->has_feedback[i] && batch->parts[i].body.task_id.bytes > 0) {
-            list[many.sets++] = &batch->parts[i];
+        const struct kept_part *kept = &batch->parts[i];
+        if (kept->has_feedback && kept->part.body.task_id.bytes > 0) {
+            list[many.sets++] = &kept->part;
         }
     }
     qsort(list, many.sets, sizeof(const struct part *), compare_feedback);
@@ -440,77 +440,19 @@ static enum status write_feedback(struct store *store, const struct batch *batch
     return database_many(store->database, &many, NULL, err);
 }
 
-/* ---- what was forgotten ---------------------------------------------------------------------- */
-
-/* Takes out of a part what was forgotten: a task for good; of a user what was before, and the task
- * that a late part says was theirs. Of their feedback the rating stays, a number that names nobody.
- * *found: a task was forgotten that was not before. */
-static enum status leave_out(struct store *store, struct part *part, bool *has_feedback,
-                             bool *found, struct error *err)
-{
-    static const struct slice all_domains = {"", 0};
-    struct record_body *body = &part->body;
-    struct value task;
-    struct value user;
-    size_t deleted = 0;
-
-    TRY(removal_when(store, "task", part->domain, body->task_id, &task, err));
-    TRY(removal_when(store, "user", part->domain, body->user, &user, err));
-    if (user.type == VALUE_NULL) {
-        TRY(removal_when(store, "user", all_domains, body->user, &user, err));
-    }
-    const bool is_theirs = user.type == VALUE_INTEGER && part->at_ms <= user.integer;
-    if (is_theirs && *has_feedback) {
-        *has_feedback = false;
-    } else if (is_theirs && task.type == VALUE_NULL && body->task_id.data != NULL) {
-        if (!store->is_alone) {
-            return error_set(err, STATUS_MISMATCH, "a user's task is to be forgotten");
-        }
-        TRY(removal_forget_task(store, part->domain, body->task_id, user.integer, &deleted, err));
-        *found = true;
-        task = user;
-    }
-    if (task.type == VALUE_INTEGER) {
-        body->task_id = (struct slice){"", 0};
-    }
-    return STATUS_OK;
-}
-
-/* A task that a part brings to be forgotten is so for the parts before it too. */
-static enum status leave_out_all(struct store *store, const struct part *parts, struct batch *batch,
-                                 struct error *err)
-{
-    struct value any;
-    bool found = true;
-
-    TRY(database_find(store->database, "SELECT 1 FROM forgotten LIMIT 1", NULL, 0, &any, err));
-    while (found) {
-        found = false;
-        for (size_t i = 0; i < batch->count; i++) {
-            batch->parts[i] = parts[i];
-            batch->has_feedback[i] = kind_is_word("feedback", parts[i].body.kind);
-            if (any.type == VALUE_INTEGER) {
-                TRY(leave_out(store, &batch->parts[i], &batch->has_feedback[i], &found, err));
-            }
-        }
-    }
-    return STATUS_OK;
-}
-
 /* ---- all of it ------------------------------------------------------------------------------- */
 
 static enum status put_rows(struct store *store, const struct part *parts, size_t count,
                             struct error *err)
 {
-    struct batch batch = {.parts = arena_array(&store->arena, count + 1, sizeof *parts),
-                          .has_feedback = arena_array(&store->arena, count + 1, sizeof(bool)),
+    struct batch batch = {.parts = arena_array(&store->arena, count + 1, sizeof *batch.parts),
                           .count = count};
     size_t from = 0;
 
-    if (batch.parts == NULL || batch.has_feedback == NULL) {
+    if (batch.parts == NULL) {
         return error_set(err, STATUS_OOM, "out of memory");
     }
-    TRY(leave_out_all(store, parts, &batch, err));
+    TRY(removal_leave_out(store, parts, batch.parts, count, err));
     TRY(list_batch(store, &batch, err));
     for (size_t table = 0; table < TABLES; table++) {
         const size_t until = end_of_table(&batch, table, from);

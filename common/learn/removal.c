@@ -81,8 +81,9 @@ static enum status remember(struct store *store, const char *what, struct slice 
                        with, 3, NULL, err);
 }
 
-enum status removal_when(struct store *store, const char *what, struct slice domain,
-                         struct slice name, struct value *when, struct error *err)
+/* When the name was forgotten; VALUE_NULL: it was not. */
+static enum status recall(struct store *store, const char *what, struct slice domain,
+                          struct slice name, struct value *when, struct error *err)
 {
     char hash[TEXT_HASH_CHARS + 1];
 
@@ -97,8 +98,10 @@ enum status removal_when(struct store *store, const char *what, struct slice dom
                          err);
 }
 
-enum status removal_forget_task(struct store *store, struct slice domain, struct slice task_id,
-                                int64_t now_ms, size_t *deleted, struct error *err)
+/* A pool that had the task has "" in its place, which is as late as the task's name was: the row
+ * that it makes is the same, whether its parts came before or after. */
+static enum status forget_task(struct store *store, struct slice domain, struct slice task_id,
+                               int64_t now_ms, size_t *deleted, struct error *err)
 {
     const struct value key[] = {value_text(domain), value_text(task_id)};
     struct doomed row;
@@ -113,6 +116,63 @@ enum status removal_forget_task(struct store *store, struct slice domain, struct
                     "UPDATE pools SET task_id = '' WHERE domain = $1 AND task_id = $2", key, 2,
                     NULL, err));
     return remember(store, "task", domain, task_id, now_ms, err);
+}
+
+/* ---- late parts ------------------------------------------------------------------------------ */
+
+/* Takes out of a part what was forgotten: a task for good; of a user what was before, and the task
+ * that a late part says was theirs. Of their feedback the rating stays, a number that names nobody.
+ * *found: a task was forgotten that was not before. */
+static enum status leave_out(struct store *store, struct kept_part *kept, bool *found,
+                             struct error *err)
+{
+    static const struct slice all_domains = {"", 0};
+    const struct part *part = &kept->part;
+    struct record_body *body = &kept->part.body;
+    struct value task;
+    struct value user;
+    size_t deleted = 0;
+
+    TRY(recall(store, "task", part->domain, body->task_id, &task, err));
+    TRY(recall(store, "user", part->domain, body->user, &user, err));
+    if (user.type == VALUE_NULL) {
+        TRY(recall(store, "user", all_domains, body->user, &user, err));
+    }
+    const bool is_theirs = user.type == VALUE_INTEGER && part->at_ms <= user.integer;
+    if (is_theirs && kept->has_feedback) {
+        kept->has_feedback = false;
+    } else if (is_theirs && task.type == VALUE_NULL && body->task_id.data != NULL) {
+        if (!store->is_alone) {
+            return error_set(err, STATUS_MISMATCH, "a user's task is to be forgotten");
+        }
+        TRY(forget_task(store, part->domain, body->task_id, user.integer, &deleted, err));
+        *found = true;
+        task = user;
+    }
+    if (task.type == VALUE_INTEGER) {
+        body->task_id = (struct slice){"", 0};
+    }
+    return STATUS_OK;
+}
+
+/* A task that a part brings to be forgotten is so for the parts before it too. */
+enum status removal_leave_out(struct store *store, const struct part *parts, struct kept_part *kept,
+                              size_t count, struct error *err)
+{
+    struct value any;
+    bool found = true;
+
+    TRY(database_find(store->database, "SELECT 1 FROM forgotten LIMIT 1", NULL, 0, &any, err));
+    while (found) {
+        found = false;
+        for (size_t i = 0; i < count; i++) {
+            kept[i] = (struct kept_part){parts[i], kind_is_word("feedback", parts[i].body.kind)};
+            if (any.type == VALUE_INTEGER) {
+                TRY(leave_out(store, &kept[i], &found, err));
+            }
+        }
+    }
+    return STATUS_OK;
 }
 
 /* ---- expire and forget ----------------------------------------------------------------------- */
@@ -217,7 +277,7 @@ static enum status forget_execution(struct store *store, const struct forget *wh
 {
     const size_t before = *deleted;
 
-    TRY(removal_forget_task(store, domain, task_id, what->now_unix_ms, deleted, err));
+    TRY(forget_task(store, domain, task_id, what->now_unix_ms, deleted, err));
     if (*deleted > before && what->take != NULL) {
         what->take(what->context, domain, task_id);
     }
