@@ -171,15 +171,18 @@ static const char *name_of(const struct database *database)
 
 /* ---- open and close -------------------------------------------------------------------------- */
 
-/* The lock's file stays: to delete it would let two in. It says who holds it. */
+/* The lock's file stays: to delete it would let two in. It says who holds it, and stands beside the
+ * file, whichever link to it is given. */
 static enum status own(const char *path, int *lock, struct error *err)
 {
-    char name[PATH_BYTES];
+    char name[PATH_BYTES + sizeof ".lock"];
+    char place[PATH_BYTES];
     char who[64] = "";
 
-    if (snprintf(name, sizeof name, "%s.lock", path) >= (int)sizeof name) {
+    if (realpath(path, place) == NULL && snprintf(place, sizeof place, "%s", path) >= PATH_BYTES) {
         return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
     }
+    snprintf(name, sizeof name, "%s.lock", place);
     const int opened = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (opened < 0) {
         return error_set(err, STATUS_FAILED, "\"%s\": %s", name, strerror(errno));
@@ -285,8 +288,14 @@ static enum status open_file(const char *path, enum database_mode mode, struct d
     struct stat at;
 
     TRY(load(err));
-    if (mode != DATABASE_MAKE && stat(path, &at) != 0 && errno == ENOENT) {
+    const bool stands = stat(path, &at) == 0;
+    if (mode != DATABASE_MAKE && !stands && errno == ENOENT) {
         return error_set(err, STATUS_NOT_FOUND, "\"%s\" does not exist", path);
+    }
+    /* The log stands beside one name: by another name the file would get a second one. */
+    if (mode != DATABASE_READ && stands && S_ISREG(at.st_mode) && at.st_nlink > 1) {
+        return error_set(err, STATUS_UNAVAILABLE, "\"%s\" has %ju names (hard links), expected one",
+                         path, (uintmax_t)at.st_nlink);
     }
     /* The library would open it to be read, and make a log that nobody may write to later on. */
     if (mode != DATABASE_READ && access(path, W_OK) != 0 && errno != ENOENT) {

@@ -462,6 +462,32 @@ Test(learn_file, a_file_that_was_replaced_or_deleted_takes_nothing)
     learn_put(&part);
 }
 
+Test(learn_file, by_another_name_nobody_writes_to_it_either)
+{
+    char other[260];
+    struct store *second = NULL;
+    struct store_migration migration = {.to = 1};
+
+    snprintf(other, sizeof other, "%s/other.db", learn_folder);
+    cr_assert_eq(symlink("learn.db", other), 0);
+    cr_assert_eq(store_open(other, STORE_WRITE, &second, &err), STATUS_UNAVAILABLE);
+    cr_assert_not_null(strstr(err.text, "is being written by process"), "%s", err.text);
+    cr_assert_eq(store_migrate(other, &migration, &err), STATUS_UNAVAILABLE);
+    cr_assert_eq(store_restore(other, learn_path, &err), STATUS_UNAVAILABLE);
+    OK(store_open(other, STORE_READ, &second, &err));
+    store_close(second);
+
+    cr_assert_eq(unlink(other), 0);
+    cr_assert_eq(link(learn_path, other), 0);
+    store_close(learn_store);
+    learn_store = NULL;
+    cr_assert_eq(store_open(other, STORE_WRITE, &second, &err), STATUS_UNAVAILABLE);
+    cr_assert_not_null(strstr(err.text, "has 2 names"), "%s", err.text);
+    cr_assert_eq(store_open(learn_path, STORE_WRITE, &second, &err), STATUS_UNAVAILABLE);
+    cr_assert_eq(unlink(other), 0);
+    learn_reopen(learn_path);
+}
+
 Test(learn_file, of_a_batch_that_finds_no_room_nothing_stands_and_it_may_come_again)
 {
     static char big[200000];
