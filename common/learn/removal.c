@@ -11,11 +11,12 @@ enum { SLICE_MAX = 1000 }; /* rows of one transaction */
 
 struct doomed {
     int64_t id, at_ms;
-    bool incomplete;
+    bool incomplete, is_described;
     struct slice domain, task_id, task_type, hash;
 };
 #define DOOMED                                                                                     \
-    "SELECT id, at_ms, incomplete, domain, task_id, task_type, solution_hash FROM executions "
+    "SELECT id, at_ms, incomplete, domain, task_id, task_type, solution_hash,"                     \
+    " CASE WHEN task_description IS NULL THEN 0 ELSE 1 END FROM executions "
 
 static enum status list_doomed(struct store *store, const char *sql, const struct value *with,
                                size_t with_count, struct doomed *list, size_t *count,
@@ -29,10 +30,16 @@ static enum status list_doomed(struct store *store, const char *sql, const struc
     TRY(database_ask(store->database, sql, with, with_count, &rows, err));
     while (status == STATUS_OK && *count < most && rows_next(&rows, err) == ROWS_ONE) {
         struct doomed *row = &list[(*count)++];
-        *row = (struct doomed){rows_value(&rows, 0).integer,      rows_value(&rows, 1).integer,
-                               rows_value(&rows, 2).integer != 0, rows_value(&rows, 3).text,
-                               rows_value(&rows, 4).text,         rows_value(&rows, 5).text,
-                               rows_value(&rows, 6).text};
+        *row = (struct doomed){
+            .id = rows_value(&rows, 0).integer,
+            .at_ms = rows_value(&rows, 1).integer,
+            .incomplete = rows_value(&rows, 2).integer != 0,
+            .domain = rows_value(&rows, 3).text,
+            .task_id = rows_value(&rows, 4).text,
+            .task_type = rows_value(&rows, 5).text,
+            .hash = rows_value(&rows, 6).text,
+            .is_described = rows_value(&rows, 7).integer != 0,
+        };
         struct slice *const texts[] = {&row->domain, &row->task_id, &row->task_type, &row->hash};
         for (size_t i = 0; status == STATUS_OK && i < sizeof texts / sizeof texts[0]; i++) {
             status = transaction_keep(store, texts[i], err);
@@ -42,14 +49,20 @@ static enum status list_doomed(struct store *store, const char *sql, const struc
     return ended != STATUS_OK ? ended : status;
 }
 
-static enum status delete_row(struct store *store, const struct doomed *row, struct error *err)
+/* *feedback (may be NULL): how much of it went along. */
+static enum status delete_row(struct store *store, const struct doomed *row, size_t *feedback,
+                              struct error *err)
 {
     const struct value id = value_integer(row->id);
     const struct value key[] = {value_text(row->domain), value_text(row->task_id)};
+    int64_t changed = 0;
 
     TRY(transaction_mark_all(store, row->domain, row->at_ms, row->task_type, row->hash, err));
     TRY(database_do(store->database, "DELETE FROM feedback WHERE domain = $1 AND task_id = $2", key,
-                    2, NULL, err));
+                    2, &changed, err));
+    if (feedback != NULL) {
+        *feedback += (size_t)changed;
+    }
     store->added--;
     store->added_incomplete -= row->incomplete;
     return database_do(store->database, "DELETE FROM executions WHERE id = $1", &id, 1, NULL, err);
@@ -109,7 +122,7 @@ static enum status forget_task(struct store *store, struct slice domain, struct 
 
     TRY(list_doomed(store, DOOMED "WHERE domain = $1 AND task_id = $2", key, 2, &row, &count, err));
     if (count > 0) {
-        TRY(delete_row(store, &row, err));
+        TRY(delete_row(store, &row, NULL, err));
     }
     *deleted += count;
     TRY(database_do(store->database,
@@ -184,14 +197,15 @@ struct horizon {
 };
 
 static enum status expire_executions(struct store *store, struct horizon *horizon, bool is_over,
-                                     size_t *deleted, struct error *err)
+                                     struct store_expired *expired, struct error *err)
 {
     size_t count = horizon->rows;
     struct doomed *list = arena_array(&store->arena, count + 1, sizeof *list);
+    struct store_task *described = arena_array(&store->arena, count + 1, sizeof *described);
     const struct value with[] = {value_integer(is_over ? INT64_MAX : horizon->executions_ms),
                                  value_integer((int64_t)count)};
 
-    if (list == NULL) {
+    if (list == NULL || described == NULL) {
         return error_set(err, STATUS_OOM, "out of memory");
     }
     TRY(list_doomed(store,
@@ -199,9 +213,14 @@ static enum status expire_executions(struct store *store, struct horizon *horizo
                            " /*+ FOR UPDATE SKIP LOCKED */",
                     with, 2, list, &count, err));
     for (size_t i = 0; i < count; i++) {
-        TRY(delete_row(store, &list[i], err));
+        TRY(delete_row(store, &list[i], &expired->feedback, err));
+        if (list[i].is_described && list[i].at_ms >= horizon->executions_ms) {
+            described[expired->described_count++] =
+                (struct store_task){list[i].domain, list[i].task_id};
+        }
     }
-    *deleted = count;
+    expired->executions = count;
+    expired->described = described;
     /* Of a store that is too large the pools go as far as the executions do, or alone. */
     if (is_over && count == 0) {
         horizon->executions_ms = INT64_MAX;
@@ -212,7 +231,7 @@ static enum status expire_executions(struct store *store, struct horizon *horizo
 }
 
 static enum status expire_others(struct store *store, const struct horizon *horizon,
-                                 size_t *deleted, struct error *err)
+                                 struct store_expired *expired, struct error *err)
 {
     static const char pools[] = "DELETE FROM pools WHERE id IN"
                                 " (SELECT id FROM pools WHERE at_ms < $1 ORDER BY at_ms LIMIT $2"
@@ -228,10 +247,11 @@ static enum status expire_others(struct store *store, const struct horizon *hori
     const struct {
         const char *sql;
         int64_t before_ms;
+        size_t *deleted;
     } all[] = {
-        {pools, horizon->executions_ms},
-        {policies, horizon->others_ms},
-        {names, horizon->others_ms - STORE_AHEAD_MS},
+        {pools, horizon->executions_ms, &expired->pools},
+        {policies, horizon->others_ms, &expired->policies},
+        {names, horizon->others_ms - STORE_AHEAD_MS, &expired->forgotten},
     };
 
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
@@ -239,9 +259,15 @@ static enum status expire_others(struct store *store, const struct horizon *hori
                                      value_integer((int64_t)horizon->rows)};
         int64_t changed = 0;
         TRY(database_do(store->database, all[i].sql, with, 2, &changed, err));
-        *deleted += (size_t)changed;
+        *all[i].deleted = (size_t)changed;
     }
     return STATUS_OK;
+}
+
+size_t store_expired_rows(const struct store_expired *expired)
+{
+    return expired->executions + expired->feedback + expired->pools + expired->policies +
+           expired->forgotten;
 }
 
 enum status store_expire(struct store *store, int64_t before_ms, int64_t most_bytes, size_t rows,
@@ -257,16 +283,16 @@ enum status store_expire(struct store *store, int64_t before_ms, int64_t most_by
     enum status status = database_bytes(store->database, &bytes, &used, err);
     const bool is_over = most_bytes > 0 && used > most_bytes;
     if (status == STATUS_OK) {
-        status = expire_executions(store, &horizon, is_over, &found.executions, err);
+        status = expire_executions(store, &horizon, is_over, &found, err);
     }
     if (status == STATUS_OK) {
-        status = expire_others(store, &horizon, &found.others, err);
+        status = expire_others(store, &horizon, &found, err);
     }
     status = transaction_end(store, status, err);
     if (status == STATUS_OK) {
         *expired = found;
     }
-    return status == STATUS_OK && found.executions + found.others > 0
+    return status == STATUS_OK && store_expired_rows(&found) > 0
                ? database_shrink(store->database, err)
                : status;
 }

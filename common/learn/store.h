@@ -81,10 +81,18 @@ enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t group
  * then too old itself, and goes with the next call. While the store has more than `most_bytes` (0 =
  * no bound) the oldest executions and pools go, whatever their age. The file shrinks with what is
  * deleted. */
-struct store_expired {
-    size_t executions;
-    size_t others; /* pools, policies, hashes */
+struct store_task {
+    struct slice domain, task_id;
 };
+struct store_expired {
+    size_t executions, feedback, pools, policies;
+    size_t forgotten; /* hashes */
+    /* Those of the executions that had a description and are not as old as that, so that their
+     * vectors do not end by themselves. Valid until the next call. */
+    const struct store_task *described;
+    size_t described_count;
+};
+size_t store_expired_rows(const struct store_expired *expired);
 enum status store_expire(struct store *store, int64_t before_ms, int64_t most_bytes, size_t rows,
                          struct store_expired *expired, struct error *err) MUSTCHECK;
 

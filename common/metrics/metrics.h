@@ -72,7 +72,7 @@ enum metrics_family {
     METRICS_LEARN_BYTES,        /**/
     METRICS_LEARN_CHECKED,      /**/
     METRICS_LEARN_DRIFTED,      /**/
-    METRICS_LEARN_EXPIRED,      /**/
+    METRICS_LEARN_EXPIRED,      /* enum metrics_deleted */
     METRICS_LEARN_HURT,         /**/
     METRICS_FAMILIES
 };
@@ -108,6 +108,15 @@ enum metrics_further { METRICS_FOUND, METRICS_GAVE_UP, METRICS_FURTHERS };
 enum metrics_long_text { METRICS_LONG_CUT, METRICS_LONG_REJECTED, METRICS_LONG_ACTIONS };
 /* Lanes are set as busy or idle; while all queues are paused, idle ones are shown as paused. */
 enum metrics_lane { METRICS_BUSY, METRICS_IDLE, METRICS_PAUSED, METRICS_LANE_STATES };
+/* What a recorder deletes for its age or the store's size; the last: hashes of forgotten names. */
+enum metrics_deleted {
+    METRICS_DELETED_EXECUTION,
+    METRICS_DELETED_FEEDBACK,
+    METRICS_DELETED_POOL,
+    METRICS_DELETED_POLICY,
+    METRICS_DELETED_FORGOTTEN,
+    METRICS_DELETED_KINDS
+};
 enum metrics_job_state {
     METRICS_WAITING,
     METRICS_RUNNING,

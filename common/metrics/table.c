@@ -44,6 +44,7 @@ const struct metrics_values metrics_sets[METRICS_SETS] = {
     [METRICS_SET_BUILD] = {1, NULL, NULL},
     [METRICS_SET_PART] = SET("kind", "routing", "outcome", "pool_start", "pool_end", "execution",
                              "feedback", "solution", "policy"),
+    [METRICS_SET_DELETED] = SET("what", "execution", "feedback", "pool", "policy", "forgotten"),
 };
 
 static const struct metrics_buckets call_buckets = { /* 0.5 ms .. 30 s */
@@ -218,9 +219,9 @@ const struct metrics_row metrics_table[METRICS_FAMILIES] = {
         "Groups of the views that were recomputed from the rows for comparison.", .stands = none},
     [METRICS_LEARN_DRIFTED] = {"stillhouse_learn_drifted_groups_total", "counter",
         "Of those the ones that said something else; anything but 0 is a bug.", .stands = none},
-    [METRICS_LEARN_EXPIRED] = {"stillhouse_learn_expired_executions_total", "counter",
-        "Executions that this recorder deleted for their age or the store's size.",
-        .stands = none},
+    [METRICS_LEARN_EXPIRED] = {"stillhouse_learn_expired_rows_total", "counter",
+        "What this recorder deleted for its age or the store's size.",
+        METRICS_SET_DELETED, .stands = none},
     [METRICS_LEARN_HURT] = {"stillhouse_learn_hurt_domains", "gauge",
         "Domains whose tasks surely do worse with examples than held out.", .stands = none},
 };

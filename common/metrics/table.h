@@ -29,6 +29,7 @@ enum metrics_set {
     METRICS_SET_LANE,
     METRICS_SET_BUILD,
     METRICS_SET_PART,
+    METRICS_SET_DELETED,
     METRICS_SETS
 };
 

@@ -351,6 +351,31 @@ Test(similar, a_vector_expires_with_its_row)
     end_recorder(pid, SIGTERM);
 }
 
+Test(similar, what_goes_for_the_stores_size_takes_its_vector_along)
+{
+    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
+    const struct record_body pool = {.kind = text("pool_start"), .pool_id = text("p-1")};
+    pid_t pid = start("record,vector");
+
+    record("t-1", "What the store has room for");
+    record("t-2", "What it has room for, too");
+    push_record("p-1", &pool);
+    wait_for("vector", "done", 2);
+    wait_for("record", "done", 3);
+    cr_assert_eq(vectors(), 2);
+    end_recorder(pid, SIGTERM);
+    pid = start_with("record,vector", "--learn-max", "1");
+    wait_for("vector", "done", 4);
+    wait_for_page(port, "/metrics", "stillhouse_learn_expired_rows_total{what=\"pool\"} 1");
+    wait_for_page(port, "/metrics", "stillhouse_learn_expired_rows_total{what=\"execution\"} 2");
+    while (vectors() > 0) {
+        cr_assert(clock_now_ms() < until_ms, "%lld stay", (long long)vectors());
+        clock_sleep_ms(POLL_MS);
+    }
+    check_queue("vector");
+    end_recorder(pid, SIGTERM);
+}
+
 Test(similar, what_was_recorded_before_is_embedded_when_it_is_asked_for)
 {
     enum { TASKS = 250 };

@@ -249,7 +249,7 @@ static void expire(void)
 {
     struct store_expired expired = {.executions = 1};
 
-    while (expired.executions + expired.others > 0) {
+    while (store_expired_rows(&expired) > 0) {
         OK(store_expire(learn_store, HORIZON, 0, 200, &expired, &err));
     }
 }

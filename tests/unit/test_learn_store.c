@@ -163,19 +163,29 @@ Test(learn_store, what_is_old_goes_in_slices_with_all_that_hangs_on_it)
         snprintf(name, sizeof name, "t%d", i);
         struct part part = learn_part("execution", name, name, DAY + i);
         struct part feedback = learn_part("feedback", name, name, DAY + 50);
+        if (i != 8) {
+            part.body.task_description = slice_of("about something");
+        }
         learn_put(&part);
         learn_put(&feedback);
     }
     learn_refresh(DAY + 1000);
     OK(store_expire(learn_store, DAY + 7, 0, 5, &expired, &err));
     cr_assert_eq(expired.executions, 5);
+    cr_assert_eq(expired.feedback, 5);
     OK(store_expire(learn_store, DAY + 7, 0, 5, &expired, &err));
     cr_assert_eq(expired.executions, 2);
+    cr_assert_eq(expired.described_count, 0, "the vectors of what is old end by themselves");
     cr_assert_eq(learn_number("SELECT count(*) FROM feedback"), 3);
     learn_refresh(DAY + 1000);
     cr_assert_eq(learn_number("SELECT sum(executions) FROM tier_performance"), 3);
     OK(store_expire(learn_store, 0, 1, 100, &expired, &err));
     cr_assert_eq(expired.executions, 3);
+    cr_assert_eq(expired.described_count, 2);
+    for (size_t i = 0; i < 2; i++) { /* t8 had no description */
+        cr_assert(slice_equal(expired.described[i].domain, slice_of("acme.shop")));
+        cr_assert(slice_equal(expired.described[i].task_id, slice_of(i == 0 ? "t7" : "t9")));
+    }
     learn_refresh(DAY + 1000);
     cr_assert_eq(learn_number("SELECT count(*) FROM tier_performance"), 0);
     check_is_whole();
@@ -223,14 +233,17 @@ Test(learn_store, pools_policies_and_names_that_were_forgotten_expire_too)
     }
     OK(store_expire(learn_store, DAY - day, 0, 100, &expired, &err));
     cr_assert_eq(expired.executions, 0);
-    cr_assert_eq(expired.others, 3, "%zu", expired.others);
+    cr_assert_eq(expired.pools, 1);
+    cr_assert_eq(expired.policies, 1);
+    cr_assert_eq(expired.forgotten, 1);
+    cr_assert_eq(store_expired_rows(&expired), 3);
     cr_assert_eq(learn_number("SELECT count(*) FROM pools WHERE pool_id = 'new'"), 1);
     cr_assert_eq(learn_number("SELECT count(*) FROM pools"), 1);
     cr_assert_eq(learn_number("SELECT count(*) FROM policies WHERE domain = 'gone'"), 0);
     cr_assert_eq(learn_number("SELECT count(*) FROM policies"), 2);
     cr_assert_eq(learn_number("SELECT count(*) FROM forgotten"), 2);
     OK(store_expire(learn_store, DAY - day, 0, 100, &expired, &err));
-    cr_assert_eq(expired.executions + expired.others, 0);
+    cr_assert_eq(store_expired_rows(&expired), 0);
     check_is_whole();
 }
 
@@ -247,7 +260,7 @@ Test(learn_store, a_late_part_of_a_name_whose_hash_has_expired_goes_with_the_nex
 
     OK(store_forget(learn_store, &what, &deleted, &err));
     OK(store_expire(learn_store, before, 0, 100, &expired, &err));
-    cr_assert_eq(expired.others, 1);
+    cr_assert_eq(expired.forgotten, 1);
     learn_put(&latest);
     OK(store_expire(learn_store, before, 0, 100, &expired, &err));
     cr_assert_eq(expired.executions, 1);

@@ -65,7 +65,7 @@ Test(metrics, the_families_are_those_of_the_contract)
         {"stillhouse_learn_bytes", "gauge"},
         {"stillhouse_learn_checked_groups_total", "counter"},
         {"stillhouse_learn_drifted_groups_total", "counter"},
-        {"stillhouse_learn_expired_executions_total", "counter"},
+        {"stillhouse_learn_expired_rows_total", "counter"},
         {"stillhouse_learn_hurt_domains", "gauge"},
     };
     struct metrics *m = make();

@@ -35,4 +35,10 @@ enum status descriptions_order(struct context *ctx, const struct part *parts,
                                const struct error *refused, size_t count,
                                struct error *err) MUSTCHECK;
 
+/* The rows of these tasks are gone: jobs are ordered that delete their vectors, which nothing finds
+ * any more, and which would stay until they expire. Those that Redis does not take do. Does nothing
+ * without STILLHOUSE_LEARN_SIMILAR. `conn`: the queue's Redis. */
+void descriptions_drop(struct redis_conn *conn, const struct settings *settings,
+                       const struct store_task *tasks, size_t count);
+
 #endif

@@ -14,6 +14,7 @@
 #include "learn/database.h"
 #include "learn/owner.h"
 #include "queue/operate.h"
+#include "recorder/descriptions.h"
 #include "recorder/telling.h"
 #include "json/write.h"
 
@@ -318,8 +319,18 @@ static enum status expire(struct recorder *recorder, struct error *err)
     now_unix_ms = redis_unix_ms < now_unix_ms ? redis_unix_ms : now_unix_ms;
     TRY(store_expire(recorder->store, now_unix_ms - settings->learn_ttl_ms,
                      settings->learn_max_bytes, EXPIRE_ROWS, &expired, err));
-    metrics_add(recorder->config.metrics, METRICS_LEARN_EXPIRED, 0, 0, expired.executions);
-    if (expired.executions + expired.others > 0) {
+    descriptions_drop(recorder->conn, settings, expired.described, expired.described_count);
+    const size_t rows[METRICS_DELETED_KINDS] = {
+        [METRICS_DELETED_EXECUTION] = expired.executions,
+        [METRICS_DELETED_FEEDBACK] = expired.feedback,
+        [METRICS_DELETED_POOL] = expired.pools,
+        [METRICS_DELETED_POLICY] = expired.policies,
+        [METRICS_DELETED_FORGOTTEN] = expired.forgotten,
+    };
+    for (size_t i = 0; i < METRICS_DELETED_KINDS; i++) {
+        metrics_add(recorder->config.metrics, METRICS_LEARN_EXPIRED, i, 0, rows[i]);
+    }
+    if (store_expired_rows(&expired) > 0) {
         recorder->wait_ms = EXPIRE_NEXT_MS;
     }
     return STATUS_OK;
@@ -637,7 +648,9 @@ enum status recorder_start(const struct recorder_config *config, struct recorder
     pthread_mutex_init(&recorder->lock, NULL);
     atomic_store(&recorder->moved_ms, clock_now_ms());
     metrics_set(config->metrics, METRICS_LEARN_DRIFTED, 0, 0, 0); /* to be seen to be 0 */
-    metrics_set(config->metrics, METRICS_LEARN_EXPIRED, 0, 0, 0);
+    for (size_t i = 0; i < METRICS_DELETED_KINDS; i++) {
+        metrics_set(config->metrics, METRICS_LEARN_EXPIRED, i, 0, 0);
+    }
     const enum status status = open_all(recorder, err);
     if (status != STATUS_OK) {
         free_all(recorder);
