@@ -67,7 +67,7 @@ Test(recorder_crashes, a_worker_that_dies_between_the_outcome_and_the_end_of_a_l
     cr_assert_eq(stored(), 1);
     end_worker(second, SIGTERM);
     const pid_t recorder = start_recorder("recorder", store_path, &port);
-    wait_for_done(2);
+    wait_for("record", "done", 2);
     end_recorder(recorder, SIGTERM);
     const struct store_state state = state_of(store_path);
     cr_assert_eq(state.executions, 1);
@@ -93,7 +93,7 @@ Test(recorder_faults, a_batch_whose_recorder_dies_between_commit_and_finish_leav
     test_proxy_stop(proxy);
 
     const pid_t second = start_recorder("one", store_path, &port);
-    wait_for_done(20);
+    wait_for("record", "done", 20);
     end_recorder(second, SIGTERM);
     cr_assert_gt(counter_of("record", "reclaimed"), 0);
     check_kept(store_path, 10);
@@ -105,11 +105,11 @@ Test(recorder_faults, who_comes_after_a_recorder_that_was_killed_parks_nothing_f
     const pid_t first = start_recorder("first", store_path, &port);
 
     push_tasks(1, 2);
-    wait_for_done(2);
+    wait_for("record", "done", 2);
     end_recorder(first, SIGKILL);
     const pid_t second = start_recorder("second", store_path, &port);
     push_tasks(2, 12);
-    wait_for_done(22);
+    wait_for("record", "done", 22);
     cr_assert_eq(counter_of("record", "parked"), 0);
     end_recorder(second, SIGTERM);
     check_kept(store_path, 11);
@@ -125,7 +125,7 @@ Test(recorder_faults, a_claim_that_took_long_parks_nothing)
     const pid_t pid = start_recorder("one", store_path, &port);
 
     push_tasks(1, 2);
-    wait_for_done(2);
+    wait_for("record", "done", 2);
     clock_sleep_ms(BEFORE_MS);
     OK(redis_commandf(conn, &reply, &err, "CLIENT PAUSE %d ALL", SLOW_MS));
     redis_reply_free(reply);
@@ -133,7 +133,7 @@ Test(recorder_faults, a_claim_that_took_long_parks_nothing)
         push_tasks(i, i + 1);
         clock_sleep_ms(EVERY_MS);
     }
-    wait_for_done(2 + 2 * PUSHES);
+    wait_for("record", "done", 2 + 2 * PUSHES);
     cr_assert_eq(counter_of("record", "parked"), 0);
     end_recorder(pid, SIGTERM);
     check_kept(store_path, 1 + PUSHES);
@@ -149,7 +149,7 @@ Test(recorder_faults, a_recorder_that_slept_through_its_lease_never_writes_besid
 
     const pid_t first = start_recorder("first", store_path, &first_port);
     push_tasks(1, 2);
-    wait_for_done(2);
+    wait_for("record", "done", 2);
     snprintf(copy, sizeof copy, "%s.copy", store_path);
     OK(store_open(store_path, STORE_READ, &store, &err));
     OK(store_backup(store, copy, &err));
@@ -160,12 +160,12 @@ Test(recorder_faults, a_recorder_that_slept_through_its_lease_never_writes_besid
     wait_for_page(second_port, "/readyz", "\\\"first\\\" writes to the learning store");
     wait_for_page(second_port, "/readyz", "\"state\":\"open\"");
     push_tasks(2, 12);
-    wait_for_done(22);
+    wait_for("record", "done", 22);
     push_tasks(12, 22);
     cr_assert_eq(kill(first, SIGCONT), 0);
     wait_for_parked(first_port, "\\\"second\\\" writes to the learning store");
     push_tasks(22, 32);
-    wait_for_done(62);
+    wait_for("record", "done", 62);
     cr_assert_eq(state_of(store_path).executions, 1, "the first wrote after its lease");
     end_recorder(first, SIGTERM);
     end_recorder(second, SIGTERM);
@@ -180,7 +180,7 @@ Test(recorder_faults, while_a_recorder_sleeps_nobody_else_writes_to_its_file)
 
     const pid_t first = start_recorder("first", store_path, &first_port);
     push_tasks(1, 2);
-    wait_for_done(2);
+    wait_for("record", "done", 2);
     cr_assert_eq(kill(first, SIGSTOP), 0);
     const pid_t second = start_recorder("second", store_path, &second_port);
     wait_for_parked(second_port, "is being written by process");
@@ -191,7 +191,7 @@ Test(recorder_faults, while_a_recorder_sleeps_nobody_else_writes_to_its_file)
         clock_sleep_ms(RECORDER_POLL_MS);
     }
     cr_assert_eq(kill(first, SIGCONT), 0);
-    wait_for_done(22);
+    wait_for("record", "done", 22);
     end_recorder(first, SIGTERM);
     wait_for_page(second_port, "/readyz", "\"state\":\"open\"");
     end_recorder(second, SIGTERM);
@@ -213,7 +213,7 @@ static void check_mode(const char *at, mode_t mode, mode_t usual)
     pid_t pid = start_recorder("one", store_path, &port);
 
     push_tasks(1, 2);
-    wait_for_done(2);
+    wait_for("record", "done", 2);
     end_recorder(pid, SIGTERM);
     cr_assert_eq(chmod(at, mode), 0);
     pid = start_recorder("one", store_path, &port);
@@ -221,7 +221,7 @@ static void check_mode(const char *at, mode_t mode, mode_t usual)
     wait_for_parked(port, store_path);
     cr_assert_eq(counter_of("record", "done"), 2);
     cr_assert_eq(chmod(at, usual), 0);
-    wait_for_done(22);
+    wait_for("record", "done", 22);
     wait_for_page(port, "/readyz", "\"state\":\"open\"");
     end_recorder(pid, SIGTERM);
     check_kept(store_path, 11);
@@ -252,13 +252,13 @@ Test(recorder_faults, a_file_that_may_not_grow_parks_until_it_may)
     const pid_t pid = start_recorder("one", store_path, &port);
 
     push_tasks(1, 2);
-    wait_for_done(2);
+    wait_for("record", "done", 2);
     cr_assert_eq(prlimit(pid, RLIMIT_FSIZE, &small, NULL), 0);
     push_tasks(2, 102);
     wait_for_parked(port, "disk I/O error");
     cr_assert_lt(counter_of("record", "done"), 202);
     cr_assert_eq(prlimit(pid, RLIMIT_FSIZE, &usual, NULL), 0);
-    wait_for_done(202);
+    wait_for("record", "done", 202);
     wait_for_page(port, "/readyz", "\"state\":\"open\"");
     end_recorder(pid, SIGTERM);
     check_kept(store_path, 101);
@@ -271,11 +271,11 @@ Test(recorder_faults, a_log_that_is_deleted_under_the_process_costs_nothing)
     const pid_t pid = start_recorder("one", store_path, &port);
 
     push_tasks(1, 11);
-    wait_for_done(20);
+    wait_for("record", "done", 20);
     snprintf(log, sizeof log, "%s-wal", store_path);
     cr_assert_eq(unlink(log), 0);
     push_tasks(11, 21);
-    wait_for_done(40);
+    wait_for("record", "done", 40);
     cr_assert_eq(access(log, F_OK), 0, "it writes on where nobody can read");
     end_recorder(pid, SIGKILL);
     check_kept(store_path, 20);
@@ -293,7 +293,7 @@ Test(recorder_faults, a_folder_that_is_gone_begins_no_second_history)
     cr_assert_eq(mkdir(folder, 0700), 0);
     const pid_t pid = start_recorder("one", store_path, &port);
     push_tasks(1, 11);
-    wait_for_done(20);
+    wait_for("record", "done", 20);
     cr_assert_eq(rename(folder, away), 0);
     push_tasks(11, 21);
     wait_for_parked(port, "No such file or directory");
@@ -329,7 +329,7 @@ Test(recorder_faults, what_was_parked_comes_back_within_seconds_of_the_store_bei
     snprintf(away, sizeof away, "%s.away", store_path);
     const pid_t pid = spawn_recorder("one", flags, &port);
     push_tasks(1, 2);
-    wait_for_done(2);
+    wait_for("record", "done", 2);
     cr_assert_eq(rename(store_path, away), 0);
     cr_assert_eq(mkdir(store_path, 0700), 0); /* no file can be made there */
     push_tasks(2, TASKS + 2);
@@ -341,7 +341,7 @@ Test(recorder_faults, what_was_parked_comes_back_within_seconds_of_the_store_bei
     cr_assert_eq(rmdir(store_path), 0);
     cr_assert_eq(rename(away, store_path), 0);
     const int64_t well_ms = clock_now_ms();
-    wait_for_done(2 * TASKS + 2);
+    wait_for("record", "done", 2 * TASKS + 2);
     cr_assert_lt(clock_now_ms() - well_ms, SOON_MS);
     end_recorder(pid, SIGTERM);
     check_kept(store_path, TASKS + 1);
@@ -357,7 +357,7 @@ Test(recorder_faults, a_damaged_file_parks_and_a_copy_that_is_put_back_goes_on)
     const pid_t first = start_recorder("one", store_path, &port);
 
     push_tasks(1, 301);
-    wait_for_done(600);
+    wait_for("record", "done", 600);
     snprintf(copy, sizeof copy, "%s.copy", store_path);
     snprintf(damaged, sizeof damaged, "%s.damaged", store_path);
     OK(store_open(store_path, STORE_READ, &store, &err));
@@ -378,7 +378,7 @@ Test(recorder_faults, a_damaged_file_parks_and_a_copy_that_is_put_back_goes_on)
     wait_for_parked(port, "malformed");
     cr_assert_eq(counter_of("record", "done"), 600);
     cr_assert_eq(rename(copy, store_path), 0);
-    wait_for_done(620);
+    wait_for("record", "done", 620);
     wait_for_page(port, "/readyz", "\"state\":\"open\"");
     end_recorder(first, SIGTERM);
     check_kept(store_path, 310);

@@ -59,7 +59,7 @@ Test(recorder, parts_in_any_order_and_twice_make_one_row_a_task_through_deaths)
             pid = start_recorder("one", store_path, &port);
         }
     }
-    wait_for_done(PARTS);
+    wait_for("record", "done", PARTS);
     wait_for_page(port, "/metrics", "stillhouse_learn_dirty_groups 0");
     end_recorder(pid, SIGTERM);
     const struct store_state state = state_of(store_path);
@@ -83,10 +83,8 @@ Test(recorder, a_clock_a_year_off_is_a_dead_letter_that_names_field_value_and_ex
 
     push_record("late", &part);
     push_part(2, 0, 0);
-    wait_for_done(1);
-    while (counter_of("record", "buried") == 0) {
-        clock_sleep_ms(POLL_MS);
-    }
+    wait_for("record", "done", 1);
+    wait_for("record", "buried", 1);
     redisReply *dead = good_reply("XRANGE", "sh:{record}:dead", "-", "+", NULL);
     char letter[2048] = "";
     flatten(dead, letter, sizeof letter);
@@ -144,12 +142,8 @@ Test(recorder, what_no_field_can_hold_is_a_dead_letter_and_never_half_a_row)
     }
     push_record("good", &good);
     push_record("good", &good);
-    wait_for_done(1);
-    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
-    while (counter_of("record", "buried") < BAD) {
-        cr_assert_lt(clock_now_ms(), until_ms);
-        clock_sleep_ms(POLL_MS);
-    }
+    wait_for("record", "done", 1);
+    wait_for("record", "buried", BAD);
     redisReply *dead = good_reply("XRANGE", "sh:{record}:dead", "-", "+", NULL);
     for (size_t i = 0; i < dead->elements; i++) { /* their bodies are long */
         redisReply *fields = dead->element[i]->element[1];
@@ -223,7 +217,7 @@ Test(recorder, a_redis_whose_clock_is_a_year_ahead_deletes_nothing_and_changes_n
 
     pid_t pid = start_recorder("one", store_path, &port);
     push_record("of-now", &part);
-    wait_for_done(1);
+    wait_for("record", "done", 1);
     end_recorder(pid, SIGTERM);
     pid = start_recorder("two", store_path, &port);
     wait_for_page(port, "/metrics", "stillhouse_learn_executions 1");
@@ -251,7 +245,7 @@ Test(recorder, a_second_one_on_the_same_file_waits_until_the_first_is_gone)
     end_recorder(first, SIGKILL);
     wait_for_page(second_port, "/readyz", "\"state\":\"open\"");
     push_part(1, 0, 0);
-    wait_for_done(1);
+    wait_for("record", "done", 1);
     end_recorder(second, SIGTERM);
 }
 
@@ -262,7 +256,7 @@ Test(recorder, another_history_is_not_begun_unless_it_is_adopted)
     pid_t pid = start_recorder("first", store_path, &port);
 
     push_part(1, 0, 0);
-    wait_for_done(1);
+    wait_for("record", "done", 1);
     end_recorder(pid, SIGTERM);
     snprintf(other, sizeof other, "%s/other.db", redis.folder);
     pid = start_recorder("second", other, &port);
@@ -275,7 +269,7 @@ Test(recorder, another_history_is_not_begun_unless_it_is_adopted)
     OK(owner_adopt(conn, "sh", store_id(store), &err));
     store_close(store);
     wait_for_page(port, "/readyz", "\"state\":\"open\"");
-    wait_for_done(2);
+    wait_for("record", "done", 2);
     end_recorder(pid, SIGTERM);
     cr_assert_eq(state_of(other).executions, 1);
     cr_assert_eq(state_of(store_path).executions, 1);
@@ -288,7 +282,7 @@ Test(recorder, a_file_that_is_deleted_under_the_process_takes_nothing_with_it)
     const pid_t pid = start_recorder("one", store_path, &port);
 
     push_part(1, 0, 0);
-    wait_for_done(1);
+    wait_for("record", "done", 1);
     snprintf(away, sizeof away, "%s.away", store_path);
     cr_assert_eq(rename(store_path, away), 0);
     push_part(2, 0, 0);
@@ -306,12 +300,12 @@ Test(recorder, while_another_worker_has_the_lease_nothing_is_written)
     const pid_t pid = start_recorder("one", store_path, &port);
 
     push_part(1, 0, 0);
-    wait_for_done(1);
+    wait_for("record", "done", 1);
     cr_assert_str_eq(ask("SET", "sh:lease:learn", "somebody", "PX", "4000", NULL), "OK");
     wait_for_page(port, "/readyz", "\\\"somebody\\\" writes to the learning store");
     push_part(2, 0, 0);
     wait_for_page(port, "/readyz", "\"state\":\"open\"");
-    wait_for_done(2);
+    wait_for("record", "done", 2);
     end_recorder(pid, SIGTERM);
 }
 
@@ -333,7 +327,7 @@ Test(recorder, a_full_disk_parks_and_room_brings_all_back)
     snprintf(filler, sizeof filler, "%s/filler", disk);
     const pid_t pid = start_recorder("one", file, &port);
     push_part(1, 0, 0);
-    wait_for_done(1);
+    wait_for("record", "done", 1);
     FILE *full = fopen(filler, "w");
     setvbuf(full, NULL, _IONBF, 0);
     for (size_t size = sizeof block; size > 0; size /= 2) {
@@ -346,7 +340,7 @@ Test(recorder, a_full_disk_parks_and_room_brings_all_back)
     }
     wait_for_page(port, "/readyz", "full");
     cr_assert_eq(unlink(filler), 0);
-    wait_for_done(399);
+    wait_for("record", "done", 399);
     end_recorder(pid, SIGTERM);
     const struct store_state state = state_of(file);
     cr_assert_eq(umount2(disk, MNT_DETACH), 0);
@@ -363,10 +357,10 @@ Test(recorder, who_follows_is_told_of_decisions_and_of_what_came_of_them)
     const pid_t pid = start_recorder("one", store_path, &port);
 
     push_part(1, 0, 0);
-    wait_for_done(1);
+    wait_for("record", "done", 1);
     push_part(1, 1, 0);
     push_part(1, 2, 0);
-    wait_for_done(3);
+    wait_for("record", "done", 3);
     redisReply *events = good_reply("XRANGE", "sh:{record}:events", "-", "+", NULL);
     cr_assert_eq(events->elements, 2, "feedback is no event");
     flatten(events, told, sizeof told);
@@ -405,7 +399,7 @@ Test(recorder, domains_that_examples_surely_hurt_stand_in_redis_and_are_counted)
                                          .success = {i / 2 % 10 < (is_out ? 8u : 4u), true}};
         push_record(id, &part);
     }
-    wait_for_done(TASKS);
+    wait_for("record", "done", TASKS);
     wait_for_page(port, "/metrics", "stillhouse_learn_hurt_domains 0");
     end_recorder(pid, SIGTERM);
 
@@ -438,7 +432,7 @@ Test(recorder, a_domains_tiers_stand_in_redis_with_what_is_surely_true_of_them)
         push_part(i, 0, 0);
         push_part(i, 1, 0);
     }
-    wait_for_done(40);
+    wait_for("record", "done", 40);
     while (strstr(told, "\"finished\":20") == NULL) {
         cr_assert(clock_now_ms() < until_ms, "sh:learn:{acme.shop} says %s", told);
         clock_sleep_ms(POLL_MS);
@@ -471,7 +465,7 @@ Test(recorder, tiers_without_end_make_no_key_without_end)
             .kind = text("execution"), .task_id = text(id), .model_tier = text(id)};
         push_record(id, &part);
     }
-    wait_for_done(NAMES);
+    wait_for("record", "done", NAMES);
     wait_for_page(port, "/metrics", "stillhouse_learn_dirty_groups 0");
     while (count < TOLD) {
         redisReply *told = good_reply("GET", "sh:learn:{acme.shop}", NULL);

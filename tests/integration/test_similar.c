@@ -114,17 +114,6 @@ static void record(const char *task_id, const char *about)
     record_at(0, task_id, about);
 }
 
-static void wait_for(const char *queue, const char *counter, int64_t count)
-{
-    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
-
-    while (counter_of(queue, counter) < count) {
-        cr_assert(clock_now_ms() < until_ms, "%s of %s stays at %lld", counter, queue,
-                  (long long)counter_of(queue, counter));
-        clock_sleep_ms(POLL_MS);
-    }
-}
-
 /* Books balance, and nothing died. */
 static void check_queue(const char *queue)
 {

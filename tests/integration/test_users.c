@@ -100,7 +100,7 @@ static pid_t start_as_worker(void)
                       log);
 }
 
-static void wait_for(const char *path, double at_least)
+static void wait_for_number(const char *path, double at_least)
 {
     const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
 
@@ -153,7 +153,7 @@ static void work_as_producer(void)
 static void work_as_operator(void)
 {
     become("operator");
-    wait_for("queues.distill.counters.buried", 1);
+    wait_for_number("queues.distill.counters.buried", 1);
     RUN(0, "stats");
     RUN(0, "workers");
     RUN(0, "verify");
@@ -162,7 +162,7 @@ static void work_as_operator(void)
     RUN(0, "resume", "echo");
     RUN(0, "dead", "list", "distill");
     RUN(0, "dead", "requeue", "distill", "--all");
-    wait_for("queues.distill.counters.buried", 2);
+    wait_for_number("queues.distill.counters.buried", 2);
     RUN(0, "dead", "discard", "distill", "--all");
     RUN(0, "resume", "distill", "--parked");
     RUN(0, "pause", "index");
@@ -223,7 +223,7 @@ Test(users, each_can_do_what_it_is_for)
         cr_assert(clock_now_ms() < until_ms, "the orphan is not taken over");
         clock_sleep_ms(POLL_MS);
     }
-    wait_for("queues.enrich.counters.done", 4);
+    wait_for_number("queues.enrich.counters.done", 4);
     cr_assert_gt(integer_of(COMMAND("INCR", "sh:epoch:{legal}")), 1000000000000);
     cr_assert_eq(kill(worker, SIGTERM), 0);
     cr_assert_eq(waitpid(worker, &state, 0), worker);

@@ -112,20 +112,6 @@ void push_enrich(const char *domain, const char *id, const char *query, int k, c
     strbuf_free(&body);
 }
 
-void wait_for(const char *name, const char *counter, int64_t count)
-{
-    const int64_t until_ms = clock_now_ms() + PATIENCE_MS;
-    struct queue_stats stats = stats_of(name);
-
-    while (counter_in(&stats, counter) < count) {
-        cr_assert(clock_now_ms() < until_ms, "queue %s: counter %s stays at %lld", name, counter,
-                  (long long)counter_in(&stats, counter));
-        clock_sleep_ms(POLL_MS);
-        stats = stats_of(name);
-    }
-    check_balance(&stats);
-}
-
 void dead_letter(const char *name, char *out, size_t size)
 {
     const struct queue queue = queue_named(name);

@@ -46,8 +46,6 @@ void push_distill(const char *domain, const char *task_id, const char *prompt, c
                   double quality, const char *options);
 void push_enrich(const char *domain, const char *id, const char *query, int k, const char *options);
 
-/* Waits until a counter of a queue ("done") reaches `count`; the books must balance then. */
-void wait_for(const char *name, const char *counter, int64_t count);
 /* The error of the newest dead letter of a queue, and its reason before it: "rejected: ...". */
 void dead_letter(const char *name, char *out, size_t size);
 /* The cached result of a query, decoded into `arena`; false for none. */

@@ -90,20 +90,6 @@ void wait_for_page(int port, const char *name, const char *words)
     }
 }
 
-void wait_for_done(int64_t count)
-{
-    const int64_t until_ms = clock_now_ms() + RECORDER_PATIENCE_MS;
-    struct queue_stats stats = stats_of("record");
-
-    while (counter_in(&stats, "done") < count) {
-        cr_assert(clock_now_ms() < until_ms, "done stays at %lld",
-                  (long long)counter_in(&stats, "done"));
-        clock_sleep_ms(RECORDER_POLL_MS);
-        stats = stats_of("record");
-    }
-    check_balance(&stats);
-}
-
 /* ---- records --------------------------------------------------------------------------------- */
 
 void push_record(const char *id, const struct record_body *record)

@@ -5,7 +5,7 @@
  *     int port = 0;
  *     const pid_t pid = start_recorder("one", store_path, &port);
  *     push_part(1, 0, 0);
- *     wait_for_done(1);
+ *     wait_for("record", "done", 1);
  *     wait_for_page(port, "/readyz", "\"state\":\"open\"");
  *     end_recorder(pid, SIGTERM);
  */
@@ -37,9 +37,6 @@ void end_recorder(pid_t pid, int signal);
 
 /* Until a page of its endpoint (pages.h) has these words. */
 void wait_for_page(int port, const char *name, const char *words);
-
-/* Until so many records are done; the books must balance then. */
-void wait_for_done(int64_t count);
 
 void push_record(const char *id, const struct record_body *record);
 /* One of the three parts (routing, outcome, feedback) of task `number`, once more with `times`. */

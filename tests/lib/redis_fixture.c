@@ -4,6 +4,8 @@
 
 #include "redis/sentinel.h"
 
+enum { WAIT_MS = 30000, LOOK_MS = 10 };
+
 struct test_server redis;
 struct redis_conn *conn;
 static struct error err;
@@ -178,6 +180,20 @@ void check_balance(const struct queue_stats *stats)
     cr_assert_eq(balance.jobs, 0, "the jobs' books are out by %lld", (long long)balance.jobs);
     cr_assert_eq(balance.dead, 0, "the dead letters' books are out by %lld",
                  (long long)balance.dead);
+}
+
+void wait_for(const char *name, const char *counter, int64_t count)
+{
+    const int64_t until_ms = clock_now_ms() + WAIT_MS;
+    struct queue_stats stats = stats_of(name);
+
+    while (counter_in(&stats, counter) < count) {
+        cr_assert(clock_now_ms() < until_ms, "queue %s: counter %s stays at %lld", name, counter,
+                  (long long)counter_in(&stats, counter));
+        clock_sleep_ms(LOOK_MS);
+        stats = stats_of(name);
+    }
+    check_balance(&stats);
 }
 
 struct slice text(const char *chars)

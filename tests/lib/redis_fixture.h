@@ -62,6 +62,9 @@ int64_t counter_in(const struct queue_stats *stats, const char *counter);
 /* Fails the test unless every job and every dead letter is accounted for. */
 void check_balance(const struct queue_stats *stats);
 
+/* Waits until a counter of a queue ("done") reaches `count`; the books must balance then. */
+void wait_for(const char *name, const char *counter, int64_t count);
+
 struct slice text(const char *chars);
 
 #endif
