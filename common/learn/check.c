@@ -246,7 +246,7 @@ static enum status check_all(struct check *check, struct error *err)
 /* While nobody adds or deletes rows. */
 static enum status mend_counts(struct store *store, struct error *err)
 {
-    TRY(database_lock(store->database, ROWS_LOCK, LOCK_ALONE, NULL, err));
+    TRY(database_lock(store->database, ROWS_LOCK, LOCK_ALONE, err));
     TRY(database_do(store->database, "DELETE FROM counts WHERE id <> 1", NULL, 0, NULL, err));
     return database_do(store->database,
                        "UPDATE counts SET executions = (SELECT count(*) FROM executions),"

@@ -148,14 +148,22 @@ bool database_was_crossed(const struct database *database)
     return database->driver->was_crossed != NULL && database->driver->was_crossed(database);
 }
 
-enum status database_lock(struct database *database, int64_t key, enum database_lock how, bool *got,
+enum status database_lock(struct database *database, int64_t key, enum database_lock how,
                           struct error *err)
 {
-    if (got != NULL) {
-        *got = true;
-    }
     return database->driver->lock == NULL ? STATUS_OK
-                                          : database->driver->lock(database, key, how, got, err);
+                                          : database->driver->lock(database, key, how, err);
+}
+
+enum status database_try_locks(struct database *database, const int64_t *keys, size_t count,
+                               bool *got, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        got[i] = true;
+    }
+    return database->driver->try_locks == NULL
+               ? STATUS_OK
+               : database->driver->try_locks(database, keys, count, got, err);
 }
 
 int database_place(const struct database *database)

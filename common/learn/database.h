@@ -131,11 +131,14 @@ void database_rollback(struct database *database);
 /* Whether the transaction that failed last was crossed by another's: the same again may succeed. */
 bool database_was_crossed(const struct database *database);
 
-/* Until the end of the transaction: waits for whoever has the key otherwise, or with TRY does
- * without (*got may be NULL for the others). Where one process writes it has every key. */
-enum database_lock { LOCK_ALONE, LOCK_TOGETHER, LOCK_TRY };
-enum status database_lock(struct database *database, int64_t key, enum database_lock how, bool *got,
+/* Until the end of the transaction: waits for whoever has the key otherwise. Where one process
+ * writes it has every key. */
+enum database_lock { LOCK_ALONE, LOCK_TOGETHER };
+enum status database_lock(struct database *database, int64_t key, enum database_lock how,
                           struct error *err) MUSTCHECK;
+/* The same alone, of those keys that nobody has otherwise: got[i] says of which. */
+enum status database_try_locks(struct database *database, const int64_t *keys, size_t count,
+                               bool *got, struct error *err) MUSTCHECK;
 
 /* 1 where one process writes, else 1 to DATABASE_PLACES, mostly another for each that writes now:
  * for sums that all add to, so that none waits for another's commit. */

@@ -31,8 +31,11 @@ struct driver {
     const char *now; /* asks for Unix ms; NULL: this machine's clock is the store's */
     const char *begin, *begin_read;
     void (*rollback)(struct database *database);
-    enum status (*lock)(struct database *database, int64_t key, enum database_lock how, bool *got,
-                        struct error *err);               /* NULL: whoever writes is alone */
+    /* NULL both: whoever writes is alone. */
+    enum status (*lock)(struct database *database, int64_t key, enum database_lock how,
+                        struct error *err);
+    enum status (*try_locks)(struct database *database, const int64_t *keys, size_t count,
+                             bool *got, struct error *err);
     bool (*was_crossed)(const struct database *database); /* NULL likewise */
     int (*place)(const struct database *database);        /* NULL likewise */
 

@@ -821,20 +821,45 @@ static void rollback(struct database *database)
     }
 }
 
-static enum status lock(struct database *database, int64_t key, enum database_lock how, bool *got,
+static enum status lock(struct database *database, int64_t key, enum database_lock how,
                         struct error *err)
 {
     static const char *const sql[] = {
         [LOCK_ALONE] = "SELECT pg_advisory_xact_lock($1)",
         [LOCK_TOGETHER] = "SELECT pg_advisory_xact_lock_shared($1)",
-        [LOCK_TRY] = "SELECT pg_try_advisory_xact_lock($1)",
     };
     const struct value with = value_integer(key ^ LOCK_SPACE);
-    struct value found;
 
-    TRY(database_find(database, sql[how], &with, 1, &found, err));
-    if (how == LOCK_TRY) {
-        *got = found.integer != 0;
+    return database_do(database, sql[how], &with, 1, NULL, err);
+}
+
+static enum status take_lock(void *context, size_t set, const struct rows *rows, struct error *err)
+{
+    bool *got = context;
+
+    (void)err;
+    got[set] = value(rows, 0).integer != 0;
+    return STATUS_OK;
+}
+
+static enum status try_locks(struct database *database, const int64_t *keys, size_t count,
+                             bool *got, struct error *err)
+{
+    struct value with[AT_ONCE];
+
+    for (size_t from = 0; from < count; from += AT_ONCE) {
+        const struct many many = {
+            .sql = "SELECT pg_try_advisory_xact_lock($1)",
+            .with = with,
+            .count = 1,
+            .sets = count - from < AT_ONCE ? count - from : AT_ONCE,
+            .take = take_lock,
+            .context = got + from,
+        };
+        for (size_t i = 0; i < many.sets; i++) {
+            with[i] = value_integer(keys[from + i] ^ LOCK_SPACE);
+        }
+        TRY(many_sets(database, &many, NULL, err));
     }
     return STATUS_OK;
 }
@@ -963,6 +988,7 @@ const struct driver driver_postgres = {
     .begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     .rollback = rollback,
     .lock = lock,
+    .try_locks = try_locks,
     .was_crossed = was_crossed,
     .place = place,
     .tables = tables,

@@ -209,7 +209,7 @@ static enum status step_to(struct database *database, const struct schema_list *
 static enum status step(struct database *database, const struct schema_list *list, size_t to,
                         size_t *at, struct error *err)
 {
-    TRY(database_lock(database, SCHEMA_LOCK, LOCK_ALONE, NULL, err));
+    TRY(database_lock(database, SCHEMA_LOCK, LOCK_ALONE, err));
     TRY(schema_version(database, list, at, err));
     if (*at == to) {
         return STATUS_OK;

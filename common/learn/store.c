@@ -107,6 +107,8 @@ struct database *store_database(struct store *store)
 
 /* ---- refresh --------------------------------------------------------------------------------- */
 
+_Static_assert((int)STORE_REFRESH_MAX <= (int)VIEWS_AT_ONCE, "a slice is computed at once");
+
 /* Reads groups into the arena: view, domain, name, bucket. */
 static enum status list_groups(struct store *store, const char *sql, struct value with,
                                struct view_group *groups, size_t *count, struct error *err)
@@ -142,8 +144,8 @@ enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t group
     enum status status = list_groups(
         store, "SELECT 'solution', domain, hash, 0 FROM solutions WHERE first_ms < $1 LIMIT 64",
         value_integer(window_ms), list, &found, err);
-    for (size_t i = 0; status == STATUS_OK && i < found; i++) {
-        status = views_mark(store->database, &list[i], now_unix_ms, err);
+    if (status == STATUS_OK) {
+        status = views_mark_all(store->database, list, found, now_unix_ms, err);
     }
     if (status == STATUS_OK) {
         status = list_groups(store,
@@ -152,8 +154,8 @@ enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t group
                              value_integer((int64_t)most), list, &found, err);
     }
     found = views_sort(list, found);
-    for (size_t i = 0; status == STATUS_OK && i < found; i++) {
-        status = views_compute(store->database, &list[i], now_unix_ms, err);
+    if (status == STATUS_OK) {
+        status = views_compute(store->database, list, found, now_unix_ms, err);
     }
     if (status == STATUS_OK) {
         status = database_find(store->database, "SELECT count(*) FROM dirty", NULL, 0, &count, err);

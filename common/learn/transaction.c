@@ -17,7 +17,7 @@ static enum status check_history(struct store *store, struct error *err)
     const struct value with = value_str(store->id);
     struct value version;
 
-    TRY(database_lock(store->database, SCHEMA_LOCK, LOCK_TOGETHER, NULL, err));
+    TRY(database_lock(store->database, SCHEMA_LOCK, LOCK_TOGETHER, err));
     TRY(database_find(store->database,
                       "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'version'"
                       " AND EXISTS (SELECT 1 FROM meta WHERE key = 'store_id' AND value = $1)",
@@ -53,7 +53,7 @@ enum status transaction_begin(struct store *store, struct error *err)
 enum status transaction_begin_rows(struct store *store, enum database_lock how, struct error *err)
 {
     TRY(transaction_begin(store, err));
-    const enum status status = database_lock(store->database, ROWS_LOCK, how, NULL, err);
+    const enum status status = database_lock(store->database, ROWS_LOCK, how, err);
     if (status != STATUS_OK) {
         database_rollback(store->database);
     }

@@ -227,7 +227,7 @@ static struct with range_of(const struct view_group *group, int64_t now_ms)
 
 /* ---- refresh --------------------------------------------------------------------------------- */
 
-enum { MARK_VALUES = 5, MARKS_AT_ONCE = 256 };
+enum { MARK_VALUES = 5 };
 
 static int compare_groups(const void *left, const void *right)
 {
@@ -258,16 +258,16 @@ size_t views_sort(struct view_group *groups, size_t count)
 enum status views_mark_all(struct database *database, struct view_group *groups, size_t count,
                            int64_t now_ms, struct error *err)
 {
-    struct value with[MARKS_AT_ONCE * MARK_VALUES];
+    struct value with[VIEWS_AT_ONCE * MARK_VALUES];
 
     count = views_sort(groups, count);
-    for (size_t from = 0; from < count; from += MARKS_AT_ONCE) {
+    for (size_t from = 0; from < count; from += VIEWS_AT_ONCE) {
         struct many many = {
             .sql = "INSERT INTO dirty (view, domain, name, bucket, since_ms)"
                    " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
             .with = with,
             .count = MARK_VALUES,
-            .sets = count - from < MARKS_AT_ONCE ? count - from : MARKS_AT_ONCE,
+            .sets = count - from < VIEWS_AT_ONCE ? count - from : VIEWS_AT_ONCE,
         };
         for (size_t i = 0; i < many.sets; i++) {
             const struct view_group *group = &groups[from + i];
@@ -283,14 +283,6 @@ enum status views_mark_all(struct database *database, struct view_group *groups,
     return STATUS_OK;
 }
 
-enum status views_mark(struct database *database, const struct view_group *group, int64_t now_ms,
-                       struct error *err)
-{
-    struct view_group one = *group;
-
-    return views_mark_all(database, &one, 1, now_ms, err);
-}
-
 /* Who has it computes the group. */
 static int64_t lock_key(const struct view_group *group)
 {
@@ -304,39 +296,101 @@ static int64_t lock_key(const struct view_group *group)
     return (int64_t)hash;
 }
 
-/* On a server each who writes adds marks of its own, and a mark stands with the rows that it is of:
- * so what is computed after marks were taken away has seen their rows, and marks that come later
- * stay. Those that another process has in its hand are left to it. */
-enum status views_compute(struct database *database, const struct view_group *group, int64_t now_ms,
-                          struct error *err)
+/* One statement for all of them. */
+static enum status run_sets(struct database *database, const char *sql, const struct with *sets,
+                            size_t count, struct error *err)
 {
-    const struct shape *shape = &shapes[group->view];
-    const struct with key = key_of(group);
-    const struct with range = range_of(group, now_ms);
-    const struct value mark[] = {value_str(shape->name), value_text(group->domain),
-                                 value_text(group->name), value_integer(group->bucket)};
-    bool is_ours = false;
+    struct value with[VIEWS_AT_ONCE * KEYS_MAX];
+    struct many many = {.sql = sql, .with = with, .count = sets[0].count, .sets = count};
 
-    TRY(database_lock(database, lock_key(group), LOCK_TRY, &is_ours, err));
-    if (!is_ours) {
-        return STATUS_OK;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(with + i * many.count, sets[i].each, many.count * sizeof *with);
     }
-    TRY(database_do(database,
+    return database_many(database, &many, NULL, err);
+}
+
+/* Those that another process has in its hand are left to it. */
+static enum status keep_ours(struct database *database, struct view_group *groups, size_t *count,
+                             struct error *err)
+{
+    int64_t keys[VIEWS_AT_ONCE];
+    bool got[VIEWS_AT_ONCE];
+    size_t ours = 0;
+
+    for (size_t i = 0; i < *count; i++) {
+        keys[i] = lock_key(&groups[i]);
+    }
+    TRY(database_try_locks(database, keys, *count, got, err));
+    for (size_t i = 0; i < *count; i++) {
+        if (got[i]) {
+            groups[ours++] = groups[i];
+        }
+    }
+    *count = ours;
+    return STATUS_OK;
+}
+
+static enum status take_marks(struct database *database, const struct view_group *groups,
+                              size_t count, struct error *err)
+{
+    struct with marks[VIEWS_AT_ONCE];
+
+    for (size_t i = 0; i < count; i++) {
+        marks[i] =
+            (struct with){{value_str(shapes[groups[i].view].name), value_text(groups[i].domain),
+                           value_text(groups[i].name), value_integer(groups[i].bucket)},
+                          4};
+    }
+    return run_sets(database,
                     "DELETE FROM dirty WHERE view = $1 AND domain = $2 AND name = $3"
                     " AND bucket = $4 /*+ AND ctid = ANY (ARRAY(SELECT ctid FROM dirty"
                     " WHERE view = $1 AND domain = $2 AND name = $3 AND bucket = $4"
                     " FOR UPDATE SKIP LOCKED)) */",
-                    mark, 4, NULL, err));
-    for (size_t i = 0; is_kept(shape, i); i++) {
-        TRY(database_do(database, shape->kept[i].clear, key.each, key.count, NULL, err));
-        TRY(database_do(database, shape->kept[i].fill, range.each, range.count, NULL, err));
-    }
-    if (group->view != VIEW_TIER) {
-        return STATUS_OK;
-    }
+                    marks, count, err);
+}
+
+/* Groups of one view. */
+static enum status compute(struct database *database, const struct view_group *groups, size_t count,
+                           int64_t now_ms, struct error *err)
+{
+    const struct shape *shape = &shapes[groups[0].view];
+    struct with keys[VIEWS_AT_ONCE];
+    struct with ranges[VIEWS_AT_ONCE];
+    struct view_group totals[VIEWS_AT_ONCE];
     const struct slice none = {"", 0};
-    return views_mark(database, &(struct view_group){VIEW_TOTAL, none, none, group->bucket}, now_ms,
-                      err);
+
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = key_of(&groups[i]);
+        ranges[i] = range_of(&groups[i], now_ms);
+        totals[i] = (struct view_group){VIEW_TOTAL, none, none, groups[i].bucket};
+    }
+    for (size_t i = 0; is_kept(shape, i); i++) {
+        TRY(run_sets(database, shape->kept[i].clear, keys, count, err));
+        TRY(run_sets(database, shape->kept[i].fill, ranges, count, err));
+    }
+    return groups[0].view == VIEW_TIER ? views_mark_all(database, totals, count, now_ms, err)
+                                       : STATUS_OK;
+}
+
+/* On a server each who writes adds marks of its own, and a mark stands with the rows that it is of:
+ * so what is computed after marks were taken away has seen their rows, and marks that come later
+ * stay. */
+enum status views_compute(struct database *database, struct view_group *groups, size_t count,
+                          int64_t now_ms, struct error *err)
+{
+    size_t until = 0;
+
+    TRY(keep_ours(database, groups, &count, err));
+    if (count > 0) {
+        TRY(take_marks(database, groups, count, err));
+    }
+    for (size_t from = 0; from < count; from = until) {
+        while (until < count && groups[until].view == groups[from].view) {
+            until++;
+        }
+        TRY(compute(database, groups + from, until - from, now_ms, err));
+    }
+    return STATUS_OK;
 }
 
 /* ---- check ----------------------------------------------------------------------------------- */

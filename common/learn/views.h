@@ -1,9 +1,9 @@
-/* learn/views.h - the views that are kept as tables: which groups a row belongs to, one group
+/* learn/views.h - the views that are kept as tables: which groups a row belongs to, groups
  * computed from the rows, and whether the view says what the rows do. One thread at a time.
  *
  *     struct view_group group = {VIEW_TIER, slice_of("acme"), slice_of("fix"), 20000};
- *     status = views_mark(database, &group, now_ms, &err);      // when a row of it changes
- *     status = views_compute(database, &group, now_ms, &err);   // some seconds later
+ *     status = views_mark_all(database, &group, 1, now_ms, &err); // when a row of it changes
+ *     status = views_compute(database, &group, 1, now_ms, &err);  // some seconds later
  *
  * p95 of a group is exact, by nearest rank. All is computed as of `now_ms`: solutions are those of
  * the last 90 days.
@@ -38,23 +38,21 @@ const char *views_name(enum view view);
 /* VIEWS: none is called so. */
 enum view views_find(struct slice name);
 
-/* Says that the group is to be computed again. */
-enum status views_mark(struct database *database, const struct view_group *group, int64_t now_ms,
-                       struct error *err) MUSTCHECK;
-
-/* The same of many, of which some may be there several times. They come out in the order of their
- * keys. */
+/* Says that the groups are to be computed again, of which some may be there several times. They
+ * come out in the order of their keys. */
 enum status views_mark_all(struct database *database, struct view_group *groups, size_t count,
                            int64_t now_ms, struct error *err) MUSTCHECK;
 
 /* Leaves each group once, in the order of their keys; returns how many. */
 size_t views_sort(struct view_group *groups, size_t count);
 
-/* Replaces the group's rows of the view, of which there may be none, and takes its mark away; what
- * is marked meanwhile stays so. Marks what is made of them. Where another process computes the same
- * group, nothing is done. */
-enum status views_compute(struct database *database, const struct view_group *group, int64_t now_ms,
-                          struct error *err) MUSTCHECK;
+/* Replaces the groups' rows of the views, of which there may be none, and takes their marks away;
+ * what is marked meanwhile stays so. Marks what is made of them. Up to VIEWS_AT_ONCE groups, each
+ * once and in the order of their keys (views_sort); those that another process computes are left
+ * out, and `groups` is without them then. */
+enum { VIEWS_AT_ONCE = 256 };
+enum status views_compute(struct database *database, struct view_group *groups, size_t count,
+                          int64_t now_ms, struct error *err) MUSTCHECK;
 
 /* Computes the group beside the view: `apart` says in words where the two differ first, "" where
  * they do not. Who asks leaves out the groups that are marked. Nothing is said of a solution with
