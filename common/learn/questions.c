@@ -35,8 +35,7 @@
 #define TIER_FIGURES                                                                               \
     " sum(executions), sum(finished), sum(successes),"                                             \
     " 1.0 * sum(successes) / nullif(sum(finished), 0), sum(cost) / nullif(sum(costed), 0),"        \
-    " sum(quality) / nullif(sum(rated), 0), 1.0 * nullif(sum(tokens), 0) / "                       \
-    "nullif(sum(executions), 0),"                                                                  \
+    " sum(quality) / nullif(sum(rated), 0), 1.0 * sum(tokens) / nullif(sum(metered), 0),"          \
     " sum(duration) / nullif(sum(timed), 0),"                                                      \
     " sum(duration_p95 * timed) / nullif(sum(timed), 0)"
 #define TIER_COLUMNS                                                                               \

@@ -130,6 +130,14 @@ static const struct schema_step steps[] = {
              "DROP TABLE tier_totals;"
              "DELETE FROM dirty WHERE view = 'total';"
              "DROP TABLE arm_performance;"},
+    /* A mean of tokens is over the executions that told some. */
+    {.up = "ALTER TABLE tier_performance ADD COLUMN metered INTEGER NOT NULL DEFAULT 0;"
+           "UPDATE tier_performance SET metered = (SELECT count(coalesce(tokens_in, tokens_out))"
+           " FROM executions WHERE executions.domain = tier_performance.domain"
+           " AND executions.task_type = tier_performance.task_type"
+           " AND at_ms >= day * 86400000 AND at_ms < (day + 1) * 86400000"
+           " AND executions.model_tier = tier_performance.model_tier);",
+     .down = "ALTER TABLE tier_performance DROP COLUMN metered;"},
 };
 
 const struct schema_list schema_steps = {steps, sizeof steps / sizeof steps[0]};

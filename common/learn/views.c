@@ -18,11 +18,12 @@ enum { KEYS_MAX = 4, EDGE_MS = VIEWS_HOUR_MS };
 
 #define TIER_COLUMNS                                                                               \
     "domain, task_type, day, model_tier, executions, finished, successes, costed, cost, rated,"    \
-    " quality, tokens, timed, duration, duration_p95"
+    " quality, metered, tokens, timed, duration, duration_p95"
 #define TIER_ROWS                                                                                  \
     "SELECT domain, task_type, at_ms / 86400000, model_tier, count(*), count(success),"            \
     " coalesce(sum(success), 0), count(actual_cost), coalesce(sum(actual_cost), 0),"               \
     " count(quality_score), coalesce(sum(quality_score), 0),"                                      \
+    " count(coalesce(tokens_in, tokens_out)),"                                                     \
     " coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0),"                         \
     " count(duration_seconds), coalesce(sum(duration_seconds), 0), " P95                           \
     " FROM (SELECT domain, task_type, at_ms, model_tier, success, actual_cost, quality_score,"     \

@@ -469,7 +469,7 @@ Test(learn_server, a_step_down_keeps_a_copy_that_is_a_whole_store_and_never_one_
     learn_store = NULL;
     OK(store_migrate(learn_path, &trial, &err));
     OK(store_migrate(learn_path, &down, &err));
-    cr_assert_str_eq(down.copy, "stillhouse_version_2");
+    cr_assert_str_eq(down.copy, "stillhouse_version_3");
     cr_assert_str_eq(trial.copy, down.copy);
     OK(store_migrate(learn_path, &up, &err));
     cr_assert_eq(store_migrate(learn_path, &again, &err), STATUS_FAILED);
@@ -478,7 +478,7 @@ Test(learn_server, a_step_down_keeps_a_copy_that_is_a_whole_store_and_never_one_
     learn_reopen(learn_path);
     learn_run("DELETE FROM executions; DELETE FROM counts;"
               "ALTER SCHEMA stillhouse RENAME TO stillhouse_after;"
-              "ALTER SCHEMA stillhouse_version_2 RENAME TO stillhouse");
+              "ALTER SCHEMA stillhouse_version_3 RENAME TO stillhouse");
     learn_reopen(learn_path);
     cr_assert_eq(learn_number(THINGS), tables);
     learn_put(&after);

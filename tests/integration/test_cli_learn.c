@@ -168,21 +168,23 @@ Test(cli_learn, a_copy_brings_back_what_was_forgotten_after_it)
     RUN(0, "learn", "task", "--domain", "acme.shop", "--task-id", "t-0", "--json");
     PRINTS("\"task_id\":\"t-0\"");
     RUN(0, "learn", "migrate", "--dry-run");
-    PRINTS("has version 2");
+    PRINTS("has version 3");
     RUN(0, "learn", "migrate", "--to", "1", "--dry-run");
     PRINTS("would be copied to ");
-    PRINTS(".version-2");
+    PRINTS(".version-3");
+    PRINTS("would go from version 3 to 2");
     PRINTS("would go from version 2 to 1");
     RUN(0, "learn", "migrate", "--to", "1");
     PRINTS("went from version 2 to 1");
     RUN(2, "learn", "stats");
-    SAYS("has version 1, expected 2");
+    SAYS("has version 1, expected 3");
     RUN(0, "learn", "migrate");
     PRINTS("went from version 1 to 2");
+    PRINTS("went from version 2 to 3");
     RUN(1, "learn", "migrate", "--to", "1");
     SAYS("a file is there already");
-    RUN(2, "learn", "migrate", "--to", "3");
-    SAYS("version 3: expected 1 to 2");
+    RUN(2, "learn", "migrate", "--to", "4");
+    SAYS("version 4: expected 1 to 3");
 }
 
 Test(cli_learn, a_store_is_adopted_as_the_fleets)

@@ -214,7 +214,7 @@ void learn_dump(struct strbuf *out)
         {"dirty", 4, "SELECT DISTINCT view, domain, name, bucket FROM dirty ORDER BY 1, 2, 3, 4"},
         {"tier_performance", 15,
          "SELECT domain, task_type, day, model_tier, executions, finished, successes, costed, cost,"
-         " rated, quality, tokens, timed, duration, duration_p95 FROM tier_performance"
+         " rated, quality, metered, tokens, timed, duration, duration_p95 FROM tier_performance"
          " ORDER BY domain, task_type, day, model_tier"},
         {"arm_performance", 9,
          "SELECT domain, task_type, day, arm, executions, finished, successes, tokens, cost"

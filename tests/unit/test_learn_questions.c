@@ -167,6 +167,17 @@ Test(learn_questions, tokens_that_nobody_told_are_not_known)
     learn_put(&part);
     learn_refresh(LEARN_DAY + 1000);
     holds(answer("tiers", "acme", NULL), "\"mean_tokens\":null,");
+
+    /* A mean is over those that told them, be it nought. */
+    part.body.task_id = part.job_id = slice_of("two");
+    part.body.tokens_in = (struct maybe_integer){30, true};
+    learn_put(&part);
+    part.body.task_id = part.job_id = slice_of("three");
+    part.body.tokens_in = (struct maybe_integer){0, true};
+    learn_put(&part);
+    learn_refresh(LEARN_DAY + 2000);
+    holds(answer("tiers", "acme", NULL), "\"executions\":3,");
+    holds(answer("tiers", "acme", NULL), "\"mean_tokens\":15.0,");
 }
 
 Test(learn_questions, numbers_next_to_nothing_have_a_mean)

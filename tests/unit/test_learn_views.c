@@ -75,8 +75,9 @@ static const struct lie {
     {"DELETE FROM tier_performance WHERE model_tier = 'small'",
      "tier_performance (\"acme\", \"fix\", 20000, \"small\") is missing"},
     {"INSERT INTO tier_performance SELECT domain, 'nothing', day, model_tier, 1, 1, 1, 0, 0, 0, 0,"
-     " 0, 0, 0, NULL FROM tier_performance LIMIT 1",
+     " 0, 0, 0, NULL, 0 FROM tier_performance LIMIT 1",
      "(\"acme\", \"nothing\", 20000, \"large\") has no executions"},
+    {"UPDATE tier_performance SET metered = 7 WHERE model_tier = 'small'", "has metered 7, "},
     {"UPDATE arm_performance SET tokens = 7 WHERE arm = 'holdout'",
      "arm_performance (\"acme\", \"fix\", 20000, \"holdout\") has tokens 7, its executions make 0"},
     {"DELETE FROM arm_performance WHERE arm = 'holdout'", ", \"holdout\") is missing"},
@@ -159,7 +160,7 @@ Test(learn_views, a_random_day_finds_what_is_false_in_each_view_and_marks_it)
         "UPDATE pool_performance SET executions = 7",
         "UPDATE solutions SET successes = 7",
         "INSERT INTO tier_performance SELECT domain, 'nothing', day, model_tier, 1, 1, 1, 0, 0, 0,"
-        " 0, 0, 0, 0, NULL FROM tier_performance LIMIT 1",
+        " 0, 0, 0, 0, NULL, 0 FROM tier_performance LIMIT 1",
         "INSERT INTO pool_performance SELECT domain, hour + 1, pool_type, 1, 1, 1, 0, 0, 0, 0,"
         " NULL, NULL FROM pool_performance",
         "INSERT INTO solutions SELECT domain, 'ffffffff', summary, 1, 1, 1, '', first_ms, last_ms"
