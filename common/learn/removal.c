@@ -305,7 +305,7 @@ static enum status forget_execution(struct store *store, const struct forget *wh
 
     TRY(forget_task(store, domain, task_id, what->now_unix_ms, deleted, err));
     if (*deleted > before && what->take != NULL) {
-        what->take(what->context, domain, task_id);
+        what->take(what->context, &(struct store_task){domain, task_id});
     }
     return STATUS_OK;
 }

@@ -74,6 +74,11 @@ enum { STORE_REFRESH_MAX = 256 };
 enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t groups, size_t *left,
                           struct error *err) MUSTCHECK;
 
+/* What an execution is called. */
+struct store_task {
+    struct slice domain, task_id;
+};
+
 /* Deletes up to `rows` (1 to 1,000) each of what is older than `before_ms`: executions, by the
  * row's at_ms, with their feedback and what they are in the views; pools likewise; policies of
  * domains that have no execution any more; and the hashes of names that were forgotten more than a
@@ -81,9 +86,6 @@ enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t group
  * then too old itself, and goes with the next call. While the store has more than `most_bytes` (0 =
  * no bound) the oldest executions and pools go, whatever their age. The file shrinks with what is
  * deleted. */
-struct store_task {
-    struct slice domain, task_id;
-};
 struct store_expired {
     size_t executions, feedback, pools, policies;
     size_t forgotten; /* hashes */
@@ -120,7 +122,7 @@ struct forget {
     size_t rows;
     /* Gets each execution that is deleted, before it is known whether the call goes well; may not
      * use the store. NULL: nobody does. */
-    void (*take)(void *context, struct slice domain, struct slice task_id);
+    void (*take)(void *context, const struct store_task *task);
     void *context;
 };
 enum status store_forget(struct store *store, const struct forget *what, size_t *deleted,

@@ -25,17 +25,13 @@ enum { ROWS_AT_ONCE = 500, JOBS_AT_ONCE = 100, FULL_MS = 30000, POLL_MS = 100 };
 
 /* ---- whose vectors --------------------------------------------------------------------------- */
 
-struct task {
-    struct slice domain, task_id;
-};
-
 struct tasks {
     struct arena arena; /* of the texts */
-    struct task *each;
+    struct store_task *each;
     size_t count, room;
 };
 
-static void add_task(void *context, struct slice domain, struct slice task_id)
+static void add_task(void *context, const struct store_task *task)
 {
     struct tasks *tasks = context;
     struct arena *arena = &tasks->arena;
@@ -44,9 +40,9 @@ static void add_task(void *context, struct slice domain, struct slice task_id)
         tasks->room = tasks->room == 0 ? JOBS_AT_ONCE : 2 * tasks->room;
         tasks->each = must_grow(tasks->each, tasks->room * sizeof *tasks->each);
     }
-    tasks->each[tasks->count++] =
-        (struct task){{arena_copy(arena, domain.data, domain.bytes), domain.bytes},
-                      {arena_copy(arena, task_id.data, task_id.bytes), task_id.bytes}};
+    tasks->each[tasks->count++] = (struct store_task){
+        {arena_copy(arena, task->domain.data, task->domain.bytes), task->domain.bytes},
+        {arena_copy(arena, task->task_id.data, task->task_id.bytes), task->task_id.bytes}};
 }
 
 static void free_tasks(struct tasks *tasks)
@@ -76,7 +72,7 @@ static enum status enqueue_some(const struct vector_queue *to, struct tasks *tas
                                 struct error *err)
 {
     const size_t count = tasks->count < JOBS_AT_ONCE ? tasks->count : JOBS_AT_ONCE;
-    struct task *last = tasks->each + tasks->count - count;
+    struct store_task *last = tasks->each + tasks->count - count;
     char ids[JOBS_AT_ONCE][37];
     struct strbuf bodies[JOBS_AT_ONCE] = {{0}};
     struct queue_item items[JOBS_AT_ONCE];
@@ -200,7 +196,7 @@ static enum status read_page(struct store *store, const struct described *behind
 
     TRY(similar_list(store_database(store), behind, &rows, err));
     while (rows_next(&rows, err) == ROWS_ONE) {
-        add_task(page, rows_value(&rows, 0).text, rows_value(&rows, 1).text);
+        add_task(page, &(struct store_task){rows_value(&rows, 0).text, rows_value(&rows, 1).text});
     }
     return rows_end(&rows);
 }
