@@ -21,7 +21,7 @@ enum { ROWS_LOCK = 2 };
 /* Statements of a merged table. */
 struct merged_table {
     const struct merged *merged;
-    struct strbuf find, insert, update;
+    struct strbuf find, insert, update, list;
 };
 enum { TABLE_EXECUTIONS, TABLE_POOLS, TABLE_POLICIES, TABLES };
 

@@ -43,13 +43,17 @@ static void write_statements(struct merged_table *table, const struct merged *me
                   merged->name, merged->key, extras > 0 ? ", incomplete, solution_hash" : "");
     strbuf_printf(&table->update, "UPDATE %s SET at_ms = $2, metadata = $3, stamps = $4%s",
                   merged->name, extras > 0 ? ", incomplete = $5, solution_hash = $6" : "");
+    strbuf_printf(&table->list, "SELECT domain, %s, at_ms, metadata, %s", merged->key,
+                  extras > 0 ? "incomplete" : "0");
     for (size_t i = 0; i < merged->count; i++) {
         strbuf_printf(&table->find, ", %s", merged->columns[i].name);
+        strbuf_printf(&table->list, ", %s", merged->columns[i].name);
         strbuf_printf(&table->insert, ", %s", merged->columns[i].name);
         strbuf_printf(&table->update, ", %s = $%zu", merged->columns[i].name, 5 + extras + i);
     }
     strbuf_printf(&table->find, " FROM %s WHERE domain = $1 AND %s = $2 /*+ FOR UPDATE */",
                   merged->name, merged->key);
+    strbuf_printf(&table->list, " FROM %s WHERE at_ms >= $1 ORDER BY at_ms", merged->name);
     strbuf_append_str(&table->insert, ") VALUES (");
     for (size_t i = 1; i <= count + 2; i++) {
         strbuf_printf(&table->insert, "%s$%zu", i > 1 ? ", " : "", i);
@@ -68,7 +72,7 @@ bool put_prepare(struct store *store)
         struct merged_table *table = &store->tables[i];
         write_statements(table, merged[i]);
         is_whole = is_whole && strbuf_ok(&table->find) && strbuf_ok(&table->insert) &&
-                   strbuf_ok(&table->update);
+                   strbuf_ok(&table->update) && strbuf_ok(&table->list);
     }
     return is_whole;
 }

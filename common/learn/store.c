@@ -88,6 +88,7 @@ void store_close(struct store *store)
         strbuf_free(&store->tables[i].find);
         strbuf_free(&store->tables[i].insert);
         strbuf_free(&store->tables[i].update);
+        strbuf_free(&store->tables[i].list);
     }
     arena_free(&store->arena);
     free(store->marked);

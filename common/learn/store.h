@@ -30,6 +30,7 @@
 
 #include "base/slice.h"
 #include "base/status.h"
+#include "base/strbuf.h"
 #include "jobs/bodies.h"
 #include "learn/database.h"
 
@@ -127,6 +128,13 @@ struct forget {
 };
 enum status store_forget(struct store *store, const struct forget *what, size_t *deleted,
                          struct error *err) MUSTCHECK;
+
+/* All that stands since a moment (Unix ms), as parts that make the same rows in another store: each
+ * the body of a record with its domain, an object of JSON and a line end. `take` empties the line.
+ * An execution is one part at the time of its row, so in a store that has later parts of it these
+ * stand. What was forgotten is not among them, nor is that it was. */
+enum status store_list_parts(struct store *store, int64_t since_ms, void (*take)(struct strbuf *),
+                             struct error *err) MUSTCHECK;
 
 /* A copy as of now, at a path where no file is yet. Others go on reading and writing. INVALID: a
  * server's copies are made and put back by its own tools, and the text says how. */

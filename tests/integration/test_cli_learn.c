@@ -1,4 +1,5 @@
 /* `stillhouse learn`: the questions, and what a person does to a store, on a store of its own. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "folder.h"
 #include "learn/store.h"
 #include "ok.h"
+#include "recorder_fixture.h"
 
 enum { EACH = 20 }; /* executions a tier */
 
@@ -19,6 +21,7 @@ static void fill(struct store *store)
 {
     struct error err = {0};
     size_t left = 1;
+    const int64_t begin_ms = clock_unix_ms() - 1000;
 
     for (int i = 0; i < 2 * EACH; i++) {
         const bool is_large = i >= EACH;
@@ -27,7 +30,7 @@ static void fill(struct store *store)
         const struct part part = {
             .domain = slice_of("acme.shop"),
             .job_id = slice_of(id),
-            .at_ms = clock_unix_ms() - 1000,
+            .at_ms = begin_ms + i,
             .body = {.kind = slice_of("execution"),
                      .task_id = slice_of(id),
                      .task_type = slice_of("bug"),
@@ -135,6 +138,90 @@ Test(cli_learn, an_export_is_a_line_of_json_an_execution)
     }
     cr_assert_eq(lines, 2 * EACH);
     PRINTS("\"user\":\"bob \\\"the\\\" builder\"");
+}
+
+static void put_body(struct store *store, const char *id, struct record_body body)
+{
+    struct error err = {0};
+    const struct part part = {.domain = slice_of("acme.shop"),
+                              .job_id = slice_of(id),
+                              .at_ms = clock_unix_ms() - 500,
+                              .body = body};
+
+    OK(store_put(store, &part, 1, &err));
+}
+
+/* The answer to the question, from the store in that file. */
+static const char *told_by(const char *file, const char *name, const char *const *flags)
+{
+    const char *words[12] = {"learn", name, "--learn", file};
+
+    for (size_t i = 0; flags[i] != NULL; i++) {
+        words[4 + i] = flags[i];
+    }
+    cr_assert_eq(run_with(NULL, words), 0, "%s", err_out);
+    return out;
+}
+
+Test(cli_learn, exported_parts_make_the_same_rows_in_another_store)
+{
+    static const struct {
+        const char *name;
+        const char *flags[6];
+    } asked[] = {
+        {"export", {NULL}},
+        {"export", {"--parts"}},
+        {"feedback", {"--domain", "acme.shop", "--task-id", "t-0", "--json"}},
+        {"policy", {"--domain", "acme.shop", "--json"}},
+    };
+    static char parts[sizeof out];
+    static char first[sizeof out];
+    struct store *store = NULL;
+    struct error err = {0};
+    char other[260];
+    int port = 0;
+
+    OK(store_open(path, STORE_CHANGE, &store, &err));
+    put_body(store, "f",
+             (struct record_body){.kind = slice_of("feedback"),
+                                  .task_id = slice_of("t-0"),
+                                  .comment = slice_of("\"so\"\nso"),
+                                  .user = slice_of("eve"),
+                                  .user_accepted = {false, true},
+                                  .user_rating = {2, true}});
+    put_body(store, "p",
+             (struct record_body){.kind = slice_of("policy"),
+                                  .repo = slice_of("acme/shop"),
+                                  .coverage_threshold = {80, true}});
+    put_body(store, "s",
+             (struct record_body){.kind = slice_of("pool_start"),
+                                  .pool_id = slice_of("pool-1"),
+                                  .pool_type = slice_of("warm"),
+                                  .parallelism = {4, true}});
+    put_body(store, "o",
+             (struct record_body){.kind = slice_of("outcome"),
+                                  .task_id = slice_of("unrouted"),
+                                  .success = {false, true},
+                                  .error_type = slice_of("timeout")});
+    store_close(store);
+
+    RUN(2, "learn", "export", "--parts", "--csv");
+    SAYS("--csv and --parts exclude each other");
+    RUN(0, "learn", "export", "--parts");
+    PRINTS("{\"kind\":\"outcome\",\"domain\":\"acme.shop\",\"task_id\":\"unrouted\",");
+    PRINTS("{\"kind\":\"pool_end\",\"domain\":\"acme.shop\",\"pool_id\":\"pool-1\",");
+    snprintf(parts, sizeof parts, "%s", out);
+    RUN_WITH(0, parts, "enqueue", "record", "--jsonl", "-");
+    PRINTS("45 accepted, 0 deduplicated, 0 refused, 0 invalid"); /* of a pool two */
+    snprintf(other, sizeof other, "%s/other.db", folder);
+    const pid_t pid = start_recorder("other", other, &port);
+    wait_for("record", "done", 45);
+    end_recorder(pid, SIGTERM);
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        snprintf(first, sizeof first, "%s", told_by(path, asked[i].name, asked[i].flags));
+        cr_assert_gt(strlen(first), 10, "%s: %s", asked[i].name, first);
+        cr_assert_str_eq(told_by(other, asked[i].name, asked[i].flags), first, "%s", asked[i].name);
+    }
 }
 
 Test(cli_learn, what_is_forgotten_is_gone_and_what_is_left_is_whole)

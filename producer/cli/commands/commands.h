@@ -55,6 +55,7 @@ enum { LEARN_DETAILS_BYTES = 4096 };
 extern char learn_details[LEARN_DETAILS_BYTES];
 void learn_make_details(void);
 int cmd_learn_ask(struct cli *cli);
+int cmd_learn_parts(struct cli *cli);
 int cmd_learn_backup(struct cli *cli);
 int cmd_learn_check(struct cli *cli);
 int cmd_learn_restore(struct cli *cli);

@@ -39,7 +39,8 @@ void learn_make_details(void)
         learn_details + used, sizeof learn_details - used,
         "\n"
         "A question is answered with a table for people, with --json with a list, with --csv\n"
-        "with lines of CSV; `export` gives a line of JSON an execution. It reads the store\n"
+        "with lines of CSV; `export` gives a line of JSON an execution, with --parts lines that\n"
+        "`enqueue record --jsonl -` takes, for another store. A question reads the store\n"
         "itself, whether its recorder is at work or not; figures are at most\n"
         "STILLHOUSE_LEARN_REFRESH old. Days and times are UTC. Tables show the start of a long\n"
         "text. `similar` asks the embedder and Chroma too, and finds what a worker of the\n"
@@ -344,6 +345,28 @@ int cmd_learn_ask(struct cli *cli)
     }
     const bool is_table = !cli->json && !cli_has(cli, "csv") && !is_export;
     return is_any ? CLI_DONE : say_nothing_found(cli, question, is_table);
+}
+
+int cmd_learn_parts(struct cli *cli)
+{
+    const struct store_question *question = question_find(slice_of("export"));
+    struct slice given[QUESTION_PARAMETERS_MAX] = {{NULL, 0}};
+    struct value since[QUESTION_PARAMETERS_MAX];
+    struct error err = {0};
+
+    if (cli_has(cli, "csv")) {
+        cli_usage(cli->command, "--csv and --parts exclude each other");
+    }
+    if (cli_value(cli, "since-ms") != NULL) {
+        given[0] = slice_of(cli_value(cli, "since-ms"));
+    }
+    if (question_take(question, given, since, &err) != STATUS_OK) {
+        cli_usage(cli->command, "%s", err.text);
+    }
+    struct store *store = cli_store(cli, STORE_READ);
+    const enum status status = store_list_parts(store, since[0].integer, print_text, &err);
+    store_close(store);
+    return status == STATUS_OK ? CLI_DONE : cli_fail(&err);
 }
 
 /* ---- what is done to a store ----------------------------------------------------------------- */
