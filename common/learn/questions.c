@@ -101,57 +101,54 @@ static const struct question_column lift[] = {
     {NULL, 0},
 };
 
-#define EXECUTION                                                                                  \
-    "SELECT domain, task_id, at_ms, incomplete, repo, user, task_type, task_description,"          \
-    " file_count, estimated_tokens, tokens_in, tokens_out, model_tier, model, pool_type,"          \
-    " swarm_topology, routing_confidence, complexity_score, cost_estimate, parallelism,"           \
-    " queue_wait_seconds, success, duration_seconds, retries, quality_score, actual_cost,"         \
-    " error_type, error_message, peak_memory_mb, cpu_time_seconds, solution_summary, started_ms,"  \
-    " completed_ms, arm, prompt_id, user_accepted, user_rating, cost_error, token_error,"          \
-    " confidence_error, metadata FROM executions "
+/* All but the last, the metadata. */
+#define EXECUTION_COLUMNS(COLUMN)                                                                  \
+    COLUMN(domain, TEXT)                                                                           \
+    COLUMN(task_id, TEXT)                                                                          \
+    COLUMN(at_ms, INTEGER)                                                                         \
+    COLUMN(incomplete, INTEGER)                                                                    \
+    COLUMN(repo, TEXT)                                                                             \
+    COLUMN(user, TEXT)                                                                             \
+    COLUMN(task_type, TEXT)                                                                        \
+    COLUMN(task_description, TEXT)                                                                 \
+    COLUMN(file_count, INTEGER)                                                                    \
+    COLUMN(estimated_tokens, INTEGER)                                                              \
+    COLUMN(tokens_in, INTEGER)                                                                     \
+    COLUMN(tokens_out, INTEGER)                                                                    \
+    COLUMN(model_tier, TEXT)                                                                       \
+    COLUMN(model, TEXT)                                                                            \
+    COLUMN(pool_type, TEXT)                                                                        \
+    COLUMN(swarm_topology, TEXT)                                                                   \
+    COLUMN(routing_confidence, NUMBER)                                                             \
+    COLUMN(complexity_score, NUMBER)                                                               \
+    COLUMN(cost_estimate, NUMBER)                                                                  \
+    COLUMN(parallelism, INTEGER)                                                                   \
+    COLUMN(queue_wait_seconds, NUMBER)                                                             \
+    COLUMN(success, INTEGER)                                                                       \
+    COLUMN(duration_seconds, NUMBER)                                                               \
+    COLUMN(retries, INTEGER)                                                                       \
+    COLUMN(quality_score, NUMBER)                                                                  \
+    COLUMN(actual_cost, NUMBER)                                                                    \
+    COLUMN(error_type, TEXT)                                                                       \
+    COLUMN(error_message, TEXT)                                                                    \
+    COLUMN(peak_memory_mb, NUMBER)                                                                 \
+    COLUMN(cpu_time_seconds, NUMBER)                                                               \
+    COLUMN(solution_summary, TEXT)                                                                 \
+    COLUMN(started_ms, INTEGER)                                                                    \
+    COLUMN(completed_ms, INTEGER)                                                                  \
+    COLUMN(arm, TEXT)                                                                              \
+    COLUMN(prompt_id, TEXT)                                                                        \
+    COLUMN(user_accepted, INTEGER)                                                                 \
+    COLUMN(user_rating, INTEGER)                                                                   \
+    COLUMN(cost_error, NUMBER)                                                                     \
+    COLUMN(token_error, INTEGER)                                                                   \
+    COLUMN(confidence_error, NUMBER)
+#define NAME(name, type) #name ", "
+#define ROW(name, type) {#name, VALUE_##type},
 
+#define EXECUTION "SELECT " EXECUTION_COLUMNS(NAME) "metadata FROM executions "
 static const struct question_column execution[] = {
-    {"domain", VALUE_TEXT},
-    {"task_id", VALUE_TEXT},
-    {"at_ms", VALUE_INTEGER},
-    {"incomplete", VALUE_INTEGER},
-    {"repo", VALUE_TEXT},
-    {"user", VALUE_TEXT},
-    {"task_type", VALUE_TEXT},
-    {"task_description", VALUE_TEXT},
-    {"file_count", VALUE_INTEGER},
-    {"estimated_tokens", VALUE_INTEGER},
-    {"tokens_in", VALUE_INTEGER},
-    {"tokens_out", VALUE_INTEGER},
-    {"model_tier", VALUE_TEXT},
-    {"model", VALUE_TEXT},
-    {"pool_type", VALUE_TEXT},
-    {"swarm_topology", VALUE_TEXT},
-    {"routing_confidence", VALUE_NUMBER},
-    {"complexity_score", VALUE_NUMBER},
-    {"cost_estimate", VALUE_NUMBER},
-    {"parallelism", VALUE_INTEGER},
-    {"queue_wait_seconds", VALUE_NUMBER},
-    {"success", VALUE_INTEGER},
-    {"duration_seconds", VALUE_NUMBER},
-    {"retries", VALUE_INTEGER},
-    {"quality_score", VALUE_NUMBER},
-    {"actual_cost", VALUE_NUMBER},
-    {"error_type", VALUE_TEXT},
-    {"error_message", VALUE_TEXT},
-    {"peak_memory_mb", VALUE_NUMBER},
-    {"cpu_time_seconds", VALUE_NUMBER},
-    {"solution_summary", VALUE_TEXT},
-    {"started_ms", VALUE_INTEGER},
-    {"completed_ms", VALUE_INTEGER},
-    {"arm", VALUE_TEXT},
-    {"prompt_id", VALUE_TEXT},
-    {"user_accepted", VALUE_INTEGER},
-    {"user_rating", VALUE_INTEGER},
-    {"cost_error", VALUE_NUMBER},
-    {"token_error", VALUE_INTEGER},
-    {"confidence_error", VALUE_NUMBER},
-    {"metadata", VALUE_TEXT},
+    EXECUTION_COLUMNS(ROW){"metadata", VALUE_TEXT},
     {NULL, 0},
 };
 

@@ -97,8 +97,7 @@ void telling_touch(struct telling *telling, struct slice domain)
 
     if (found == NULL) {
         must_die();
-    }
-    if (*found != name) {
+    } else if (*found != name) { /* it was there */
         free(name);
     }
 }
