@@ -301,6 +301,11 @@ Test(cli_learn, the_doctor_looks_at_the_store_that_is_named)
     PRINTS("the fleet's is 0123456789abcdef0123456789abcdef");
     RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1", "--learn", "/nonexistent/learn.db");
     PRINTS("/nonexistent/learn.db");
+    PRINTS("a recorder makes it");
+    RUN(1, "doctor", "--chroma-url", "http://127.0.0.1:1", "--learn",
+        "postgresql://u@127.0.0.1:1/d");
+    PRINTS("start the server");
+    cr_assert_null(strstr(out, "a recorder makes it"), "%s", out);
 }
 
 Test(cli_learn, what_is_missing_or_wrong_is_named)

@@ -380,11 +380,18 @@ static void check_store(struct doctor *doctor, struct redis_conn *queues)
     if (doctor->cli->settings.learn[0] == '\0') {
         return;
     }
-    if (store_open(doctor->cli->settings.learn, STORE_READ, &store, &err) != STATUS_OK ||
-        store_look(store, &state, &err) != STATUS_OK) {
+    enum status status = store_open(doctor->cli->settings.learn, STORE_READ, &store, &err);
+    if (status == STATUS_OK) {
+        status = store_look(store, &state, &err);
+    }
+    if (status != STATUS_OK) {
         note(doctor, STATE_ERROR, "learning store",
-             "a recorder makes it: `stillhouse-worker --queues record`; see STILLHOUSE_LEARN", "%s",
-             err.text);
+             status == STATUS_NOT_FOUND
+                 ? "a recorder makes it: `stillhouse-worker --queues record`; see STILLHOUSE_LEARN"
+             : status == STATUS_UNREACHABLE
+                 ? "start the server, or name another in STILLHOUSE_LEARN; records wait in Redis"
+                 : "see StillhouseRecorderParked in deploy/RUNBOOK.md",
+             "%s", err.text);
     } else {
         note(doctor, STATE_OK, "learning store", "",
              "%" PRId64 " executions, %" PRId64 " without their routing, %s, version %d",
