@@ -160,7 +160,7 @@ class Sampler(threading.Thread):
         if n["done"] + n["buried"] != before["done"] + before["buried"] or n["waiting"] == 0:
             self.still_since[queue] = now
         clear = self.lab.weather.clear_since()
-        if queue == "record":
+        if queue in ("record", "vector"):
             clear = max(clear, self.lab.store_weather.clear_since())
         still = now - max(self.still_since[queue], clear)
         if still < self.still.get(queue, 0) > STALL_SAID_S:
@@ -190,7 +190,7 @@ class Account:
         self.twice = dict.fromkeys(QUEUES, 0)  # accepted once more after an unknown outcome
         self.stats = {}
         self.problems = []
-        self.rows = self.parts = 0  # of the learning store
+        self.rows = self.parts = self.vectors = 0  # of the learning store
 
     def lost_count(self, queue):
         return max(len(self.lost[queue]), self.lost_uncounted[queue])
@@ -285,12 +285,15 @@ def audit_counters(lab, books, producer, outbox, account):
     # An outbox sends again what it had no answer for; an outcome is left anew when its job is.
     again = account.stats["distill"]
     unknown = dict(producer.unknown)
+    unknown["vector"] = 0
     unknown["record"] += (len(outbox.parts) + unknown["distill"]
                           + again["reclaimed"] + again["retried"] + again["parked"])
     for queue, n in account.stats.items():
         accepted = sum(job.queue == queue for job in books.jobs)
         if queue == "record":
             accepted += sum(job.outcome is not None for job in books.jobs) + len(outbox.parts)
+        elif queue == "vector":
+            accepted = n["enqueued"]  # by recorders; that each has its effect audit_vectors sees
         account.accepted[queue] = accepted
         ended = n["done"] + n["buried"] - lab.strangers[queue]
         account.lost_uncounted[queue] = max(0, accepted - ended)

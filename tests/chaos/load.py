@@ -15,7 +15,7 @@ import redis
 
 from embedder import POISON
 from records import Records
-from servers import PASSWORD, QUEUES, USER
+from servers import PASSWORD, SENT, USER
 
 DOMAINS = ("legal", "medicine", "cooking", "ops.network", "music-theory")
 CALL_MAX = 100
@@ -69,7 +69,7 @@ class Jobs:
         number = self.made
         self.made += 1
         chance = self.chance
-        queue = chance.choices(QUEUES, (26, 25, 4, 20, 25))[0]
+        queue = chance.choices(SENT, (26, 25, 4, 20, 25))[0]
         job = Job(f"{self.run}-{number}", queue, chance.choice(DOMAINS), "", b"")
         job.poison = queue != "echo" and chance.random() < 0.04 and not calm
         getattr(self, queue)(job, number)
@@ -168,7 +168,7 @@ class Producer(threading.Thread):
         self.db = lab.connect(lab.redis_proxy_port, username=USER, password=PASSWORD)
         self.chance = random.Random(jobs.run)
         self.accepted = 0
-        self.unknown = dict.fromkeys(QUEUES, 0)  # jobs of calls that had to be repeated blindly
+        self.unknown = dict.fromkeys(SENT, 0)  # jobs of calls that had to be repeated blindly
         self.refused = 0  # calls refused because Redis was out of memory
         self.longest_call_s = 0.0  # of those with every server up
         self.problem = None
@@ -202,7 +202,7 @@ class Producer(threading.Thread):
             time.sleep(seconds * CALM_CALL / total)
 
     def enqueue(self, jobs):
-        for queue in QUEUES:
+        for queue in SENT:
             these = [job for job in jobs if job.queue == queue]
             for start in range(0, len(these), CALL_MAX):
                 left = these[start:start + CALL_MAX]

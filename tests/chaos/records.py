@@ -9,6 +9,7 @@ import json
 import subprocess
 import threading
 import time
+import urllib.request
 
 from servers import wait_until
 
@@ -24,6 +25,7 @@ SOLUTIONS = ("retry with a longer timeout", "pin the version", "\"quoted\" 'text
              "ветвь 🌱")
 OUTCOME_RANK = {"outcome": 2, "execution": 2, "feedback": 0}
 TABLE_WAIT_S = 20
+VECTORS_WAIT_S = 30
 GROUPED = ("task_type", "model_tier", "pool_type")  # '' where there is none
 # Fields of a part that are no column of an execution.
 NO_COLUMN = {"kind", "task_id", "pool_id", "at_ms", "feedback_type", "comment", "metadata", "lane"}
@@ -91,8 +93,11 @@ class Records:
         self.parts.append((domain, part))
 
     def routing(self):
+        """Half of them say what the task is about, each something else."""
         chance = self.chance
-        return {"kind": "routing", "task_type": chance.choice(TYPES),
+        about = f"{chance.choice(SOLUTIONS)} for {chance.choice(TYPES)}, task {self.tasks}"
+        described = {"task_description": about} if chance.random() < 0.5 else {}
+        return described | {"kind": "routing", "task_type": chance.choice(TYPES),
                 "model_tier": chance.choice(TIERS), "pool_type": chance.choice(POOLS),
                 "routing_confidence": chance.random(), "cost_estimate": chance.random(),
                 "estimated_tokens": chance.randint(1, 10000), "lane": chance.randint(1, 4)}
@@ -258,10 +263,49 @@ def audit_store(lab, jobs, outbox, account):
     for key in set(found) & set(rows):
         account.problems += [f"the row of {key}: {text}"
                              for text in differences(rows[key], found[key])]
+    audit_vectors(lab, found, account)
     audit_policies(lab, parts, account)
     audit_feedback(lab, parts, account)
     if account.stats["record"]["retried"] != 0:
         account.problems.append(f"record: {account.stats['record']['retried']} attempts were burnt")
+
+
+def vectors_of(lab, domain):
+    """The ids of all that stands in the domain's collection of tasks."""
+    root = (f"http://127.0.0.1:{lab.chroma_port}/api/v2/tenants/default_tenant"
+            "/databases/default_database/collections/")
+    with urllib.request.urlopen(f"{root}sh_tasks-{domain}", timeout=60) as answer:
+        collection = json.loads(answer.read())["id"]
+    request = urllib.request.Request(f"{root}{collection}/get", b'{"include": []}',
+                                     {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read())["ids"]
+
+
+def is_drained(lab, queue):
+    flat = lab.direct.execute_command("FCALL_RO", "sh_stats", 1, "sh:{%s}" % queue)
+    n = {flat[i].decode(): int(flat[i + 1]) for i in range(0, len(flat), 2)}
+    return n["waiting"] + n["running"] + n["delayed"] == 0
+
+
+def audit_vectors(lab, rows, account):
+    """Exactly the tasks whose row says what they are about. A Redis without room is given no job for
+    a vector, which the recorder says; `learn embed` makes up for it."""
+    left_out = any("get no vector" in (lab.folder / f"{recorder.name}.log").read_text("utf-8")
+                   for recorder in lab.recorders)
+    if left_out and lab.stillhouse("learn", "embed").returncode != 0:
+        account.problems.append("learn embed failed")
+    if not wait_until(lambda: is_drained(lab, "vector"), VECTORS_WAIT_S, 0.3):
+        account.problems.append(f"vectors are not done within {VECTORS_WAIT_S} s")
+    for domain in {domain for domain, _ in rows}:
+        expected = {task_id for (of, task_id), row in rows.items()
+                    if of == domain and row["task_description"]}
+        found = set(vectors_of(lab, domain)) if expected else set()
+        account.vectors += len(found)
+        account.problems += [f"the vector of {domain} {name} is missing"
+                             for name in sorted(expected - found)]
+        account.problems += [f"a vector that is no task's: {domain} {name}"
+                             for name in sorted(found - expected)]
 
 
 def ask(lab, account, *arguments):

@@ -60,7 +60,7 @@ def markdown(run, account, drain_s, total_s):
         ("run more than once", f"{taken + twice:,} ({taken:,} taken over from another worker, "
                                f"{twice:,} sent again after they were done)"),
         ("rows of the learning store", f"{account.rows:,} of {account.parts:,} parts, "
-         f"{len(run.outbox.parts):,} through an outbox"),
+         f"{len(run.outbox.parts):,} through an outbox; {account.vectors:,} vectors"),
         ("samples of the books", f"{sampler.samples:,}, {len(sampler.unbalanced)} unbalanced"),
         ("longest stall with every server up", f"{stall:.1f} s" + (f" ({where})" if where else "")),
         ("longest answer of Redis with every server up", f"{sampler.longest_answer_s * 1000:.0f} ms"),

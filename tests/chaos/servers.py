@@ -34,7 +34,8 @@ from redis.retry import Retry
 
 from embedder import DIMENSION
 
-QUEUES = ("enrich", "distill", "index", "echo", "record")
+SENT = ("enrich", "distill", "index", "echo", "record")  # the producer's
+QUEUES = (*SENT, "vector")  # and what a recorder orders
 START_S = 30
 DRAIN_S = 5
 # Fleet and producer log in as a user of their own, so that rights can be taken from them alone.
@@ -55,6 +56,7 @@ WORKER_SETTINGS = {
     "STILLHOUSE_BATCH": "16",
     "STILLHOUSE_HTTP": "off",
     "STILLHOUSE_RECORD": "distill",
+    "STILLHOUSE_LEARN_SIMILAR": "on",
 }
 # What a recorder lacks though it is root: then a file's mode counts for it as for everybody else.
 ROOTS_RIGHTS = "-dac_override,-dac_read_search"
@@ -311,8 +313,9 @@ class Lab:
         self.proxies = (self.redis_proxy, self.chroma_proxy, self.embedder_proxy)
         self.workers = [
             Program(self, name, [f"{options.bin}/stillhouse-worker"],
-                    self.clocked(name, self.environment(self.redis_proxy_port,
-                                                        self.chroma_proxy_port)))
+                    self.clocked(name, dict(
+                        self.environment(self.redis_proxy_port, self.chroma_proxy_port),
+                        STILLHOUSE_QUEUES=",".join(name for name in QUEUES if name != "record"))))
             for name in (f"worker-{i + 1}" for i in range(options.workers))]
         self.recorders = [
             Program(self, name, self.recorder_argv(), dict(
