@@ -193,7 +193,8 @@ void table_print(const struct table *table)
         *widest = width > *widest ? width : *widest;
     }
     print_titles(table, widths);
-    for (size_t row = 1; row < table->count / table->columns; row++) {
+    const size_t rows = table->columns == 0 ? 0 : table->count / table->columns;
+    for (size_t row = 1; row < rows; row++) {
         print_row(table, widths, row);
     }
 }
