@@ -13,6 +13,7 @@
 #include "learn/questions.h"
 #include "learn/store.h"
 #include "ok.h"
+#include "postgres.h"
 #include "process/health.h"
 #include "programs.h"
 #include "recorder/answers.h"
@@ -279,6 +280,32 @@ Test(answers, a_store_that_is_away_is_said_and_one_that_comes_back_is_read)
     ANSWERS(200, "/learn/stats", "\"executions\":3");
     cr_assert_eq(truncate(path, 0), 0);
     cr_assert_eq(get("/learn/stats"), 503, "%.500s", answer);
+}
+
+Test(answers, a_connection_that_the_server_ended_meanwhile_is_no_answer)
+{
+    struct test_postgres server;
+    char where[TEST_POSTGRES_URL];
+    struct store *store = NULL;
+
+    if (!test_postgres_start(&server, false)) {
+        cr_skip_test("no PostgreSQL is installed");
+    }
+    test_postgres_database(&server, "learn", where);
+    OK(store_open(where, STORE_WRITE, &store, &err));
+    store_close(store);
+    start_health(where);
+    ANSWERS(200, "/learn/stats", "\"executions\":0");
+    test_postgres_ask(&server, "learn",
+                      "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                      " WHERE application_name = 'stillhouse'",
+                      NULL, 0);
+    ANSWERS(200, "/learn/stats", "\"executions\":0");
+    test_postgres_kill(&server);
+    ANSWERS(503, "/learn/stats", "postgresql://stillhouse");
+    test_postgres_restart(&server);
+    ANSWERS(200, "/learn/stats", "\"executions\":0");
+    test_postgres_stop(&server);
 }
 
 Test(answers, one_that_would_be_too_long_is_refused_whole)

@@ -17,6 +17,7 @@
 #include "learn/store.h"
 
 enum { CODE_OK = 200, CODE_INVALID = 400, CODE_NOT_FOUND = 404, CODE_UNAVAILABLE = 503 };
+enum { AGAIN_MS = ANSWERS_LIMIT_MS / 2 };
 
 /* Who waits. */
 struct guest {
@@ -180,6 +181,26 @@ static enum status ask(struct line *line, const struct store_question *question,
     return ended != STATUS_OK ? ended : listed;
 }
 
+/* A server, or whatever stands between, may have ended a connection that nobody used for a while:
+ * then once more, on another. */
+static enum status ask_or_again(struct line *line, const struct store_question *question,
+                                const struct value *with, struct strbuf *out, struct error *err)
+{
+    const bool was_open = line->store != NULL;
+    const int64_t asked_ms = clock_now_ms();
+    enum status status = ask(line, question, with, out, err);
+
+    if (was_open && line->store != NULL && question->sql != NULL &&
+        (status == STATUS_UNREACHABLE || status == STATUS_UNAVAILABLE) &&
+        clock_now_ms() - asked_ms < AGAIN_MS) {
+        close_clients(line);
+        strbuf_reset(out);
+        *err = (struct error){0};
+        status = ask(line, question, with, out, err);
+    }
+    return status;
+}
+
 static void answer(struct line *line, const struct guest *guest, struct http_server_reply *reply)
 {
     const char *name = guest->path + strlen(ANSWERS_PATH);
@@ -200,7 +221,7 @@ static void answer(struct line *line, const struct guest *guest, struct http_ser
         say(reply, CODE_INVALID, err.text);
         return;
     }
-    switch (ask(line, question, with, &reply->body, &err)) {
+    switch (ask_or_again(line, question, with, &reply->body, &err)) {
     case STATUS_OK:
         reply->code = CODE_OK;
         reply->type = "application/json";
