@@ -185,7 +185,7 @@ void table_print(const struct table *table)
 {
     int widths[TABLE_COLUMNS_MAX] = {0};
 
-    for (size_t i = 0; i < table->count; i++) {
+    for (size_t i = 0; table->columns > 0 && i < table->count; i++) {
         const bool is_title = i < table->columns;
         const int width =
             is_title ? title_width(table->cells[i]) : (int)table_width(table->cells[i]);
