@@ -37,6 +37,8 @@ struct store {
     size_t marked_count, marked_room;
     int64_t added, added_incomplete;
     bool is_alone; /* has ROWS_LOCK so */
+
+    bool wants_alone; /* a put's: transaction_ask_alone */
 };
 
 /* Everything in the arena is gone. */
@@ -46,6 +48,9 @@ enum status transaction_begin_rows(struct store *store, enum database_lock how,
                                    struct error *err) MUSTCHECK;
 /* Commits where all went well, and rolls back else. */
 enum status transaction_end(struct store *store, enum status status, struct error *err) MUSTCHECK;
+
+/* Fails a put that is to be done again while nobody else writes: it is. */
+enum status transaction_ask_alone(struct store *store, const char *why, struct error *err);
 
 /* A copy that lives as long as the transaction. */
 enum status transaction_keep(struct store *store, struct slice *text, struct error *err) MUSTCHECK;
@@ -59,7 +64,7 @@ enum status transaction_mark_all(struct store *store, struct slice domain, int64
 bool put_prepare(struct store *store) MUSTCHECK;
 
 /* removal.c: what is kept of parts, which may be all: of a name that was forgotten nothing comes
- * back. MISMATCH: a task has to be forgotten for that, and the transaction is not alone. */
+ * back. Where a task has to be forgotten for that it asks to be alone. */
 struct kept_part {
     struct part part;  /* task_id "": that of no execution */
     bool has_feedback; /* a row of its own for what somebody said */

@@ -593,15 +593,14 @@ static enum status pipe_sets(struct server *server, struct statement *statement,
     if (pq.PQpipelineSync(server->conn) == 0) {
         return lost(server, err);
     }
-    for (size_t set = from; set < until; set++) {
+    for (size_t set = from; set < until && !server->is_broken; set++) {
         const enum status of_set =
             take_set(server, statement, many, set, status == STATUS_OK ? err : &later);
-        if (of_set == STATUS_UNREACHABLE) {
-            return status == STATUS_OK ? of_set : status;
-        }
         status = status == STATUS_OK ? of_set : status;
     }
-    const enum status synced = take_sync(server, status == STATUS_OK ? err : &later);
+    const enum status synced = server->is_broken
+                                   ? STATUS_UNREACHABLE
+                                   : take_sync(server, status == STATUS_OK ? err : &later);
     if (synced == STATUS_OK && pq.PQexitPipelineMode(server->conn) == 0) {
         return lost(server, err);
     }
@@ -816,8 +815,9 @@ static void rollback(struct database *database)
     struct server *server = server_of(database);
     struct error nobody = {0};
 
-    if (!server->is_broken && pq.PQtransactionStatus(server->conn) != PQTRANS_IDLE) {
-        (void)!run(database, "ROLLBACK", &nobody);
+    if (!server->is_broken && pq.PQtransactionStatus(server->conn) != PQTRANS_IDLE &&
+        run(database, "ROLLBACK", &nobody) != STATUS_OK) {
+        server->is_broken = true; /* the next transaction would be a part of this one */
     }
 }
 

@@ -346,7 +346,7 @@ static enum status list_values(struct store *store, const struct target *target,
     return STATUS_OK;
 }
 
-/* MISMATCH: another began one of the new rows meanwhile. */
+/* Another may have begun one of the new rows meanwhile. */
 static enum status write_sets(struct store *store, const struct many *many, bool is_new,
                               struct error *err)
 {
@@ -355,7 +355,7 @@ static enum status write_sets(struct store *store, const struct many *many, bool
     TRY(database_many(store->database, many, &changed, err));
     return changed == (int64_t)many->sets || !is_new
                ? STATUS_OK
-               : error_set(err, STATUS_MISMATCH, "others began the same rows at the same time");
+               : transaction_ask_alone(store, "others began the same rows at the same time", err);
 }
 
 /* New ones, or those that were there. */
@@ -479,18 +479,16 @@ static enum status put_rows(struct store *store, const struct part *parts, size_
 enum status store_put(struct store *store, const struct part *parts, size_t count,
                       struct error *err)
 {
-    enum database_lock how = LOCK_TOGETHER;
     enum status status = STATUS_OK;
     bool is_again = true;
 
+    store->wants_alone = false;
     for (int tries = 0; is_again && tries < TRIES; tries++) {
-        TRY(transaction_begin_rows(store, how, err));
-        status = put_rows(store, parts, count, err);
-        how = status == STATUS_MISMATCH ? LOCK_ALONE : how;
-        is_again = status == STATUS_MISMATCH;
-        status = transaction_end(store, status, err);
-        is_again = is_again || (status != STATUS_OK && database_was_crossed(store->database));
+        const bool was_alone = store->wants_alone;
+        TRY(transaction_begin_rows(store, was_alone ? LOCK_ALONE : LOCK_TOGETHER, err));
+        status = transaction_end(store, put_rows(store, parts, count, err), err);
+        is_again = status != STATUS_OK &&
+                   (store->wants_alone != was_alone || database_was_crossed(store->database));
     }
-    return status == STATUS_MISMATCH ? error_set(err, STATUS_UNAVAILABLE, "others write the same")
-                                     : status;
+    return status;
 }

@@ -156,7 +156,7 @@ static enum status leave_out(struct store *store, struct kept_part *kept, bool *
         kept->has_feedback = false;
     } else if (is_theirs && task.type == VALUE_NULL && body->task_id.data != NULL) {
         if (!store->is_alone) {
-            return error_set(err, STATUS_MISMATCH, "a user's task is to be forgotten");
+            return transaction_ask_alone(store, "a user's task is to be forgotten", err);
         }
         TRY(forget_task(store, part->domain, body->task_id, user.integer, &deleted, err));
         *found = true;

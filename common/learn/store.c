@@ -154,8 +154,8 @@ enum status store_refresh(struct store *store, int64_t now_unix_ms, size_t group
                              " LIMIT $1 /*+ FOR UPDATE SKIP LOCKED */",
                              value_integer((int64_t)most), list, &found, err);
     }
-    found = views_sort(list, found);
     if (status == STATUS_OK) {
+        found = views_sort(list, found);
         status = views_compute(store->database, list, found, now_unix_ms, err);
     }
     if (status == STATUS_OK) {

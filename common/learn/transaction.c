@@ -35,39 +35,48 @@ static enum status check_history(struct store *store, struct error *err)
                            version.integer, schema_steps.count);
 }
 
-enum status transaction_begin(struct store *store, struct error *err)
+/* how: ROWS_LOCK is taken; NULL: it is not. */
+static enum status begin(struct store *store, const enum database_lock *how, struct error *err)
 {
     arena_reset(&store->arena, KEEP_BYTES);
     store->marked_count = 0;
     store->added = store->added_incomplete = 0;
-    store->is_alone = false;
+    store->is_alone = how != NULL && *how == LOCK_ALONE;
     TRY(database_check(store->database, err));
     TRY(database_begin(store->database, err));
-    const enum status status = check_history(store, err);
+    enum status status = check_history(store, err);
+    if (status == STATUS_OK && how != NULL) {
+        status = database_lock(store->database, ROWS_LOCK, *how, err);
+    }
     if (status != STATUS_OK) {
         database_rollback(store->database);
     }
     return status;
+}
+
+enum status transaction_begin(struct store *store, struct error *err)
+{
+    return begin(store, NULL, err);
 }
 
 enum status transaction_begin_rows(struct store *store, enum database_lock how, struct error *err)
 {
-    TRY(transaction_begin(store, err));
-    const enum status status = database_lock(store->database, ROWS_LOCK, how, err);
-    if (status != STATUS_OK) {
-        database_rollback(store->database);
-    }
-    store->is_alone = how == LOCK_ALONE;
-    return status;
+    return begin(store, &how, err);
+}
+
+enum status transaction_ask_alone(struct store *store, const char *why, struct error *err)
+{
+    store->wants_alone = true;
+    return error_set(err, STATUS_UNAVAILABLE, "%s", why);
 }
 
 enum status transaction_keep(struct store *store, struct slice *text, struct error *err)
 {
-    if (text->data != NULL) {
-        text->data = arena_copy(&store->arena, text->data, text->bytes);
+    if (text->data == NULL) {
+        return STATUS_OK;
     }
-    return text->data == NULL && text->bytes > 0 ? error_set(err, STATUS_OOM, "out of memory")
-                                                 : STATUS_OK;
+    text->data = arena_copy(&store->arena, text->data, text->bytes);
+    return text->data == NULL ? error_set(err, STATUS_OOM, "out of memory") : STATUS_OK;
 }
 
 /* ---- groups ---------------------------------------------------------------------------------- */
