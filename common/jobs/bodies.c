@@ -261,9 +261,11 @@ static enum status read_metadata(const struct kind_field *field, struct found *f
     return metadata_read(&source, how, out, err);
 }
 
-static enum status read_field(const struct kind_field *field, const struct mp_value *value,
+static enum status read_field(const struct kind_field *field, struct found *found,
                               const struct reading *how, void *member, struct error *err)
 {
+    const struct mp_value *value = &found->values[field - found->shape->fields];
+
     switch (field->type) {
     case FIELD_TEXT:
     case FIELD_FULL:
@@ -279,14 +281,14 @@ static enum status read_field(const struct kind_field *field, const struct mp_va
         return read_truth(field, value, member, err);
     case FIELD_LIST:
         return read_list(field, value, how, member, err);
+    case FIELD_METADATA:
+        return read_metadata(field, found, how, member, err);
     case FIELD_ANY:
-        if (value->type != MP_NONE) {
-            *(struct slice *)member = (struct slice){
-                value->start, (size_t)(value->bytes.data + value->bytes.bytes - value->start)};
-        }
-        return STATUS_OK;
-    case FIELD_METADATA: /* by who knows the rest of the body */
         break;
+    }
+    if (value->type != MP_NONE) {
+        *(struct slice *)member = (struct slice){
+            value->start, (size_t)(value->bytes.data + value->bytes.bytes - value->start)};
     }
     return STATUS_OK;
 }
@@ -330,11 +332,7 @@ enum status bodies_read(const struct kind_shape *shape, const struct mp_value *m
         if (!found.belongs[i]) {
             continue;
         }
-        if (field->type == FIELD_METADATA) {
-            status = read_metadata(field, &found, how, member, err);
-            continue;
-        }
-        status = read_field(field, &found.values[i], how, member, err);
+        status = read_field(field, &found, how, member, err);
         if (status == STATUS_OK && field->type == FIELD_WORD && found.word.data == NULL) {
             note_word(&found, *(const struct slice *)member);
         }
@@ -374,7 +372,8 @@ static struct slice word_of(const struct kind_shape *shape, const void *body)
     return (struct slice){NULL, 0};
 }
 
-/* Required fields are there, and those that count as something where they are not given. */
+/* Required fields are there, as lists are, and those that count as something where they are not
+ * given. */
 static bool is_there(const struct kind_field *field, struct slice word, const void *member)
 {
     if (!kind_has(field, word)) {
@@ -392,8 +391,6 @@ static bool is_there(const struct kind_field *field, struct slice word, const vo
         return ((const struct maybe_truth *)member)->given;
     case FIELD_METADATA:
         return ((const struct metadata *)member)->count > 0;
-    case FIELD_LIST:
-        return true;
     default:
         return ((const struct slice *)member)->data != NULL;
     }
@@ -475,7 +472,7 @@ void bodies_unique(enum kind_id kind, const void *body, char out[BODIES_UNIQUE_B
     size_t used = 0;
 
     out[0] = '\0';
-    for (size_t i = 0; i < shape->count; i++) {
+    for (size_t i = 0; i < shape->count && used < BODIES_UNIQUE_BYTES; i++) {
         const struct kind_field *field = &shape->fields[i];
         const void *member = (const char *)body + field->at;
         char text[TEXT_HASH_CHARS + 1];
@@ -490,10 +487,6 @@ void bodies_unique(enum kind_id kind, const void *body, char out[BODIES_UNIQUE_B
         }
         used += (size_t)snprintf(out + used, BODIES_UNIQUE_BYTES - used, "%s%s",
                                  used > 0 ? "." : "", text);
-        if (used >= BODIES_UNIQUE_BYTES) {
-            out[BODIES_UNIQUE_BYTES - 1] = '\0';
-            return;
-        }
     }
 }
 

@@ -102,13 +102,11 @@ static enum status fail(const struct scan *scan, const char *fmt, ...)
                      text_excerpt(scan->field.data, scan->field.bytes, excerpt), text);
 }
 
-/* The form of a first byte, and in *length what the byte itself says (fixstr, fixarray, fixmap). */
+/* The form of a first byte that is no number by itself, 0x80 to 0xdf, and in *length what the byte
+ * says (fixstr, fixarray, fixmap). */
 static inline struct form form_of(unsigned char first, uint64_t *length)
 {
     *length = 0;
-    if (first < 0x80 || first >= 0xe0) {
-        return (struct form){FORM_SCALAR, 0, 0};
-    }
     if (first >= 0xc0) {
         return forms[first - 0xc0];
     }
@@ -267,9 +265,7 @@ enum status mp_check(const void *data, size_t bytes, struct mp_document *out, st
     const enum status status = check(&scan);
     if (status == STATUS_OK && out != NULL) {
         struct mp_cursor cursor = {data, scan.data + bytes, out};
-        if (!mp_next(&cursor, &out->root)) {
-            return error_set(err, STATUS_INVALID, "not msgpack"); /* cannot be: it was checked */
-        }
+        (void)!mp_next(&cursor, &out->root); /* it was checked */
     }
     return status;
 }
@@ -492,8 +488,7 @@ bool mp_next(struct mp_cursor *cursor, struct mp_value *out)
         out->type = MP_EXT;
         out->bytes = (struct slice){out->bytes.data + 1, out->bytes.bytes - 1};
         break;
-    case FORM_ARRAY:
-    case FORM_MAP:
+    default: /* an array or a map: what is invalid has no head */
         if (!leave(cursor, elements_of(form.kind, length))) {
             return false;
         }
@@ -501,8 +496,6 @@ bool mp_next(struct mp_cursor *cursor, struct mp_value *out)
         out->count = (uint32_t)length;
         out->bytes.bytes = (size_t)((const char *)cursor->at - out->bytes.data);
         break;
-    case FORM_INVALID:
-        return false;
     }
     out->start = (const char *)start;
     out->document = cursor->document;
@@ -574,9 +567,9 @@ const char *mp_describe(const struct mp_value *value, char out[MP_DESCRIBE_BYTES
     case MP_MAP:
         return "a map";
     case MP_EXT:
-        return "an extension type";
+        break;
     }
-    return "an unknown type";
+    return "an extension type";
 }
 
 bool mp_text(const struct mp_value *value, struct slice *out)

@@ -142,11 +142,8 @@ enum status values_members_to_json(const void *data, size_t bytes, struct json_w
 {
     char found[MP_DESCRIBE_BYTES];
     struct mp_document document;
-    const enum status status = mp_check(data, bytes, &document, err);
 
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(mp_check(data, bytes, &document, err));
     if (document.root.type != MP_MAP) {
         return error_set(err, STATUS_INVALID, "expected a map, found %s",
                          mp_describe(&document.root, found));

@@ -15,17 +15,15 @@ static const char feedback_list[] =
     "SELECT domain, task_id, at_ms, metadata, 0, feedback_type, user_rating, user_accepted,"
     " comment, user FROM feedback WHERE at_ms >= $1 ORDER BY at_ms";
 
-/* Whether a part of that kind has the field. */
+/* Whether a part of that kind has the field, of which each column is one. */
 static bool kind_takes(const char *kind, const char *field)
 {
-    const struct kind_shape *shape = job_kinds[KIND_record].shape;
+    const struct kind_field *at = job_kinds[KIND_record].shape->fields;
 
-    for (size_t i = 0; i < shape->count; i++) {
-        if (slice_equal(shape->fields[i].name, slice_of(field))) {
-            return kind_has(&shape->fields[i], slice_of(kind));
-        }
+    while (!slice_equal(at->name, slice_of(field))) {
+        at++;
     }
-    return false;
+    return kind_has(at, slice_of(kind));
 }
 
 static void write_field(const char *name, enum kind_field_type type, const struct value *value,
@@ -112,11 +110,9 @@ static enum status list_table(struct store *store, const struct merged *table, c
 enum status store_list_parts(struct store *store, int64_t since_ms, void (*take)(struct strbuf *),
                              struct error *err)
 {
-    enum status status = database_begin_read(store->database, err);
+    enum status status = STATUS_OK;
 
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(database_begin_read(store->database, err));
     for (size_t i = 0; i < TABLES && status == STATUS_OK; i++) {
         const struct merged_table *table = &store->tables[i];
         status = list_table(store, table->merged, table->list.data, since_ms, take, err);

@@ -482,19 +482,12 @@ enum status question_ask(struct database *database, const struct store_question 
 
 /* ---- rows as text ---------------------------------------------------------------------------- */
 
-/* A number's column shows whole sums with a point too, so that a column is of one type. */
-static void write_value(const struct question_column *column, const struct value *value,
-                        struct strbuf *out)
+/* What a number's column is made of is REAL: whole ones have a point too. */
+static void write_value(const struct value *value, struct strbuf *out)
 {
-    const bool is_number = column->type == VALUE_NUMBER;
-
     switch (value->type) {
     case VALUE_INTEGER:
-        if (is_number) {
-            json_double(out, (double)value->integer);
-        } else {
-            json_int(out, value->integer);
-        }
+        json_int(out, value->integer);
         break;
     case VALUE_NUMBER:
         json_double(out, value->number);
@@ -520,7 +513,7 @@ void question_json(const struct store_question *question, const struct rows *row
         if (strcmp(question->columns[i].name, "metadata") == 0 && value.type == VALUE_TEXT) {
             strbuf_append(out, value.text.data, value.text.bytes); /* JSON already */
         } else {
-            write_value(&question->columns[i], &value, out);
+            write_value(&value, out);
         }
     }
     strbuf_append_char(out, '}');
@@ -564,7 +557,7 @@ void question_csv(const struct store_question *question, const struct rows *rows
             }
             strbuf_append_char(out, '"');
         } else if (value.type != VALUE_NULL) {
-            write_value(&question->columns[i], &value, out);
+            write_value(&value, out);
         }
     }
     strbuf_append_str(out, "\r\n");

@@ -33,7 +33,8 @@ enum { SCHEMA_LOCK = 1 };
 enum status schema_version(struct database *database, const struct schema_list *list,
                            size_t *version, struct error *err) MUSTCHECK;
 
-/* Up or down to version `to`, 1 or more; an empty database gets its store id. */
+/* Up or down to version `to`, which is of the list, 1 or more; an empty database gets its store id.
+ */
 enum status schema_migrate(struct database *database, const struct schema_list *list, size_t to,
                            struct error *err) MUSTCHECK;
 

@@ -48,8 +48,7 @@ static enum status embed(const struct similar_clients *clients, struct slice tex
     chroma_set_dimension(clients->chroma, embedder_dimension(embedder));
     float *made = arena_array(arena, embedder_dimension(embedder), sizeof *made);
     *vector = made;
-    return made == NULL ? error_set(err, STATUS_OOM, "out of memory")
-                        : embedder_embed(embedder, &text, 1, made, err);
+    return embedder_embed(embedder, &text, 1, made, err);
 }
 
 static enum status find_near(const struct similar_clients *clients, struct slice domain,
@@ -141,9 +140,6 @@ enum status similar_describe(struct database *database, struct description *each
 {
     for (size_t i = 0; i < count; i++) {
         TRY(read_one(database, &each[i], arena, err));
-        if (each[i].text.bytes > 0 && each[i].text.data == NULL) {
-            return error_set(err, STATUS_OOM, "out of memory");
-        }
     }
     return STATUS_OK;
 }

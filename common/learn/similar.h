@@ -33,9 +33,9 @@ struct similar_clients {
 };
 
 /* Asks the question `similar`, the one of the table that has no statement of its own; nearest
- * first. Where this is OK, rows_end must follow, and the arena stay until then. INVALID names what
- * is wrong of the question. Errors: the embedder's, Chroma's (that there are no vectors yet is
- * none), the database's. */
+ * first. Where this is OK, rows_end must follow, and the arena, a program's (is_must), stay until
+ * then. INVALID names what is wrong of the question. Errors: the embedder's, Chroma's (that there
+ * are no vectors yet is none), the database's. */
 enum status similar_ask(const struct similar_clients *clients,
                         const struct value with[QUESTION_PARAMETERS_MAX], struct arena *arena,
                         struct rows *rows, struct error *err) MUSTCHECK;
@@ -60,7 +60,7 @@ struct described {
 enum status similar_list(struct database *database, const struct described *behind,
                          struct rows *rows, struct error *err) MUSTCHECK;
 
-/* Reads `count` of them. */
+/* Reads `count` of them; the arena is a program's (is_must). */
 enum status similar_describe(struct database *database, struct description *each, size_t count,
                              struct arena *arena, struct error *err) MUSTCHECK;
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,8 +63,8 @@ struct sqlite {
 };
 
 enum {
-    PATH_BYTES = 4096,
-    OLDEST_VERSION = 3038000, /* 3.38, of which Debian 12 has 3.40 */
+    PATH_BYTES = PATH_MAX + 32, /* with what stands behind it for a log that is kept */
+    OLDEST_VERSION = 3038000,   /* 3.38, of which Debian 12 has 3.40 */
     BUSY_MS = 2000,
     STATEMENTS_MAX = 96,
     PARAMETERS_MAX = 64,
@@ -632,6 +633,11 @@ static enum status sync_path(const char *path, struct error *err)
     return status;
 }
 
+static enum status move_file(const char *from, const char *to, struct error *err)
+{
+    return rename(from, to) == 0 ? STATUS_OK : failed_at(from, err);
+}
+
 /* A log that stays beside another file would be read as that one's. Who still reads the old file
  * reads on. After a crash in between, the same again does the rest. */
 static enum status put_aside(const char *path, struct error *err)
@@ -650,8 +656,8 @@ static enum status put_aside(const char *path, struct error *err)
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         snprintf(from, sizeof from, "%s%s", path, parts[i]);
         snprintf(to, sizeof to, "%s.before-restore%s", path, parts[i]);
-        if (rename(from, to) != 0 && errno != ENOENT) {
-            return failed_at(from, err);
+        if (access(from, F_OK) == 0) {
+            TRY(move_file(from, to, err));
         }
     }
     return STATUS_OK;
@@ -661,14 +667,9 @@ static enum status replace(const char *path, const char *with, struct error *err
 {
     char folder[PATH_BYTES];
 
-    if (strlen(path) + sizeof ".before-restore-wal" > sizeof folder) {
-        return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
-    }
     TRY(sync_path(with, err));
     TRY(put_aside(path, err));
-    if (rename(with, path) != 0) {
-        return failed_at(path, err);
-    }
+    TRY(move_file(with, path, err));
     snprintf(folder, sizeof folder, "%s", path);
     return sync_path(dirname(folder), err);
 }
