@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "fake_server.h"
 #include "learn/questions.h"
+#include "learn/views.h"
 #include "learn_fixture.h"
 #include "ok.h"
 
@@ -199,6 +201,76 @@ Test(learn_server, what_is_marked_while_its_group_is_computed_stays_marked)
     store_close(other);
 }
 
+/* Nor does it wait for it. */
+Test(learn_server, a_group_that_another_computes_is_left_to_it)
+{
+    const struct part first = learn_part("execution", "t1", "j1", DAY);
+    const struct part second = learn_part("execution", "t2", "j2", DAY);
+    struct view_group group = {VIEW_TIER, first.domain, slice_of(""), 20000};
+    struct store *other = NULL;
+    size_t left = 0;
+
+    learn_put(&first);
+    learn_refresh(NOW);
+    OK(store_open(learn_path, STORE_WRITE, &other, &err));
+    OK(database_begin(store_database(other), &err));
+    OK(views_compute(store_database(other), &group, 1, NOW, &err));
+    learn_put(&second);
+    OK(store_refresh(learn_store, NOW, 100, &left, &err));
+    cr_assert_gt(left, 0);
+    cr_assert_eq(learn_number("SELECT sum(executions) FROM tier_performance"), 1);
+    OK(database_commit(store_database(other), &err));
+    store_close(other);
+    learn_refresh(NOW);
+    cr_assert_eq(learn_number("SELECT sum(executions) FROM tier_performance"), 2);
+}
+
+struct put {
+    struct store *store;
+    enum status status;
+    struct error error;
+};
+
+static void *put_one(void *argument)
+{
+    const struct part part = learn_part("outcome", "t", "j2", DAY + 1);
+    struct put *put = argument;
+
+    put->status = store_put(put->store, &part, 1, &put->error);
+    return NULL;
+}
+
+/* Which is there when the put has seen that it is not. */
+Test(learn_server, a_row_that_another_begins_meanwhile_is_put_on_top_of_it)
+{
+    enum { MOST_MS = 60000 };
+    struct put put = {0};
+    struct store *other = NULL;
+    const int64_t until_ms = clock_now_ms() + MOST_MS;
+    pthread_t thread;
+
+    OK(store_open(learn_path, STORE_WRITE, &put.store, &err));
+    OK(store_open(learn_path, STORE_WRITE, &other, &err));
+    OK(database_begin(store_database(other), &err));
+    OK(database_run(store_database(other),
+                    "INSERT INTO executions (domain, task_id, at_ms, incomplete, task_type,"
+                    " model_tier, pool_type, stamps)"
+                    " VALUES ('acme.shop', 't', 1, 0, '', '', '', ''::bytea)",
+                    &err));
+    cr_assert_eq(pthread_create(&thread, NULL, put_one, &put), 0);
+    while (learn_number("SELECT count(*) FROM pg_locks WHERE NOT granted") == 0) {
+        cr_assert_lt(clock_now_ms(), until_ms, "nobody waits for the row");
+        clock_sleep_ms(5);
+    }
+    OK(database_commit(store_database(other), &err));
+    pthread_join(thread, NULL);
+    cr_assert_eq(put.status, STATUS_OK, "%s", put.error.text);
+    cr_assert_eq(learn_number("SELECT at_ms FROM executions"), DAY + 1);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
+    store_close(other);
+    store_close(put.store);
+}
+
 /* ---- a server that dies ---------------------------------------------------------------------- */
 
 struct stream {
@@ -381,12 +453,13 @@ Test(learn_server, a_server_that_only_reads_or_ends_the_connection_takes_nothing
 Test(learn_server, a_text_that_no_server_holds_is_the_parts_fault_and_not_the_servers)
 {
     struct part parts[] = {learn_part("execution", "t1", "j1", DAY),
-                           learn_part("execution", "t2", "j2", DAY)};
+                           learn_part("execution", "t2", "j2", DAY),
+                           learn_part("execution", "t3", "j3", DAY)};
 
     parts[1].body.task_description = (struct slice){"a\0b", 3};
-    cr_assert_eq(store_put(learn_store, parts, 2, &err), STATUS_INVALID, "%s", err.text);
+    cr_assert_eq(store_put(learn_store, parts, 3, &err), STATUS_INVALID, "%s", err.text);
     parts[1].body.task_description = slice_of("a\xff");
-    cr_assert_eq(store_put(learn_store, parts, 2, &err), STATUS_INVALID, "%s", err.text);
+    cr_assert_eq(store_put(learn_store, parts, 3, &err), STATUS_INVALID, "%s", err.text);
     cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 0);
     learn_put(&parts[0]);
     cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
@@ -446,6 +519,9 @@ Test(learn_server, a_version_goes_down_and_up_and_keeps_its_rows)
     store_close(learn_store);
     learn_store = NULL;
     OK(store_migrate(learn_path, &down, &err));
+    cr_assert_eq(store_open(learn_path, STORE_READ, &learn_store, &err), STATUS_INVALID);
+    cr_assert_not_null(strstr(err.text, "\"postgresql://stillhouse"), "%s", err.text);
+    cr_assert_not_null(strstr(err.text, "has version 1, expected "), "%s", err.text);
     OK(store_migrate(learn_path, &up, &err));
     cr_assert_eq(up.from, 1);
     learn_reopen(learn_path);
@@ -540,4 +616,102 @@ Test(learn_server, no_question_reads_the_executions_from_end_to_end)
         }
         OK(rows_end(&rows));
     }
+}
+
+Test(learn_server, a_database_without_a_store_has_nothing_to_read)
+{
+    char where[TEST_POSTGRES_URL];
+    struct store *store = NULL;
+
+    learn_place("fresh", where);
+    cr_assert_eq(store_open(where, STORE_READ, &store, &err), STATUS_NOT_FOUND);
+    cr_assert_not_null(strstr(err.text, "has no schema stillhouse yet"), "%s", err.text);
+}
+
+Test(learn_server, a_commit_of_what_failed_before_is_no_commit)
+{
+    struct database *database = store_database(learn_store);
+
+    OK(database_begin(database, &err));
+    OK(database_run(database, "DELETE FROM meta", &err));
+    cr_assert_eq(database_run(database, "SELECT nothing", &err), STATUS_FAILED);
+    cr_assert_eq(database_commit(database, &err), STATUS_FAILED);
+    cr_assert_not_null(strstr(err.text, "rolled back"), "%s", err.text);
+    cr_assert_gt(learn_number("SELECT count(*) FROM meta"), 0);
+}
+
+/* ---- much at once ---------------------------------------------------------------------------- */
+
+static enum status count_bytes(void *context, size_t set, const struct rows *rows,
+                               struct error *failed)
+{
+    size_t *bytes = context;
+
+    (void)set;
+    (void)failed;
+    *bytes += rows_value(rows, 0).text.bytes;
+    return STATUS_OK;
+}
+
+/* Each side would wait for the other to read. */
+Test(learn_server, questions_and_answers_that_no_socket_holds_pass_each_other)
+{
+    enum { SETS = 256, BYTES = 100000 };
+    static char text[BYTES];
+    static struct value with[SETS];
+    size_t bytes = 0;
+
+    memset(text, 'x', sizeof text);
+    for (size_t i = 0; i < SETS; i++) {
+        with[i] = value_text((struct slice){text, sizeof text});
+    }
+    const struct many many = {.sql = "SELECT $1",
+                              .with = with,
+                              .count = 1,
+                              .sets = SETS,
+                              .take = count_bytes,
+                              .context = &bytes};
+    OK(database_many(store_database(learn_store), &many, NULL, &err));
+    cr_assert_eq(bytes, (size_t)SETS * BYTES);
+}
+
+/* ---- what is no server of ours --------------------------------------------------------------- */
+
+/* AuthenticationOk, ParameterStatus of the version and the encodings, ReadyForQuery. */
+#define GREETING(version)                                                                          \
+    SEND_BYTES("R\0\0\0\x08\0\0\0\0"                                                               \
+               "S\0\0\0\x19server_version\0" version "\0"                                          \
+               "S\0\0\0\x19server_encoding\0UTF8\0"                                                \
+               "S\0\0\0\x19"                                                                       \
+               "client_encoding\0UTF8\0"                                                           \
+               "Z\0\0\0\x05I",                                                                     \
+               9 + 3 * 26 + 6)
+
+static void refuses_server(const struct fake_step *script, enum status expected, const char *words)
+{
+    struct fake_server *server = fake_server_start(script);
+    char where[200];
+
+    snprintf(where, sizeof where,
+             "postgresql://me:s3cret@127.0.0.1:%d/x?sslmode=disable&gssencmode=disable",
+             fake_server_port(server));
+    refuses(where, expected, words);
+    const char *fault = fake_server_stop(server);
+    cr_assert_null(fault, "%s", fault);
+}
+
+Test(learn_server, a_server_that_is_too_old_is_named_with_what_is_expected)
+{
+    static const struct fake_step script[] = {EXPECT("stillhouse"), GREETING("12.22"), END};
+
+    refuses_server(script, STATUS_INVALID, "is PostgreSQL 12, expected 13 or later");
+}
+
+Test(learn_server, a_server_that_says_what_no_server_says_is_left)
+{
+    static const struct fake_step script[] = {EXPECT("stillhouse"), GREETING("16.10"),
+                                              EXPECT("search_path"),
+                                              SEND("HTTP/1.1 400 Bad Request\r\n\r\n"), END};
+
+    refuses_server(script, STATUS_UNREACHABLE, "synchronization");
 }

@@ -293,6 +293,28 @@ Test(recorder, a_file_that_is_deleted_under_the_process_takes_nothing_with_it)
     end_recorder(pid, SIGTERM);
 }
 
+/* As where Redis is away when its worker ends. */
+Test(recorder, a_lease_that_cannot_be_given_back_ends_by_itself)
+{
+    const struct owner one = {"sh", "history", "one", false};
+    const struct owner two = {"sh", "history", "two", false};
+    struct redis_url nowhere;
+    char url[60];
+
+    OK(owner_claim(conn, &one, &err));
+    snprintf(url, sizeof url, "redis://127.0.0.1:%d", test_free_port());
+    OK(redis_url_parse(url, &nowhere, &err));
+    struct redis_conn *away = redis_conn_new(&nowhere, (struct redis_timeouts){500, 500});
+    owner_release(away, &one);
+    redis_conn_free(away);
+    cr_assert_eq(owner_claim(conn, &two, &err), STATUS_UNAVAILABLE);
+    cr_assert_not_null(strstr(err.text, "\"one\" writes"), "%s", err.text);
+    const int64_t left_ms = atoll(ask("PTTL", "sh:lease:learn", NULL));
+    cr_assert(left_ms > 0 && left_ms <= OWNER_LEASE_MS, "%lld ms", (long long)left_ms);
+    owner_release(conn, &one);
+    OK(owner_claim(conn, &two, &err));
+}
+
 /* As on another machine with a copy of the file. */
 Test(recorder, while_another_worker_has_the_lease_nothing_is_written)
 {

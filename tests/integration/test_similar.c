@@ -163,6 +163,12 @@ Test(similar, a_record_becomes_a_row_and_a_vector_and_is_found_by_what_it_was_ab
     cr_assert_not_null(strstr(found, "\"task_description\":\"The shopping cart is empty after a "
                                      "login\"}"));
     cr_assert_null(strstr(found, "t-none"));
+    char *of_the_beginning = strdup(found);
+    setenv("STILLHOUSE_EMBED_MAX_CHARS", "25", 1);
+    found = similar_to("cart is empty after login, and the invoice is in the customer's language");
+    cr_assert_str_eq(found, of_the_beginning, "no more of it is embedded");
+    unsetenv("STILLHOUSE_EMBED_MAX_CHARS");
+    free(of_the_beginning);
 
     const char *const csv[] = {"similar", "--domain", "acme.shop", "--task", "slow search",
                                "--limit", "1",        "--csv",     NULL};

@@ -176,3 +176,81 @@ Test(bodies_scan, an_error_text_is_not_needed)
 {
     cr_assert_eq(mp_check("\xc1", 1, NULL, NULL), STATUS_INVALID);
 }
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+Test(bodies_scan, bytes_that_nobody_checked_are_read_to_their_end_and_no_further)
+{
+    struct mp_value value;
+
+    for (size_t bytes = 0; bytes < sizeof all_kinds; bytes++) {
+        unsigned char *exact = malloc(bytes > 0 ? bytes : 1); /* for a sanitizer, as above */
+        size_t read = 0;
+        cr_assert_not_null(exact);
+        memcpy(exact, all_kinds, bytes);
+        struct mp_cursor whole = {exact, exact + bytes, NULL};
+        cr_assert_eq(mp_next(&whole, &value), bytes == sizeof all_kinds - 1, "%zu bytes", bytes);
+        struct mp_cursor inside = {exact + (bytes > 0), exact + bytes, NULL};
+        while (mp_next(&inside, &value)) {
+            read++;
+        }
+        cr_assert_eq(value.type, MP_NONE);
+        cr_assert(read == 14 ? bytes == sizeof all_kinds - 1 : read < 14, "%zu of %zu bytes", read,
+                  bytes);
+        free(exact);
+    }
+    static const unsigned char never[] = {0xc1};
+    struct mp_cursor cursor = {never, never + 1, NULL};
+    cr_assert_not(mp_next(&cursor, &value));
+}
+
+Test(bodies_scan, a_number_is_the_same_in_every_width)
+{
+    static const struct {
+        const char *data;
+        size_t bytes;
+        int64_t number;
+    } numbers[] = {
+        {BYTES("\xfe"), -2},
+        {BYTES("\xd0\xfe"), -2},
+        {BYTES("\xd1\xff\xfe"), -2},
+        {BYTES("\xd2\xff\xff\xff\xfe"), -2},
+        {BYTES("\xd3\xff\xff\xff\xff\xff\xff\xff\xfe"), -2},
+        {BYTES("\x05"), 5},
+        {BYTES("\xcc\x05"), 5},
+        {BYTES("\xd0\x05"), 5},
+        {BYTES("\xd1\x00\x05"), 5},
+        {BYTES("\xd2\x00\x00\x00\x05"), 5},
+    };
+
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        struct mp_document document;
+        int64_t number = 0;
+        cr_assert_eq(mp_check(numbers[i].data, numbers[i].bytes, &document, NULL), STATUS_OK);
+        cr_assert(mp_integer(&document.root, &number));
+        cr_assert_eq(number, numbers[i].number, "%zu: %lld", i, (long long)number);
+    }
+}
+
+/* The ends of the first ones are known, the others are walked. */
+Test(bodies_scan, of_more_containers_than_are_kept_each_is_stepped_over_as_a_whole)
+{
+    enum { MANY = 3 * MP_ENDS, EACH = 4 };
+    static unsigned char body[3 + MANY * EACH];
+    struct mp_document document;
+    struct mp_value value;
+    uint32_t count = 0;
+
+    memcpy(body, "\xdc\x01\x80", 3);
+    for (size_t i = 0; i < MANY; i++) {
+        memcpy(body + 3 + i * EACH, "\x92\x01\x91\x02", EACH);
+    }
+    cr_assert_eq(MANY, 0x180);
+    cr_assert_eq(mp_check(body, sizeof body, &document, NULL), STATUS_OK);
+    for (struct mp_cursor at = mp_inside(&document.root); mp_next(&at, &value); count++) {
+        cr_assert_eq(value.type, MP_ARRAY);
+        cr_assert_eq(value.count, 2);
+        cr_assert_eq(value.bytes.bytes, EACH - 1);
+    }
+    cr_assert_eq(count, MANY);
+}

@@ -1,6 +1,7 @@
 /* What a table of fields can say and no kind of today does: a word that decides which fields belong
  * to a body, and fields that nobody named. */
 #include "bodies_support.h"
+#include "jobs/values.h"
 
 struct event {
     struct slice kind;
@@ -159,4 +160,39 @@ Test(bodies_shapes, sixty_five_unknown_fields_are_too_many_and_named_leniently)
     cr_assert_eq(out.metadata.count, 65);
     cr_assert(slice_is(out.metadata.dropped, "x64"));
     strbuf_free(&json);
+}
+
+Test(bodies_shapes, what_an_echo_carries_is_written_as_it_came)
+{
+    static const char carried[] = "\x93\x01\xa1x\xc0";
+    const struct echo_body echo = {.text = {carried, sizeof carried - 1}};
+    struct strbuf out = {0};
+    struct echo_body again;
+    struct error err = {0};
+
+    bodies_encode_echo(&echo, &out);
+    for (int lenient = 0; lenient < 2; lenient++) {
+        cr_assert_eq((lenient ? bodies_accept_echo : bodies_decode_echo)(out.data, out.bytes,
+                                                                         &arena, &again, &err),
+                     STATUS_OK, "%s", err.text);
+        cr_assert_eq(again.text.bytes, sizeof carried - 1);
+        cr_assert_eq(memcmp(again.text.data, carried, sizeof carried - 1), 0);
+    }
+    cr_assert_str_eq(kind_words(job_kinds[KIND_echo].shape), "", "an echo has no word");
+    strbuf_free(&out);
+}
+
+Test(bodies_shapes, only_a_maps_members_become_members)
+{
+    struct strbuf out = {0};
+    struct json_writer json = {.out = &out};
+    struct error err = {0};
+
+    cr_assert_eq(values_members_to_json("\x91\x01", 2, &json, &err), STATUS_INVALID);
+    cr_assert_str_eq(err.text, "expected a map, found an array");
+    cr_assert_eq(values_members_to_json("\xc1", 1, &json, &err), STATUS_INVALID);
+    cr_assert_eq(out.bytes, 0);
+    cr_assert_eq(values_members_to_json("\x81\xa1x\x01", 4, &json, &err), STATUS_OK);
+    cr_assert_str_eq(out.data, "\"x\":1");
+    strbuf_free(&out);
 }

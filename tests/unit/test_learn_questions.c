@@ -290,6 +290,16 @@ Test(learn_questions, csv_doubles_quotes_and_leaves_out_what_is_not_known)
     strbuf_free(&out);
 }
 
+Test(learn_questions, metadata_is_json_in_json)
+{
+    struct part part = learn_part("execution", "t", "j", DAY);
+    struct meta_pair pair = {slice_of("say \"it\""), {.type = META_INT, .integer = 7}};
+
+    part.body.metadata = (struct metadata){&pair, 1, {NULL, 0}};
+    learn_put(&part);
+    holds(answer("task", "acme.shop", "t"), "\"metadata\":{\"say \\\"it\\\"\":7}}");
+}
+
 Test(learn_questions, what_is_missing_or_no_number_is_named)
 {
     const struct store_question *question = question_find(slice_of("tiers"));

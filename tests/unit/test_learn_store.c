@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "learn/columns.h"
@@ -273,6 +275,17 @@ static int64_t file_bytes(void)
 
     OK(store_look(learn_store, &state, &err));
     return state.bytes;
+}
+
+Test(learn_file, above_its_bytes_a_store_without_executions_loses_its_pools)
+{
+    struct store_expired expired;
+
+    put_pool("first", DAY);
+    put_pool("second", DAY + 1);
+    OK(store_expire(learn_store, 0, 1, 1, &expired, &err));
+    cr_assert_eq(expired.pools, 1);
+    cr_assert_eq(learn_number("SELECT pool_id = 'second' FROM pools"), 1, "the oldest goes first");
 }
 
 Test(learn_file, above_its_bytes_a_store_loses_its_oldest_and_the_file_shrinks)
@@ -655,6 +668,55 @@ Test(learn_file, a_copy_takes_the_place_of_what_is_damaged_or_lost_but_of_nobody
     cr_assert_eq(store_backup(learn_store, "", &err), STATUS_INVALID);
 }
 
+/* Nothing is lost where one file cannot take another's place. */
+Test(learn_file, a_copy_that_cannot_take_its_place_says_which_file_is_in_the_way)
+{
+    const struct part part = learn_part("execution", "t", "j", DAY);
+    char copy[300];
+    char aside[300];
+    char log[300];
+
+    snprintf(copy, sizeof copy, "%s/copy.db", learn_folder);
+    snprintf(aside, sizeof aside, "%s.before-restore", learn_path);
+    learn_put(&part);
+    OK(store_backup(learn_store, copy, &err));
+    store_close(learn_store);
+    learn_store = NULL;
+    cr_assert_eq(mkdir(aside, 0700), 0);
+    cr_assert_eq(store_restore(learn_path, copy, &err), STATUS_FAILED);
+    cr_assert_not_null(strstr(err.text, aside), "%s", err.text);
+    cr_assert_eq(rmdir(aside), 0);
+    learn_reopen(learn_path);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
+    store_close(learn_store);
+    learn_store = NULL;
+
+    snprintf(log, sizeof log, "%s-wal", learn_path);
+    snprintf(aside, sizeof aside, "%s.before-restore-wal", learn_path);
+    cr_assert_eq(rename(learn_path, log), 0); /* a log whose file is lost */
+    cr_assert_eq(mkdir(aside, 0700), 0);
+    cr_assert_eq(store_restore(learn_path, copy, &err), STATUS_FAILED);
+    cr_assert_not_null(strstr(err.text, log), "%s", err.text);
+    cr_assert_eq(rmdir(aside), 0);
+    OK(store_restore(learn_path, copy, &err));
+    learn_reopen(learn_path);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
+}
+
+Test(learn_file, an_empty_file_is_no_copy)
+{
+    char copy[300];
+
+    snprintf(copy, sizeof copy, "%s/copy.db", learn_folder);
+    fclose(fopen(copy, "w"));
+    store_close(learn_store);
+    learn_store = NULL;
+    cr_assert_eq(store_restore(learn_path, copy, &err), STATUS_INVALID);
+    cr_assert_not_null(strstr(err.text, "the file is empty"), "%s", err.text);
+    learn_reopen(learn_path);
+    check_is_whole();
+}
+
 static void read_file(const char *name, char *bytes, size_t size)
 {
     FILE *file = fopen(name, "rb");
@@ -730,6 +792,74 @@ Test(learn_file, another_programs_database_is_refused_and_not_a_byte_of_it_is_ch
     cr_assert_arr_eq(before, after, BYTES);
 }
 
+static void refuses_place(const char *path, enum status expected, const char *words)
+{
+    struct store *other = NULL;
+
+    err = (struct error){0};
+    cr_assert_eq(store_open(path, STORE_WRITE, &other, &err), expected, "%.80s: %s", path,
+                 err.text);
+    cr_assert_not_null(strstr(err.text, words), "%s", err.text);
+}
+
+Test(learn_file, a_place_where_no_file_can_be_says_why)
+{
+    static char path[5000];
+    char lock[300];
+
+    memset(path, 'x', sizeof path - 1);
+    refuses_place(path, STATUS_INVALID, "too long");
+    snprintf(path, sizeof path, "%s/none/learn.db", learn_folder);
+    refuses_place(path, STATUS_FAILED, "learn.db.lock\": No such file");
+    snprintf(path, sizeof path, "%s/full.db", learn_folder);
+    snprintf(lock, sizeof lock, "%s.lock", path);
+    cr_assert_eq(symlink("/dev/full", lock), 0); /* where the process cannot be noted */
+    refuses_place(path, STATUS_FAILED, "full.db.lock\": ");
+    cr_assert_eq(access(path, F_OK), -1);
+    cr_assert_eq(chdir(learn_folder), 0);
+    refuses_place(":memory:", STATUS_UNAVAILABLE, "\":memory:\": No such file");
+}
+
+Test(learn_file, a_file_that_is_damaged_is_found_by_reading_all_of_it)
+{
+    const struct part part = learn_part("execution", "t", "j", DAY);
+    struct store_checked checked;
+
+    learn_put(&part);
+    learn_run("PRAGMA writable_schema = ON;"
+              "UPDATE sqlite_master SET sql = replace(sql, ' repo TEXT,', ' repo TEXT NOT NULL,')"
+              " WHERE name = 'executions'; PRAGMA writable_schema = OFF");
+    learn_reopen(learn_path);
+    cr_assert_eq(store_check(learn_store, DAY, &checked, &err), STATUS_INVALID);
+    cr_assert_not_null(strstr(err.text, "is damaged: NULL value in executions.repo"), "%s",
+                       err.text);
+}
+
+/* Of a statement's parameters the library counts those that it has not seen before. */
+Test(learn_file, a_statement_whose_parameters_are_not_counted_from_one_is_refused)
+{
+    const struct value with[] = {value_integer(1)};
+
+    cr_assert_eq(database_do(store_database(learn_store), "SELECT $2", with, 1, NULL, &err),
+                 STATUS_FAILED);
+    cr_assert_not_null(strstr(err.text, "is no $1..$1"), "%s", err.text);
+}
+
+Test(learn_file, a_text_that_no_file_holds_is_the_parts_fault)
+{
+    enum { MOST = 1000000001 }; /* the library takes a billion, and reads no longer one */
+    struct part part = learn_part("execution", "t", "j", DAY);
+    void *text = mmap(NULL, MOST, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    cr_assert_neq(text, MAP_FAILED);
+    part.body.model = (struct slice){text, MOST};
+    cr_assert_eq(store_put(learn_store, &part, 1, &err), STATUS_INVALID, "%s", err.text);
+    part.body.model = slice_of("m");
+    learn_put(&part);
+    cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
+    munmap(text, MOST);
+}
+
 /* ---- what both kinds of stores say alike ------------------------------------------------------
  */
 
@@ -770,4 +900,68 @@ Test(learn_store, another_history_behind_an_open_store_takes_nothing)
     learn_reopen(learn_path);
     learn_put(&part);
     cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 1);
+}
+
+Test(learn_store, what_a_rule_of_the_schema_refuses_is_the_values_fault)
+{
+    const struct value with[] = {value_str("version"), value_str("1")};
+
+    cr_assert_eq(database_do(store_database(learn_store),
+                             "INSERT INTO meta (key, value) VALUES ($1, $2)", with, 2, NULL, &err),
+                 STATUS_INVALID, "%s", err.text);
+}
+
+Test(learn_store, a_statement_is_asked_once_at_a_time_and_with_all_its_values)
+{
+    static const char sql[] = "SELECT $1 + 1";
+    const struct value with[] = {value_integer(1), value_integer(2)};
+    struct database *database = store_database(learn_store);
+    struct rows rows;
+    struct rows more;
+
+    OK(database_ask(database, sql, with, 1, &rows, &err));
+    cr_assert_eq(database_ask(database, sql, with, 1, &more, &err), STATUS_FAILED);
+    cr_assert_not_null(strstr(err.text, "being asked already"), "%s", err.text);
+    cr_assert_eq(rows_next(&rows, &err), ROWS_ONE);
+    cr_assert_eq(rows_value(&rows, 0).integer, 2);
+    OK(rows_end(&rows));
+    cr_assert_eq(database_ask(database, sql, with, 2, &more, &err), STATUS_FAILED);
+    cr_assert_not_null(strstr(err.text, "too few or many"), "%s", err.text);
+    OK(database_do(database, sql, with, 1, NULL, &err));
+}
+
+Test(learn_store, of_statements_there_is_a_bound)
+{
+    enum { MANY = 200 };
+    static char sql[MANY][24]; /* each is known by its address */
+    enum status status = STATUS_OK;
+
+    for (int i = 0; i < MANY && status == STATUS_OK; i++) {
+        snprintf(sql[i], sizeof sql[i], "SELECT %d", i);
+        status = database_do(store_database(learn_store), sql[i], NULL, 0, NULL, &err);
+    }
+    cr_assert_eq(status, STATUS_FAILED);
+    cr_assert_not_null(strstr(err.text, " statements"), "%s", err.text);
+    OK(database_do(store_database(learn_store), sql[0], NULL, 0, NULL, &err));
+}
+
+static struct strbuf listed;
+
+static void take_line(struct strbuf *line)
+{
+    strbuf_append(&listed, line->data, line->bytes);
+    strbuf_reset(line);
+}
+
+Test(learn_store, what_is_listed_as_parts_has_its_metadata_as_json)
+{
+    struct meta_pair pair = {slice_of("say \"it\""), {.type = META_INT, .integer = 7}};
+    struct part part = learn_part("execution", "t", "j", DAY);
+
+    part.body.metadata = (struct metadata){&pair, 1, {NULL, 0}};
+    learn_put(&part);
+    OK(store_list_parts(learn_store, 0, take_line, &err));
+    cr_assert_not_null(strstr(listed.data, ",\"metadata\":{\"say \\\"it\\\"\":7}}\n"), "%s",
+                       listed.data);
+    strbuf_free(&listed);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "learn/schema.h"
@@ -202,6 +203,31 @@ Test(learn_versions, a_trial_tells_the_steps_and_changes_nothing)
     cr_assert_eq(up.copy[0], '\0');
     strbuf_free(&before);
     strbuf_free(&after);
+}
+
+/* Than which a copy's name would be longer than it can be told. */
+Test(learn_versions, a_step_down_from_a_path_that_leaves_no_room_for_its_copys_name_is_not_taken)
+{
+    struct store_migration down = {.to = 1};
+    char folder[600];
+    char path[700];
+    int used = snprintf(folder, sizeof folder, "%s", learn_folder);
+
+    store_close(learn_store);
+    learn_store = NULL;
+    for (int i = 0; i < 2; i++) {
+        used += snprintf(folder + used, sizeof folder - (size_t)used, "/%0200d", 0);
+        cr_assert_eq(mkdir(folder, 0700), 0);
+    }
+    snprintf(path, sizeof path, "%s/%0*d", folder,
+             (int)(sizeof down.copy - sizeof ".version-") - used - 1, 0);
+    learn_reopen(path);
+    store_close(learn_store);
+    learn_store = NULL;
+    cr_assert_eq(store_migrate(path, &down, &err), STATUS_INVALID);
+    cr_assert_not_null(strstr(err.text, "too long"), "%s", err.text);
+    learn_reopen(path);
+    is_whole();
 }
 
 /* A step that fails half way leaves the version that was, whole. */

@@ -72,6 +72,8 @@ static const struct lie {
      "25"},
     {"UPDATE tier_performance SET duration_p95 = 94.5 WHERE model_tier = 'large'",
      "has duration_p95 94.5, its executions make 9"},
+    {"UPDATE tier_performance SET duration_p95 = NULL WHERE model_tier = 'large'",
+     "has duration_p95 nothing, its executions make 9"},
     {"DELETE FROM tier_performance WHERE model_tier = 'small'",
      "tier_performance (\"acme\", \"fix\", 20000, \"small\") is missing"},
     {"INSERT INTO tier_performance SELECT domain, 'nothing', day, model_tier, 1, 1, 1, 0, 0, 0, 0,"
