@@ -301,10 +301,6 @@ Test(answers, a_connection_that_the_server_ended_meanwhile_is_no_answer)
                       " WHERE application_name = 'stillhouse'",
                       NULL, 0);
     ANSWERS(200, "/learn/stats", "\"executions\":0");
-    test_postgres_kill(&server);
-    ANSWERS(503, "/learn/stats", "postgresql://stillhouse");
-    test_postgres_restart(&server);
-    ANSWERS(200, "/learn/stats", "\"executions\":0");
     test_postgres_stop(&server);
 }
 
