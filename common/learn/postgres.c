@@ -411,16 +411,24 @@ static enum status end(struct rows *rows, int64_t *changed)
 
 /* ---- statements ------------------------------------------------------------------------------ */
 
+/* strbuf_free, where this is OK. */
+static enum status translate(const char *sql, struct strbuf *text, struct error *err)
+{
+    words_translate(sql, text);
+    if (strbuf_ok(text)) {
+        return STATUS_OK;
+    }
+    strbuf_free(text);
+    return error_set(err, STATUS_OOM, "out of memory");
+}
+
 static enum status run(struct database *database, const char *sql, struct error *err)
 {
     struct server *server = server_of(database);
     struct strbuf text = {0};
 
     TRY(gather(server, err));
-    words_translate(sql, &text);
-    if (!strbuf_ok(&text)) {
-        return error_set(err, STATUS_OOM, "out of memory");
-    }
+    TRY(translate(sql, &text, err));
     const int sent = pq.PQsendQuery(server->conn, text.data);
     strbuf_free(&text);
     return sent == 0 ? lost(server, err) : finish_and_forget(server, err);
@@ -454,10 +462,7 @@ static enum status make_statement(struct server *server, struct statement *state
     for (size_t i = 0; i < count; i++) {
         statement->types[i] = wire_type_of(&with[i]);
     }
-    words_translate(statement->sql, &text);
-    if (!strbuf_ok(&text)) {
-        return error_set(err, STATUS_OOM, "out of memory");
-    }
+    TRY(translate(statement->sql, &text, err));
     snprintf(statement->name, sizeof statement->name, "s%zu_%s", server->count, server->mark);
     const int sent =
         pq.PQsendPrepare(server->conn, statement->name, text.data, (int)count, statement->types);
