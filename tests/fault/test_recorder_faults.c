@@ -119,7 +119,7 @@ Test(recorder_faults, who_comes_after_a_recorder_that_was_killed_parks_nothing_f
  * a recorder that began 7 s ago has no patience any more. */
 Test(recorder_faults, a_claim_that_took_long_parks_nothing)
 {
-    enum { BEFORE_MS = 7300, SLOW_MS = 2600, PUSHES = 60, EVERY_MS = 50 };
+    enum { BEFORE_MS = 7300, SLOW_MS = 2200, PUSHES = 60, EVERY_MS = 50 };
     redisReply *reply = NULL;
     int port = 0;
     const pid_t pid = start_recorder("one", store_path, &port);
