@@ -579,41 +579,6 @@ static enum status shrink(struct database *database, struct error *err)
     return run(database, "PRAGMA incremental_vacuum(2000)", err);
 }
 
-/* The file is made here, so that what is deleted after a failure is ours. To ":memory:" the library
- * copies too, and nobody will see it again: then the file stays empty. */
-static enum status copy(struct database *database, const char *to, struct error *err)
-{
-    const struct value with = value_str(to);
-    struct stat made;
-
-    const int fd = open(to, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
-    if (fd < 0) {
-        return errno == EEXIST
-                   ? error_set(err, STATUS_FAILED, "\"%s\": a file is there already", to)
-                   : error_set(err, STATUS_INVALID, "\"%s\": expected the path of a file: %s", to,
-                               strerror(errno));
-    }
-    close(fd);
-    enum status status = database_do(database, "VACUUM INTO $1", &with, 1, NULL, err);
-    if (status == STATUS_OK && (stat(to, &made) != 0 || made.st_size == 0)) {
-        status = error_set(err, STATUS_INVALID, "\"%s\": expected the path of a file", to);
-    }
-    if (status != STATUS_OK) {
-        unlink(to);
-    }
-    return status;
-}
-
-static enum status keep(struct database *database, int version, bool is_trial,
-                        char kept[DATABASE_KEPT_BYTES], struct error *err)
-{
-    if (snprintf(kept, DATABASE_KEPT_BYTES, "%s.version-%d", file_of(database)->path, version) >=
-        DATABASE_KEPT_BYTES) {
-        return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
-    }
-    return is_trial ? STATUS_OK : copy(database, kept, err);
-}
-
 /* ---- one file in the place of another -------------------------------------------------------- */
 
 static enum status failed_at(const char *path, struct error *err)
@@ -663,15 +628,76 @@ static enum status put_aside(const char *path, struct error *err)
     return STATUS_OK;
 }
 
-static enum status replace(const char *path, const char *with, struct error *err)
+/* In one step, and synced. */
+static enum status move_in(const char *from, const char *to, struct error *err)
 {
     char folder[PATH_BYTES];
 
+    TRY(sync_path(from, err));
+    TRY(move_file(from, to, err));
+    snprintf(folder, sizeof folder, "%s", to);
+    return sync_path(dirname(folder), err);
+}
+
+static enum status replace(const char *path, const char *with, struct error *err)
+{
     TRY(sync_path(with, err));
     TRY(put_aside(path, err));
-    TRY(move_file(with, path, err));
-    snprintf(folder, sizeof folder, "%s", path);
-    return sync_path(dirname(folder), err);
+    return move_in(with, path, err);
+}
+
+/* ---- copies ---------------------------------------------------------------------------------- */
+
+/* Whether the file that was made is still the one of that name. */
+static bool is_still(int fd, const char *path)
+{
+    struct stat made;
+    struct stat there;
+
+    return fstat(fd, &made) == 0 && stat(path, &there) == 0 && made.st_dev == there.st_dev &&
+           made.st_ino == there.st_ino && made.st_size > 0;
+}
+
+/* Under the name that it is to have there is never a part of one. What somebody who was killed left
+ * of another is taken away. */
+static enum status copy(struct database *database, const char *to, struct error *err)
+{
+    char part[PATH_BYTES];
+
+    snprintf(part, sizeof part, "%s.part", to);
+    if (access(to, F_OK) == 0) {
+        return error_set(err, STATUS_FAILED, "\"%s\": a file is there already", to);
+    }
+    if (to[0] == '\0' || strcmp(to, ":memory:") == 0) { /* nobody could open it by that name */
+        return error_set(err, STATUS_INVALID, "\"%s\": expected the path of a file", to);
+    }
+    unlink(part);
+    const int fd = open(part, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        return error_set(err, STATUS_INVALID, "\"%s\": expected the path of a file: %s", to,
+                         strerror(errno));
+    }
+    const struct value with = value_str(part);
+    enum status status = database_do(database, "VACUUM INTO $1", &with, 1, NULL, err);
+    if (status == STATUS_OK && !is_still(fd, part)) {
+        status = error_set(err, STATUS_FAILED, "\"%s\": another copy is being made there", to);
+    }
+    status = status == STATUS_OK ? move_in(part, to, err) : status;
+    if (status != STATUS_OK) {
+        unlink(part);
+    }
+    close(fd);
+    return status;
+}
+
+static enum status keep(struct database *database, int version, bool is_trial,
+                        char kept[DATABASE_KEPT_BYTES], struct error *err)
+{
+    if (snprintf(kept, DATABASE_KEPT_BYTES, "%s.version-%d", file_of(database)->path, version) >=
+        DATABASE_KEPT_BYTES) {
+        return error_set(err, STATUS_INVALID, "the path of the learning store is too long");
+    }
+    return is_trial ? STATUS_OK : copy(database, kept, err);
 }
 
 const struct driver driver_sqlite = {

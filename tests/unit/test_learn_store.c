@@ -1,6 +1,7 @@
 /* The learning store on a file of its own: what is put comes out, in whatever order it came. */
 #include <cJSON.h>
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -579,8 +580,11 @@ Test(learn_file, a_copy_is_put_back_and_what_stood_there_is_kept)
 
     learn_put(&first);
     snprintf(copy, sizeof copy, "%s/copy.db", learn_folder);
-    snprintf(old, sizeof old, "%s.before-restore", learn_path);
+    snprintf(old, sizeof old, "%s.part", copy);
+    cr_assert_eq(close(open(old, O_CREAT | O_WRONLY, 0600)), 0); /* of who was killed */
     OK(store_backup(learn_store, copy, &err));
+    cr_assert_eq(access(old, F_OK), -1);
+    snprintf(old, sizeof old, "%s.before-restore", learn_path);
     cr_assert_eq(store_backup(learn_store, copy, &err), STATUS_FAILED);
     learn_put(&second);
     cr_assert_eq(store_restore(learn_path, copy, &err), STATUS_UNAVAILABLE);
