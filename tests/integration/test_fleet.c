@@ -779,6 +779,45 @@ Test(fleet, a_distill_job_that_waited_in_vain_leaves_its_outcome_before_it_is_de
     arena_free(&arena);
 }
 
+/* Whichever end it is: with the outcome it comes once Redis takes it. */
+Test(fleet, while_redis_takes_no_outcome_no_distill_job_ends)
+{
+    static const char *const maxmemory[] = {"1mb", "0"};
+    const int64_t past_ms = clock_unix_ms() - 60000;
+    struct arena arena = {0};
+    struct record_body outcome;
+    struct error err = {0};
+    redisReply *reply = NULL;
+    char options[64];
+    char large[1500];
+
+    settings.record_distill = true;
+    settings.max_body_bytes = 1000;
+    memset(large, 'x', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    snprintf(options, sizeof options, "deadline_ms=%lld", (long long)past_ms);
+    push_distill("legal", "late", "a prompt", "a result", 0.5, options);
+    push_distill("legal", "large", "a prompt", large, 0.5, "");
+    push_outcome("failed", false, 0);
+    for (size_t i = 0; i < 2; i++) {
+        cr_assert_eq(redis_commandf(conn, &reply, &err, "CONFIG SET maxmemory %s", maxmemory[i]),
+                     STATUS_OK, "%s", err.text);
+        redis_reply_free(reply);
+        if (i == 0) {
+            start_fleet();
+            wait_for("distill", "parked", 3);
+            cr_assert_eq(counter_of("distill", "expired") + counter_of("distill", "buried"), 0);
+        }
+    }
+    wait_for("distill", "expired", 1);
+    wait_for("distill", "buried", 1);
+    wait_for("distill", "done", 1);
+    read_outcome("late.o", &arena, &outcome);
+    read_outcome("large.o", &arena, &outcome);
+    read_outcome("failed.o", &arena, &outcome);
+    arena_free(&arena);
+}
+
 Test(fleet, a_full_queue_of_records_costs_outcomes_and_no_lesson)
 {
     settings.record_distill = true;

@@ -3,7 +3,6 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "base/text.h"
-#include "context/asking.h"
 #include "queue/enqueue.h"
 #include "queue/take.h"
 #include "rules/metadata.h"
@@ -75,7 +74,7 @@ static void leave_some(struct context *ctx, const struct queue *queue,
     const struct queue_items given = {queue, ctx->settings->max_backlog, items, count};
     if (queue_enqueue(context_redis(ctx), &given, answers, &err) != STATUS_OK) {
         for (size_t i = 0; i < count; i++) {
-            asking_judge_failure(outcomes[i].task, OPERATION_REDIS, &err);
+            task_take_back(outcomes[i].task, OPERATION_REDIS, &err);
         }
         return;
     }

@@ -77,6 +77,10 @@ void task_judge_failure(struct task *task, const struct failure *failure);
  */
 void task_hold_back(struct task *task, enum operation operation, int64_t wait_ms, const char *text);
 
+/* Takes an end back that cannot be prepared, whichever it was: PARK for `operation`, which failed.
+ */
+void task_take_back(struct task *task, enum operation operation, const struct error *err);
+
 /* The task ends as `fate` does: another job writes the same document in its place. */
 void task_share_fate(struct task *task, const struct task *fate);
 
