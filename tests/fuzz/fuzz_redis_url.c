@@ -21,10 +21,10 @@ static void must(bool condition)
 /* Where a password is also a part of what may be shown, nobody can tell. */
 static bool is_elsewhere(const struct redis_url *url, const char *secret)
 {
-    bool found =
-        strstr("redis+sentinel://:***@?sentinel_user=***&sentinel_password=***", secret) != NULL ||
-        strstr(url->host, secret) != NULL || strstr(url->path, secret) != NULL ||
-        strstr(url->user, secret) != NULL || strstr(url->master, secret) != NULL;
+    bool found = strstr("unix:rediss+sentinel://:***@?sentinel_user=***&sentinel_password=***",
+                        secret) != NULL ||
+                 strstr(url->host, secret) != NULL || strstr(url->path, secret) != NULL ||
+                 strstr(url->user, secret) != NULL || strstr(url->master, secret) != NULL;
     char described[320];
 
     for (size_t i = 0; i < url->sentinel_count; i++) {
