@@ -853,13 +853,14 @@ static enum status try_locks(struct database *database, const int64_t *keys, siz
     struct value with[AT_ONCE];
 
     for (size_t from = 0; from < count; from += AT_ONCE) {
+        bool *got_here = got + from;
         const struct many many = {
             .sql = "SELECT pg_try_advisory_xact_lock($1)",
             .with = with,
             .count = 1,
             .sets = count - from < AT_ONCE ? count - from : AT_ONCE,
             .take = take_lock,
-            .context = got + from,
+            .context = got_here,
         };
         for (size_t i = 0; i < many.sets; i++) {
             with[i] = value_integer(keys[from + i] ^ LOCK_SPACE);
