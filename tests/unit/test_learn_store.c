@@ -3,7 +3,9 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "learn/columns.h"
 #include "learn/schema.h"
 #include "learn_fixture.h"
@@ -752,6 +755,49 @@ Test(learn_file, a_log_that_is_deleted_takes_nothing_with_it)
     learn_reopen(learn_path);
     cr_assert_eq(learn_number("SELECT count(*) FROM executions"), 2);
     check_is_whole();
+}
+
+struct taker {
+    char part[320];
+    atomic_bool ends;
+};
+
+/* As another does who makes a copy of the same name. */
+static void *take_away(void *argument)
+{
+    struct taker *taker = argument;
+
+    while (!atomic_load(&taker->ends)) {
+        unlink(taker->part);
+    }
+    return NULL;
+}
+
+Test(learn_file, of_two_copies_of_one_name_none_stands_half_made)
+{
+    const int64_t until_ms = clock_now_ms() + 10000;
+    struct taker taker = {.ends = false};
+    pthread_t thread;
+    char copy[300];
+    enum status status = STATUS_OK;
+
+    snprintf(copy, sizeof copy, "%s/copy.db", learn_folder);
+    snprintf(taker.part, sizeof taker.part, "%s.part", copy);
+    cr_assert_eq(pthread_create(&thread, NULL, take_away, &taker), 0);
+    while (strstr(err.text, "another copy is being made") == NULL && clock_now_ms() < until_ms) {
+        unlink(copy);
+        status = store_backup(learn_store, copy, &err); /* the library may see it first */
+        cr_assert(status == STATUS_OK || status == STATUS_FAILED, "%s", err.text);
+    }
+    atomic_store(&taker.ends, true);
+    pthread_join(thread, NULL);
+    cr_assert_eq(status, STATUS_FAILED, "%s", err.text);
+    cr_assert_not_null(strstr(err.text, "copy.db\": another copy"), "%s", err.text);
+    cr_assert_eq(access(copy, F_OK), -1);
+
+    snprintf(copy, sizeof copy, "%s/no-such-folder/copy.db", learn_folder);
+    cr_assert_eq(store_backup(learn_store, copy, &err), STATUS_INVALID);
+    cr_assert_not_null(strstr(err.text, "No such file"), "%s", err.text);
 }
 
 Test(learn_file, a_copy_that_fails_leaves_no_file)
