@@ -628,12 +628,11 @@ static enum status put_aside(const char *path, struct error *err)
     return STATUS_OK;
 }
 
-/* In one step, and synced. */
+/* A synced file, in one step that is synced too. */
 static enum status move_in(const char *from, const char *to, struct error *err)
 {
     char folder[PATH_BYTES];
 
-    TRY(sync_path(from, err));
     TRY(move_file(from, to, err));
     snprintf(folder, sizeof folder, "%s", to);
     return sync_path(dirname(folder), err);
@@ -682,6 +681,7 @@ static enum status copy(struct database *database, const char *to, struct error 
     if (status == STATUS_OK && !is_still(fd, part)) {
         status = error_set(err, STATUS_FAILED, "\"%s\": another copy is being made there", to);
     }
+    status = status == STATUS_OK ? sync_path(part, err) : status;
     status = status == STATUS_OK ? move_in(part, to, err) : status;
     if (status != STATUS_OK) {
         unlink(part);

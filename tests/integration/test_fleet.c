@@ -729,20 +729,25 @@ Test(fleet, each_distill_job_leaves_an_outcome_where_the_setting_asks_and_a_fail
     arena_free(&arena);
 }
 
+/* Of what is too large or has expired before it is looked at. */
+static void make_ends(char large[1500], char options[64])
+{
+    settings.max_body_bytes = 1000;
+    memset(large, 'x', 1499);
+    large[1499] = '\0';
+    snprintf(options, 64, "deadline_ms=%lld", (long long)(clock_unix_ms() - 60000));
+}
+
 /* The outcome is of the task: it says nothing of what became of its job. */
 Test(fleet, a_distill_job_that_ends_unread_or_unkept_leaves_its_outcome_all_the_same)
 {
-    const int64_t past_ms = clock_unix_ms() - 60000;
     struct arena arena = {0};
     struct record_body outcome;
     char options[64];
     char large[1500];
 
     settings.record_distill = true;
-    settings.max_body_bytes = 1000;
-    memset(large, 'x', sizeof large - 1);
-    large[sizeof large - 1] = '\0';
-    snprintf(options, sizeof options, "deadline_ms=%lld", (long long)past_ms);
+    make_ends(large, options);
     start_fleet();
     push_distill("legal", "late", "a prompt", "a result", 0.5, options);
     wait_for("distill", "expired", 1);
@@ -779,36 +784,34 @@ Test(fleet, a_distill_job_that_waited_in_vain_leaves_its_outcome_before_it_is_de
     arena_free(&arena);
 }
 
+static void limit_redis(const char *maxmemory)
+{
+    struct error err = {0};
+    redisReply *reply = NULL;
+
+    cr_assert_eq(redis_commandf(conn, &reply, &err, "CONFIG SET maxmemory %s", maxmemory),
+                 STATUS_OK, "%s", err.text);
+    redis_reply_free(reply);
+}
+
 /* Whichever end it is: with the outcome it comes once Redis takes it. */
 Test(fleet, while_redis_takes_no_outcome_no_distill_job_ends)
 {
-    static const char *const maxmemory[] = {"1mb", "0"};
-    const int64_t past_ms = clock_unix_ms() - 60000;
     struct arena arena = {0};
     struct record_body outcome;
-    struct error err = {0};
-    redisReply *reply = NULL;
     char options[64];
     char large[1500];
 
     settings.record_distill = true;
-    settings.max_body_bytes = 1000;
-    memset(large, 'x', sizeof large - 1);
-    large[sizeof large - 1] = '\0';
-    snprintf(options, sizeof options, "deadline_ms=%lld", (long long)past_ms);
+    make_ends(large, options);
     push_distill("legal", "late", "a prompt", "a result", 0.5, options);
     push_distill("legal", "large", "a prompt", large, 0.5, "");
     push_outcome("failed", false, 0);
-    for (size_t i = 0; i < 2; i++) {
-        cr_assert_eq(redis_commandf(conn, &reply, &err, "CONFIG SET maxmemory %s", maxmemory[i]),
-                     STATUS_OK, "%s", err.text);
-        redis_reply_free(reply);
-        if (i == 0) {
-            start_fleet();
-            wait_for("distill", "parked", 3);
-            cr_assert_eq(counter_of("distill", "expired") + counter_of("distill", "buried"), 0);
-        }
-    }
+    limit_redis("1mb");
+    start_fleet();
+    wait_for("distill", "parked", 3);
+    cr_assert_eq(counter_of("distill", "expired") + counter_of("distill", "buried"), 0);
+    limit_redis("0");
     wait_for("distill", "expired", 1);
     wait_for("distill", "buried", 1);
     wait_for("distill", "done", 1);

@@ -95,11 +95,10 @@ void task_hold_back(struct task *task, enum operation operation, int64_t wait_ms
 
 void task_take_back(struct task *task, enum operation operation, const struct error *err)
 {
-    task_judge(task, VERDICT_PARK, "%s", err->text);
-    task->wait_ms = err->retry_after_ms;
-    task->operation = operation;
-    task->tried = true;
-    task->may_be_text = false;
+    const struct failure failure = {.operation = operation, .err = err};
+
+    task->verdict = VERDICT_DONE; /* which any failure outranks */
+    task_judge_failure(task, &failure);
 }
 
 void task_share_fate(struct task *task, const struct task *fate)

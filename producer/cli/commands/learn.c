@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "cli/commands/commands.h"
 #include "cli/frame/connections.h"
 #include "cli/frame/output.h"
@@ -114,11 +115,8 @@ static void format_number(const char *name, const struct value *value, char out[
 static void put_start(struct table *table, struct slice text)
 {
     char start[TEXT_SHOWN + 4];
-    size_t bytes = TEXT_SHOWN - 3;
+    const size_t bytes = text_utf8_cut(text.data, text.bytes, TEXT_SHOWN - 3);
 
-    while (bytes > 0 && ((unsigned char)text.data[bytes] & 0xC0) == 0x80) {
-        bytes--;
-    }
     snprintf(start, sizeof start, "%.*s...", (int)bytes, text.data);
     table_text(table, start);
 }
